@@ -1,0 +1,39 @@
+"""keras_dlcourse: take a Keras 3 model from `model.fit` to a device, with proof.
+
+Every part is loaded on first use, so that `import keras_dlcourse` imports no Keras, and a device
+that only has `keras_dlcourse.edge` never needs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from keras_dlcourse._version import __version__
+
+if TYPE_CHECKING:
+    from keras_dlcourse import callbacks, data, edge, explain, export, layers, models, report, training
+
+__all__ = [
+    "__version__",
+    "callbacks",
+    "data",
+    "edge",
+    "explain",
+    "export",
+    "layers",
+    "models",
+    "report",
+    "training",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the package on first use (PEP 562)."""
+    if name in __all__:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,62 @@
+"""Files are written beside, flushed to the disk and renamed: an old file stays whole until then."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to, and rename it to `path` on success.
+
+    Whatever goes wrong (an exception, a full disk, Ctrl-C), `path` is as it was before and nothing
+    half-written is left behind. The temporary name keeps the suffix of `path`, because Keras and
+    matplotlib choose the format by it.
+
+    Args:
+        path: The file to make. Missing parent folders are made.
+
+    Yields:
+        The path to write to; it does not exist yet.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels.txt"
+        >>> with written_whole(path) as temporary:
+        ...     _ = temporary.write_text("shirt\\n")
+        >>> path.read_text()
+        'shirt\\n'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        temporary = Path(folder) / path.name
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    with suppress(OSError):  # not every file system can flush a folder
+        _flush(path.parent)
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a whole file of bytes, or none."""
+    with written_whole(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], content: str) -> None:
+    """Write a whole file of UTF-8 text, or none."""
+    write_bytes(path, content.encode())
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
