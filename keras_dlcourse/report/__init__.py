@@ -1,0 +1,47 @@
+"""Pictures of a run and the one HTML page that shows them.
+
+Plain functions on arrays and dictionaries: nothing here needs a model or a backend.
+"""
+
+from __future__ import annotations
+
+from keras_dlcourse._extras import require
+
+require("keras_dlcourse.report", "tensorflow", "matplotlib")
+
+from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text  # noqa: E402
+from keras_dlcourse.report.canvas import new_figure, png_bytes  # noqa: E402
+from keras_dlcourse.report.confusion import (  # noqa: E402
+    confusion_counts,
+    confusion_pairs,
+    draw_confusion_matrix,
+)
+from keras_dlcourse.report.figures import (  # noqa: E402
+    confident_mistakes,
+    draw_learning_curve,
+    draw_mistakes,
+)
+from keras_dlcourse.report.page import Section, render_page, write_page  # noqa: E402
+from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
+from keras_dlcourse.report.tables import text_table  # noqa: E402
+
+__all__ = [
+    "Code",
+    "Picture",
+    "Pictures",
+    "Section",
+    "Table",
+    "Text",
+    "confident_mistakes",
+    "confusion_counts",
+    "confusion_pairs",
+    "draw_confusion_matrix",
+    "draw_learning_curve",
+    "draw_mistakes",
+    "new_figure",
+    "png_bytes",
+    "render_page",
+    "text_table",
+    "write_page",
+    "write_run_page",
+]

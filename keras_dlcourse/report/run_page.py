@@ -1,0 +1,244 @@
+"""The page of one training run, from what its folder holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from keras_dlcourse.report.blocks import Block, Code, Picture, Pictures, Table, Text
+from keras_dlcourse.report.canvas import png_bytes
+from keras_dlcourse.report.confusion import confusion_pairs, draw_confusion_matrix
+from keras_dlcourse.report.figures import draw_learning_curve
+from keras_dlcourse.report.page import Section, write_page
+
+# What is said of each file: the heading, the key in results["files"] and how its value is written.
+_FILE_ROWS = (
+    ("kind", "quantization", "{}"),
+    ("size", "bytes", "{:,.0f} kB"),
+    ("accuracy on test images", "accuracy", "{:.1%}"),
+    ("same answer as Keras", "agreement", "{:.1%}"),
+    ("largest difference of a score", "max_error", "{:.2g}"),
+    ("mean difference of a score", "mean_error", "{:.2g}"),
+    ("largest difference in steps", "max_error_steps", "{:.1f}"),
+    ("time an image, median", "latency_ms", "{:.2f} ms"),
+    ("time an image, 9 of 10 within", "latency_p90_ms", "{:.2f} ms"),
+)
+
+
+def write_run_page(
+    path: str | os.PathLike[str],
+    config: Mapping[str, Any],
+    history: Mapping[str, Sequence[float]],
+    results: Mapping[str, Any],
+    maps: bytes | None = None,
+    mistakes: bytes | None = None,
+) -> None:
+    """Write `report.html` of a run.
+
+    Args:
+        path: The file to write.
+        config: What `config.json` of the run holds.
+        history: A list for each column of `history.csv`.
+        results: What `results.json` of the run holds.
+        maps: PNG file of the class activation maps, if there are any.
+        mistakes: PNG file of the most confident mistakes, if there are any.
+
+    Example:
+        >>> import json, pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "report.html"
+        >>> config = {"model": "mobilenet_v2", "data": {"name": "shapes", "classes": ["a", "b"]}}
+        >>> results = {"epochs": 1, "interrupted": True, "files": []}
+        >>> write_run_page(path, config, {"loss": [0.5]}, results)
+        >>> "Nothing was exported" in path.read_text()
+        True
+    """
+    names = config["data"]["classes"]
+    sections = [
+        Section("Summary", _summary(config, results)),
+        Section("Learning curves", _curves(history, results)),
+        Section("Confusion matrix", _confusion(results, names)),
+        Section("What the network looks at", _maps(maps)),
+        Section("Most confident mistakes", _mistakes(mistakes)),
+        Section("Exported files", _files(results)),
+        Section("Run it on a device", _device(results)),
+    ]
+    write_page(
+        path,
+        f"{config['model']} on {config['data']['name']}",
+        config.get("started", ""),
+        [section for section in sections if section.blocks],
+    )
+
+
+def _summary(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Block]:
+    """Say how good the model is, on what, and what made it."""
+    data, seconds, test = config["data"], results.get("seconds", {}), results.get("test")
+    kept = results.get("best_epoch")
+    rows = [
+        ("Test accuracy", test and f"{test['accuracy']:.1%} of {test['examples']:,} images"),
+        ("Validation accuracy", kept and f"{results['validation_accuracy']:.1%}, epoch {kept}"),
+        ("Epochs", f"{results['epochs']} of {config.get('epochs', results['epochs'])}"),
+        ("Model", _model(config)),
+        ("Data", _data(data)),
+        ("Classes", f"{len(data['classes'])}: {', '.join(data['classes'])}"),
+        ("Time", ", ".join(f"{part} {_duration(s)}" for part, s in seconds.items())),
+        ("Versions", ", ".join(f"{k} {v}" for k, v in config.get("versions", {}).items())),
+    ]
+    blocks: list[Block] = []
+    if results.get("interrupted"):
+        blocks.append(Text("This run was interrupted: the best weights until then were kept."))
+    table = Table("The run in short", [], [(key, str(value)) for key, value in rows if value])
+    note = Text(
+        "Test images were used neither to train nor to choose the epoch whose weights were kept."
+    )
+    return [*blocks, table, *([note] if test else [])]
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    """Describe the model in one line."""
+    shape = "×".join(str(side) for side in config.get("input_shape", ()))
+    parts = [
+        config["model"],
+        f"alpha {config['alpha']}" if "alpha" in config else "",
+        f"input {shape}" if shape else "",
+        f"{config['parameters']:,} parameters" if "parameters" in config else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    """Describe the data in one line."""
+    parts = [f"{data[part]:,} {part}" for part in ("train", "validation", "test") if part in data]
+    return f"{data['name']}: {', '.join(parts)} images" if parts else str(data["name"])
+
+
+def _duration(seconds: float) -> str:
+    """Write a time as people say it."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _curves(history: Mapping[str, Sequence[float]], results: Mapping[str, Any]) -> list[Block]:
+    """Draw loss and accuracy over the epochs."""
+    pictures = []
+    for metric in ("loss", "accuracy"):
+        if history.get(metric):
+            figure = draw_learning_curve(history, metric, results.get("best_epoch"))
+            pictures.append(Picture(png_bytes(figure), _curve_alt(history, metric), width=520))
+    return [Pictures(pictures)] if pictures else [Text("No epoch was finished.")]
+
+
+def _curve_alt(history: Mapping[str, Sequence[float]], metric: str) -> str:
+    """Say in words what a learning curve shows."""
+    training, validation = history[metric], history.get(f"val_{metric}")
+    text = f"{metric} over {len(training)} epochs: training ends at {training[-1]:.3f}"
+    return f"{text}, validation at {validation[-1]:.3f}." if validation else f"{text}."
+
+
+def _confusion(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
+    """Draw the confusion matrix and list the commonest mistakes."""
+    counts = results.get("confusion_matrix")
+    if counts is None:
+        return []
+    right, total = sum(counts[i][i] for i in range(len(counts))), sum(map(sum, counts))
+    alt = f"Confusion matrix of {len(names)} classes: {right} of {total} test images are right."
+    picture = Picture(
+        png_bytes(draw_confusion_matrix(counts, names), dpi=130),
+        alt + " The commonest mistakes are listed below.",
+        "Each row is a true class, each column an answer; colour is the share of the row.",
+        width=max(480, min(900, 200 + 55 * len(names))),
+        min_width=min(900, 200 + 40 * len(names)),
+    )
+    pairs = [
+        (names[true], names[said], str(count), f"{count / sum(counts[true]):.1%}")
+        for true, said, count in confusion_pairs(counts)
+    ]
+    columns = ["true class", "answer", "images", "of the class"]
+    return [picture, *([Table("The commonest mistakes", columns, pairs)] if pairs else [])]
+
+
+def _maps(maps: bytes | None) -> list[Block]:
+    """Show the class activation maps."""
+    if maps is None:
+        return []
+    return [
+        Text(
+            "Class activation maps: warm places are those that spoke for the class, in the "
+            "predicted and in the true class."
+        ),
+        Picture(
+            maps, "Class activation maps of some images, for predicted and true class.", width=760
+        ),
+    ]
+
+
+def _mistakes(mistakes: bytes | None) -> list[Block]:
+    """Show the mistakes that the model was surest of."""
+    if mistakes is None:
+        return []
+    return [
+        Text("Wrong answers with the highest scores. Look here for wrong labels and odd images."),
+        Picture(
+            mistakes, "Test images that were answered wrongly with the highest scores.", width=560
+        ),
+    ]
+
+
+def _files(results: Mapping[str, Any]) -> list[Block]:
+    """Tabulate every exported file beside the Keras model, a column a file."""
+    files = results["files"]
+    if not files:
+        return [Text("Nothing was exported in this run.")]
+    rows = [
+        (heading, *(_cell(file.get(key), key, form) for file in files))
+        for heading, key, form in _FILE_ROWS
+        if any(file.get(key) is not None for file in files)
+    ]
+    return [
+        Table(
+            "Keras and the exported files on the same test images; times are of this machine",
+            ["", *(file["file"] for file in files)],
+            rows,
+        ),
+        Text(
+            "Scores lie between 0 and 1. A step is the smallest difference that a quantized "
+            "output can tell."
+        ),
+    ]
+
+
+def _cell(value: Any, key: str, form: str) -> str:
+    """Write one cell of the table of files."""
+    if value is None:
+        return "–"
+    return form.format(value / 1000 if key == "bytes" else value)
+
+
+def _device(results: Mapping[str, Any]) -> list[Block]:
+    """Give the commands that run the smallest file elsewhere."""
+    devices = [row["file"] for row in results["files"] if row["file"].endswith(".tflite")]
+    if not devices:
+        return []
+    file = devices[-1]
+    return [
+        Text("On a Raspberry Pi or another Linux machine, without TensorFlow or Keras:"),
+        Code(
+            "pip install 'keras-dlcourse[edge]'\n"
+            f"keras-dlcourse classify {file} IMAGE.jpg\n"
+            f"keras-dlcourse benchmark {file}"
+        ),
+        Text("In Python:"),
+        Code(
+            "from keras_dlcourse.edge import ImageClassifier\n\n"
+            f'classifier = ImageClassifier("{file}")\n'
+            'for category in classifier.classify("IMAGE.jpg", max_results=3):\n'
+            "    print(category.label, category.score)"
+        ),
+        Text("A folder to copy, with a runner, requirements, checksums and a service unit:"),
+        Code(f"keras-dlcourse bundle {file} --target raspberry-pi -o raspberry_pi"),
+        Text(
+            "On Android and iOS the same file opens in MediaPipe's ImageClassifier: labels and "
+            "normalization are inside."
+        ),
+    ]
