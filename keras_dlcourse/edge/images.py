@@ -1,0 +1,221 @@
+"""Read and resize images: the very same pixels in training and on the device.
+
+Reference: Pillow's bilinear filter, whose support grows with the reduction (antialiasing).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["InvalidImage", "load_image", "read_image", "resize"]
+
+_WITH_ALPHA = ("RGBA", "RGBa", "LA", "La", "PA")
+_SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+class InvalidImage(ValueError):
+    """A file or value that is not a readable image; the message names it."""
+
+
+def read_image(source: Any, channels: int = 3) -> np.ndarray:
+    """Return an image as pixels, the way a person would see it.
+
+    The orientation that cameras note in EXIF is applied, transparency is laid over white, 16-bit
+    grey is reduced to its high byte, colour becomes grey by the ITU-R 601 luma (Pillow's "L").
+
+    Args:
+        source: Path, bytes of an image file, PIL image, or uint8 array of shape (height, width)
+            or (height, width, 1, 3 or 4), channels in the order RGB(A).
+        channels: 3 for colour, 1 for grey.
+
+    Returns:
+        uint8 array of shape (height, width, channels).
+
+    Raises:
+        InvalidImage: If it is no image, damaged or truncated; the message names the file.
+        TypeError: If the type of `source`, or the dtype of an array, is another one.
+        ValueError: If an array has another shape or `channels` is not 1 or 3.
+        OSError: If the file cannot be opened.
+
+    Example:
+        >>> import numpy as np
+        >>> read_image(np.full((2, 2, 3), 7, "uint8"), channels=1).shape
+        (2, 2, 1)
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
+    if isinstance(source, np.ndarray):
+        _check_array(source)
+        if source.ndim == 3 and source.shape[-1] == channels:
+            return source
+        return _pixels(_from_array(source), channels)
+    if isinstance(source, str | os.PathLike):
+        return _decoded(Path(source).read_bytes(), os.fspath(source), channels)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decoded(bytes(source), f"the image of {len(source)} bytes", channels)
+    from PIL import Image, ImageOps
+
+    if isinstance(source, Image.Image):
+        return _pixels(ImageOps.exif_transpose(source), channels)
+    raise TypeError(
+        "an image is a path, the bytes of an image file, a PIL image or a uint8 array, "
+        f"got {type(source).__name__}"
+    )
+
+
+def resize(image: np.ndarray, size: tuple[int, int], crop: bool = False) -> np.ndarray:
+    """Return the image in another size, by Pillow's bilinear filter with antialiasing.
+
+    Args:
+        image: uint8 array of shape (height, width, 1 or 3).
+        size: Height and width to make.
+        crop: False stretches the whole image to `size`. True keeps the aspect ratio and takes
+            the largest part from the centre that has that of `size`.
+
+    Returns:
+        uint8 array of shape (*size, channels); the same object where nothing is to be done.
+
+    Raises:
+        ValueError: If `size` is not two sizes above 0 or the image has another shape.
+        TypeError: If the image is not uint8.
+
+    Example:
+        >>> import numpy as np
+        >>> resize(np.zeros((4, 8, 3), "uint8"), (2, 2), crop=True).shape
+        (2, 2, 3)
+    """
+    height, width = _checked_size(size)
+    _check_array(image)
+    if image.ndim != 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"image must have the shape (height, width, 1 or 3), got {image.shape}")
+    if image.shape[:2] == (height, width):
+        return image
+    from PIL import Image
+
+    box = _centre_box(image.shape[0], image.shape[1], height / width) if crop else None
+    picture = _from_array(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
+    return np.array(picture).reshape(height, width, image.shape[-1])
+
+
+def load_image(
+    source: Any, size: tuple[int, int], channels: int = 3, crop: bool = False
+) -> np.ndarray:
+    """Read an image and resize it: `resize(read_image(source, channels), size, crop)`.
+
+    Args:
+        source: What `read_image` takes.
+        size: Height and width to make.
+        channels: 3 for colour, 1 for grey.
+        crop: As for `resize`.
+
+    Returns:
+        uint8 array of shape (*size, channels).
+
+    Example:
+        >>> import numpy as np
+        >>> load_image(np.zeros((4, 8), "uint8"), (2, 2), channels=1).shape
+        (2, 2, 1)
+    """
+    return resize(read_image(source, channels), size, crop)
+
+
+def _decoded(content: bytes, name: str, channels: int) -> np.ndarray:
+    """Decode the bytes of an image file."""
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not content:
+        raise InvalidImage(f"{name} is empty, not an image")
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        return _pixels(upright, channels)
+    except UnidentifiedImageError:
+        raise InvalidImage(f"{name} is not an image in a format that Pillow reads") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
+        raise InvalidImage(f"{name} is a damaged or truncated image: {error}") from error
+
+
+def _pixels(image: Image, channels: int) -> np.ndarray:
+    """Return a PIL image of any mode as uint8 pixels of shape (height, width, channels)."""
+    from PIL import Image as pillow
+
+    if 0 in image.size:
+        raise InvalidImage(f"an image of {image.width} x {image.height} pixels is empty")
+    if image.mode in _SIXTEEN_BIT:
+        image = _high_byte(image)
+    if image.mode == "F":
+        raise InvalidImage("an image of float pixels has no fixed range; convert it to 8 bits")
+    if "transparency" in image.info or image.mode in _WITH_ALPHA:
+        image = image.convert("RGBA")
+        white = pillow.new("RGBA", image.size, "white")
+        image = pillow.alpha_composite(white, image).convert("RGB")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    image = image.convert("L" if channels == 1 else "RGB")
+    return np.array(image).reshape(image.height, image.width, channels)
+
+
+def _high_byte(image: Image) -> Image:
+    """Reduce 16-bit grey to 8 bits; Pillow itself would cut everything above 255 off."""
+    values = np.array(image)
+    if values.min() < 0 or values.max() > 65535:
+        raise InvalidImage(
+            f"grey values from {values.min()} to {values.max()} are outside 16 bits; "
+            "convert the image to 8 bits"
+        )
+    return _from_array((values.astype(np.uint32) >> 8).astype(np.uint8))
+
+
+def _from_array(image: np.ndarray) -> Image:
+    from PIL import Image
+
+    return Image.fromarray(image[..., 0] if image.shape[2:] == (1,) else image)
+
+
+def _check_array(image: Any) -> None:
+    """Raise unless the array is one image of uint8 pixels."""
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"image must be a uint8 array, got {type(image).__name__}")
+    if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
+        raise ValueError(f"the {image.dtype} image holds NaN or infinity; pixels are 0 to 255")
+    if image.dtype != np.uint8:
+        raise TypeError(
+            f"an array image holds pixels from 0 to 255 as uint8, got {image.dtype}; "
+            "convert it: image.round().clip(0, 255).astype('uint8')"
+        )
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
+        raise ValueError(
+            "an array image has the shape (height, width) or (height, width, 1, 3 or 4 channels), "
+            f"got {image.shape}"
+        )
+    if image.size == 0:
+        raise ValueError(f"the image is empty: its shape is {image.shape}")
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    try:
+        height, width = (int(length) for length in size)
+    except (TypeError, ValueError):
+        raise ValueError(f"size must be (height, width), got {size!r}") from None
+    if min(height, width) < 1:
+        raise ValueError(f"size must be (height, width), both above 0, got {size!r}")
+    return height, width
+
+
+def _centre_box(height: int, width: int, aspect: float) -> tuple[float, float, float, float]:
+    """Return left, top, right, bottom of the largest centred part of that height : width."""
+    part_height = min(height, width * aspect)
+    part_width = min(width, height / aspect)
+    left, top = (width - part_width) / 2, (height - part_height) / 2
+    return left, top, left + part_width, top + part_height

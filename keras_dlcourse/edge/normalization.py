@@ -1,0 +1,200 @@
+"""What pixels go through before a network sees them, the same in training and on the device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Images read at a time by `fit`: bounds the memory for image files that are loaded on demand.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """Pixel normalisation `(pixels - mean) / std`, in pixel units from 0 to 255.
+
+    Args:
+        mean: What is subtracted: one number for all channels, or one per channel.
+        std: What is divided by, above 0: one number or one per channel.
+
+    Raises:
+        ValueError: If a number is not finite, a `std` is not above 0, or the lengths differ.
+        TypeError: If `mean` or `std` is not a number or a sequence of numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> normalization = Normalization(mean=127.5, std=127.5)
+        >>> normalization(np.array([0, 255], "uint8"))
+        array([-1.,  1.], dtype=float32)
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        means, stds = _numbers("mean", mean), _numbers("std", std)
+        if min(stds) <= 0:
+            raise ValueError(f"std must be above 0 for every channel, got {stds}")
+        if len(means) != len(stds) and 1 not in (len(means), len(stds)):
+            raise ValueError(
+                f"mean and std must have one value, or one per channel each; "
+                f"got {len(means)} and {len(stds)}"
+            )
+        channels = max(len(means), len(stds))
+        object.__setattr__(self, "mean", means * (channels // len(means)))
+        object.__setattr__(self, "std", stds * (channels // len(stds)))
+
+    @classmethod
+    def identity(cls) -> Normalization:
+        """Return the normalisation that leaves pixels as they are, from 0 to 255.
+
+        Example:
+            >>> Normalization.identity()
+            Normalization(mean=(0.0,), std=(1.0,))
+        """
+        return cls(0.0, 1.0)
+
+    @classmethod
+    def fit(cls, images: Any, per_channel: bool = False) -> Normalization:
+        """Return the normalisation that gives these images mean 0 and standard deviation 1.
+
+        Give it the training part only. One mean and one standard deviation for all channels is
+        the default because MediaPipe takes no more; such a mean is rounded to a whole grey level,
+        which the zero point of an integer input can stand for exactly. Where all pixels are alike,
+        `std` is 1.
+
+        Args:
+            images: Array, or array-like that can be sliced, of shape (n, height, width, channels),
+                uint8 or float, pixels from 0 to 255.
+            per_channel: Whether each channel has its own mean and standard deviation.
+
+        Raises:
+            ValueError: If there are no images, or a pixel is NaN or outside 0 to 255, or all are
+                fractions below 1.
+
+        Example:
+            >>> import numpy as np
+            >>> images = np.array([0, 200], "uint8").reshape(2, 1, 1, 1)
+            >>> Normalization.fit(images)
+            Normalization(mean=(100.0,), std=(100.0,))
+        """
+        mean, std = _moments(images, per_channel)
+        if not per_channel:
+            mean = np.round(mean)
+        std = np.where(std > 1e-6, std, 1.0)
+        return cls(mean.tolist(), std.tolist())
+
+    @property
+    def is_scalar(self) -> bool:
+        """Whether all channels go through the same."""
+        return len(set(self.mean)) == 1 and len(set(self.std)) == 1
+
+    def __call__(self, pixels: Any) -> np.ndarray:
+        """Return the pixels normalised.
+
+        Args:
+            pixels: Array of any shape whose last axis holds the channels, 0 to 255.
+
+        Returns:
+            float32 array of the same shape.
+
+        Raises:
+            ValueError: If the last axis does not fit a normalisation per channel.
+        """
+        pixels = np.asarray(pixels)
+        if len(self.mean) > 1 and pixels.shape[-1:] != (len(self.mean),):
+            raise ValueError(
+                f"this normalization is for {len(self.mean)} channels on the last axis, "
+                f"got pixels of shape {pixels.shape}"
+            )
+        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
+        return (pixels.astype(np.float32) - mean) / std
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Return what JSON can hold.
+
+        Example:
+            >>> Normalization(128, 64).to_dict()
+            {'mean': [128.0], 'std': [64.0]}
+        """
+        return {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> Normalization:
+        """Return the normalisation that `to_dict` gave.
+
+        Raises:
+            ValueError: If `mean` or `std` is missing.
+        """
+        missing = [key for key in ("mean", "std") if key not in config]
+        if missing:
+            raise ValueError(f"a normalization has 'mean' and 'std', got only {list(config)}")
+        return cls(config["mean"], config["std"])
+
+
+def _numbers(name: str, values: Any) -> tuple[float, ...]:
+    """Return one finite number or several as a tuple of float."""
+    try:
+        array = np.atleast_1d(np.asarray(values, np.float64))
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"{name} must be a number or a sequence of numbers, got {values!r}"
+        ) from None
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(f"{name} must be one number or one per channel, got {values!r}")
+    numbers = tuple(array.tolist())
+    if not all(math.isfinite(number) for number in numbers):
+        raise ValueError(f"{name} must be finite, got {numbers}")
+    return numbers
+
+
+def _moments(images: Any, per_channel: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation, each of shape (1,) or (channels,)."""
+    count, shift, total, squares = 0, None, np.float64(0), np.float64(0)
+    low, high, whole = math.inf, -math.inf, True
+    for chunk in _chunks(images):
+        low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+        whole = whole and not (np.issubdtype(chunk.dtype, np.floating) and (chunk % 1).any())
+        values = chunk.reshape(-1, chunk.shape[-1] if per_channel else 1).astype(np.float64)
+        # Squares of differences from some pixel: images that are all alike give exactly 0.
+        shift = values[0] if shift is None else shift
+        values -= shift
+        count += len(values)
+        total = total + values.sum(axis=0)
+        squares = squares + np.square(values, out=values).sum(axis=0)
+    if shift is None:
+        raise ValueError("images is empty; a normalization needs at least one image")
+    _check_range(low, high, whole)
+    mean = total / count
+    return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
+
+
+def _chunks(images: Any) -> Iterator[np.ndarray]:
+    """Yield the images some hundred at a time, checked."""
+    for start in range(0, len(images), _CHUNK):
+        chunk = np.asarray(images[start : start + _CHUNK])
+        if chunk.dtype.kind not in "uif":
+            raise TypeError(f"images must hold numbers, got dtype {chunk.dtype}")
+        if chunk.ndim != 4 or chunk.size == 0:
+            raise ValueError(
+                "images must have the shape (n, height, width, channels) and hold pixels, "
+                f"got {(len(images), *chunk.shape[1:])}"
+            )
+        yield chunk
+
+
+def _check_range(low: float, high: float, whole: bool) -> None:
+    if not (low >= 0 and high <= 255):
+        raise ValueError(
+            f"images must hold pixels from 0 to 255, got values from {low:g} to {high:g}; "
+            "a normalization is fitted before anything else is done to them"
+        )
+    if high <= 1 and not whole:
+        raise ValueError(
+            f"images hold fractions up to {high:g}, but a normalization is in pixel units from 0 "
+            "to 255; give the pixels as they were read, or multiply them by 255"
+        )
