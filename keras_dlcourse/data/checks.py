@@ -1,0 +1,176 @@
+"""Checks of what a pipeline is given: each returns it in the form used, or says what is wrong."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.edge.normalization import Normalization
+
+_CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return `value` as an int of at least `least`."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number, got {value!r}.") from None
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more, got {number}.")
+    return number
+
+
+def is_lazy(x: Any) -> bool:
+    """Tell whether `x` reads its images as they are used, e.g. `ImageFiles`."""
+    return (
+        not hasattr(x, "__array__")
+        and isinstance(getattr(x, "dtype", None), np.dtype)
+        and all(hasattr(x, name) for name in ("shape", "__len__", "__getitem__"))
+    )
+
+
+def images(x: Any) -> Any:
+    """Return images of rank 4, uint8 or finite floats; lazy ones as they are."""
+    x = x if is_lazy(x) else np.asarray(x)
+    if len(x.shape) != 4:
+        hint = " Add the channel with x[..., None]." if len(x.shape) == 3 else ""
+        raise ValueError(
+            f"x must be images of shape (n, height, width, channels), got shape {x.shape}.{hint}"
+        )
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise TypeError(
+            f"x must be uint8 or float images, got {x.dtype}. Pixels 0..255 go in as "
+            "x.astype('uint8')."
+        )
+    if 0 in x.shape:
+        raise ValueError(f"x must hold at least one image, got shape {tuple(x.shape)}.")
+    if x.dtype.kind == "f" and not is_lazy(x):
+        _check_finite(x)
+    return x
+
+
+def _check_finite(x: np.ndarray) -> None:
+    step = max(1, _CHUNK // x[0].size)
+    bad = [
+        start + np.flatnonzero(~np.isfinite(x[start : start + step]).all(axis=(1, 2, 3)))
+        for start in range(0, len(x), step)
+    ]
+    where = np.concatenate(bad)
+    if where.size:
+        raise ValueError(
+            f"x has NaN or infinite pixels in {where.size} of {len(x)} images, first in image "
+            f"{where[0]}. Repair or leave out those images."
+        )
+
+
+def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return names as a tuple of different strings."""
+    if names is None:
+        return None
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"class_names must be a list of strings, got {names!r}.")
+    if not names:
+        raise ValueError("class_names is empty; give one name a class, or None.")
+    repeated = sorted({name for name in names if list(names).count(name) > 1})
+    if repeated:
+        raise ValueError(f"class_names must differ, got more than once: {', '.join(repeated)}.")
+    return tuple(names)
+
+
+def labels(y: Any, examples: int, names: tuple[str, ...] | None) -> np.ndarray | None:
+    """Return labels as int32 or float32, one an example, within the range of `names`."""
+    if y is None:
+        return None
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        raise TypeError(
+            f"y must be numbers, got {y.dtype}. Number the classes with "
+            "class_names, y = numpy.unique(y, return_inverse=True)."
+        )
+    _same_length("y", y, examples)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(
+            f"y has NaN or infinite values, first at {np.argwhere(~np.isfinite(y))[0]}."
+        )
+    if names is not None:
+        _check_classes(y, len(names))
+    return y.astype("float32" if y.dtype.kind == "f" else "int32")
+
+
+def _check_classes(y: np.ndarray, classes: int) -> None:
+    if y.ndim == 2 and y.shape[1] > 1:
+        if y.shape[1] != classes:
+            raise ValueError(
+                f"y is one-hot for {y.shape[1]} classes, but class_names has {classes} names."
+            )
+        return
+    wrong = np.flatnonzero((y < 0) | (y >= classes) | (y != np.floor(y)))
+    if wrong.size:
+        raise ValueError(
+            f"y must be class numbers 0..{classes - 1}, one for each of the {classes} class_names; "
+            f"{wrong.size} are not, the first is {y.ravel()[wrong[0]]} at index {wrong[0]}."
+        )
+
+
+def normalization(value: Normalization | None, channels: int) -> Normalization | None:
+    """Return a normalization that has one value, or one for each channel."""
+    if value is None:
+        return None
+    if not isinstance(value, Normalization):
+        raise TypeError(
+            f"normalization must be a keras_dlcourse.data.Normalization or None, got {value!r}."
+        )
+    if len(value.mean) not in (1, channels):
+        raise ValueError(
+            f"normalization has {len(value.mean)} means, but the images have {channels} channels."
+        )
+    return value
+
+
+def weights(
+    sample_weight: Any, class_weight: Mapping[int, float] | None, y: np.ndarray | None, n: int
+) -> np.ndarray | None:
+    """Return the product of both kinds of weights as `(n,)` float32, None if there is neither."""
+    result = None
+    if sample_weight is not None:
+        result = np.asarray(sample_weight, "float32")
+        _same_length("sample_weight", result, n)
+        if result.ndim != 1 or not (np.isfinite(result) & (result >= 0)).all():
+            raise ValueError(
+                "sample_weight must be one finite number of 0 or more an example, got shape "
+                f"{result.shape} with values from {result.min()} to {result.max()}."
+            )
+    if class_weight is not None:
+        by_class = _class_weights(class_weight, y)
+        result = by_class if result is None else result * by_class
+    return result
+
+
+def _class_weights(class_weight: Mapping[int, float], y: np.ndarray | None) -> np.ndarray:
+    if y is None:
+        raise ValueError("class_weight needs labels: give y.")
+    classes = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel().astype(int)
+    result = np.ones(len(y), "float32")
+    for number, weight in class_weight.items():
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ValueError(f"class_weight must be 0 or more, got {weight} for class {number!r}.")
+        if not (classes == number).any():
+            raise ValueError(
+                f"class_weight names class {number!r}, which is not among the labels "
+                f"{np.unique(classes).tolist()[:20]}."
+            )
+        result[classes == number] = weight
+    return result
+
+
+def _same_length(name: str, values: np.ndarray, n: int) -> None:
+    if values.ndim == 0 or len(values) != n:
+        raise ValueError(
+            f"{name} must have one entry for each of the {n} images in x, got shape {values.shape}."
+        )

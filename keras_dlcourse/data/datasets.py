@@ -1,0 +1,240 @@
+"""Data sets by name. Nothing is fetched: what is missing is said, and how to get it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.data.idx import read_idx
+from keras_dlcourse.data.pipeline import Pipeline
+from keras_dlcourse.data.split import split, split_indices
+from keras_dlcourse.edge.images import resize
+from keras_dlcourse.edge.normalization import Normalization
+
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+_Part = tuple[Any, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in three disjoint parts.
+
+    Attributes:
+        name: Name or folder that it was loaded from.
+        train: What to fit; shuffled anew each epoch.
+        validation: What to choose by; in stored order.
+        test: What to report; in stored order.
+        class_names: What the classes are called, in the order of the labels.
+        normalization: Fitted on the training part only, and applied by all three.
+    """
+
+    name: str
+    train: Pipeline
+    validation: Pipeline
+    test: Pipeline
+    class_names: tuple[str, ...]
+    normalization: Normalization
+
+    @classmethod
+    def from_parts(
+        cls,
+        name: str,
+        train: _Part,
+        validation: _Part,
+        test: _Part,
+        class_names: tuple[str, ...],
+        *,
+        batch_size: int = 32,
+        seed: int = 0,
+    ) -> Dataset:
+        """Make a data set of three pairs of images (uint8) and labels, normalised by the first.
+
+        Args:
+            name: What it is called.
+            train: Images `(n, height, width, channels)` and labels `(n,)`.
+            validation: The same.
+            test: The same.
+            class_names: What the classes are called.
+            batch_size: Images in a batch.
+            seed: Seed of the order of training.
+        """
+        normalization = Normalization.fit(train[0])
+
+        def part(images: Any, labels: np.ndarray, shuffle: bool = False) -> Pipeline:
+            return Pipeline(
+                images,
+                labels,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                normalization=normalization,
+                class_names=class_names,
+            )
+
+        return cls(
+            name,
+            part(*train, shuffle=True),
+            part(*validation),
+            part(*test),
+            class_names,
+            normalization,
+        )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image, as a model's `input_shape` takes them."""
+        return self.train.image_shape
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(
+            f"{getattr(self, part).examples} {part}" for part in ("train", "validation", "test")
+        )
+        shape = "x".join(map(str, self.image_shape))
+        return f"<Dataset {self.name}: {shape} images of {len(self.class_names)} classes, {sizes}>"
+
+
+def load(
+    name: str,
+    *,
+    directory: str | os.PathLike[str] | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> Dataset:
+    """Load a data set by its name.
+
+    | name | train | validation | test |
+    |---|---|---|---|
+    | `fashion_mnist_small` | 10,000 | 1,000 | 2,000 |
+    | `fashion_mnist` | 54,000 | 6,000 | 10,000 |
+    | `digits` | 1,259 | 179 | 359 |
+
+    All are grey images of 28x28 in 10 classes. `fashion_mnist_small` is a part of Fashion-MNIST
+    that this package brings. `fashion_mnist` is read from `directory`, the Debian package
+    `dataset-fashion-mnist`, or Keras's cache, whichever has it first. `digits` are those of
+    scikit-learn, 8x8 with 17 grey levels, scaled to 0..255 and resized as photos are, so that
+    models for images take them.
+
+    Where a set has official training and test images, validation images come from the former.
+
+    Args:
+        name: One of the names above.
+        directory: Folder of the four `fashion_mnist` files; other sets take none.
+        batch_size: Images in a batch.
+        seed: Seed of the order of training. Which images are in which part does not depend on it.
+
+    Returns:
+        A `Dataset`.
+
+    Raises:
+        ValueError: If there is no set of that name or a file is damaged.
+        FileNotFoundError: If the files are not there; the message says how to get them.
+
+    Reference:
+        Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
+        Learning Algorithms, 2017, https://arxiv.org/abs/1708.07747.
+
+    Example:
+        >>> import keras_dlcourse as kd
+        >>> data = kd.data.load("fashion_mnist_small")
+        >>> data.image_shape, data.test.examples
+        ((28, 28, 1), 2000)
+        >>> data.normalization.mean  # of the training images only
+        (72.0,)
+    """
+    if name not in _LOADERS:
+        raise ValueError(f"name must be one of {', '.join(_LOADERS)}, got {name!r}.")
+    if directory is not None and name != "fashion_mnist":
+        raise ValueError(f"{name} is not read from a folder; leave directory={directory!r} away.")
+    parts, class_names = _LOADERS[name](directory)
+    return Dataset.from_parts(name, *parts, class_names, batch_size=batch_size, seed=seed)
+
+
+_Loaded = tuple[tuple[_Part, _Part, _Part], tuple[str, ...]]
+
+
+def _fashion_mnist_small(directory: None) -> _Loaded:
+    folder = Path(__file__).parent / "fashion_mnist_small"
+    train, validation, test = (
+        _read_pair(folder, part, ".xz") for part in ("train", "validation", "test")
+    )
+    return (train, validation, test), FASHION_CLASSES
+
+
+def _fashion_mnist(directory: str | os.PathLike[str] | None) -> _Loaded:
+    folder = _fashion_folder(directory)
+    train, validation = split(*_read_pair(folder, "train", ".gz"), 0.1)
+    return (train, validation, _read_pair(folder, "t10k", ".gz")), FASHION_CLASSES
+
+
+def _digits(directory: None) -> _Loaded:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    grey = np.round(digits.images * (255 / 16)).astype("uint8")[..., None]
+    images = np.stack([resize(image, (28, 28)) for image in grey])
+    train, test, validation = (
+        (images[indices], digits.target[indices])
+        for indices in split_indices(digits.target, (0.2, 0.1))
+    )
+    return (train, validation, test), tuple(map(str, range(10)))
+
+
+_LOADERS: dict[str, Callable[[Any], _Loaded]] = {
+    "fashion_mnist_small": _fashion_mnist_small,
+    "fashion_mnist": _fashion_mnist,
+    "digits": _digits,
+}
+
+
+def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
+    """Return the first folder that has the files of Fashion-MNIST."""
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    places = [_DEBIAN, keras_home / "datasets" / "fashion-mnist"]
+    places = places if directory is None else [Path(directory)]
+    for place in places:
+        if all((place / name).is_file() for name in _fashion_files()):
+            return place
+    raise FileNotFoundError(
+        f"The files of Fashion-MNIST ({', '.join(_fashion_files())}) are not in "
+        f"{' or '.join(map(str, places))}. Get them by `apt install dataset-fashion-mnist`, or by "
+        "`keras.datasets.fashion_mnist.load_data()` on a machine that is online, or give their "
+        "folder as directory=. The part named fashion_mnist_small needs no download."
+    )
+
+
+def _fashion_files() -> list[str]:
+    return [
+        f"{part}-{kind}-ubyte.gz"
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
+    ]
+
+
+def _read_pair(folder: Path, part: str, suffix: str) -> _Part:
+    """Read the images `(n, height, width, 1)` and labels `(n,)` of one part."""
+    images_file = folder / f"{part}-images-idx3-ubyte{suffix}"
+    labels_file = folder / f"{part}-labels-idx1-ubyte{suffix}"
+    images, labels = read_idx(images_file), read_idx(labels_file)
+    if images.ndim != 3 or images.shape[:1] != labels.shape:
+        raise ValueError(
+            f"{images_file} holds an array of shape {images.shape} and {labels_file} one of "
+            f"{labels.shape}: they do not belong together. Get both again."
+        )
+    return images[..., None], labels

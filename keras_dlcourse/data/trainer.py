@@ -1,0 +1,126 @@
+"""What a pipeline must know of Keras's trainers, all of it in this file.
+
+`Model.fit(shuffle=True)`, the default, makes Keras shuffle the order of a `PyDataset`'s batches
+with Python's global `random`, and a `PyDataset` cannot see or undo it. Keras also takes a data
+adapter as it is (`keras.src.trainers.data_adapters.get_data_adapter`), and then asks it for batches
+and nothing else. `TrainerData` is both: an adapter, so that its order holds, and a `PyDataset`, so
+that everything that knows those knows it. Keras gives adapters no name for what is going on, so
+`running_method` looks at the call stack, once an epoch.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+
+try:  # Not public: a Keras that moves them leaves us a plain PyDataset, and a warning in fit.
+    from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+    from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
+except ImportError:
+    DataAdapter = PyDatasetAdapter = object
+
+IS_ADAPTER = DataAdapter is not object
+_BASES = (DataAdapter, keras.utils.PyDataset) if IS_ADAPTER else (keras.utils.PyDataset,)
+_METHODS = {
+    "fit": "fit",
+    "evaluate": "evaluate",
+    "predict": "predict",
+    # A look at one batch, to build the model: no epoch of training.
+    "_symbolic_build": "build",
+    "_maybe_symbolic_build": "build",
+}
+
+
+def running_method() -> tuple[str, Mapping[str, Any]]:
+    """Tell which method of a Keras model is asking for batches, and what it was called with.
+
+    Returns:
+        One of `"fit"`, `"evaluate"`, `"predict"`, `"build"`, or `"other"` outside of all of them;
+        and the names in that method, its arguments among them.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        method = _METHODS.get(frame.f_code.co_name)
+        if method and frame.f_globals.get("__name__", "").startswith("keras.src."):
+            return method, frame.f_locals
+        frame = frame.f_back  # type: ignore[assignment]
+    return "other", {}
+
+
+class _PassAdapter(PyDatasetAdapter):
+    """Keras's adapter of a `PyDataset`, told to take batches from `one_pass` in that order."""
+
+    def _get_iterator(self) -> Iterator[tuple[Any, ...]]:
+        return self.py_dataset.one_pass()
+
+
+class TrainerData(*_BASES):  # type: ignore[misc]
+    """Base of data that decides itself in which order `fit` sees it.
+
+    A subclass gives `__len__`, `__getitem__` and `one_pass`, and sets its order in `begin_pass`.
+    """
+
+    batch_size: int = 0  # a plain attribute here, a property of the adapter
+
+    @property
+    def num_batches(self) -> int:
+        """Number of batches of one pass over the data."""
+        return len(self)
+
+    def one_pass(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of the pass that has begun."""
+        raise NotImplementedError
+
+    def begin_pass(self, training: bool) -> None:
+        """Set the order of the pass that begins; `training` is False for evaluate and predict."""
+        raise NotImplementedError
+
+    def on_epoch_begin(self) -> None:
+        """Called by Keras before each epoch of fit, and before evaluate and predict."""
+        method, arguments = running_method()
+        _refuse_ignored_arguments(method, arguments)
+        self.begin_pass(training=method in ("fit", "other"))
+
+    def on_epoch_end(self) -> None:
+        """Called by Keras after an epoch, but also before the first and not after a broken one."""
+
+    def get_numpy_iterator(self) -> Any:
+        """Batches for the NumPy backend."""
+        return _PassAdapter(self).get_numpy_iterator()
+
+    def get_jax_iterator(self) -> Any:
+        """Batches for the JAX backend."""
+        return _PassAdapter(self).get_jax_iterator()
+
+    def get_tf_dataset(self) -> Any:
+        """A `tf.data.Dataset` for the TensorFlow backend, which prefetches."""
+        return _PassAdapter(self).get_tf_dataset()
+
+    def get_torch_dataloader(self) -> Any:
+        """A data loader for the PyTorch backend."""
+        return _PassAdapter(self).get_torch_dataloader()
+
+
+def _refuse_ignored_arguments(method: str, arguments: Mapping[str, Any]) -> None:
+    """Raise for arguments that Keras drops in silence when data brings its own adapter."""
+    if method not in ("fit", "evaluate"):
+        return
+    for name in ("y", "sample_weight", "class_weight"):
+        if arguments.get(name) is not None:
+            raise ValueError(
+                f"{method}() got {name}= beside a keras_dlcourse.data pipeline, which brings its "
+                f"own; make it with keras_dlcourse.data.pipeline(x, y, ..., {name}=...) instead."
+                if name != "y"
+                else f"{method}() got y= beside a keras_dlcourse.data pipeline, which brings its "
+                "own labels; leave y away."
+            )
+    if method == "fit" and not IS_ADAPTER and arguments.get("shuffle"):
+        warnings.warn(
+            "This version of Keras shuffles the batches of a pipeline again, with Python's global "
+            "random numbers: pass fit(..., shuffle=False) to keep the pipeline's own order.",
+            stacklevel=2,
+        )
