@@ -1,0 +1,194 @@
+"""A `.tflite` file in memory: checked as a whole, then known by its parts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from keras_dlcourse.edge import schema
+from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
+from keras_dlcourse.edge.graph import Graph, GraphReader, Operator, OperatorKind, Tensor
+from keras_dlcourse.edge.metadata import ImageMetadata, read_metadata
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A `.tflite` file whose every offset, index and size has been checked.
+
+    Make one by `ModelFile.read`. Runtimes trust what a file says and can take the process with
+    them when it is damaged, so a file is checked before one sees it.
+
+    Attributes:
+        what: What errors call it: its path, or its size.
+        content: The whole file.
+        version: Version of the file format.
+        description: What the converter noted.
+        min_runtime_version: The oldest TensorFlow Lite that is said to run it; may be empty.
+        graphs: All graphs; the first is the one that runs.
+        metadata: What the file says of its images and classes.
+        sizes: Bytes by part: `"weights"`, `"metadata"`, `"files"` (appended as a zip) and `"graph"`
+            (the rest).
+    """
+
+    what: str
+    content: bytes = field(repr=False)
+    version: int
+    description: str
+    min_runtime_version: str
+    graphs: tuple[Graph, ...]
+    metadata: ImageMetadata
+    sizes: dict[str, int]
+
+    @classmethod
+    def read(cls, source: str | os.PathLike[str] | bytes) -> ModelFile:
+        """Read a file into memory and check it.
+
+        Args:
+            source: Path, or the bytes of the file.
+
+        Raises:
+            InvalidModel: If it is no `.tflite` file, damaged, or truncated.
+            OSError: If the file cannot be read.
+            TypeError: If `source` is something else.
+        """
+        if isinstance(source, bytes | bytearray | memoryview):
+            content, what = bytes(source), f"the model of {len(source)} bytes"
+        elif isinstance(source, str | os.PathLike):
+            content, what = Path(source).read_bytes(), os.fspath(source)
+        else:
+            raise TypeError(
+                f"a model is a path or the bytes of a .tflite file, got {type(source).__name__}"
+            )
+        if content[4:8] != schema.MODEL_IDENTIFIER:
+            raise InvalidModel(
+                f"{what} is not a .tflite file: it lacks 'TFL3' at byte 4"
+                if content
+                else f"{what} is empty, not a .tflite file"
+            )
+        return _read(content, what)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The tensors of the graph that runs."""
+        return self.graphs[0].tensors
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """The steps of the graph that runs."""
+        return self.graphs[0].operators
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The tensors that the caller fills."""
+        return self.graphs[0].inputs
+
+    @property
+    def outputs(self) -> tuple[Tensor, ...]:
+        """The tensors that the caller gets."""
+        return self.graphs[0].outputs
+
+
+def _read(content: bytes, what: str) -> ModelFile:
+    slots = schema.Model
+    root = Table.root(content, schema.MODEL_IDENTIFIER, what)
+    version = root.number(slots.VERSION, "I")
+    if version != 3:
+        raise InvalidModel(f"{what} is of the format version {version}; runtimes know version 3")
+    buffers = [_buffer(table, content, what) for table in root.tables(slots.BUFFERS)]
+    kinds = [_kind(table, what) for table in root.tables(slots.OPERATOR_CODES)]
+    reader = GraphReader(what, kinds, buffers)
+    graphs = tuple(reader.read(table) for table in root.tables(slots.SUBGRAPHS))
+    if not graphs or not graphs[0].inputs or not graphs[0].outputs:
+        raise InvalidModel(f"{what} has no graph with inputs and outputs")
+    _check_signatures(root, graphs, what)
+    extra = _named_buffers(root, buffers, what)
+    return ModelFile(
+        what=what,
+        content=content,
+        version=version,
+        description=root.string(slots.DESCRIPTION),
+        min_runtime_version=_text(extra.get(schema.MIN_RUNTIME_NAME, b"")),
+        graphs=graphs,
+        metadata=read_metadata(content, extra, what),
+        sizes=_sizes(content, graphs, extra),
+    )
+
+
+def _buffer(table: Table, content: bytes, what: str) -> memoryview:
+    """Return the bytes of a buffer, inside the flatbuffer or, in large files, behind it."""
+    offset = table.number(schema.Buffer.OFFSET, "Q")
+    if offset <= 1:
+        return table.data(schema.Buffer.DATA)
+    size = table.number(schema.Buffer.SIZE, "Q")
+    if offset + size > len(content):
+        raise InvalidModel(f"{what} is truncated: a buffer ends at {offset + size}")
+    return memoryview(content)[offset : offset + size]
+
+
+def _kind(table: Table, what: str) -> OperatorKind:
+    slots = schema.OperatorCode
+    # Older files have the code in the first field only; it holds 127 where the code is larger.
+    code = max(
+        table.number(slots.DEPRECATED_BUILTIN_CODE, "b"), table.number(slots.BUILTIN_CODE, "i")
+    )
+    version = table.number(slots.VERSION, "i", 1)
+    if code == schema.CUSTOM:
+        return OperatorKind(table.string(slots.CUSTOM_CODE, "CUSTOM"), version, custom=True)
+    if not 0 <= code < len(schema.BUILTIN_OPERATORS):
+        raise InvalidModel(f"{what} uses the operator number {code}, which is not known here")
+    return OperatorKind(schema.BUILTIN_OPERATORS[code], version, custom=False)
+
+
+def _check_signatures(root: Table, graphs: tuple[Graph, ...], what: str) -> None:
+    slots = schema.SignatureDef
+    for signature in root.tables(schema.Model.SIGNATURE_DEFS):
+        graph = signature.number(slots.SUBGRAPH_INDEX, "I")
+        if graph >= len(graphs):
+            raise InvalidModel(f"{what} is damaged: a signature of graph {graph}")
+        signature.string(slots.SIGNATURE_KEY)
+        for name in signature.tables(slots.INPUTS) + signature.tables(slots.OUTPUTS):
+            index = name.number(schema.TensorMap.TENSOR_INDEX, "I")
+            name.string(schema.TensorMap.NAME)
+            if index >= len(graphs[graph].tensors):
+                raise InvalidModel(f"{what} is damaged: a signature names tensor {index}")
+
+
+def _named_buffers(root: Table, buffers: list[memoryview], what: str) -> dict[str, bytes]:
+    extra = {}
+    for entry in root.tables(schema.Model.METADATA):
+        index = entry.number(schema.Metadata.BUFFER, "I")
+        if index >= len(buffers):
+            raise InvalidModel(f"{what} is damaged: metadata in buffer {index} of {len(buffers)}")
+        extra[entry.string(schema.Metadata.NAME)] = bytes(buffers[index])
+    return extra
+
+
+def _sizes(content: bytes, graphs: tuple[Graph, ...], extra: dict[str, bytes]) -> dict[str, int]:
+    buffers = {t.buffer: len(t.data) for graph in graphs for t in graph.tensors}
+    sizes = {
+        "weights": sum(buffers.values()),
+        "metadata": sum(map(len, extra.values())),
+        "files": _zip_size(content),
+    }
+    return sizes | {"graph": max(0, len(content) - sum(sizes.values()))}
+
+
+def _zip_size(content: bytes) -> int:
+    """Return the bytes of the zip at the end of the file, 0 if there is none."""
+    if b"PK\x05\x06" not in content[-(1 << 16) - 22 :]:
+        return 0
+    import io
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            starts = [info.header_offset for info in archive.infolist()]
+    except Exception:  # a chance sequence of bytes; the zip is read where the metadata name it
+        return 0
+    return len(content) - min(starts, default=len(content))
+
+
+def _text(data: bytes) -> str:
+    """Return text that may be padded with zeros."""
+    return data.decode("utf-8", "replace").rstrip("\0")
