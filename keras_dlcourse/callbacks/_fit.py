@@ -1,0 +1,80 @@
+"""What Keras does not tell a callback: which `fit` it runs in, and that this `fit` is being left.
+
+`fit` keeps its `keras.callbacks.CallbackList` in a local variable and has no hook for exceptions,
+so the call stack is the only place to look. Where it shows nothing (a training loop of one's own),
+these functions answer None and the caller does without.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import keras
+
+
+def callback_list_of(callback: keras.callbacks.Callback, frame: FrameType | None) -> Any | None:
+    """Find the list of callbacks that a `fit` on this stack drives and that holds `callback`.
+
+    Args:
+        callback: The callback that asks.
+        frame: Where to start; the frames that called it are searched.
+
+    Returns:
+        The `keras.callbacks.CallbackList`, or None if no such `fit` is running.
+    """
+    for local_values in _locals(frame):
+        for value in list(local_values.values()):
+            if isinstance(value, keras.callbacks.CallbackList) and callback in value.callbacks:
+                return value
+    return None
+
+
+def has_validation_data(callback_list: Any, frame: FrameType | None) -> bool | None:
+    """Tell whether the `fit` that drives `callback_list` was given validation data.
+
+    Args:
+        callback_list: What `callback_list_of` found.
+        frame: Where to start; the frames that called it are searched.
+
+    Returns:
+        True or False, or None if that cannot be seen.
+    """
+    for local_values in _locals(frame):
+        if local_values.get("callbacks") is callback_list and "validation_data" in local_values:
+            return local_values["validation_data"] is not None
+    return None
+
+
+def on_exception(callback_list: Any, act: Callable[[BaseException], None]) -> None:
+    """Call `act` when an exception, KeyboardInterrupt too, leaves any callback of this `fit`.
+
+    Args:
+        callback_list: What `callback_list_of` found. Only this one object is changed, and it lives
+            as long as its `fit`.
+        act: Called with the exception before that goes on.
+    """
+
+    def guarded(method: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(method)
+        def call(*args: Any, **kwargs: Any) -> None:
+            try:
+                method(*args, **kwargs)
+            except BaseException as error:
+                act(error)
+                raise
+
+        return call
+
+    for name in dir(type(callback_list)):
+        if name.startswith("on_"):
+            setattr(callback_list, name, guarded(getattr(callback_list, name)))
+
+
+def _locals(frame: FrameType | None) -> Iterator[dict[str, Any]]:
+    """Give the local variables of a frame and of those that called it."""
+    while frame is not None:
+        yield frame.f_locals
+        frame = frame.f_back

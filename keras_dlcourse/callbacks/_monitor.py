@@ -1,0 +1,133 @@
+"""The quantity that a callback monitors: reading it from the logs, and which way is better."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+Direction = Literal["min", "max"]
+
+_KERAS_DIRECTIONS: dict[str, Direction] = {"up": "max", "down": "min"}
+_CHOSEN: dict[str, Direction] = {"min": "min", "max": "max"}  # "auto" is no choice
+
+
+class Monitor:
+    """A quantity in the logs of `fit`.
+
+    Args:
+        name: Its name in the logs, e.g. `"val_loss"`.
+        mode: `"min"`, `"max"` or `"auto"`.
+        min_delta: How much better is better.
+    """
+
+    def __init__(self, name: str, mode: str, min_delta: float) -> None:
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"monitor must be a name in the logs, such as 'val_loss'. Received: {name!r}"
+            )
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max'. Received: {mode!r}")
+        self.name = name
+        self.min_delta = min_delta
+        self.chosen = _CHOSEN.get(mode)
+        self.start()
+
+    def start(self) -> None:
+        """Forget what a former `fit` showed."""
+        self.direction = self.chosen
+        self.seen = False
+
+    def resolve(self, model: Any, required: bool) -> None:
+        """Find out which way is better, if that is not known yet."""
+        self.direction = self.direction or infer_direction(model, self.name)
+        if self.direction is None and required:
+            raise ValueError(
+                f"EarlyStopping cannot tell whether more or less {self.name!r} is better: the "
+                "model's loss and metrics do not say. Pass mode='max' or mode='min'."
+            )
+
+    def is_better(self, value: float, reference: float | None) -> bool:
+        """Compare; anything is better than no reference."""
+        if reference is None:
+            return True
+        if self.direction == "min":
+            return value < reference - self.min_delta
+        return value > reference + self.min_delta
+
+    def read(self, logs: Mapping[str, Any], validation_comes: Callable[[], bool]) -> float | None:
+        """Read the quantity from the logs of an epoch.
+
+        Args:
+            logs: The logs.
+            validation_comes: Whether `fit` will validate in a later epoch (validation_freq).
+
+        Returns:
+            The value, or None in an epoch in which it is rightly not there.
+
+        Raises:
+            ValueError: If it is missing.
+        """
+        value = logs.get(self.name)
+        if value is not None:
+            self.seen = True
+            return float(value)
+        unvalidated = self.name.startswith("val_") and not any(
+            name.startswith("val_") for name in logs
+        )
+        if unvalidated and (self.seen or validation_comes()):
+            return None
+        raise ValueError(self._missing(list(logs), unvalidated))
+
+    def _missing(self, names: list[str], unvalidated: bool) -> str:
+        message = (
+            f"EarlyStopping monitors {self.name!r}, which is not in the logs. "
+            f"They have: {', '.join(names) or 'nothing'}. "
+        )
+        if unvalidated:
+            return message + (
+                "There is no validation: pass validation_data (or validation_split) to fit, or "
+                "monitor a quantity of the training data, such as 'loss'."
+            )
+        similar = difflib.get_close_matches(self.name, names, n=1)
+        if similar:
+            return message + f"Did you mean monitor={similar[0]!r}?"
+        return message + "Choose one of them, or add the metric in compile."
+
+
+def infer_direction(model: Any, monitor: str) -> Direction | None:
+    """Tell from the loss or from the model's metrics which way is better.
+
+    A loss is better when smaller. For a metric its own Keras class says so: it is found by the name
+    it has in the logs, which is `name`, or `output_name` for a model with several outputs. Nothing
+    is guessed from the sound of a name.
+
+    Args:
+        model: A compiled Keras model.
+        monitor: The name in the logs, e.g. `"val_loss"` or `"val_accuracy"`.
+
+    Returns:
+        `"min"`, `"max"`, or None if the model does not tell (yet: Keras builds the metrics during
+        the first epoch).
+    """
+    name = monitor.removeprefix("val_")
+    directions = {
+        _KERAS_DIRECTIONS.get(getattr(metric, "_direction", None) or "")
+        for metric in _metrics(model)
+        if name == metric.name or name.endswith(f"_{metric.name}")
+    }
+    if len(directions) == 1 and None not in directions:
+        return directions.pop()
+    if directions <= {None} and (name == "loss" or name.endswith("_loss")):
+        return "min"
+    return None
+
+
+def _metrics(holder: Any) -> Iterator[Any]:
+    """Give the metrics of a model, those that Keras keeps in lists inside of others too."""
+    for metric in getattr(holder, "metrics", ()):
+        inner = getattr(metric, "metrics", None)
+        if inner is not None:
+            yield from _metrics(metric)
+        elif getattr(metric, "name", None) not in (None, "loss"):
+            yield metric

@@ -1,0 +1,366 @@
+"""Early stopping that keeps the best weights, whichever way training ends."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import sys
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.callbacks._fit import (
+    callback_list_of,
+    has_validation_data,
+    on_exception,
+)
+from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
+from keras_dlcourse.callbacks._monitor import Monitor
+
+_STATE = ("monitor", "direction", "best", "best_epoch", "wait", "best_weights")
+
+
+class EarlyStopping(keras.callbacks.Callback):
+    """Stop training when a quantity no longer improves, and keep the best weights.
+
+    The interface is that of `keras.callbacks.EarlyStopping`. What differs:
+
+    - The best weights come back by default, and do so however `fit` ends: stopped early, out of
+      epochs, or by Ctrl-C. A Ctrl-C waits for the next batch, the best weights are put back, and
+      the KeyboardInterrupt goes on; a second Ctrl-C does not wait. Where a KeyboardInterrupt
+      comes from the data, or `fit` runs outside the main thread, call `restore_best()` yourself.
+    - An epoch whose value is NaN or infinite is never the best one.
+    - A quantity that is not in the logs is an error that names what is there.
+    - Which way is better is known from the loss or metric, or asked; it is never guessed.
+    - A run that never reaches `baseline` stops after `patience` epochs, as documented there.
+    - `state_dict()` and `load_state_dict()` carry the state over a save and a resume. A further
+      `fit` without `load_state_dict()` starts afresh.
+    - At the end one line says what was kept and why.
+
+    Args:
+        monitor: Name in the logs, e.g. `"val_loss"` or `"val_accuracy"`.
+        min_delta: An improvement must be larger than this, in the unit of the monitored quantity.
+        patience: Number of epochs without improvement after which training stops (0 and 1 both
+            stop at the first). Epochs in which the quantity is not measured, because of
+            `validation_freq`, do not count.
+        verbose: 1 prints one line at the end, 0 nothing.
+        mode: `"min"` or `"max"`: less or more is better; `"auto"` asks the loss or metric.
+        baseline: Value to beat. Patience is only renewed by epochs that also beat the baseline; the
+            best epoch is kept whether it does or not.
+        restore_best_weights: Whether to keep a copy of the best weights in memory and put it back.
+        start_from_epoch: Number of the first epoch (from 0) that counts; earlier ones are not
+            looked at.
+
+    Attributes:
+        best: Best value so far, or None.
+        best_epoch: Its epoch, from 0, or None.
+        best_weights: Its weights, as `model.get_weights()` gives them, or None.
+        wait: Number of epochs since patience was last renewed.
+        stopped_epoch: Epoch, from 0, after which this callback stopped training, or 0.
+
+    Raises:
+        ValueError: In `__init__` for arguments that make no sense; in `fit` if `monitor` is not in
+            the logs, or if `mode="auto"` and the model does not say which way is better.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> x, y = np.zeros((8, 2)), np.zeros((8, 1))
+        >>> stop = EarlyStopping(monitor="loss", patience=2)
+        >>> history = model.fit(x, y, epochs=9, verbose=0, callbacks=[stop])
+        EarlyStopping: kept the weights of epoch 1, the best loss (0); stopped after epoch 3: \
+no improvement in 2 epochs.
+
+    Reference:
+        Prechelt (1998), Early Stopping - But When? In: Neural Networks: Tricks of the Trade.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        verbose: int = 1,
+        mode: str = "auto",
+        baseline: float | None = None,
+        restore_best_weights: bool = True,
+        start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__()
+        if not _is_finite(min_delta) or min_delta < 0:
+            raise ValueError(
+                "min_delta must be a finite number of at least 0 (mode says which way is better). "
+                f"Received: {min_delta!r}"
+            )
+        if baseline is not None and not _is_finite(baseline):
+            raise ValueError(f"baseline must be a finite number or None. Received: {baseline!r}")
+        for name, value in (("patience", patience), ("start_from_epoch", start_from_epoch)):
+            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{name} must be a whole number, 0 or more. Received: {value!r}")
+        self._quantity = Monitor(monitor, mode, float(min_delta))
+        self.monitor = monitor
+        self.min_delta = float(min_delta)
+        self.patience = int(patience)
+        self.verbose = verbose
+        self.mode = mode
+        self.baseline = None if baseline is None else float(baseline)
+        self.restore_best_weights = bool(restore_best_weights)
+        self.start_from_epoch = int(start_from_epoch)
+        self.best: float | None = None
+        self.best_epoch: int | None = None
+        self.best_weights: list[np.ndarray] | None = None
+        self.wait = 0
+        self.stopped_epoch = 0
+        self._stopped = False
+        self._loaded = False
+        self._finished = True
+        self._epoch = 0
+        self._last_epoch: int | None = None
+        self._interrupts = self._new_interrupts()
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Start afresh, or from a loaded state, and look after Ctrl-C."""
+        if not self._loaded:
+            self._start_afresh()
+        self._check_loaded_weights()
+        self._loaded = False
+        self._quantity.seen = False
+        self._epoch = 0
+        self._last_epoch = None
+        self._finished = False
+        self._quantity.resolve(self.model, required=False)
+        self._interrupts.uninstall()
+        self._interrupts = self._new_interrupts()
+        if self.restore_best_weights:
+            self._interrupts.install()
+            callback_list = callback_list_of(self, sys._getframe())
+            if callback_list is not None:
+                on_exception(callback_list, self._leave)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Let a held-back Ctrl-C go on."""
+        self._let_interrupt_go_on()
+        self._epoch = epoch
+
+    # The begin of a batch is as good as the end of the one before, and Keras can then go on
+    # writing its progress bar in another thread, which a hook at the end would forbid.
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Let a held-back Ctrl-C go on."""
+        self._let_interrupt_go_on()
+
+    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Let a held-back Ctrl-C go on."""
+        self._let_interrupt_go_on()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep the weights if the epoch is the best so far, and stop if patience is over."""
+        self._last_epoch = epoch
+        value = self._quantity.read(logs or {}, self._is_validation_to_come)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        self._quantity.resolve(self.model, required=True)
+        improved = math.isfinite(value) and self._quantity.is_better(value, self.best)
+        if improved:
+            self.best = value
+            self.best_epoch = epoch
+            if self.restore_best_weights:
+                self.best_weights = self.model.get_weights()
+        if improved and self._quantity.is_better(value, self.baseline):
+            self.wait = 0
+            return
+        self.wait += 1
+        if self.wait >= max(1, self.patience):
+            self.stopped_epoch = epoch
+            self._stopped = True
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Put the best weights back and say what was kept and why."""
+        if not self._quantity.seen and self._last_epoch is not None:
+            self._interrupts.uninstall()
+            raise ValueError(
+                f"EarlyStopping never saw {self.monitor!r}: fit ended before validation ran once. "
+                "Lower validation_freq, or monitor a quantity of the training data."
+            )
+        if self._stopped:
+            epochs = _count(self.wait, "epoch")
+            delta = f" by more than {self.min_delta:g}" if self.min_delta else ""
+            reason = f"stopped after epoch {self.stopped_epoch + 1}: no improvement{delta} in "
+            self._finish(reason + epochs)
+        else:
+            self._finish("fit ran to its end")
+        self._interrupts.check()
+
+    def restore_best(self) -> None:
+        """Put the best weights back into the model now.
+
+        For those who catch what `fit` raises themselves, or stop it in a way of their own.
+
+        Raises:
+            ValueError: If no weights were kept.
+
+        Example:
+            >>> import keras, numpy as np
+            >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+            >>> model.compile("sgd", "mse")
+            >>> stop = EarlyStopping(monitor="loss", patience=3, verbose=0)
+            >>> try:
+            ...     _ = model.fit(np.zeros((8, 2)), np.zeros(8), verbose=0, callbacks=[stop])
+            ... finally:
+            ...     stop.restore_best()
+        """
+        if self.best_weights is None:
+            raise ValueError(
+                "EarlyStopping has no best weights to restore: restore_best_weights="
+                f"{self.restore_best_weights}, and {self.monitor!r} was finite in "
+                f"{'no epoch so far' if self.best_epoch is None else 'some'}."
+            )
+        # During an epoch the JAX backend keeps the weights outside of the model.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        self.model.set_weights(self.best_weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a later process needs to go on where this one stopped.
+
+        Save it together with the model's own current weights and optimizer state, e.g. after each
+        epoch; what `fit` leaves in the model at its end are the best weights, not the last.
+
+        Returns:
+            Numbers and strings that JSON can hold, except `"best_weights"`: a list of arrays (for
+            `numpy.savez(path, *weights)`), or None.
+
+        Example:
+            >>> sorted(EarlyStopping().state_dict())
+            ['best', 'best_epoch', 'best_weights', 'direction', 'monitor', 'wait']
+        """
+        weights = self.best_weights
+        return {
+            "monitor": self.monitor,
+            "direction": self._quantity.direction,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "wait": self.wait,
+            "best_weights": None if weights is None else [np.array(weight) for weight in weights],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Let the next `fit` go on from a state of `state_dict()`.
+
+        Args:
+            state: What `state_dict()` returned. Pass `initial_epoch` to `fit` as well, so that
+                epochs keep their numbers.
+
+        Raises:
+            ValueError: If the state is incomplete or of another `monitor` or direction, or, in
+                `fit`, of a model with other weights.
+        """
+        missing = [key for key in _STATE if key not in state]
+        if missing:
+            raise ValueError(
+                f"state lacks {', '.join(missing)}; pass what EarlyStopping.state_dict() returned. "
+                f"Received the keys: {', '.join(map(str, state)) or 'none'}"
+            )
+        for name, ours in (("monitor", self.monitor), ("direction", self._quantity.chosen)):
+            if None not in (ours, state[name]) and state[name] != ours:
+                raise ValueError(
+                    f"state is of {name}={state[name]!r}, this callback has {ours!r}: make it with "
+                    "the same arguments as the one that was saved."
+                )
+        if self.restore_best_weights and state["best"] is not None and not state["best_weights"]:
+            raise ValueError(
+                "state has a best epoch but no best_weights, and restore_best_weights=True: pass "
+                "them, or make this callback with restore_best_weights=False."
+            )
+        self._start_afresh()
+        self.best = None if state["best"] is None else float(state["best"])
+        self.best_epoch = None if state["best_epoch"] is None else int(state["best_epoch"])
+        self.wait = int(state["wait"])
+        self._quantity.direction = state["direction"] or self._quantity.chosen
+        if self.restore_best_weights and state["best_weights"] is not None:
+            self.best_weights = [np.array(weight) for weight in state["best_weights"]]
+        self._loaded = True
+
+    def _start_afresh(self) -> None:
+        self.best = self.best_epoch = self.best_weights = None
+        self.wait = 0
+        self.stopped_epoch = 0
+        self._stopped = False
+        self._quantity.start()
+
+    def _is_validation_to_come(self) -> bool:
+        """Tell whether `fit` has validation data, for a later epoch (validation_freq)."""
+        frame = sys._getframe()
+        callback_list = callback_list_of(self, frame)
+        return callback_list is not None and has_validation_data(callback_list, frame) is True
+
+    def _check_loaded_weights(self) -> None:
+        if not self._loaded or self.best_weights is None:
+            return
+        expected = [tuple(weight.shape) for weight in self.model.weights]
+        received = [weight.shape for weight in self.best_weights]
+        if expected != received:
+            raise ValueError(
+                f"The loaded best_weights are of another model: {len(received)} arrays, this one "
+                f"has {len(expected)} weights, or their shapes differ. Load the state into the "
+                "model it was saved with."
+            )
+
+    def _new_interrupts(self) -> DeferredInterrupt:
+        def is_in_our_fit(frame: FrameType | None) -> bool:
+            return self.best_weights is not None and callback_list_of(self, frame) is not None
+
+        return DeferredInterrupt(
+            wanted=is_in_our_fit,
+            notice="\nInterrupted: restoring the best weights after this batch. "
+            "Interrupt again to stop at once.",
+        )
+
+    def _let_interrupt_go_on(self) -> None:
+        try:
+            self._interrupts.check()
+        except KeyboardInterrupt as interrupt:
+            self._leave(interrupt)
+            raise
+
+    def _leave(self, error: BaseException) -> None:
+        """Put things in order when an exception is about to leave `fit`."""
+        self._interrupts.uninstall()
+        if isinstance(error, KeyboardInterrupt) and not self._finished:
+            if self.verbose:
+                print()  # the progress bar has left the cursor in its line
+            self._finish(f"interrupted in epoch {self._epoch + 1}")
+
+    def _finish(self, reason: str) -> None:
+        self._finished = True
+        self._interrupts.uninstall()
+        if self.best_weights is not None:
+            self.restore_best()
+        if self.verbose:
+            print(f"EarlyStopping: {self._kept()}; {reason}.")
+
+    def _kept(self) -> str:
+        if self.best is None or self.best_epoch is None:
+            if self._last_epoch is not None and self._last_epoch < self.start_from_epoch:
+                why = f"epoch {self.start_from_epoch + 1}, the first to count, was not reached"
+            else:
+                why = f"{self.monitor} was finite in no epoch"
+            return f"kept the last weights, because {why}"
+        best = f"epoch {self.best_epoch + 1}, the best {self.monitor} ({self.best:.6g})"
+        if self.baseline is not None and not self._quantity.is_better(self.best, self.baseline):
+            best += f", though it does not beat the baseline {self.baseline:g}"
+        if self.best_weights is None:
+            return f"kept the last weights, not those of {best}"
+        return f"kept the weights of {best}"
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
