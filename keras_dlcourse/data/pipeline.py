@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.trainer import TrainerData
+from keras_dlcourse.data.trainer import IS_ADAPTER, TrainerData
 from keras_dlcourse.edge.normalization import Normalization
 
 
@@ -155,7 +155,9 @@ class Pipeline(TrainerData):
         if not -len(self) <= index < len(self):
             raise IndexError(f"batch {index} of a pipeline of {len(self)} batches")
         start = index % len(self) * self.batch_size
-        return self._batch(self.order()[start : start + self.batch_size])
+        # Keras asks here, within an epoch, only where it takes no adapter.
+        order = self.order() if IS_ADAPTER else self._order
+        return self._batch(order[start : start + self.batch_size])
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, ...]]:
         return self.batches()

@@ -40,6 +40,7 @@ def split(
     y = np.asarray(y)
     if y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"y must have one label for each of the {len(x)} examples, got {y.shape}.")
+    check_fractions(fraction=fraction)
     rest, held_out = split_indices(y, (fraction,), seed)
     return (x[rest], y[rest]), (x[held_out], y[held_out])
 
@@ -49,7 +50,7 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
 
     Args:
         y: Labels, `(n,)` of any kind or `(n, classes)` one-hot.
-        fractions: Parts of the whole, each above 0, together below 1.
+        fractions: Parts of the whole, as `check_fractions` has them.
         seed: Seed of the choice, 0 or more.
 
     Returns:
@@ -57,16 +58,10 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
         least one example of each class.
 
     Raises:
-        ValueError: If `fractions` are out of range, or a class has fewer examples than there are
-            parts.
+        ValueError: If a class has fewer examples than there are parts.
     """
     from sklearn.model_selection import train_test_split  # takes a second to import
 
-    if not all(0 < fraction < 1 for fraction in fractions) or sum(fractions) >= 1:
-        raise ValueError(
-            "fractions to hold out must be above 0 and together below 1, got "
-            f"{', '.join(map(str, fractions))}."
-        )
     y = np.asarray(y)
     y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
     random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
@@ -78,6 +73,13 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
             parts[number].append(held_out)
         parts[0].append(members)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def check_fractions(**fractions: float) -> None:
+    """Raise unless the parts to hold out are above 0 and leave something."""
+    if not all(fraction > 0 for fraction in fractions.values()) or sum(fractions.values()) >= 1:
+        got = ", ".join(f"{name}={fraction!r}" for name, fraction in fractions.items())
+        raise ValueError(f"Parts to hold out must be above 0 and together below 1, got {got}.")
 
 
 def _sizes(label: Any, examples: int, fractions: Sequence[float]) -> list[int]:
