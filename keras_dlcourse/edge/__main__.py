@@ -1,0 +1,31 @@
+"""`python -m keras_dlcourse.edge classify MODEL IMAGE...`: works with only `[edge]` installed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed; 2 is argparse's for bad usage.
+
+    Args:
+        arguments: The command line without the program; None for that of the process.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m keras_dlcourse.edge",
+        description="Run .tflite classifiers on this device.",
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_classify_parser(subparsers)
+    add_benchmark_parser(subparsers)
+    parsed = parser.parse_args(arguments)
+    code: int = parsed.func(parsed)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
