@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from keras_dlcourse._registration import register_with_keras
 from keras_dlcourse._version import __version__
 
 if TYPE_CHECKING:
@@ -37,3 +38,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+register_with_keras()

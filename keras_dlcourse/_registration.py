@@ -1,0 +1,78 @@
+"""Make this package's Keras objects known to Keras as soon as Keras is there, and not before.
+
+A `.keras` file names the classes it holds, and Keras finds those that have been registered. They
+register when `keras_dlcourse.layers` is imported. `import keras_dlcourse` imports no Keras, so it
+leaves a note instead: when Keras gets imported, the parts with registered classes follow at once.
+So `keras.models.load_model` finds them after `import keras_dlcourse`, in any order of imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+PARTS = ("keras_dlcourse.layers",)
+"""Modules whose import registers what a `.keras` file can hold."""
+
+
+def register_with_keras() -> None:
+    """Import `PARTS` now if Keras is imported already, else right after it is."""
+    if "keras" in sys.modules:
+        _import_parts()
+    else:
+        sys.meta_path.insert(0, _AfterKeras())
+
+
+def _import_parts() -> None:
+    """Import the parts; their classes register themselves."""
+    for part in PARTS:
+        importlib.import_module(part)
+
+
+class _AfterKeras(MetaPathFinder):
+    """Finder that steps in for Keras only, and takes itself away once Keras is loaded."""
+
+    def __init__(self) -> None:
+        self.searching = False
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return Keras's own spec, with a loader that imports the parts afterwards."""
+        if name != "keras" or self.searching:
+            return None
+        self.searching = True  # the search below asks every finder, this one too
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self.searching = False
+        if spec is not None and spec.loader is not None:
+            spec.loader = _LoaderThenParts(spec.loader, self)
+        return spec
+
+
+class _LoaderThenParts(Loader):
+    """Loader that runs Keras's own loader and then imports the parts."""
+
+    def __init__(self, loader: Loader, finder: _AfterKeras) -> None:
+        self.loader = loader
+        self.finder = finder
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Return what Keras's own loader makes."""
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Import Keras as ever, then the parts."""
+        if module.__spec__ is not None:
+            module.__spec__.loader = self.loader
+        module.__loader__ = self.loader
+        self.loader.exec_module(module)
+        if self.finder in sys.meta_path:
+            sys.meta_path.remove(self.finder)
+        _import_parts()

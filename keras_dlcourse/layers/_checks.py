@@ -1,0 +1,37 @@
+"""Checks of single arguments, shared by layers and models: one function makes each message."""
+
+from __future__ import annotations
+
+import math
+import numbers
+
+
+def positive_int(argument: str, value: object) -> int:
+    """Return `value` as an int if it is a whole number of at least 1, else raise ValueError."""
+    if is_whole(value) and int(value) >= 1:  # type: ignore[call-overload]
+        return int(value)  # type: ignore[call-overload]
+    raise ValueError(f"{argument} must be a whole number of at least 1. Received: {value!r}")
+
+
+def positive_float(argument: str, value: object) -> float:
+    """Return `value` as a float if it is a finite number above 0, else raise ValueError."""
+    if _is_real(value) and math.isfinite(value) and value > 0:  # type: ignore[arg-type, operator]
+        return float(value)  # type: ignore[arg-type]
+    raise ValueError(f"{argument} must be a finite number above 0. Received: {value!r}")
+
+
+def fraction(argument: str, value: object) -> float:
+    """Return `value` as a float if it is at least 0 and below 1, else raise ValueError."""
+    if _is_real(value) and 0 <= value < 1:  # type: ignore[operator]
+        return float(value)  # type: ignore[arg-type]
+    raise ValueError(f"{argument} must be at least 0 and below 1. Received: {value!r}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether `value` is a whole number, and no True or False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _is_real(value: object) -> bool:
+    """Whether `value` is a number as people mean it: True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

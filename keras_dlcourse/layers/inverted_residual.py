@@ -1,0 +1,117 @@
+"""Inverted residual with a linear bottleneck: widen, filter in space, narrow, add the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain
+from keras_dlcourse.layers._checks import positive_int
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class InvertedResidual(ConvolutionBlock):
+    """Expansion, depthwise convolution and linear projection, with a shortcut where sizes allow it.
+
+    Where a classical residual block narrows, works and widens again, this one widens a narrow input
+    by `expansion`, filters each channel in space, and projects back to a few channels *without* a
+    nonlinearity, because ReLU6 would lose information in few channels:
+
+        h = ReLU6(BN(expand(x)))          # 1x1; left out when expansion is 1
+        h = ReLU6(BN(depthwise(h)))       # k x k, with the strides
+        y = BN(project(h))                # 1x1, linear
+        y = x + y                         # if strides is 1 and x has `filters` channels
+
+    This is the block of MobileNetV2. Convolutions have no bias. Weights stand in the order of the
+    blocks of `keras.applications.MobileNetV2`.
+
+    Args:
+        filters: Output channels.
+        expansion: By how much the block widens its input (t in the paper).
+        kernel_size: Height and width of the depthwise kernel, in pixels.
+        strides: Step of the depthwise convolution, along both axes.
+        bn_momentum: Momentum of the moving statistics.
+        bn_epsilon: Added to the variance.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Feature maps of shape `(batch, height, width, channels)`.
+
+    Returns:
+        Feature maps of shape `(batch, ceil(height / strides), ceil(width / strides), filters)`.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the number of input channels is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> block = InvertedResidual(16, expansion=6)
+        >>> block(np.zeros((1, 28, 28, 16))).shape[1:] == (28, 28, 16)
+        True
+        >>> block.has_shortcut
+        True
+
+    Reference:
+        Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
+        https://arxiv.org/abs/1801.04381
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        expansion: int = 6,
+        kernel_size: int = 3,
+        strides: int = 1,
+        bn_momentum: float = 0.9,
+        bn_epsilon: float = 1e-3,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
+        self.expansion = positive_int("expansion", expansion)
+
+        self.expand: keras.layers.Layer | None = None
+        self.add: keras.layers.Layer | None = None
+
+    @property
+    def has_shortcut(self) -> bool:
+        """Whether the input is added to the output; known once the block is built."""
+        return self.add is not None
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the sublayers, whose widths depend on the input, and their weights."""
+        channels = self.check_channels(input_shape)
+        if self.expansion > 1:
+            self.expand = self.pointwise_convolution(self.expansion * channels, "expand")
+            self.expand_bn = self.batch_normalization("expand")
+            self.expand_relu = self.relu6("expand")
+        self.depthwise = self.depthwise_convolution()
+        self.depthwise_bn = self.batch_normalization("depthwise")
+        self.depthwise_relu = self.relu6("depthwise")
+        self.project = self.pointwise_convolution(self.filters, "project")
+        self.project_bn = self.batch_normalization("project")
+        output_shape = build_chain(self._chain, input_shape)
+        if self.strides == 1 and channels == self.filters:
+            # A layer, not "+": the flat graph then names the shortcut.
+            self.add = keras.layers.Add(dtype=self.dtype_policy, name=f"{self.name}_add")
+            self.add.build([input_shape, output_shape])
+
+    def call(self, inputs: Any) -> Any:
+        """Apply the block; see the class for shapes."""
+        outputs = inputs
+        for layer in self._chain:
+            outputs = layer(outputs)
+        return outputs if self.add is None else self.add([inputs, outputs])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this block again."""
+        return {**super().get_config(), "expansion": self.expansion}
+
+    @property
+    def _chain(self) -> list[keras.layers.Layer]:
+        """The sublayers up to the shortcut, in the order in which they are applied."""
+        rest = [self.depthwise, self.depthwise_bn, self.depthwise_relu]
+        rest += [self.project, self.project_bn]
+        if self.expand is None:
+            return rest
+        return [self.expand, self.expand_bn, self.expand_relu, *rest]

@@ -1,0 +1,11 @@
+"""Image classifiers, one file a family: a table of its stages, one builder, one source."""
+
+from keras_dlcourse._extras import require
+
+require("keras_dlcourse.models", "tensorflow", "keras")
+
+from keras_dlcourse.models.mobilenet import MobileNet  # noqa: E402
+from keras_dlcourse.models.mobilenet_v2 import MobileNetV2  # noqa: E402
+from keras_dlcourse.models.registry import build, names, register  # noqa: E402
+
+__all__ = ["MobileNet", "MobileNetV2", "build", "names", "register"]

@@ -1,0 +1,116 @@
+"""The parts of a network that the families share: strides, input, convolution, end, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_dlcourse.layers.image_description import ImageDescription
+from keras_dlcourse.models import _imagenet
+from keras_dlcourse.models._arguments import Arguments
+from keras_dlcourse.models._imagenet import ImageNetFiles
+
+BN_EPSILON = 1e-3
+
+
+def limited_strides(strides: Sequence[int], output_stride: int) -> tuple[int, ...]:
+    """Return `strides` with the last ones set to 1, so that their product is `output_stride`.
+
+    Args:
+        strides: The strides of a network's stages, in order.
+        output_stride: What their product may be, at most.
+
+    Returns:
+        As many strides.
+
+    Example:
+        >>> limited_strides((2, 1, 2, 2, 2, 1, 2, 1), 8)
+        (2, 1, 2, 2, 1, 1, 1, 1)
+    """
+    limited = []
+    so_far = 1
+    for stride in strides:
+        limited.append(stride if so_far * stride <= output_stride else 1)
+        so_far *= limited[-1]
+    return tuple(limited)
+
+
+def image_input(arguments: Arguments) -> tuple[Any, Any]:
+    """Return the symbolic input, and the tensor to build on with its description recorded."""
+    inputs = keras.Input(arguments.input_shape, name="image")
+    preprocessing = arguments.preprocessing
+    if arguments.weights == "imagenet":
+        preprocessing = _imagenet.PREPROCESSING
+    if preprocessing is None and arguments.class_names is None:
+        return inputs, inputs
+    describe = ImageDescription(preprocessing, arguments.class_names, name="image_description")
+    return inputs, describe(inputs)
+
+
+def convolution(
+    x: Any, filters: int, kernel_size: int, strides: int, arguments: Arguments, name: str
+) -> Any:
+    """Apply a convolution, batch normalization and ReLU6."""
+    x = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        data_format="channels_last",
+        name=name,
+    )(x)
+    x = keras.layers.BatchNormalization(
+        axis=-1, momentum=arguments.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_bn"
+    )(x)
+    return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu")(x)
+
+
+def global_pooling(x: Any, pooling: str | None, keepdims: bool = False) -> Any:
+    """Apply global pooling: `(batch, height, width, c)` to `(batch, c)`, or nothing for None."""
+    if pooling is None:
+        return x
+    kinds = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+    return kinds[pooling](
+        data_format="channels_last", keepdims=keepdims, name=f"global_{pooling}_pool"
+    )(x)
+
+
+def dropout(x: Any, arguments: Arguments) -> Any:
+    """Apply dropout, or nothing if none is wanted."""
+    if not arguments.dropout:
+        return x
+    return keras.layers.Dropout(arguments.dropout, name="dropout")(x)
+
+
+def output_dtype() -> str | None:
+    """Return the dtype of the classifier: probabilities in 16 bits would spoil the loss."""
+    half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
+    return "float32" if half else None
+
+
+def finished(
+    inputs: Any, outputs: Any, arguments: Arguments, imagenet: ImageNetFiles, name: str
+) -> keras.Model:
+    """Return the model, with the weights that were asked for."""
+    model = keras.Model(inputs, outputs, name=name)
+    if arguments.weights == "imagenet":
+        imagenet.load(model, arguments)
+    elif isinstance(arguments.weights, Path):
+        _load_file(model, arguments.weights)
+    return model
+
+
+def _load_file(model: keras.Model, path: Path) -> None:
+    """Load a `.weights.h5` file, and say what to compare if it does not fit."""
+    try:
+        model.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(
+            f"weights: the file {path} does not fit this {model.name}. It must come from "
+            "`save_weights` of a model with the same alpha, channels, classes and include_top. "
+            f"Keras said: {error}"
+        ) from error
