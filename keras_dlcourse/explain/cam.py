@@ -1,0 +1,250 @@
+"""Class activation maps: where in an image the evidence for a class stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+from PIL import Image
+
+from keras_dlcourse.explain.head import find_head
+
+
+class ClassActivationMapper:
+    """Class activation maps of one model, again and again, e.g. after each epoch of a training.
+
+    With the last feature maps `f_k(x, y)`, their averages `F_k = mean f_k(x, y)`, and weights
+    `w_k^c` and bias `b^c` of the layer behind the pooling, the logit of class c is
+    `S_c = sum_k w_k^c F_k + b^c`, and the map shows from where its first part comes:
+
+        M_c(x, y) = sum_k w_k^c f_k(x, y),    so that    mean M_c(x, y) + b^c = S_c
+
+    (In the paper F_k is the sum, not the average, and there is no bias.)
+
+    The part of the model up to the pooling is built once and compiled at the first call. Weights
+    are read at each call, so training may go on in between; on the JAX backend during `fit`, call
+    it at the end of an epoch. All batches are padded to `batch_size`: nothing is traced twice.
+
+    A head with one output answers yes or no: class 1 is yes, class 0 is no, and the map and logit
+    of no are those of yes with the other sign.
+
+    Args:
+        model: A functional or Sequential model that ends in global average pooling and one Dense
+            layer or 1x1 convolution; see `find_head` for what may stand around them.
+        batch_size: Number of images that go through the model at a time.
+
+    Raises:
+        ValueError: If the model has another head; the message names it and the way out.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
+        >>> mapper = ClassActivationMapper(model)
+        >>> maps, logits = mapper.maps(np.zeros((3, 32, 32, 3)), classes=[4, 0, 1])
+        >>> maps.shape, logits.shape
+        ((3, 1, 1), (3, 5))
+
+    Reference:
+        Zhou et al. (2016), Learning Deep Features for Discriminative Localization,
+        https://arxiv.org/abs/1512.04150
+    """
+
+    def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number above 0. Received: {batch_size!r}")
+        self.head = find_head(model)
+        self.batch_size = batch_size
+        self._features = self.head.features
+        if len(self._features.inputs) != 1:
+            raise ValueError(
+                f"Class activation maps need a model with one input; {model.name!r} has "
+                f"{len(self._features.inputs)} before its pooling."
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return max(2, self.head.classes)
+
+    def maps(
+        self, images: ArrayLike, classes: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Compute raw maps and logits.
+
+        Args:
+            images: `(n, height, width, channels)`, prepared as for `model.predict`.
+            classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for
+                each. None takes the class with the highest logit.
+
+        Returns:
+            Maps at the resolution of the last feature maps and in the unit of the logits,
+            `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`; and logits `(n, classes)`,
+            before any softmax or sigmoid. Both float32.
+
+        Raises:
+            ValueError: If images or classes do not fit the model, or images hold NaN or infinity.
+        """
+        images = self._checked_images(images)
+        chosen = None if classes is None else self._checked_classes(classes, len(images))
+        features = self._run(images)
+        kernel, bias = self._weights()
+        logits = features.mean((1, 2)) @ kernel + bias
+        if chosen is None:
+            chosen = logits.argmax(-1)
+        weights = kernel.T[chosen]  # (n, c) or (n, k, c)
+        if chosen.ndim == 1:
+            return np.einsum("nhwc,nc->nhw", features, weights), logits
+        return np.einsum("nhwc,nkc->nkhw", features, weights), logits
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Turn logits into scores of 0 to 1: softmax, or sigmoid where the model ends in one.
+
+        Args:
+            logits: `(n, classes)`, from `maps`.
+
+        Returns:
+            Scores of the same shape.
+        """
+        if self.head.classes == 1 or self.head.activation == "sigmoid":
+            return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+    def image_size(self, images: np.ndarray) -> tuple[int, int]:
+        """Tell height and width of images as this model takes them."""
+        # A network may turn its images around inside: an image has few channels, so look there.
+        first = self.head.channels_first and images.shape[1] <= 4 < images.shape[3]
+        height, width = images.shape[2:4] if first else images.shape[1:3]
+        return int(height), int(width)
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        """Compute feature maps `(n, h, w, channels)` in batches of one size."""
+        batches = []
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            missing = self.batch_size - len(batch)
+            padded = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+            features = np.asarray(self._features.predict_on_batch(padded), "float32")
+            batches.append(features[: len(batch)])
+        features = np.concatenate(batches)
+        return np.moveaxis(features, 1, -1) if self.head.channels_first else features
+
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        kernel, bias = self.head.weights()
+        if self.head.classes > 1:
+            return kernel, bias
+        return np.concatenate([-kernel, kernel], axis=1), np.concatenate([-bias, bias])
+
+    def _checked_images(self, images: ArrayLike) -> np.ndarray:
+        array = np.asarray(images)
+        expected = tuple(self._features.inputs[0].shape)
+        fits = array.ndim == len(expected) and all(
+            wanted in (None, got) for wanted, got in zip(expected[1:], array.shape[1:], strict=True)
+        )
+        if not fits or not len(array):
+            shape = ", ".join("any" if size is None else str(size) for size in expected[1:])
+            raise ValueError(
+                f"images must have the shape (n, {shape}) with n of at least 1. "
+                f"Received: {array.shape}"
+                + (". For one image pass image[None]." if array.ndim == len(expected) - 1 else "")
+            )
+        array = array.astype("float32", copy=False)
+        bad = int((~np.isfinite(array)).any(tuple(range(1, array.ndim))).sum())
+        if bad:
+            raise ValueError(
+                f"images must hold finite numbers; {bad} of {len(array)} hold NaN or infinity."
+            )
+        return array
+
+    def _checked_classes(self, classes: ArrayLike, n: int) -> np.ndarray:
+        chosen = np.asarray(classes)
+        if chosen.ndim == 0:
+            chosen = np.repeat(chosen, n)
+        if not np.issubdtype(chosen.dtype, np.integer) or chosen.shape[:1] != (n,):
+            raise ValueError(
+                f"classes must be whole numbers of shape ({n},) or ({n}, k), one row for each of "
+                f"{n} images. Received: {chosen.dtype} of shape {chosen.shape}"
+            )
+        if chosen.ndim > 2 or chosen.size == 0:
+            raise ValueError(f"classes must have the shape ({n},) or ({n}, k). Got {chosen.shape}")
+        if chosen.min() < 0 or chosen.max() >= self.classes:
+            raise ValueError(
+                f"classes must be between 0 and {self.classes - 1}, the classes of the model. "
+                f"Received: {chosen.min()} to {chosen.max()}"
+            )
+        return chosen
+
+
+def cam(
+    model: keras.Model, images: ArrayLike, classes: ArrayLike | None = None, raw: bool = False
+) -> np.ndarray:
+    """Compute class activation maps: where in an image the evidence for a class stands.
+
+    Args:
+        model: A model that ends in global average pooling and one Dense layer or 1x1 convolution.
+        images: `(n, height, width, channels)`, prepared as for `model.predict`.
+        classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for each.
+            None takes the class with the highest score.
+        raw: Whether to return the maps as they are: at the resolution of the last feature maps and
+            in the unit of the logits, so that their mean plus the bias is the class's logit.
+
+    Returns:
+        Float32 maps at the size of the images (bilinear), from 0, the least evidence in the image,
+        to 1, the most: `(n, height, width)`, or `(n, k, height, width)` if `classes` is `(n, k)`;
+        the k maps of one image share one scale and can be compared. A map that is the same
+        everywhere is all 0. With `raw`, unscaled `(n, h, w)` or `(n, k, h, w)`.
+
+    Raises:
+        ValueError: If the model has another head, or images or classes do not fit it.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=5)
+        >>> images = np.random.default_rng(0).random((2, 64, 64, 3))
+        >>> cam(model, images).shape, cam(model, images, [[0, 1, 2]] * 2, raw=True).shape
+        ((2, 64, 64), (2, 3, 2, 2))
+
+    Reference:
+        Zhou et al. (2016), Learning Deep Features for Discriminative Localization,
+        https://arxiv.org/abs/1512.04150
+    """
+    images = np.asarray(images)
+    mapper = ClassActivationMapper(
+        model, batch_size=32 if images.ndim == 0 else max(1, min(32, len(images)))
+    )
+    maps, _ = mapper.maps(images, classes)
+    return maps if raw else scaled(maps, mapper.image_size(images))
+
+
+def scaled(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
+    """Enlarge raw maps to the size of the images and bring each image's to 0..1.
+
+    Args:
+        maps: `(n, h, w)` or `(n, k, h, w)`.
+        size: Height and width to enlarge to.
+
+    Returns:
+        Float32 maps of that size; the k maps of one image share their scale.
+
+    Example:
+        >>> import numpy as np
+        >>> scaled(np.array([[[1.0, 3.0]]]), (1, 4))
+        array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
+    """
+    height, width = (int(side) for side in size)
+    planes = maps.reshape(-1, *maps.shape[-2:]).astype("float32")
+    enlarged = np.stack(
+        [
+            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+            for plane in planes
+        ]
+    ).reshape(*maps.shape[:-2], height, width)
+    axes = tuple(range(1, enlarged.ndim))
+    low = enlarged.min(axes, keepdims=True)
+    span = enlarged.max(axes, keepdims=True) - low
+    # Rounding in the enlargement must not pass for evidence in a map that is the same everywhere.
+    flat = span <= 1e-6 * np.abs(enlarged).max(axes, keepdims=True)
+    result = np.where(flat, 0, (enlarged - low) / np.where(flat, 1, span))
+    return np.asarray(result, "float32")
