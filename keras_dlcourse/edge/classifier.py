@@ -5,26 +5,26 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from keras_dlcourse.edge.calibration import calibrate
+from keras_dlcourse.edge.flatbuffer import InvalidModel
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.images import load_image
 from keras_dlcourse.edge.latency import Latency, measure
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
-from keras_dlcourse.edge.quantization import apply_table, dequantize, input_table
+from keras_dlcourse.edge.quantization import dequantize, encoder
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
 
-# Images given at once to a model of open batch size: more of them bring no speed, only memory.
-_OPEN_BATCH = 32
+# Images loaded at a time, and given at once to a model of open batch size.
+_CHUNK = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Category:
+class Category(NamedTuple):
     """A class that an image may show.
 
     Attributes:
@@ -33,7 +33,7 @@ class Category:
         score: What the model gives it; for softmax outputs a probability.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # instead of tuple's method
     label: str
     score: float
 
@@ -83,7 +83,7 @@ class ImageClassifier:
         self._input = _image_input(self._file)
         self._classes = _width(self._file)
         self._normalization = _normalization(self._file, mean, std, self._input.shape[-1])
-        self._table = input_table(self._input, self._normalization)
+        self._encode = encoder(self._input, self._normalization)
         self._labels = _labels(self._file, labels, self._classes)
         self._calibration = self._file.metadata.score_calibration
         self._crop = crop
@@ -201,9 +201,9 @@ class ImageClassifier:
                 f"pixels must have the shape (n, {', '.join(map(str, self.input_shape))}) with n "
                 f"at least 1, got {pixels.shape}"
             )
-        values = apply_table(self._table, pixels)
+        values = self._encode(pixels)
         with self._lock:
-            size = min(len(values), _OPEN_BATCH) if self._open_batch else self._batch
+            size = min(len(values), _CHUNK) if self._open_batch else self._batch
             parts = [
                 self._invoke(values[start : start + size], size)
                 for start in range(0, len(values), size)
@@ -228,17 +228,25 @@ class ImageClassifier:
         elif count < size:
             padding = np.zeros((size - count, *values.shape[1:]), values.dtype)
             values = np.concatenate([values, padding])
-        self._interpreter.set_tensor(self._input_index, values)
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index)[:count] for index in self._output_indices]
+        try:
+            self._interpreter.set_tensor(self._input_index, values)
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise InvalidModel(f"{self.runtime} cannot run {self._file.what}: {error}") from error
+        outputs = [self._interpreter.get_tensor(index) for index in self._output_indices]
+        return [output[:count] for output in map(np.atleast_1d, outputs)]
 
     def _resize(self, count: int) -> None:
         """Give the model's input room for `count` images."""
         if count != self._batch:
-            self._interpreter.resize_tensor_input(
-                self._input_index, [count, *self._input.shape[1:]]
-            )
-            self._interpreter.allocate_tensors()
+            shape = [count, *self._input.shape[1:]]
+            try:
+                self._interpreter.resize_tensor_input(self._input_index, shape)
+                self._interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise InvalidModel(
+                    f"{self._file.what} takes no batch of {count}: {error}"
+                ) from error
             self._batch = count
 
     def _chunks(self, images: Any) -> Iterator[np.ndarray]:
@@ -250,9 +258,9 @@ class ImageClassifier:
             )
         if isinstance(images, str | bytes | os.PathLike):
             raise TypeError("images must be a sequence of images; one image goes to classify")
-        size = _OPEN_BATCH
-        for start in range(0, len(images), size):
-            yield np.stack([self._load(image) for image in images[start : start + size]])
+        for start in range(0, len(images), _CHUNK):
+            loaded = [self._load(image) for image in images[start : start + _CHUNK]]
+            yield np.stack(loaded) if len(loaded) > 1 else loaded[0][None]
 
     def _load(self, image: Any) -> np.ndarray:
         """Return an image as pixels of the model's size."""
@@ -282,7 +290,9 @@ def _categories(
     if least is not None:
         order = order[scores[order] >= least]
     indices = order.tolist()
-    return list(map(Category, indices, [labels[i] for i in indices], scores[order].tolist()))
+    rows = zip(indices, map(labels.__getitem__, indices), scores[order].tolist(), strict=True)
+    # A thousand classes take longer to make by name than the rest of this module takes.
+    return list(map(tuple.__new__, repeat(Category), rows))
 
 
 def _image_input(file: ModelFile) -> Tensor:
@@ -304,7 +314,8 @@ def _width(file: ModelFile) -> int:
     """Return the number of classes."""
     output = file.outputs[0]
     shape = output.shape
-    if len(shape) < 2 or any(length != 1 for length in shape[1:-1]) or shape[-1] < 1:
+    batch = file.inputs[0].shape[0]
+    if len(shape) < 2 or shape[:-1] != (batch,) + (1,) * (len(shape) - 2) or shape[-1] < 1:
         raise ValueError(
             "an image classifier gives one score per class, shape (batch, classes); "
             f"{file.what} gives {output.shape_signature}"

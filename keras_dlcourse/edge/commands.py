@@ -134,7 +134,7 @@ def classify(arguments: argparse.Namespace) -> int:
             _complain(error)
             code = 1
             continue
-        results.append({"image": image, "categories": [asdict(c) for c in categories]})
+        results.append({"image": image, "categories": [c._asdict() for c in categories]})
         if not arguments.json:
             _print_categories(image, categories)
     if arguments.json:

@@ -111,8 +111,9 @@ class Normalization:
                 f"this normalization is for {len(self.mean)} channels on the last axis, "
                 f"got pixels of shape {pixels.shape}"
             )
-        mean, std = np.array(self.mean, np.float32), np.array(self.std, np.float32)
-        return (pixels.astype(np.float32) - mean) / std
+        values = np.subtract(pixels, np.array(self.mean, np.float32), dtype=np.float32)
+        values /= np.array(self.std, np.float32)
+        return values
 
     def to_dict(self) -> dict[str, list[float]]:
         """Return what JSON can hold.

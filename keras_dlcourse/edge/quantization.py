@@ -2,68 +2,83 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.normalization import Normalization
 
+Encoder = Callable[[np.ndarray], np.ndarray]
+
 _INTEGERS = ("uint8", "int8", "int16")
 
 
-def input_table(tensor: Tensor, normalization: Normalization | None) -> np.ndarray | None:
-    """Return what the input tensor holds for each of the 256 pixel values.
+def encoder(tensor: Tensor, normalization: Normalization | None) -> Encoder:
+    """Return what turns uint8 pixels into the numbers that the input tensor holds.
 
-    For float tensors that is `(p - mean) / std`, for integers
-    `clip(round((p - mean) / std / scale) + zero_point)`. Integer tensors whose file says nothing
-    of the one or the other hold the pixels themselves (signed bytes: less 128).
+    For float tensors that is the normalisation itself, for integers `pixel_table`.
 
     Args:
-        tensor: The input: float32, uint8, int8 or int16.
-        normalization: What pixels go through.
-
-    Returns:
-        Array of shape (256,) or (256, channels) of the tensor's dtype; None if the tensor holds
-        the pixels as they are.
+        tensor: The input: float32, uint8, int8 or int16, channels on the last axis.
+        normalization: What pixels go through, None if the file does not say it.
 
     Raises:
         ValueError: If it cannot be told what the tensor holds.
     """
-    pixels = np.arange(256)
-    if tensor.dtype == "float32":
-        if normalization is None:
-            raise ValueError(
-                "the model takes float32 and its file does not say what pixels go through: pass "
-                "mean= and std= in pixel units (0 and 1 for pixels from 0 to 255 as they are)"
-            )
-        table = _normalized(pixels, normalization)
-    elif tensor.dtype not in _INTEGERS:
+    if tensor.dtype not in ("float32", *_INTEGERS):
         raise ValueError(
             f"the input of an image classifier is float32, uint8, int8 or int16, got {tensor.dtype}"
         )
-    elif tensor.scales and normalization is not None:
-        table = _quantized(_normalized(pixels, normalization), tensor)
-    elif tensor.dtype == "int16":
+    if normalization is None and tensor.dtype in ("float32", "int16"):
         raise ValueError(
-            "the model takes int16 and its file does not say what pixels go through: pass mean= "
-            "and std= in pixel units"
+            f"the model takes {tensor.dtype} and its file does not say what pixels go through: "
+            "pass mean= and std= in pixel units (0 and 1 for pixels from 0 to 255 as they are)"
         )
-    else:
-        table = pixels - (128 if tensor.dtype == "int8" else 0)
-    table = table.astype(tensor.dtype)
-    return None if table.dtype == np.uint8 and np.array_equal(table, pixels) else table
+    if tensor.dtype == "float32" and normalization is not None:
+        return normalization
+    table = pixel_table(tensor, normalization)
+    if table.dtype == np.uint8 and np.array_equal(table, np.arange(256)):
+        return _unchanged
+    return table.take if table.ndim == 1 else functools.partial(_take_by_channel, table)
 
 
-def apply_table(table: np.ndarray | None, pixels: np.ndarray) -> np.ndarray:
-    """Return the table's entry for each pixel.
+def pixel_table(tensor: Tensor, normalization: Normalization | None) -> np.ndarray:
+    """Return what an integer input tensor holds for each of the 256 pixel values.
+
+    `clip(round((p - mean) / std / scale) + zero_point)`; where the file says nothing of the one
+    or the other, the pixels themselves (signed bytes: less 128).
 
     Args:
-        table: What `input_table` gave.
-        pixels: uint8 array of shape (..., channels).
+        tensor: The input: uint8, int8 or int16.
+        normalization: What pixels go through, or None.
+
+    Returns:
+        Array of the tensor's dtype of shape (256,), or (256, channels) where channels differ.
+
+    Raises:
+        ValueError: If the tensor's scale is 0.
     """
-    if table is None:
-        return pixels
-    if table.ndim == 1:
-        return table.take(pixels)
+    pixels = np.arange(256)
+    if normalization is None or not tensor.scales:
+        return (pixels - (128 if tensor.dtype == "int8" else 0)).astype(tensor.dtype)
+    if tensor.scales[0] == 0:
+        raise ValueError("the input tensor has the scale 0; it must be above 0")
+    columns = 1 if normalization.is_scalar else len(normalization.mean)
+    mean, std = np.array(normalization.mean)[:columns], np.array(normalization.std)[:columns]
+    # In float64: steps of the float32 formula would fall on the wrong side of a half.
+    stored = np.round((pixels[:, None] - mean) / (std * tensor.scales[0])) + tensor.zero_points[0]
+    limits = np.iinfo(tensor.dtype)
+    table = np.clip(stored, limits.min, limits.max).astype(tensor.dtype)
+    return table[:, 0] if columns == 1 else table
+
+
+def _unchanged(pixels: np.ndarray) -> np.ndarray:
+    return pixels
+
+
+def _take_by_channel(table: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     out = np.empty(pixels.shape, table.dtype)
     for channel in range(table.shape[1]):
         out[..., channel] = table[:, channel].take(pixels[..., channel])
@@ -85,19 +100,3 @@ def dequantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     scales = np.array(tensor.scales, np.float32).reshape(shape)
     zero_points = np.array(tensor.zero_points, np.int32).reshape(shape)
     return (values.astype(np.int32) - zero_points).astype(np.float32) * scales
-
-
-def _normalized(pixels: np.ndarray, normalization: Normalization) -> np.ndarray:
-    """Return shape (256,), or (256, channels) where channels differ."""
-    if normalization.is_scalar:
-        normalization = Normalization(normalization.mean[0], normalization.std[0])
-        return normalization(pixels)
-    return normalization(np.repeat(pixels[:, None], len(normalization.mean), axis=1))
-
-
-def _quantized(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    if tensor.scales[0] <= 0:
-        raise ValueError(f"the input tensor's scale is {tensor.scales[0]}; it must be above 0")
-    limits = np.iinfo(tensor.dtype)
-    stored = np.round(values.astype(np.float64) / tensor.scales[0]) + tensor.zero_points[0]
-    return np.clip(stored, limits.min, limits.max)
