@@ -1,0 +1,267 @@
+import os
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import keras_dlcourse as kd
+from keras_dlcourse.data.progress import track
+from keras_dlcourse.edge.images import load_image
+
+rng = np.random.default_rng(0)
+
+
+def make_photos(root, **classes):
+    """Make noise of different sizes and formats, brighter the later the class."""
+    for number, (name, count) in enumerate(classes.items()):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            size = (rng.integers(5, 40), rng.integers(5, 40), 3)
+            pixels = rng.integers(60 * number, 60 * number + 60, size).astype("uint8")
+            suffix = ("png", "jpg", "bmp")[i % 3]
+            Image.fromarray(pixels).save(root / name / f"{i:03}.{suffix}")
+    return root
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return make_photos(tmp_path / "photos", cat=10, dog=20, eel=3)
+
+
+def all_of(data):
+    parts = [data.train, data.validation, data.test]
+    x = np.concatenate([kd.data.take(part).pixels for part in parts])
+    return x, np.concatenate([part.y for part in parts])
+
+
+def test_a_folder_of_photos(photos):
+    data = kd.data.image_folder(photos, image_size=(12, 16), batch_size=4, seed=7)
+    assert data.name == "photos"
+    assert data.class_names == ("cat", "dog", "eel")
+    assert data.image_shape == (12, 16, 3)
+    counts = [np.bincount(part.y).tolist() for part in (data.train, data.validation, data.test)]
+    assert counts == [[8, 16, 1], [1, 2, 1], [1, 2, 1]]
+    assert (data.train.seed, data.train.batch_size, data.train.shuffle) == (7, 4, True)
+    # Each class has its own brightness: labels belong to their images.
+    x, y = all_of(data)
+    np.testing.assert_array_equal(x.mean(axis=(1, 2, 3)) // 60, y)
+    values = data.train.x.astype("float64")
+    assert data.normalization.mean == (np.round(values.mean()),)
+
+
+def test_pixels_are_those_that_the_device_sees_and_each_file_is_used_once(photos):
+    files = sorted(path for path in photos.rglob("*.*"))
+    for options in ({}, {"crop": True}, {"channels": 1}):
+        data = kd.data.image_folder(photos, image_size=20, **options)
+        expected = [
+            load_image(path, (20, 20), options.get("channels", 3), options.get("crop", False))
+            for path in files
+        ]
+        x, _ = all_of(data)
+        assert sorted(a.tobytes() for a in x) == sorted(a.tobytes() for a in expected)
+
+
+def test_read_as_used_equals_in_memory(photos, monkeypatch):
+    memory = kd.data.image_folder(photos, image_size=16)
+    lazy = kd.data.image_folder(photos, image_size=16, cache=False)
+    assert isinstance(lazy.train.x, kd.data.ImageFiles)
+    assert isinstance(memory.train.x, np.ndarray)
+    assert lazy.normalization == memory.normalization
+    for part in ("train", "validation", "test"):
+        pairs = zip(getattr(lazy, part), getattr(memory, part), strict=True)
+        for one, other in pairs:
+            np.testing.assert_array_equal(one[0], other[0])
+            np.testing.assert_array_equal(one[1], other[1])
+    monkeypatch.setattr("keras_dlcourse.data.folder._IN_MEMORY", 33 * 16 * 16 * 3 - 1)
+    assert isinstance(kd.data.image_folder(photos, 16).train.x, kd.data.ImageFiles)
+    assert isinstance(kd.data.image_folder(photos, 16, cache=True).train.x, np.ndarray)
+
+
+def test_seed_decides_the_parts(photos):
+    def test_part(seed):
+        return kd.data.image_folder(photos, 8, seed=seed).test.x.tobytes()
+
+    assert test_part(1) == test_part(1)
+    assert test_part(1) != test_part(2)
+
+
+@pytest.fixture(scope="module")
+def eight_files(tmp_path_factory):
+    root = make_photos(tmp_path_factory.mktemp("files"), all=8)
+    files = kd.data.ImageFiles(sorted((root / "all").iterdir()), (6, 7))
+    return files, np.stack([files.read(i) for i in range(8)])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    index=st.integers(-8, 7)
+    | st.slices(8)
+    | st.lists(st.integers(-8, 7), max_size=5).map(lambda i: np.array(i, int))
+    | st.lists(st.booleans(), min_size=8, max_size=8).map(np.array)
+)
+def test_image_files_index_like_an_array(eight_files, index):
+    files, array = eight_files
+    np.testing.assert_array_equal(files[index], array[index], strict=True)
+
+
+def test_image_files_have_what_an_array_has(eight_files):
+    files, array = eight_files
+    assert (files.shape, files.dtype, files.ndim, len(files)) == (array.shape, array.dtype, 4, 8)
+    with pytest.raises(IndexError):
+        files[8]
+    np.testing.assert_array_equal(kd.data.take((files, np.arange(8)), 3).pixels, array[:3])
+    (x, _), _ = kd.data.split(kd.data.ImageFiles(files.paths, (6, 7)), np.arange(8) % 2, 0.25)
+    assert x.shape == (6, 6, 7, 3)
+
+
+def break_files(photos):
+    whole = (photos / "dog" / "000.png").read_bytes()
+    (photos / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (photos / "dog" / "notes.txt").write_text("not an image")
+    (photos / "cat" / "empty.jpg").write_bytes(b"")
+    (photos / "cat" / "link.png").symlink_to(photos / "nowhere.png")
+    os.mkfifo(photos / "cat" / "pipe.png")
+    return ["cut.png", "notes.txt", "empty.jpg", "link.png", "pipe.png"]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_bad_files_are_all_named_in_one_error(photos, cache):
+    names = break_files(photos)
+    with pytest.raises(ValueError, match=r"5 of 38 files .*") as caught:
+        kd.data.image_folder(photos, 16, cache=cache)
+    message = str(caught.value)
+    assert all(name in message for name in names)
+    assert "skip_bad=True" in message
+    assert len(message.splitlines()) == 7
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_bad_files_are_skipped_with_a_warning_that_names_them(photos, cache):
+    good, _ = all_of(kd.data.image_folder(photos, 16))
+    names = break_files(photos)
+    with pytest.warns(UserWarning, match=r"5 of 38 files") as caught:
+        data = kd.data.image_folder(photos, 16, skip_bad=True, cache=cache)
+    assert all(name in str(caught[0].message) for name in names)
+    assert caught[0].filename == __file__
+    x, y = all_of(data)
+    assert sorted(a.tobytes() for a in x) == sorted(a.tobytes() for a in good)
+    np.testing.assert_array_equal(x.mean(axis=(1, 2, 3)) // 60, y)
+
+
+def test_only_ten_bad_files_are_listed(photos):
+    for i in range(13):
+        (photos / "cat" / f"bad{i:02}.jpg").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"(?s)13 of 46 .*bad09.*\n  and 3 more") as caught:
+        kd.data.image_folder(photos, 16)
+    assert "bad10" not in str(caught.value)
+
+
+def test_too_few_left_after_skipping(photos):
+    (photos / "eel" / "000.png").write_bytes(b"")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"too few in: eel \(2\)"):
+        kd.data.image_folder(photos, 16, skip_bad=True)
+
+
+def test_clutter_is_left_out_and_depth_does_not_matter(photos):
+    before, _ = all_of(kd.data.image_folder(photos, 16))
+    for clutter in (".DS_Store", "Thumbs.db", "desktop.ini", "._000.png"):
+        (photos / "cat" / clutter).write_bytes(b"x")
+    (photos / "readme.txt").write_text("beside the classes")
+    for folder in ("__MACOSX", ".ipynb_checkpoints"):
+        (photos / folder).mkdir()
+    (photos / "cat" / "2024" / "may").mkdir(parents=True)
+    (photos / "cat" / "000.png").rename(photos / "cat" / "2024" / "may" / "000.png")
+    (photos / "cat" / ".hidden").mkdir()
+    (photos / "cat" / ".hidden" / "x.png").write_bytes(b"x")
+    data = kd.data.image_folder(photos, 16)
+    assert data.class_names == ("cat", "dog", "eel")
+    after, _ = all_of(data)
+    assert sorted(a.tobytes() for a in after) == sorted(a.tobytes() for a in before)
+
+
+def test_links_to_files_and_folders_are_followed_but_never_in_a_loop(photos, tmp_path):
+    more = make_photos(tmp_path / "more", bird=4)
+    (photos / "ant").symlink_to(more / "bird")
+    (photos / "cat" / "self").symlink_to(photos / "cat")
+    (photos / "cat" / "up").symlink_to(photos)
+    (photos / "cat" / "extra.png").symlink_to(photos / "cat" / "000.png")
+    data = kd.data.image_folder(photos, 16)
+    _, y = all_of(data)
+    assert data.class_names == ("ant", "cat", "dog", "eel")
+    assert np.bincount(y).tolist() == [4, 11, 20, 3]
+
+
+def test_folders_that_are_no_data_sets(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        kd.data.image_folder(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileNotFoundError, match="file is not a folder"):
+        kd.data.image_folder(tmp_path / "file")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match=r"empty holds no folders; .* cats/ and dogs/"):
+        kd.data.image_folder(empty)
+    one = make_photos(tmp_path / "one", cat=5)
+    with pytest.raises(ValueError, match="holds only the folder cat"):
+        kd.data.image_folder(one)
+    make_photos(one, dog=2, eel=0)
+    with pytest.raises(ValueError, match=r"at least 3 readable images.*too few in: dog \(2\), eel"):
+        kd.data.image_folder(one)
+    parts = make_photos(tmp_path / "parts", train=3, test=3)
+    with pytest.raises(ValueError, match=r"\(test, train\) look like parts"):
+        kd.data.image_folder(parts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"image_size": 0}, ValueError, "image_size must be 1 or more, got 0"),
+        ({"image_size": (8, 8, 3)}, ValueError, r"a number or \(height, width\), got \(8, 8, 3\)"),
+        ({"image_size": "8"}, TypeError, "image_size must be a whole number, got '8'"),
+        ({"channels": 2}, ValueError, "channels must be 3 for RGB or 1 for grey, got 2"),
+        ({"validation": 0}, ValueError, "got validation=0, test=0.1"),
+        ({"validation": 0.5, "test": 0.5}, ValueError, "together below 1"),
+        ({"batch_size": 0}, ValueError, "batch_size must be 1 or more"),
+        ({"seed": -3}, ValueError, "seed must be 0 or more"),
+    ],
+)
+def test_bad_arguments_are_named_before_anything_is_read(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        kd.data.image_folder(tmp_path / "not even there", **arguments)
+
+
+class Terminal:
+    """A standard error that says that it is a terminal."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+        return len(text)
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("patience", "shown"), [(0.0, True), (60.0, False)])
+def test_progress_shows_in_a_terminal_when_it_takes_long(monkeypatch, patience, shown):
+    monkeypatch.setattr("keras_dlcourse.data.progress._PATIENCE", patience)
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    for _ in track(range(3), 3, "Reading images"):
+        time.sleep(0.01)
+    assert ("Reading images" in terminal.text) == shown
+
+
+def test_progress_is_quiet_elsewhere(monkeypatch, capsys):
+    monkeypatch.setattr("keras_dlcourse.data.progress._PATIENCE", 0.0)
+    assert list(track(range(3), 3, "Reading images")) == [0, 1, 2]
+    assert capsys.readouterr() == ("", "")

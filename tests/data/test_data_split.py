@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import keras_dlcourse as kd
+from keras_dlcourse.data.split import split_indices
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    counts=st.lists(st.integers(3, 40), min_size=1, max_size=6),
+    fractions=st.tuples(st.floats(0.01, 0.49), st.floats(0.01, 0.49)),
+    seed=st.integers(0, 1000),
+)
+def test_parts_are_disjoint_whole_and_stratified(counts, fractions, seed):
+    y = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    parts = split_indices(y, fractions, seed)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(y)))
+    for label, count in enumerate(counts):
+        sizes = [int((y[part] == label).sum()) for part in parts]
+        assert min(sizes) >= 1
+        for size, fraction in zip(sizes[1:], fractions, strict=True):
+            assert size <= max(1, round(fraction * count))
+            # As much as asked for, unless another part needs its one example.
+            assert size >= min(round(fraction * count), count - 2) or sizes[0] == 1
+    again = split_indices(y, fractions, seed)
+    assert all((a == b).all() for a, b in zip(parts, again, strict=True))
+
+
+def test_split_returns_pairs_that_belong_together():
+    x, y = np.arange(100), np.repeat(["cat", "dog"], [80, 20])
+    (x_rest, y_rest), (x_held, y_held) = kd.data.split(x, y, 0.25, seed=1)
+    assert ((y_held == "cat").sum(), (y_held == "dog").sum()) == (20, 5)
+    np.testing.assert_array_equal(y[x_held], y_held)
+    np.testing.assert_array_equal(y[x_rest], y_rest)
+    assert sorted([*x_rest, *x_held]) == list(range(100))
+    assert (kd.data.split(x, y, 0.25, seed=2)[1][0] != x_held).any()
+    # Chosen at random within a class, not its first or last examples.
+    assert 20 < x_held[:20].mean() < 60
+
+
+def test_one_hot_labels_are_stratified_by_their_class():
+    y = np.eye(3)[np.repeat([0, 1, 2], 10)]
+    (_, rest), (_, held) = kd.data.split(np.arange(30), y, 0.2)
+    np.testing.assert_array_equal(held.sum(0), [2, 2, 2])
+    assert rest.shape == (24, 3)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_fraction_out_of_range(fraction):
+    with pytest.raises(ValueError, match=f"above 0 and together below 1, got fraction={fraction}"):
+        kd.data.split(np.arange(10), np.arange(10) % 2, fraction)
+
+
+def test_a_class_of_one_and_unequal_lengths():
+    with pytest.raises(ValueError, match="class 7 has 1 example, but each of the 2 parts"):
+        kd.data.split(np.arange(4), [0, 0, 7, 0], 0.5)
+    with pytest.raises(ValueError, match="one label for each of the 4 examples"):
+        kd.data.split(np.arange(4), [0, 1], 0.5)
+    with pytest.raises(ValueError, match="seed must be 0 or more"):
+        kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1)
