@@ -87,9 +87,9 @@ def confident_mistakes(labels: ArrayLike, scores: ArrayLike, limit: int = 12) ->
 
 def draw_mistakes(
     pixels: ArrayLike,
-    labels: Sequence[int],
-    predictions: Sequence[int],
-    scores: Sequence[float],
+    labels: Sequence[int] | NDArray,
+    predictions: Sequence[int] | NDArray,
+    scores: Sequence[float] | NDArray,
     class_names: Sequence[str],
     columns: int = 3,
 ) -> Figure:

@@ -1,0 +1,8 @@
+"""Run the command as `python -m keras_dlcourse.cli`."""
+
+import sys
+
+from keras_dlcourse.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""`keras-dlcourse bundle`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse.cli.usage import add_command
+
+EXAMPLES = """
+keras-dlcourse bundle model.int8.tflite --target raspberry-pi -o pi/
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "bundle",
+        run,
+        "make a folder to copy to a device: model, runner, requirements, checksums, service unit",
+        EXAMPLES,
+    )
+    parser.add_argument("file", metavar="FILE", help=".tflite image classifier with labels")
+    parser.add_argument("--target", required=True, choices=["raspberry-pi"], help="kind of device")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="new folder")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    load_keras()
+    from keras_dlcourse import export
+
+    folder = export.bundle(options.file, options.output, target=options.target)
+    print(f"{folder}: copy it to the device and follow README.md")

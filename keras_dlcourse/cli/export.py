@@ -1,0 +1,96 @@
+"""`keras-dlcourse export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse.cli.usage import UsageError, add_command
+
+QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
+CALIBRATED = ("int8", "int16x8")
+EXAMPLES = """
+keras-dlcourse export model.keras -o model.tflite
+keras-dlcourse export model.keras -o model.int8.tflite --quantization int8 --calibration photos/
+keras-dlcourse export model.keras -o model.tflite --labels labels.txt
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "export",
+        run,
+        "write a Keras model as a .tflite file that describes itself",
+        EXAMPLES,
+    )
+    parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
+    parser.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help=".tflite file to write"
+    )
+    parser.add_argument(
+        "--quantization",
+        choices=QUANTIZATIONS,
+        default="float32",
+        metavar="K",
+        help=f"how numbers are stored: {', '.join(QUANTIZATIONS)} (default: float32)",
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="DIR",
+        help=f"folder of training images, at least 100; needed for {' and '.join(CALIBRATED)}",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="text file with a class name a line (default: the names recorded in the model)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    if options.quantization in CALIBRATED and options.calibration is None:
+        raise UsageError(
+            f"--quantization {options.quantization} needs --calibration DIR, a folder of training "
+            "images"
+        )
+    labels = None if options.labels is None else read_labels(options.labels)
+
+    load_keras()
+    from keras_dlcourse import export
+    from keras_dlcourse.cli.model_input import calibration_images, load_model
+
+    model = load_model(options.model)
+    images = None if options.calibration is None else calibration_images(model, options.calibration)
+    result = export.to_tflite(
+        model,
+        options.output,
+        quantization=options.quantization,
+        calibration=images,
+        labels=labels,
+        rgb=model.input_shape[-1] == 1,  # phones and cameras deliver RGB
+    )
+    print(result)
+
+
+def read_labels(path: str) -> list[str]:
+    """Read a class name a line.
+
+    Args:
+        path: A text file in UTF-8; empty lines at its end do not count.
+
+    Raises:
+        ValueError: If it is no text or has no lines.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"--labels: {path} is not a text file in UTF-8") from None
+    while lines and not lines[-1].strip():
+        lines.pop()
+    if not lines:
+        raise ValueError(f"--labels: {path} is empty; it must hold a class name a line")
+    return [line.strip() for line in lines]

@@ -1,0 +1,33 @@
+"""`keras-dlcourse inspect`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse.cli.usage import add_command
+
+EXAMPLES = """
+keras-dlcourse inspect model.int8.tflite
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "inspect",
+        run,
+        "list the operations, tensors, sizes and description inside a .tflite file",
+        EXAMPLES,
+    )
+    parser.add_argument("file", metavar="FILE", help=".tflite file")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    load_keras()
+    from keras_dlcourse import export
+
+    print(export.inspect(options.file))

@@ -1,0 +1,40 @@
+"""`keras-dlcourse quickstart`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse.cli.usage import add_command
+
+EXAMPLES = """
+keras-dlcourse quickstart
+keras-dlcourse quickstart --output runs/first
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "quickstart",
+        run,
+        "train, export and verify a small network on the images in this package, in some minutes",
+        EXAMPLES,
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="RUN",
+        help="new folder for the run (default: the first free of runs/quickstart, "
+        "runs/quickstart-2, ...)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    load_keras()
+    from keras_dlcourse import training
+
+    return int(training.quickstart(options.output).interrupted)

@@ -1,0 +1,42 @@
+"""What a run needs of its data, checked before anything is built or written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras_dlcourse.data import Dataset
+
+
+def check_dataset(data: Any) -> None:
+    """Raise an error if a classifier cannot be trained on a data set.
+
+    Args:
+        data: What was given as `data`.
+
+    Raises:
+        TypeError: If it is not a `kd.data.Dataset`.
+        ValueError: If it has fewer than two classes, or a part without one whole number as the
+            label of each image.
+
+    Example:
+        >>> check_dataset([1, 2])
+        Traceback (most recent call last):
+        ...
+        TypeError: data must be a kd.data.Dataset, e.g. of kd.data.image_folder; received list
+    """
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            "data must be a kd.data.Dataset, e.g. of kd.data.image_folder; "
+            f"received {type(data).__name__}"
+        )
+    if len(data.class_names) < 2:
+        raise ValueError(
+            f"data has one class, {data.class_names[0]!r}; a classifier needs at least two"
+        )
+    for part in ("train", "validation", "test"):
+        labels = getattr(data, part).y
+        if labels is None or labels.ndim != 1 or labels.dtype.kind != "i":
+            found = "none" if labels is None else f"{labels.dtype} of shape {labels.shape}"
+            raise ValueError(
+                f"data.{part} must have one whole number an image as labels; received {found}"
+            )

@@ -1,0 +1,38 @@
+"""The first run of a newcomer: real images, one command, minutes on a laptop without a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from keras_dlcourse import data
+from keras_dlcourse.training.recipe import Recipe
+from keras_dlcourse.training.run import Run, run
+from keras_dlcourse.training.run_folder import first_free
+
+DATA = "fashion_mnist_small"
+RECIPE = Recipe(model="mobilenet_v2", alpha=0.35, epochs=20, learning_rate=3e-3)
+
+
+def quickstart(
+    output: str | os.PathLike[str] | None = None, say: Callable[[str], None] | None = None
+) -> Run:
+    """Train, export, verify and describe a small MobileNetV2 on the Fashion-MNIST in this package.
+
+    Args:
+        output: The folder to make; by default the first free of `runs/quickstart`,
+            `runs/quickstart-2` and so on.
+        say: Called with a line at each step; by default the lines are printed.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        FileExistsError: If there is something in the folder.
+
+    Example:
+        >>> quickstart().accuracy  # doctest: +SKIP
+        0.86
+    """
+    folder = first_free("runs/quickstart") if output is None else output
+    return run(data.load(DATA), folder, RECIPE, say)

@@ -1,0 +1,89 @@
+"""What a run is told: the model and how it is trained, checked before anything is built."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+
+import keras
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model and the way it is trained.
+
+    Attributes:
+        model: A name that `kd.models.names()` lists.
+        alpha: Width multiplier of the model.
+        epochs: Times that the training part is gone through.
+        learning_rate: The highest learning rate, reached at the end of the warm-up.
+        warmup: Share of all steps in which the learning rate rises to it, 0 up to 1.
+        dropout: Share of features dropped in training before the classifier.
+        seed: Seed of weights and dropout.
+
+    Raises:
+        ValueError: If a number is outside its range.
+
+    Example:
+        >>> Recipe(epochs=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: epochs must be a whole number of at least 1; received 0
+    """
+
+    model: str = "mobilenet_v2"
+    alpha: float = 1.0
+    epochs: int = 30
+    learning_rate: float = 2e-3
+    warmup: float = 0.1
+    dropout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not _is_whole(self.epochs) or self.epochs < 1:
+            raise ValueError(f"epochs must be a whole number of at least 1; received {self.epochs}")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be above 0; received {self.learning_rate}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup must be from 0 up to 1; received {self.warmup}")
+        if not _is_whole(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(
+                f"seed must be a whole number from 0 to 2**32 - 1; received {self.seed}"
+            )
+
+
+def warmup_cosine(
+    steps: int, peak: float, warmup: float = 0.1
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Make a learning rate that rises in a line to `peak` and falls to 0 along half a cosine.
+
+    Args:
+        steps: Optimizer steps of the whole training.
+        peak: The highest learning rate.
+        warmup: Share of the steps in which it rises.
+
+    Returns:
+        A Keras learning rate schedule.
+
+    Reference:
+        Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017;
+        Goyal et al., "Accurate, Large Minibatch SGD", 2017, for the warm-up.
+
+    Example:
+        >>> rate = warmup_cosine(100, peak=0.5, warmup=0.2)
+        >>> [round(float(rate(step)), 3) for step in (10, 20, 60, 100)]
+        [0.25, 0.5, 0.25, 0.0]
+    """
+    rising = round(warmup * steps)
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if rising else peak,
+        decay_steps=max(1, steps - rising),
+        warmup_target=peak if rising else None,
+        warmup_steps=rising,
+    )
+
+
+def _is_whole(value: object) -> bool:
+    """Say whether a value is an integer, and no True or False."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

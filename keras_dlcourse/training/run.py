@@ -1,0 +1,292 @@
+"""One run, from images to a folder with a trained, exported, verified and described model.
+
+The functions stand in the order in which the run calls them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import keras
+
+from keras_dlcourse import callbacks, export, models
+from keras_dlcourse._extras import require
+from keras_dlcourse._files import written_whole
+from keras_dlcourse._version import __version__
+from keras_dlcourse.data import Dataset
+from keras_dlcourse.export.calibration import MINIMUM
+from keras_dlcourse.report import write_run_page
+from keras_dlcourse.training.checks import check_dataset
+from keras_dlcourse.training.evidence import Evidence
+from keras_dlcourse.training.history import HistoryFile
+from keras_dlcourse.training.narration import Narrator, fit_verbosity
+from keras_dlcourse.training.recipe import Recipe, warmup_cosine
+from keras_dlcourse.training.run_folder import RunFolder, check_free
+
+QUANTIZATIONS = ("float32", "int8")
+MAP_PICTURES = 4  # drawn during a run, evenly spread over its epochs
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind.
+
+    Attributes:
+        folder: Its folder.
+        model: The Keras model with the weights of the best epoch.
+        results: What `results.json` holds.
+    """
+
+    folder: RunFolder
+    model: keras.Model = field(repr=False)
+    results: dict[str, Any]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the training was stopped by Ctrl-C; nothing was exported then."""
+        return bool(self.results["interrupted"])
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of the Keras model on the test part."""
+        return float(self.results["test"]["accuracy"])
+
+
+def run(
+    data: Dataset,
+    output: str | os.PathLike[str],
+    recipe: Recipe | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Run:
+    """Train a model on a data set, export it, verify the files and write a report.
+
+    The weights of the epoch with the best validation accuracy are kept; accuracy is reported on
+    the test part, which chose nothing. Everything is checked before the training starts. Ctrl-C
+    during the training keeps the best weights and ends with a valid folder, without exports.
+
+    The folder then holds `config.json`, `history.csv`, `results.json`, `model.keras`,
+    `model.float32.tflite`, `model.int8.tflite`, `report.html` and pictures in `maps/`.
+
+    Args:
+        data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
+        output: The folder to make; it must not exist, or be empty.
+        recipe: The model and how it is trained.
+        say: Called with a line at each step; by default the lines are printed.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        FileExistsError: If there is something in the folder.
+        OSError: If the folder cannot be written to, or the disk is full.
+        ValueError: If the data or the recipe cannot be trained on.
+
+    Example:
+        >>> data = kd.data.image_folder("photos/")  # doctest: +SKIP
+        >>> kd.training.run(data, "runs/photos", Recipe(alpha=0.35)).accuracy  # doctest: +SKIP
+        0.93
+    """
+    recipe = Recipe() if recipe is None else recipe
+    say = Narrator() if say is None else say
+    require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
+    check_free(output)
+    check_dataset(data)
+    model = build_model(data, recipe)
+    folder = RunFolder(output)
+    folder.require_space(space_needed(model))
+    folder.write_json(folder.config, describe_run(data, recipe, model))
+
+    say(f"Training {recipe.model} for {recipe.epochs} epochs; everything goes to {folder.path}")
+    training = fit_model(model, data, recipe, folder)
+    save_model(model, folder)
+    say(f"Testing on the {len(data.test.x):,} images kept aside")
+    evidence = Evidence.collect(model, data)
+    results = finish(folder, training, evidence, files=[])
+    if training.interrupted:
+        say(f"Interrupted: the best weights so far are in {folder.model}. {how_to_export(folder)}")
+        return Run(folder, model, results)
+
+    files = export_model(model, data, folder, say)
+    results = finish(folder, training, evidence, files)
+    say(f"Done: {evidence.accuracy:.1%} on the test images. Report: {folder.report}")
+    return Run(folder, model, results)
+
+
+def build_model(data: Dataset, recipe: Recipe) -> keras.Model:
+    """Build the model that the recipe names, for the images and classes of the data."""
+    keras.utils.set_random_seed(recipe.seed)
+    return models.build(
+        recipe.model,
+        input_shape=data.image_shape,
+        alpha=recipe.alpha,
+        classes=list(data.class_names),
+        dropout=recipe.dropout,
+        preprocessing=data.normalization,
+    )
+
+
+def space_needed(model: keras.Model) -> int:
+    """Estimate the bytes that a run writes: weights with optimizer state, two exports, pictures."""
+    return 20 * model.count_params() + 20_000_000
+
+
+def describe_run(data: Dataset, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
+    """Return what `config.json` holds: all that is needed to run it again."""
+    parts = {part: len(getattr(data, part).x) for part in ("train", "validation", "test")}
+    return {
+        **asdict(recipe),
+        "input_shape": list(data.image_shape),
+        "parameters": model.count_params(),
+        "data": {
+            "name": data.name,
+            "classes": list(data.class_names),
+            "normalization": data.normalization.to_dict() if data.normalization else None,
+            "batch_size": data.train.batch_size,
+            **parts,
+        },
+        "started": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
+        "versions": {
+            "keras_dlcourse": __version__,
+            "keras": keras.__version__,
+            "backend": keras.backend.backend(),
+            "python": platform.python_version(),
+        },
+    }
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the training went.
+
+    Attributes:
+        history: A list for each column of `history.csv`.
+        interrupted: Whether Ctrl-C ended it.
+        best_epoch: The epoch whose weights were kept, from 1; None if none was finished.
+        validation_accuracy: The accuracy that it had on the validation part.
+        seconds: How long it took.
+    """
+
+    history: dict[str, list[float]]
+    interrupted: bool
+    best_epoch: int | None
+    validation_accuracy: float | None
+    seconds: float
+
+
+def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFolder) -> Training:
+    """Train, and leave the weights with the best validation accuracy in the model."""
+    steps = recipe.epochs * len(data.train)
+    model.compile(
+        keras.optimizers.Adam(warmup_cosine(steps, recipe.learning_rate, recipe.warmup)),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    history = HistoryFile(folder.history)
+    # A patience as long as the run never stops it, and keeps the best weights all the same.
+    keeper = callbacks.EarlyStopping("val_accuracy", mode="max", patience=recipe.epochs, verbose=0)
+    every = max(1, recipe.epochs // MAP_PICTURES)
+    maps = callbacks.ClassActivationMaps(data.validation, folder.maps, every=every)
+    interrupted, began = False, time.monotonic()
+    try:
+        model.fit(
+            data.train,
+            validation_data=data.validation,
+            epochs=recipe.epochs,
+            callbacks=[history, maps, keeper],
+            verbose=fit_verbosity(),
+        )
+    except KeyboardInterrupt:
+        interrupted = True
+        if keeper.best_weights is not None:
+            keeper.restore_best()
+    return Training(
+        history=history.columns,
+        interrupted=interrupted,
+        best_epoch=None if keeper.best_epoch is None else keeper.best_epoch + 1,
+        validation_accuracy=keeper.best,
+        seconds=round(time.monotonic() - began, 1),
+    )
+
+
+def save_model(model: keras.Model, folder: RunFolder) -> None:
+    """Write `model.keras`: the whole file, or none."""
+    with written_whole(folder.model) as temporary:
+        model.save(temporary)
+
+
+def how_to_export(folder: RunFolder) -> str:
+    """Return the command that makes a device file of the weights that were kept."""
+    path = folder.tflite("float32")
+    return f"To export them: keras-dlcourse export {folder.model} -o {path}"
+
+
+def export_model(
+    model: keras.Model, data: Dataset, folder: RunFolder, say: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Write the `.tflite` files and compare each with Keras on the test part."""
+    rows: list[dict[str, Any]] = []
+    for quantization in QUANTIZATIONS:
+        if quantization == "int8" and len(data.train.x) < MINIMUM:
+            say(f"No int8 file: it takes {MINIMUM} training images to find its ranges")
+            continue
+        say(f"Exporting and verifying {folder.tflite(quantization).name}")
+        result = export.to_tflite(
+            model,
+            folder.tflite(quantization),
+            quantization=quantization,
+            calibration=data.train if quantization == "int8" else None,
+            labels=data.class_names,
+            preprocessing=data.normalization,
+            rgb=data.image_shape[-1] == 1,  # phones and cameras deliver RGB
+        )
+        verification = export.verify(model, result, data.test)
+        rows = rows or [keras_row(verification, folder)]
+        rows.append(verification.to_dict() | {"file": result.path.name})
+    return rows
+
+
+def keras_row(verification: export.Verification, folder: RunFolder) -> dict[str, Any]:
+    """Return what the table of files says of the Keras model itself."""
+    return {
+        "file": folder.model.name,
+        "quantization": "Keras",
+        "bytes": verification.keras_bytes,
+        "accuracy": verification.keras_accuracy,
+        "latency_ms": verification.keras_latency_ms,
+    }
+
+
+def finish(
+    folder: RunFolder,
+    training: Training,
+    evidence: Evidence,
+    files: list[dict[str, Any]],
+    seconds: dict[str, float] | None = None,
+) -> dict[str, Any]:
+    """Write `results.json` and `report.html`, and return the results."""
+    results = {
+        "interrupted": training.interrupted,
+        "epochs": len(training.history.get("loss", [])),
+        "best_epoch": training.best_epoch,
+        "validation_accuracy": training.validation_accuracy,
+        **evidence.to_dict(),
+        "files": files,
+        "seconds": {"training": training.seconds, **(seconds or {})},
+    }
+    folder.write_json(folder.results, results)
+    write_run_page(
+        folder.report,
+        json.loads(folder.config.read_text()),
+        training.history,
+        results,
+        maps=None,
+        mistakes=evidence.mistakes,
+    )
+    return results

@@ -1,0 +1,292 @@
+"""Every command on real files: what it prints, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import pytest
+from PIL import Image
+
+from keras_dlcourse.cli import main
+from keras_dlcourse.cli.main import build_parser
+from keras_dlcourse.edge import ImageClassifier
+
+COMMANDS = (
+    "quickstart",
+    "train",
+    "export",
+    "inspect",
+    "verify",
+    "classify",
+    "benchmark",
+    "bundle",
+    "models",
+)
+
+
+def command(*words):
+    return main([str(word) for word in words])
+
+
+def usage_error(capsys, *words):
+    with pytest.raises(SystemExit) as end:
+        command(*words)
+    assert end.value.code == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_examples(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        command(name, "--help")
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert "examples:" in out
+    assert re.search(rf"keras-dlcourse {name}", out.split("examples:")[1])
+
+
+def test_help_lists_all_commands(capsys):
+    help_text = build_parser().format_help()
+    assert all(re.search(rf"^ +{name}\b", help_text, re.MULTILINE) for name in COMMANDS)
+
+
+def test_wrong_words_end_in_2(capsys):
+    assert "required: COMMAND" in usage_error(capsys)
+    assert "invalid choice: 'trian'" in usage_error(capsys, "trian")
+    assert "required: DIR, --model, -o/--output" in usage_error(capsys, "train")
+    assert "invalid choice: 'int4'" in usage_error(
+        capsys, "export", "m.keras", "-o", "m.tflite", "--quantization", "int4"
+    )
+    assert "invalid choice: 'toaster'" in usage_error(
+        capsys, "bundle", "m.tflite", "--target", "toaster", "-o", "x"
+    )
+
+
+def test_train_writes_the_whole_run(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.json", "history.csv", "results.json", "model.keras", "report.html"} <= names
+    assert {"model.float32.tflite", "model.int8.tflite"} <= names
+    results = json.loads((trained / "results.json").read_text())
+    assert results["test"]["examples"] == 12  # a tenth of each class
+    assert "down &amp; &lt;b&gt;" in (trained / "report.html").read_text()
+
+
+def test_train_refuses_a_folder_with_something_in_it(trained, photos, capsys):
+    before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
+    assert command("train", photos, "--model", "tiny", "-o", trained) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"error: output: .* is not empty; nothing is written over.*\n", err)
+    assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
+
+
+def test_train_names_bad_files_and_skips_them_if_told(tmp_path, photos, capsys):
+    from shutil import copytree
+
+    folder = copytree(photos, tmp_path / "photos")
+    (folder / "across" / "broken.png").write_bytes((folder / "across" / "0.png").read_bytes()[:90])
+    (folder / "across" / "notes.txt").write_text("no image")
+    words = ["train", folder, "--model", "tiny", "--image-size", 32, "--epochs", 1]
+    assert command(*words, "-o", tmp_path / "run") == 1
+    err = capsys.readouterr().err
+    assert "broken.png" in err
+    assert "notes.txt" in err
+    assert "--skip-bad" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+    with pytest.warns(UserWarning, match="left out"):
+        assert command(*words, "--skip-bad", "-o", tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "nowhere", "--model", "tiny", "-o", "run"), "nowhere is not a folder"),
+        (("train", "PHOTOS", "--model", "tinny", "-o", "run"), "No model is called 'tinny'"),
+        (("train", "PHOTOS", "--model", "tiny", "--epochs", "0", "-o", "run"), "epochs must be"),
+        (("train", "PHOTOS/across", "--model", "tiny", "-o", "run"), "no folders"),
+        (("export", "nowhere.keras", "-o", "m.tflite"), "there is no file nowhere.keras"),
+        (("export", "RUN/model.int8.tflite", "-o", "m.tflite"), "must be a .keras file"),
+        (("export", "RUN/model.keras", "-o", "m.tflite", "--labels", "nowhere.txt"), "nowhere.txt"),
+        (("inspect", "nowhere.tflite"), "nowhere.tflite: No such file or directory"),
+        (("inspect", "RUN/model.keras"), "is not a .tflite file"),
+        (("classify", "RUN/model.keras", "a.png"), "is not a .tflite file"),
+        (("verify", "RUN/model.keras", "RUN/report.html", "PHOTOS"), "is not a .tflite file"),
+        (("verify", "RUN/model.keras", "RUN/model.int8.tflite", "nowhere"), "is not a folder"),
+        (("bundle", "RUN/report.html", "--target", "raspberry-pi", "-o", "x"), "not a .tflite"),
+    ],
+)
+def test_user_errors_are_one_sentence(
+    words, message, trained, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    places = {"RUN": str(trained), "PHOTOS": str(photos)}
+    words = [re.sub("^(RUN|PHOTOS)", lambda match: places[match[0]], word) for word in words]
+    assert command(*words) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.startswith("error: ")
+    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_debug_shows_where_an_error_came_from(monkeypatch):
+    monkeypatch.setenv("KERAS_DLCOURSE_DEBUG", "1")
+    with pytest.raises(OSError, match="nowhere.tflite"):
+        command("inspect", "nowhere.tflite")
+
+
+def test_faults_of_ours_keep_their_traceback(monkeypatch):
+    from keras_dlcourse.cli import inspect
+
+    def bug(options):
+        raise KeyError("bug")
+
+    monkeypatch.setattr(inspect, "run", bug)
+    with pytest.raises(KeyError, match="bug"):
+        command("inspect", "x.tflite")
+
+
+def test_export_reads_what_the_model_records(trained, tmp_path, capsys):
+    output = tmp_path / "new" / "model.tflite"
+    assert command("export", trained / "model.keras", "-o", output) == 0
+    assert "float32" in capsys.readouterr().out
+    ours, theirs = ImageClassifier(output), ImageClassifier(trained / "model.float32.tflite")
+    assert ours.labels == theirs.labels == ("across", "down & <b>")
+    assert ours.model_file.metadata.normalization == theirs.model_file.metadata.normalization
+
+
+def test_export_int8_is_calibrated_on_a_folder(trained, photos, tmp_path, capsys):
+    words = ["export", trained / "model.keras", "-o", tmp_path / "m.tflite"]
+    assert command(*words, "--quantization", "int8") == 2
+    err = capsys.readouterr().err
+    assert "--quantization int8 needs --calibration DIR" in err
+    assert "keras-dlcourse export --help" in err
+    assert command(*words, "--quantization", "int8", "--calibration", photos / "across") == 1
+    assert "65 examples; at least 100" in capsys.readouterr().err
+    assert command(*words, "--quantization", "int8", "--calibration", tmp_path / "none") == 1
+    assert "--calibration: " in capsys.readouterr().err
+    assert not (tmp_path / "m.tflite").exists()
+    assert command(*words, "--quantization", "int8", "--calibration", photos) == 0
+    assert ImageClassifier(tmp_path / "m.tflite").model_file.inputs[0].dtype == "uint8"
+
+
+def test_export_takes_labels_from_a_file(trained, tmp_path, capsys):
+    labels, words = tmp_path / "labels.txt", ["export", trained / "model.keras"]
+    labels.write_bytes("\ufeffgauche\r\nà droite\r\n\r\n".encode())
+    output = tmp_path / "m.tflite"
+    assert command(*words, "-o", output, "--labels", labels) == 0
+    assert ImageClassifier(output).labels == ("gauche", "à droite")
+    for content, message in ((b"", "is empty"), (b"\xff\xfe\x00", "is not a text file in UTF-8")):
+        labels.write_bytes(content)
+        assert command(*words, "-o", output, "--labels", labels) == 1
+        assert message in capsys.readouterr().err
+    assert ImageClassifier(output).labels == ("gauche", "à droite")  # still the old file
+
+
+def test_inspect_and_models_and_benchmark_print(trained, capsys):
+    assert command("inspect", trained / "model.int8.tflite") == 0
+    assert "CONV_2D" in capsys.readouterr().out
+    assert command("models") == 0
+    assert {"mobilenet", "mobilenet_v2"} <= set(capsys.readouterr().out.split())
+    assert command("benchmark", trained / "model.int8.tflite", "--runs", 3) == 0
+    assert "ms" in capsys.readouterr().out
+
+
+def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
+    words = ["verify", trained / "model.keras", trained / "model.float32.tflite"]
+    assert command(*words, photos, "--min-agreement", 1) == 0
+    out = capsys.readouterr().out
+    assert "130 examples" in out
+    assert "100.00%" in out
+    assert command(*words, photos, "--max-accuracy-loss", "-0.5") == 1
+    assert "max_accuracy_loss" in capsys.readouterr().err
+
+
+def test_verify_goes_by_the_names_of_the_classes(trained, photos, tmp_path, capsys):
+    """A class that is missing must not shift the numbers of the others."""
+    part = tmp_path / "part"
+    part.mkdir()
+    (part / "down & <b>").symlink_to(photos / "down & <b>")
+    (part / "dawn").symlink_to(photos / "across")
+    words = ["verify", trained / "model.keras", trained / "model.float32.tflite"]
+    assert command(*words, part) == 1
+    assert "no classes of the model: dawn; the classes are: across, down" in capsys.readouterr().err
+
+
+def test_classify_names_what_it_sees(trained, photos, capsys):
+    image = photos / "down & <b>" / "0.png"
+    assert command("classify", trained / "model.int8.tflite", image) == 0
+    out = capsys.readouterr().out
+    assert "across" in out
+    assert "down & <b>" in out
+
+
+def test_bundle_makes_a_folder(trained, tmp_path, capsys):
+    words = ["bundle", trained / "model.int8.tflite", "--target", "raspberry-pi"]
+    assert command(*words, "-o", tmp_path / "pi") == 0
+    assert (tmp_path / "pi" / "SHA256SUMS").exists()
+    assert command(*words, "-o", tmp_path / "pi") == 1
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_ctrl_c_in_training_ends_in_1(photos, tmp_path, monkeypatch, capsys):
+    def press(self, epoch, logs=None):
+        raise KeyboardInterrupt
+
+    from keras_dlcourse.training import HistoryFile
+
+    monkeypatch.setattr(HistoryFile, "on_epoch_begin", press, raising=False)
+    words = ["train", photos, "--model", "tiny", "--image-size", 32, "--epochs", 1]
+    assert command(*words, "-o", tmp_path / "run") == 1
+    assert "keras-dlcourse export" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "results.json").read_text())["interrupted"] is True
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras")
+
+
+def in_process(*words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "keras_dlcourse.cli", *map(str, words)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_device_commands_import_no_keras(trained, tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
+    for module in ("keras", "tensorflow", "matplotlib", "rich"):
+        (tmp_path / f"{module}.py").write_text(f"raise RuntimeError('{module} was imported')")
+    device = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    for words in (
+        ("classify", trained / "model.int8.tflite", tmp_path / "red.png"),
+        ("benchmark", trained / "model.int8.tflite", "--runs", 2),
+        ("train", "--help"),
+        ("--version",),
+    ):
+        done = in_process(*words, **device)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_a_process_is_quiet_and_ends_in_its_exit_code(trained, tmp_path):
+    """TensorFlow's notes do not reach the terminal, whatever the command ends in."""
+    labels = tmp_path / "labels.txt"
+    words = ["export", trained / "model.keras", "-o", tmp_path / "m.tflite", "--labels", labels]
+    labels.write_text("one\ntwo\nthree\n")
+    done = in_process(*words)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*3.*2.*\n", done.stderr)
+    assert done.stdout == ""
+    labels.write_text("one\ntwo\n")
+    done = in_process(*words)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith(str(tmp_path / "m.tflite"))

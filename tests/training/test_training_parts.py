@@ -1,0 +1,111 @@
+"""The parts of a run: the recipe, the folder, the history, what is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from keras_dlcourse.training import HistoryFile, Recipe, RunFolder, first_free, warmup_cosine
+from keras_dlcourse.training.narration import Narrator
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"epochs": 0}, "epochs must be a whole number of at least 1; received 0"),
+        ({"epochs": 2.5}, "received 2.5"),
+        ({"epochs": True}, "received True"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0; received 0.0"),
+        ({"learning_rate": math.nan}, "received nan"),
+        ({"warmup": 1.0}, "warmup must be from 0 up to 1; received 1.0"),
+        ({"seed": -1}, "seed must be a whole number"),
+    ],
+)
+def test_recipe_refuses(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        Recipe(**arguments)
+
+
+@given(st.integers(1, 400), st.floats(1e-4, 1), st.floats(0, 0.95))
+@settings(max_examples=40, deadline=None)
+def test_learning_rate_against_the_closed_form(steps, peak, warmup):
+    rate, rising = warmup_cosine(steps, peak, warmup), round(warmup * steps)
+    for step in {0, rising // 2, rising, (rising + steps) // 2, steps, steps + 5}:
+        if step < rising:
+            expected = peak * step / rising
+        else:
+            part = min(1, (step - rising) / max(1, steps - rising))
+            expected = peak * (1 + math.cos(math.pi * part)) / 2
+        assert float(rate(step)) == pytest.approx(expected, abs=1e-5 * peak)
+
+
+def test_history_is_whole_after_every_epoch(tmp_path):
+    history = HistoryFile(tmp_path / "history.csv")
+    history.on_train_begin()
+    for epoch in range(3):
+        history.on_epoch_end(epoch, {"loss": np.float32(1 / (epoch + 1)), "val_loss": math.nan})
+        with history.path.open() as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["epoch"]) for row in rows] == list(range(1, epoch + 2))
+        assert float(rows[-1]["loss"]) == pytest.approx(1 / (epoch + 1))
+        assert [path.name for path in tmp_path.iterdir()] == ["history.csv"]
+    assert history.columns["loss"] == pytest.approx([1, 1 / 2, 1 / 3])
+    assert list(history.columns) == ["epoch", "loss", "val_loss", "seconds"]
+
+
+def test_history_begins_anew_with_each_fit(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    history = HistoryFile(tmp_path / "history.csv")
+    assert history.columns == {}
+    for _ in range(2):
+        model.fit(np.zeros((2, 1)), np.zeros(2), epochs=2, verbose=0, callbacks=[history])
+    assert history.columns["epoch"] == [1, 2]
+
+
+def test_run_folder_takes_new_and_empty_folders_only(tmp_path):
+    RunFolder(tmp_path / "a" / "b")
+    RunFolder(tmp_path / "a" / "b")  # still empty
+    (tmp_path / "a" / "b" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"output: .*b is not empty; nothing is written over"):
+        RunFolder(tmp_path / "a" / "b")
+    with pytest.raises(FileExistsError, match="is a file"):
+        RunFolder(tmp_path / "a" / "b" / "notes.txt")
+    assert (tmp_path / "a" / "b" / "notes.txt").read_text() == "mine"
+
+
+def test_run_folder_says_when_the_disk_is_too_small(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.require_space(1)
+    with pytest.raises(OSError, match=r"this run needs about 1,000,000,000,000 MB"):
+        folder.require_space(10**18)
+
+
+def test_json_of_a_run_is_strict(tmp_path):
+    path = tmp_path / "results.json"
+    RunFolder.write_json(path, {"loss": math.nan, "list": [math.inf, 1], "name": "日\udcff"})
+    assert json.loads(path.read_text("ascii"))["list"] == [None, 1]
+    assert "NaN" not in path.read_text("ascii")
+
+
+def test_first_free_counts_up(tmp_path):
+    path = tmp_path / "quickstart"
+    assert first_free(path) == path
+    path.mkdir()
+    assert first_free(path).name == "quickstart-2"
+    (tmp_path / "quickstart-2").write_text("")
+    assert first_free(path).name == "quickstart-3"
+
+
+def test_lines_in_a_pipe_are_plain_and_whole(capsys):
+    say = Narrator()
+    say("[bold] is not markup " + "x" * 200)
+    out = capsys.readouterr().out
+    assert out == f"0:00  [bold] is not markup {'x' * 200}\n"

@@ -1,0 +1,208 @@
+"""A whole run on a tiny network: every file is there, valid, and says the same."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import importlib
+import json
+import os
+import re
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_dlcourse import training
+from keras_dlcourse.edge import ImageClassifier
+from keras_dlcourse.training import Recipe
+
+# The function of that name hides the module.
+run_module = importlib.import_module("keras_dlcourse.training.run")
+
+FILES = {
+    "config.json",
+    "history.csv",
+    "results.json",
+    "model.keras",
+    "model.float32.tflite",
+    "model.int8.tflite",
+    "report.html",
+    "maps",
+}
+RECIPE = Recipe(model="tiny", epochs=3, learning_rate=0.02, dropout=0.0)
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(shapes, tmp_path_factory):
+    data, said = shapes(), []
+    result = training.run(data, tmp_path_factory.mktemp("runs") / "run", RECIPE, said.append)
+    return data, result, said
+
+
+def test_all_files_are_there_and_nothing_else(finished):
+    _, result, _ = finished
+    assert names(result.folder.path) == FILES
+    assert not result.interrupted
+
+
+def test_config_says_what_the_run_was_told(finished):
+    data, result, _ = finished
+    config = read(result.folder.config)
+    assert (config["model"], config["epochs"], config["learning_rate"]) == ("tiny", 3, 0.02)
+    assert config["data"]["classes"] == list(data.class_names)
+    assert config["data"]["normalization"] == data.normalization.to_dict()
+    assert (config["data"]["train"], config["data"]["test"]) == (160, 30)
+    assert config["parameters"] == result.model.count_params()
+
+
+def test_best_epoch_of_the_validation_part_was_kept(finished):
+    data, result, _ = finished
+    with result.folder.history.open() as file:
+        accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    results = read(result.folder.results)
+    assert len(accuracies) == results["epochs"] == 3
+    assert results["best_epoch"] == 1 + accuracies.index(max(accuracies))
+    assert results["validation_accuracy"] == pytest.approx(max(accuracies))
+    loaded = keras.saving.load_model(result.folder.model)
+    assert loaded.evaluate(data.validation, verbose=0)[1] == pytest.approx(max(accuracies))
+
+
+def test_accuracy_is_that_of_the_test_part(finished):
+    data, result, _ = finished
+    scores = result.model.predict(data.test, verbose=0)
+    expected = np.mean(scores.argmax(1) == data.test.y)
+    results = read(result.folder.results)
+    assert result.accuracy == results["test"]["accuracy"] == pytest.approx(expected)
+    assert results["test"]["examples"] == np.sum(results["confusion_matrix"]) == 30
+    assert np.trace(results["confusion_matrix"]) == round(30 * expected)
+    loss = keras.losses.sparse_categorical_crossentropy(data.test.y, scores)
+    assert results["test"]["loss"] == pytest.approx(np.mean(loss), rel=1e-4)
+
+
+def test_every_file_is_verified_and_runs_on_rgb(finished):
+    data, result, _ = finished
+    rows = {row["file"]: row for row in read(result.folder.results)["files"]}
+    assert list(rows) == ["model.keras", "model.float32.tflite", "model.int8.tflite"]
+    assert rows["model.float32.tflite"]["max_error"] < 1e-5
+    assert rows["model.int8.tflite"]["agreement"] >= 0.9
+    image = Image.fromarray(data.test.x[3].squeeze()).convert("RGB")  # as a phone delivers it
+    expected = result.model.predict(data.test, verbose=0)[3]
+    for kind, tolerance in (("float32", 0.01), ("int8", 0.05)):
+        classifier = ImageClassifier(result.folder.tflite(kind))
+        assert classifier.labels == data.class_names
+        assert classifier.input_shape[-1] == 3
+        scores = {category.index: category.score for category in classifier.classify(image)}
+        assert [scores[i] for i in range(2)] == pytest.approx(expected, abs=tolerance)
+
+
+def test_report_shows_the_figures_and_escapes_the_classes(finished):
+    _, result, _ = finished
+    page = result.folder.report.read_text()
+    assert f"{result.accuracy:.1%} of 30 images" in page
+    assert "&lt;b&gt;across" in page
+    assert "<b>" not in page
+    assert "model.int8.tflite" in page
+    assert "What the network looks at" in page
+    assert list(result.folder.maps.glob("*.png"))
+
+
+def test_run_says_what_it_does(finished):
+    _, result, said = finished
+    text = "\n".join(said)
+    for step in ("Training tiny for 3 epochs", "Testing on the 30 images", "model.int8.tflite"):
+        assert step in text
+    assert re.search(r"Done: [\d.]+% on the test images\. Report: .*report\.html", said[-1])
+
+
+def test_colour_images_stay_colour(shapes, tmp_path):
+    recipe = Recipe(model="tiny", epochs=1)
+    result = training.run(shapes(channels=3), tmp_path / "run", recipe, lambda text: None)
+    assert ImageClassifier(result.folder.tflite("int8")).input_shape[-1] == 3
+
+
+def test_few_images_give_no_int8_file_and_say_why(shapes, tmp_path):
+    said = []
+    recipe = Recipe(model="tiny", epochs=1)
+    result = training.run(shapes(examples=40), tmp_path / "run", recipe, said.append)
+    assert names(result.folder.path) == FILES - {"model.int8.tflite"}
+    assert any("No int8 file: it takes 100 training images" in line for line in said)
+
+
+def test_bad_input_writes_nothing(shapes, tmp_path):
+    output = tmp_path / "run"
+    for data, recipe, error, match in (
+        ([1, 2], RECIPE, TypeError, "data must be a kd.data.Dataset.*received list"),
+        (shapes(names=("one",)), RECIPE, ValueError, "one class, 'one'"),
+        (shapes(), Recipe(model="tinny"), ValueError, "No model is called 'tinny'"),
+        (shapes(), Recipe(model="mobilenet_v2"), ValueError, "at least 28 pixels"),
+    ):
+        with pytest.raises(error, match=match):
+            training.run(data, output, recipe, lambda text: None)
+        assert not output.exists()
+
+
+def test_nothing_is_written_over(shapes, tmp_path):
+    (tmp_path / "model.keras").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not empty"):
+        training.run(shapes(), tmp_path, RECIPE, lambda text: None)
+    assert names(tmp_path) == {"model.keras"}
+    assert (tmp_path / "model.keras").read_text() == "mine"
+
+
+@pytest.mark.parametrize("finished_epochs", [0, 2])
+def test_ctrl_c_keeps_the_best_weights_and_a_valid_folder(
+    shapes, tmp_path, monkeypatch, finished_epochs
+):
+    class WithInterrupt(run_module.HistoryFile):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == finished_epochs:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "HistoryFile", WithInterrupt)
+    data, said = shapes(), []
+    result = training.run(data, tmp_path / "run", RECIPE, said.append)
+    results = read(result.folder.results)
+    assert result.interrupted
+    assert results["interrupted"] is True
+    assert results["epochs"] == finished_epochs
+    assert results["files"] == []
+    assert not list(result.folder.path.glob("*.tflite"))
+    assert "interrupted" in result.folder.report.read_text()
+    assert f"keras-dlcourse export {result.folder.model}" in said[-1]
+    loaded = keras.saving.load_model(result.folder.model)
+    if finished_epochs:
+        accuracy = loaded.evaluate(data.validation, verbose=0)[1]
+        assert accuracy == pytest.approx(results["validation_accuracy"])
+
+
+def test_a_full_disk_leaves_no_half_file(shapes, tmp_path, monkeypatch):
+    def full(self, path, *args, **kwargs):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(keras.Model, "save", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None)
+    assert names(tmp_path / "run") <= {"config.json", "history.csv", "maps"}
+
+
+def test_export_that_fails_leaves_the_trained_model_and_its_results(shapes, tmp_path, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ValueError("cannot be converted")
+
+    monkeypatch.setattr(run_module.export, "to_tflite", fail)
+    with pytest.raises(ValueError, match="cannot be converted"):
+        training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None)
+    assert read(tmp_path / "run" / "results.json")["test"]["examples"] == 30
+    assert keras.saving.load_model(tmp_path / "run" / "model.keras").name == "tiny"
+    assert (tmp_path / "run" / "report.html").exists()
