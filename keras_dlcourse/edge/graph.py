@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
+from keras_dlcourse.edge.operators import fault, is_scale, needs_scale
 
 # Larger tensors are refused: no classifier has them, but a damaged shape easily does.
 _LARGEST = 1 << 31
@@ -132,6 +133,8 @@ class GraphReader:
         self._check_indices("a graph's inputs or outputs", (*inputs, *outputs), count)
         for tensor in tensors:
             self._check_tensor(tensor)
+        for operator in operators:
+            self._check_scales(operator, tensors)
         self._check_order(tensors, operators, inputs, outputs)
         return Graph(
             name=table.string(slots.NAME),
@@ -185,8 +188,8 @@ class GraphReader:
         axis = table.number(slots.QUANTIZED_DIMENSION, "i")
         if not scales:
             return (), (), 0
-        if not all(math.isfinite(scale) and scale >= 0 for scale in scales):
-            raise self._damaged(f"tensor {index} has a scale that is negative or not finite")
+        if not all(is_scale(scale, dtype) for scale in scales):
+            raise self._damaged(f"tensor {index} has a scale that no runtime can divide by")
         if len(scales) > 1 and table.number(slots.DETAILS_TYPE, "B") == 0:
             channels = shape[axis] if 0 <= axis < len(shape) else None
             if channels != len(scales):
@@ -215,6 +218,9 @@ class GraphReader:
         self._check_indices(f"{kind.name}'s inputs", inputs, tensors, lowest=-1)
         self._check_indices(f"{kind.name}'s outputs", outputs, tensors)
         self._check_indices(f"{kind.name}'s intermediates", intermediates, tensors, lowest=-1)
+        found = fault(kind.name, kind.custom, inputs, outputs)
+        if found:
+            raise self._damaged(found)
         return Operator(kind.name, kind.version, inputs, outputs, kind.custom)
 
     def _check_tensor(self, tensor: Tensor) -> None:
@@ -225,6 +231,12 @@ class GraphReader:
             raise self._damaged(
                 f"tensor {tensor.index} of shape {tensor.shape} has the signature {signature}"
             )
+
+    def _check_scales(self, operator: Operator, tensors: list[Tensor]) -> None:
+        for index in (*operator.inputs, *operator.outputs):
+            tensor = tensors[index]
+            if index != -1 and not tensor.scales and needs_scale(operator.name, tensor.dtype):
+                raise self._damaged(f"tensor {index} of {operator.name} lacks its scale")
 
     def _check_constant(self, tensor: Tensor, bits: int) -> None:
         expected = (tensor.size * bits + 7) // 8

@@ -1,0 +1,106 @@
+"""What operators need that runtimes do not check: each case here has ended a process.
+
+Operators that are not listed are left to the runtime.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+# Operators by the least number of inputs, and of outputs one, that their kernels take for granted.
+_LEAST_INPUTS: dict[str, int] = {
+    name: count
+    for count, names in {
+        1: """AVERAGE_POOL_2D MAX_POOL_2D L2_POOL_2D CONCATENATION PACK UNPACK RELU RELU6
+            RELU_N1_TO_1 RELU_0_TO_1 LOGISTIC TANH SOFTMAX LOG_SOFTMAX QUANTIZE DEQUANTIZE
+            HARD_SWISH ELU LEAKY_RELU GELU ABS NEG EXP LOG SQRT RSQRT SQUARE SIN COS FLOOR CEIL
+            ROUND SIGN SHAPE RANK CAST RESHAPE SQUEEZE SPACE_TO_DEPTH DEPTH_TO_SPACE
+            L2_NORMALIZATION LOCAL_RESPONSE_NORMALIZATION LOGICAL_NOT ZEROS_LIKE FAKE_QUANT ADD_N
+            DENSIFY MATRIX_DIAG UNIQUE WHERE BITCAST REAL IMAG COMPLEX_ABS""",
+        2: """ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE FLOOR_DIV FLOOR_MOD EQUAL
+            NOT_EQUAL GREATER GREATER_EQUAL LESS LESS_EQUAL LOGICAL_AND LOGICAL_OR ATAN2
+            BITWISE_XOR RIGHT_SHIFT CONV_2D DEPTHWISE_CONV_2D CONV_3D FULLY_CONNECTED BATCH_MATMUL
+            MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL ARG_MAX ARG_MIN
+            CUMSUM TRANSPOSE PAD MIRROR_PAD PRELU RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR
+            EXPAND_DIMS GATHER GATHER_ND TILE SPLIT TOPK_V2 FILL BROADCAST_TO BROADCAST_ARGS
+            REVERSE_V2 REVERSE_SEQUENCE EMBEDDING_LOOKUP SEGMENT_SUM RFFT2D MATRIX_SET_DIAG""",
+        3: """TRANSPOSE_CONV CONV_3D_TRANSPOSE SLICE PADV2 SELECT SELECT_V2 SPLIT_V SCATTER_ND
+            SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND RANGE DYNAMIC_UPDATE_SLICE UNSORTED_SEGMENT_SUM
+            UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN UNSORTED_SEGMENT_PROD HASHTABLE_LOOKUP""",
+        4: "STRIDED_SLICE ONE_HOT SPARSE_TO_DENSE SVDF",
+        5: "RNN UNIDIRECTIONAL_SEQUENCE_RNN NON_MAX_SUPPRESSION_V4 LSTM",
+        6: "NON_MAX_SUPPRESSION_V5",
+        20: "UNIDIRECTIONAL_SEQUENCE_LSTM",
+        39: "BIDIRECTIONAL_SEQUENCE_LSTM",
+    }.items()
+    for name in names.split()
+}
+# The first input that may be left out, where any may: a bias, the gates of a recurrent layer.
+_OPTIONAL_FROM = {
+    "CONV_2D": 2,
+    "DEPTHWISE_CONV_2D": 2,
+    "FULLY_CONNECTED": 2,
+    "CONV_3D": 2,
+    "TRANSPOSE_CONV": 3,
+    "CONV_3D_TRANSPOSE": 3,
+    "SVDF": 3,
+    "LSTM": 1,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
+    "BIDIRECTIONAL_SEQUENCE_RNN": 1,
+}
+# Operators that calculate with the scale of their integer tensors.
+_SCALED_NAMES = """ADD SUB MUL DIV CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV FULLY_CONNECTED BATCH_MATMUL
+    MEAN SUM AVERAGE_POOL_2D MAX_POOL_2D SOFTMAX LOG_SOFTMAX LOGISTIC TANH RELU RELU6 RELU_N1_TO_1
+    HARD_SWISH LEAKY_RELU PRELU ELU GELU DEQUANTIZE SQUARED_DIFFERENCE L2_NORMALIZATION RSQRT EXP
+    SVDF UNIDIRECTIONAL_SEQUENCE_LSTM"""
+_SCALED = frozenset(_SCALED_NAMES.split())
+QUANTIZED = frozenset(("int8", "uint8", "int16"))
+_SMALLEST = 2.0**-126  # the smallest normal float32
+
+
+def fault(name: str, custom: bool, inputs: Sequence[int], outputs: Sequence[int]) -> str | None:
+    """Return what is wrong with the number of an operator's inputs or outputs, or None.
+
+    Args:
+        name: Name of the operator.
+        custom: Whether it is none of the builtin ones, of which nothing is known.
+        inputs: Numbers of its tensors, -1 where one is left out.
+        outputs: Numbers of its tensors.
+
+    Example:
+        >>> fault("SUB", False, [3], [4])
+        'SUB has 1 inputs, at least 2 are needed'
+    """
+    least = _LEAST_INPUTS.get(name)
+    if custom or least is None:
+        return None
+    if len(inputs) < least:
+        return f"{name} has {len(inputs)} inputs, at least {least} are needed"
+    if not outputs:
+        return f"{name} has no output"
+    if -1 in inputs[: _OPTIONAL_FROM.get(name, len(inputs))]:
+        return f"{name} lacks input {list(inputs).index(-1)}"
+    return None
+
+
+def needs_scale(name: str, dtype: str) -> bool:
+    """Return whether the operator calculates with the scale of a tensor of that type.
+
+    Example:
+        >>> needs_scale("CONV_2D", "int8"), needs_scale("RESHAPE", "int8")
+        (True, False)
+    """
+    return name in _SCALED and dtype in QUANTIZED
+
+
+def is_scale(scale: float, dtype: str) -> bool:
+    """Return whether a runtime can divide by a scale: above 0, and not too small to be exact.
+
+    Example:
+        >>> is_scale(0.5, "int8"), is_scale(0.0, "int8"), is_scale(1e-45, "uint8")
+        (True, False, False)
+    """
+    least = _SMALLEST if dtype in QUANTIZED else 0
+    return least <= scale <= sys.float_info.max
