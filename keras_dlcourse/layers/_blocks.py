@@ -55,6 +55,7 @@ class ConvolutionBlock(keras.layers.Layer):
             use_bias=False,
             data_format="channels_last",
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name=f"{self.name}_depthwise",
         )
 
@@ -67,6 +68,7 @@ class ConvolutionBlock(keras.layers.Layer):
             use_bias=False,
             data_format="channels_last",
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name=f"{self.name}_{part}",
         )
 
@@ -77,6 +79,7 @@ class ConvolutionBlock(keras.layers.Layer):
             momentum=self.bn_momentum,
             epsilon=self.bn_epsilon,
             dtype=self.dtype_policy,
+            trainable=self.trainable,
             name=f"{self.name}_{part}_bn",
         )
 

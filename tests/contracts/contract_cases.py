@@ -1,0 +1,165 @@
+"""One row for each public part: what the contract checks need in order to run on it.
+
+A new layer, model or callback is checked by adding its row here, and only then passes
+`test_walk.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import keras_dlcourse as kd
+from keras_dlcourse.data import Normalization
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer and arguments for it.
+
+    Attributes:
+        layer: The class.
+        arguments: Every argument of its `__init__`, none at its default.
+        input_shape: Without the batch; more than one channel, and height unlike width.
+        output_shape: What must come out, without the batch.
+        suffix: Tells two cases of one layer apart.
+        has_weights: Whether a training step changes it.
+    """
+
+    layer: type[keras.layers.Layer]
+    arguments: dict[str, Any]
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    suffix: str = ""
+    has_weights: bool = True
+
+    @property
+    def id(self) -> str:
+        return self.layer.__name__ + self.suffix
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """A family of models.
+
+    Attributes:
+        name: In `kd.models.names()`.
+        builder: The function.
+        small: Arguments that make a model small enough for many checks.
+        features: Channels of the last feature map of the small model.
+    """
+
+    name: str
+    builder: Callable[..., keras.Model]
+    small: dict[str, Any]
+    features: int
+
+    @property
+    def id(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class CallbackCase:
+    """A callback for `model.fit`.
+
+    Attributes:
+        callback: The class.
+        make: Called with an empty folder and the images `fit` gets; returns a new callback.
+        invalid: Arguments that `__init__` must refuse, each with what its message must hold.
+        required: Arguments without a default, for the `invalid` calls.
+        has_state: Whether it has `state_dict` and `load_state_dict`.
+    """
+
+    callback: type[keras.callbacks.Callback]
+    make: Callable[[Path, np.ndarray], keras.callbacks.Callback]
+    invalid: tuple[tuple[dict[str, Any], str], ...]
+    required: dict[str, Any] = field(default_factory=dict)
+    has_state: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.callback.__name__
+
+
+_CONVOLUTION = {"kernel_size": 5, "bn_momentum": 0.6, "bn_epsilon": 0.02}
+
+LAYERS = (
+    LayerCase(
+        kd.layers.DepthwiseSeparableConv2D,
+        {"filters": 7, "strides": 2, **_CONVOLUTION},
+        input_shape=(9, 6, 4),
+        output_shape=(5, 3, 7),
+    ),
+    LayerCase(
+        kd.layers.InvertedResidual,
+        {"filters": 7, "expansion": 3, "strides": 2, **_CONVOLUTION},
+        input_shape=(9, 6, 4),
+        output_shape=(5, 3, 7),
+        suffix="-strided",
+    ),
+    LayerCase(
+        kd.layers.InvertedResidual,
+        {"filters": 4, "expansion": 1, "kernel_size": 5, "bn_momentum": 0.6, "bn_epsilon": 0.02},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 4),
+        suffix="-shortcut-unexpanded",
+    ),
+    LayerCase(
+        kd.layers.ImageDescription,
+        {"normalization": Normalization((10.0, 20.0), (3.0, 4.0)), "class_names": ("cat", "dög")},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+    ),
+)
+
+MODELS = (
+    ModelCase(
+        "mobilenet",
+        kd.models.MobileNet,
+        {"input_shape": (28, 28, 1), "alpha": 0.1, "classes": 3, "dropout": 0.5},
+        features=102,
+    ),
+    ModelCase(
+        "mobilenet_v2",
+        kd.models.MobileNetV2,
+        {"input_shape": (28, 28, 1), "alpha": 0.1, "classes": ["a", "b", "c"], "dropout": 0.5},
+        features=1280,
+    ),
+)
+
+CALLBACKS = (
+    CallbackCase(
+        kd.callbacks.EarlyStopping,
+        lambda folder, images: kd.callbacks.EarlyStopping(patience=1),
+        invalid=(
+            ({"mode": "upwards"}, "mode.*'upwards'"),
+            ({"patience": -1}, "patience.*-1"),
+            ({"min_delta": float("nan")}, "min_delta.*nan"),
+        ),
+        has_state=True,
+    ),
+)
+
+# Public names that are no part of a kind, and where they are tested instead.
+NOT_PARTS = {
+    "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
+    "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
+    "keras_dlcourse.models.names": "a function: tests/models/test_registry.py",
+    "keras_dlcourse.models.register": "a decorator: tests/models/test_registry.py",
+}
+
+# The parts of the package that are walked, with the table that must hold a row for each name.
+WALKED: dict[str, tuple[Any, ...]] = {
+    "layers": tuple(case.layer for case in LAYERS),
+    "models": tuple(case.builder for case in MODELS),
+    "losses": (),
+    "metrics": (),
+    "callbacks": tuple(case.callback for case in CALLBACKS),
+}

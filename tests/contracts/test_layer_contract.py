@@ -1,0 +1,173 @@
+"""What every layer of the package keeps to."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import keras
+import numpy as np
+import pytest
+from contract_cases import LAYERS, LayerCase
+from contract_kit import (
+    BACKENDS,
+    images,
+    model_of,
+    randomise,
+    relative_error,
+    run_tflite,
+    tflite,
+)
+
+pytestmark = pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.id)
+
+
+def test_shapes_with_any_batch(case: LayerCase) -> None:
+    layer = case.layer(**case.arguments)
+    assert layer.compute_output_shape((None, *case.input_shape)) == (None, *case.output_shape)
+    symbolic = layer(keras.KerasTensor((None, *case.input_shape)))
+    assert tuple(symbolic.shape) == (None, *case.output_shape)
+    for batch in (1, 4):
+        outputs = layer(images(case.input_shape, batch))
+        assert tuple(outputs.shape) == (batch, *case.output_shape)
+
+
+def test_any_image_size(case: LayerCase) -> None:
+    channels = case.input_shape[-1]
+    model = model_of(case.layer(**case.arguments), (None, None, channels))
+    # 18x12 is twice the size of most cases, and keeps the rounding of strides visible.
+    shape = (2 * case.input_shape[0], 2 * case.input_shape[1] + 1, channels)
+    expected = model.layers[-1].compute_output_shape((2, *shape))
+    assert tuple(model(images(shape, 2)).shape) == tuple(expected)
+
+
+def test_the_case_gives_every_argument_a_value_that_is_not_the_default(case: LayerCase) -> None:
+    parameters = inspect.signature(case.layer.__init__).parameters
+    own = set(parameters) - {"self", "kwargs"}
+    missing = own - set(case.arguments)
+    # Another case of the same layer may cover it.
+    covered = set().union(*(other.arguments for other in LAYERS if other.layer is case.layer))
+    assert own == covered and not missing - covered
+    for name, value in case.arguments.items():
+        if name != "strides":
+            assert value != parameters[name].default, name
+
+
+def test_config_round_trip_gives_the_same_outputs(case: LayerCase) -> None:
+    layer = case.layer(**case.arguments, name="named", dtype="mixed_float16")
+    twin = case.layer.from_config(json.loads(json.dumps(layer.get_config())))
+    for name in case.arguments:
+        assert getattr(twin, name) == getattr(layer, name) == case.arguments[name], name
+    assert (twin.name, twin.dtype_policy.name) == ("named", "mixed_float16")
+    inputs = images(case.input_shape)
+    layer(inputs), twin(inputs)
+    randomise(layer)
+    twin.set_weights(layer.get_weights())
+    for training in (False, True):
+        outputs, again = layer(inputs, training=training), twin(inputs, training=training)
+        np.testing.assert_array_equal(
+            keras.ops.convert_to_numpy(again), keras.ops.convert_to_numpy(outputs)
+        )
+    # The momentum of moving statistics shows only in what training did to them.
+    for ours, theirs in zip(layer.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+
+def test_trainable_is_in_the_config(case: LayerCase) -> None:
+    layer = case.layer(**case.arguments, trainable=False)
+    assert not case.layer.from_config(layer.get_config()).trainable
+    layer(images(case.input_shape))
+    assert not layer.trainable_weights
+
+
+def test_registered_under_the_package_name(case: LayerCase) -> None:
+    name = keras.saving.get_registered_name(case.layer)
+    assert name == f"keras_dlcourse>{case.layer.__name__}"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded) -> None:
+    expected, actual = reloaded(case.id, backend)
+    # Backends sum in different orders; float32 keeps about 7 digits.
+    assert relative_error(actual, expected) < 1e-5
+
+
+def test_a_training_step_changes_every_weight(case: LayerCase) -> None:
+    layer = case.layer(**case.arguments)
+    inputs = keras.Input(case.input_shape)
+    pooled = keras.layers.GlobalAveragePooling2D()(layer(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    randomise(model)
+    before = [np.array(weight) for weight in layer.get_weights()]
+    assert bool(before) == case.has_weights
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.train_on_batch(images(case.input_shape, 8), np.ones((8, 1)))
+    for weight, old in zip(layer.weights, before, strict=True):
+        assert not np.array_equal(keras.ops.convert_to_numpy(weight), old), weight.path
+
+
+def test_frozen_layer_is_not_changed_by_training(case: LayerCase) -> None:
+    layer = case.layer(**case.arguments, trainable=False)
+    inputs = keras.Input(case.input_shape)
+    pooled = keras.layers.GlobalAveragePooling2D()(layer(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
+    before = layer.get_weights()
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.train_on_batch(images(case.input_shape, 8), np.ones((8, 1)))
+    for old, new in zip(before, layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_mixed_precision_reaches_every_sublayer(case: LayerCase) -> None:
+    half = case.layer(**case.arguments, dtype="mixed_float16")
+    full = case.layer(**case.arguments)
+    inputs = images(case.input_shape)
+    half(inputs), full(inputs)
+    for sublayer in half._flatten_layers():
+        assert sublayer.dtype_policy.name == "mixed_float16", sublayer.path
+    assert all(weight.dtype == "float32" for weight in half.weights)
+    randomise(full)
+    half.set_weights(full.get_weights())
+    outputs = half(inputs)
+    assert keras.backend.standardize_dtype(outputs.dtype) == "float16"
+    actual, expected = keras.ops.convert_to_numpy(outputs), keras.ops.convert_to_numpy(full(inputs))
+    # float16 keeps about 3 digits in each of up to 9 operations.
+    assert relative_error(actual.astype("float32"), expected) < 2e-2
+
+
+def test_call_gives_the_flat_graph_of_primitive_layers(case: LayerCase) -> None:
+    composite = model_of(case.layer(**case.arguments), case.input_shape)
+    randomise(composite)
+    flat = keras.models.clone_model(
+        composite,
+        clone_function=lambda layer: layer,
+        call_function=lambda layer, *args, **kwargs: (
+            layer.call(*args) if isinstance(layer, case.layer) else layer(*args, **kwargs)
+        ),
+    )
+    for layer in flat.layers:
+        assert layer.__class__.__module__.startswith("keras."), layer
+        assert not getattr(layer, "_layers", []), f"{layer.name} is no primitive layer"
+    inputs = images(case.input_shape)
+    np.testing.assert_array_equal(
+        flat.predict(inputs, verbose=0), composite.predict(inputs, verbose=0)
+    )
+    # The graph is a live one: training it moves the layer's own weights and statistics.
+    before = composite.get_weights()
+    flat(inputs, training=True)
+    changed = [
+        not np.array_equal(old, new)
+        for old, new in zip(before, composite.get_weights(), strict=True)
+    ]
+    assert any(changed) == case.has_weights
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the converter reads TensorFlow graphs only"
+)
+def test_exports_with_builtin_operators_only(case: LayerCase) -> None:
+    model = model_of(case.layer(**case.arguments), case.input_shape)
+    randomise(model)
+    inputs = images(case.input_shape)
+    outputs = run_tflite(tflite(model), inputs)
+    assert relative_error(outputs, model.predict(inputs, verbose=0)) < 1e-5

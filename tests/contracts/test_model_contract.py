@@ -1,0 +1,141 @@
+"""What every family of models keeps to."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from contract_cases import MODELS, ModelCase
+from contract_kit import BACKENDS, images, randomise, relative_error, run_tflite, tflite
+
+import keras_dlcourse as kd
+
+pytestmark = pytest.mark.parametrize("case", MODELS, ids=lambda case: case.id)
+
+with Path(__file__).with_name("parameter_counts.csv").open() as _file:
+    PUBLISHED = {row["name"]: row for row in csv.DictReader(_file)}
+
+
+def _small(case: ModelCase, **changes: object) -> keras.Model:
+    return kd.models.build(case.name, **{**case.small, **changes})
+
+
+def _features(case: ModelCase, **changes: object) -> keras.Model:
+    """Build the small model without its classifier."""
+    return _small(case, include_top=False, classes=1000, **changes)
+
+
+def test_parameter_count_is_the_published_one(case: ModelCase) -> None:
+    row = PUBLISHED[case.name]
+    shape = tuple(int(size) for size in row["input"].split("x"))
+    model = case.builder(input_shape=shape, classes=int(row["classes"]))
+    count = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    assert count == int(row["trainable_parameters"])
+
+
+def test_the_registry_knows_the_builder(case: ModelCase) -> None:
+    assert case.name in kd.models.names()
+    assert _small(case).count_params() == case.builder(**case.small).count_params()
+
+
+def test_probabilities_for_any_batch(case: ModelCase) -> None:
+    model = _small(case)
+    randomise(model)
+    for batch in (1, 3):
+        scores = keras.ops.convert_to_numpy(model(images((28, 28, 1), batch)))
+        assert scores.shape == (batch, 3)
+        np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-5)
+        assert len(np.unique(scores)) == scores.size, "the images are not told apart"
+
+
+@pytest.mark.parametrize(
+    ("shape", "output_stride", "expected"),
+    [
+        ((28, 28, 1), None, (4, 4)),  # below 48 pixels: 8
+        ((47, 200, 1), None, (6, 25)),  # the smaller side counts
+        ((48, 48, 3), None, (3, 3)),  # below 96 pixels: 16
+        ((95, 95, 3), None, (6, 6)),
+        ((96, 96, 3), None, (3, 3)),  # from there on: 32
+        ((64, 32, 3), 8, (8, 4)),
+        ((64, 32, 3), 16, (4, 2)),
+        ((64, 32, 3), 32, (2, 1)),
+    ],
+)
+def test_output_stride(case: ModelCase, shape, output_stride, expected) -> None:
+    model = _features(case, input_shape=shape, output_stride=output_stride)
+    assert model.output_shape == (None, *expected, case.features)
+
+
+def test_strides_change_no_weights(case: ModelCase) -> None:
+    coarse, fine = _small(case, output_stride=32), _small(case, output_stride=8)
+    shapes = [tuple(weight.shape) for weight in coarse.weights]
+    assert [tuple(weight.shape) for weight in fine.weights] == shapes
+    randomise(coarse)
+    fine.set_weights(coarse.get_weights())
+    inputs = images((28, 28, 1))
+    assert relative_error(fine.predict(inputs, verbose=0), coarse.predict(inputs, verbose=0)) > 1e-3
+
+
+def test_every_trainable_weight_gets_a_gradient(case: ModelCase) -> None:
+    model = _small(case)
+    randomise(model)
+    before = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+    model.compile(keras.optimizers.SGD(1.0), "sparse_categorical_crossentropy")
+    model.train_on_batch(images((28, 28, 1), 12), np.arange(12) % 3)
+    still = [
+        weight.path
+        for weight, old in zip(model.weights, before, strict=True)
+        if np.array_equal(keras.ops.convert_to_numpy(weight), old)
+    ]
+    assert not still
+
+
+def test_features_of_any_image_size(case: ModelCase) -> None:
+    model = _features(case, input_shape=(None, None, 3))
+    assert model.output_shape == (None, None, None, case.features)
+    for height, width in ((64, 96), (65, 97)):
+        outputs = model(images((height, width, 3), 1))
+        expected = (1, math.ceil(height / 32), math.ceil(width / 32), case.features)
+        assert tuple(outputs.shape) == expected
+
+
+@pytest.mark.parametrize(("pooling", "pool"), [("avg", np.mean), ("max", np.max)])
+def test_pooled_features(case: ModelCase, pooling, pool) -> None:
+    maps, pooled = _features(case), _features(case, pooling=pooling)
+    randomise(maps)
+    pooled.set_weights(maps.get_weights())
+    inputs = images((28, 28, 1))
+    expected = pool(maps.predict(inputs, verbose=0), axis=(1, 2))
+    np.testing.assert_allclose(pooled.predict(inputs, verbose=0), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_precision_ends_in_float32(case: ModelCase) -> None:
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = _small(case)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.output.dtype == "float32", "probabilities in 16 bits spoil the loss"
+    assert {layer.compute_dtype for layer in model.layers[1:-1]} == {"float16"}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded) -> None:
+    expected, actual = reloaded(case.id, backend)
+    # Up to 54 convolutions, each summed in another order.
+    assert relative_error(actual, expected) < 1e-4
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the converter reads TensorFlow graphs only"
+)
+def test_exports_with_builtin_operators_only(case: ModelCase) -> None:
+    model = _small(case)
+    randomise(model)
+    inputs = images((28, 28, 1))
+    outputs = run_tflite(tflite(model), inputs)
+    assert relative_error(outputs, model.predict(inputs, verbose=0)) < 1e-5
