@@ -49,7 +49,8 @@ class HistoryFile(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch's row and write the file."""
-        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        # Metrics are of single precision: more digits would be noise.
+        metrics = {name: float(f"{float(value):.7g}") for name, value in (logs or {}).items()}
         seconds = round(time.monotonic() - self._began, 2)
         self.rows.append({"epoch": epoch + 1, **metrics, "seconds": seconds})
         text = io.StringIO()

@@ -171,6 +171,7 @@ class Training:
         best_epoch: The epoch whose weights were kept, from 1; None if none was finished.
         validation_accuracy: The accuracy that it had on the validation part.
         seconds: How long it took.
+        maps: PNG file with the class activation maps of these weights; None without an epoch.
     """
 
     history: dict[str, list[float]]
@@ -178,6 +179,7 @@ class Training:
     best_epoch: int | None
     validation_accuracy: float | None
     seconds: float
+    maps: bytes | None = field(repr=False)
 
 
 def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFolder) -> Training:
@@ -206,12 +208,14 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
         interrupted = True
         if keeper.best_weights is not None:
             keeper.restore_best()
+    best_epoch = None if keeper.best_epoch is None else keeper.best_epoch + 1
     return Training(
         history=history.columns,
         interrupted=interrupted,
-        best_epoch=None if keeper.best_epoch is None else keeper.best_epoch + 1,
+        best_epoch=best_epoch,
         validation_accuracy=keeper.best,
         seconds=round(time.monotonic() - began, 1),
+        maps=maps.picture(f"Weights of epoch {best_epoch}") if history.rows else None,
     )
 
 
@@ -248,7 +252,9 @@ def export_model(
         )
         verification = export.verify(model, result, data.test)
         rows = rows or [keras_row(verification, folder)]
-        rows.append(verification.to_dict() | {"file": result.path.name})
+        figures = verification.to_dict()
+        del figures["path"]  # the folder may be moved
+        rows.append({"file": result.path.name, **figures})
     return rows
 
 
@@ -286,7 +292,7 @@ def finish(
         json.loads(folder.config.read_text()),
         training.history,
         results,
-        maps=None,
+        maps=training.maps,
         mistakes=evidence.mistakes,
     )
     return results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,6 +72,8 @@ class RunFolder:
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
         """Write a JSON file that people can read; numbers that are not finite become null."""
         text = json.dumps(_finite(content), indent=2, ensure_ascii=True, allow_nan=False)
+        # A list of numbers on one line. (Strings hold no line breaks in JSON.)
+        text = re.sub(r"\[\n[\d\s.,e+-]+\]", lambda found: " ".join(found[0].split()), text)
         write_text(path, text + "\n")
 
 

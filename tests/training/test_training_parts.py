@@ -109,3 +109,10 @@ def test_lines_in_a_pipe_are_plain_and_whole(capsys):
     say("[bold] is not markup " + "x" * 200)
     out = capsys.readouterr().out
     assert out == f"0:00  [bold] is not markup {'x' * 200}\n"
+
+
+def test_json_keeps_lists_of_numbers_on_a_line(tmp_path):
+    path, content = tmp_path / "r.json", {"matrix": [[1, -2.5e-7], [3, 4]], "names": ["[\n1]", "b"]}
+    RunFolder.write_json(path, content)
+    assert json.loads(path.read_text()) == content
+    assert "[ 1, -2.5e-07 ]" in path.read_text()
