@@ -22,16 +22,17 @@ PARTS = ("keras_dlcourse.layers",)
 
 def register_with_keras() -> None:
     """Import `PARTS` now if Keras is imported already, else right after it is."""
-    if "keras" in sys.modules:
+    if sys.modules.get("keras") is not None:
         _import_parts()
     else:
         sys.meta_path.insert(0, _AfterKeras())
 
 
 def _import_parts() -> None:
-    """Import the parts; their classes register themselves."""
+    """Import the parts; their classes register themselves. A bundle for a device lacks them."""
     for part in PARTS:
-        importlib.import_module(part)
+        if importlib.util.find_spec(part) is not None:
+            importlib.import_module(part)
 
 
 class _AfterKeras(MetaPathFinder):

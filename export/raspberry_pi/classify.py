@@ -1,7 +1,7 @@
 """Classify images with the model beside this file.
 
-    python classify.py photo.jpg other.png        once, results on standard output
-    python classify.py --watch inbox              every image that appears in a folder, until stopped
+    python classify.py photo.jpg other.png     once, results on standard output
+    python classify.py --watch inbox           every image that appears in a folder, until stopped
 
 One line of JSON an image: {"image": …, "categories": [{"label": …, "score": …}, …]}.
 """
@@ -22,7 +22,10 @@ SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    """Classify what the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--watch", type=Path, metavar="FOLDER")
     parser.add_argument("--max-results", type=int, default=3)

@@ -1,0 +1,142 @@
+"""A folder to copy to a device: the model, what runs it, exact requirements, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+import keras_dlcourse
+from keras_dlcourse.edge import ImageClassifier
+
+PACKAGE = Path(keras_dlcourse.__file__).parent
+# What a device needs of this package, so that the bundle stands alone.
+DEVICE_PARTS = (
+    "__init__.py",
+    "_extras.py",
+    "_files.py",
+    "_registration.py",
+    "_version.py",
+    "edge",
+    "py.typed",
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of device.
+
+    Attributes:
+        name: What users write as `target=`.
+        folder: Its sources, below `export/` in the repository.
+    """
+
+    name: str
+    folder: str
+
+
+TARGETS: dict[str, Target] = {t.name: t for t in (Target("raspberry-pi", "raspberry_pi"),)}
+
+
+def bundle(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    target: str = "raspberry-pi",
+) -> Path:
+    """Make a folder that runs a `.tflite` classifier on a device without Keras or TensorFlow.
+
+    It holds the model, a runner script, the device part of this package, exact requirements, a
+    systemd unit, a README and SHA-256 checksums. The folder appears whole or not at all.
+
+    Args:
+        model: A `.tflite` image classifier that carries its labels.
+        output: The folder to make; it must not exist, or be empty.
+        target: The kind of device: `"raspberry-pi"`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the target is not known or the model is not such a classifier.
+        FileExistsError: If the folder holds something.
+
+    Example:
+        >>> bundle("model.int8.tflite", "pi/")  # doctest: +SKIP
+        PosixPath('pi')
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target={target!r} is not known; choose one of: {', '.join(TARGETS)}")
+    output = Path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} exists and is not empty; choose another folder")
+    classifier = ImageClassifier(model)  # refuses what would not run there
+    if classifier.labels is None:
+        raise ValueError(f"{model} does not name its classes; export it with labels=")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        whole = Path(folder) / output.name
+        _fill(whole, Path(model), classifier, _sources(TARGETS[target]))
+        whole.replace(output)
+    return output
+
+
+def _sources(target: Target) -> Path:
+    """Return the folder of the target's sources: in the wheel, or beside an editable install."""
+    for folder in (PACKAGE / "bundle", PACKAGE.parent / "export"):
+        if (folder / target.folder).is_dir():
+            return folder / target.folder
+    raise FileNotFoundError(
+        f"this installation lacks the sources of target {target.name!r}; install the wheel, or "
+        "from a whole checkout"
+    )
+
+
+def _fill(whole: Path, model: Path, classifier: ImageClassifier, sources: Path) -> None:
+    """Write every file of the bundle."""
+    name = classifier.model_file.metadata.name if classifier.model_file.metadata else None
+    names = {
+        "name": name or model.stem,
+        "service": re.sub(r"[^a-z0-9]+", "-", (name or model.stem).lower()).strip("-")
+        or "classifier",
+        "labels": _some(classifier.labels or ()),
+    }
+    whole.mkdir()
+    for source in sorted(path for path in sources.iterdir() if path.is_file()):
+        text = source.read_text()
+        if source.suffix != ".py":
+            text = Template(text).substitute(names)
+        target = whole / source.name.replace("service.service", f"{names['service']}.service")
+        target.write_text(text)
+        shutil.copymode(source, target)
+    shutil.copyfile(model, whole / "model.tflite")
+    for part in DEVICE_PARTS:
+        _copy(PACKAGE / part, whole / PACKAGE.name / part)
+    (whole / "SHA256SUMS").write_text(_checksums(whole))
+
+
+def _some(labels: tuple[str, ...], most: int = 5) -> str:
+    """Return the first labels for a comment line."""
+    return ", ".join(labels[:most]) + (", …" if len(labels) > most else "")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _checksums(folder: Path) -> str:
+    """Return lines for `sha256sum -c`."""
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )

@@ -1,0 +1,166 @@
+"""TensorFlow's converter, told what to do by a row of the table, its complaints in plain words."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse._extras import require
+from keras_dlcourse.export.device_model import ExportError, find_layers, input_shape
+from keras_dlcourse.export.schemes import Scheme
+
+
+def convert(
+    model: keras.Model,
+    row: Scheme,
+    *,
+    batch: int | None = 1,
+    calibration: np.ndarray | None = None,
+    input_dtype: str = "float32",
+    output_dtype: str = "float32",
+    progress: Any = None,
+) -> bytes:
+    """Convert a functional model with one input to the bytes of a `.tflite` file.
+
+    Args:
+        model: The model as the device calls it, see `device_model`.
+        row: How numbers are stored.
+        batch: Static batch size, or None.
+        calibration: For schemes that calibrate, inputs of shape `(examples, *input_shape)`.
+        input_dtype: Type of the input tensor.
+        output_dtype: Type of the output tensor.
+        progress: Called with each calibration example's number, from 1.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        ExportError: If an operation has no builtin kernel, naming it and the layer.
+    """
+    require("keras_dlcourse.export", "tensorflow", "tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"the converter needs Keras on TensorFlow, and it runs on {keras.backend.backend()}: "
+            "save the model as .keras and export it in a process with KERAS_BACKEND=tensorflow"
+        )
+    _refuse_what_kills_the_converter(model, row)
+    import tensorflow as tf
+
+    shape = input_shape(model)
+    signature = [keras.InputSpec(shape=(batch, *shape), dtype="float32", name="image")]
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, _captured_stderr() as log:
+        try:
+            # Through a SavedModel, because concrete functions leave variable reads in the graph.
+            model.export(folder, verbose=False, input_signature=signature)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            _configure(converter, row, input_dtype, output_dtype)
+            if calibration is not None:
+                converter.representative_dataset = lambda: _one_by_one(calibration, progress)
+            return converter.convert()
+        except Exception as error:
+            explained = explain(f"{error}\n{log()}", model)
+            if explained is None:
+                raise
+            raise ExportError(explained) from error
+
+
+def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str) -> None:
+    """Set the converter's options from the table's row."""
+    import tensorflow as tf
+
+    converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, name) for name in row.op_sets]
+    if row.optimized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if row.float16:
+        converter.target_spec.supported_types = [tf.float16]
+    if row.dense_per_tensor:
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    converter.inference_input_type = tf.as_dtype(input_dtype)
+    converter.inference_output_type = tf.as_dtype(output_dtype)
+
+
+def _one_by_one(examples: np.ndarray, progress: Any) -> Iterator[list[np.ndarray]]:
+    """Feed single examples to the calibrator."""
+    for number in range(1, len(examples) + 1):
+        yield [examples[number - 1 : number]]
+        if progress is not None:
+            progress(number)
+
+
+def _refuse_what_kills_the_converter(model: keras.Model, row: Scheme) -> None:
+    """Refuse models on which integer conversion ends the whole process (measured, TF 2.21)."""
+    if not row.calibrated:
+        return
+    loops = find_layers(
+        model, lambda layer: isinstance(layer, keras.layers.RNN) and not layer.unroll
+    )
+    if loops:
+        raise ExportError(
+            f"layer {loops[0]!r} is a recurrent loop, which TensorFlow's converter cannot quantize "
+            f"to {row.name}; build it with unroll=True, or export with quantization='float32'"
+        )
+
+
+def explain(log: str, model: keras.Model) -> str | None:
+    """Say in a sentence why the converter refused, or return None if it is not known.
+
+    Args:
+        log: The converter's exception and what it printed.
+        model: The model that was converted, to name its layers.
+    """
+    found = re.findall(r"(?:TF Select ops|Custom ops|Flex ops): ([^\n]+)", log)
+    if not found:
+        return None
+    operations = sorted({name.strip() for line in found for name in line.split(",")})
+    # MLIR names where an operation came from: fused["Erfinv:", "functional_1/my_layer_1/Erfinv@…"].
+    places = re.findall(r'fused\["(\w+):", "([^"@]+)', log)
+    sources = {_layer_of(path, model) for name, path in places if name in operations} - {None}
+    where = (
+        f" in layer {', '.join(repr(name) for name in sorted(map(str, sources)))}"
+        if sources
+        else ""
+    )
+    plural = "s" if len(operations) > 1 else ""
+    return (
+        f"operation{plural} {', '.join(operations)}{where} of model {model.name!r} "
+        f"{'have' if plural else 'has'} no builtin kernel on devices; write the layer with other "
+        "operations (convolution, dense, arithmetic, pooling, reshaping), or end the exported "
+        "model before it and compute the rest outside"
+    )
+
+
+def _layer_of(path: str, model: keras.Model) -> str | None:
+    """Return the deepest layer of the model that a graph path goes through."""
+    names = {layer.name for layer in model._flatten_layers(include_self=False)}
+    for part in reversed(path.split("/")):
+        for name in (part, re.sub(r"_\d+$", "", part)):  # Keras numbers a second call: dense_1
+            if name in names:
+                return name
+    return None
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[Any]:
+    """Keep the converter's C++ log lines from the terminal; give a function that reads them."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as log:
+        saved = os.dup(2)
+        os.dup2(log.fileno(), 2)
+
+        def read() -> str:
+            log.seek(0)
+            return log.read().decode(errors="replace")
+
+        try:
+            yield read
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

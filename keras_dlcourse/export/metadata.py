@@ -1,0 +1,211 @@
+"""Standard TFLite metadata and our own record, written into a `.tflite` file.
+
+One file with standard metadata serves MediaPipe Tasks on phones and in browsers, and
+`keras_dlcourse.edge` on boards. Schema: tensorflow/tflite-support, metadata_schema.fbs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as tflite
+
+from keras_dlcourse._version import __version__
+from keras_dlcourse.edge import schema
+from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.export.flatbuffer_writer import Table, pack
+
+LABELS_FILE = "labels.txt"
+OWN = "keras_dlcourse"
+MINIMUM_PARSER = "1.0.0"  # the oldest reader that knows all that is written here
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a `.tflite` file says of itself.
+
+    Attributes:
+        name: Name of the model.
+        image_size: Height and width that the input takes; None for a model of other inputs.
+        channels: Channels that the input takes.
+        input_normalization: What a float input must go through; for integer inputs, what the
+            tensor's scale and zero point stand for.
+        trained_normalization: What the pixels went through in training.
+        normalization_in_graph: Whether the graph itself computes that.
+        labels: Class names in the order of the outputs, or None.
+        quantization: How numbers are stored.
+        rgb: Whether a one-channel network converts colour images inside.
+        keras_hash: SHA-256 of the Keras model's weights.
+    """
+
+    name: str
+    image_size: tuple[int, int] | None
+    channels: int | None
+    input_normalization: Normalization
+    trained_normalization: Normalization
+    normalization_in_graph: bool
+    labels: tuple[str, ...] | None
+    quantization: str
+    rgb: bool
+    keras_hash: str
+
+
+def describe_file(content: bytes, description: Description) -> bytes:
+    """Return the file with its metadata written in, the labels appended as a zip.
+
+    Args:
+        content: A `.tflite` file.
+        description: What to say.
+    """
+    entries = {OWN: _own_record(description)}
+    if description.image_size is not None:
+        entries[schema.METADATA_NAME] = _standard_record(description)
+    content = _with_entries(content, entries)
+    if description.labels is None:
+        return content
+    # Readers find the zip from the file's end, so it goes last and the model's part stays as it is.
+    with io.BytesIO() as whole:
+        whole.write(content)
+        with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
+            entry = zipfile.ZipInfo(LABELS_FILE)  # dated 1980: the same model gives the same file
+            archive.writestr(entry, "\n".join(description.labels) + "\n")
+        return whole.getvalue()
+
+
+def _with_entries(content: bytes, entries: dict[str, bytes]) -> bytes:
+    """Add named buffers to the model's metadata, in place of those of the same names."""
+    model = tflite.ModelT.InitFromPackedBuf(content, 0)
+    model.metadata = [m for m in model.metadata or [] if m.name.decode() not in entries]
+    for name, value in entries.items():
+        buffer = tflite.BufferT()
+        buffer.data = np.frombuffer(value, np.uint8)
+        model.buffers.append(buffer)
+        entry = tflite.MetadataT()
+        entry.name = name.encode()
+        entry.buffer = len(model.buffers) - 1
+        model.metadata.append(entry)
+    builder = flatbuffers.Builder(len(content) + sum(map(len, entries.values())) + 4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _own_record(description: Description) -> bytes:
+    """Return what the standard has no place for, as JSON."""
+    record = asdict(description) | {
+        "version": __version__,
+        "normalization": description.trained_normalization.to_dict(),
+        "created_with": {
+            name: importlib.metadata.version(name) for name in ("tensorflow", "keras")
+        },
+    }
+    del record["input_normalization"], record["trained_normalization"]
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _standard_record(description: Description) -> bytes:
+    """Return standard TFLite metadata for an image model."""
+    graph = Table(
+        {
+            schema.SubGraphMetadata.INPUT_TENSOR_METADATA: [_image_input(description)],
+            schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: [_scores_output(description.labels)],
+        }
+    )
+    root = Table(
+        {
+            schema.ModelMetadata.NAME: description.name,
+            schema.ModelMetadata.DESCRIPTION: f"{description.quantization}, by keras-dlcourse",
+            schema.ModelMetadata.VERSION: __version__,
+            schema.ModelMetadata.SUBGRAPH_METADATA: [graph],
+            schema.ModelMetadata.MIN_PARSER_VERSION: MINIMUM_PARSER,
+        }
+    )
+    return pack(root, schema.METADATA_IDENTIFIER)
+
+
+def _image_input(description: Description) -> Table:
+    """Describe the input: an image of some size, what pixels go through, what range that gives."""
+    height, width = description.image_size or (0, 0)
+    properties = Table(
+        {
+            schema.ImageProperties.COLOR_SPACE: np.int8(
+                schema.ColorSpace.RGB if description.channels == 3 else schema.ColorSpace.GRAYSCALE
+            ),
+            schema.ImageProperties.DEFAULT_SIZE: Table(
+                {
+                    schema.ImageSize.WIDTH: np.uint32(width),
+                    schema.ImageSize.HEIGHT: np.uint32(height),
+                }
+            ),
+        }
+    )
+    normalization = description.input_normalization
+    options = Table(
+        {
+            schema.NormalizationOptions.MEAN: list(normalization.mean),
+            schema.NormalizationOptions.STD: list(normalization.std),
+        }
+    )
+    bounds = (
+        [float(v) for v in normalization(np.full(len(normalization.mean), level))]
+        for level in (0, 255)
+    )
+    low, high = bounds
+    return Table(
+        {
+            schema.TensorMetadata.NAME: "image",
+            schema.TensorMetadata.DESCRIPTION: "The image to classify.",
+            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.IMAGE, properties),
+            schema.TensorMetadata.PROCESS_UNITS: [
+                Table(
+                    {
+                        schema.ProcessUnit.OPTIONS_TYPE: np.uint8(
+                            schema.ProcessUnitOptions.NORMALIZATION
+                        ),
+                        schema.ProcessUnit.OPTIONS: options,
+                    }
+                )
+            ],
+            schema.TensorMetadata.STATS: Table({schema.Stats.MAX: high, schema.Stats.MIN: low}),
+        }
+    )
+
+
+def _scores_output(labels: tuple[str, ...] | None) -> Table:
+    """Describe the output: one score a class, whose names stand in the labels file."""
+    files = None
+    if labels is not None:
+        files = [
+            Table(
+                {
+                    schema.AssociatedFile.NAME: LABELS_FILE,
+                    schema.AssociatedFile.DESCRIPTION: "Names of the classes, one a line.",
+                    schema.AssociatedFile.TYPE: np.int8(
+                        schema.AssociatedFileType.TENSOR_AXIS_LABELS
+                    ),
+                }
+            )
+        ]
+    return Table(
+        {
+            schema.TensorMetadata.NAME: "scores",
+            schema.TensorMetadata.DESCRIPTION: "One score for each class.",
+            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
+            schema.TensorMetadata.ASSOCIATED_FILES: files,
+        }
+    )
+
+
+def _content(kind: int, properties: Table) -> Table:
+    """Describe what a tensor holds."""
+    return Table(
+        {
+            schema.Content.PROPERTIES_TYPE: np.uint8(kind),
+            schema.Content.PROPERTIES: properties,
+        }
+    )

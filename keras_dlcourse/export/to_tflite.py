@@ -1,0 +1,347 @@
+"""From a Keras model to a `.tflite` file that describes itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse import layers
+from keras_dlcourse._files import write_bytes
+from keras_dlcourse.data import Examples, take
+from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
+from keras_dlcourse.export.converter import convert
+from keras_dlcourse.export.device_model import (
+    device_model,
+    input_shape,
+    is_image_shape,
+    model_hash,
+)
+from keras_dlcourse.export.inspection import float_islands
+from keras_dlcourse.export.metadata import Description, describe_file
+from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `to_tflite` wrote.
+
+    Attributes:
+        path: The file.
+        quantization: How numbers are stored in it.
+        bytes: Its size.
+        normalization: What pixels went through in training.
+        normalization_source: Where that was taken from: `"preprocessing"`, `"calibration"`,
+            `"model"`, or `"identity"` if nothing was known.
+        labels: Class names in the file, or None.
+        float_islands: Operations left in float in an integer file.
+        keras_hash: SHA-256 of the Keras model's weights, also in the file.
+        seconds: How long it took.
+    """
+
+    path: Path
+    quantization: str
+    bytes: int
+    normalization: Normalization
+    normalization_source: str
+    labels: tuple[str, ...] | None
+    float_islands: tuple[str, ...]
+    keras_hash: str
+    seconds: float
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.path}: {self.bytes:,} bytes, {self.quantization}, in {self.seconds:.1f} s",
+            f"pixels: mean {_numbers(self.normalization.mean)}, "
+            f"standard deviation {_numbers(self.normalization.std)}"
+            + (
+                " (none was given or recorded: the file takes pixel values as they are)"
+                if self.normalization_source == "identity"
+                else f" (from {self.normalization_source})"
+            ),
+        ]
+        if self.float_islands:
+            lines.append(f"left in float: {', '.join(self.float_islands)}")
+        return "\n".join(lines)
+
+
+def to_tflite(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    quantization: str = "float32",
+    calibration: Any = None,
+    labels: Sequence[str] | None = None,
+    preprocessing: Normalization | None = None,
+    rgb: bool = False,
+    batch: int | None = 1,
+    input_dtype: str | None = None,
+    output_dtype: str | None = None,
+) -> ExportResult:
+    """Write a Keras model as a `.tflite` file of builtin operations that describes itself.
+
+    The file carries standard TFLite metadata (normalization, sizes, labels), so that MediaPipe
+    Tasks and `keras_dlcourse.edge.ImageClassifier` open it as it is. It is written beside and
+    renamed: on any error `path` is as it was.
+
+    Integer files take pixels as a camera gives them: a pixel p is stored as p, and the input
+    tensor's scale and zero point are the normalization. (A mean that is not a whole grey level
+    is rounded to one there: at most half a grey level.) Normalization per channel, for which
+    TFLite metadata and MediaPipe have no place, is computed inside the graph.
+
+    Args:
+        model: A built Keras model with one input of fixed size; for images `(height, width,
+            1 or 3)`.
+        path: The file to write.
+        quantization: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` (all integer) or `"int16x8"`.
+        calibration: The training data: anything that `fit` takes, normalised as in training. Needed
+            for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used.
+        labels: Class names, one for each output; by default those recorded in the model or
+            carried by `calibration`.
+        preprocessing: What pixels from 0 to 255 go through before the model; by default what
+            `calibration` carries, else what the model records, else nothing.
+        rgb: Put the conversion from RGB to grey of a one-channel model inside the graph, because
+            phones deliver RGB.
+        batch: Static batch size, which browsers and microcontrollers need; None for an open one.
+        input_dtype: Type of the input tensor; for `"int8"` one of `"uint8"` (default), `"int8"`,
+            `"float32"`.
+        output_dtype: Type of the output tensor, as `input_dtype`.
+
+    Returns:
+        An `ExportResult`; it can be used as a path.
+
+    Raises:
+        ExportError: If the model cannot run with builtin operations, naming layer and reason.
+        ValueError: If an argument does not fit the model; nothing is written then.
+
+    Example:
+        >>> import keras, tempfile
+        >>> import keras_dlcourse as kd
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
+        ...                           keras.layers.Dense(2, activation="softmax")])
+        >>> result = kd.export.to_tflite(model, tempfile.mkdtemp() + "/model.tflite",
+        ...     labels=["cat", "dog"], preprocessing=kd.data.Normalization((127.5,), (127.5,)))
+        >>> kd.edge.ImageClassifier(result.path).labels
+        ('cat', 'dog')
+    """
+    started = time.monotonic()
+    path = Path(path)
+    row = scheme(quantization)
+    types = {
+        "input_dtype": choose_dtype("input_dtype", input_dtype, row),
+        "output_dtype": choose_dtype("output_dtype", output_dtype, row),
+    }
+    _check_path(path)
+    shape = input_shape(model)
+    _check_rgb(rgb, shape)
+
+    examples = _examples(row, calibration)
+    recorded = layers.describe(model)
+    normalization, source = _normalization(preprocessing, examples, recorded, shape)
+    # One mean and one deviation stand in the metadata; one a channel has no place there.
+    in_graph = normalization is not None and not normalization.is_scalar
+
+    graph = device_model(
+        model, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
+    )
+    names = _labels(labels, recorded, examples, graph)
+    inputs = None
+    if examples is not None and row.calibrated:
+        inputs = calibration_inputs(examples, shape, normalization)
+        inputs = _as_the_device_sees(inputs, normalization if in_graph else None, rgb)
+    with _progress(f"{path.name}: calibrating", inputs) as tick:
+        content = convert(graph, row, batch=batch, calibration=inputs, progress=tick, **types)
+
+    file = ModelFile.read(content)
+    image = is_image_shape(shape)
+    description = Description(
+        name=model.name,
+        image_size=(shape[0], shape[1]) if image else None,
+        channels=file.inputs[0].shape[-1] if image else None,
+        input_normalization=_input_normalization(file, normalization, in_graph),
+        trained_normalization=normalization or Normalization.identity(),
+        normalization_in_graph=in_graph,
+        labels=names,
+        quantization=row.name,
+        rgb=rgb,
+        keras_hash=model_hash(model),
+    )
+    content = describe_file(content, description)
+    write_bytes(path, content)
+    return ExportResult(
+        path=path,
+        quantization=row.name,
+        bytes=len(content),
+        normalization=description.trained_normalization,
+        normalization_source=source,
+        labels=names,
+        float_islands=_warned_of(float_islands(file), path, row),
+        keras_hash=description.keras_hash,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check_path(path: Path) -> None:
+    """Refuse, before long work, a path that could not be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of the file to write")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise PermissionError(f"{path} cannot be written: {folder} is not a writable folder")
+
+
+def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
+    if rgb and (len(shape) != 3 or shape[-1] != 1):
+        raise ValueError(
+            f"rgb=True converts colour to grey for models of one channel; this one takes {shape}"
+        )
+
+
+def _examples(row: Scheme, calibration: Any) -> Examples | None:
+    """Take the examples to calibrate on; for other schemes one, for what the data says of it."""
+    if calibration is None:
+        if row.calibrated:
+            raise ValueError(
+                f"quantization={row.name!r} measures activation ranges on examples: pass "
+                "calibration=, e.g. the training data"
+            )
+        return None
+    return calibration_examples(calibration) if row.calibrated else take(calibration, 1)
+
+
+def _normalization(
+    preprocessing: Normalization | None,
+    examples: Examples | None,
+    recorded: layers.ImageDescription | None,
+    shape: tuple[int, ...],
+) -> tuple[Normalization | None, str]:
+    """Return what pixels go through before the model, and where that was taken from.
+
+    Raises:
+        TypeError: If `preprocessing` is not a normalization.
+        ValueError: If it is for another number of channels.
+    """
+    if preprocessing is not None and not isinstance(preprocessing, Normalization):
+        raise TypeError(
+            "preprocessing must be a kd.data.Normalization; received "
+            f"{type(preprocessing).__name__}"
+        )
+    places = (
+        ("preprocessing", preprocessing),
+        ("calibration", None if examples is None else examples.normalization),
+        ("model", None if recorded is None else recorded.normalization),
+    )
+    for source, normalization in places:
+        if normalization is None:
+            continue
+        if len(normalization.mean) not in (1, shape[-1]):
+            raise ValueError(
+                f"the normalization (from {source}) has {len(normalization.mean)} channels, but "
+                f"the model takes {shape}"
+            )
+        return normalization, source
+    return None, "identity"
+
+
+def _labels(
+    labels: Sequence[str] | None,
+    recorded: layers.ImageDescription | None,
+    examples: Examples | None,
+    model: keras.Model,
+) -> tuple[str, ...] | None:
+    """Return the class names as given, as recorded in the model, or as carried by the data.
+
+    Raises:
+        ValueError: If their number is not that of the outputs, or one cannot stand in a line.
+    """
+    names = labels
+    if names is None and recorded is not None:
+        names = recorded.class_names
+    if names is None and examples is not None:
+        names = examples.class_names
+    if names is None:
+        return None
+    if isinstance(names, str):
+        raise TypeError(f"labels must be a sequence of names; received the one string {names!r}")
+    names = tuple(str(name) for name in names)
+    width = model.outputs[0].shape[-1]
+    if len(names) != width:
+        raise ValueError(
+            f"there are {len(names)} labels, but model {model.name!r} has {width} outputs"
+        )
+    for name in names:
+        if not name.strip() or "\n" in name or "\r" in name:
+            raise ValueError(
+                f"label {name!r} is empty or has a line break; it goes into a text file"
+            )
+    return names
+
+
+def _as_the_device_sees(
+    inputs: np.ndarray, in_graph: Normalization | None, rgb: bool
+) -> np.ndarray:
+    """Undo, for calibration, what the graph itself will do."""
+    if in_graph is not None:
+        inputs = inputs * np.asarray(in_graph.std, "float32") + np.asarray(in_graph.mean, "float32")
+    return np.repeat(inputs, 3, axis=-1) if rgb else inputs
+
+
+def _input_normalization(
+    file: ModelFile, normalization: Normalization | None, in_graph: bool
+) -> Normalization:
+    """Return what a reader of the file has to do to pixels.
+
+    For eight-bit inputs that is what the tensor's scale and zero point say: then a pixel p is
+    stored as p, also where the mean in training was not a whole grey level.
+    """
+    if normalization is None or in_graph:
+        return Normalization.identity()
+    tensor = file.inputs[0]
+    offset = {"uint8": 0, "int8": 128}.get(tensor.dtype)
+    if offset is None:
+        return Normalization(normalization.mean[0], normalization.std[0])
+    return Normalization(tensor.zero_points[0] + offset, 1 / tensor.scales[0])
+
+
+def _warned_of(islands: tuple[str, ...], path: Path, row: Scheme) -> tuple[str, ...]:
+    """Return the float islands of a file that was to be all integer, after a warning."""
+    if row.name != "int8":
+        return ()
+    if islands:
+        warnings.warn(
+            f"{path.name} is not all integer: {', '.join(islands)} stay in float, because the "
+            "converter has no integer kernel for them",
+            stacklevel=3,
+        )
+    return islands
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+@contextmanager
+def _progress(task: str, examples: np.ndarray | None) -> Iterator[Callable[[int], None] | None]:
+    """Show a bar while calibrating; nothing where there is no terminal or nothing to count."""
+    if examples is None or not sys.stdout.isatty():
+        yield None
+        return
+    from rich.progress import Progress
+
+    with Progress(transient=True) as bar:
+        number = bar.add_task(task, total=len(examples))
+        yield lambda done: bar.update(number, completed=done)

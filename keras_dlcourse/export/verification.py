@@ -1,0 +1,291 @@
+"""Proof that what was trained is what runs: Keras and the device runtime on the same examples."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.data import Examples, take
+from keras_dlcourse.edge import ImageClassifier, ModelFile, Normalization
+from keras_dlcourse.edge.runtime import interpreter, runtime_name
+from keras_dlcourse.export.device_model import input_shape, model_hash
+from keras_dlcourse.export.inspection import own_record
+
+LATENCY_RUNS = 30
+
+
+class VerificationError(AssertionError):
+    """A `.tflite` file that differs from its Keras model by more than was allowed."""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How far a `.tflite` file is from the Keras model it was made of.
+
+    Errors are between the two models' outputs. A quantization step is the scale of the file's
+    output tensor; without one, errors in steps are None. Latencies are medians for one image.
+
+    Attributes:
+        path: The file.
+        quantization: How numbers are stored in it, if it says so.
+        runtime: What ran it.
+        examples: How many examples were compared.
+        max_error: Largest absolute difference.
+        mean_error: Mean absolute difference.
+        max_error_steps: `max_error` in quantization steps.
+        mean_error_steps: `mean_error` in quantization steps.
+        agreement: Share of examples with the same top class.
+        keras_accuracy: Accuracy of the Keras model, None without labels.
+        accuracy: Accuracy of the file.
+        keras_bytes: Size of the Keras model's weights in memory.
+        bytes: Size of the file.
+        keras_latency_ms: Time of Keras for one image.
+        latency_ms: Time of the runtime for one image, on one thread.
+        same_weights: Whether the file was made of exactly these weights; None if it does not say.
+    """
+
+    path: Path
+    quantization: str | None
+    runtime: str
+    examples: int
+    max_error: float
+    mean_error: float
+    max_error_steps: float | None
+    mean_error_steps: float | None
+    agreement: float
+    keras_accuracy: float | None
+    accuracy: float | None
+    keras_bytes: int
+    bytes: int
+    keras_latency_ms: float
+    latency_ms: float
+    same_weights: bool | None
+
+    @property
+    def size_ratio(self) -> float:
+        """How many times smaller the file is than the Keras weights."""
+        return self.keras_bytes / self.bytes
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as JSON-able values."""
+        return asdict(self) | {"path": str(self.path), "size_ratio": self.size_ratio}
+
+    def require(
+        self,
+        *,
+        max_error: float | None = None,
+        max_error_steps: float | None = None,
+        min_agreement: float | None = None,
+        max_accuracy_loss: float | None = None,
+    ) -> Verification:
+        """Raise an error if a limit is passed; return the verification itself.
+
+        Args:
+            max_error: Largest absolute difference allowed.
+            max_error_steps: The same in quantization steps.
+            min_agreement: Smallest share of equal top classes, from 0 to 1.
+            max_accuracy_loss: How much accuracy may fall, from 0 to 1.
+
+        Raises:
+            VerificationError: Naming every limit that is passed.
+            ValueError: If a limit is given for a figure that could not be measured.
+        """
+        loss = None
+        if self.accuracy is not None and self.keras_accuracy is not None:
+            loss = self.keras_accuracy - self.accuracy
+        limits = (
+            ("max_error", self.max_error, max_error, 1),
+            ("max_error_steps", self.max_error_steps, max_error_steps, 1),
+            ("min_agreement", self.agreement, min_agreement, -1),
+            ("max_accuracy_loss", loss, max_accuracy_loss, 1),
+        )
+        passed = []
+        for name, value, limit, sign in limits:
+            if limit is None:
+                continue
+            if value is None:
+                raise ValueError(
+                    f"{name} was asked for, but these data or this file do not give it"
+                )
+            if sign * value > sign * limit:
+                passed.append(f"{name}={limit:g}, measured {value:.6g}")
+        if passed:
+            raise VerificationError(f"{self.path} passes a limit: {'; '.join(passed)}")
+        return self
+
+    def __str__(self) -> str:
+        from keras_dlcourse.report.tables import text_table
+
+        rows = [
+            ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)],
+            [
+                "size in bytes",
+                f"{self.keras_bytes:,}",
+                f"{self.bytes:,} ({self.size_ratio:.2f}x smaller)",
+            ],
+            ["one image, median", f"{self.keras_latency_ms:.2f} ms", f"{self.latency_ms:.2f} ms"],
+            ["same top class", "", _percent(self.agreement)],
+            ["largest error", "", _error(self.max_error, self.max_error_steps)],
+            ["mean error", "", _error(self.mean_error, self.mean_error_steps)],
+        ]
+        title = f"{self.path} on {self.runtime}, {self.examples:,} examples"
+        table = text_table(["", "Keras", self.quantization or "file"], rows, title=title)
+        if self.same_weights is False:
+            table += "\nThe file was made of other weights than this model's."
+        return table
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"
+
+
+def _error(error: float, steps: float | None) -> str:
+    return f"{error:.3g}" + ("" if steps is None else f" ({steps:.2f} steps)")
+
+
+def verify(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    data: Any,
+    *,
+    limit: int | None = None,
+) -> Verification:
+    """Run Keras and the device runtime side by side on the same examples.
+
+    Where `data` carries pixels (a `kd.data.pipeline`), the file gets the pixels, as on a device,
+    and Keras what the pipeline makes of them; so the file's normalization is tested too. Arrays
+    are taken as normalised, and quantized for the file's input.
+
+    Args:
+        model: The Keras model.
+        path: The `.tflite` file, or what `to_tflite` returned.
+        data: Anything that `fit` takes; with integer labels, accuracies are measured too.
+        limit: Compare only the first so many examples.
+
+    Returns:
+        A `Verification`: an object with the figures that prints as a table.
+
+    Raises:
+        ValueError: If there are no examples, or model, file and data do not fit together.
+
+    Example:
+        >>> print(kd.export.verify(model, "model.int8.tflite", data.test))  # doctest: +SKIP
+    """
+    examples = take(data, limit)
+    expected = input_shape(model)
+    if examples.inputs.shape[1:] != expected:
+        raise ValueError(
+            f"data has examples of shape {examples.inputs.shape[1:]}, but the model takes "
+            f"{expected}"
+        )
+    file = ModelFile.read(os.fspath(path))
+    device = _pixel_device(file, examples) or _array_device(file, examples)
+    ours = np.asarray(model.predict(examples.inputs, batch_size=64, verbose=0), "float32")
+    theirs = np.concatenate([device(index) for index in range(len(ours))])
+    if ours.shape != theirs.shape:
+        raise ValueError(
+            f"the Keras model gives outputs of shape {ours.shape[1:]}, but {file.what} gives "
+            f"{theirs.shape[1:]}: they are not the same model"
+        )
+    error = np.abs(ours - theirs)
+    step = file.outputs[0].scales[0] if file.outputs[0].scales else None
+    top, device_top = (scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs))
+    labels = _class_numbers(examples.labels)
+    record = own_record(file)
+    return Verification(
+        path=Path(path),
+        quantization=record.get("quantization"),
+        runtime=runtime_name(),
+        examples=len(ours),
+        max_error=float(error.max()),
+        mean_error=float(error.mean()),
+        max_error_steps=None if step is None else float(error.max() / step),
+        mean_error_steps=None if step is None else float(error.mean() / step),
+        agreement=float(np.mean(top == device_top)),
+        keras_accuracy=None if labels is None else float(np.mean(top == labels)),
+        accuracy=None if labels is None else float(np.mean(device_top == labels)),
+        keras_bytes=sum(int(np.prod(w.shape)) * _item_size(w.dtype) for w in model.weights),
+        bytes=len(file.content),
+        keras_latency_ms=_median_ms(lambda: model.predict_on_batch(examples.inputs[:1])),
+        latency_ms=_median_ms(lambda: device(0)),
+        same_weights=record["keras_hash"] == model_hash(model) if "keras_hash" in record else None,
+    )
+
+
+# Runs the file on the example of that number and returns its outputs, shape (1, ...).
+Device = Callable[[int], np.ndarray]
+
+
+def _pixel_device(file: ModelFile, examples: Examples) -> Device | None:
+    """Run the file as a device does, from pixels; None if the data does not have them."""
+    pixels = examples.pixels
+    if pixels is None or examples.normalization is None or len(file.outputs[0].shape) != 2:
+        return None
+    if file.inputs[0].shape[-1] == 3 and pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)  # a grey image, as a camera gives it
+    classifier = ImageClassifier(file.content, threads=1)
+    return lambda index: classifier.run(pixels[index : index + 1])[0]
+
+
+def _array_device(file: ModelFile, examples: Examples) -> Device:
+    """Run the file on normalised arrays, quantized for its input."""
+    given, returned = file.inputs[0], file.outputs[0]
+    inputs = examples.inputs
+    record = own_record(file)
+    if record.get("normalization_in_graph"):
+        trained = Normalization.from_dict(record["normalization"])
+        inputs = inputs * np.asarray(trained.std, "float32") + np.asarray(trained.mean, "float32")
+    if record.get("rgb"):
+        inputs = np.repeat(inputs, 3, axis=-1)
+    if inputs.shape[1:] != given.shape[1:]:
+        raise ValueError(
+            f"data has examples of shape {inputs.shape[1:]}, but {file.what} takes "
+            f"{given.shape[1:]}"
+        )
+    if given.scales:
+        limits = np.iinfo(given.dtype)
+        inputs = np.round(inputs / given.scales[0]) + given.zero_points[0]
+        inputs = inputs.clip(limits.min, limits.max)
+    runtime = interpreter(file.content, threads=1)
+    source, target = runtime.get_input_details()[0], runtime.get_output_details()[0]
+
+    def run(index: int) -> np.ndarray:
+        runtime.set_tensor(source["index"], inputs[index : index + 1].astype(given.dtype))
+        runtime.invoke()
+        outputs = np.asarray(runtime.get_tensor(target["index"]), "float32")
+        if not returned.scales:
+            return outputs
+        return (outputs - returned.zero_points[0]) * np.float32(returned.scales[0])
+
+    return run
+
+
+def _class_numbers(labels: np.ndarray | None) -> np.ndarray | None:
+    """Return labels as class numbers; None where the data has none."""
+    if labels is None:
+        return None
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] > 1:  # one-hot
+        return labels.argmax(1)
+    return labels.reshape(len(labels), -1)[:, 0]
+
+
+def _item_size(dtype: str) -> int:
+    return 2 if "16" in dtype else np.dtype(dtype).itemsize
+
+
+def _median_ms(call: Callable[[], Any], runs: int = LATENCY_RUNS) -> float:
+    """Return the median time of a call, after three that do not count."""
+    times = []
+    for _ in range(runs + 3):
+        started = time.perf_counter()
+        call()
+        times.append(1000 * (time.perf_counter() - started))
+    return float(np.median(times[3:]))

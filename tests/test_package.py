@@ -1,0 +1,85 @@
+"""What an import costs and needs, and what is said when something is missing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+import keras_dlcourse
+from keras_dlcourse._extras import require
+
+HEAVY = ("keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "matplotlib", "rich", "PIL")
+
+
+def python(code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("module", ["keras_dlcourse", "keras_dlcourse.edge", "keras_dlcourse.cli"])
+def test_light_imports(module):
+    loaded = python(f"""
+        import sys, {module}
+        print([name for name in {HEAVY} if name in sys.modules])
+    """)
+    assert loaded == "[]"
+
+
+def test_edge_needs_numpy_only_until_used():
+    """With every other module of the desk made unimportable, the device part imports."""
+    python(f"""
+        import sys
+        for name in {HEAVY[:-1]}:
+            sys.modules[name] = None
+        from keras_dlcourse.edge import ImageClassifier
+    """)
+
+
+def test_parts_are_loaded_on_first_use():
+    assert (
+        python("""
+        import sys, keras_dlcourse as kd
+        assert "keras_dlcourse.edge" not in sys.modules
+        kd.edge
+        print("keras_dlcourse.edge" in sys.modules, kd.__version__)
+    """)
+        == f"True {keras_dlcourse.__version__}"
+    )
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="has no attribute 'model'.*models"):
+        keras_dlcourse.model  # noqa: B018
+    assert "edge" in dir(keras_dlcourse)
+
+
+@pytest.mark.parametrize("part", ["data", "layers", "models", "callbacks", "explain", "export"])
+def test_a_missing_extra_is_one_sentence(part):
+    """Where Keras is not installed, each part that needs it says how to get it."""
+    message = python(f"""
+        import importlib.util, sys
+        find = importlib.util.find_spec
+        importlib.util.find_spec = lambda name, *rest: (
+            None if name == "keras" else find(name, *rest)
+        )
+        try:
+            import keras_dlcourse.{part}
+        except ImportError as error:
+            print(error)
+    """)
+    assert "pip install 'keras-dlcourse[tensorflow]'" in message
+    assert "keras" in message and "\n" not in message
+
+
+def test_require():
+    require("this", "test", "json", "numpy")
+    with pytest.raises(
+        ImportError, match=r"this needs nope and nada, which are not installed: pip"
+    ):
+        require("this", "extra", "nope", "json", "nada")
