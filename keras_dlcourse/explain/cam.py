@@ -86,17 +86,38 @@ class ClassActivationMapper:
         Raises:
             ValueError: If images or classes do not fit the model, or images hold NaN or infinity.
         """
-        images = self._checked_images(images)
-        chosen = None if classes is None else self._checked_classes(classes, len(images))
-        features = self._run(images)
+        count = len(np.asarray(images)) if np.ndim(images) else 0
+        chosen = None if classes is None else self._checked_classes(classes, count)
+        features, logits = self.features(images)
+        return self.weighted(features, logits.argmax(-1) if chosen is None else chosen), logits
+
+    def features(self, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the last feature maps and, from their averages, the logits.
+
+        Args:
+            images: As for `maps`.
+
+        Returns:
+            Feature maps `(n, h, w, channels)` and logits `(n, classes)`, float32.
+        """
+        features = self._run(self._checked_images(images))
         kernel, bias = self._weights()
-        logits = features.mean((1, 2)) @ kernel + bias
-        if chosen is None:
-            chosen = logits.argmax(-1)
-        weights = kernel.T[chosen]  # (n, c) or (n, k, c)
-        if chosen.ndim == 1:
-            return np.einsum("nhwc,nc->nhw", features, weights), logits
-        return np.einsum("nhwc,nkc->nkhw", features, weights), logits
+        return features, features.mean((1, 2)) @ kernel + bias
+
+    def weighted(self, features: np.ndarray, classes: ArrayLike) -> np.ndarray:
+        """Weight feature maps as the head does for the classes asked for.
+
+        Args:
+            features: Feature maps, from `features`.
+            classes: As for `maps`, not None.
+
+        Returns:
+            Maps `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`.
+        """
+        chosen = self._checked_classes(classes, len(features))
+        weights = self._weights()[0].T[chosen]  # (n, c) or (n, k, c)
+        one_each = chosen.ndim == 1
+        return np.einsum("nhwc,nc->nhw" if one_each else "nhwc,nkc->nkhw", features, weights)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """Turn logits into scores of 0 to 1: softmax, or sigmoid where the model ends in one.

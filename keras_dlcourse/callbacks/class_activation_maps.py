@@ -1,0 +1,215 @@
+"""Class activation maps after each epoch: see what a network uses while it learns."""
+
+from __future__ import annotations
+
+import os
+import struct
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse._files import write_bytes
+from keras_dlcourse.callbacks._tensorboard import write_picture
+from keras_dlcourse.data import Examples, take
+from keras_dlcourse.explain.cam import ClassActivationMapper, scaled
+from keras_dlcourse.layers import describe
+from keras_dlcourse.report.canvas import png_bytes
+from keras_dlcourse.report.maps import draw_class_activation_maps
+
+_TAG = "class_activation_maps"
+_DPI = 110
+
+
+class ClassActivationMaps(keras.callbacks.Callback):
+    """After each epoch, draw where the network finds its evidence in some images.
+
+    The picture shows each image beside its maps for the true class and for the predicted one, with
+    both scores, and marks right and wrong answers. The images stay the same from epoch to epoch. A
+    model with an unsuitable head is refused before the first epoch.
+
+    Args:
+        data: Where the images come from: a `kd.data.Pipeline`, `(images, labels)` arrays, an array
+            of images alone (then only the predicted class is shown), or anything else that
+            `kd.data.take` reads. Prepared as for `fit`.
+        directory: Folder for `epoch_0001.png` and so on. It is made if need be.
+        every: Draw after every so many epochs.
+        images: Number of images to show.
+        seed: Chooses the images; None takes the first ones.
+        class_names: Names of the classes. None takes those of `data`, else those recorded in the
+            model, else numbers.
+        tensorboard: A log folder: the pictures also go to its run `class_activation_maps`. This
+            needs no TensorFlow.
+
+    Raises:
+        TypeError: If `data` is nothing that `kd.data.take` reads.
+        ValueError: In `__init__` for other arguments that make no sense; before the first epoch if
+            the model does not end in global average pooling and one linear layer, or if images,
+            labels or names do not fit it.
+
+    Example:
+        >>> import keras, numpy as np, os, tempfile
+        >>> model = keras.Sequential([
+        ...     keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, activation="relu"),
+        ...     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+        >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        >>> x, y = np.random.default_rng(0).random((6, 8, 8, 1)), np.arange(6) % 2
+        >>> folder = tempfile.mkdtemp()
+        >>> maps = ClassActivationMaps((x, y), folder, images=4, class_names=["cat", "dog"])
+        >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[maps])
+        >>> sorted(os.listdir(folder))
+        ['epoch_0001.png', 'epoch_0002.png']
+
+    Reference:
+        Zhou et al. (2016), Learning Deep Features for Discriminative Localization,
+        https://arxiv.org/abs/1512.04150
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        directory: str | os.PathLike[str],
+        every: int = 1,
+        images: int = 8,
+        seed: int | None = 0,
+        class_names: Sequence[str] | None = None,
+        tensorboard: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__()
+        for name, number in (("every", every), ("images", images)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise ValueError(f"{name} must be a whole number above 0. Received: {number!r}")
+        if isinstance(class_names, str):
+            raise ValueError(f"class_names must be a list of names. Received: {class_names!r}")
+        self.directory = _folder("directory", directory)
+        self.tensorboard = None if tensorboard is None else _folder("tensorboard", tensorboard)
+        self.every = every
+        self._examples = take(data, images, seed)
+        if self._examples.inputs.ndim != 4:
+            raise ValueError(
+                "data must hold images of shape (n, height, width, channels). "
+                f"Received: {self._examples.inputs.shape}"
+            )
+        self._labels = _label_indices(self._examples)
+        self._class_names = class_names or self._examples.class_names
+        self._mapper: ClassActivationMapper | None = None
+        self._mapped: keras.Model | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse what cannot work, before the first epoch, and compile."""
+        if self._mapper is None or self._mapped is not self.model:
+            self._mapper = ClassActivationMapper(self.model, batch_size=len(self._examples))
+            self._mapped = self.model
+        classes = self._mapper.classes
+        described = describe(self.model)
+        names = self._class_names or (described and described.class_names)
+        self.class_names = tuple(str(name) for name in names or range(classes))
+        if len(self.class_names) != classes:
+            raise ValueError(
+                f"The model has {classes} classes, but there are {len(self.class_names)} class "
+                f"names: {', '.join(self.class_names)}. Pass one for each in class_names."
+            )
+        if self._labels is not None and not 0 <= self._labels.min() <= self._labels.max() < classes:
+            raise ValueError(
+                f"Labels must be between 0 and {classes - 1}, the classes of the model. data has "
+                f"{self._labels.min()} to {self._labels.max()}."
+            )
+        self._mapper.features(self._examples.inputs)
+        for folder in (self.directory, self.tensorboard):
+            if folder is not None:
+                folder.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Draw, after every `every`-th epoch."""
+        if (epoch + 1) % self.every:
+            return
+        png = self.picture(f"Class activation maps after epoch {epoch + 1}")
+        try:
+            write_bytes(self.directory / f"epoch_{epoch + 1:04d}.png", png)
+            if self.tensorboard is not None:
+                write_picture(self.tensorboard / _TAG, _TAG, epoch + 1, png, _png_size(png))
+        except OSError as error:
+            # Hours of training are worth more than a picture.
+            warnings.warn(
+                f"ClassActivationMaps could not write the picture of epoch {epoch + 1}, training "
+                f"goes on: {error}",
+                stacklevel=2,
+            )
+
+    def picture(self, title: str = "Class activation maps") -> bytes:
+        """Draw the maps of the model as it is now.
+
+        Args:
+            title: What to write on top.
+
+        Returns:
+            Content of a PNG file.
+
+        Raises:
+            ValueError: Before the first `fit`.
+        """
+        if self._mapper is None:
+            raise ValueError("picture() needs a model: pass this callback to fit first.")
+        inputs, labels = self._examples.inputs, self._labels
+        features, logits = self._mapper.features(inputs)
+        predicted = logits.argmax(-1)
+        shown = predicted[:, None] if labels is None else np.stack([labels, predicted], axis=1)
+        maps = self._mapper.weighted(features, shown)
+        with np.errstate(invalid="ignore"):  # of a network whose weights have become NaN
+            scores = np.take_along_axis(self._mapper.probabilities(logits), shown, axis=1)
+            planes = scaled(maps, self._mapper.image_size(inputs))
+        figure = draw_class_activation_maps(
+            _pixels(self._examples), planes, scores, predicted, labels, self.class_names, title
+        )
+        return png_bytes(figure, _DPI)
+
+
+def _folder(name: str, path: Any) -> Path:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise ValueError(f"{name} must be the path of a folder. Received: {path!r}")
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{name} must be a folder, but {str(path)!r} is a file.")
+    return folder
+
+
+def _label_indices(examples: Examples) -> np.ndarray | None:
+    """Give the true class of each image, from integers or from one-hot rows."""
+    if examples.labels is None:
+        return None
+    labels = np.asarray(examples.labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim == 2:
+        if not ((labels == labels.max(1, keepdims=True)).sum(1) == 1).all():
+            raise ValueError(
+                "Each image must have one true class; data has labels with several or none. "
+                "Pass the images alone to see the predicted classes."
+            )
+        return np.asarray(labels.argmax(1))
+    if labels.ndim != 1 or not np.array_equal(labels, np.floor(labels)):
+        raise ValueError(
+            "Labels must be whole numbers (n,) or one-hot (n, classes). "
+            f"Received: {labels.dtype} of shape {labels.shape}"
+        )
+    return labels.astype("int64")
+
+
+def _pixels(examples: Examples) -> np.ndarray:
+    """Give images to look at: the pixels, or inputs brought to 0..255."""
+    images = examples.inputs if examples.pixels is None else examples.pixels
+    if images.shape[-1] not in (1, 3):
+        images = images.mean(-1, keepdims=True)
+    if images.dtype == np.uint8:
+        return images
+    low, high = images.min(), images.max()
+    return np.asarray((images - low) * (255 / max(high - low, 1e-12))).astype("uint8")
+
+
+def _png_size(png: bytes) -> tuple[int, int]:
+    """Read height and width from the first chunk of a PNG file."""
+    width, height = struct.unpack(">II", png[16:24])
+    return height, width
