@@ -11,10 +11,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 PARTS = ("keras_dlcourse.layers",)
 """Modules whose import registers what a `.keras` file can hold."""
@@ -35,7 +38,9 @@ def _import_parts() -> None:
             importlib.import_module(part)
 
 
-class _AfterKeras(MetaPathFinder):
+# The two below are a finder and a loader by their methods: the base classes in importlib.abc cost
+# more to import than all of this package.
+class _AfterKeras:
     """Finder that steps in for Keras only, and takes itself away once Keras is loaded."""
 
     def __init__(self) -> None:
@@ -53,11 +58,11 @@ class _AfterKeras(MetaPathFinder):
         finally:
             self.searching = False
         if spec is not None and spec.loader is not None:
-            spec.loader = _LoaderThenParts(spec.loader, self)
+            spec.loader = _LoaderThenParts(spec.loader, self)  # type: ignore[assignment]
         return spec
 
 
-class _LoaderThenParts(Loader):
+class _LoaderThenParts:
     """Loader that runs Keras's own loader and then imports the parts."""
 
     def __init__(self, loader: Loader, finder: _AfterKeras) -> None:
