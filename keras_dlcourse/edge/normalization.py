@@ -158,18 +158,19 @@ def _moments(images: Any, per_channel: bool) -> tuple[np.ndarray, np.ndarray]:
     count, shift, total, squares = 0, None, np.float64(0), np.float64(0)
     low, high, whole = math.inf, -math.inf, True
     for chunk in _chunks(images):
-        low, high = min(low, float(chunk.min())), max(high, float(chunk.max()))
+        # NumPy's minimum, because Python's loses NaN.
+        low, high = np.minimum(low, chunk.min()), np.maximum(high, chunk.max())
         whole = whole and not (np.issubdtype(chunk.dtype, np.floating) and (chunk % 1).any())
         values = chunk.reshape(-1, chunk.shape[-1] if per_channel else 1).astype(np.float64)
         # Squares of differences from some pixel: images that are all alike give exactly 0.
-        shift = values[0] if shift is None else shift
+        shift = values[0].copy() if shift is None else shift
         values -= shift
         count += len(values)
         total = total + values.sum(axis=0)
         squares = squares + np.square(values, out=values).sum(axis=0)
     if shift is None:
         raise ValueError("images is empty; a normalization needs at least one image")
-    _check_range(low, high, whole)
+    _check_range(float(low), float(high), whole)
     mean = total / count
     return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
