@@ -13,7 +13,17 @@ from keras_dlcourse._registration import register_with_keras
 from keras_dlcourse._version import __version__
 
 if TYPE_CHECKING:
-    from keras_dlcourse import callbacks, data, edge, explain, export, layers, models, report, training
+    from keras_dlcourse import (
+        callbacks,
+        data,
+        edge,
+        explain,
+        export,
+        layers,
+        models,
+        report,
+        training,
+    )
 
 __all__ = [
     "__version__",
@@ -33,7 +43,9 @@ def __getattr__(name: str) -> Any:
     """Import a part of the package on first use (PEP 562)."""
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}")
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}"
+    )
 
 
 def __dir__() -> list[str]:

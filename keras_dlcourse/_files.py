@@ -37,7 +37,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary = Path(folder) / path.name
         yield temporary
         _flush(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     with suppress(OSError):  # not every file system can flush a folder
         _flush(path.parent)
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-import keras_dlcourse
 from keras_dlcourse.edge import ImageClassifier
 
-PACKAGE = Path(keras_dlcourse.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 # What a device needs of this package, so that the bundle stands alone.
 DEVICE_PARTS = (
     "__init__.py",

@@ -1,0 +1,89 @@
+"""Measure everything, or what is named, and write RESULTS.md: `python benchmarks [NAME ...]`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+import time
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+HERE = Path(__file__).parent
+NAMES = ("quickstart", "export_time", "classify_time", "import_time")
+PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*NAMES, []], help="all by default")
+    names = parser.parse_args().names or NAMES
+    store = HERE / "results.json"
+    results = json.loads(store.read_text()) if store.exists() else {}
+    sys.path.insert(0, str(HERE))
+    kept = True
+    for name in names:
+        started = time.monotonic()
+        figures = importlib.import_module(name).measure()
+        for figure in figures:
+            kept &= figure.kept
+            print(f"{figure.what}: {figure.value:.3g} {figure.unit} ({figure.detail})", flush=True)
+        results[name] = {
+            "figures": [asdict(figure) | {"kept": figure.kept} for figure in figures],
+            "environment": _environment(),
+            "seconds": round(time.monotonic() - started),
+        }
+    store.write_text(json.dumps(results, indent=1) + "\n")
+    (HERE / "RESULTS.md").write_text(_page(results))
+    return 0 if kept else 1
+
+
+def _environment() -> str:
+    """Describe machine and versions, without names of hosts or people."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    return (
+        f"{date.today().isoformat()}; {_processor()}, {os.cpu_count()} cores, {platform.system()}; "
+        f"Python {platform.python_version()}, {versions}"
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _page(results: dict) -> str:
+    """Return RESULTS.md."""
+    lines = [
+        "# Measured figures",
+        "",
+        "Made by `python benchmarks` (one part: `python benchmarks import_time`). A ratio is",
+        "between two medians that were timed in turn in the same process or run. MobileNetV2 has",
+        "random weights where only time or size is measured.",
+    ]
+    for name, result in results.items():
+        lines += ["", f"## {name}", "", f"`python benchmarks {name}` · {result['environment']}", ""]
+        lines += ["| what | measured | limit | |", "|---|---|---|---|"]
+        for figure in result["figures"]:
+            sign = "≤" if figure["at_most"] else "≥"
+            mark = "kept" if figure["kept"] else "**missed**"
+            detail = f" ({figure['detail']})" if figure["detail"] else ""
+            lines.append(
+                f"| {figure['what']} | {figure['value']:.4g} {figure['unit']}{detail} "
+                f"| {sign} {figure['limit']:g} {figure['unit']} | {mark} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

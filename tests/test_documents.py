@@ -1,0 +1,133 @@
+"""The code in the documents runs as it stands; only numbers of epochs are cut."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_dlcourse as kd
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(document: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.S | re.M)
+
+
+@pytest.mark.slow
+def test_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    images = kd.data.load("fashion_mnist_small").test
+    Image.fromarray(images.x[0, ..., 0]).save("shirt.png")
+    desk, device = python_blocks("README.md")
+    exec(desk.replace("epochs=30", "epochs=1").replace("alpha=0.35", "alpha=0.1"), {})
+    assert "same top class" in capsys.readouterr().out
+    assert list(Path("runs/cam").glob("*.png"))
+    # The file takes one grey channel here; the device side reads any image as such.
+    exec(device, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    scores = [float(line.rsplit(" ", 1)[1]) for line in lines]
+    assert scores == sorted(scores, reverse=True)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *(
+    str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))
+)])  # fmt: skip
+def test_links_and_pictures_are_there(document):
+    text = (ROOT / document).read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("https://"):
+            assert ((ROOT / document).parent / target).exists(), target
+
+
+def test_commands_in_the_documents_are_understood():
+    """Every `keras-dlcourse` line in the documents parses as far as its files."""
+    from keras_dlcourse.cli.main import build_parser
+
+    parser = build_parser()
+    lines = []
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        lines += re.findall(r"^ {4}keras-dlcourse (.+)$", document.read_text(), re.M)
+    assert len(lines) >= 8
+    for line in lines:
+        words = line.split("#")[0].split()
+        parser.parse_args(words)
+
+
+class TestExamples:
+    """Each example is run as a user runs it."""
+
+    def test_every_example_has_a_test(self):
+        names = {path.stem for path in (ROOT / "examples").glob("*.py")}
+        tested = set(re.findall(r'"(\w+)\.py"', Path(__file__).read_text()))
+        assert names == tested
+
+    @pytest.fixture(scope="class")
+    def output(self, tmp_path_factory):
+        """What the first example leaves behind, for the others."""
+        folder = tmp_path_factory.mktemp("example")
+        run = runpy.run_path(str(ROOT / "examples" / "train_and_export.py"))
+        run["main"](epochs=1, output=folder)
+        data = kd.data.load("fashion_mnist_small").test
+        Image.fromarray(np.repeat(data.x[0], 3, axis=-1)).save(folder / "image.png")
+        return folder
+
+    @pytest.mark.slow
+    def test_train_and_export(self, output, capsys):
+        assert {p.name for p in output.glob("*.tflite")} == {
+            "model.float32.tflite",
+            "model.int8.tflite",
+        }
+        assert list((output / "maps").glob("*.png"))
+
+    @pytest.mark.slow
+    def test_classify_on_device(self, output):
+        lines = self.run(
+            "classify_on_device.py", output / "model.int8.tflite", output / "image.png"
+        )
+        assert "image.png" in lines[0]
+        assert "ms median" in lines[1]
+
+    @pytest.mark.slow
+    def test_mediapipe_tasks(self, output):
+        done = self.call("mediapipe_tasks.py", output / "model.int8.tflite", output / "image.png")
+        if "libGL" in done.stderr or "libEGL" in done.stderr:
+            pytest.skip("MediaPipe needs libgles2, libegl1 and libgl1")
+        assert done.returncode == 0, done.stderr
+        ours = kd.edge.ImageClassifier(output / "model.int8.tflite")
+        best = ours.classify(output / "image.png", max_results=1)[0]
+        assert done.stdout.startswith(f"{best.label}: {best.score:.2f}"[:-1])
+
+    @pytest.mark.slow
+    def test_train_on_jax(self, tmp_path):
+        """Trained on JAX in mixed precision, loaded on TensorFlow, exported, the same numbers."""
+        pytest.importorskip("jax")
+        model = tmp_path / "model.keras"
+        lines = self.run("train_on_jax.py", "--epochs", "1", "--mixed", "--output", model)
+        assert "on jax" in lines[-1]
+        command = [sys.executable, "-m", "keras_dlcourse.cli", "export", model]
+        subprocess.run([*command, "-o", tmp_path / "model.tflite"], check=True)
+        data = kd.data.load("fashion_mnist_small").test
+        file = kd.edge.ImageClassifier(tmp_path / "model.tflite")
+        assert file.labels == data.class_names
+        accuracy = np.mean(file.scores(data.x[:500]).argmax(1) == data.y[:500])
+        measured = float(re.search(r"keras: (0\.\d+) on", lines[-1]).group(1))
+        assert accuracy == pytest.approx(measured, abs=0.05)
+        assert accuracy > 0.3  # one epoch, but trained
+
+    def run(self, name, *arguments):
+        done = self.call(name, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    def call(self, name, *arguments):
+        command = [sys.executable, ROOT / "examples" / name, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=500)
