@@ -145,6 +145,16 @@ CALLBACKS = (
         ),
         has_state=True,
     ),
+    CallbackCase(
+        kd.callbacks.ClassActivationMaps,
+        lambda folder, images: kd.callbacks.ClassActivationMaps(images, folder, images=3),
+        invalid=(
+            ({"every": 0}, "every.*0"),
+            ({"images": -1}, "images.*-1"),
+            ({"directory": ""}, "directory.*''"),
+        ),
+        required={"data": np.zeros((2, 8, 8, 1)), "directory": "maps"},
+    ),
 )
 
 # Public names that are no part of a kind, and where they are tested instead.
