@@ -1,4 +1,4 @@
-"""What the contract checks share: random weights, seeded images, reloading elsewhere, conversion."""
+"""What the contract checks share: random weights, images, reloading elsewhere, conversion."""
 
 from __future__ import annotations
 

@@ -8,9 +8,7 @@ import importlib.util
 import pytest
 from contract_cases import NOT_PARTS, WALKED
 
-PARTS = [
-    part for part in WALKED if importlib.util.find_spec(f"keras_dlcourse.{part}") is not None
-]
+PARTS = [part for part in WALKED if importlib.util.find_spec(f"keras_dlcourse.{part}") is not None]
 
 
 def _uncovered(part: str) -> list[str]:
@@ -19,7 +17,8 @@ def _uncovered(part: str) -> list[str]:
     return [
         f"{module.__name__}.{name}"
         for name in module.__all__
-        if getattr(module, name) not in WALKED[part] and f"{module.__name__}.{name}" not in NOT_PARTS
+        if getattr(module, name) not in WALKED[part]
+        and f"{module.__name__}.{name}" not in NOT_PARTS
     ]
 
 

@@ -45,10 +45,8 @@ def pointwise(images: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return outputs
 
 
-def normalized(
-    images: np.ndarray, weights: list[np.ndarray], epsilon: float = 1e-3
-) -> np.ndarray:
-    """Apply batch normalization with moving statistics: gamma (x - mean) / sqrt(var + eps) + beta."""
+def normalized(images: np.ndarray, weights: list[np.ndarray], epsilon: float = 1e-3) -> np.ndarray:
+    """Return gamma * (x - mean) / sqrt(variance + epsilon) + beta, channel by channel."""
     gamma, beta, mean, variance = (weight.astype("float64") for weight in weights)
     return gamma * (images - mean) / np.sqrt(variance + epsilon) + beta
 

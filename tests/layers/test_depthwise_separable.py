@@ -80,7 +80,7 @@ def test_cross_channel_gradient_of_the_depthwise_step_is_zero() -> None:
 
 
 def test_costs_what_the_paper_says() -> None:
-    """k * k * M + M * N weights, against k * k * M * N of a plain convolution."""
+    """There are k * k * M + M * N weights, against k * k * M * N of a plain convolution."""
     block = DepthwiseSeparableConv2D(64, kernel_size=3)
     block.build((None, 8, 8, 32))
     convolutions = [weight for weight in block.weights if len(weight.shape) == 4]

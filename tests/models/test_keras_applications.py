@@ -1,0 +1,140 @@
+"""The families beside their counterparts in keras.applications, with the same random weights."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dlcourse as kd
+
+# Name there, alpha, height. The slow ones are the published sizes.
+CASES = [
+    ("MobileNet", 0.5, 96),
+    ("MobileNetV2", 0.35, 96),
+    pytest.param("MobileNet", 1.0, 224, marks=pytest.mark.slow),
+    pytest.param("MobileNet", 1.0, 96, marks=pytest.mark.slow),
+    pytest.param("MobileNetV2", 1.0, 224, marks=pytest.mark.slow),
+    pytest.param("MobileNetV2", 1.4, 96, marks=pytest.mark.slow),
+    # Odd sizes on the way down (100, 50, 25, 13, 7, 4): V2 pads them there as "same" does here.
+    pytest.param("MobileNetV2", 0.5, 100, marks=pytest.mark.slow),
+]
+
+
+def _random_weights(model: keras.Model, seed: int) -> list[np.ndarray]:
+    """Return random weights and statistics that neither die out nor blow up on the way."""
+    random = np.random.default_rng(seed)
+    values = []
+    for weight in model.weights:
+        shape = tuple(weight.shape)
+        if weight.name in ("gamma", "moving_variance"):
+            values.append(random.uniform(0.5, 1.5, shape))
+        elif len(shape) == 1:
+            values.append(random.normal(0, 0.2, shape))
+        else:
+            fan_in = np.prod(shape[:2] if shape[-1] == 1 else shape[:-1])
+            values.append(random.normal(0, np.sqrt(2 / fan_in), shape))
+    return values
+
+
+def _pair(name: str, alpha: float, size: int) -> tuple[keras.Model, keras.Model]:
+    """Return the official model and ours, with the same weights, both ending in logits."""
+    arguments = {
+        "input_shape": (size, size, 3),
+        "alpha": alpha,
+        "classes": 11,
+        "weights": None,
+        "classifier_activation": None,
+    }
+    theirs = getattr(keras.applications, name)(**arguments)
+    ours = getattr(kd.models, name)(**arguments, output_stride=32)
+    theirs.set_weights(_random_weights(theirs, seed=1))
+    ours.set_weights(theirs.get_weights())
+    return theirs, ours
+
+
+def _last_feature_map(model: keras.Model) -> keras.Model:
+    """Return the part of a model up to its last layer with height and width."""
+    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Layer)]
+    pooling = next(layer for layer in last if "Pooling" in layer.__class__.__name__)
+    return keras.Model(model.inputs, [pooling.input, model.output])
+
+
+@pytest.mark.parametrize(("name", "alpha", "size"), CASES)
+def test_logits_and_last_feature_map_agree(name, alpha, size) -> None:
+    theirs, ours = _pair(name, alpha, size)
+    images = np.random.default_rng(2).normal(size=(2, size, size, 3)).astype("float32")
+    expected_maps, expected = _last_feature_map(theirs).predict(images, verbose=0)
+    maps, logits = _last_feature_map(ours).predict(images, verbose=0)
+    assert expected.std() > 0.05, "a network that answers a constant proves nothing"
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
+    assert np.abs(maps - expected_maps).max() <= 1e-4 * np.abs(expected_maps).max()
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+# One row an alpha, for ours and theirs at 96 pixels; widths round in different places.
+ALPHAS = [
+    *(("MobileNet", alpha) for alpha in (0.25, 0.35, 0.75, 1.0)),
+    *(("MobileNetV2", alpha) for alpha in (0.35, 0.5, 0.75, 1.0, 1.3, 1.4, 0.1, 0.83)),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "alpha"), ALPHAS)
+def test_every_weight_has_the_shape_it_has_there(name, alpha) -> None:
+    theirs, ours = _pair(name, alpha, 96)
+    assert [tuple(weight.shape) for weight in ours.weights] == [
+        tuple(weight.shape) for weight in theirs.weights
+    ]
+
+
+@pytest.mark.parametrize("include_top", [True, False])
+def test_imagenet_weights_are_those_of_the_official_model(monkeypatch, include_top) -> None:
+    """The download itself is replaced: this test is offline."""
+    asked = {}
+
+    def official(**arguments):
+        asked.update(arguments)
+        model = keras.applications.MobileNetV2(**{**arguments, "weights": None})
+        model.set_weights(_random_weights(model, seed=3))
+        asked["weights_there"] = model.get_weights()
+        return model
+
+    original = keras.applications.MobileNetV2
+
+    class Applications:
+        @staticmethod
+        def MobileNetV2(**arguments):
+            monkeypatch.setattr(keras.applications, "MobileNetV2", original)
+            return official(**arguments)
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", Applications.MobileNetV2)
+    model = kd.models.MobileNetV2(
+        (None, None, 3) if not include_top else (96, 96, 3),
+        alpha=0.35,
+        weights="imagenet",
+        include_top=include_top,
+    )
+    assert asked["weights"] == "imagenet"
+    assert asked["input_shape"] == ((96, 96, 3) if include_top else (224, 224, 3))
+    assert (asked["alpha"], asked["include_top"]) == (0.35, include_top)
+    for ours, theirs in zip(model.get_weights(), asked["weights_there"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert kd.layers.describe(model).normalization == kd.data.Normalization(127.5, 127.5)
+
+
+def test_no_download_unless_asked_for(monkeypatch) -> None:
+    def refused(**arguments):
+        raise AssertionError("fetched without being asked")
+
+    monkeypatch.setattr(keras.applications, "MobileNetV2", refused)
+    kd.models.MobileNetV2((28, 28, 1), alpha=0.1, classes=2)
+
+
+def test_a_failed_download_says_what_to_do(monkeypatch) -> None:
+    def offline(**arguments):
+        raise Exception("URL fetch failure on https://…: None -- [Errno -2]")  # as Keras does
+
+    monkeypatch.setattr(keras.applications, "MobileNet", offline)
+    with pytest.raises(OSError, match=r"MobileNet \(alpha 0.25, size 128\).*URL fetch.*Go online"):
+        kd.models.MobileNet((128, 128, 3), alpha=0.25, weights="imagenet")
