@@ -34,6 +34,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
+    print("Starting Keras and its backend", flush=True)
     load_keras()
     from keras_dlcourse import training
 

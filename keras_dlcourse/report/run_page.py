@@ -164,11 +164,14 @@ def _maps(maps: bytes | None) -> list[Block]:
         return []
     return [
         Text(
-            "Class activation maps: warm places are those that spoke for the class, in the "
-            "predicted and in the true class."
+            "Class activation maps: bright places are those that spoke for a class. Where the answer "
+            "is wrong, compare the map of the true class with that of the predicted one."
         ),
         Picture(
-            maps, "Class activation maps of some images, for predicted and true class.", width=760
+            maps,
+            "Class activation maps of some images, for the true and the predicted class.",
+            width=760,
+            min_width=560,
         ),
     ]
 
