@@ -164,7 +164,7 @@ def _maps(maps: bytes | None) -> list[Block]:
         return []
     return [
         Text(
-            "Class activation maps: bright places are those that spoke for a class. Where the answer "
+            "Class activation maps: bright places spoke for the class. Where the answer "
             "is wrong, compare the map of the true class with that of the predicted one."
         ),
         Picture(
