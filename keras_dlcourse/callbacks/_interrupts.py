@@ -33,6 +33,8 @@ class DeferredInterrupt:
 
     def install(self) -> None:
         """Take over SIGINT, once, if this is the main thread and Python handles the signal."""
+        if self._active:
+            return
         previous = signal.getsignal(signal.SIGINT)
         if threading.current_thread() is threading.main_thread() and callable(previous):
             self._active = True

@@ -123,7 +123,7 @@ no improvement in 2 epochs.
         self._interrupts = self._new_interrupts()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start afresh, or from a loaded state, and look after Ctrl-C."""
+        """Start afresh, or from a loaded state."""
         if not self._loaded:
             self._start_afresh()
         self._check_loaded_weights()
@@ -136,15 +136,17 @@ no improvement in 2 epochs.
         self._interrupts.uninstall()
         self._interrupts = self._new_interrupts()
         if self.restore_best_weights:
-            self._interrupts.install()
             callback_list = callback_list_of(self, sys._getframe())
             if callback_list is not None:
                 on_exception(callback_list, self._leave)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Let a held-back Ctrl-C go on."""
+        """Look after Ctrl-C, and let one that was held back go on."""
         self._let_interrupt_go_on()
         self._epoch = epoch
+        # Not before: another callback may still refuse to begin, unseen from here.
+        if self.restore_best_weights:
+            self._interrupts.install()
 
     # The begin of a batch is as good as the end of the one before, and Keras can then go on
     # writing its progress bar in another thread, which a hook at the end would forbid.

@@ -215,3 +215,13 @@ def test_an_error_in_another_callback_goes_through():
     assert model.get_weights()[0].item() == 3
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     model.fit(X, Y, epochs=1, verbose=0, callbacks=[Script(VALUES), stop])
+
+
+def test_a_callback_that_refuses_to_begin_leaves_the_signal_alone():
+    class Refuse(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        make_model().fit(X, Y, verbose=0, callbacks=[EarlyStopping(), Refuse()])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
