@@ -19,6 +19,8 @@ class Recipe:
         epochs: Times that the training part is gone through.
         learning_rate: The highest learning rate, reached at the end of the warm-up.
         warmup: Share of all steps in which the learning rate rises to it, 0 up to 1.
+        weight_decay: How strongly weights are drawn to 0, per unit of learning rate and step, 0
+            or more; what keeps small data sets from being learnt by heart.
         dropout: Share of features dropped in training before the classifier.
         seed: Seed of weights and dropout.
 
@@ -37,6 +39,7 @@ class Recipe:
     epochs: int = 30
     learning_rate: float = 2e-3
     warmup: float = 0.1
+    weight_decay: float = 0.1
     dropout: float = 0.2
     seed: int = 0
 
@@ -47,6 +50,8 @@ class Recipe:
             raise ValueError(f"learning_rate must be above 0; received {self.learning_rate}")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup must be from 0 up to 1; received {self.warmup}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be 0 or more; received {self.weight_decay}")
         if not _is_whole(self.seed) or not 0 <= self.seed < 2**32:
             raise ValueError(
                 f"seed must be a whole number from 0 to 2**32 - 1; received {self.seed}"

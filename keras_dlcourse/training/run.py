@@ -186,7 +186,10 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
     """Train, and leave the weights with the best validation accuracy in the model."""
     steps = recipe.epochs * len(data.train)
     model.compile(
-        keras.optimizers.Adam(warmup_cosine(steps, recipe.learning_rate, recipe.warmup)),
+        keras.optimizers.AdamW(
+            warmup_cosine(steps, recipe.learning_rate, recipe.warmup),
+            weight_decay=recipe.weight_decay,
+        ),
         "sparse_categorical_crossentropy",
         metrics=["accuracy"],
     )

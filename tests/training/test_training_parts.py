@@ -25,6 +25,7 @@ from keras_dlcourse.training.narration import Narrator
         ({"learning_rate": 0.0}, "learning_rate must be above 0; received 0.0"),
         ({"learning_rate": math.nan}, "received nan"),
         ({"warmup": 1.0}, "warmup must be from 0 up to 1; received 1.0"),
+        ({"weight_decay": -0.1}, "weight_decay must be 0 or more; received -0.1"),
         ({"seed": -1}, "seed must be a whole number"),
     ],
 )
