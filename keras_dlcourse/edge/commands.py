@@ -113,12 +113,9 @@ def one_sentence(command: Command) -> Command:
 @one_sentence
 def classify(arguments: argparse.Namespace) -> int:
     """Print what each image shows; images that cannot be read are named, the others done."""
-    labels = None
-    if arguments.labels is not None:
-        labels = parse_labels(Path(arguments.labels).read_text(encoding="utf-8-sig"))
     classifier = ImageClassifier(
         arguments.model,
-        labels=labels,
+        labels=None if arguments.labels is None else _read_labels(arguments.labels),
         mean=arguments.mean,
         std=arguments.std,
         threads=arguments.threads,
@@ -153,6 +150,13 @@ def benchmark(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.model}: {latency}")
     return 0
+
+
+def _read_labels(path: str) -> tuple[str, ...]:
+    try:
+        return parse_labels(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text with a label a line") from None
 
 
 def _print_categories(image: str, categories: list[Category]) -> None:

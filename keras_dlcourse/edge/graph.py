@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
-from keras_dlcourse.edge.operators import fault, is_scale, needs_scale
+from keras_dlcourse.edge.operators import ADDING, can_add, fault, is_scale, needs_scale
 
 # Larger tensors are refused: no classifier has them, but a damaged shape easily does.
 _LARGEST = 1 << 31
@@ -237,6 +237,10 @@ class GraphReader:
             tensor = tensors[index]
             if index != -1 and not tensor.scales and needs_scale(operator.name, tensor.dtype):
                 raise self._damaged(f"tensor {index} of {operator.name} lacks its scale")
+        if operator.name in ADDING:
+            scales = [tensors[i].scales for i in (*operator.inputs[:2], operator.outputs[0])]
+            if all(scales) and not can_add([scales[0][0], scales[1][0]], scales[2][0]):
+                raise self._damaged(f"the scales of {operator.name} are {scales}")
 
     def _check_constant(self, tensor: Tensor, bits: int) -> None:
         expected = (tensor.size * bits + 7) // 8

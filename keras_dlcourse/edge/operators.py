@@ -5,7 +5,7 @@ Operators that are not listed are left to the runtime.
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Sequence
 
 # Operators by the least number of inputs, and of outputs one, that their kernels take for granted.
@@ -59,6 +59,10 @@ _SCALED_NAMES = """
 _SCALED = frozenset(_SCALED_NAMES.split())
 QUANTIZED = frozenset(("int8", "uint8", "int16"))
 _SMALLEST = 2.0**-126  # the smallest normal float32
+_LARGEST = 2.0**30
+# The kernels shift by 15 bits (int16) or 20, and twice the larger input must stay below.
+_SUM_RATIO = 2**14
+ADDING = ("ADD", "SUB")
 
 
 def fault(name: str, custom: bool, inputs: Sequence[int], outputs: Sequence[int]) -> str | None:
@@ -97,11 +101,25 @@ def needs_scale(name: str, dtype: str) -> bool:
 
 
 def is_scale(scale: float, dtype: str) -> bool:
-    """Return whether a runtime can divide by a scale: above 0, and not too small to be exact.
+    """Return whether a runtime can calculate with a scale: above 0 and of a plausible size.
 
     Example:
-        >>> is_scale(0.5, "int8"), is_scale(0.0, "int8"), is_scale(1e-45, "uint8")
+        >>> is_scale(0.5, "int8"), is_scale(0.0, "int8"), is_scale(1e30, "uint8")
         (True, False, False)
     """
-    least = _SMALLEST if dtype in QUANTIZED else 0
-    return least <= scale <= sys.float_info.max
+    least, most = (_SMALLEST, _LARGEST) if dtype in QUANTIZED else (0, math.inf)
+    return least <= scale <= most and math.isfinite(scale)
+
+
+def can_add(inputs: Sequence[float], output: float) -> bool:
+    """Return whether sums can be stored: adding kernels stop the process at larger ratios.
+
+    Args:
+        inputs: Scales of the two inputs.
+        output: Scale of the sum.
+
+    Example:
+        >>> can_add([0.1, 0.2], 0.3), can_add([0.1, 9999], 0.3)
+        (True, False)
+    """
+    return max(inputs) < _SUM_RATIO * output

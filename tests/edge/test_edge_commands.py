@@ -164,7 +164,9 @@ def test_as_a_program(folder):
 )
 @pytest.mark.parametrize("io_type", ["float32", "uint8", "int8"])
 def test_tflite_runtime_gives_the_same(folder, described, network, io_type):
-    Path("model.tflite").write_bytes(described(io_type))
+    # Integer kernels of the two round differently (XNNPACK in the newer one): a step of the last
+    # sum, which a network of small logits does not turn into several of the softmax.
+    Path("model.tflite").write_bytes(described(io_type, gain=0.1))
     images = []
     for number, image in enumerate(network.images(12, seed=7)):
         images.append(f"{number}.png")

@@ -313,6 +313,7 @@ def test_structures_that_do_not_fit(plain, edit, message):
         ("scale", [float("nan")], "no runtime can divide"),
         ("scale", [-1.0], "no runtime can divide"),
         ("scale", [1e-40], "no runtime can divide"),
+        ("scale", [1e30], "no runtime can divide"),
         ("scale", [0.1, 0.2], "has 2 scales along axis 0"),
         ("scale", [], "lacks its scale"),
         ("zeroPoint", [1, 2], "1 scales but 2 zero points"),
@@ -327,6 +328,18 @@ def test_quantization_that_does_not_fit(plain, name, value, message):
         setattr(tensor.quantization, name, value)
 
     with pytest.raises(InvalidModel, match=message):
+        ModelFile.read(change(plain("uint8"), edit))
+
+
+def test_sums_that_no_kernel_can_store(plain):
+    names = [operator.name for operator in ModelFile.read(plain("uint8")).operators]
+
+    def edit(model):
+        graph = model.subgraphs[0]
+        index = graph.operators[names.index("SUB")].inputs[0]
+        graph.tensors[index].quantization.scale = [1e7]
+
+    with pytest.raises(InvalidModel, match="the scales of SUB are"):
         ModelFile.read(change(plain("uint8"), edit))
 
 

@@ -24,7 +24,7 @@ class Network:
 
     size: tuple[int, int] = (12, 10)
     channels: int = 3
-    logits: bool = False
+    gain: float = 2.0
 
     def function(self) -> Callable[[Any], Any]:
         import tensorflow as tf
@@ -39,11 +39,10 @@ class Network:
 
         # Centred and scaled, so that every class comes up: a constant answer would prove nothing.
         raw = features(normalized(self.images(200, seed=1))).numpy()
-        centre, scale = raw.mean(0), 2 / raw.std(0)
+        centre, scale = raw.mean(0), self.gain / raw.std(0)
 
         def call(x: Any) -> Any:
-            x = (features(x) - centre) * scale
-            return x if self.logits else tf.nn.softmax(x)
+            return tf.nn.softmax((features(x) - centre) * scale)
 
         return call
 
