@@ -184,3 +184,22 @@ def test_what_imagenet_weights_do_not_fit_is_refused(family, arguments, message)
 def test_one_channel_cannot_take_the_place_of_three(family) -> None:
     with pytest.raises(ValueError):
         family(**SMALL)(np.zeros((1, 28, 28, 3)))
+
+
+def test_weights_from_a_file_do_not_depend_on_names_or_strides(family, tmp_path: Path) -> None:
+    """A description and other strides add and move no weights."""
+    path = tmp_path / "plain.weights.h5"
+    plain = family(**SMALL)
+    plain.save_weights(path)
+    named = {**SMALL, "classes": ["a", "b"], "preprocessing": Normalization(1, 2)}
+    again = family(**named, output_stride=32, dropout=0.3, weights=path)
+    for one, other in zip(plain.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_of_another_architecture_are_refused_whole(family, tmp_path: Path) -> None:
+    """Never a model that is half loaded and half random."""
+    path = tmp_path / "backbone.weights.h5"
+    family(**{**SMALL, "include_top": False}).save_weights(path)
+    with pytest.raises(ValueError, match="does not fit"):
+        family(**SMALL, weights=path)
