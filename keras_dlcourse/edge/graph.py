@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
@@ -95,8 +96,7 @@ class Graph:
     outputs: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
-class OperatorKind:
+class OperatorKind(NamedTuple):
     """What operators of a kind share."""
 
     name: str

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,6 +57,8 @@ def read_image(source: Any, channels: int = 3) -> np.ndarray:
             return source
         return _pixels(_from_array(source), channels)
     if isinstance(source, str | os.PathLike):
+        from pathlib import Path  # here, because it is a tenth of the import of this package
+
         return _decoded(Path(source).read_bytes(), os.fspath(source), channels)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decoded(bytes(source), f"the image of {len(source)} bytes", channels)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
@@ -55,6 +54,8 @@ class ModelFile:
         if isinstance(source, bytes | bytearray | memoryview):
             content, what = bytes(source), f"the model of {len(source)} bytes"
         elif isinstance(source, str | os.PathLike):
+            from pathlib import Path  # here, because it is a tenth of the import of this package
+
             content, what = Path(source).read_bytes(), os.fspath(source)
         else:
             raise TypeError(

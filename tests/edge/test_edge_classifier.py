@@ -353,7 +353,7 @@ def test_properties_and_benchmark(described):
 MODULES = """
 import sys
 import keras_dlcourse.edge
-heavy = {"keras", "tensorflow", "PIL", "json", "zipfile", "ai_edge_litert", "argparse"}
+heavy = {"keras", "tensorflow", "PIL", "json", "zipfile", "ai_edge_litert", "argparse", "pathlib"}
 print(sorted(heavy & {name.split(".")[0] for name in sys.modules}))
 """
 
@@ -363,6 +363,20 @@ def test_nothing_heavy_is_imported():
         [sys.executable, "-c", MODULES], capture_output=True, text=True, check=True
     )
     assert child.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_import_costs_little_more_than_the_interpreters():
+    code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
+    modules = ("ai_edge_litert.interpreter", "keras_dlcourse.edge")
+
+    def seconds(module):
+        command = [sys.executable, "-c", code.format(module)]
+        return float(subprocess.run(command, capture_output=True, check=True).stdout)
+
+    rows = np.array([[seconds(module) for module in modules] for _ in range(10)])
+    bare, ours = rows.min(0)
+    assert ours <= 1.3 * bare
 
 
 def test_no_runtime(monkeypatch):
