@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from contract_cases import LAYERS, MODELS
-from contract_kit import images, model_of, randomise, reload_elsewhere
+from contract_kit import answers, images, model_of, randomise, reload_elsewhere
 
 import keras_dlcourse as kd
 
@@ -25,7 +25,7 @@ def saved_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
         inputs = images(model.input_shape[1:])
         model.save(folder / f"{name}.keras")
         np.save(folder / f"{name}.inputs.npy", inputs)
-        np.save(folder / f"{name}.expected.npy", model.predict(inputs, verbose=0))
+        np.save(folder / f"{name}.expected.npy", answers(model, inputs))
     return folder
 
 
@@ -34,7 +34,7 @@ def reloaded(saved_parts: Path) -> Callable[[str, str], tuple[np.ndarray, np.nda
     """Return a function of a part's id and a backend: what is expected, and what came there."""
     errors: dict[str, dict[str, str]] = {}
 
-    def answers(name: str, backend: str) -> tuple[np.ndarray, np.ndarray]:
+    def both(name: str, backend: str) -> tuple[np.ndarray, np.ndarray]:
         if backend not in errors:
             errors[backend] = reload_elsewhere(saved_parts, backend)
         assert name not in errors[backend], errors[backend][name]
@@ -43,4 +43,4 @@ def reloaded(saved_parts: Path) -> Callable[[str, str], tuple[np.ndarray, np.nda
             np.load(saved_parts / f"{name}.{backend}.npy"),
         )
 
-    return answers
+    return both

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 from contract_cases import MODELS, ModelCase
-from contract_kit import BACKENDS, images, randomise, relative_error, run_tflite, tflite
+from contract_kit import BACKENDS, answers, images, randomise, relative_error, run_tflite, tflite
 
 import keras_dlcourse as kd
 
@@ -77,7 +77,7 @@ def test_strides_change_no_weights(case: ModelCase) -> None:
     randomise(coarse)
     fine.set_weights(coarse.get_weights())
     inputs = images((28, 28, 1))
-    assert relative_error(fine.predict(inputs, verbose=0), coarse.predict(inputs, verbose=0)) > 1e-3
+    assert relative_error(answers(fine, inputs), answers(coarse, inputs)) > 1e-3
 
 
 def test_every_trainable_weight_gets_a_gradient(case: ModelCase) -> None:
@@ -109,8 +109,8 @@ def test_pooled_features(case: ModelCase, pooling, pool) -> None:
     randomise(maps)
     pooled.set_weights(maps.get_weights())
     inputs = images((28, 28, 1))
-    expected = pool(maps.predict(inputs, verbose=0), axis=(1, 2))
-    np.testing.assert_allclose(pooled.predict(inputs, verbose=0), expected, rtol=1e-4, atol=1e-5)
+    expected = pool(answers(maps, inputs), axis=(1, 2))
+    np.testing.assert_allclose(answers(pooled, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_mixed_precision_ends_in_float32(case: ModelCase) -> None:
@@ -138,4 +138,4 @@ def test_exports_with_builtin_operators_only(case: ModelCase) -> None:
     randomise(model)
     inputs = images((28, 28, 1))
     outputs = run_tflite(tflite(model), inputs)
-    assert relative_error(outputs, model.predict(inputs, verbose=0)) < 1e-5
+    assert relative_error(outputs, answers(model, inputs)) < 1e-5

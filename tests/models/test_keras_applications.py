@@ -53,19 +53,22 @@ def _pair(name: str, alpha: float, size: int) -> tuple[keras.Model, keras.Model]
     return theirs, ours
 
 
-def _last_feature_map(model: keras.Model) -> keras.Model:
-    """Return the part of a model up to its last layer with height and width."""
-    last = [layer for layer in model.layers if isinstance(layer, keras.layers.Layer)]
-    pooling = next(layer for layer in last if "Pooling" in layer.__class__.__name__)
-    return keras.Model(model.inputs, [pooling.input, model.output])
+def _with_last_feature_map(model: keras.Model) -> keras.Model:
+    """Return a model that gives its last feature map as well as its output."""
+    pooling = next(layer for layer in model.layers if "Pooling" in type(layer).__name__)
+    return keras.Model(model.input, [pooling.input, model.output])
 
 
 @pytest.mark.parametrize(("name", "alpha", "size"), CASES)
 def test_logits_and_last_feature_map_agree(name, alpha, size) -> None:
     theirs, ours = _pair(name, alpha, size)
     images = np.random.default_rng(2).normal(size=(2, size, size, 3)).astype("float32")
-    expected_maps, expected = _last_feature_map(theirs).predict(images, verbose=0)
-    maps, logits = _last_feature_map(ours).predict(images, verbose=0)
+    expected_maps, expected = map(
+        keras.ops.convert_to_numpy, _with_last_feature_map(theirs)(images, training=False)
+    )
+    maps, logits = map(
+        keras.ops.convert_to_numpy, _with_last_feature_map(ours)(images, training=False)
+    )
     assert expected.std() > 0.05, "a network that answers a constant proves nothing"
     assert np.abs(expected[0] - expected[1]).max() > 1e-3
     assert np.abs(maps - expected_maps).max() <= 1e-4 * np.abs(expected_maps).max()
@@ -91,24 +94,16 @@ def test_every_weight_has_the_shape_it_has_there(name, alpha) -> None:
 @pytest.mark.parametrize("include_top", [True, False])
 def test_imagenet_weights_are_those_of_the_official_model(monkeypatch, include_top) -> None:
     """The download itself is replaced: this test is offline."""
-    asked = {}
+    asked, original = {}, keras.applications.MobileNetV2
 
     def official(**arguments):
         asked.update(arguments)
-        model = keras.applications.MobileNetV2(**{**arguments, "weights": None})
+        model = original(**{**arguments, "weights": None})
         model.set_weights(_random_weights(model, seed=3))
         asked["weights_there"] = model.get_weights()
         return model
 
-    original = keras.applications.MobileNetV2
-
-    class Applications:
-        @staticmethod
-        def MobileNetV2(**arguments):
-            monkeypatch.setattr(keras.applications, "MobileNetV2", original)
-            return official(**arguments)
-
-    monkeypatch.setattr(keras.applications, "MobileNetV2", Applications.MobileNetV2)
+    monkeypatch.setattr(keras.applications, "MobileNetV2", official)
     model = kd.models.MobileNetV2(
         (None, None, 3) if not include_top else (96, 96, 3),
         alpha=0.35,
