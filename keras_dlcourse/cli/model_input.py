@@ -47,14 +47,12 @@ def images_for(model: Any, paths: Sequence[Path]) -> ImageFiles:
     return ImageFiles(paths, shape[1:3], channels=shape[3])
 
 
-def recorded_normalization(model: Any) -> Normalization:
-    """Return what the model says its pixels went through, else nothing at all."""
+def recorded_normalization(model: Any) -> Normalization | None:
+    """Return what the model says its pixels went through, if it does."""
     from keras_dlcourse import layers
-    from keras_dlcourse.data import Normalization
 
     description = layers.describe(model)
-    known = description.normalization if description is not None else None
-    return known or Normalization.identity()
+    return None if description is None else description.normalization
 
 
 def recorded_labels(model: Any) -> tuple[str, ...] | None:
@@ -68,12 +66,12 @@ def recorded_labels(model: Any) -> tuple[str, ...] | None:
 def calibration_images(model: Any, folder: str | os.PathLike[str]) -> Pipeline:
     """Read every image at any depth below a folder, normalised as the model says."""
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import _files_below
+    from keras_dlcourse.data.folder import files_below
 
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"--calibration: {folder} is not a folder")
-    paths = _files_below(folder, set())
+    paths = files_below(folder, set())
     if not paths:
         raise ValueError(f"--calibration: {folder} holds no files")
     return pipeline(images_for(model, paths), normalization=recorded_normalization(model))
@@ -93,9 +91,9 @@ def labelled_images(
         ValueError: If a folder is not one of the classes.
     """
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import _find
+    from keras_dlcourse.data.folder import find_classes
 
-    names, paths, numbers = _find(Path(folder))
+    names, paths, numbers = find_classes(Path(folder))
     known = tuple(names if labels is None else labels)
     if strange := sorted(set(names) - set(known)):
         raise ValueError(

@@ -89,7 +89,7 @@ def image_folder(
     check_fractions(validation=validation, test=test)
 
     root = Path(path)
-    names, paths, labels = _find(root)
+    names, paths, labels = find_classes(root)
     _check_counts(root, names, labels)
     files = ImageFiles(paths, size, channels, crop)
     if cache is None:
@@ -117,7 +117,7 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _find(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
+def find_classes(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
     """Return class names, files, and the number of the class of each file."""
     if not root.is_dir():
         raise FileNotFoundError(
@@ -136,12 +136,12 @@ def _find(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
             f"The folders in {root} ({', '.join(names)}) look like parts of a data set, not like "
             "classes. Give a folder of classes; the parts are made from it."
         )
-    per_class = [_files_below(folder, {_identity(root)}) for folder in folders]
+    per_class = [files_below(folder, {_identity(root)}) for folder in folders]
     labels = np.repeat(np.arange(len(folders)), [len(files) for files in per_class])
     return names, [path for files in per_class for path in files], labels
 
 
-def _files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
+def files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
     """Return the files below a folder in sorted order, going into no folder twice (link loops)."""
     seen.add(_identity(folder))
     files: list[Path] = []
@@ -149,7 +149,7 @@ def _files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
         if not entry.is_dir():
             files.append(entry)
         elif _identity(entry) not in seen:
-            files += _files_below(entry, seen)
+            files += files_below(entry, seen)
     return files
 
 

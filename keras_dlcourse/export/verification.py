@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ImageClassifier, ModelFile, Normalization
+from keras_dlcourse.edge.latency import measure
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
 from keras_dlcourse.export.device_model import input_shape, model_hash
 from keras_dlcourse.export.inspection import own_record
@@ -48,6 +48,7 @@ class Verification:
         bytes: Size of the file.
         keras_latency_ms: Time of Keras for one image.
         latency_ms: Time of the runtime for one image, on one thread.
+        latency_p90_ms: Nine of ten images took no longer.
         same_weights: Whether the file was made of exactly these weights; None if it does not say.
     """
 
@@ -66,6 +67,7 @@ class Verification:
     bytes: int
     keras_latency_ms: float
     latency_ms: float
+    latency_p90_ms: float
     same_weights: bool | None
 
     @property
@@ -199,6 +201,10 @@ def verify(
     top, device_top = (scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs))
     labels = _class_numbers(examples.labels)
     record = own_record(file)
+    keras_latency = measure(
+        lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()
+    )
+    latency = measure(lambda: device(0), LATENCY_RUNS, runtime_name(), threads=1)
     return Verification(
         path=Path(path),
         quantization=record.get("quantization"),
@@ -213,8 +219,9 @@ def verify(
         accuracy=None if labels is None else float(np.mean(device_top == labels)),
         keras_bytes=sum(int(np.prod(w.shape)) * _item_size(w.dtype) for w in model.weights),
         bytes=len(file.content),
-        keras_latency_ms=_median_ms(lambda: model.predict_on_batch(examples.inputs[:1])),
-        latency_ms=_median_ms(lambda: device(0)),
+        keras_latency_ms=keras_latency.median_ms,
+        latency_ms=latency.median_ms,
+        latency_p90_ms=latency.p90_ms,
         same_weights=record["keras_hash"] == model_hash(model) if "keras_hash" in record else None,
     )
 
@@ -279,13 +286,3 @@ def _class_numbers(labels: np.ndarray | None) -> np.ndarray | None:
 
 def _item_size(dtype: str) -> int:
     return 2 if "16" in dtype else np.dtype(dtype).itemsize
-
-
-def _median_ms(call: Callable[[], Any], runs: int = LATENCY_RUNS) -> float:
-    """Return the median time of a call, after three that do not count."""
-    times = []
-    for _ in range(runs + 3):
-        started = time.perf_counter()
-        call()
-        times.append(1000 * (time.perf_counter() - started))
-    return float(np.median(times[3:]))
