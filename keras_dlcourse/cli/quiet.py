@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import nullcontext
+
+from keras_dlcourse._extras import require
+from keras_dlcourse._stderr import captured_stderr
 
 DEBUG = "KERAS_DLCOURSE_DEBUG"
 
@@ -21,24 +21,8 @@ def load_keras() -> None:
 
     TensorFlow writes notes about CPU instructions and absent GPUs before its log level counts.
     """
-    with _silent_stderr():
+    require("This command", "tensorflow", "keras")
+    with nullcontext() if os.environ.get(DEBUG) else captured_stderr():
         import keras
 
         keras.distribution.list_devices()  # GPUs are looked for at first use
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Send the process's standard error nowhere, below Python too; not while debugging."""
-    if os.environ.get(DEBUG):
-        yield
-        return
-    sys.stderr.flush()
-    saved = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)

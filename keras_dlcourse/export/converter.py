@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
 from keras_dlcourse._extras import require
+from keras_dlcourse._stderr import captured_stderr
 from keras_dlcourse.export.device_model import ExportError, find_layers, input_shape
 from keras_dlcourse.export.schemes import Scheme
 
@@ -56,7 +54,7 @@ def convert(
 
     shape = input_shape(model)
     signature = [keras.InputSpec(shape=(batch, *shape), dtype="float32", name="image")]
-    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, _captured_stderr() as log:
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, captured_stderr() as log:
         try:
             # Through a SavedModel, because concrete functions leave variable reads in the graph.
             model.export(folder, verbose=False, input_signature=signature)
@@ -145,22 +143,3 @@ def _layer_of(path: str, model: keras.Model) -> str | None:
             if name in names:
                 return name
     return None
-
-
-@contextmanager
-def _captured_stderr() -> Iterator[Any]:
-    """Keep the converter's C++ log lines from the terminal; give a function that reads them."""
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as log:
-        saved = os.dup(2)
-        os.dup2(log.fileno(), 2)
-
-        def read() -> str:
-            log.seek(0)
-            return log.read().decode(errors="replace")
-
-        try:
-            yield read
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
