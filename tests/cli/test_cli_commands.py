@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import pytest
@@ -290,3 +292,40 @@ def test_a_process_is_quiet_and_ends_in_its_exit_code(trained, tmp_path):
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith(str(tmp_path / "m.tflite"))
+
+
+@pytest.mark.slow
+def test_a_real_ctrl_c_keeps_the_best_weights(photos, tmp_path):
+    """The signal of a terminal, to the whole process, in the middle of a training."""
+    run = tmp_path / "run"
+    words = ["train", photos, "--model", "mobilenet_v2", "--alpha", "0.1", "--image-size", "32"]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "keras_dlcourse.cli",
+            *map(str, words),
+            "--epochs",
+            "5000",
+            "-o",
+            run,
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    history = run / "history.csv"
+    deadline = time.monotonic() + 240
+    while not history.exists() or len(history.read_text().splitlines()) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert "keras-dlcourse export" in output
+    assert json.loads((run / "results.json").read_text())["interrupted"] is True
+    assert (run / "report.html").exists()
+    assert not list(run.glob("*.tflite"))
+    assert command("export", run / "model.keras", "-o", run / "model.tflite") == 0
+    assert ImageClassifier(run / "model.tflite").labels == ("across", "down & <b>")
