@@ -22,7 +22,7 @@ def tiny(input_shape, alpha=1.0, classes=2, dropout=0.0, preprocessing=None):
     return keras.Model(inputs, keras.layers.Dense(len(classes), activation="softmax")(x))
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def tiny_model():
     """Make the network known as `tiny`."""
     from keras_dlcourse.models import registry
@@ -45,13 +45,13 @@ def write_shapes(folder, images):
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     """A folder with a folder of 65 photos for each of two classes."""
     return write_shapes(tmp_path_factory.mktemp("photos") / "shapes", 65)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def trained(photos, tmp_path_factory, tiny_model):
     """The folder of a run on the photos."""
     output = tmp_path_factory.mktemp("runs") / "run"

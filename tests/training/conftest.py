@@ -20,7 +20,7 @@ def tiny(input_shape, alpha=1.0, classes=2, dropout=0.0, preprocessing=None):
     return keras.Model(inputs, outputs, name="tiny")
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def tiny_model():
     """Make the network known as `tiny`."""
     from keras_dlcourse.models import registry
@@ -30,7 +30,7 @@ def tiny_model():
         yield "tiny"
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def shapes():
     """Return a function that makes a data set: bars across and bars down, grey or in colour."""
 
