@@ -63,8 +63,9 @@ def MobileNet(
 
     A stem convolution and 13 depthwise separable convolutions.
 
-    The last feature map is smaller than the image by `output_stride`. Below 32, the
-    last strides of the network become 1.
+    The last feature map is smaller than the image by `output_stride`. At 16, the last stride of
+    the network becomes 1; at 8, that of the stem too: a small image keeps its detail where the
+    network begins, and enough positions where it ends.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or

@@ -68,8 +68,9 @@ def MobileNetV2(
 
     A stem convolution, 17 inverted residual blocks and a 1x1 convolution.
 
-    The last feature map is smaller than the image by `output_stride`. Below 32, the
-    last strides of the network become 1.
+    The last feature map is smaller than the image by `output_stride`. At 16, the last stride of
+    the network becomes 1; at 8, that of the stem too: a small image keeps its detail where the
+    network begins, and enough positions where it ends.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or

@@ -12,9 +12,9 @@ from keras_dlcourse.training.run_folder import first_free
 
 DATA = "fashion_mnist_small"
 BATCH_SIZE = 64
-# Test accuracy of single runs: 84 to 85 % without weight decay, which learn the training part by
-# heart, and 88 % with it.
-RECIPE = Recipe(model="mobilenet_v2", alpha=0.35, epochs=8, learning_rate=5e-3, weight_decay=0.2)
+# Without weight decay the network learns the training part by heart: 84 to 85 % of the test part
+# in single runs, against 86 to 88 % with it.
+RECIPE = Recipe(model="mobilenet_v2", alpha=0.35, epochs=6, learning_rate=5e-3, weight_decay=0.2)
 
 
 def quickstart(
