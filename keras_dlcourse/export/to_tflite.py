@@ -30,6 +30,7 @@ from keras_dlcourse.export.device_model import (
 )
 from keras_dlcourse.export.inspection import float_islands
 from keras_dlcourse.export.metadata import Description, describe_file
+from keras_dlcourse.export.provenance import find_labels, find_normalization
 from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
 
 
@@ -151,14 +152,14 @@ def to_tflite(
 
     examples = _examples(row, calibration)
     recorded = layers.describe(model)
-    normalization, source = _normalization(preprocessing, examples, recorded, shape)
+    normalization, source = find_normalization(preprocessing, examples, recorded, shape)
     # One mean and one deviation stand in the metadata; one a channel has no place there.
     in_graph = normalization is not None and not normalization.is_scalar
 
     graph = device_model(
         model, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
     )
-    names = _labels(labels, recorded, examples, graph)
+    names = find_labels(labels, recorded, examples, graph)
     inputs = None
     if examples is not None and row.calibrated:
         inputs = calibration_inputs(examples, shape, normalization)
@@ -221,74 +222,6 @@ def _examples(row: Scheme, calibration: Any) -> Examples | None:
             )
         return None
     return calibration_examples(calibration) if row.calibrated else take(calibration, 1)
-
-
-def _normalization(
-    preprocessing: Normalization | None,
-    examples: Examples | None,
-    recorded: layers.ImageDescription | None,
-    shape: tuple[int, ...],
-) -> tuple[Normalization | None, str]:
-    """Return what pixels go through before the model, and where that was taken from.
-
-    Raises:
-        TypeError: If `preprocessing` is not a normalization.
-        ValueError: If it is for another number of channels.
-    """
-    if preprocessing is not None and not isinstance(preprocessing, Normalization):
-        raise TypeError(
-            "preprocessing must be a kd.data.Normalization; received "
-            f"{type(preprocessing).__name__}"
-        )
-    places = (
-        ("preprocessing", preprocessing),
-        ("calibration", None if examples is None else examples.normalization),
-        ("model", None if recorded is None else recorded.normalization),
-    )
-    for source, normalization in places:
-        if normalization is None:
-            continue
-        if len(normalization.mean) not in (1, shape[-1]):
-            raise ValueError(
-                f"the normalization (from {source}) has {len(normalization.mean)} channels, but "
-                f"the model takes {shape}"
-            )
-        return normalization, source
-    return None, "identity"
-
-
-def _labels(
-    labels: Sequence[str] | None,
-    recorded: layers.ImageDescription | None,
-    examples: Examples | None,
-    model: keras.Model,
-) -> tuple[str, ...] | None:
-    """Return the class names as given, as recorded in the model, or as carried by the data.
-
-    Raises:
-        ValueError: If their number is not that of the outputs, or one cannot stand in a line.
-    """
-    names = labels
-    if names is None and recorded is not None:
-        names = recorded.class_names
-    if names is None and examples is not None:
-        names = examples.class_names
-    if names is None:
-        return None
-    if isinstance(names, str):
-        raise TypeError(f"labels must be a sequence of names; received the one string {names!r}")
-    names = tuple(str(name) for name in names)
-    width = model.outputs[0].shape[-1]
-    if len(names) != width:
-        raise ValueError(
-            f"there are {len(names)} labels, but model {model.name!r} has {width} outputs"
-        )
-    for name in names:
-        if not name.strip() or "\n" in name or "\r" in name:
-            raise ValueError(
-                f"label {name!r} is empty or has a line break; it goes into a text file"
-            )
-    return names
 
 
 def _as_the_device_sees(

@@ -130,7 +130,7 @@ class Verification:
             [
                 "size in bytes",
                 f"{self.keras_bytes:,}",
-                f"{self.bytes:,} ({self.size_ratio:.2f}x smaller)",
+                f"{self.bytes:,} ({_times(self.size_ratio)})",
             ],
             ["one image, median", f"{self.keras_latency_ms:.2f} ms", f"{self.latency_ms:.2f} ms"],
             ["same top class", "", _percent(self.agreement)],
@@ -142,6 +142,10 @@ class Verification:
         if self.same_weights is False:
             table += "\nThe file was made of other weights than this model's."
         return table
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x smaller" if ratio >= 1 else f"{1 / ratio:.2f}x larger"
 
 
 def _percent(share: float | None) -> str:

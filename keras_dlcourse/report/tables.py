@@ -36,7 +36,7 @@ def text_table(
     from rich.text import Text
 
     rows = [list(row) for row in rows]
-    table = Table(title=title, box=_box(), show_edge=False, title_justify="left")
+    table = Table(box=_box(), show_edge=False)
     for index, heading in enumerate(columns):
         right = rows and all(isinstance(row[index], int | float | None) for row in rows)
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
@@ -44,7 +44,8 @@ def text_table(
         table.add_row(*(Text(_cell(value)) for value in row))
     out = io.StringIO()
     Console(file=out, width=width, color_system=None, force_terminal=False).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    lines = [] if title is None else [title]  # rich would fold it to the width of the table
+    return "\n".join(lines + [line.rstrip() for line in out.getvalue().splitlines()])
 
 
 def _box() -> Any:

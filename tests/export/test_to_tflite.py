@@ -372,6 +372,13 @@ class TestRefused:
                 tmp_path, classifier, preprocessing=kd.data.Normalization((1.0, 2.0), (1.0, 1.0))
             )
 
+    def test_preprocessing_per_channel_is_for_images(self, tmp_path):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+        with pytest.raises(ValueError, match=r"per channel, which is for images.*\(2,\)"):
+            self.export(
+                tmp_path, model, preprocessing=kd.data.Normalization((1.0, 2.0), (1.0, 1.0))
+            )
+
     def test_no_calibration(self, tmp_path, classifier):
         with pytest.raises(ValueError, match="pass calibration="):
             self.export(tmp_path, classifier, quantization="int8")
