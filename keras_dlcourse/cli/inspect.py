@@ -10,6 +10,7 @@ from keras_dlcourse.cli.usage import add_command
 
 EXAMPLES = """
 keras-dlcourse inspect model.int8.tflite
+keras-dlcourse inspect model.int8.tflite --tensors
 """
 
 
@@ -23,6 +24,7 @@ def add_parser(commands: Any) -> None:
         EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE", help=".tflite file")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor as well")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,4 +32,7 @@ def run(options: argparse.Namespace) -> None:
     load_keras()
     from keras_dlcourse import export
 
-    print(export.inspect(options.file))
+    found = export.inspect(options.file)
+    print(found)
+    if options.tensors:
+        print(f"\n{found.tensor_table()}")
