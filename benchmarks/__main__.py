@@ -39,8 +39,8 @@ def main() -> int:
             "environment": _environment(),
             "seconds": round(time.monotonic() - started),
         }
-    store.write_text(json.dumps(results, indent=1) + "\n")
-    (HERE / "RESULTS.md").write_text(_page(results))
+        store.write_text(json.dumps(results, indent=1) + "\n")
+        (HERE / "RESULTS.md").write_text(_page(results))
     return 0 if kept else 1
 
 

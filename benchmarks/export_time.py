@@ -64,7 +64,9 @@ def _bare(model: keras.Model, path: Path, inputs: np.ndarray | None) -> None:
     """Convert as the documentation of Keras and TensorFlow has it, the same examples included."""
     with tempfile.TemporaryDirectory() as folder:
         model.export(
-            folder, verbose=False, input_signature=[keras.InputSpec(shape=(1, 224, 224, 3))]
+            folder,
+            verbose=False,
+            input_signature=[keras.InputSpec(dtype="float32", shape=(1, 224, 224, 3))],
         )
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if inputs is not None:

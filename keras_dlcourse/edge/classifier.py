@@ -17,7 +17,7 @@ from keras_dlcourse.edge.images import load_image
 from keras_dlcourse.edge.latency import Latency, measure
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
-from keras_dlcourse.edge.quantization import dequantize, encoder
+from keras_dlcourse.edge.quantization import decoder, encoder
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
 
 # Images loaded at a time, and given at once to a model of open batch size.
@@ -84,6 +84,7 @@ class ImageClassifier:
         self._classes = _width(self._file)
         self._normalization = _normalization(self._file, mean, std, self._input.shape[-1])
         self._encode = encoder(self._input, self._normalization)
+        self._decoders = [decoder(tensor) for tensor in self._file.outputs]
         self._labels = _labels(self._file, labels, self._classes)
         self._calibration = self._file.metadata.score_calibration
         self._crop = crop
@@ -137,7 +138,9 @@ class ImageClassifier:
             TypeError: If it is of another type, or an array of another dtype.
             ValueError: If the array has another shape, or the classes' names are not known.
         """
-        return self.classify_batch([image], max_results, score_threshold)[0]
+        labels, least = self._known_labels(), self._least(max_results, score_threshold)
+        scores = self._calibrated(self.run(self._load(image)[None])[0])
+        return _categories(scores[0], labels, max_results, least)
 
     def classify_batch(
         self,
@@ -153,17 +156,8 @@ class ImageClassifier:
             max_results: As for `classify`.
             score_threshold: As for `classify`.
         """
-        labels = self._known_labels()
-        if max_results is not None and (not isinstance(max_results, int) or max_results < 1):
-            raise ValueError(
-                f"max_results must be a whole number above 0, or None, got {max_results!r}"
-            )
-        if score_threshold is None:
-            score_threshold = self._file.metadata.score_threshold
-        return [
-            _categories(scores, labels, max_results, score_threshold)
-            for scores in self.scores(images)
-        ]
+        labels, least = self._known_labels(), self._least(max_results, score_threshold)
+        return [_categories(scores, labels, max_results, least) for scores in self.scores(images)]
 
     def scores(self, images: Any) -> np.ndarray:
         """Return the score of every class for each image.
@@ -177,8 +171,7 @@ class ImageClassifier:
         # Chunk by chunk, so that a long list of files need not fit into memory.
         chunks = [self.run(chunk)[0] for chunk in self._chunks(images)]
         scores = np.concatenate(chunks) if chunks else np.zeros((0, self._classes), np.float32)
-        scores = scores.reshape(-1, self._classes)
-        return scores if self._calibration is None else calibrate(scores, self._calibration)
+        return self._calibrated(scores)
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Return everything that the model gives for images of its own size.
@@ -209,7 +202,7 @@ class ImageClassifier:
                 for start in range(0, len(values), size)
             ]
         outputs = parts[0] if len(parts) == 1 else [*map(np.concatenate, zip(*parts, strict=True))]
-        return [dequantize(v, t) for v, t in zip(outputs, self._file.outputs, strict=True)]
+        return [decode(v) for decode, v in zip(self._decoders, outputs, strict=True)]
 
     def benchmark(self, runs: int = 50) -> Latency:
         """Return how long the model takes for one image of its own size.
@@ -272,6 +265,19 @@ class ImageClassifier:
         ):
             return image
         return load_image(image, (height, width), channels, self._crop)
+
+    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
+        """Return the first output as scores of shape (n, classes)."""
+        scores = scores.reshape(-1, self._classes)
+        return scores if self._calibration is None else calibrate(scores, self._calibration)
+
+    def _least(self, max_results: int | None, score_threshold: float | None) -> float | None:
+        """Return the least score to list, after a check of both limits."""
+        if max_results is not None and (not isinstance(max_results, int) or max_results < 1):
+            raise ValueError(
+                f"max_results must be a whole number above 0, or None, got {max_results!r}"
+            )
+        return self._file.metadata.score_threshold if score_threshold is None else score_threshold
 
     def _known_labels(self) -> tuple[str, ...]:
         if self._labels is None:

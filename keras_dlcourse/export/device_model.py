@@ -88,10 +88,12 @@ def device_model(
         batch: Static batch size, or None for an open one.
 
     Returns:
-        A functional model, in inference mode, computed in float32.
+        A functional model, computed in float32: `model` itself where there is nothing to add.
     """
     shape = input_shape(model)
     model = in_float32(model)
+    if normalization is None and not rgb and getattr(model, "inputs", None):
+        return model  # building another graph around it would only cost time
     channels = 3 if rgb else shape[-1]
     image = x = keras.Input((*shape[:-1], channels), batch_size=batch, name="image")
     if normalization is not None:
