@@ -13,7 +13,7 @@ from _figures import Figure, in_turn, ratio
 
 import keras_dlcourse as kd
 
-ROUNDS = 5
+ROUNDS = 3
 LABELS = [f"class {number}" for number in range(1000)]
 
 
@@ -26,7 +26,7 @@ def measure() -> list[Figure]:
     inputs = normalization(pixels)
     folder = Path(tempfile.mkdtemp())
     figures = []
-    for quantization, rounds in (("float32", ROUNDS), ("int8", 3)):
+    for quantization, rounds in (("float32", ROUNDS), ("int8", 2)):
         calibration = data if quantization == "int8" else None
 
         def ours(quantization: str = quantization, calibration: object = calibration) -> None:
