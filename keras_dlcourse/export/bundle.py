@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from keras_dlcourse.edge import ImageClassifier
+from keras_dlcourse.export.inspection import first_labels
 
 PACKAGE = Path(__file__).parents[1]
 # What a device needs of this package, so that the bundle stands alone.
@@ -103,7 +104,7 @@ def _fill(whole: Path, model: Path, classifier: ImageClassifier, sources: Path) 
         "name": name or model.stem,
         "service": re.sub(r"[^a-z0-9]+", "-", (name or model.stem).lower()).strip("-")
         or "classifier",
-        "labels": _some(classifier.labels or ()),
+        "labels": first_labels(classifier.labels or ()),
     }
     whole.mkdir()
     for source in sorted(path for path in sources.iterdir() if path.is_file()):
@@ -117,11 +118,6 @@ def _fill(whole: Path, model: Path, classifier: ImageClassifier, sources: Path) 
     for part in DEVICE_PARTS:
         _copy(PACKAGE / part, whole / PACKAGE.name / part)
     (whole / "SHA256SUMS").write_text(_checksums(whole))
-
-
-def _some(labels: tuple[str, ...], most: int = 5) -> str:
-    """Return the first labels for a comment line."""
-    return ", ".join(labels[:most]) + (", …" if len(labels) > most else "")
 
 
 def _copy(source: Path, target: Path) -> None:

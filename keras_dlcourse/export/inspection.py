@@ -117,7 +117,9 @@ class Inspection:
     def _summary(self) -> str:
         """Return the lines above the tables."""
         integer = any(row.dtype in _INTEGERS for row in self.tensors if row.role == "activation")
-        labels = "none" if self.labels is None else f"{len(self.labels)}: {_some(self.labels)}"
+        labels = "none"
+        if self.labels is not None:
+            labels = f"{len(self.labels)}: {first_labels(self.labels)}"
         lines = [
             f"{self.path}: {self.bytes:,} bytes, "
             f"{self.quantization or 'quantization not recorded'}",
@@ -230,7 +232,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join("?" if size < 0 else str(size) for size in shape) or "scalar"
 
 
-def _some(labels: tuple[str, ...], most: int = 5) -> str:
+def first_labels(labels: tuple[str, ...], most: int = 5) -> str:
     """Return the first few labels."""
     return ", ".join(labels[:most]) + (", …" if len(labels) > most else "")
 
