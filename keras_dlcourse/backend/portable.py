@@ -1,0 +1,88 @@
+"""Fake quantization in `keras.ops`, for every backend; differentiable in the range too.
+
+A number x in the range [low, high] is stored in eight bits as the code
+
+    q = round(x / scale) + zero_point,   scale = (high - low) / (255 - first)
+
+with `first` 0, or 1 for a narrow range, which leaves out one code so that a symmetric range has as
+many codes below zero as above. The range is first nudged so that 0 is a code itself. What comes
+back is `(q - zero_point) * scale`: float numbers that an integer kernel can hold.
+
+Gradients are straight-through (Bengio et al., 2013, https://arxiv.org/abs/1308.3432): 1 inside of
+the nudged range, 0 outside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+LAST_CODE = 255
+
+
+def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
+    """Round numbers to the 256 codes of a range.
+
+    Args:
+        x: A float32 tensor.
+        low: Lower end of the range, at most 0: a scalar, or a tensor that broadcasts against `x`.
+        high: Upper end, at least 0, shaped as `low`.
+        narrow: Whether the lowest code is left out, as integer kernels want it of weights.
+
+    Returns:
+        A float32 tensor of the shape of `x`; zeros where `low` and `high` are both 0.
+    """
+    first = 1.0 if narrow else 0.0
+    scale = (high - low) / (LAST_CODE - first)
+    empty = scale == 0
+    scale = ops.where(empty, ops.ones_like(scale), scale)
+    zero_point = ops.floor(ops.clip(first - low / scale, first, float(LAST_CODE)) + 0.5)
+    nudged_low = (first - zero_point) * scale
+    inside = ops.clip(x, nudged_low, (LAST_CODE - zero_point) * scale)
+    codes = ops.floor((inside - nudged_low) * (1 / scale) + 0.5)
+    rounded = inside + ops.stop_gradient(codes * scale + nudged_low - inside)
+    # Weights that are all 0 keep a gradient, or they would stay 0 for ever.
+    return ops.where(empty, x - ops.stop_gradient(x), rounded)
+
+
+def fake_quantize_per_channel(weights: Any, axis: int) -> Any:
+    """Round weights to 255 codes, symmetric around 0, with a scale for each index along `axis`.
+
+    Args:
+        weights: A float32 tensor.
+        axis: The output channels.
+
+    Returns:
+        A tensor of the same shape.
+    """
+    axis %= len(weights.shape)
+    others = [number for number in range(len(weights.shape)) if number != axis]
+    largest = ops.stop_gradient(ops.max(ops.abs(weights), axis=others, keepdims=True))
+    return fake_quantize(weights, -largest, largest, narrow=True)
+
+
+def fake_quantize_learned(x: Any, low: Any, high: Any) -> Any:
+    """Round numbers to the 256 codes of a range that has gradients itself.
+
+    The gradient of the step size is that of LSQ: the rounding error inside of the range, the code
+    outside (Esser et al., "Learned Step Size Quantization", ICLR 2020,
+    https://arxiv.org/abs/1902.08153; with an offset: Bhalgat et al., 2020).
+
+    Args:
+        x: A float32 tensor.
+        low: Lower end of the range, a scalar at most 0.
+        high: Upper end, a scalar at least 0.
+
+    Returns:
+        A tensor of the shape of `x`.
+    """
+    scale = ops.maximum(high - low, 1e-8) / LAST_CODE
+    zero_point = _rounded(ops.clip(-low / scale, 0.0, float(LAST_CODE)))
+    codes = ops.clip(_rounded(x / scale) + zero_point, 0.0, float(LAST_CODE))
+    return (codes - zero_point) * scale
+
+
+def _rounded(x: Any) -> Any:
+    """Round with a gradient of 1."""
+    return x + ops.stop_gradient(ops.floor(x + 0.5) - x)

@@ -1,0 +1,284 @@
+"""Layers whose weights pass through transforms, such as pruning, clustering or rounding to int8.
+
+A compressed layer is its Keras layer in every other way: `CompressedConv2D` is a `Conv2D` with the
+same arguments and the same weights in the same order. The stored weights stay as the optimizer left
+them; what the layer computes with is transformed anew in each call, in float32 also under mixed
+precision.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_dlcourse import backend
+
+PACKAGE = "keras_dlcourse"
+
+
+class WeightTransform(keras.layers.Layer):
+    """What happens to a weight before its layer computes with it.
+
+    Subclasses define `call(weight)`, on a float32 tensor, and return one of the same shape. State,
+    such as a mask, is made in `build(shape)` with `self.add_state`, and is saved with the layer.
+
+    Args:
+        **kwargs: `name` and `trainable`, as for every Keras layer.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{**kwargs, "dtype": "float32"})
+
+    def add_state(self, name: str, shape: Any, initializer: Any, **kwargs: Any) -> Any:
+        """Add a variable that stays in float32 in mixed precision; not trainable by default."""
+        return self.add_weight(
+            name=name,
+            shape=tuple(shape),
+            initializer=initializer,
+            **{"trainable": False, "autocast": False, **kwargs},
+        )
+
+    def compute_output_shape(self, input_shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return `input_shape`."""
+        return input_shape
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class FakeQuantizeWeight(WeightTransform):
+    """Round a weight to 255 codes, symmetric around 0, with one scale for each output channel.
+
+    The scale of a channel is its largest absolute value / 127, so that an integer kernel holds
+    exactly these numbers. Gradients are straight-through. Batch normalization behind the layer
+    multiplies each channel by a factor of its own, which moves into that channel's scale: folded
+    into the kernel or not, the codes are the same.
+
+    Args:
+        axis: The axis of output channels.
+        **kwargs: `name` and `trainable`, as for every Keras layer.
+
+    Example:
+        >>> import numpy as np
+        >>> FakeQuantizeWeight(axis=-1)(np.array([[1.0, 4.0], [0.501, -1.0]])).shape
+        (2, 2)
+
+    Reference:
+        Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018,
+        https://arxiv.org/abs/1806.08342
+    """
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = int(axis)
+
+    def call(self, weight: Any) -> Any:
+        """Return the weight, rounded."""
+        return backend.fake_quantize_per_channel(weight, self.axis)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this transform again."""
+        return {**super().get_config(), "axis": self.axis}
+
+
+class CompressedLayer:
+    """Mixin for Keras layers: weights pass through transforms in each call.
+
+    Args:
+        *args: Arguments of the Keras layer.
+        weight_transforms: For each weight, by the name of its attribute, its transforms in order.
+        **kwargs: Arguments of the Keras layer.
+    """
+
+    keras_class: type[Any]
+
+    def __init__(
+        self,
+        *args: Any,
+        weight_transforms: Mapping[str, Sequence[WeightTransform]],
+        **kwargs: Any,
+    ) -> None:
+        self._transformed = tuple(
+            name for name, transforms in weight_transforms.items() for _ in transforms
+        )  # before super().__init__: add_weight asks for it
+        super().__init__(*args, **kwargs)
+        # One flat list: Keras saves the state of layers in lists, but not in lists of lists.
+        self.transforms = [
+            keras.saving.deserialize_keras_object(transform)
+            if isinstance(transform, Mapping)
+            else transform
+            for transforms in weight_transforms.values()
+            for transform in transforms
+        ]
+
+    @property
+    def weight_transforms(self) -> dict[str, list[WeightTransform]]:
+        """For each transformed weight, by the name of its attribute, its transforms in order."""
+        found: dict[str, list[WeightTransform]] = {}
+        for name, transform in zip(self._transformed, self.transforms, strict=True):
+            found.setdefault(name, []).append(transform)
+        return found
+
+    @property
+    def stored_weights(self) -> list[Any]:
+        """The weights of the Keras layer, without the state of the transforms."""
+        state = {id(weight) for transform in self.transforms for weight in transform.weights}
+        return [weight for weight in self.weights if id(weight) not in state]  # type: ignore[attr-defined]
+
+    def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
+        """Keep weights that are transformed in float32, whatever the layer computes in."""
+        if name in self._transformed:
+            kwargs["autocast"] = False
+        return super().add_weight(*args, name=name, **kwargs)  # type: ignore[misc]
+
+    def build(self, *args: Any, **kwargs: Any) -> None:
+        """Make the layer's weights, then the transforms' state."""
+        super().build(*args, **kwargs)  # type: ignore[misc]
+        for name, transform in zip(self._transformed, self.transforms, strict=True):
+            if not transform.built:
+                transform.build(tuple(getattr(self, name).shape))
+
+    def transformed(self, name: str) -> Any:
+        """Return a weight as the layer computes with it, in float32."""
+        weight = getattr(self, name).value
+        for transform in self.weight_transforms[name]:
+            weight = transform(weight)
+        return weight
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute what the Keras layer computes, with transformed weights."""
+        # Outside of the scope below, in which nothing that is assigned reaches a variable.
+        given = {id(weight): weight.value for weight in self.stored_weights}
+        for name in self.weight_transforms:
+            values = ops.cast(self.transformed(name), self.compute_dtype)  # type: ignore[attr-defined]
+            given[id(getattr(self, name))] = values
+        scope = keras.StatelessScope()
+        for weight in self.stored_weights:
+            scope.add_update((weight, given[id(weight)]))
+        with scope:
+            outputs = super().call(*args, **kwargs)  # type: ignore[misc]
+        for weight in self.stored_weights:
+            value = scope.get_current_value(weight)
+            if value is not given[id(weight)]:  # the layer updated a statistic of its own
+                weight.assign(value)
+        return outputs
+
+    def bake(self) -> keras.layers.Layer:
+        """Return the plain Keras layer, with the transformed weights in it."""
+        config = self.get_config()
+        del config["weight_transforms"]
+        plain = self.keras_class.from_config(config)
+        plain.build_from_config(self.get_build_config())  # type: ignore[attr-defined]
+        plain.set_weights([ops.convert_to_numpy(weight) for weight in self.stored_weights])
+        for name in self.weight_transforms:
+            getattr(plain, name).assign(self.transformed(name))
+        return plain
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        transforms = {
+            name: [keras.saving.serialize_keras_object(transform) for transform in transforms]
+            for name, transforms in self.weight_transforms.items()
+        }
+        return {**super().get_config(), "weight_transforms": transforms}  # type: ignore[misc]
+
+
+def compressed(
+    layer: keras.layers.Layer, weight_transforms: Mapping[str, Sequence[WeightTransform]]
+) -> keras.layers.Layer:
+    """Return a copy of a built layer whose weights pass through (more) transforms.
+
+    Args:
+        layer: A built Keras layer, of a kind that `compressed_class` was called for, or one that is
+            compressed already: then the new transforms come after those it has.
+        weight_transforms: For each weight, by the name of its attribute, transforms in order.
+
+    Returns:
+        A layer with the same name, arguments and weights.
+
+    Raises:
+        ValueError: If the layer has not been built, or has no such weight.
+
+    Example:
+        >>> dense = keras.layers.Dense(3)
+        >>> dense.build((None, 5))
+        >>> copy = compressed(dense, {"kernel": [FakeQuantizeWeight(axis=-1)]})
+        >>> type(copy).__name__, isinstance(copy, keras.layers.Dense), len(copy.weights)
+        ('CompressedDense', True, 2)
+    """
+    if not layer.built:
+        raise ValueError(f"layer {layer.name!r} has not been built, so it has no weights yet")
+    missing = [name for name in weight_transforms if getattr(layer, name, None) is None]
+    if missing:
+        raise ValueError(f"layer {layer.name!r} has no weight {missing[0]!r}")
+    before: dict[str, list[WeightTransform]] = getattr(layer, "weight_transforms", {})
+    transforms = {
+        name: [_copy(transform) for transform in before.get(name, ())]
+        + list(weight_transforms.get(name, ()))
+        for name in dict.fromkeys((*before, *weight_transforms))
+    }
+    kind = compressed_class(getattr(layer, "keras_class", type(layer)))
+    copy = kind.from_config({**layer.get_config(), "weight_transforms": transforms})
+    copy.build_from_config(layer.get_build_config())
+    for target, source in zip(
+        copy.stored_weights, getattr(layer, "stored_weights", layer.weights), strict=True
+    ):
+        target.assign(ops.convert_to_numpy(source))
+    return copy
+
+
+def _copy(transform: WeightTransform) -> WeightTransform:
+    """Return a copy with the same state."""
+    copy = type(transform).from_config(transform.get_config())
+    if transform.built:
+        copy.build_from_config(transform.get_build_config())
+        copy.set_weights(transform.get_weights())
+    return copy
+
+
+_CLASSES: dict[type, type] = {}
+
+
+def compressed_class(kind: type[keras.layers.Layer]) -> Any:
+    """Return, after making it once, the class of the compressed layers of a kind.
+
+    It is registered with Keras under the kind's own package, so that `.keras` files load.
+    """
+    if kind not in _CLASSES:
+        package, _, name = keras.saving.get_registered_name(kind).rpartition(">")
+        members = {
+            "keras_class": kind,
+            "__doc__": f"A `{name}` whose weights are transformed.",
+            # Keras reads what a layer takes from the signatures of these two.
+            "build": _with_signature_of(kind.build, CompressedLayer.build),
+            "call": _with_signature_of(kind.call, CompressedLayer.call),
+        }
+        made = type(f"Compressed{name}", (CompressedLayer, kind), members)
+        _CLASSES[kind] = keras.saving.register_keras_serializable(package=package or PACKAGE)(made)
+    return _CLASSES[kind]
+
+
+def _with_signature_of(original: Callable[..., Any], method: Callable[..., Any]) -> Any:
+    """Return a method that does what `method` does and looks like `original`."""
+
+    @functools.wraps(original)
+    def looks_alike(*args: Any, **kwargs: Any) -> Any:
+        return method(*args, **kwargs)
+
+    return looks_alike
+
+
+for _kind in (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.DepthwiseConv1D,
+    keras.layers.DepthwiseConv2D,
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+):
+    compressed_class(_kind)
