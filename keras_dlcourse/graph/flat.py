@@ -1,0 +1,235 @@
+"""A model as one flat graph of primitive layers, to be read and rebuilt.
+
+Quantization, pruning and export look at a network through this file, the one that knows how Keras
+keeps its graph. A node is one call of a layer or of an operation of `keras.ops`; a layer called
+twice has two nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import tree
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One call in a graph.
+
+    Attributes:
+        operation: The layer, or the operation of `keras.ops`.
+        args: What it was called on: symbolic tensors, constants, and lists of them.
+        kwargs: Its keyword arguments, likewise.
+        outputs: The symbolic tensors that came out.
+    """
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[Any, ...]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The symbolic tensors that go in."""
+        flat = tree.flatten((self.args, self.kwargs))
+        return tuple(value for value in flat if isinstance(value, keras.KerasTensor))
+
+    @property
+    def name(self) -> str:
+        """The layer's name."""
+        return str(self.operation.name)
+
+
+class Graph:
+    """The calls of a functional model in the order in which they can be computed.
+
+    Args:
+        model: A functional model; see `flat_model` for others.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self.model = model
+        self.nodes = list(_nodes(model))
+        self._makers = {id(tensor): node for node in self.nodes for tensor in node.outputs}
+        self._users: dict[int, list[Node]] = {}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                self._users.setdefault(id(tensor), []).append(node)
+        self._ends = {id(tensor) for tensor in model.outputs}
+
+    def maker(self, tensor: Any) -> Node | None:
+        """Return the node that a tensor comes from, None for an input of the model."""
+        return self._makers.get(id(tensor))
+
+    def users(self, tensor: Any) -> list[Node]:
+        """Return the nodes that a tensor goes into."""
+        return self._users.get(id(tensor), [])
+
+    def is_output(self, tensor: Any) -> bool:
+        """Whether a tensor is an output of the model."""
+        return id(tensor) in self._ends
+
+    def only_user(self, node: Node) -> Node | None:
+        """Return the one node that sees a node's one output; None if others do, or the user."""
+        if len(node.outputs) != 1 or self.is_output(node.outputs[0]):
+            return None
+        users = self.users(node.outputs[0])
+        return users[0] if len(users) == 1 else None
+
+    def rebuild(
+        self,
+        call: Callable[[Node, tuple[Any, ...], dict[str, Any]], Any],
+        on_input: Callable[[int, Any], Any] | None = None,
+        batch: int | None = None,
+    ) -> keras.Model:
+        """Return a functional model made by calling `call` for each node in order.
+
+        Args:
+            call: Given a node, and its arguments with new tensors in place of old ones; returns
+                what stands for the node's outputs in the new model.
+            on_input: Given the number of an input and its new tensor, returns what the rest of the
+                network sees of it.
+            batch: Static batch size of the new inputs, or None to keep theirs.
+
+        Returns:
+            A model with the same name, and the same structure of inputs and outputs.
+        """
+        fresh: dict[int, Any] = {}
+        inputs = [_like(tensor, batch) for tensor in self.model.inputs]
+        for number, (old, new) in enumerate(zip(self.model.inputs, inputs, strict=True)):
+            fresh[id(old)] = new if on_input is None else on_input(number, new)
+
+        def swap(value: Any) -> Any:
+            return fresh[id(value)] if isinstance(value, keras.KerasTensor) else value
+
+        for node in self.nodes:
+            args, kwargs = tree.map_structure(swap, (node.args, node.kwargs))
+            made = tree.flatten(call(node, args, kwargs))
+            fresh.update({id(old): new for old, new in zip(node.outputs, made, strict=True)})
+        new_inputs = dict(zip(map(id, self.model.inputs), inputs, strict=True))
+        return keras.Model(
+            tree.map_structure(lambda tensor: new_inputs[id(tensor)], self.model.input),
+            tree.map_structure(swap, self.model.output),
+            name=self.model.name,
+        )
+
+
+def flat_copy(
+    model: keras.Model, open_layer: Callable[[keras.layers.Layer], Callable[..., Any] | None]
+) -> keras.Model:
+    """Return an independent copy of a model without nested models and composite layers.
+
+    Args:
+        model: A built functional or Sequential model; left as it is.
+        open_layer: Returns, for a composite layer, a function of its call arguments that computes
+            the same with simpler layers, and None for all others.
+
+    Returns:
+        A functional model with weights of its own and a unique name for each layer.
+
+    Raises:
+        ValueError: If the model has no graph, because it is subclassed or unbuilt.
+    """
+    copy = keras.models.clone_model(functional(model))
+    copy.set_weights(model.get_weights())
+    return _flattened(copy, open_layer)
+
+
+def functional(model: keras.Model) -> keras.Model:
+    """Return a functional model: the model itself, or a Sequential one's graph.
+
+    Raises:
+        TypeError: If it is no Keras model.
+        ValueError: If it has no graph.
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
+    if isinstance(model, keras.Sequential):
+        if not model.built or not getattr(model, "inputs", None):
+            raise ValueError(
+                f"model {model.name!r} has not been built, so its layers have no weights yet; give "
+                "it an input shape (keras.Input as the first layer) or call it once on data"
+            )
+        outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
+        return keras.Model(model.inputs[0], outputs, name=model.name)
+    if not hasattr(model, "_nodes_by_depth"):
+        raise ValueError(
+            f"model {model.name!r} ({type(model).__name__}) is subclassed: its graph is hidden in "
+            "its call(). Wrap its functional part, or make one of it: "
+            "keras.Model(x := keras.Input(shape), model.call(x))"
+        )
+    return model
+
+
+def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
+    """Open nested models and composite layers until none is left."""
+    names: dict[str, Any] = {}
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        return _call_opened(node.operation, args, kwargs)
+
+    def _call_opened(operation: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(operation, keras.Model):
+            inner = Graph(functional(operation))
+            return _through(inner, args[0])
+        opened = open_layer(operation) if isinstance(operation, keras.layers.Layer) else None
+        if opened is None:
+            _make_unique(operation, names)
+            return operation(*args, **kwargs)
+        # The opened form may hold composites again.
+        scratch = tree.map_structure(_symbolic_like, (args, kwargs))
+        outputs = opened(*scratch[0], **scratch[1])
+        tensors = [t for t in tree.flatten(scratch) if isinstance(t, keras.KerasTensor)]
+        given = [t for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
+        return _through(Graph(keras.Model(tensors, outputs)), given)
+
+    def _through(inner: Graph, inputs: Any) -> Any:
+        fresh = dict(zip(map(id, inner.model.inputs), tree.flatten(inputs), strict=True))
+
+        def swap(value: Any) -> Any:
+            return fresh[id(value)] if isinstance(value, keras.KerasTensor) else value
+
+        for node in inner.nodes:
+            args, kwargs = tree.map_structure(swap, (node.args, node.kwargs))
+            made = tree.flatten(_call_opened(node.operation, args, kwargs))
+            fresh.update({id(old): new for old, new in zip(node.outputs, made, strict=True)})
+        return tree.map_structure(swap, inner.model.output)
+
+    return Graph(model).rebuild(call)
+
+
+def _make_unique(operation: Any, names: dict[str, Any]) -> None:
+    """Rename a layer whose name another one has: nested models may repeat each other's names."""
+    name, number = operation.name, 0
+    while names.setdefault(operation.name, operation) is not operation:
+        number += 1
+        operation.name = f"{name}_{number}"
+
+
+def _symbolic_like(value: Any) -> Any:
+    if isinstance(value, keras.KerasTensor):
+        return keras.Input(batch_shape=value.shape, dtype=value.dtype)
+    return value
+
+
+def _like(tensor: Any, batch: int | None) -> Any:
+    """Return a new input with the shape, type and name of another."""
+    shape = tensor.shape if batch is None else (batch, *tensor.shape[1:])
+    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+
+
+def _nodes(model: keras.Model) -> Iterator[Node]:
+    """Read a functional model's calls, first things first."""
+    known = {id(tensor) for tensor in model.inputs}
+    for depth in sorted(model._nodes_by_depth, reverse=True):
+        for node in model._nodes_by_depth[depth]:
+            if node.is_input or not all(id(tensor) in known for tensor in node.input_tensors):
+                continue
+            known.update(id(tensor) for tensor in node.outputs)
+            arguments = node.arguments
+            yield Node(
+                node.operation, tuple(arguments.args), dict(arguments.kwargs), tuple(node.outputs)
+            )
