@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_dlcourse._version import __version__
-from keras_dlcourse.cli import bundle, export, inspect, models, quickstart, train, verify
+from keras_dlcourse.cli import bundle, export, inspect, models, preflight, quickstart, train, verify
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
@@ -19,6 +19,7 @@ _ADD_PARSER = (
     train.add_parser,
     export.add_parser,
     inspect.add_parser,
+    preflight.add_parser,
     verify.add_parser,
     add_classify_parser,
     add_benchmark_parser,

@@ -7,6 +7,7 @@ require("keras_dlcourse.export", "tensorflow", "keras", "flatbuffers", "ai_edge_
 from keras_dlcourse.export.bundle import bundle  # noqa: E402
 from keras_dlcourse.export.device_model import ExportError  # noqa: E402
 from keras_dlcourse.export.inspection import Inspection, inspect  # noqa: E402
+from keras_dlcourse.export.preflight import Preflight, Verdict, preflight  # noqa: E402
 from keras_dlcourse.export.to_tflite import ExportResult, to_tflite  # noqa: E402
 from keras_dlcourse.export.verification import (  # noqa: E402
     Verification,
@@ -18,10 +19,13 @@ __all__ = [
     "ExportError",
     "ExportResult",
     "Inspection",
+    "Preflight",
+    "Verdict",
     "Verification",
     "VerificationError",
     "bundle",
     "inspect",
+    "preflight",
     "to_tflite",
     "verify",
 ]

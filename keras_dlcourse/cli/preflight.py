@@ -1,0 +1,47 @@
+"""`keras-dlcourse preflight`."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse.cli.usage import UsageError, add_command
+
+EXAMPLES = """
+keras-dlcourse preflight model.int8.tflite
+keras-dlcourse preflight model.int8.tflite --targets tflite-micro tflite-runtime
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands,
+        "preflight",
+        run,
+        "say which device runtimes run a .tflite file, and what stops the others",
+        EXAMPLES,
+    )
+    parser.add_argument("file", metavar="FILE", help=".tflite file, anyone's")
+    parser.add_argument(
+        "--targets",
+        nargs="+",
+        metavar="T",
+        help="only these runtimes; the exit code is 1 if one of them cannot run the file",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command."""
+    load_keras()
+    from keras_dlcourse import export
+    from keras_dlcourse.export.targets import TARGETS
+
+    for name in options.targets or ():
+        if name not in TARGETS:
+            raise UsageError(f"--targets: {name!r} is not one of {', '.join(TARGETS)}")
+    found = export.preflight(options.file, options.targets)
+    print(found)
+    stopped = any(verdict.runs == "no" for verdict in found.verdicts.values())
+    return 1 if options.targets and stopped else 0

@@ -1,0 +1,94 @@
+"""Run a `.tflite` file once on one runtime, in a process of its own: `trial.py RUNTIME FILE`.
+
+A runtime can end its process on a model that it cannot run, so this is a script that imports
+nothing of the package: any interpreter that has the runtime can run it. Exit code 0 says that the
+file ran on zeros; 1 that the runtime refused it, with the reason on standard error; 3 that the
+runtime is not installed; anything else that it died.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+REFUSED, ABSENT = 1, 3
+# Enough for networks of some hundred layers; what is not used is only address space.
+ARENA = 64 << 20
+
+
+def tflite(module: str) -> Callable[[str], None]:
+    """Return what runs a file on one of the interpreters with the interface of TensorFlow Lite."""
+
+    def run(path: str) -> None:
+        import importlib
+        from pathlib import Path
+
+        made: Any = importlib.import_module(module).Interpreter(
+            model_content=Path(path).read_bytes()
+        )
+        made.allocate_tensors()
+        for given in made.get_input_details():
+            # Recurrent graphs in particular fail only here, not when tensors are allocated.
+            made.set_tensor(given["index"], _zeros(given["shape"], given["dtype"]))
+        made.invoke()
+
+    return run
+
+
+def micro(path: str) -> None:
+    """Run a file on TensorFlow Lite Micro."""
+    from pathlib import Path
+
+    from tflite_micro.python.tflite_micro import runtime
+
+    made = runtime.Interpreter.from_bytes(Path(path).read_bytes(), arena_size=ARENA)
+    given = made.get_input_details(0)
+    made.set_input(_zeros(given["shape"], given["dtype"]), 0)
+    made.invoke()
+
+
+def mediapipe(path: str) -> None:
+    """Classify a grey image with MediaPipe Tasks."""
+    from pathlib import Path
+
+    import numpy as np
+    from mediapipe import Image, ImageFormat
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.ImageClassifierOptions(BaseOptions(model_asset_buffer=Path(path).read_bytes()))
+    with vision.ImageClassifier.create_from_options(options) as classifier:
+        classifier.classify(
+            Image(image_format=ImageFormat.SRGB, data=np.full((32, 32, 3), 128, "uint8"))
+        )
+
+
+def _zeros(shape: Any, dtype: Any) -> Any:
+    import numpy as np
+
+    return np.zeros([max(1, int(size)) for size in shape], dtype)
+
+
+RUNTIMES: dict[str, Callable[[str], None]] = {
+    "ai-edge-litert": tflite("ai_edge_litert.interpreter"),
+    "tflite-runtime": tflite("tflite_runtime.interpreter"),
+    "tflite-micro": micro,
+    "mediapipe": mediapipe,
+}
+
+
+def main(runtime: str, path: str) -> int:
+    """Run the file and return the exit code."""
+    try:
+        RUNTIMES[runtime](path)
+    except ImportError as error:
+        print(error, file=sys.stderr)
+        return ABSENT
+    except Exception as error:  # each runtime raises its own kinds
+        print(" ".join(str(error).split()), file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
