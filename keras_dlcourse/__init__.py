@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         export,
         layers,
         models,
+        quantize,
         report,
         training,
     )
@@ -34,6 +35,7 @@ __all__ = [
     "export",
     "layers",
     "models",
+    "quantize",
     "report",
     "training",
 ]

@@ -9,8 +9,16 @@ import keras  # noqa: E402
 from keras_dlcourse.backend import portable  # noqa: E402
 
 if keras.backend.backend() == "tensorflow":
-    from keras_dlcourse.backend.tensorflow import fake_quantize, fake_quantize_per_channel
+    from keras_dlcourse.backend.tensorflow import (
+        fake_quantize,
+        fake_quantize_per_channel,
+        l2_normalize,
+    )
 else:
-    from keras_dlcourse.backend.portable import fake_quantize, fake_quantize_per_channel
+    from keras_dlcourse.backend.portable import (
+        fake_quantize,
+        fake_quantize_per_channel,
+        l2_normalize,
+    )
 
-__all__ = ["fake_quantize", "fake_quantize_per_channel", "portable"]
+__all__ = ["fake_quantize", "fake_quantize_per_channel", "l2_normalize", "portable"]

@@ -86,3 +86,9 @@ def fake_quantize_learned(x: Any, low: Any, high: Any) -> Any:
 def _rounded(x: Any) -> Any:
     """Round with a gradient of 1."""
     return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
+
+
+def l2_normalize(x: Any, epsilon: float) -> Any:
+    """Divide vectors along the last axis by their length, `epsilon` under the root at least."""
+    squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(squares, epsilon))

@@ -31,3 +31,8 @@ def fake_quantize_per_channel(weights: Any, axis: int) -> Any:
     if axis == last:
         return rounded
     return tf.transpose(rounded, [order.index(number) for number in range(last + 1)])
+
+
+def l2_normalize(x: Any, epsilon: float) -> Any:
+    """Divide vectors along the last axis by their length; the converter knows this form."""
+    return tf.math.l2_normalize(x, axis=-1, epsilon=epsilon)

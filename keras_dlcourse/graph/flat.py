@@ -72,6 +72,10 @@ class Graph:
         """Whether a tensor is an output of the model."""
         return id(tensor) in self._ends
 
+    def calls(self, operation: Any) -> list[Node]:
+        """Return the nodes that call a layer."""
+        return [node for node in self.nodes if node.operation is operation]
+
     def only_user(self, node: Node) -> Node | None:
         """Return the one node that sees a node's one output; None if others do, or the user."""
         if len(node.outputs) != 1 or self.is_output(node.outputs[0]):
@@ -118,14 +122,14 @@ class Graph:
 
 
 def flat_copy(
-    model: keras.Model, open_layer: Callable[[keras.layers.Layer], Callable[..., Any] | None]
+    model: keras.Model, open_layer: Callable[[Any], Callable[..., Any] | None]
 ) -> keras.Model:
     """Return an independent copy of a model without nested models and composite layers.
 
     Args:
         model: A built functional or Sequential model; left as it is.
-        open_layer: Returns, for a composite layer, a function of its call arguments that computes
-            the same with simpler layers, and None for all others.
+        open_layer: Returns, for a composite layer (or operation), a function of its call's
+            arguments that computes the same with simpler layers, and None for all others.
 
     Returns:
         A functional model with weights of its own and a unique name for each layer.
@@ -167,6 +171,7 @@ def functional(model: keras.Model) -> keras.Model:
 def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
     """Open nested models and composite layers until none is left."""
     names: dict[str, Any] = {}
+    opened_before: dict[int, Any] = {}  # a shared layer is opened once, so that it stays shared
 
     def call(node: Node, args: Any, kwargs: Any) -> Any:
         return _call_opened(node.operation, args, kwargs)
@@ -175,7 +180,9 @@ def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
         if isinstance(operation, keras.Model):
             inner = Graph(functional(operation))
             return _through(inner, args[0])
-        opened = open_layer(operation) if isinstance(operation, keras.layers.Layer) else None
+        if id(operation) not in opened_before:
+            opened_before[id(operation)] = open_layer(operation)
+        opened = opened_before[id(operation)]
         if opened is None:
             _make_unique(operation, names)
             return operation(*args, **kwargs)

@@ -4,6 +4,8 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.layers", "tensorflow", "keras")
 
+from keras_dlcourse.layers.channel_scale import ChannelScale  # noqa: E402
+from keras_dlcourse.layers.cluster_weight import ClusterWeight  # noqa: E402
 from keras_dlcourse.layers.compressed import (  # noqa: E402
     FakeQuantizeWeight,
     WeightTransform,
@@ -12,15 +14,33 @@ from keras_dlcourse.layers.compressed import (  # noqa: E402
 )
 from keras_dlcourse.layers.depthwise_separable import DepthwiseSeparableConv2D  # noqa: E402
 from keras_dlcourse.layers.fake_quantize import FakeQuantize  # noqa: E402
+from keras_dlcourse.layers.float_barrier import FloatBarrier  # noqa: E402
+from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
+    FreezingBatchNormalization,
+)
 from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
+from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
+from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
+from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
+    ConstantSparsity,
+    PolynomialDecay,
+)
 
 __all__ = [
+    "ClusterWeight",
+    "ConstantSparsity",
+    "ChannelScale",
     "DepthwiseSeparableConv2D",
     "FakeQuantize",
     "FakeQuantizeWeight",
+    "FloatBarrier",
+    "FreezingBatchNormalization",
     "ImageDescription",
     "InvertedResidual",
+    "PolynomialDecay",
+    "PruneWeight",
+    "L2Normalization",
     "WeightTransform",
     "compressed",
     "compressed_class",

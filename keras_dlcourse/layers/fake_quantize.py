@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,6 +128,27 @@ class FakeQuantize(keras.layers.Layer):
         self.observed.assign(1.0)
         if self.ranges == "learned":
             self.factors.assign([1.0, 1.0])
+
+    def bake(self) -> FakeQuantize:
+        """Return the layer with its range fixed, as a device will have it.
+
+        Raises:
+            ValueError: If nothing has been observed, or the range is not finite.
+        """
+        if not self.is_observed:
+            raise ValueError(
+                f"layer {self.name!r} has observed no range yet: train the model, or measure its "
+                "ranges with kd.quantize.calibrate(model, data)"
+            )
+        low, high = self.range()
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise ValueError(
+                f"the range of layer {self.name!r} is ({low}, {high}): training met NaN or "
+                "infinite numbers; go back to an earlier checkpoint, or calibrate again"
+            )
+        if low == high:
+            high = 1.0  # it saw zeros only, which every range holds
+        return FakeQuantize(ranges=(low, high), name=self.name)
 
     @property
     def is_observed(self) -> bool:

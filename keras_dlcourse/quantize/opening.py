@@ -1,0 +1,266 @@
+"""Composite layers, computed with simpler ones that integer kernels exist for.
+
+Each function takes a built layer and returns what computes the same from the arguments of the
+layer's call. Weights are copied; names start with the layer's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dlcourse import layers
+
+Opened = Callable[..., Any]
+
+
+def activation_name(activation: Any) -> str:
+    """Return the name of an activation function or layer, `"linear"` for None."""
+    if activation is None:
+        return "linear"
+    return str(getattr(activation, "__name__", type(activation).__name__))
+
+
+def set_apart_activation(layer: Any) -> Opened:
+    """A layer with an activation that does not fuse: the layer without it, then the activation."""
+    linear = _copy(layer, activation="linear")
+    activation = keras.layers.Activation(
+        layer.activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
+    )
+    return lambda x: activation(linear(x))
+
+
+def silu(layer: Any) -> Opened:
+    """Swish: x * sigmoid(x)."""
+    gate = keras.layers.Activation("sigmoid", dtype=_policy(layer), name=f"{layer.name}_gate")
+    multiply = keras.layers.Multiply(dtype=_policy(layer), name=layer.name)
+    return lambda x: multiply([x, gate(x)])
+
+
+def hard_sigmoid(layer: Any) -> Opened:
+    """min(max(x + 3, 0), 6) / 6."""
+    shift = keras.layers.Rescaling(1.0, 3.0, dtype=_policy(layer), name=f"{layer.name}_shift")
+    clip = keras.layers.ReLU(6.0, dtype=_policy(layer), name=f"{layer.name}_clip")
+    scale = keras.layers.Rescaling(1 / 6, dtype=_policy(layer), name=f"{layer.name}_scale")
+    return lambda x: scale(clip(shift(x)))
+
+
+def separable(layer: Any) -> Opened:
+    """A separable convolution: depthwise, then 1x1."""
+    shared = {"dtype": layer.dtype_policy, "trainable": layer.trainable}
+    dimensions = len(layer.kernel_size)
+    depthwise_kind = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)[dimensions - 1]
+    pointwise_kind = (keras.layers.Conv1D, keras.layers.Conv2D)[dimensions - 1]
+    depthwise = depthwise_kind(
+        layer.kernel_size,
+        strides=layer.strides,
+        padding=layer.padding,
+        depth_multiplier=layer.depth_multiplier,
+        dilation_rate=layer.dilation_rate,
+        use_bias=False,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        depthwise_constraint=layer.depthwise_constraint,
+        name=f"{layer.name}_depthwise",
+        **shared,
+    )
+    pointwise = pointwise_kind(
+        layer.filters,
+        1,
+        use_bias=layer.use_bias,
+        activation=layer.activation,
+        kernel_regularizer=layer.pointwise_regularizer,
+        kernel_constraint=layer.pointwise_constraint,
+        bias_regularizer=layer.bias_regularizer,
+        name=layer.name,
+        **shared,
+    )
+    spatial = (None,) * dimensions
+    depthwise_kernel = ops.convert_to_numpy(layer.depthwise_kernel)
+    channels, multiplier = depthwise_kernel.shape[-2:]
+    _fill(depthwise, (None, *spatial, channels), depthwise_kernel)
+    pointwise_weights = [layer.pointwise_kernel] + ([layer.bias] if layer.use_bias else [])
+    _fill(pointwise, (None, *spatial, channels * multiplier), *pointwise_weights)
+    return lambda x: pointwise(depthwise(x))
+
+
+def pairwise(layer: Any) -> Opened | None:
+    """A sum (product, maximum) of three or more: two at a time. None for two."""
+    if len(_input_shapes(layer)) < 3:
+        return None
+    return lambda inputs: _in_pairs(type(layer), layer, inputs)
+
+
+def average(layer: Any) -> Opened:
+    """A mean of n tensors: their sum, divided by n."""
+    scale = keras.layers.Rescaling(
+        1 / len(_input_shapes(layer)), dtype=layer.dtype_policy, name=layer.name
+    )
+    return lambda inputs: scale(_in_pairs(keras.layers.Add, layer, inputs))
+
+
+def scaled_residual(layer: Any) -> Opened:
+    """A residual times a constant, added to its input, as in Inception-ResNet."""
+    scale = keras.layers.Rescaling(
+        layer.scale, dtype=layer.dtype_policy, name=f"{layer.name}_scale"
+    )
+    add = keras.layers.Add(dtype=layer.dtype_policy, name=layer.name)
+    return lambda inputs: add([inputs[0], scale(inputs[1])])
+
+
+def layer_scale(layer: Any) -> Opened:
+    """A factor for each channel, as in ConvNeXt."""
+    scale = layers.ChannelScale(
+        use_offset=False, dtype=layer.dtype_policy, trainable=layer.trainable, name=layer.name
+    )
+    _fill(scale, (None, int(np.prod(layer.gamma.shape))), ops.reshape(layer.gamma, (-1,)))
+    return scale
+
+
+def layer_normalization(layer: Any) -> Opened:
+    """Subtract the mean, divide by the length, and scale: n numbers of variance 1 are sqrt(n) long.
+
+    Integer kernels have the length, not the variance. Where Keras adds epsilon to the variance,
+    this takes the larger of the two; while epsilon is small beside the variance they agree.
+    """
+    channels = _input_shape(layer)[-1]
+    length = layers.L2Normalization(
+        epsilon=channels * layer.epsilon, dtype=layer.dtype_policy, name=f"{layer.name}_length"
+    )
+    scale = layers.ChannelScale(
+        use_offset=layer.beta is not None,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+        name=layer.name,
+    )
+    gamma = np.ones(channels) if layer.gamma is None else ops.convert_to_numpy(layer.gamma)
+    offset = [] if layer.beta is None else [layer.beta]
+    _fill(scale, (None, channels), gamma * math.sqrt(channels), *offset)
+
+    def normalize(x: Any) -> Any:
+        centred = ops.subtract(x, ops.mean(x, axis=-1, keepdims=True))
+        return scale(length(centred))
+
+    return normalize
+
+
+def unit_normalization(layer: Any) -> Opened:
+    """Vectors of length 1, by the operation that devices have."""
+    return layers.L2Normalization(dtype=layer.dtype_policy, name=layer.name)
+
+
+def einsum_dense(layer: Any) -> Opened:
+    """A product with a kernel of several axes: reshape, dense, reshape."""
+    return _dense_of(layer)
+
+
+def attention(layer: Any) -> Opened:
+    """Multi-head attention: dense layers, two products of matrices, and a softmax between them."""
+    policy, name = layer.dtype_policy, layer.name
+    # The factor in front of the scores moves into the queries' weights.
+    query_dense = _dense_of(layer._query_dense, factor=1 / math.sqrt(layer._key_dim))
+    key_dense, value_dense = _dense_of(layer._key_dense), _dense_of(layer._value_dense)
+    output_dense = _dense_of(layer._output_dense)
+
+    def permute(part: str, *order: int) -> Opened:
+        return keras.layers.Permute(order, dtype=policy, name=f"{name}_{part}")
+
+    heads_first, keys_last = permute("query_heads", 2, 1, 3), permute("key_heads", 2, 3, 1)
+    values_first, heads_back = permute("value_heads", 2, 1, 3), permute("heads", 2, 1, 3)
+    softmax = keras.layers.Softmax(dtype=policy, name=f"{name}_softmax")
+    dropout = keras.layers.Dropout(layer._dropout, dtype=policy, name=f"{name}_dropout")
+
+    def attend(query: Any, value: Any, key: Any = None, **options: Any) -> Any:
+        masks = [option for option, given in options.items() if "mask" in option and given]
+        if masks or options.get("return_attention_scores"):
+            raise ValueError(
+                f"layer {name!r} is called with {(masks or ['return_attention_scores'])[0]}, for "
+                "which there is no integer form; leave it out or quantize the model around it"
+            )
+        q = heads_first(query_dense(query))
+        k = keys_last(key_dense(value if key is None else key))
+        v = values_first(value_dense(value))
+        weights = dropout(softmax(ops.matmul(q, k)))
+        return output_dense(heads_back(ops.matmul(weights, v)))
+
+    return attend
+
+
+def _dense_of(layer: Any, factor: float = 1.0) -> Opened:
+    """Return reshape, Dense and reshape for an EinsumDense that contracts the last axes."""
+    given, rest = layer.equation.split(",")
+    kernel_axes, made = rest.split("->")
+    contracted = [axis for axis in kernel_axes if axis in given and axis not in made]
+    new = [axis for axis in kernel_axes if axis in made]
+    kept = [axis for axis in given if axis not in contracted]
+    if [given[len(kept) :], kernel_axes, made] != [
+        "".join(part) for part in (contracted, contracted + new, kept + new)
+    ]:
+        raise ValueError(
+            f"layer {layer.name!r} computes {layer.equation!r}, for which there is no integer form "
+            "here; write it with Dense, Reshape and Permute"
+        )
+    kernel = ops.convert_to_numpy(layer.kernel)
+    sizes_in, sizes_out = kernel.shape[: len(contracted)], kernel.shape[len(contracted) :]
+    dense = keras.layers.Dense(
+        int(np.prod(sizes_out)),
+        use_bias=layer.bias is not None,
+        activation=layer.activation,
+        dtype=layer.dtype_policy,
+        trainable=layer.trainable,
+        name=layer.name,
+    )
+    weights = [kernel.reshape(int(np.prod(sizes_in)), -1) * factor]
+    if layer.bias is not None:
+        bias = np.broadcast_to(ops.convert_to_numpy(layer.bias), sizes_out)
+        weights.append(bias.reshape(-1) * factor)
+    _fill(dense, (None, int(np.prod(sizes_in))), *weights)
+
+    def compute(x: Any) -> Any:
+        shape = x.shape[1 : len(kept)]
+        if len(sizes_in) > 1:
+            x = keras.layers.Reshape((*shape, dense.input_spec.axes[-1]))(x)
+        x = dense(x)
+        return keras.layers.Reshape((*shape, *sizes_out))(x) if len(sizes_out) > 1 else x
+
+    return compute
+
+
+def _in_pairs(kind: Any, layer: Any, inputs: Sequence[Any]) -> Any:
+    """Combine tensors two at a time; the last pair has the layer's name."""
+    result = inputs[0]
+    for number, tensor in enumerate(inputs[1:], 2):
+        name = layer.name if number == len(inputs) else f"{layer.name}_{number}"
+        result = kind(dtype=layer.dtype_policy, name=name)([result, tensor])
+    return result
+
+
+def _copy(layer: Any, **changes: Any) -> Any:
+    """Return a copy of a built layer with other arguments and the same weights."""
+    copy = type(layer).from_config({**layer.get_config(), **changes})
+    copy.build_from_config(layer.get_build_config())
+    copy.set_weights(layer.get_weights())
+    return copy
+
+
+def _fill(layer: Any, shape: tuple[int | None, ...], *weights: Any) -> None:
+    """Build a layer and set its weights."""
+    layer.build(shape)
+    layer.set_weights([ops.convert_to_numpy(weight) for weight in weights])
+
+
+def _policy(operation: Any) -> Any:
+    """Return a layer's dtype policy; operations have none and follow their inputs."""
+    return getattr(operation, "dtype_policy", None)
+
+
+def _input_shape(layer: Any) -> tuple[int | None, ...]:
+    return tuple(layer.get_build_config()["input_shape"])
+
+
+def _input_shapes(layer: Any) -> list[Any]:
+    return list(layer.get_build_config()["input_shape"])

@@ -1,0 +1,202 @@
+"""What quantization does with each layer of a network, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+import keras
+
+from keras_dlcourse import layers
+from keras_dlcourse.graph import Graph, Node, flat_copy
+from keras_dlcourse.quantize.opening import activation_name
+from keras_dlcourse.quantize.rules import Rule, open_layer, rule_for
+
+SKIPPED = "asked for by skip="
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happens to one layer.
+
+    Attributes:
+        layer: Its name in the flat graph; layers inside of a composite have names of their own.
+        kind: Its class.
+        weights: Names of the weights that are rounded to int8, with a scale for each channel.
+        output: Where the output's range comes from: `"observed"`, `"fixed"`, `"as its input"`,
+            `"fused into <layer>"`, or `"float"`.
+        reason: Why it stays in float; empty if it does not.
+    """
+
+    layer: str
+    kind: str
+    weights: tuple[str, ...]
+    output: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What quantization does with each layer. It prints as a table.
+
+    Attributes:
+        steps: One for each call of a layer, in the order of the graph.
+    """
+
+    steps: tuple[Step, ...]
+
+    @property
+    def left_in_float(self) -> tuple[Step, ...]:
+        """The steps that stay in float, each with its reason."""
+        return tuple(step for step in self.steps if step.reason)
+
+    def __str__(self) -> str:
+        from keras_dlcourse.report.tables import text_table
+
+        rows = [
+            [step.layer, step.kind, ", ".join(step.weights), step.reason or step.output]
+            for step in self.steps
+        ]
+        return text_table(["layer", "kind", "int8 per channel", "output"], rows, width=140)
+
+
+def plan(model: keras.Model, skip: Sequence[str] = ()) -> Plan:
+    """Say what `quantization_aware` would do with each layer of a model.
+
+    Args:
+        model: A built functional or Sequential model.
+        skip: Names of layers to leave in float; `*` and `?` as in file names.
+
+    Returns:
+        A `Plan`; `print` it for a table.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: If it is subclassed, unbuilt or quantized already, if a rule raises, or if a
+            name in `skip` matches nothing.
+
+    Example:
+        >>> inputs = keras.Input((8, 8, 3))
+        >>> outputs = keras.layers.ELU()(keras.layers.Conv2D(4, 3, name="stem")(inputs))
+        >>> steps = plan(keras.Model(inputs, outputs)).steps
+        >>> steps[0].weights, steps[1].reason[:3]
+        (('kernel',), 'elu')
+    """
+    return described(assigned_rules(flat(model), skip))
+
+
+def flat(model: keras.Model) -> Graph:
+    """Return the graph of an independent copy of a model, composite layers opened.
+
+    Raises:
+        TypeError, ValueError: As `plan`.
+    """
+    if isinstance(model, keras.Model) and is_quantized(model):
+        raise ValueError(
+            f"model {model.name!r} is quantized already: train it on, or start from the float model"
+        )
+    return Graph(flat_copy(model, open_layer))
+
+
+def is_quantized(model: keras.Model) -> bool:
+    """Whether a model has layers that round activations."""
+    return any(isinstance(layer, layers.FakeQuantize) for layer in model._flatten_layers())
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A graph with a rule for each node, and who is applied inside of whose kernel.
+
+    Attributes:
+        graph: The flat graph.
+        rules: The rule of each node, in the graph's order.
+        hosts: For a node that fuses, by its `id`, the node whose kernel applies it.
+        guests: The nodes, by their `id`, whose output is not rounded because the next one is
+            applied first.
+    """
+
+    graph: Graph
+    rules: dict[int, Rule]
+    hosts: dict[int, Node]
+    guests: set[int]
+
+
+def assigned_rules(graph: Graph, skip: Sequence[str] = ()) -> Assignment:
+    """Find the rule of each node, and what fuses with what."""
+    skip = (skip,) if isinstance(skip, str) else tuple(skip)
+    _check_skip(graph, skip)
+    rules = {}
+    for node in graph.nodes:
+        found = rule_for(node.operation)
+        if any(fnmatchcase(node.name, pattern) for pattern in skip):
+            found = Rule(reason=SKIPPED)
+        rules[id(node)] = found
+    hosts: dict[int, Node] = {}
+    guests: set[int] = set()
+    for node in graph.nodes:
+        if id(node) not in hosts:
+            _fuse(graph, node, rules, hosts, guests)
+    return Assignment(graph, rules, hosts, guests)
+
+
+def _fuse(
+    graph: Graph, node: Node, rules: dict[int, Rule], hosts: dict[int, Node], guests: set[int]
+) -> None:
+    """Follow what one kernel applies before it rounds: batch normalization, then ReLU."""
+    current, allowed = node, rules[id(node)].fuses
+    if rules[id(node)].reason:
+        return
+    while allowed:
+        following = graph.only_user(current)
+        if following is None:
+            return
+        kind = rules[id(following)].fused_as
+        if kind not in allowed or (kind == "scale" and not _folds(graph, current, following)):
+            return
+        guests.add(id(current))
+        hosts[id(following)] = node
+        allowed = allowed[allowed.index(kind) + 1 :]
+        current = following
+
+
+def _folds(graph: Graph, kernel: Node, scale: Node) -> bool:
+    """Whether a node is a batch normalization that can become part of the kernel before it.
+
+    A kernel that is called elsewhere too would be changed there as well.
+    """
+    return (
+        isinstance(scale.operation, keras.layers.BatchNormalization)
+        and len(graph.calls(kernel.operation)) == 1
+    )
+
+
+def described(assignment: Assignment) -> Plan:
+    """Put an assignment into words."""
+    return Plan(tuple(_step(assignment, node) for node in assignment.graph.nodes))
+
+
+def _step(assignment: Assignment, node: Node) -> Step:
+    found = assignment.rules[id(node)]
+    kind = type(node.operation).__name__
+    if kind == "Activation":
+        kind = f"Activation {activation_name(node.operation.activation)}"
+    step = Step(node.name, kind, tuple(found.weights), "observed", found.reason)
+    if found.reason:
+        return replace(step, output="float", weights=())
+    if id(node) in assignment.hosts:
+        return replace(step, output=f"fused into {assignment.hosts[id(node)].name}")
+    if found.output in ("input", "exact"):
+        return replace(step, output="as its input")
+    return step if found.output == "range" else replace(step, output="fixed")
+
+
+def _check_skip(graph: Graph, patterns: tuple[str, ...]) -> None:
+    names = [node.name for node in graph.nodes]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(
+                f"skip={pattern!r} matches no layer; print(kd.quantize.plan(model)) lists them. "
+                f"The first ones are: {', '.join(names[:8])}"
+            )
+
