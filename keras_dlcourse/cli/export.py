@@ -15,6 +15,7 @@ EXAMPLES = """
 keras-dlcourse export model.keras -o model.tflite
 keras-dlcourse export model.keras -o model.int8.tflite --quantization int8 --calibration photos/
 keras-dlcourse export model.keras -o model.tflite --labels labels.txt
+keras-dlcourse export saved_model/ -o model.int8.tflite --quantization int8 --mean 127.5 --std 127.5
 """
 
 
@@ -27,7 +28,9 @@ def add_parser(commands: Any) -> None:
         "write a Keras model as a .tflite file that describes itself",
         EXAMPLES,
     )
-    parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
+    parser.add_argument(
+        "model", metavar="MODEL", help=".keras file, or folder of a SavedModel, e.g. of Keras 2"
+    )
     parser.add_argument(
         "-o", "--output", required=True, metavar="FILE", help=".tflite file to write"
     )
@@ -48,29 +51,47 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="text file with a class name a line (default: the names recorded in the model)",
     )
+    for name, what in (("mean", "subtracted from"), ("std", "then divides")):
+        parser.add_argument(
+            f"--{name}",
+            type=float,
+            metavar="X",
+            help=f"what in training was {what} pixels from 0 to 255 (default: what the model "
+            "records)",
+        )
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    if options.quantization in CALIBRATED and options.calibration is None:
+    # A SavedModel may know its ranges; the others do not.
+    known = Path(options.model).is_dir()
+    if options.quantization in CALIBRATED and options.calibration is None and not known:
         raise UsageError(
             f"--quantization {options.quantization} needs --calibration DIR, a folder of training "
             "images"
         )
+    if (options.mean is None) != (options.std is None):
+        raise UsageError("--mean and --std go together")
     labels = None if options.labels is None else read_labels(options.labels)
 
     load_keras()
-    from keras_dlcourse import export
+    from keras_dlcourse import data, export
     from keras_dlcourse.cli.model_input import calibration_images, load_model
 
     model = load_model(options.model)
-    images = None if options.calibration is None else calibration_images(model, options.calibration)
+    normalization = None
+    if options.mean is not None:
+        normalization = data.Normalization(options.mean, options.std)
+    images = None
+    if options.calibration is not None:
+        images = calibration_images(model, options.calibration, normalization)
     result = export.to_tflite(
         model,
         options.output,
         quantization=options.quantization,
         calibration=images,
         labels=labels,
+        preprocessing=normalization,
         rgb=model.input_shape[-1] == 1,  # phones and cameras deliver RGB
     )
     print(result)

@@ -15,22 +15,15 @@ if TYPE_CHECKING:
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """Load a `.keras` file.
+    """Load a `.keras` file or the folder of a SavedModel.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a Keras model.
+        FileNotFoundError: If there is nothing.
+        ValueError: If it is neither.
     """
-    import keras
+    from keras_dlcourse.export.sources import load_model
 
-    from keras_dlcourse import layers, models  # noqa: F401  (their layers must be known to Keras)
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    if path.suffix != ".keras":
-        raise ValueError(f"{path} must be a .keras file, as model.save('model.keras') writes it")
-    return keras.saving.load_model(path)
+    return load_model(path)
 
 
 def images_for(model: Any, paths: Sequence[Path]) -> ImageFiles:
@@ -63,8 +56,10 @@ def recorded_labels(model: Any) -> tuple[str, ...] | None:
     return None if description is None else description.class_names
 
 
-def calibration_images(model: Any, folder: str | os.PathLike[str]) -> Pipeline:
-    """Read every image at any depth below a folder, normalised as the model says."""
+def calibration_images(
+    model: Any, folder: str | os.PathLike[str], normalization: Normalization | None = None
+) -> Pipeline:
+    """Read every image at any depth below a folder, normalised as given or as the model says."""
     from keras_dlcourse.data import pipeline
     from keras_dlcourse.data.folder import files_below
 
@@ -74,7 +69,9 @@ def calibration_images(model: Any, folder: str | os.PathLike[str]) -> Pipeline:
     paths = files_below(folder, set())
     if not paths:
         raise ValueError(f"--calibration: {folder} holds no files")
-    return pipeline(images_for(model, paths), normalization=recorded_normalization(model))
+    return pipeline(
+        images_for(model, paths), normalization=normalization or recorded_normalization(model)
+    )
 
 
 def labelled_images(

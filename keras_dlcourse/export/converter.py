@@ -60,6 +60,8 @@ def convert(
             model.export(folder, verbose=False, input_signature=signature)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, row, input_dtype, output_dtype)
+            if row.calibrated and calibration is None:  # the graph itself has the ranges
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if calibration is not None:
                 converter.representative_dataset = lambda: _one_by_one(calibration, progress)
             return converter.convert()

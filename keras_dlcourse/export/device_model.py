@@ -109,6 +109,47 @@ def device_model(
     return keras.Model(image, model(x, training=False), name=model.name)
 
 
+class _PixelRange(keras.layers.Layer):
+    """Eight-bit fake quantization of the input to the range that pixels have there."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(name="pixel_range")
+        self.low, self.high = low, high
+
+    def call(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.quantization.fake_quant_with_min_max_args(x, self.low, self.high)
+
+
+def with_pixel_range(
+    model: keras.Model, normalization: Normalization | None, *, bridge: bool
+) -> keras.Model:
+    """Return the model with the range of all pixels on its input, for one that knows its ranges.
+
+    Then the input tensor's scale and zero point are the normalization and a pixel p is stored as p,
+    whatever range the model has learned for what it was fed.
+
+    Args:
+        model: A functional model with one input.
+        normalization: What pixels from 0 to 255 have gone through at the input, one mean and
+            standard deviation; None if that is not known, which leaves the model as it is.
+        bridge: Whether the model begins with its own range. Of two ranges in a row the converter
+            makes a way through floats, so a depthwise convolution by 1 stands between them, which
+            goes from one to the other in integers.
+    """
+    if normalization is None:
+        return model
+    low, high = (float(normalization(np.array([[[level]]], "uint8")).item()) for level in (0, 255))
+    given = model.inputs[0]
+    image = keras.Input(batch_shape=given.shape, name="image")
+    x = _PixelRange(low, high)(image)
+    if bridge and len(given.shape) == 4:
+        one = keras.layers.DepthwiseConv2D(1, use_bias=False, name="bridge")
+        x = _constant_layer(one, np.ones(given.shape[-1]))(x)
+    return keras.Model(image, model(x), name=model.name)
+
+
 def _constant_layer(layer: keras.layers.Layer, kernel: Any, *bias: Any) -> keras.layers.Layer:
     """Build a 1x1 convolution over the channels and set its weights."""
     kernel = np.asarray(kernel, "float32").reshape(1, 1, -1, 1)

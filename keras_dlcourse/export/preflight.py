@@ -17,6 +17,7 @@ from keras_dlcourse.export import trial
 from keras_dlcourse.export.target_rules import RULES, Reason, of_operator
 from keras_dlcourse.export.targets import DEFAULT_FIX, FIXES, TARGETS, Target
 
+SHOWN = 3  # reasons for a target in the printed table
 SECONDS = 60  # no trial takes longer; what does is left to the table
 
 _WORDS = {"yes": "runs", "no": "does not run", "unknown": "unknown"}
@@ -75,6 +76,18 @@ class Preflight:
                 head = ["", ""]
         return rows
 
+    def _shown(self) -> list[list[str]]:
+        """Return the rows, but of many reasons for one target the first few."""
+        rows: list[list[str]] = []
+        more = 0
+        for row in [*self.rows, ["end", "", "", ""]]:
+            if row[0]:
+                rows += [["", "", f"and {more} more", ""]] if more > 0 else []
+                more = -SHOWN
+            more += 1
+            rows += [row] if more <= 0 else []
+        return rows[:-1]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
         return asdict(self)
@@ -98,7 +111,9 @@ class Preflight:
     def __str__(self) -> str:
         from keras_dlcourse.report.tables import text_table
 
-        table = text_table(["target", "", "why", "what to do"], self.rows, title=self.path)
+        table = text_table(
+            ["target", "", "why", "what to do"], self._shown(), title=self.path, width=120
+        )
         oldest = self.min_runtime_version or "not recorded in the file"
         return f"{table}\noldest TensorFlow Lite, as the converter says: {oldest}"
 

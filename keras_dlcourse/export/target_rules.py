@@ -52,7 +52,9 @@ class Reason:
     certain: bool = True
 
     def __str__(self) -> str:
-        where = f"{self.operator} at {self.layer}: " if self.operator else ""
+        # Of fused operations the converter keeps all names; the last is the first that is computed.
+        layer = (self.layer or "").split(";")[-1]
+        where = f"{self.operator} at {layer}: " if self.operator else ""
         return f"{where}{self.why}"
 
 
@@ -174,6 +176,15 @@ def static_shapes(file: ModelFile) -> Iterator[Reason]:
             return
 
 
+def one_scale(file: ModelFile) -> Iterator[Reason]:
+    """Quantizing on the device knows one scale a tensor, not one a channel."""
+    for graph, operator in _operators(file):
+        if operator.name == "QUANTIZE" and len(graph.tensors[operator.outputs[0]].scales) > 1:
+            why = "gives one scale a channel"
+            fix = "export with quantization='int8', which stores such weights as integers"
+            yield of_operator(graph, operator, why, fix)
+
+
 def one_graph(file: ModelFile) -> Iterator[Reason]:
     """MediaPipe runs files of a single graph only."""
     if len(file.graphs) > 1:
@@ -237,9 +248,10 @@ def _described_outputs(file: ModelFile) -> int:
 
 def eight_bit(file: ModelFile) -> Iterator[Reason]:
     """The Edge TPU computes in eight bits only, from input to output."""
+    ends = {tensor.index for tensor in file.outputs}
     for graph, operator in _operators(file):
-        if operator.name in ("QUANTIZE", "DEQUANTIZE") and not operator.custom:
-            continue  # at the border they stay on the processor
+        if operator.name == "DEQUANTIZE" and operator.outputs[0] in ends:
+            continue  # at the border it stays on the processor
         made = graph.tensors[operator.outputs[0]]
         if made.dtype not in _EIGHT_BIT:
             why = f"computes in {made.dtype}; the compiler leaves it and what follows on the CPU"
@@ -277,7 +289,7 @@ def gpu_types(file: ModelFile) -> Iterator[Reason]:
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        no_custom, same_type, no_hybrid, hybrid_transpose, versions_said, static_shapes, one_graph,
-        image_input, scores_output, eight_bit, compiler_age, gpu_types,
+        no_custom, same_type, no_hybrid, hybrid_transpose, versions_said, static_shapes, one_scale,
+        one_graph, image_input, scores_output, eight_bit, compiler_age, gpu_types,
     )
 }  # fmt: skip

@@ -82,9 +82,10 @@ _MICRO = _table(
 )  # fmt: skip
 
 # coral.ai/docs/edgetpu/models-intro, "Supported operations". Versions are checked by the rule of
-# the compiler's age instead.
+# the compiler's age instead. DEQUANTIZE is not on the list: at the end it stays on the processor.
 _EDGE_TPU = _table(
-    (ANY, """ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED
+    (ANY, """DEQUANTIZE
+        ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED
         L2_NORMALIZATION LOGISTIC UNIDIRECTIONAL_SEQUENCE_LSTM MAXIMUM MAX_POOL_2D MEAN MINIMUM MUL
         PACK PAD PRELU QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 RELU_N1_TO_1 RESHAPE
         RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT
@@ -180,7 +181,7 @@ TARGETS: dict[str, Target] = {
             "TensorFlow Lite Micro (microcontrollers)",
             _MICRO,
             _NOT_IN_MICRO,
-            rules=("no_custom", "same_type", "no_hybrid", "static_shapes"),
+            rules=("no_custom", "same_type", "no_hybrid", "static_shapes", "one_scale"),
             module="tflite_micro",
         ),
         Target(

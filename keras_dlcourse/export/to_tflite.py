@@ -27,11 +27,13 @@ from keras_dlcourse.export.device_model import (
     input_shape,
     is_image_shape,
     model_hash,
+    with_pixel_range,
 )
 from keras_dlcourse.export.inspection import float_islands
 from keras_dlcourse.export.metadata import Description, describe_file
 from keras_dlcourse.export.provenance import find_labels, find_normalization
 from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
+from keras_dlcourse.export.sources import is_fake_quantized, load_model
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ExportResult:
 
 
 def to_tflite(
-    model: keras.Model,
+    model: keras.Model | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
     quantization: str = "float32",
@@ -106,11 +108,13 @@ def to_tflite(
 
     Args:
         model: A built Keras model with one input of fixed size; for images `(height, width,
-            1 or 3)`.
+            1 or 3)`. Or a `.keras` file of one, or the folder of a SavedModel, e.g. of a Keras 2
+            model that tensorflow-model-optimization prepared.
         path: The file to write.
         quantization: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` (all integer) or `"int16x8"`.
         calibration: The training data: anything that `fit` takes, normalised as in training. Needed
-            for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used.
+            for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used. A
+            SavedModel trained with fake quantization knows its ranges and needs none.
         labels: Class names, one for each output; by default those recorded in the model or
             carried by `calibration`.
         preprocessing: What pixels from 0 to 255 go through before the model; by default what
@@ -147,10 +151,12 @@ def to_tflite(
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
     _check_path(path)
+    model = load_model(model)
     shape = input_shape(model)
     _check_rgb(rgb, shape)
 
-    examples = _examples(row, calibration)
+    ranges_known = is_fake_quantized(model)
+    examples = _examples(row, calibration, ranges_known)
     recorded = layers.describe(model)
     normalization, source = find_normalization(preprocessing, examples, recorded, shape)
     # One mean and one deviation stand in the metadata; one a channel has no place there.
@@ -159,6 +165,9 @@ def to_tflite(
     graph = device_model(
         model, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
     )
+    if ranges_known and row.name == "int8":
+        at_input = Normalization.identity() if in_graph else normalization
+        graph = with_pixel_range(graph, at_input, bridge=graph is model)
     names = find_labels(labels, recorded, examples, graph)
     inputs = None
     if examples is not None and row.calibrated:
@@ -212,10 +221,15 @@ def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
         )
 
 
-def _examples(row: Scheme, calibration: Any) -> Examples | None:
+def _examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | None:
     """Take the examples to calibrate on; for other schemes one, for what the data says of it."""
+    if ranges_known and row.name == "int16x8":
+        raise ValueError(
+            "the model was trained with fake quantization, whose ranges are of eight bits; export "
+            "it with quantization='int8', or the float model with 'int16x8'"
+        )
     if calibration is None:
-        if row.calibrated:
+        if row.calibrated and not ranges_known:
             raise ValueError(
                 f"quantization={row.name!r} measures activation ranges on examples: pass "
                 "calibration=, e.g. the training data"

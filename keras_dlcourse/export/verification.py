@@ -17,6 +17,7 @@ from keras_dlcourse.edge.latency import measure
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
 from keras_dlcourse.export.device_model import input_shape, model_hash
 from keras_dlcourse.export.inspection import own_record
+from keras_dlcourse.export.sources import load_model
 
 LATENCY_RUNS = 30
 
@@ -157,7 +158,7 @@ def _error(error: float, steps: float | None) -> str:
 
 
 def verify(
-    model: keras.Model,
+    model: keras.Model | str | os.PathLike[str],
     path: str | os.PathLike[str],
     data: Any,
     *,
@@ -170,7 +171,7 @@ def verify(
     are taken as normalised, and quantized for the file's input.
 
     Args:
-        model: The Keras model.
+        model: The Keras model, or a `.keras` file or SavedModel folder of it.
         path: The `.tflite` file, or what `to_tflite` returned.
         data: Anything that `fit` takes; with integer labels, accuracies are measured too.
         limit: Compare only the first so many examples.
@@ -184,6 +185,7 @@ def verify(
     Example:
         >>> print(kd.export.verify(model, "model.int8.tflite", data.test))  # doctest: +SKIP
     """
+    model = load_model(model)
     examples = take(data, limit)
     expected = input_shape(model)
     if examples.inputs.shape[1:] != expected:

@@ -1,0 +1,170 @@
+"""What can be exported: a Keras model, a `.keras` file, or the folder of a SavedModel.
+
+A SavedModel is how networks of other Keras versions come here, e.g. those that
+tensorflow-model-optimization prepared with Keras 2.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_dlcourse._stderr import captured_stderr
+from keras_dlcourse.export.device_model import ExportError
+
+_FAKE_QUANTIZATION = "FakeQuantWithMinMax"
+_SIGNATURES = ("serving_default", "serve")
+
+
+def load_model(model: Any) -> keras.Model:
+    """Return a Keras model as it is, or load one from where a path points to.
+
+    Args:
+        model: A Keras model, a `.keras` file, or a folder that holds `saved_model.pb`.
+
+    Raises:
+        TypeError: If it is neither a model nor a path.
+        FileNotFoundError: If nothing is there.
+        ValueError: If what is there is neither.
+        ExportError: If a SavedModel has no signature with one float input and one output.
+
+    Example:
+        >>> load_model("model.tflite")
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: there is no file model.tflite
+    """
+    if isinstance(model, keras.Model):
+        return model
+    if not isinstance(model, str | os.PathLike):
+        raise TypeError(
+            "model must be a Keras model, the path of a .keras file, or a SavedModel folder; "
+            f"received {type(model).__name__}"
+        )
+    path = Path(model)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    if path.is_dir():
+        if not (path / "saved_model.pb").is_file():
+            raise ValueError(f"{path} is a folder without saved_model.pb, so it is no SavedModel")
+        return _load_saved_model(path)
+    if path.suffix != ".keras":
+        raise ValueError(
+            f"{path} must be a .keras file, as model.save('model.keras') writes it, or the folder "
+            "of a SavedModel"
+        )
+    from keras_dlcourse import models  # noqa: F401  (their layers must be known to Keras)
+
+    return keras.saving.load_model(path)
+
+
+class SavedModelLayer(keras.layers.TFSMLayer):
+    """A SavedModel's signature as a layer that cannot be trained.
+
+    Args:
+        filepath: The folder.
+        call_endpoint: Name of the signature.
+        output: Name of the output that the layer returns.
+        fake_quantized: Whether its graph simulates integers, and so knows its ranges.
+    """
+
+    def __init__(
+        self,
+        filepath: str,
+        *,
+        call_endpoint: str,
+        output: str,
+        fake_quantized: bool,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(filepath, call_endpoint=call_endpoint, trainable=False, **kwargs)
+        self.output_name = output
+        self.fake_quantized = fake_quantized
+
+    def call(self, inputs: Any, training: bool = False, **kwargs: Any) -> Any:
+        """Return the one output."""
+        return super().call(inputs, training=False)[self.output_name]
+
+
+def is_fake_quantized(model: keras.Model) -> bool:
+    """Whether the model is a SavedModel that was trained with fake quantization."""
+    return any(
+        isinstance(layer, SavedModelLayer) and layer.fake_quantized
+        for layer in model._flatten_layers()
+    )
+
+
+def _load_saved_model(path: Path) -> keras.Model:
+    """Return a functional model of the signature that serves."""
+    import tensorflow as tf
+
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"{path} is a SavedModel, which only TensorFlow runs, and Keras runs on "
+            f"{keras.backend.backend()}: set KERAS_BACKEND=tensorflow"
+        )
+    with captured_stderr():
+        try:
+            loaded = tf.saved_model.load(str(path))
+        except Exception as error:  # TensorFlow raises many kinds on damaged folders
+            reason = str(error).strip().splitlines()
+            raise ExportError(
+                f"{path} cannot be loaded as a SavedModel: {reason[0] if reason else error!r}"
+            ) from error
+    name = _signature(loaded, path)
+    given, returned = _ends(loaded.signatures[name], path)
+    image = keras.Input(given.shape[1:], dtype=given.dtype.name, name="image")
+    layer = SavedModelLayer(
+        str(path),
+        call_endpoint=name,
+        output=returned,
+        fake_quantized=_has_fake_quantization(path),
+        name="saved_model",
+    )
+    plain = re.sub(r"\W+", "_", path.resolve().name) or "saved_model"
+    return keras.Model(image, layer(image), name=plain)
+
+
+def _signature(loaded: Any, path: Path) -> str:
+    """Return the name of the signature that serves."""
+    names = list(loaded.signatures)
+    for name in _SIGNATURES:
+        if name in names:
+            return name
+    if len(names) == 1:
+        return str(names[0])
+    raise ExportError(
+        f"{path} has {'the signatures ' + ', '.join(names) if names else 'no signature'}; one "
+        "called serving_default is needed: save it with model.export(folder)"
+    )
+
+
+def _ends(function: Any, path: Path) -> tuple[Any, str]:
+    """Return the one input's specification and the one output's name."""
+    inputs = list(function.structured_input_signature[1].values())
+    outputs = function.structured_outputs
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ExportError(
+            f"{path} has {len(inputs)} inputs and {len(outputs)} outputs; to_tflite takes models "
+            "with one of each"
+        )
+    (given,) = inputs
+    if not given.dtype.is_floating or given.shape.rank is None:
+        raise ExportError(
+            f"{path} takes {given.dtype.name} of shape {given.shape}; to_tflite takes models of "
+            "floating-point inputs with a batch"
+        )
+    return given, next(iter(outputs))
+
+
+def _has_fake_quantization(path: Path) -> bool:
+    """Whether an operation of the graph, or of a function that it calls, simulates integers."""
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
+
+    graph = parse_saved_model(str(path)).meta_graphs[0].graph_def
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return any(node.op.startswith(_FAKE_QUANTIZATION) for node in nodes)
