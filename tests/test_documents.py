@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import subprocess
@@ -122,6 +123,23 @@ class TestExamples:
         measured = float(re.search(r"keras: (0\.\d+) on", lines[-1]).group(1))
         assert accuracy == pytest.approx(measured, abs=0.05)
         assert accuracy > 0.3  # one epoch, but trained
+
+    @pytest.mark.slow
+    def test_tfmot_to_device(self, tmp_path):
+        """Trained with tensorflow-model-optimization on Keras 2, in an environment of its own."""
+        python = os.environ.get("KD_TFMOT_PYTHON")
+        if not python:
+            pytest.skip("KD_TFMOT_PYTHON names no interpreter with tensorflow-model-optimization")
+        words = ["--python", python, "--output", tmp_path, "--epochs", "2"]
+        lines = self.run("tfmot_to_device.py", *words)
+        file = kd.edge.ImageClassifier(tmp_path / "model.int8.tflite")
+        data = kd.data.load("fashion_mnist_small").test
+        assert file.labels == data.class_names
+        same = next(line for line in lines if "same top class" in line)
+        assert float(re.search(r"([\d.]+)%", same).group(1)) > 97
+        pixels = np.repeat(data.x[:500], 3, axis=-1)
+        assert np.mean(file.scores(pixels).argmax(1) == data.y[:500]) > 0.3  # trained
+        assert kd.export.inspect(tmp_path / "model.int8.tflite").float_islands == ()
 
     def run(self, name, *arguments):
         done = self.call(name, *arguments)
