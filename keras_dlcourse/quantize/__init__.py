@@ -12,11 +12,17 @@ require("keras_dlcourse.quantize", "tensorflow", "keras")
 # Each name with the module that has it, loaded on first use: parts that export need TensorFlow,
 # and training on another backend does not.
 _PARTS = {
+    "ConstantSparsity": "pruning",
     "Plan": "plan",
+    "PolynomialDecay": "pruning",
     "Rule": "rules",
+    "cluster": "clustering",
     "plan": "plan",
+    "prune": "pruning",
     "quantization_aware": "aware",
     "rule": "rules",
+    "sparsity": "pruning",
+    "strip": "transformed",
 }
 
 __all__ = sorted(_PARTS)

@@ -1,0 +1,228 @@
+"""Give the kernels of a model transforms, and take them away again."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import keras
+
+from keras_dlcourse.layers import (
+    ClusterWeight,
+    DepthwiseSeparableConv2D,
+    InvertedResidual,
+    PruneWeight,
+    WeightTransform,
+    compressed,
+)
+from keras_dlcourse.quantize.graph import Graph, Node, flat_copy, functional
+from keras_dlcourse.quantize.opening import separable
+
+KINDS: tuple[tuple[type[keras.layers.Layer], int, int], ...] = (
+    (keras.layers.DepthwiseConv1D, -2, -2),
+    (keras.layers.DepthwiseConv2D, -2, -2),
+    (keras.layers.Conv1DTranspose, -1, -2),
+    (keras.layers.Conv2DTranspose, -1, -2),
+    (keras.layers.Conv1D, -2, -1),
+    (keras.layers.Conv2D, -2, -1),
+    (keras.layers.Conv3D, -2, -1),
+    (keras.layers.Dense, -2, -1),
+    (keras.layers.EinsumDense, 0, -1),
+)
+"""Layers whose kernels can be transformed; axis of input channels; axis of output channels."""
+
+DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A layer with a kernel, as it stands in a graph.
+
+    Attributes:
+        layer: The layer.
+        inputs: The kernel's axis of input channels.
+        outputs: The kernel's axis of output channels.
+        uses: How often the graph calls the layer.
+    """
+
+    layer: Any
+    inputs: int
+    outputs: int
+    uses: int
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each filter sees one channel only."""
+        return isinstance(self.layer, DEPTHWISE)
+
+    @property
+    def transforms(self) -> list[WeightTransform]:
+        """What the kernel passes through already."""
+        found = getattr(self.layer, "weight_transforms", {})
+        return list(found.get("kernel", []))
+
+    @property
+    def values(self) -> Any:
+        """The kernel as the layer computes with it, in float32."""
+        if self.transforms:
+            return self.layer.transformed("kernel")
+        return keras.ops.cast(self.layer.kernel, "float32")
+
+
+def opened(model: keras.Model) -> Graph:
+    """Return the flat graph of an independent copy of a model."""
+    return Graph(flat_copy(model, _open_composite))
+
+
+def _open_composite(layer: keras.layers.Layer) -> Callable[..., Any] | None:
+    """Open layers that hold convolutions inside."""
+    if isinstance(layer, DepthwiseSeparableConv2D | InvertedResidual):
+        opened_call: Callable[..., Any] = layer.call
+        return opened_call
+    if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
+        return separable(layer)
+    return None
+
+
+def kernels(graph: Graph) -> list[Kernel]:
+    """Return the layers of a graph that have kernels to transform, in order."""
+    uses: dict[int, int] = {}
+    for node in graph.nodes:
+        uses[id(node.operation)] = uses.get(id(node.operation), 0) + 1
+    layers = {id(node.operation): node.operation for node in graph.nodes}
+    found = []
+    for key, layer in layers.items():
+        for kind, inputs, outputs in KINDS:
+            if getattr(layer, "keras_class", type(layer)) is kind:
+                found.append(Kernel(layer, inputs, outputs, uses[key]))
+    return found
+
+
+def skipped(graph: Graph, patterns: Iterable[str]) -> set[str]:
+    """Return the names of the layers that patterns match.
+
+    Raises:
+        TypeError: If `patterns` is one text.
+        ValueError: If a pattern matches nothing.
+    """
+    if isinstance(patterns, str):
+        raise TypeError(f"skip must be a list of layer names. Received: the text {patterns!r}")
+    names = list(dict.fromkeys(node.name for node in graph.nodes))
+    found: set[str] = set()
+    for pattern in patterns:
+        matches = {name for name in names if fnmatchcase(name, pattern)}
+        if not matches:
+            raise ValueError(
+                f"skip: no layer is called {pattern!r}. The layers are (blocks and nested models "
+                f"opened): {', '.join(names)}"
+            )
+        found |= matches
+    return found
+
+
+def with_transforms(
+    graph: Graph, transforms: Callable[[Kernel], WeightTransform | None]
+) -> keras.Model:
+    """Return a model in which kernels pass through one transform more.
+
+    Args:
+        graph: The graph of a copy that nobody else has.
+        transforms: Returns the transform for a kernel, or None to leave the layer as it is.
+
+    Returns:
+        A functional model of the same layers otherwise.
+    """
+    swapped: dict[int, Any] = {}
+    for kernel in kernels(graph):
+        transform = transforms(kernel)
+        if transform is not None:
+            swapped[id(kernel.layer)] = compressed(kernel.layer, {"kernel": [transform]})
+    return _swapped(graph, swapped)
+
+
+def strip(model: keras.Model) -> keras.Model:
+    """Return a copy without pruning and clustering: plain layers that hold what was computed with.
+
+    Outputs stay the same. Zeros and clusters are then ordinary numbers in the weights, and further
+    training will not keep them. Quantization-aware layers keep rounding.
+
+    Args:
+        model: A model from `prune` or `cluster`, or one made from it.
+
+    Returns:
+        A model with the same inputs and outputs.
+
+    Raises:
+        ValueError: If nothing in the model is pruned or clustered.
+
+    Warns:
+        UserWarning: If a pruning schedule has not reached its sparsity.
+
+    Example:
+        >>> import keras_dlcourse as kd
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+        >>> plain = strip(kd.quantize.prune(model, 0.5))
+        >>> int((plain.layers[1].kernel.numpy() == 0).sum())
+        6
+    """
+    graph = Graph(_copied(model))
+    swapped = {}
+    for kernel in kernels(graph):
+        if any(
+            isinstance(transform, PruneWeight | ClusterWeight) for transform in kernel.transforms
+        ):
+            swapped[id(kernel.layer)] = _stripped(kernel)
+    if not swapped:
+        raise ValueError(f"model {model.name!r}: no layer is pruned or clustered")
+    unfinished = unfinished_schedules(graph)
+    if unfinished:
+        warnings.warn(
+            f"pruning was not finished: {'; '.join(unfinished)}. Train longer, or set an earlier "
+            "end_step",
+            stacklevel=2,
+        )
+    return _swapped(graph, swapped)
+
+
+def unfinished_schedules(graph: Graph) -> list[str]:
+    """Say of which layers the pruning schedule has not reached its sparsity."""
+    return [
+        f"{kernel.layer.name} is at step {transform.step} of {transform.schedule.last_step + 1}"
+        for kernel in kernels(graph)
+        for transform in kernel.transforms
+        if isinstance(transform, PruneWeight) and not transform.is_finished
+    ]
+
+
+def _copied(model: keras.Model) -> keras.Model:
+    copy = keras.models.clone_model(functional(model))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _stripped(kernel: Kernel) -> keras.layers.Layer:
+    """Return a layer without pruning and clustering; transforms behind those stay."""
+    layer = kernel.layer
+    plain = layer.bake()
+    rest = {
+        name: [t for t in transforms if not isinstance(t, PruneWeight | ClusterWeight)]
+        for name, transforms in layer.weight_transforms.items()
+    }
+    if not any(rest.values()):
+        return plain
+    weight = layer.kernel.value
+    for transform in kernel.transforms:
+        if isinstance(transform, PruneWeight | ClusterWeight):
+            weight = transform(weight)
+    plain.kernel.assign(weight)
+    return compressed(plain, {name: transforms for name, transforms in rest.items() if transforms})
+
+
+def _swapped(graph: Graph, swapped: dict[int, Any]) -> keras.Model:
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        return swapped.get(id(node.operation), node.operation)(*args, **kwargs)
+
+    return graph.rebuild(call)
