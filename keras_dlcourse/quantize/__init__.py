@@ -21,6 +21,7 @@ _PARTS = {
     "prune": "pruning",
     "quantization_aware": "aware",
     "rule": "rules",
+    "sizes": "file_sizes",
     "sparsity": "pruning",
     "strip": "transformed",
 }

@@ -13,7 +13,7 @@ from keras_dlcourse.layers import ClusterWeight, ConstantSparsity, PolynomialDec
 from keras_dlcourse.layers._checks import fraction
 from keras_dlcourse.layers.prune_weight import Pattern, block_means, checked_pattern, n_of_m
 from keras_dlcourse.layers.sparsity_schedules import Schedule
-from keras_dlcourse.quantize.graph import functional
+from keras_dlcourse.graph import functional
 from keras_dlcourse.quantize.transformed import (
     Kernel,
     kernels,

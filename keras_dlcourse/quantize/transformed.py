@@ -18,7 +18,7 @@ from keras_dlcourse.layers import (
     WeightTransform,
     compressed,
 )
-from keras_dlcourse.quantize.graph import Graph, Node, flat_copy, functional
+from keras_dlcourse.graph import Graph, Node, flat_copy, functional
 from keras_dlcourse.quantize.opening import separable
 
 KINDS: tuple[tuple[type[keras.layers.Layer], int, int], ...] = (

@@ -1,0 +1,94 @@
+"""How large files are, as they lie on a device and as they travel."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from keras_dlcourse.report.tables import text_table
+
+WHY = (
+    "Pruning and clustering leave the raw size and the speed as they are: a .tflite file stores a\n"
+    "zero, or a number that occurs often, in as many bits as any other. They pay where the file is\n"
+    "compressed: in an app package, in a download."
+)
+
+
+@dataclass(frozen=True)
+class FileSize:
+    """The size of one file, in bytes.
+
+    Attributes:
+        path: The file.
+        raw: As it is.
+        zip: In a zip archive (deflate, level 9), as `zip -9` and app packages store it.
+        xz: Compressed by xz at level 9, about as small as a download can be.
+    """
+
+    path: Path
+    raw: int
+    zip: int
+    xz: int
+
+
+@dataclass(frozen=True)
+class FileSizes:
+    """Sizes of files; `print` it for a table.
+
+    Attributes:
+        files: One row for each file.
+    """
+
+    files: tuple[FileSize, ...]
+
+    def __str__(self) -> str:
+        first = self.files[0]
+        rows = [
+            [file.path.name, file.raw, file.zip, file.xz, f"{first.zip / file.zip:.2f}x"]
+            for file in self.files
+        ]
+        headings = ["file", "raw", "zip -9", "xz -9", f"zip -9, {first.path.name} / file"]
+        columns = slice(None) if len(rows) > 1 else slice(4)
+        table = text_table(headings[columns], [row[columns] for row in rows], title="bytes")
+        return f"{table}\n{WHY}"
+
+
+def sizes(*paths: str | os.PathLike[str]) -> FileSizes:
+    """Measure files as they are, in a zip archive and compressed by xz.
+
+    Args:
+        *paths: Files; the first is what others are compared with.
+
+    Returns:
+        `FileSizes`; print it for a table.
+
+    Raises:
+        ValueError: If there is no path.
+        FileNotFoundError: If a file is missing.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "zeros.tflite"
+        >>> path.write_bytes(bytes(1000))
+        1000
+        >>> size, = sizes(path).files
+        >>> size.raw, size.zip < 200, size.xz < 200
+        (1000, True, True)
+    """
+    if not paths:
+        raise ValueError("sizes needs at least one path of a file")
+    return FileSizes(tuple(_size(Path(path)) for path in paths))
+
+
+def _size(path: Path) -> FileSize:
+    content = path.read_bytes()
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+        file.writestr(path.name, content)
+    return FileSize(
+        path, len(content), len(archive.getvalue()), len(lzma.compress(content, preset=9))
+    )
