@@ -42,6 +42,33 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         _flush(path.parent)
 
 
+@contextmanager
+def folder_written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder beside `folder` to fill, and rename it to `folder` on success.
+
+    Args:
+        folder: The folder to make; it must not exist, or be empty. Missing parents are made.
+
+    Yields:
+        The folder to write to; it exists and is empty.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "model"
+        >>> with folder_written_whole(folder) as temporary:
+        ...     _ = (temporary / "labels.txt").write_text("shirt")
+        >>> [path.name for path in folder.iterdir()]
+        ['labels.txt']
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
+        whole = Path(parent) / folder.name
+        whole.mkdir()
+        yield whole
+        whole.replace(folder)
+
+
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a whole file of bytes, or none."""
     with written_whole(path) as temporary:

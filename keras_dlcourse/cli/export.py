@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ EXAMPLES = """
 keras-dlcourse export model.keras -o model.tflite
 keras-dlcourse export model.keras -o model.int8.tflite --quantization int8 --calibration photos/
 keras-dlcourse export model.keras -o model.tflite --labels labels.txt
+keras-dlcourse export model.keras -o firmware/ --target microcontroller --calibration photos/
 keras-dlcourse export saved_model/ -o model.int8.tflite --quantization int8 --mean 127.5 --std 127.5
 """
 
@@ -32,14 +34,25 @@ def add_parser(commands: Any) -> None:
         "model", metavar="MODEL", help=".keras file, or folder of a SavedModel, e.g. of Keras 2"
     )
     parser.add_argument(
-        "-o", "--output", required=True, metavar="FILE", help=".tflite file to write"
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".tflite file to write; a new folder for microcontrollers",
     )
     parser.add_argument(
         "--quantization",
         choices=QUANTIZATIONS,
-        default="float32",
         metavar="K",
-        help=f"how numbers are stored: {', '.join(QUANTIZATIONS)} (default: float32)",
+        help=f"how numbers are stored: {', '.join(QUANTIZATIONS)} (default: float32, for "
+        "microcontrollers int8)",
+    )
+    parser.add_argument(
+        "--target",
+        choices=["file", "microcontroller"],
+        default="file",
+        help="what to write: a .tflite file (default), or a folder of C++ sources for TensorFlow "
+        "Lite Micro with the memory it needs",
     )
     parser.add_argument(
         "--calibration",
@@ -63,6 +76,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
+    micro = options.target == "microcontroller"
+    options.quantization = options.quantization or ("int8" if micro else "float32")
     # A SavedModel may know its ranges; the others do not.
     known = Path(options.model).is_dir()
     if options.quantization in CALIBRATED and options.calibration is None and not known:
@@ -85,16 +100,22 @@ def run(options: argparse.Namespace) -> None:
     images = None
     if options.calibration is not None:
         images = calibration_images(model, options.calibration, normalization)
-    result = export.to_tflite(
-        model,
-        options.output,
-        quantization=options.quantization,
-        calibration=images,
-        labels=labels,
-        preprocessing=normalization,
-        rgb=model.input_shape[-1] == 1,  # phones and cameras deliver RGB
-    )
-    print(result)
+    settings = {
+        "quantization": options.quantization,
+        "calibration": images,
+        "labels": labels,
+        "preprocessing": normalization,
+    }
+    if not micro:
+        # Phones and cameras deliver RGB.
+        grey = model.input_shape[-1] == 1
+        print(export.to_tflite(model, options.output, rgb=grey, **settings))
+        return
+    if options.quantization == "int8":  # no conversion at the ends
+        settings |= {"input_dtype": "int8", "output_dtype": "int8"}
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
+        file = export.to_tflite(model, Path(folder) / "model.tflite", **settings)
+        print(export.micro(file, options.output))
 
 
 def read_labels(path: str) -> list[str]:
