@@ -12,8 +12,9 @@ import numpy as np
 
 from keras_dlcourse._extras import require
 from keras_dlcourse._stderr import captured_stderr
-from keras_dlcourse.export.device_model import ExportError, find_layers, input_shape
+from keras_dlcourse.export.device_model import ExportError, input_shape
 from keras_dlcourse.export.schemes import Scheme
+from keras_dlcourse.export.sources import graph_nodes
 
 
 def convert(
@@ -58,6 +59,7 @@ def convert(
         try:
             # Through a SavedModel, because concrete functions leave variable reads in the graph.
             model.export(folder, verbose=False, input_signature=signature)
+            _refuse_loops(folder, model, row)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, row, input_dtype, output_dtype)
             if row.calibrated and calibration is None:  # the graph itself has the ranges
@@ -65,6 +67,8 @@ def convert(
             if calibration is not None:
                 converter.representative_dataset = lambda: _one_by_one(calibration, progress)
             return converter.convert()
+        except ExportError:
+            raise
         except Exception as error:
             explained = explain(f"{error}\n{log()}", model)
             if explained is None:
@@ -99,14 +103,43 @@ def _refuse_what_kills_the_converter(model: keras.Model, row: Scheme) -> None:
     """Refuse models on which integer conversion ends the whole process (measured, TF 2.21)."""
     if not row.calibrated:
         return
-    loops = find_layers(
-        model, lambda layer: isinstance(layer, keras.layers.RNN) and not layer.unroll
-    )
-    if loops:
-        raise ExportError(
-            f"layer {loops[0]!r} is a recurrent loop, which TensorFlow's converter cannot quantize "
-            f"to {row.name}; build it with unroll=True, or export with quantization='float32'"
-        )
+    for layer in _plain_layers(model):
+        loops = [
+            part
+            for part in layer._flatten_layers()
+            if isinstance(part, keras.layers.RNN) and not part.unroll
+        ]
+        if loops:
+            inside = "" if layer in loops else f", by the {type(loops[0]).__name__} in it,"
+            raise ExportError(
+                f"layer {layer.name!r} is{inside} a recurrent loop, which TensorFlow's converter "
+                f"cannot quantize to {row.name}; build it with unroll=True, or export with "
+                "quantization='float32'"
+            )
+
+
+def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Return the layers as their user built them: those of nested models, wrappers as they are."""
+    for layer in getattr(model, "layers", ()):
+        if isinstance(layer, keras.Model) and layer.layers:
+            yield from _plain_layers(layer)
+        else:
+            yield layer
+
+
+def _refuse_loops(folder: str, model: keras.Model, row: Scheme) -> None:
+    """Refuse the loops that layers of the user's own make; they end the process all the same."""
+    if not row.calibrated:
+        return
+    for node in graph_nodes(folder):
+        if node.op in ("While", "StatelessWhile"):
+            name = _layer_of(node.name, model)
+            where = f"layer {name!r}" if name else f"operation {node.name!r}"
+            raise ExportError(
+                f"{where} of model {model.name!r} computes in a loop, which TensorFlow's converter "
+                f"cannot quantize to {row.name}; write its steps out (a Python for over a fixed "
+                "number, unroll=True in recurrent layers), or export with quantization='float32'"
+            )
 
 
 def explain(log: str, model: keras.Model) -> str | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +163,22 @@ def _ends(function: Any, path: Path) -> tuple[Any, str]:
 
 
 def _has_fake_quantization(path: Path) -> bool:
-    """Whether an operation of the graph, or of a function that it calls, simulates integers."""
+    """Whether an operation of the graph simulates integers."""
+    return any(node.op.startswith(_FAKE_QUANTIZATION) for node in graph_nodes(path))
+
+
+def graph_nodes(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """Return the operations of a SavedModel's graph and of the functions that it calls.
+
+    Args:
+        path: The folder.
+
+    Yields:
+        TensorFlow's `NodeDef` of each.
+    """
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
-    graph = parse_saved_model(str(path)).meta_graphs[0].graph_def
-    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
-    return any(node.op.startswith(_FAKE_QUANTIZATION) for node in nodes)
+    graph = parse_saved_model(os.fspath(path)).meta_graphs[0].graph_def
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
