@@ -9,7 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse import layers
 from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.graph import Graph
 
 # The weights of ITU-R BT.601 luma, those of Pillow's mode "L" with which grey images are read.
 LUMA = (0.299, 0.587, 0.114)
@@ -109,21 +111,8 @@ def device_model(
     return keras.Model(image, model(x, training=False), name=model.name)
 
 
-class _PixelRange(keras.layers.Layer):
-    """Eight-bit fake quantization of the input to the range that pixels have there."""
-
-    def __init__(self, low: float, high: float) -> None:
-        super().__init__(name="pixel_range")
-        self.low, self.high = low, high
-
-    def call(self, x: Any) -> Any:
-        import tensorflow as tf
-
-        return tf.quantization.fake_quant_with_min_max_args(x, self.low, self.high)
-
-
 def with_pixel_range(
-    model: keras.Model, normalization: Normalization | None, *, bridge: bool
+    model: keras.Model, normalization: Normalization | None, *, own_range: bool
 ) -> keras.Model:
     """Return the model with the range of all pixels on its input, for one that knows its ranges.
 
@@ -134,20 +123,40 @@ def with_pixel_range(
         model: A functional model with one input.
         normalization: What pixels from 0 to 255 have gone through at the input, one mean and
             standard deviation; None if that is not known, which leaves the model as it is.
-        bridge: Whether the model begins with its own range. Of two ranges in a row the converter
-            makes a way through floats, so a depthwise convolution by 1 stands between them, which
-            goes from one to the other in integers.
+        own_range: Whether the model begins with a range of its own. If that is a layer, this one
+            takes its place. Else, of two ranges in a row the converter makes a way through floats,
+            so a depthwise convolution by 1 stands between them, which goes from one to the other in
+            integers.
     """
     if normalization is None:
         return model
     low, high = (float(normalization(np.array([[[level]]], "uint8")).item()) for level in (0, 255))
+    pixels = layers.FakeQuantize(ranges=(low, high), name="pixel_range")
+    first = _first_range(model) if own_range else None
+    if first is not None:
+        graph = Graph(model)
+        swapped = {id(first): pixels}
+        return graph.rebuild(
+            lambda node, args, kwargs: swapped.get(id(node.operation), node.operation)(
+                *args, **kwargs
+            )
+        )
     given = model.inputs[0]
     image = keras.Input(batch_shape=given.shape, name="image")
-    x = _PixelRange(low, high)(image)
-    if bridge and len(given.shape) == 4:
+    x = pixels(image)
+    if own_range and len(given.shape) == 4:
         one = keras.layers.DepthwiseConv2D(1, use_bias=False, name="bridge")
         x = _constant_layer(one, np.ones(given.shape[-1]))(x)
     return keras.Model(image, model(x), name=model.name)
+
+
+def _first_range(model: keras.Model) -> Any:
+    """Return the layer that rounds the model's input, None if there is none."""
+    graph = Graph(model)
+    users = graph.users(model.inputs[0])
+    if len(users) == 1 and isinstance(users[0].operation, layers.FakeQuantize):
+        return users[0].operation
+    return None
 
 
 def _constant_layer(layer: keras.layers.Layer, kernel: Any, *bias: Any) -> keras.layers.Layer:

@@ -24,12 +24,14 @@ from keras_dlcourse.export.calibration import calibration_examples, calibration_
 from keras_dlcourse.export.converter import convert
 from keras_dlcourse.export.device_model import (
     device_model,
+    in_float32,
     input_shape,
     is_image_shape,
     model_hash,
     with_pixel_range,
 )
 from keras_dlcourse.export.inspection import float_islands
+from keras_dlcourse.export.integer_form import has_baking, integer_form, is_quantized
 from keras_dlcourse.export.metadata import Description, describe_file
 from keras_dlcourse.export.provenance import find_labels, find_normalization
 from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
@@ -86,7 +88,7 @@ def to_tflite(
     model: keras.Model | str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    quantization: str = "float32",
+    quantization: str | None = None,
     calibration: Any = None,
     labels: Sequence[str] | None = None,
     preprocessing: Normalization | None = None,
@@ -112,9 +114,10 @@ def to_tflite(
             model that tensorflow-model-optimization prepared.
         path: The file to write.
         quantization: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` (all integer) or `"int16x8"`.
+            By default `"int8"` for a model that was made quantization-aware, else `"float32"`.
         calibration: The training data: anything that `fit` takes, normalised as in training. Needed
             for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used. A
-            SavedModel trained with fake quantization knows its ranges and needs none.
+            model trained with fake quantization knows its ranges and needs none.
         labels: Class names, one for each output; by default those recorded in the model or
             carried by `calibration`.
         preprocessing: What pixels from 0 to 255 go through before the model; by default what
@@ -145,29 +148,30 @@ def to_tflite(
     """
     started = time.monotonic()
     path = Path(path)
-    row = scheme(quantization)
+    _check_path(path)
+    model = load_model(model)
+    ranges_known = is_quantized(model) or is_fake_quantized(model)
+    row = scheme(quantization or ("int8" if ranges_known else "float32"))
     types = {
         "input_dtype": choose_dtype("input_dtype", input_dtype, row),
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
-    _check_path(path)
-    model = load_model(model)
     shape = input_shape(model)
     _check_rgb(rgb, shape)
 
-    ranges_known = is_fake_quantized(model)
     examples = _examples(row, calibration, ranges_known)
     recorded = layers.describe(model)
     normalization, source = find_normalization(preprocessing, examples, recorded, shape)
     # One mean and one deviation stand in the metadata; one a channel has no place there.
     in_graph = normalization is not None and not normalization.is_scalar
 
+    core = integer_form(in_float32(model), row.name == "int8") if has_baking(model) else model
     graph = device_model(
-        model, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
+        core, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
     )
     if ranges_known and row.name == "int8":
         at_input = Normalization.identity() if in_graph else normalization
-        graph = with_pixel_range(graph, at_input, bridge=graph is model)
+        graph = with_pixel_range(graph, at_input, own_range=graph is core)
     names = find_labels(labels, recorded, examples, graph)
     inputs = None
     if examples is not None and row.calibrated:

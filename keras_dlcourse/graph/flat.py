@@ -137,9 +137,9 @@ def flat_copy(
     Raises:
         ValueError: If the model has no graph, because it is subclassed or unbuilt.
     """
-    copy = keras.models.clone_model(functional(model))
-    copy.set_weights(model.get_weights())
-    return _flattened(copy, open_layer)
+    twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
+    twin.set_weights(model.get_weights())
+    return _flattened(twin, open_layer)
 
 
 def functional(model: keras.Model) -> keras.Model:
@@ -166,6 +166,22 @@ def functional(model: keras.Model) -> keras.Model:
             "keras.Model(x := keras.Input(shape), model.call(x))"
         )
     return model
+
+
+def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Return a copy of a layer with new weights."""
+    if isinstance(layer, keras.layers.Lambda):
+        # Rebuilding a Python function from a config is refused, as it may come from a stranger's
+        # file; this one is here already. It has no weights.
+        return keras.layers.Lambda(
+            layer.function,
+            output_shape=layer._output_shape,
+            mask=layer.mask,
+            arguments=layer.arguments,
+            dtype=layer.dtype_policy,
+            name=layer.name,
+        )
+    return layer.__class__.from_config(layer.get_config())
 
 
 def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:

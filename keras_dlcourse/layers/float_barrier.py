@@ -7,17 +7,16 @@ from typing import Any
 import keras
 from keras import ops
 
-# Below every float16 number, too: a comparison with it changes none.
-_LOWEST = -6.0e4
+_HIGHEST = 6.0e4  # a number that float16 has, above all that networks compute with
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class FloatBarrier(keras.layers.Layer):
     """Identity that keeps the layer before it in float when everything around is integer.
 
-    TensorFlow's converter makes each operation integer whose inputs and outputs are rounded. Behind
-    this layer the output is not: it is compared with a number below all others first, which the
-    converter does not see through.
+    TensorFlow's converter makes each operation integer whose inputs and outputs are rounded, and
+    carries ranges over operations that keep them. It stops at a negation, which has no integer
+    kernel; what stands between the two keeps it from dropping both.
 
     Args:
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
@@ -36,7 +35,7 @@ class FloatBarrier(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs`."""
-        return ops.maximum(inputs, ops.cast(_LOWEST, inputs.dtype))
+        return ops.negative(ops.minimum(ops.negative(inputs), ops.cast(_HIGHEST, inputs.dtype)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return `input_shape`."""

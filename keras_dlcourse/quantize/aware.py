@@ -96,19 +96,17 @@ class _Builder:
         self.names: set[str] = {node.name for node in assignment.graph.nodes}
 
     def on_input(self, number: int, tensor: Any) -> Any:
-        """Round an input, unless it holds whole numbers such as word indices."""
-        if not keras.backend.is_float_dtype(tensor.dtype):
-            return tensor
+        """Round an input."""
         return self._round(tensor, tensor.name, "range")
 
     def call(self, node: Node, args: Any, kwargs: Any) -> Any:
         """Call the quantized form of a node."""
         rule = self.assignment.rules[id(node)]
-        outputs = self._layer(node, rule)(*args, **kwargs)
         tensors = [v for v in tree.flatten((args, kwargs)) if isinstance(v, keras.KerasTensor)]
         before = self.rounders.get(id(tensors[0]))
-        if rule.reason == SKIPPED:
-            outputs = layers.FloatBarrier(name=self._name(node, "float"))(outputs)
+        if rule.reason:
+            return self._in_float(node, args, kwargs, rule.walled)
+        outputs = self._layer(node, rule)(*args, **kwargs)
         if id(node) in self.assignment.guests:
             return outputs
         if rule.output == "exact" or (rule.output == "input" and before is None):
@@ -120,9 +118,21 @@ class _Builder:
             rounded = before(outputs, training=False)
             self.rounders[id(rounded)] = before
             return rounded
-        if rule.reason and self.assignment.graph.is_output(node.outputs[0]):
-            return outputs
         return tree.map_structure(lambda tensor: self._round(tensor, node, rule.output), outputs)
+
+    def _in_float(self, node: Node, args: Any, kwargs: Any, walled: bool) -> Any:
+        """Call a layer that stays in float, walled off from the integers around it."""
+
+        def wall(tensor: Any) -> Any:
+            if not walled or not _is_float(tensor):
+                return tensor
+            return layers.FloatBarrier(name=self._name(node, "float"))(tensor)
+
+        args, kwargs = tree.map_structure(wall, (args, kwargs))
+        outputs = node.operation(*args, **kwargs)
+        if self.assignment.graph.is_output(node.outputs[0]):
+            return outputs
+        return tree.map_structure(lambda t: self._round(wall(t), node, "range"), outputs)
 
     def _layer(self, node: Node, rule: Any) -> Any:
         """Return the layer of the new model for a node."""
@@ -130,7 +140,7 @@ class _Builder:
         if id(operation) in self.made:
             return self.made[id(operation)]
         made = operation
-        if rule.weights and not rule.reason:
+        if rule.weights:
             transforms = {
                 name: [layers.FakeQuantizeWeight(axis, name=f"{node.name}_{name}_int8")]
                 for name, axis in rule.weights.items()
@@ -143,7 +153,7 @@ class _Builder:
 
     def _round(self, tensor: Any, node: Any, output: Any) -> Any:
         """Put a rounding layer behind a tensor."""
-        if not keras.backend.is_float_dtype(tensor.dtype):
+        if not _is_float(tensor):  # whole numbers, such as word indices
             return tensor
         options: dict[str, Any] = dict(self.options)
         if output != "range":
@@ -164,6 +174,10 @@ class _Builder:
             name = f"{base}_{number}"
         self.names.add(name)
         return name
+
+
+def _is_float(tensor: Any) -> bool:
+    return isinstance(tensor, keras.KerasTensor) and "float" in tensor.dtype
 
 
 def _check_scheme(scheme: str) -> None:

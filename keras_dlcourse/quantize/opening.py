@@ -92,7 +92,7 @@ def pairwise(layer: Any) -> Opened | None:
     """A sum (product, maximum) of three or more: two at a time. None for two."""
     if len(_input_shapes(layer)) < 3:
         return None
-    return lambda inputs: _in_pairs(type(layer), layer, inputs)
+    return lambda inputs: _in_pairs(type(layer), layer, inputs, layer.name)
 
 
 def average(layer: Any) -> Opened:
@@ -100,7 +100,7 @@ def average(layer: Any) -> Opened:
     scale = keras.layers.Rescaling(
         1 / len(_input_shapes(layer)), dtype=layer.dtype_policy, name=layer.name
     )
-    return lambda inputs: scale(_in_pairs(keras.layers.Add, layer, inputs))
+    return lambda inputs: scale(_in_pairs(keras.layers.Add, layer, inputs, f"{layer.name}_sum"))
 
 
 def scaled_residual(layer: Any) -> Opened:
@@ -125,11 +125,11 @@ def layer_normalization(layer: Any) -> Opened:
     """Subtract the mean, divide by the length, and scale: n numbers of variance 1 are sqrt(n) long.
 
     Integer kernels have the length, not the variance. Where Keras adds epsilon to the variance,
-    this takes the larger of the two; while epsilon is small beside the variance they agree.
+    this leaves it out: while epsilon is small beside the variance they agree.
     """
     channels = _input_shape(layer)[-1]
     length = layers.L2Normalization(
-        epsilon=channels * layer.epsilon, dtype=layer.dtype_policy, name=f"{layer.name}_length"
+        epsilon=1e-6, dtype=layer.dtype_policy, name=f"{layer.name}_length"
     )
     scale = layers.ChannelScale(
         use_offset=layer.beta is not None,
@@ -230,12 +230,12 @@ def _dense_of(layer: Any, factor: float = 1.0) -> Opened:
     return compute
 
 
-def _in_pairs(kind: Any, layer: Any, inputs: Sequence[Any]) -> Any:
-    """Combine tensors two at a time; the last pair has the layer's name."""
+def _in_pairs(kind: Any, layer: Any, inputs: Sequence[Any], name: str) -> Any:
+    """Combine tensors two at a time; the last pair has the name."""
     result = inputs[0]
     for number, tensor in enumerate(inputs[1:], 2):
-        name = layer.name if number == len(inputs) else f"{layer.name}_{number}"
-        result = kind(dtype=layer.dtype_policy, name=name)([result, tensor])
+        part = name if number == len(inputs) else f"{name}_{number}"
+        result = kind(dtype=layer.dtype_policy, name=part)([result, tensor])
     return result
 
 

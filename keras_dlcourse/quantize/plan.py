@@ -199,4 +199,3 @@ def _check_skip(graph: Graph, patterns: tuple[str, ...]) -> None:
                 f"skip={pattern!r} matches no layer; print(kd.quantize.plan(model)) lists them. "
                 f"The first ones are: {', '.join(names[:8])}"
             )
-

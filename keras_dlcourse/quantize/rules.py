@@ -33,6 +33,8 @@ class Rule:
         fused_as: What this layer is to the kernel before it: `"scale"`, `"relu"` or None.
         opens: For a composite: takes the call's arguments, computes the same with simpler layers.
         reason: Why the layer stays in float; empty if it does not.
+        walled: For a layer that stays in float, whether the converter must be kept from making
+            integers of it. Not needed where integer kernels do not exist.
     """
 
     weights: Mapping[str, int] = field(default_factory=dict)
@@ -41,6 +43,7 @@ class Rule:
     fused_as: str | None = None
     opens: Callable[..., Any] | None = None
     reason: str = ""
+    walled: bool = True
 
 
 RuleMaker = Callable[[Any], Rule]
@@ -136,8 +139,8 @@ def _find(operation: Any) -> Rule | RuleMaker | None:
     return BY_NAME.get(type(operation).__name__)
 
 
-def _stays(reason: str) -> Rule:
-    return Rule(reason=reason)
+def _stays(reason: str, walled: bool = True) -> Rule:
+    return Rule(reason=reason, walled=walled)
 
 
 # What an activation is, by the name of its function in Keras.
@@ -159,7 +162,7 @@ _NO_KERNEL = "integer runtimes have no kernel for it; use ReLU, ReLU6, hard-swis
 
 def _activation(layer: Any) -> Rule:
     name = opening.activation_name(layer.activation)
-    found = ACTIVATIONS.get(name, _stays(f"{name}: {_NO_KERNEL}"))
+    found = ACTIVATIONS.get(name, _stays(f"{name}: {_NO_KERNEL}", walled=False))
     return found if isinstance(found, Rule) else found(layer)
 
 
@@ -237,7 +240,7 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.ReLU: _relu,
     keras.layers.LeakyReLU: _ANY,
     keras.layers.PReLU: _ANY,
-    keras.layers.ELU: _stays(f"elu: {_NO_KERNEL}"),
+    keras.layers.ELU: _stays(f"elu: {_NO_KERNEL}", walled=False),
     keras.layers.Softmax: Rule(output=PROBABILITY),
     keras.layers.Add: lambda layer: Rule(fuses=("relu",), opens=opening.pairwise(layer)),
     keras.layers.Multiply: lambda layer: Rule(fuses=("relu",), opens=opening.pairwise(layer)),

@@ -1,0 +1,187 @@
+"""A quantized Keras model in the form that TensorFlow's converter turns into integers throughout.
+
+Layers that were quantized or compressed bake themselves: what they compute with becomes what they
+store. Batch normalization goes into the kernel before it, and where there is none, it and its likes
+(a factor and an offset a channel) become a 1x1 depthwise convolution, which is one integer
+operation with exact weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dlcourse import layers
+from keras_dlcourse.export.device_model import ExportError
+from keras_dlcourse.graph import (
+    Graph,
+    Node,
+    factor_and_offset,
+    flat_copy,
+    fold_batch_norm,
+    functional,
+)
+
+
+def has_baking(model: keras.Model) -> bool:
+    """Whether a model has layers that bake themselves: quantized or compressed ones."""
+    return any(hasattr(layer, "bake") for layer in model._flatten_layers())
+
+
+def is_quantized(model: keras.Model) -> bool:
+    """Whether a model carries the ranges of its activations."""
+    return any(isinstance(layer, layers.FakeQuantize) for layer in model._flatten_layers())
+
+
+def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
+    """Return a copy of a quantized or compressed model with its layers baked.
+
+    Args:
+        model: A functional or Sequential model that computes in float32.
+        keep_ranges: Whether activations stay rounded. Without, the copy computes with rounded
+            weights in float.
+
+    Returns:
+        A functional model of plain Keras layers and, if it was quantized, fixed ranges.
+
+    Raises:
+        ExportError: If a range was never observed, or is not finite.
+    """
+    baker = _Baker(keep_ranges)
+    baked = Graph(flat_copy(functional(model), lambda layer: None)).rebuild(baker.call)
+    if not keep_ranges or not is_quantized(model):
+        return baked
+    return Graph(fold_batch_norm(baked)).rebuild(_call_integer_form)
+
+
+class _Baker:
+    """Bakes each layer once, however often it is called."""
+
+    def __init__(self, keep_ranges: bool) -> None:
+        self.keep_ranges = keep_ranges
+        self.baked: dict[int, Any] = {}
+
+    def call(self, node: Node, args: Any, kwargs: Any) -> Any:
+        layer = node.operation
+        if isinstance(layer, layers.FakeQuantize) and not self.keep_ranges:
+            return args[0]
+        if id(layer) not in self.baked:
+            self.baked[id(layer)] = _bake(layer)
+        return self.baked[id(layer)](*args, **kwargs)
+
+
+def _bake(layer: Any) -> Any:
+    if not hasattr(layer, "bake"):
+        return layer
+    try:
+        return layer.bake()
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+
+
+def _call_integer_form(node: Node, args: Any, kwargs: Any) -> Any:
+    """Call a node's layer, or what stands for it on a device."""
+    affine = _factor_and_offset(node)
+    if affine is not None:
+        tensor = next(value for value in args if isinstance(value, keras.KerasTensor))
+        return _depthwise(tensor, *affine, name=node.name)
+    if type(node.operation) is keras.layers.ReLU and node.operation.max_value not in (None, 6.0):
+        # The end of the fixed range behind it clips as the maximum does.
+        return keras.layers.ReLU(name=node.name)(*args)
+    return node.operation(*args, **kwargs)
+
+
+def _factor_and_offset(node: Node) -> tuple[Any, Any] | None:
+    """Return (factor, offset) of a node that computes `factor * x + offset`, else None."""
+    reader = _AFFINE.get(type(node.operation).__name__)
+    return None if reader is None else reader(node)
+
+
+def _of_batch_norm(node: Node) -> tuple[Any, Any]:
+    return factor_and_offset(node.operation)
+
+
+def _of_rescaling(node: Node) -> tuple[Any, Any]:
+    return np.asarray(node.operation.scale), np.asarray(node.operation.offset)
+
+
+def _of_normalization(node: Node) -> tuple[Any, Any] | None:
+    layer = node.operation
+    if layer.invert:
+        return None
+    deviation = np.maximum(np.sqrt(_numbers(layer.variance)), keras.config.epsilon())
+    return 1 / deviation.reshape(-1), (-_numbers(layer.mean) / deviation).reshape(-1)
+
+
+def _of_channel_scale(node: Node) -> tuple[Any, Any]:
+    layer = node.operation
+    return _numbers(layer.factor), 0.0 if layer.offset is None else _numbers(layer.offset)
+
+
+def _of_operation(node: Node) -> tuple[Any, Any] | None:
+    """Read arithmetic with a constant, such as `x + 3`."""
+    left, right = node.args[:2]
+    if len(node.inputs) != 1 or len(node.args) < 2:
+        return None
+    constant_first = right is node.inputs[0]
+    constant = np.asarray(ops.convert_to_numpy(left if constant_first else right), "float32")
+    channels = node.outputs[0].shape[-1]
+    if constant.size not in (1, channels) or constant.size != constant.reshape(-1).shape[0]:
+        return None
+    if constant.size > 1 and constant.shape[-1] != channels:
+        return None
+    c = constant.reshape(-1)
+    forms: dict[str, Any] = {
+        "Add": (1.0, c),
+        "Multiply": (c, 0.0),
+        "Subtract": (-1.0, c) if constant_first else (1.0, -c),
+        "Divide": None if constant_first else (1 / c, 0.0),
+    }
+    forms["TrueDivide"] = forms["Divide"]
+    return forms[type(node.operation).__name__]
+
+
+_AFFINE: dict[str, Any] = {
+    "BatchNormalization": _of_batch_norm,
+    "FreezingBatchNormalization": _of_batch_norm,
+    "Rescaling": _of_rescaling,
+    "Normalization": _of_normalization,
+    "ChannelScale": _of_channel_scale,
+    # Layers of the same names take two tensors, the operations of keras.ops may take a constant.
+    "Add": lambda node: _of_operation_only(node),
+    "Subtract": lambda node: _of_operation_only(node),
+    "Multiply": lambda node: _of_operation_only(node),
+    "Divide": lambda node: _of_operation_only(node),
+    "TrueDivide": lambda node: _of_operation_only(node),
+}
+
+
+def _of_operation_only(node: Node) -> tuple[Any, Any] | None:
+    return None if isinstance(node.operation, keras.layers.Layer) else _of_operation(node)
+
+
+def _depthwise(x: Any, factor: Any, offset: Any, name: str) -> Any:
+    """Compute `factor * x + offset` by a 1x1 depthwise convolution."""
+    shape = x.shape
+    channels = shape[-1]
+    layer = keras.layers.DepthwiseConv2D(1, name=name)
+    layer.build((None, 1, 1, channels))
+    layer.set_weights(
+        [
+            np.broadcast_to(np.asarray(factor, "float32"), (channels,)).reshape(1, 1, channels, 1),
+            np.broadcast_to(np.asarray(offset, "float32"), (channels,)),
+        ]
+    )
+    if len(shape) == 4:
+        return layer(x)
+    # Vectors and sequences are images of one column.
+    rows = 1 if len(shape) == 2 else int(np.prod(shape[1:-1]))
+    image = keras.layers.Reshape((rows, 1, channels), name=f"{name}_as_image")(x)
+    return keras.layers.Reshape(tuple(shape[1:]), name=f"{name}_shape")(layer(image))
+
+
+def _numbers(variable: Any) -> np.ndarray:
+    return np.asarray(ops.convert_to_numpy(variable), "float32")
