@@ -16,7 +16,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 HERE = Path(__file__).parent
-NAMES = ("quickstart", "export_time", "classify_time", "import_time")
+NAMES = (
+    "quickstart",
+    "export_time",
+    "classify_time",
+    "import_time",
+    "compressed_size",
+    "narrower_latency",
+)
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 
 
