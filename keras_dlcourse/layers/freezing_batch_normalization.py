@@ -81,7 +81,8 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=False, mask=mask)
         frozen = ops.cast(self.steps.value >= self.freeze_after, "float32")
         self.steps.assign(ops.add(self.steps.value, 1))
-        before = [self.moving_mean.value, self.moving_variance.value]
+        # Sums, because a variable's value itself follows what is assigned.
+        before = [self.moving_mean.value + 0.0, self.moving_variance.value + 0.0]
         live = super().call(inputs, training=True, mask=mask)
         still = self._with_statistics(inputs, *before)
         for variable, value in zip((self.moving_mean, self.moving_variance), before, strict=True):

@@ -13,14 +13,14 @@ require("keras_dlcourse.quantize", "tensorflow", "keras")
 # and training on another backend does not.
 _PARTS = {
     "ConstantSparsity": "pruning",
-    "Plan": "plan",
+    "Plan": "planning",
     "PolynomialDecay": "pruning",
     "Rule": "rules",
     "calibrate": "observe",
     "cluster": "clustering",
     "distill": "distillation",
     "filter_groups": "filters",
-    "plan": "plan",
+    "plan": "planning",
     "prune": "pruning",
     "prune_filters": "filters",
     "quantization_aware": "aware",

@@ -12,7 +12,7 @@ from keras import tree
 from keras_dlcourse import layers
 from keras_dlcourse.graph import Node
 from keras_dlcourse.layers.fake_quantize import RANGES
-from keras_dlcourse.quantize.plan import SKIPPED, Assignment, assigned_rules, described, flat
+from keras_dlcourse.quantize.planning import SKIPPED, Assignment, assigned_rules, described, flat
 
 SCHEMES = ("int8",)
 
@@ -107,7 +107,7 @@ class _Builder:
         if rule.reason:
             return self._in_float(node, args, kwargs, rule.walled)
         outputs = self._layer(node, rule)(*args, **kwargs)
-        if id(node) in self.assignment.guests:
+        if id(node) in self.assignment.ends:
             return outputs
         if rule.output == "exact" or (rule.output == "input" and before is None):
             for tensor in tree.flatten(outputs):

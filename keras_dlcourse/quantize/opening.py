@@ -127,7 +127,7 @@ def layer_normalization(layer: Any) -> Opened:
     Integer kernels have the length, not the variance. Where Keras adds epsilon to the variance,
     this leaves it out: while epsilon is small beside the variance they agree.
     """
-    channels = _input_shape(layer)[-1]
+    channels = int(layer.get_build_config()["input_shape"][-1])
     length = layers.L2Normalization(
         epsilon=1e-6, dtype=layer.dtype_policy, name=f"{layer.name}_length"
     )
@@ -256,10 +256,6 @@ def _fill(layer: Any, shape: tuple[int | None, ...], *weights: Any) -> None:
 def _policy(operation: Any) -> Any:
     """Return a layer's dtype policy; operations have none and follow their inputs."""
     return getattr(operation, "dtype_policy", None)
-
-
-def _input_shape(layer: Any) -> tuple[int | None, ...]:
-    return tuple(layer.get_build_config()["input_shape"])
 
 
 def _input_shapes(layer: Any) -> list[Any]:

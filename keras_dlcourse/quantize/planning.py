@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import keras
 
@@ -25,7 +26,7 @@ class Step:
         kind: Its class.
         weights: Names of the weights that are rounded to int8, with a scale for each channel.
         output: Where the output's range comes from: `"observed"`, `"fixed"`, `"as its input"`,
-            `"fused into <layer>"`, or `"float"`.
+            `"inside <layer>"` if the kernel applies that layer before it rounds, or `"float"`.
         reason: Why it stays in float; empty if it does not.
     """
 
@@ -111,15 +112,13 @@ class Assignment:
     Attributes:
         graph: The flat graph.
         rules: The rule of each node, in the graph's order.
-        hosts: For a node that fuses, by its `id`, the node whose kernel applies it.
-        guests: The nodes, by their `id`, whose output is not rounded because the next one is
-            applied first.
+        ends: For a node whose output is not rounded, by its `id`, the node behind it whose output
+            is: one kernel computes all from the one to the other.
     """
 
     graph: Graph
     rules: dict[int, Rule]
-    hosts: dict[int, Node]
-    guests: set[int]
+    ends: dict[int, Node]
 
 
 def assigned_rules(graph: Graph, skip: Sequence[str] = ()) -> Assignment:
@@ -132,35 +131,30 @@ def assigned_rules(graph: Graph, skip: Sequence[str] = ()) -> Assignment:
         if any(fnmatchcase(node.name, pattern) for pattern in skip):
             found = Rule(reason=SKIPPED)
         rules[id(node)] = found
-    hosts: dict[int, Node] = {}
-    guests: set[int] = set()
+    ends: dict[int, Node] = {}
+    taken: set[int] = set()
     for node in graph.nodes:
-        if id(node) not in hosts:
-            _fuse(graph, node, rules, hosts, guests)
-    return Assignment(graph, rules, hosts, guests)
+        if id(node) not in taken:
+            chain = _chain(graph, node, rules)
+            taken.update(id(part) for part in chain)
+            ends.update({id(part): chain[-1] for part in chain[:-1]})
+    return Assignment(graph, rules, ends)
 
 
-def _fuse(
-    graph: Graph, node: Node, rules: dict[int, Rule], hosts: dict[int, Node], guests: set[int]
-) -> None:
-    """Follow what one kernel applies before it rounds: batch normalization, then ReLU."""
-    current, allowed = node, rules[id(node)].fuses
-    if rules[id(node)].reason:
-        return
+def _chain(graph: Graph, node: Node, rules: dict[int, Rule]) -> list[Node]:
+    """Return a node and what its kernel applies before it rounds: batch norm, then ReLU."""
+    chain, allowed = [node], rules[id(node)].fuses
     while allowed:
-        following = graph.only_user(current)
-        if following is None:
-            return
-        kind = rules[id(following)].fused_as
-        if kind not in allowed or (kind == "scale" and not _folds(graph, current, following)):
-            return
-        guests.add(id(current))
-        hosts[id(following)] = node
+        following = graph.only_user(chain[-1])
+        kind = None if following is None else rules[id(following)].fused_as
+        if kind not in allowed or (kind == "scale" and not _folds(graph, chain[-1], following)):
+            break
+        chain.append(following)
         allowed = allowed[allowed.index(kind) + 1 :]
-        current = following
+    return chain
 
 
-def _folds(graph: Graph, kernel: Node, scale: Node) -> bool:
+def _folds(graph: Graph, kernel: Node, scale: Any) -> bool:
     """Whether a node is a batch normalization that can become part of the kernel before it.
 
     A kernel that is called elsewhere too would be changed there as well.
@@ -184,8 +178,8 @@ def _step(assignment: Assignment, node: Node) -> Step:
     step = Step(node.name, kind, tuple(found.weights), "observed", found.reason)
     if found.reason:
         return replace(step, output="float", weights=())
-    if id(node) in assignment.hosts:
-        return replace(step, output=f"fused into {assignment.hosts[id(node)].name}")
+    if id(node) in assignment.ends:
+        return replace(step, output=f"inside {assignment.ends[id(node)].name}")
     if found.output in ("input", "exact"):
         return replace(step, output="as its input")
     return step if found.output == "range" else replace(step, output="fixed")
