@@ -159,6 +159,10 @@ CALLBACKS = (
 
 # Public names that are no part of a kind, and where they are tested instead.
 NOT_PARTS = {
+    "keras_dlcourse.layers.ClusterWeight": "transforms weights: tests/quantize/test_clustering.py",
+    "keras_dlcourse.layers.ConstantSparsity": "a schedule: tests/quantize/test_pruning.py",
+    "keras_dlcourse.layers.PolynomialDecay": "a schedule: tests/quantize/test_pruning.py",
+    "keras_dlcourse.layers.PruneWeight": "transforms weights: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
     "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
     "keras_dlcourse.models.names": "a function: tests/models/test_registry.py",
