@@ -23,6 +23,8 @@ NAMES = (
     "import_time",
     "compressed_size",
     "narrower_latency",
+    "quantized_applications",
+    "quantization_cost",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 
