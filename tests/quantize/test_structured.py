@@ -50,7 +50,7 @@ def _zero_some(model: keras.Model, share: float = 0.5) -> keras.Model:
         if id(layer) not in channels.outputs:
             continue
         gone = dead[channels.roots[channels.outputs[id(layer)]]]
-        for weight in layer.weights:
+        for weight in getattr(layer, "weights", ()):  # operations have none
             value = _array(weight).copy()
             if id(layer) in channels.producers and "kernel" in weight.path and value.ndim > 1:
                 axis = -2 if "Transpose" in type(layer).__name__ else -1
