@@ -1,0 +1,294 @@
+"""Which layer breaks an integer file, how much, why, and what to do."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.data import Normalization, take
+from keras_dlcourse.data.progress import track
+from keras_dlcourse.edge.graph import Operator
+from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.export import to_tflite
+from keras_dlcourse.export.inspection import own_record
+from keras_dlcourse.quantize.diagnosis import Diagnosis, LayerDiagnosis
+from keras_dlcourse.quantize.layer_causes import Evidence, codes_in_use, find_causes
+from keras_dlcourse.quantize.layer_comparison import Comparison, LayerSums, compare_layers
+from keras_dlcourse.quantize.layer_matching import layer_name
+
+INPUT = "INPUT"
+EXACT_DB = 120.0  # beyond it, rounding of float32 itself is seen
+
+
+def diagnose(
+    model: keras.Model | str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    data: Any,
+    limit: int = 32,
+    *,
+    fix: bool = False,
+    output: str | os.PathLike[str] | None = None,
+) -> Diagnosis:
+    """Find out which layers of an integer file lose accuracy, why, and what to do about it.
+
+    The float network and the integer file run on the same examples, layer by layer. The error that
+    arises in a layer is told apart from the error that comes in, and of what arises it is measured
+    how much it matters to the layers that read it.
+
+    Args:
+        model: The Keras model, or a float32 `.tflite` file of it.
+        file: An integer `.tflite` file of the same network.
+        data: What `fit` takes, normalised as in training.
+        limit: How many examples to run.
+        fix: Apply the fixes, in the order of their harm, and export to a new file. Needs a Keras
+            model and at least 100 examples in `data`.
+        output: For `fix`, the file to write; by default `file` with `.fixed` before its ending.
+
+    Returns:
+        A `Diagnosis`; `print` it for a table, `.picture(path)` draws it.
+
+    Raises:
+        ValueError: If model, file and data do not fit together, or the file is no integer file.
+        TypeError: If `model` is neither a Keras model nor a path.
+
+    Example:
+        >>> import keras, tempfile, numpy as np, keras_dlcourse as kd
+        >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="a"),
+        ...                           keras.layers.GlobalAveragePooling2D()])
+        >>> images = np.random.default_rng(0).normal(size=(100, 8, 8, 3)).astype("float32")
+        >>> path = kd.export.to_tflite(model, tempfile.mkdtemp() + "/model.tflite",
+        ...                            quantization="int8", calibration=images)
+        >>> [layer.name for layer in diagnose(model, path, images).layers]
+        ['input', 'a', 'global_average_pooling2d']
+    """
+    if not isinstance(model, keras.Model | str | os.PathLike):
+        raise TypeError(
+            "model must be a Keras model or the path of a float32 .tflite file. Received: "
+            f"{type(model).__name__}"
+        )
+    if fix and not isinstance(model, keras.Model):
+        raise ValueError("fix=True changes the network, so it needs the Keras model, not a file")
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ValueError(f"limit must be a whole number of examples above 0. Received: {limit!r}")
+    integer_file = ModelFile.read(os.fspath(file))
+    record = own_record(integer_file)
+    float_file = _float_file(model, record)
+    _check_files(float_file, integer_file)
+    examples = take(data, limit).inputs
+    inputs = _device_inputs(examples, record, float_file)
+    steps = track(inputs, len(examples), f"{Path(file).name}: comparing layers")
+    comparison = compare_layers(float_file, integer_file, steps)
+    known = _layer_names(model) if isinstance(model, keras.Model) else ()
+    found = _diagnosis(Path(file), float_file, integer_file, comparison, known)
+    if fix and isinstance(model, keras.Model):
+        from keras_dlcourse.quantize.fixing import apply_fixes
+
+        found = replace(found, fixed=apply_fixes(model, found, data, limit, output))
+    return found
+
+
+def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, Any]) -> ModelFile:
+    """Read the float file, or make one that begins with the same pixels as the integer file."""
+    if not isinstance(model, keras.Model):
+        return ModelFile.read(os.fspath(model))
+    trained = record.get("normalization")
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
+        result = to_tflite(
+            model,
+            Path(folder) / "float32.tflite",
+            quantization="float32",
+            preprocessing=None if trained is None else Normalization.from_dict(trained),
+            rgb=bool(record.get("rgb", False)),
+        )
+        return ModelFile.read(result.path.read_bytes())
+
+
+def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
+    """Refuse files that are of other kinds, or of other networks."""
+    for argument, file in (("model", float_file), ("file", integer_file)):
+        if len(file.graphs) != 1 or len(file.inputs) != 1:
+            raise ValueError(
+                f"{argument}: {file.what} has {len(file.graphs)} graphs and {len(file.inputs)} "
+                "inputs; layers are compared in files with one of each"
+            )
+    floats = {tensor.dtype for tensor in float_file.tensors}
+    if _written(float_file) & _INTEGERS or "float16" in floats:
+        raise ValueError(
+            f"model: {float_file.what} is no float32 file; write one by "
+            "to_tflite(model, path, quantization='float32')"
+        )
+    if not _written(integer_file) & _INTEGERS:
+        raise ValueError(
+            f"file: {integer_file.what} computes in float, so there is nothing to diagnose; give "
+            "an int8 or int16x8 file"
+        )
+    shapes = [file.inputs[0].shape for file in (float_file, integer_file)]
+    shapes_out = [file.outputs[0].shape for file in (float_file, integer_file)]
+    for what, (first, second) in (("inputs", shapes), ("outputs", shapes_out)):
+        if first != second:
+            raise ValueError(
+                f"the float network has {what} of shape {first[1:]}, but {integer_file.what} "
+                f"{second[1:]}: they are not the same network"
+            )
+
+
+_INTEGERS = {"int8", "uint8", "int16"}
+
+
+def _written(file: ModelFile) -> set[str]:
+    """Return the types of what operators write."""
+    return {file.tensors[index].dtype for op in file.operators for index in op.outputs}
+
+
+def _device_inputs(
+    inputs: np.ndarray, record: dict[str, Any], file: ModelFile
+) -> Iterator[np.ndarray]:
+    """Yield examples as both files take them, undoing what their graphs do themselves.
+
+    Raises:
+        ValueError: If their shape is another.
+    """
+    if record.get("normalization_in_graph"):
+        trained = Normalization.from_dict(record["normalization"])
+        inputs = inputs * np.asarray(trained.std, "float32") + np.asarray(trained.mean, "float32")
+    if record.get("rgb"):
+        inputs = np.repeat(inputs, 3, axis=-1)
+    expected = file.inputs[0].shape[1:]
+    if inputs.shape[1:] != expected:
+        raise ValueError(
+            f"data has examples of shape {inputs.shape[1:]}, but the network takes {expected}"
+        )
+    return (inputs[number : number + 1] for number in range(len(inputs)))
+
+
+def _layer_names(model: keras.Model) -> tuple[str, ...]:
+    return tuple(layer.name for layer in model._flatten_layers(include_self=False))
+
+
+def _diagnosis(
+    path: Path,
+    float_file: ModelFile,
+    integer_file: ModelFile,
+    comparison: Comparison,
+    known: tuple[str, ...],
+) -> Diagnosis:
+    """Put what was measured into words and figures."""
+    layers = [_input_layer(float_file, integer_file, comparison)]
+    ratios = {float_file.inputs[0].index: layers[0].sqnr_db}
+    for (first, second), sums in zip(comparison.matching.pairs, comparison.layers, strict=True):
+        operators = float_file.operators[first], integer_file.operators[second]
+        inputs = [ratios[index] for index in operators[0].inputs if index in ratios]
+        evidence = _evidence(float_file, integer_file, operators, sums, inputs)
+        layer = _layer(evidence, first, layer_name(float_file, operators[0], known))
+        layers.append(layer)
+        ratios[operators[0].outputs[0]] = layer.sqnr_db
+    error = float(((comparison.ours - comparison.exact) ** 2).sum())
+    return Diagnosis(
+        path=path,
+        examples=len(comparison.exact),
+        output_sqnr_db=_decibels(_noise(error, float((comparison.exact**2).sum()))),
+        agreement=_agreement(comparison),
+        layers=tuple(layers),
+        unmatched=_unmatched(float_file, integer_file, comparison, known),
+    )
+
+
+def _input_layer(
+    float_file: ModelFile, integer_file: ModelFile, comparison: Comparison
+) -> LayerDiagnosis:
+    """Describe the rounding of the input as if it were a layer."""
+    files = (float_file, integer_file)
+    given = tuple(Operator(INPUT, 1, (), (file.inputs[0].index,), False) for file in files)
+    evidence = _evidence(float_file, integer_file, given, comparison.input, [])
+    return _layer(evidence, -1, "input")
+
+
+def _evidence(
+    float_file: ModelFile,
+    integer_file: ModelFile,
+    operators: tuple[Operator, ...],
+    sums: LayerSums,
+    inputs_db: list[float | None],
+) -> Evidence:
+    readers = tuple(
+        (float_file.operators[number], _noise(error, signal))
+        for number, (error, signal) in sums.passed.items()
+    )
+    own = _noise(float(sums.own.sum()), float(sums.signal.sum()))
+    return Evidence(
+        float_file=float_file,
+        integer_file=integer_file,
+        float_operator=operators[0],
+        operator=operators[1],
+        sums=sums,
+        readers=readers,
+        alone_db=_bounded(_decibels(max([own, *(noise for _, noise in readers)]))),
+        inputs_db=min(map(_bounded, inputs_db), default=EXACT_DB),
+    )
+
+
+def _layer(evidence: Evidence, position: int, name: str) -> LayerDiagnosis:
+    sums, tensor = evidence.sums, evidence.tensor
+    numbers = max(sums.count * len(sums.low), 1)
+    signal = float(sums.signal.sum())
+    step = tensor.scales[0] if tensor.scales else None
+    return LayerDiagnosis(
+        name=name,
+        operator=evidence.operator.name,
+        position=position,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        sqnr_db=_decibels(_noise(float(sums.error.sum()), signal)),
+        own_sqnr_db=_decibels(_noise(evidence.own_error, signal)),
+        alone_db=None if evidence.alone_db >= EXACT_DB else evidence.alone_db,
+        error_steps=None if step is None else sums.absolute / numbers / step,
+        max_error_steps=None if step is None else sums.largest / step,
+        range_used=codes_in_use(sums, tensor),
+        saturated=None if step is None else sums.outside / numbers,
+        causes=find_causes(evidence),
+    )
+
+
+def _noise(error: float, signal: float) -> float:
+    """Return the energy of an error as a share of the signal's."""
+    return error / signal if signal else (1.0 if error else 0.0)
+
+
+def _decibels(noise: float) -> float | None:
+    """Return signal to noise in dB, None where there is no noise beyond that of float32."""
+    ratio = -10 * math.log10(max(noise, 1e-30))
+    return None if ratio > EXACT_DB else ratio
+
+
+def _bounded(ratio: float | None) -> float:
+    return EXACT_DB if ratio is None else ratio
+
+
+def _agreement(comparison: Comparison) -> float:
+    tops = (
+        outputs.reshape(len(outputs), -1).argmax(1)
+        for outputs in (comparison.exact, comparison.ours)
+    )
+    return float(np.mean(np.equal(*tops)))
+
+
+def _unmatched(
+    float_file: ModelFile, integer_file: ModelFile, comparison: Comparison, known: tuple[str, ...]
+) -> tuple[str, ...]:
+    left = [
+        (file, file.operators[number], which)
+        for file, numbers, which in (
+            (float_file, comparison.matching.only_float, "float file"),
+            (integer_file, comparison.matching.only_integer, "integer file"),
+        )
+        for number in numbers
+    ]
+    return tuple(f"{layer_name(file, op, known)} ({op.name}, {which})" for file, op, which in left)

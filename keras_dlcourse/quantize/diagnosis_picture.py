@@ -1,0 +1,72 @@
+"""The picture of a diagnosis: bars along the network, one for each layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from keras_dlcourse.quantize.diagnosis import DECENT_DB, Diagnosis
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+
+TALLEST = 70.0  # dB; more is as good as exact
+MOST_NAMES = 60
+
+
+def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
+    """Draw the ratio of signal to noise along the network.
+
+    Bars say what would be left if a layer alone were rounded: short bars are where the error
+    arises. The line says what is left at that point of the network: where the error is seen.
+
+    Args:
+        diagnosis: What `diagnose` returned.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If no layer of the two files matched.
+    """
+    layers = diagnosis.layers
+    if not layers:
+        raise ValueError("the diagnosis has no layer to draw: none of the two files matched")
+    places = range(len(layers))
+    figure = new_figure(max(6.0, 1.5 + 0.22 * len(layers)), 5.0)
+    axes = figure.subplots()
+    colors = [VERMILION if layer.causes else BLUE for layer in layers]
+    bars = axes.bar(places, [_height(layer.alone_db) for layer in layers], color=colors)
+    for bar, layer in zip(bars, layers, strict=True):
+        if layer.causes:
+            bar.set_hatch("//")  # told apart in grey print
+    axes.plot(places, [_height(layer.sqnr_db) for layer in layers], color=GREY, marker=".", lw=1.5)
+    axes.axhline(DECENT_DB, color=GREY, lw=1, ls=":")
+    axes.set_ylabel("signal to noise, dB", fontsize=12)
+    axes.set_ylim(0, TALLEST)
+    axes.margins(x=0.01)
+    _name_layers(axes, [layer.name for layer in layers])
+    axes.spines[["top", "right"]].set_visible(False)
+    handles: list[Any] = [
+        bars[0],
+        Line2D([], [], color=GREY, marker="."),
+        Line2D([], [], color=GREY, lw=1, ls=":"),
+    ]
+    titles = ["if this layer alone were rounded (hatched: a cause was found)", "at this point",
+              "below, answers begin to change"]  # fmt: skip
+    figure.legend(handles, titles, loc="outside upper left", fontsize=9, frameon=False)
+    return figure
+
+
+def _height(ratio: float | None) -> float:
+    return TALLEST if ratio is None else min(max(ratio, 0.5), TALLEST)
+
+
+def _name_layers(axes: Any, names: list[str]) -> None:
+    step = -(-len(names) // MOST_NAMES)
+    axes.set_xticks(
+        range(0, len(names), step),
+        [shortened(name, 24) for name in names[::step]],
+        rotation=90,
+        fontsize=8,
+    )
