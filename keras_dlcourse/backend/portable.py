@@ -1,4 +1,4 @@
-"""Fake quantization in `keras.ops`, for every backend; differentiable in the range too.
+"""Fake quantization in `keras.ops`, for every backend.
 
 A number x in the range [low, high] is stored in eight bits as the code
 
@@ -39,11 +39,14 @@ def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
     scale = ops.where(empty, ops.ones_like(scale), scale)
     zero_point = ops.floor(ops.clip(first - low / scale, first, float(LAST_CODE)) + 0.5)
     nudged_low = (first - zero_point) * scale
-    inside = ops.clip(x, nudged_low, (LAST_CODE - zero_point) * scale)
-    codes = ops.floor((inside - nudged_low) * (1 / scale) + 0.5)
-    rounded = inside + ops.stop_gradient(codes * scale + nudged_low - inside)
+    nudged_high = (LAST_CODE - zero_point) * scale
+    clipped = ops.clip(x, nudged_low, nudged_high)
+    codes = ops.floor((clipped - nudged_low) * (1 / scale) + 0.5) + first
     # Weights that are all 0 keep a gradient, or they would stay 0 for ever.
-    return ops.where(empty, x - ops.stop_gradient(x), rounded)
+    passes = ops.logical_or(empty, ops.logical_and(x >= nudged_low, x <= nudged_high))
+    numbers = ops.where(empty, ops.zeros_like(x), (codes - zero_point) * scale)
+    # A comparison and no gradient of clip: at the ends themselves backends disagree about that.
+    return ops.stop_gradient(numbers) + ops.where(passes, x - ops.stop_gradient(x), 0.0)
 
 
 def fake_quantize_per_channel(weights: Any, axis: int) -> Any:
@@ -78,8 +81,10 @@ def fake_quantize_learned(x: Any, low: Any, high: Any) -> Any:
         A tensor of the shape of `x`.
     """
     scale = ops.maximum(high - low, 1e-8) / LAST_CODE
-    zero_point = _rounded(ops.clip(-low / scale, 0.0, float(LAST_CODE)))
-    codes = ops.clip(_rounded(x / scale) + zero_point, 0.0, float(LAST_CODE))
+    zero_point = _rounded(-low / scale)
+    codes = _rounded(x / scale) + zero_point
+    # As above: no clip, whose gradient at the ends depends on the backend.
+    codes = ops.where(codes < 0, 0.0, ops.where(codes > LAST_CODE, float(LAST_CODE), codes))
     return (codes - zero_point) * scale
 
 

@@ -32,7 +32,7 @@ class FakeQuantize(keras.layers.Layer):
 
     Args:
         ranges: Where the range comes from, see above.
-        momentum: Weight of the past in the moving average, from 0 to 1.
+        momentum: Weight of the past in the moving average, at least 0 and below 1.
         in_training: Whether numbers are rounded in training too. A softmax at the end of a network
             is not: its loss needs the logarithm of small probabilities that round to 0.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer. With
@@ -69,8 +69,7 @@ class FakeQuantize(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.ranges = ranges if isinstance(ranges, str) else tuple(float(end) for end in ranges)
-        _check_ranges(self.ranges)
+        self.ranges = _checked_ranges(ranges)
         self.momentum = fraction("momentum", momentum)
         self.in_training = bool(in_training)
 
@@ -83,25 +82,23 @@ class FakeQuantize(keras.layers.Layer):
         """Make the variables of the range."""
         if self.is_fixed:
             return
-        state = {"shape": (), "initializer": "zeros", "trainable": False, "autocast": False}
+        # In float32 under every policy, as is what is computed with them.
+        exact = {"dtype": "float32", "autocast": False}
+        state = {"shape": (), "initializer": "zeros", "trainable": False, **exact}
         # Replicas see different batches; the mean keeps their ranges equal.
         self.low = self.add_weight(name="low", aggregation="mean", **state)
         self.high = self.add_weight(name="high", aggregation="mean", **state)
         self.observed = self.add_weight(name="observed", aggregation="mean", **state)
         if self.ranges == "learned":
-            self.factors = self.add_weight(
-                name="factors", shape=(2,), initializer="ones", autocast=False
-            )
+            self.factors = self.add_weight(name="factors", shape=(2,), initializer="ones", **exact)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Round `inputs`, after a look at them in training."""
         x = ops.cast(inputs, "float32")
-        if training and not self.in_training:
-            return inputs
         if self.is_fixed:
             low, high = (ops.convert_to_tensor(end, "float32") for end in self.ranges)
-            return ops.cast(backend.fake_quantize(x, low, high), inputs.dtype)
-        if training and self.trainable:
+            rounded = backend.fake_quantize(x, low, high)
+        elif training and self.trainable:
             rounded = self._rounded(x, *self._observe(x))
         else:
             rounded = ops.cond(
@@ -109,12 +106,16 @@ class FakeQuantize(keras.layers.Layer):
                 lambda: self._rounded(x, self.low.value, self.high.value),
                 lambda: x,
             )
+        if training and not self.in_training:
+            return inputs
         return ops.cast(rounded, inputs.dtype)
 
     def range(self) -> tuple[float, float]:
         """Return the two ends of the range as numbers, both 0 if nothing was observed."""
         if self.is_fixed:
-            return self.ranges  # type: ignore[return-value]
+            return self.ranges
+        if not self.built:
+            return 0.0, 0.0
         low, high = (float(ops.convert_to_numpy(end)) for end in (self.low, self.high))
         if self.ranges == "learned":
             first, second = ops.convert_to_numpy(ops.abs(self.factors)).tolist()
@@ -153,7 +154,9 @@ class FakeQuantize(keras.layers.Layer):
     @property
     def is_observed(self) -> bool:
         """Whether there is a range to round to."""
-        return self.is_fixed or float(ops.convert_to_numpy(self.observed)) > 0
+        if self.is_fixed or not self.built:
+            return self.is_fixed
+        return float(ops.convert_to_numpy(self.observed)) > 0
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return `input_shape`."""
@@ -191,15 +194,23 @@ class FakeQuantize(keras.layers.Layer):
         return backend.portable.fake_quantize_learned(x, low * factors[0], high * factors[1])
 
 
-def _check_ranges(ranges: str | tuple[float, ...]) -> None:
+def _checked_ranges(ranges: Any) -> Any:
+    """Return one of the names, or the two ends as floats."""
     if isinstance(ranges, str):
-        if ranges not in RANGES:
-            raise ValueError(
-                f"ranges must be {' or '.join(map(repr, RANGES))}, or two numbers (low, high). "
-                f"Received: {ranges!r}"
-            )
-    elif len(ranges) != 2 or not ranges[0] <= 0 <= ranges[1] or ranges[0] == ranges[1]:
+        if ranges in RANGES:
+            return ranges
+        raise ValueError(
+            f"ranges must be {' or '.join(map(repr, RANGES))}, or two numbers (low, high). "
+            f"Received: {ranges!r}"
+        )
+    try:
+        low, high = (float(end) for end in ranges)
+        holds_zero = math.isfinite(low) and math.isfinite(high) and low <= 0 <= high
+    except (TypeError, ValueError):
+        holds_zero = False
+    if not holds_zero or low == high:
         raise ValueError(
             "ranges must hold two different numbers (low, high), with low <= 0 <= high, because 0 "
-            f"must be exact in integers (padding, ReLU). Received: {ranges}"
+            f"must be exact in integers (padding, ReLU). Received: {ranges!r}"
         )
+    return low, high

@@ -1,0 +1,28 @@
+"""Gradients of a layer's trainable weights, on the backend that Keras runs on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def weight_gradients(layer: keras.layers.Layer, x: np.ndarray) -> list[np.ndarray]:
+    """Return the gradients of the sum of a built layer's outputs in training."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        def loss(trainable: Any) -> Any:
+            others = [variable.value for variable in layer.non_trainable_variables]
+            outputs, _ = layer.stateless_call(trainable, others, x, training=True)
+            return outputs.sum()
+
+        found = jax.grad(loss)([variable.value for variable in layer.trainable_variables])
+    else:
+        import tensorflow as tf
+
+        with tf.GradientTape() as tape:
+            total = keras.ops.sum(layer(x, training=True))
+        found = tape.gradient(total, [variable.value for variable in layer.trainable_variables])
+    return [np.asarray(gradient) for gradient in found]
