@@ -82,7 +82,7 @@ def main(name: str) -> dict[str, Any]:
     keras.utils.set_random_seed(0)
     x, y, x_test, y_test = _data(NETWORKS[name])
     model = getattr(keras.applications, name)(
-        (*x.shape[1:3], 3), weights=None, classes=10, classifier_activation=None
+        input_shape=x.shape[1:], weights=None, classes=10, classifier_activation=None
     )
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

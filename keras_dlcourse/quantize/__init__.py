@@ -18,6 +18,7 @@ _PARTS = {
     "Rule": "rules",
     "calibrate": "observe",
     "cluster": "clustering",
+    "compress": "compression",
     "distill": "distillation",
     "filter_groups": "filters",
     "plan": "planning",

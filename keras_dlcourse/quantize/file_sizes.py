@@ -12,9 +12,9 @@ from pathlib import Path
 from keras_dlcourse.report.tables import text_table
 
 WHY = (
-    "Pruning and clustering leave the raw size and the speed as they are: a .tflite file stores a\n"
-    "zero, or a number that occurs often, in as many bits as any other. They pay where the file is\n"
-    "compressed: in an app package, in a download."
+    "Pruning and clustering leave the raw size and the speed as they are: a .tflite file stores\n"
+    "a zero, or a number that occurs often, in as many bits as any other. They pay where the\n"
+    "file is compressed: in an app package, in a download."
 )
 
 
