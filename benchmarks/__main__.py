@@ -25,6 +25,7 @@ NAMES = (
     "narrower_latency",
     "quantized_applications",
     "quantization_cost",
+    "quantization_accuracy",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 
