@@ -47,7 +47,7 @@ class Graph:
     """The calls of a functional model in the order in which they can be computed.
 
     Args:
-        model: A functional model; see `flat_model` for others.
+        model: A functional model; `functional` makes one of a Sequential model.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -170,6 +170,8 @@ def functional(model: keras.Model) -> keras.Model:
 
 def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
     """Return a copy of a layer with new weights."""
+    if isinstance(layer, keras.Model):
+        functional(layer)  # one that is subclassed has no graph: say so
     if isinstance(layer, keras.layers.Lambda):
         # Rebuilding a Python function from a config is refused, as it may come from a stranger's
         # file; this one is here already. It has no weights.
@@ -195,7 +197,9 @@ def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
     def _call_opened(operation: Any, args: Any, kwargs: Any) -> Any:
         if isinstance(operation, keras.Model):
             inner = Graph(functional(operation))
-            return _through(inner, args[0])
+            given = args[0] if args else kwargs["inputs"]
+            # `base(x, training=False)` keeps its batch statistics frozen: so do its parts.
+            return _through(inner, _in_order(inner.model, given), kwargs.get("training"))
         if id(operation) not in opened_before:
             opened_before[id(operation)] = open_layer(operation)
         opened = opened_before[id(operation)]
@@ -209,19 +213,37 @@ def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
         given = [t for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)]
         return _through(Graph(keras.Model(tensors, outputs)), given)
 
-    def _through(inner: Graph, inputs: Any) -> Any:
-        fresh = dict(zip(map(id, inner.model.inputs), tree.flatten(inputs), strict=True))
+    def _through(inner: Graph, inputs: list[Any], training: bool | None = None) -> Any:
+        fresh = dict(zip(map(id, inner.model.inputs), inputs, strict=True))
 
         def swap(value: Any) -> Any:
             return fresh[id(value)] if isinstance(value, keras.KerasTensor) else value
 
         for node in inner.nodes:
             args, kwargs = tree.map_structure(swap, (node.args, node.kwargs))
+            if training is not None and _knows_training(node.operation):
+                kwargs["training"] = training
             made = tree.flatten(_call_opened(node.operation, args, kwargs))
             fresh.update({id(old): new for old, new in zip(node.outputs, made, strict=True)})
         return tree.map_structure(swap, inner.model.output)
 
     return Graph(model).rebuild(call)
+
+
+def _in_order(model: keras.Model, inputs: Any) -> list[Any]:
+    """Return what a model is called with, in the order of its inputs."""
+    if isinstance(inputs, dict):
+        by_key = model.input if isinstance(model.input, dict) else {t.name: t for t in model.inputs}
+        places = {id(tensor): inputs[key] for key, tensor in by_key.items()}
+        return [places[id(tensor)] for tensor in model.inputs]
+    return list(tree.flatten(inputs))
+
+
+def _knows_training(operation: Any) -> bool:
+    """Whether a layer computes something else in training."""
+    return isinstance(operation, keras.Model) or bool(
+        getattr(operation, "_call_has_training_arg", False)
+    )
 
 
 def _make_unique(operation: Any, names: dict[str, Any]) -> None:

@@ -75,8 +75,11 @@ def _norm_behind(graph: Graph, node: Node) -> Node | None:
         -1,
         len(node.outputs[0].shape) - 1,
     )
+    last = last and getattr(layer, "data_format", "channels_last") == "channels_last"
+    # A call with training=True normalises by the batch in inference too.
+    fixed = not norm.kwargs.get("training")
     single = len(graph.calls(layer)) == len(graph.calls(norm.operation)) == 1
-    return norm if linear and last and single else None
+    return norm if linear and last and fixed and single else None
 
 
 def _merged(layer: Any, norm: Any) -> Any:

@@ -150,20 +150,29 @@ class CompressedLayer:
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the Keras layer computes, with transformed weights."""
         # Outside of the scope below, in which nothing that is assigned reaches a variable.
-        given = {id(weight): weight.value for weight in self.stored_weights}
+        variables = self._own_variables
+        given = {id(variable): variable.value for variable in variables}
         for name in self.weight_transforms:
             values = ops.cast(self.transformed(name), self.compute_dtype)  # type: ignore[attr-defined]
             given[id(getattr(self, name))] = values
-        scope = keras.StatelessScope()
-        for weight in self.stored_weights:
-            scope.add_update((weight, given[id(weight)]))
+        scope = keras.StatelessScope(collect_losses=True)
+        for variable in variables:
+            scope.add_update((variable, given[id(variable)]))
         with scope:
             outputs = super().call(*args, **kwargs)  # type: ignore[misc]
-        for weight in self.stored_weights:
-            value = scope.get_current_value(weight)
-            if value is not given[id(weight)]:  # the layer updated a statistic of its own
-                weight.assign(value)
+        for variable in variables:
+            value = scope.get_current_value(variable)
+            if value is not given[id(variable)]:  # the layer updated a statistic of its own
+                variable.assign(value)
+        for loss in scope.losses:
+            self.add_loss(loss)  # type: ignore[attr-defined]
         return outputs
+
+    @property
+    def _own_variables(self) -> list[Any]:
+        """The variables of the Keras layer: its weights, and the state of its random numbers."""
+        state = {id(value) for transform in self.transforms for value in transform.variables}
+        return [value for value in self.variables if id(value) not in state]  # type: ignore[attr-defined]
 
     def bake(self) -> keras.layers.Layer:
         """Return the plain Keras layer, with the transformed weights in it."""

@@ -79,16 +79,18 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         """Normalise `inputs`; see the class."""
         if not training or not self.trainable:
             return super().call(inputs, training=False, mask=mask)
-        frozen = ops.cast(self.steps.value >= self.freeze_after, "float32")
+        frozen = self.steps.value >= self.freeze_after
         self.steps.assign(ops.add(self.steps.value, 1))
-        # Sums, because a variable's value itself follows what is assigned.
-        before = [self.moving_mean.value + 0.0, self.moving_variance.value + 0.0]
+        statistics = [
+            weight for weight in self.weights if not weight.trainable and weight is not self.steps
+        ]
+        # Copies: on TensorFlow `weight.value` is the variable itself, and follows what is assigned.
+        before = [ops.copy(weight.value) for weight in statistics]
+        still = self._with_statistics(inputs, self.moving_mean.value, self.moving_variance.value)
         live = super().call(inputs, training=True, mask=mask)
-        still = self._with_statistics(inputs, *before)
-        for variable, value in zip((self.moving_mean, self.moving_variance), before, strict=True):
-            variable.assign(frozen * value + (1 - frozen) * variable.value)
-        frozen = ops.cast(frozen, live.dtype)
-        return frozen * still + (1 - frozen) * live
+        for weight, value in zip(statistics, before, strict=True):
+            weight.assign(ops.where(frozen, value, weight.value))
+        return ops.where(frozen, still, live)
 
     def _with_statistics(self, inputs: Any, mean: Any, variance: Any) -> Any:
         """Normalise with given statistics."""
