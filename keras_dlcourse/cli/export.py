@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,8 @@ def add_parser(commands: Any) -> None:
         "--quantization",
         choices=QUANTIZATIONS,
         metavar="K",
-        help=f"how numbers are stored: {', '.join(QUANTIZATIONS)} (default: float32, for "
-        "microcontrollers int8)",
+        help=f"how numbers are stored: {', '.join(QUANTIZATIONS)} (default: float32; int8 for "
+        "microcontrollers and for models that were made quantization-aware)",
     )
     parser.add_argument(
         "--target",
@@ -57,7 +58,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--calibration",
         metavar="DIR",
-        help=f"folder of training images, at least 100; needed for {' and '.join(CALIBRATED)}",
+        help=f"folder of training images, at least 100; needed for {' and '.join(CALIBRATED)} "
+        "unless the model was made quantization-aware",
     )
     parser.add_argument(
         "--labels",
@@ -77,10 +79,10 @@ def add_parser(commands: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     micro = options.target == "microcontroller"
-    options.quantization = options.quantization or ("int8" if micro else "float32")
-    # A SavedModel may know its ranges; the others do not.
-    known = Path(options.model).is_dir()
-    if options.quantization in CALIBRATED and options.calibration is None and not known:
+    if micro:
+        options.quantization = options.quantization or "int8"
+    needed = options.quantization in CALIBRATED and options.calibration is None
+    if needed and not may_know_ranges(Path(options.model)):
         raise UsageError(
             f"--quantization {options.quantization} needs --calibration DIR, a folder of training "
             "images"
@@ -116,6 +118,17 @@ def run(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
         file = export.to_tflite(model, Path(folder) / "model.tflite", **settings)
         print(export.micro(file, options.output))
+
+
+def may_know_ranges(model: Path) -> bool:
+    """Whether a model may carry the ranges of its activations, before it is loaded."""
+    if model.is_dir():
+        return True  # a SavedModel: its graph will tell
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return b"keras_dlcourse>FakeQuantize" in archive.read("config.json")
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return False
 
 
 def read_labels(path: str) -> list[str]:

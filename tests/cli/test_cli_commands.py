@@ -11,9 +11,11 @@ import sys
 import time
 
 import keras
+import numpy as np
 import pytest
 from PIL import Image
 
+import keras_dlcourse as kd
 from keras_dlcourse.cli import main
 from keras_dlcourse.cli.main import build_parser
 from keras_dlcourse.edge import ImageClassifier
@@ -176,6 +178,17 @@ def test_export_int8_is_calibrated_on_a_folder(trained, photos, tmp_path, capsys
     assert not (tmp_path / "m.tflite").exists()
     assert command(*words, "--quantization", "int8", "--calibration", photos) == 0
     assert ImageClassifier(tmp_path / "m.tflite").model_file.inputs[0].dtype == "uint8"
+
+
+def test_export_of_a_quantization_aware_model_needs_no_images(trained, tmp_path, capsys):
+    aware = kd.quantize.quantization_aware(keras.saving.load_model(trained / "model.keras"))
+    kd.quantize.calibrate(aware, np.random.default_rng(0).random((32, *aware.input_shape[1:])))
+    aware.save(tmp_path / "aware.keras")
+    assert command("export", tmp_path / "aware.keras", "-o", tmp_path / "m.tflite") == 0
+    assert ", int8, in" in capsys.readouterr().out
+    words = ["export", tmp_path / "aware.keras", "-o", tmp_path / "n.tflite"]
+    assert command(*words, "--quantization", "int8") == 0
+    assert not kd.export.inspect(tmp_path / "m.tflite").float_islands
 
 
 def test_export_takes_labels_from_a_file(trained, tmp_path, capsys):
