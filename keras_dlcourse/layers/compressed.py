@@ -8,8 +8,9 @@ precision.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -158,7 +159,7 @@ class CompressedLayer:
         scope = keras.StatelessScope(collect_losses=True)
         for variable in variables:
             scope.add_update((variable, given[id(variable)]))
-        with scope:
+        with scope, _autocast([getattr(self, name) for name in self.weight_transforms]):
             outputs = super().call(*args, **kwargs)  # type: ignore[misc]
         for variable in variables:
             value = scope.get_current_value(variable)
@@ -192,6 +193,21 @@ class CompressedLayer:
             for name, transforms in self.weight_transforms.items()
         }
         return {**super().get_config(), "weight_transforms": transforms}  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def _autocast(variables: Sequence[Any]) -> Iterator[None]:
+    """Let variables say that they have the type that the layer computes in, as their values do.
+
+    Operations ask a variable, not its value; a float32 would make all of a Dense layer float32.
+    """
+    for variable in variables:
+        variable._autocast = True
+    try:
+        yield
+    finally:
+        for variable in variables:
+            variable._autocast = False
 
 
 def compressed(

@@ -28,7 +28,10 @@ class LayerCase:
         input_shape: Without the batch; more than one channel, and height unlike width.
         output_shape: What must come out, without the batch.
         suffix: Tells two cases of one layer apart.
-        has_weights: Whether a training step changes it.
+        has_weights: Whether it has weights.
+        steady: Weights that a training step leaves as they are, by name, with the reason.
+        is_composite: Whether it is made of other layers, into which its `call` can be opened.
+        exports: Whether it is exported as it is, and not baked into another layer first.
     """
 
     layer: type[keras.layers.Layer]
@@ -37,6 +40,9 @@ class LayerCase:
     output_shape: tuple[int, ...]
     suffix: str = ""
     has_weights: bool = True
+    steady: dict[str, str] = field(default_factory=dict)
+    is_composite: bool = True
+    exports: bool = True
 
     @property
     def id(self) -> str:
@@ -117,6 +123,65 @@ LAYERS = (
         output_shape=(6, 5, 2),
         has_weights=False,
     ),
+    LayerCase(
+        kd.layers.FakeQuantize,
+        {"momentum": 0.5},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        suffix="-moving-average",
+        steady={"observed": "it is 1 from the first batch on"},
+        is_composite=False,
+        exports=False,  # baked, as a fixed range
+    ),
+    LayerCase(
+        kd.layers.FakeQuantize,
+        {"ranges": "learned", "momentum": 0.5},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        suffix="-learned",
+        steady=dict.fromkeys(("observed", "low", "high"), "the first batch's; factors are trained"),
+        is_composite=False,
+        exports=False,  # baked, as a fixed range
+    ),
+    LayerCase(
+        kd.layers.FakeQuantize,
+        {"ranges": (-1.5, 2.0), "momentum": 0.5, "in_training": False},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        suffix="-fixed",
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.ChannelScale,
+        {"use_offset": False},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.L2Normalization,
+        {"epsilon": 0.01},
+        input_shape=(6, 5, 3),
+        output_shape=(6, 5, 3),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.FloatBarrier,
+        {},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.FreezingBatchNormalization,
+        {"freeze_after": 5},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        is_composite=False,
+    ),
 )
 
 MODELS = (
@@ -163,6 +228,10 @@ NOT_PARTS = {
     "keras_dlcourse.layers.ConstantSparsity": "a schedule: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.PolynomialDecay": "a schedule: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.PruneWeight": "transforms weights: tests/quantize/test_pruning.py",
+    "keras_dlcourse.layers.FakeQuantizeWeight": "of weights: tests/layers/test_compressed.py",
+    "keras_dlcourse.layers.WeightTransform": "a base class: tests/layers/test_compressed.py",
+    "keras_dlcourse.layers.compressed": "a function: tests/layers/test_compressed.py",
+    "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
     "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
     "keras_dlcourse.models.names": "a function: tests/models/test_registry.py",

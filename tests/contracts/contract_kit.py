@@ -18,6 +18,9 @@ BACKENDS = [
     name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name) is not None
 ]
 
+# State that says something definite, where a random number would be nonsense.
+DEFINITE = {"low": -1.5, "high": 2.0, "observed": 1.0, "factors": 0.9, "steps": 1}
+
 
 def images(shape: tuple[int, ...], count: int = 3, seed: int = 0) -> np.ndarray:
     """Return seeded images that look normalised: mean 0, standard deviation 1."""
@@ -34,7 +37,9 @@ def randomise(layer: keras.layers.Layer, seed: int = 0) -> None:
     values = []
     for weight in layer.weights:
         shape = tuple(weight.shape)
-        if len(shape) > 1:
+        if weight.name in DEFINITE:
+            values.append(np.full(shape, DEFINITE[weight.name]))
+        elif len(shape) > 1:
             depthwise = len(shape) == 4 and shape[-1] == 1
             fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
             values.append(random.normal(0, np.sqrt(2 / fan_in), shape))

@@ -44,7 +44,9 @@ def test_any_image_size(case: LayerCase) -> None:
 
 def test_the_case_gives_every_argument_a_value_that_is_not_the_default(case: LayerCase) -> None:
     parameters = inspect.signature(case.layer.__init__).parameters
-    own = set(parameters) - {"self", "kwargs"}
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    own = {name for name, parameter in parameters.items() if parameter.kind not in variadic}
+    own = own - {"self"} if "__init__" in vars(case.layer) else set()
     missing = own - set(case.arguments)
     # Another case of the same layer may cover it.
     covered = set().union(*(other.arguments for other in LAYERS if other.layer is case.layer))
@@ -93,7 +95,7 @@ def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded)
     assert relative_error(actual, expected) < 1e-5
 
 
-def test_a_training_step_changes_every_weight(case: LayerCase) -> None:
+def test_a_training_step_changes_every_weight_that_it_should(case: LayerCase) -> None:
     layer = case.layer(**case.arguments)
     inputs = keras.Input(case.input_shape)
     pooled = keras.layers.GlobalAveragePooling2D()(layer(inputs))
@@ -104,7 +106,8 @@ def test_a_training_step_changes_every_weight(case: LayerCase) -> None:
     model.compile(keras.optimizers.SGD(0.1), "mse")
     model.train_on_batch(images(case.input_shape, 8), np.ones((8, 1)))
     for weight, old in zip(layer.weights, before, strict=True):
-        assert not np.array_equal(keras.ops.convert_to_numpy(weight), old), weight.path
+        stays = np.array_equal(keras.ops.convert_to_numpy(weight), old)
+        assert stays == (weight.name in case.steady), weight.path
 
 
 def test_frozen_layer_is_not_changed_by_training(case: LayerCase) -> None:
@@ -126,7 +129,7 @@ def test_mixed_precision_reaches_every_sublayer(case: LayerCase) -> None:
     half(inputs), full(inputs)
     for sublayer in half._flatten_layers():
         assert sublayer.dtype_policy.name == "mixed_float16", sublayer.path
-    assert all(weight.dtype == "float32" for weight in half.weights)
+    assert {weight.dtype for weight in half.weights} <= {"float32", "int32"}  # counters are whole
     randomise(full)
     half.set_weights(full.get_weights())
     outputs = half(inputs)
@@ -137,6 +140,8 @@ def test_mixed_precision_reaches_every_sublayer(case: LayerCase) -> None:
 
 
 def test_call_gives_the_flat_graph_of_primitive_layers(case: LayerCase) -> None:
+    if not case.is_composite:
+        pytest.skip("it is a primitive layer itself")
     composite = model_of(case.layer(**case.arguments), case.input_shape)
     randomise(composite)
     flat = keras.models.clone_model(
@@ -165,6 +170,8 @@ def test_call_gives_the_flat_graph_of_primitive_layers(case: LayerCase) -> None:
     keras.backend.backend() != "tensorflow", reason="the converter reads TensorFlow graphs only"
 )
 def test_exports_with_builtin_operators_only(case: LayerCase) -> None:
+    if not case.exports:
+        pytest.skip("it is exported in another form")
     model = model_of(case.layer(**case.arguments), case.input_shape)
     randomise(model)
     inputs = images(case.input_shape)
