@@ -63,8 +63,9 @@ class FakeQuantizeWeight(WeightTransform):
 
     Example:
         >>> import numpy as np
-        >>> FakeQuantizeWeight(axis=-1)(np.array([[1.0, 4.0], [0.501, -1.0]])).shape
-        (2, 2)
+        >>> rounded = FakeQuantizeWeight(axis=-1)(np.array([[1.0, 4.0], [0.501, -1.0]]))
+        >>> np.asarray(rounded).astype("float64").round(3).tolist()
+        [[1.0, 4.0], [0.504, -1.008]]
 
     Reference:
         Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018,
