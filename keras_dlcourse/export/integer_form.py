@@ -91,7 +91,29 @@ def _call_integer_form(node: Node, args: Any, kwargs: Any) -> Any:
     if type(node.operation) is keras.layers.ReLU and node.operation.max_value not in (None, 6.0):
         # The end of the fixed range behind it clips as the maximum does.
         return keras.layers.ReLU(name=node.name)(*args)
+    if _is_nearest(node.operation):
+        return _Nearest(node.outputs[0].shape[1:3], name=node.name)(*args)
     return node.operation(*args, **kwargs)
+
+
+def _is_nearest(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "nearest"
+
+
+class _Nearest(keras.layers.Layer):
+    """Repeats pixels by one operation; Keras's form becomes TILE, which microcontrollers lack."""
+
+    def __init__(self, size: tuple[int, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = size
+
+    def call(self, x: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.compat.v1.image.resize_nearest_neighbor(x, self.size)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return (input_shape[0], *self.size, input_shape[3])
 
 
 def _factor_and_offset(node: Node) -> tuple[Any, Any] | None:

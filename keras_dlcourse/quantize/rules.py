@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse import layers
-from keras_dlcourse.quantize import opening
+from keras_dlcourse.quantize import opening, recurrence
 
 
 @dataclass(frozen=True)
@@ -211,10 +211,10 @@ def _up_sampling(layer: Any) -> Rule:
 
 
 def _recurrent(layer: Any) -> Rule:
-    return _stays(
-        "numbers between its steps cannot be seen from outside; export it with calibration= "
-        "and unroll=True, and its steps are measured there"
-    )
+    if not isinstance(layer, keras.layers.RNN):
+        return _stays("layers around recurrent ones are not written out; use two, one backwards")
+    reason = recurrence.why_not(layer)
+    return _stays(reason) if reason else Rule(opens=recurrence.written_out(layer))
 
 
 RULES: dict[type, Rule | RuleMaker] = {

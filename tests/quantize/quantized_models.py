@@ -99,6 +99,11 @@ BODIES: dict[str, Callable[[Any], Any]] = {
     "conv1d": lambda x: L.GlobalAveragePooling1D()(
         L.Conv1D(8, 3, activation="relu")(L.Reshape((12, 96))(x))
     ),
+    "lstm": lambda x: L.LSTM(6, unroll=True)(L.Reshape((6, 192))(x)),
+    "gru": lambda x: L.GRU(6, unroll=True, go_backwards=True)(L.Reshape((6, 192))(x)),
+    "simple_rnn": lambda x: L.Flatten()(
+        L.SimpleRNN(6, unroll=True, return_sequences=True)(L.Reshape((6, 192))(x))
+    ),
     "shared": _shared,
     "inverted_residual": lambda x: kd.layers.InvertedResidual(8, expansion=2)(x),
     "depthwise_separable": lambda x: kd.layers.DepthwiseSeparableConv2D(12)(x),
