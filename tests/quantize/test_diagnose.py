@@ -16,7 +16,7 @@ from planted_faults import (
 
 import keras_dlcourse as kd
 from keras_dlcourse.edge import ModelFile
-from keras_dlcourse.quantize.diagnose import diagnose
+from keras_dlcourse.quantize.diagnosing import diagnose
 from keras_dlcourse.quantize.layer_comparison import compare_layers
 from keras_dlcourse.quantize.layer_matching import layer_name, match_operators
 
