@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 from keras_dlcourse.data import take
 from keras_dlcourse.graph import Graph, Node, fold_batch_norm
@@ -62,7 +62,7 @@ def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> ker
     totals = [np.zeros(layer.bias.shape) for layer in kernels]
     for start in range(0, len(inputs), BATCH):
         batch = inputs[start : start + BATCH]
-        found = probe(batch, training=False)
+        found = tree.flatten(probe(batch, training=False))  # Keras unwraps a list of one
         for total, mean in zip(totals, found, strict=True):
             total += ops.convert_to_numpy(mean).sum(0)
     for layer, total in zip(kernels, totals, strict=True):
