@@ -27,10 +27,13 @@ def test_readme(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     images = kd.data.load("fashion_mnist_small").test
     Image.fromarray(images.x[0, ..., 0]).save("shirt.png")
-    desk, device = python_blocks("README.md")
-    exec(desk.replace("epochs=30", "epochs=1").replace("alpha=0.35", "alpha=0.1"), {})
+    desk, aware, device = python_blocks("README.md")
+    names: dict = {}
+    exec(desk.replace("epochs=30", "epochs=1").replace("alpha=0.35", "alpha=0.1"), names)
     assert "same top class" in capsys.readouterr().out
     assert list(Path("runs/cam").glob("*.png"))
+    exec(aware.replace("epochs=2", "epochs=1"), names)
+    assert "what to do" in capsys.readouterr().out
     # The file takes one grey channel here; the device side reads any image as such.
     exec(device, {})
     lines = capsys.readouterr().out.splitlines()
@@ -123,6 +126,16 @@ class TestExamples:
         measured = float(re.search(r"keras: (0\.\d+) on", lines[-1]).group(1))
         assert accuracy == pytest.approx(measured, abs=0.05)
         assert accuracy > 0.3  # one epoch, but trained
+
+    @pytest.mark.slow
+    def test_quantize_mobilenet(self, tmp_path):
+        """An untouched network of Keras's, named alike by each runtime that is here."""
+        pytest.importorskip("tflite_micro")
+        words = ["--images", "1500", "--epochs", "1", "--output", tmp_path]
+        lines = self.run("quantize_mobilenet.py", *words)
+        same = [float(re.search(r"([\d.]+)% the same", line).group(1)) for line in lines[-2:]]
+        assert same[0] == 100 and min(same) > 85  # little trained, so often undecided
+        assert kd.export.inspect(tmp_path / "model.int8.tflite").float_islands == ()
 
     @pytest.mark.slow
     def test_tfmot_to_device(self, tmp_path):

@@ -49,18 +49,19 @@ def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
     return ops.stop_gradient(numbers) + ops.where(passes, x - ops.stop_gradient(x), 0.0)
 
 
-def fake_quantize_per_channel(weights: Any, axis: int) -> Any:
+def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
     """Round weights to 255 codes, symmetric around 0, with a scale for each index along `axis`.
 
     Args:
         weights: A float32 tensor.
-        axis: The output channels.
+        axis: The axis of the output channels, or several that make them up together.
 
     Returns:
         A tensor of the same shape.
     """
-    axis %= len(weights.shape)
-    others = [number for number in range(len(weights.shape)) if number != axis]
+    rank = len(weights.shape)
+    axes = [number % rank for number in ((axis,) if isinstance(axis, int) else axis)]
+    others = [number for number in range(rank) if number not in axes]
     largest = ops.stop_gradient(ops.max(ops.abs(weights), axis=others, keepdims=True))
     return fake_quantize(weights, -largest, largest, narrow=True)
 

@@ -5,6 +5,7 @@ The same numbers as `portable`, in one pass over memory; see there for the formu
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -15,22 +16,21 @@ def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
     return tf.quantization.fake_quant_with_min_max_vars(x, low, high, narrow_range=narrow)
 
 
-def fake_quantize_per_channel(weights: Any, axis: int) -> Any:
+def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
     """Round weights to 255 codes with a scale for each index along `axis`; see `portable`."""
-    axis %= len(weights.shape)
-    last = len(weights.shape) - 1
-    order = [number for number in range(last + 1) if number != axis] + [axis]
-    channels_last = weights if axis == last else tf.transpose(weights, order)
+    rank = len(weights.shape)
+    axes = [number % rank for number in ((axis,) if isinstance(axis, int) else axis)]
+    order = [number for number in range(rank) if number not in axes] + axes
+    moved = order != list(range(rank))
+    channels_last = tf.transpose(weights, order) if moved else weights
     # The operation takes one axis besides the channels.
-    rows = tf.reshape(channels_last, (-1, weights.shape[axis]))
+    rows = tf.reshape(channels_last, (-1, math.prod(weights.shape[number] for number in axes)))
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(rows), axis=0))
     rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
         rows, -largest, largest, narrow_range=True
     )
     rounded = tf.reshape(rounded, tf.shape(channels_last))
-    if axis == last:
-        return rounded
-    return tf.transpose(rounded, [order.index(number) for number in range(last + 1)])
+    return tf.transpose(rounded, [order.index(n) for n in range(rank)]) if moved else rounded
 
 
 def l2_normalize(x: Any, epsilon: float) -> Any:

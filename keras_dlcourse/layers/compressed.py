@@ -58,7 +58,8 @@ class FakeQuantizeWeight(WeightTransform):
     into the kernel or not, the codes are the same.
 
     Args:
-        axis: The axis of output channels.
+        axis: The axis of output channels, or several that make them up together: `(-2, -1)` for
+            depthwise kernels, which have one for each channel and multiplier.
         **kwargs: `name` and `trainable`, as for every Keras layer.
 
     Example:
@@ -72,9 +73,9 @@ class FakeQuantizeWeight(WeightTransform):
         https://arxiv.org/abs/1806.08342
     """
 
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+    def __init__(self, axis: int | Sequence[int] = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.axis = int(axis)
+        self.axis = int(axis) if isinstance(axis, int) else tuple(int(one) for one in axis)
 
     def call(self, weight: Any) -> Any:
         """Return the weight, rounded."""

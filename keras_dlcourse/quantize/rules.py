@@ -17,6 +17,8 @@ import keras
 from keras_dlcourse import layers
 from keras_dlcourse.quantize import opening, recurrence
 
+Axis = int | tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -24,7 +26,8 @@ class Rule:
 
     Attributes:
         weights: For each weight to be rounded, by the name of its attribute, the axis along which
-            each index has a scale of its own (the output channels).
+            each index has a scale of its own (the output channels); several if they make them up
+            together.
         output: Where the range of the output comes from: `"range"` (observed), two numbers (fixed
             by the kernel), `"input"` (that of the input, to which the result is rounded: average
             pooling), or `"exact"` (that of the input, whose numbers are only moved: reshaping).
@@ -37,7 +40,7 @@ class Rule:
             integers of it. Not needed where integer kernels do not exist.
     """
 
-    weights: Mapping[str, int] = field(default_factory=dict)
+    weights: Mapping[str, Axis] = field(default_factory=dict)
     output: str | tuple[float, float] = "range"
     fuses: tuple[str, ...] = ()
     fused_as: str | None = None
@@ -177,7 +180,7 @@ def _relu(layer: Any) -> Rule:
     return Rule(output=(0.0, float(layer.max_value)), fused_as="relu")
 
 
-def _kernel(**weights: int) -> RuleMaker:
+def _kernel(**weights: Axis) -> RuleMaker:
     """Return the rule of a layer with kernels: its activation fuses, or is set apart."""
 
     def make(layer: Any) -> Rule:
@@ -223,8 +226,8 @@ RULES: dict[type, Rule | RuleMaker] = {
     layers.ImageDescription: _EXACT,
     keras.layers.Conv1D: _kernel(kernel=-1),
     keras.layers.Conv2D: _kernel(kernel=-1),
-    keras.layers.DepthwiseConv1D: _kernel(kernel=-2),
-    keras.layers.DepthwiseConv2D: _kernel(kernel=-2),
+    keras.layers.DepthwiseConv1D: _kernel(kernel=(-2, -1)),
+    keras.layers.DepthwiseConv2D: _kernel(kernel=(-2, -1)),
     keras.layers.Conv2DTranspose: _kernel(kernel=-2),
     keras.layers.Dense: _kernel(kernel=-1),
     keras.layers.SeparableConv1D: lambda layer: Rule(opens=opening.separable(layer)),

@@ -12,6 +12,7 @@ from keras_dlcourse.layers import (
     compressed,
     compressed_class,
 )
+from keras_dlcourse.quantize.rules import rule_for
 
 L = keras.layers
 # A layer, the shape of its input, and the axis of its kernel that holds output channels.
@@ -349,8 +350,8 @@ def test_folding_batch_norm_leaves_the_integer_codes_alone(kind) -> None:
         return np.moveaxis(array, axis, -1).reshape(-1, 6)
 
     # What the device gets: quantized in training, folded at export, quantized by the converter.
-    transform = FakeQuantizeWeight(axis) if kind != "DepthwiseConv2D" else FakeQuantizeFlat()
-    rounded = compressed(float_layer, {"kernel": [transform]}).bake()
+    axes = rule_for(float_layer).weights["kernel"]
+    rounded = compressed(float_layer, {"kernel": [FakeQuantizeWeight(axes)]}).bake()
     trained = keras.Model(inputs, norm(rounded(inputs)))
     exported = by_channel(_numbers(fold_batch_norm(trained).layers[-1].kernel))
     # The explicit copy.
@@ -368,11 +369,3 @@ def test_folding_batch_norm_leaves_the_integer_codes_alone(kind) -> None:
         _numbers(fold_batch_norm(trained)(x)), _numbers(trained(x)), rtol=1e-4, atol=1e-4
     )
     assert model.count_params() == trained.count_params()
-
-
-class FakeQuantizeFlat(WeightTransform):
-    """Depthwise kernels have an output channel for each channel and multiplier."""
-
-    def call(self, weight):
-        flat = keras.ops.reshape(weight, (-1, weight.shape[-2] * weight.shape[-1]))
-        return keras.ops.reshape(FakeQuantizeWeight(-1)(flat), weight.shape)
