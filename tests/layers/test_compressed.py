@@ -12,7 +12,7 @@ from keras_dlcourse.layers import (
     compressed,
     compressed_class,
 )
-from keras_dlcourse.quantize.rules import rule_for
+from keras_dlcourse.quantize.integers.rules import rule_for
 
 L = keras.layers
 # A layer, the shape of its input, and the axis of its kernel that holds output channels.

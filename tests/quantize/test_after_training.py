@@ -6,9 +6,9 @@ import pytest
 from planted_faults import examples, int8_file, network, scale_channel
 
 import keras_dlcourse as kd
-from keras_dlcourse.quantize.calibrated_files import after_training
-from keras_dlcourse.quantize.diagnosing import diagnose
-from keras_dlcourse.quantize.mixed import fewest_in_float
+from keras_dlcourse.quantize.after.calibrated_files import after_training
+from keras_dlcourse.quantize.after.mixed import fewest_in_float
+from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +21,8 @@ def test_calibrators_give_up_an_outlying_example(tmp_path, data) -> None:
     outlying = np.concatenate([data, 60 * data[:1]])
     ratios = {}
     for calibrator in ("min_max", "moving_average", "percentile"):
-        path = after_training(
-            model, tmp_path / f"{calibrator}.tflite", outlying, calibrator=calibrator
-        )
+        path = tmp_path / f"{calibrator}.tflite"
+        after_training(model, path, outlying, calibrator=calibrator, percentile=99)
         ratios[calibrator] = diagnose(model, path, data).output_sqnr_db
         assert not kd.export.inspect(path).float_islands
     assert ratios["percentile"] > ratios["min_max"] + 5

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dlcourse.layers import ClusterWeight, FakeQuantizeWeight, PruneWeight, compressed
-from keras_dlcourse.quantize.clustering import cluster
-from keras_dlcourse.quantize.pruning import prune
-from keras_dlcourse.quantize.transformed import strip
+from keras_dlcourse.quantize.smaller.clustering import cluster
+from keras_dlcourse.quantize.smaller.pruning import prune
+from keras_dlcourse.quantize.smaller.transformed import strip
 
 
 def _codes(weight: np.ndarray, axis: int) -> np.ndarray:

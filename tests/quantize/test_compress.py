@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import keras_dlcourse as kd
-from keras_dlcourse.quantize import compression
+from keras_dlcourse.quantize.smaller import compression
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from planted_faults import (
 
 import keras_dlcourse as kd
 from keras_dlcourse.edge import ModelFile
-from keras_dlcourse.quantize.diagnosing import diagnose
-from keras_dlcourse.quantize.layer_comparison import compare_layers
-from keras_dlcourse.quantize.layer_matching import layer_name, match_operators
+from keras_dlcourse.quantize.diagnosis.comparison import compare_layers
+from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
+from keras_dlcourse.quantize.diagnosis.matching import layer_name, match_operators
 
 
 @pytest.fixture(scope="module")

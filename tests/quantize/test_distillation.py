@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
 
-from keras_dlcourse.quantize.distillation import distill
+from keras_dlcourse.quantize.smaller.distillation import distill
 
 
 def _classifier(width: int, activation: str | None = None, seed: int = 0, **options) -> keras.Model:

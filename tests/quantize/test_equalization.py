@@ -6,9 +6,9 @@ import pytest
 from planted_faults import examples, network, randomised, scale_channel
 
 from keras_dlcourse.graph import Graph
-from keras_dlcourse.quantize.bias_correction import correct_bias, rounded
-from keras_dlcourse.quantize.equalization import equalize, find_pairs
-from keras_dlcourse.quantize.replaced_activations import replace_activations
+from keras_dlcourse.quantize.after.bias_correction import correct_bias, rounded
+from keras_dlcourse.quantize.after.equalization import equalize, find_pairs
+from keras_dlcourse.quantize.after.replaced_activations import replace_activations
 
 layers = keras.layers
 

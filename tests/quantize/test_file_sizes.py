@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from keras_dlcourse.quantize.file_sizes import sizes
+from keras_dlcourse.quantize.smaller.file_sizes import sizes
 
 
 @pytest.fixture

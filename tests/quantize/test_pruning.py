@@ -9,8 +9,8 @@ from compression_models import images_and_labels, kernel, plain_network, transfo
 
 import keras_dlcourse as kd
 from keras_dlcourse.layers import ConstantSparsity, PolynomialDecay, PruneWeight
-from keras_dlcourse.quantize.pruning import prune, sparsity
-from keras_dlcourse.quantize.transformed import strip
+from keras_dlcourse.quantize.smaller.pruning import prune, sparsity
+from keras_dlcourse.quantize.smaller.transformed import strip
 
 
 def _smallest_are_zero(weight: np.ndarray, share: float) -> np.ndarray:

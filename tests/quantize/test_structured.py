@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 import keras_dlcourse as kd
 from keras_dlcourse.graph import Graph
-from keras_dlcourse.quantize.channels import Channels
-from keras_dlcourse.quantize.filters import filter_groups, prune_filters
-from keras_dlcourse.quantize.pruning import prune
-from keras_dlcourse.quantize.transformed import opened
+from keras_dlcourse.quantize.smaller.channels import Channels
+from keras_dlcourse.quantize.smaller.filters import filter_groups, prune_filters
+from keras_dlcourse.quantize.smaller.pruning import prune
+from keras_dlcourse.quantize.smaller.transformed import opened
 
 _layers = keras.layers
 

@@ -19,10 +19,10 @@ from keras_dlcourse.edge.graph import Operator
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
 from keras_dlcourse.export.inspection import own_record
-from keras_dlcourse.quantize.diagnosis import Diagnosis, LayerDiagnosis
-from keras_dlcourse.quantize.layer_causes import Evidence, codes_in_use, find_causes
-from keras_dlcourse.quantize.layer_comparison import Comparison, LayerSums, compare_layers
-from keras_dlcourse.quantize.layer_matching import layer_name
+from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
+from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
+from keras_dlcourse.quantize.diagnosis.matching import layer_name
+from keras_dlcourse.quantize.diagnosis.result import Diagnosis, LayerDiagnosis
 
 INPUT = "INPUT"
 EXACT_DB = 120.0  # beyond it, rounding of float32 itself is seen
@@ -89,7 +89,7 @@ def diagnose(
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
     found = _diagnosis(Path(file), float_file, integer_file, comparison, known)
     if fix and isinstance(model, keras.Model):
-        from keras_dlcourse.quantize.fixing import apply_fixes
+        from keras_dlcourse.quantize.diagnosis.fixing import apply_fixes
 
         found = replace(found, fixed=apply_fixes(model, found, data, limit, output))
     return found

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 import keras
 
 from keras_dlcourse import layers
 from keras_dlcourse.graph import Graph, Node, flat_copy
-from keras_dlcourse.quantize.opening import activation_name
-from keras_dlcourse.quantize.rules import Rule, open_layer, rule_for
+from keras_dlcourse.quantize.integers.opening import activation_name
+from keras_dlcourse.quantize.integers.rules import Rule, open_layer, rule_for
 
 SKIPPED = "asked for by skip="
 
@@ -146,7 +145,9 @@ def _chain(graph: Graph, node: Node, rules: dict[int, Rule]) -> list[Node]:
     chain, allowed = [node], rules[id(node)].fuses
     while allowed:
         following = graph.only_user(chain[-1])
-        kind = None if following is None else rules[id(following)].fused_as
+        if following is None:
+            break
+        kind = rules[id(following)].fused_as
         if kind not in allowed or (kind == "scale" and not _folds(graph, chain[-1], following)):
             break
         chain.append(following)
@@ -154,7 +155,7 @@ def _chain(graph: Graph, node: Node, rules: dict[int, Rule]) -> list[Node]:
     return chain
 
 
-def _folds(graph: Graph, kernel: Node, scale: Any) -> bool:
+def _folds(graph: Graph, kernel: Node, scale: Node) -> bool:
     """Whether a node is a batch normalization that can become part of the kernel before it.
 
     A kernel that is called elsewhere too would be changed there as well.

@@ -12,9 +12,9 @@ import keras
 
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.graph import Graph, Node
-from keras_dlcourse.quantize.diagnosing import diagnose
-from keras_dlcourse.quantize.diagnosis import LayerDiagnosis
-from keras_dlcourse.quantize.planning import Assignment, assigned_rules, flat
+from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
+from keras_dlcourse.quantize.diagnosis.result import LayerDiagnosis
+from keras_dlcourse.quantize.integers.planning import Assignment, assigned_rules, flat
 
 EXAMPLES = 100
 MATTERS_BEHIND_DB = 6.0
@@ -121,7 +121,7 @@ class _Search:
         return Mixed(names, reached, self.tried)
 
     def _with_file(self, keep_float: tuple[str, ...], read: Callable[[Any], Any]) -> Any:
-        from keras_dlcourse.quantize.calibrated_files import after_training
+        from keras_dlcourse.quantize.after.calibrated_files import after_training
 
         self.tried += 1
         with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:

@@ -11,8 +11,8 @@ import numpy as np
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.quantization import dequantize
-from keras_dlcourse.quantize.cut_graph import CutGraph, reference_interpreter
-from keras_dlcourse.quantize.layer_matching import Matching, match_operators
+from keras_dlcourse.quantize.diagnosis.cut_graph import CutGraph, reference_interpreter
+from keras_dlcourse.quantize.diagnosis.matching import Matching, match_operators
 
 # Operators that rearrange numbers and add no error of their own: what is behind them is answerable
 # for by what stands before.

@@ -9,7 +9,13 @@ import numpy as np
 
 from keras_dlcourse.layers import ClusterWeight
 from keras_dlcourse.layers.cluster_weight import INITS, checked_clusters
-from keras_dlcourse.quantize.transformed import Kernel, kernels, opened, skipped, with_transforms
+from keras_dlcourse.quantize.smaller.transformed import (
+    Kernel,
+    kernels,
+    opened,
+    skipped,
+    with_transforms,
+)
 
 UNITS = ("channel", "layer")
 

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from keras_dlcourse.quantize.diagnosis import DECENT_DB, Diagnosis
+from keras_dlcourse.quantize.diagnosis.result import DECENT_DB, Diagnosis
 from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
 
 TALLEST = 70.0  # dB; more is as good as exact

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse.graph import Graph, Node, flat_copy, functional
 from keras_dlcourse.layers import (
     ClusterWeight,
     DepthwiseSeparableConv2D,
@@ -18,8 +19,7 @@ from keras_dlcourse.layers import (
     WeightTransform,
     compressed,
 )
-from keras_dlcourse.graph import Graph, Node, flat_copy, functional
-from keras_dlcourse.quantize.opening import separable
+from keras_dlcourse.quantize.integers.opening import separable
 
 KINDS: tuple[tuple[type[keras.layers.Layer], int, int], ...] = (
     (keras.layers.DepthwiseConv1D, -2, -2),

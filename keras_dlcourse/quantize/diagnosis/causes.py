@@ -10,7 +10,7 @@ import numpy as np
 from keras_dlcourse.edge.graph import Operator, Tensor
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.quantization import dequantize
-from keras_dlcourse.quantize.layer_comparison import LayerSums, code_limits
+from keras_dlcourse.quantize.diagnosis.comparison import LayerSums, code_limits
 
 # A layer alone that leaves less than this is asked for its cause. Eight bits leave 30 to 40 dB.
 SUSPICIOUS_DB = 25.0
@@ -58,7 +58,8 @@ FIXES: dict[str, str] = {
     "equalize": "Even out the channels: equalize(model), before exporting again",
     "min_max": "Measure the range again on more data that is like the data in use: "
     "after_training(..., calibrator='min_max')",
-    "percentile": "Give up the rarest numbers: after_training(..., calibrator='percentile')",
+    "percentile": "Give up the rarest numbers: "
+    "after_training(..., calibrator='percentile', percentile=99)",
     "per_channel": "Export again with a scale for each channel: to_tflite or after_training",
     "replace_activation": "Use an activation that integers can compute with and that is part of "
     "the layer before it: replace_activations(model, {...: 'relu6'}), and train a little",

@@ -9,12 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse.graph import functional
 from keras_dlcourse.layers import ClusterWeight, ConstantSparsity, PolynomialDecay, PruneWeight
 from keras_dlcourse.layers._checks import fraction
 from keras_dlcourse.layers.prune_weight import Pattern, block_means, checked_pattern, n_of_m
 from keras_dlcourse.layers.sparsity_schedules import Schedule
-from keras_dlcourse.graph import functional
-from keras_dlcourse.quantize.transformed import (
+from keras_dlcourse.quantize.smaller.transformed import (
     Kernel,
     kernels,
     opened,

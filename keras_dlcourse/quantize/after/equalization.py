@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse.graph import Graph, Node, fold_batch_norm
-from keras_dlcourse.quantize.opening import activation_name
-from keras_dlcourse.quantize.transformed import opened
+from keras_dlcourse.quantize.integers.opening import activation_name
+from keras_dlcourse.quantize.smaller.transformed import opened
 
 ROUNDS = 20  # pairs overlap, so one changes the next; sizes settle within a few rounds
 CLOSE = 1e-3

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from keras_dlcourse.graph import Node
-from keras_dlcourse.quantize.opening import activation_name
-from keras_dlcourse.quantize.transformed import opened
+from keras_dlcourse.quantize.integers.opening import activation_name
+from keras_dlcourse.quantize.smaller.transformed import opened
 
 _LAYERS = {
     keras.layers.ELU: "elu",

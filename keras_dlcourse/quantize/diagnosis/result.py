@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse._files import write_bytes
-from keras_dlcourse.quantize.layer_causes import Cause
+from keras_dlcourse.quantize.diagnosis.causes import Cause
 
 DECENT_DB = 20.0  # below it, answers begin to change
 
@@ -102,7 +102,7 @@ class Diagnosis:
         Args:
             path: The PNG file to write.
         """
-        from keras_dlcourse.quantize.diagnosis_picture import draw_diagnosis
+        from keras_dlcourse.quantize.diagnosis.picture import draw_diagnosis
         from keras_dlcourse.report.canvas import png_bytes
 
         write_bytes(path, png_bytes(draw_diagnosis(self)))

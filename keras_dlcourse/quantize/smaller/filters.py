@@ -12,9 +12,9 @@ import numpy as np
 
 from keras_dlcourse.graph import Graph, Node
 from keras_dlcourse.layers._checks import fraction as checked_fraction
-from keras_dlcourse.quantize.channels import Channels
-from keras_dlcourse.quantize.narrowing import narrowed
-from keras_dlcourse.quantize.transformed import opened
+from keras_dlcourse.quantize.smaller.channels import Channels
+from keras_dlcourse.quantize.smaller.narrowing import narrowed
+from keras_dlcourse.quantize.smaller.transformed import opened
 from keras_dlcourse.report.tables import text_table
 
 BY = ("l1", "l2", "bn_gamma")

@@ -10,7 +10,7 @@ from keras import ops, tree
 
 from keras_dlcourse.data import take
 from keras_dlcourse.graph import Graph, Node, fold_batch_norm
-from keras_dlcourse.quantize.transformed import KINDS, opened
+from keras_dlcourse.quantize.smaller.transformed import KINDS, opened
 
 EXAMPLES = 200
 BATCH = 32

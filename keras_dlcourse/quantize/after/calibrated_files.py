@@ -12,11 +12,11 @@ import keras
 from keras_dlcourse import layers
 from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.export import ExportResult, to_tflite
-from keras_dlcourse.quantize import equalization
-from keras_dlcourse.quantize.aware import quantization_aware
-from keras_dlcourse.quantize.bias_correction import correct_bias as corrected
-from keras_dlcourse.quantize.observe import METHODS, calibrate
-from keras_dlcourse.quantize.planning import is_quantized
+from keras_dlcourse.quantize.after import equalization
+from keras_dlcourse.quantize.after.bias_correction import correct_bias as corrected
+from keras_dlcourse.quantize.integers.aware import quantization_aware
+from keras_dlcourse.quantize.integers.observe import METHODS, calibrate
+from keras_dlcourse.quantize.integers.planning import is_quantized
 
 
 def after_training(
@@ -86,7 +86,7 @@ def after_training(
     if correct_bias:
         model = corrected(model, data)
     if mixed is not None:
-        from keras_dlcourse.quantize.mixed import fewest_in_float
+        from keras_dlcourse.quantize.after.mixed import fewest_in_float
 
         found = fewest_in_float(model, data, mixed, calibrator=calibrator, percentile=percentile)
         keep_float = (*keep_float, *found.layers)

@@ -17,9 +17,9 @@ from keras_dlcourse.data import Normalization
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
 from keras_dlcourse.export.inspection import own_record
-from keras_dlcourse.quantize.calibrated_files import after_training
-from keras_dlcourse.quantize.diagnosis import Diagnosis, Fixed
-from keras_dlcourse.quantize.replaced_activations import replace_activations
+from keras_dlcourse.quantize.after.calibrated_files import after_training
+from keras_dlcourse.quantize.after.replaced_activations import replace_activations
+from keras_dlcourse.quantize.diagnosis.result import Diagnosis, Fixed
 
 # How the file calls an activation, how Keras does, and what integers have in its place.
 REPLACEMENTS: dict[str, tuple[str, str]] = {
@@ -72,7 +72,7 @@ def apply_fixes(
         to_tflite(model, float_path, quantization="float32", **base)
 
         def made(way: _Way) -> tuple[bytes, Diagnosis]:
-            from keras_dlcourse.quantize.diagnosing import diagnose
+            from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
 
             file = Path(folder) / path.name
             with warnings.catch_warnings():
@@ -115,7 +115,7 @@ def _equalized(way: _Way, diagnosis: Diagnosis) -> _Way:
 
 
 def _percentile(way: _Way, diagnosis: Diagnosis) -> _Way:
-    return way.with_options(calibrator="percentile")
+    return way.with_options(calibrator="percentile", percentile=99.0)
 
 
 def _bias(way: _Way, diagnosis: Diagnosis) -> _Way:

@@ -15,7 +15,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse import layers
-from keras_dlcourse.quantize import opening, recurrence
+from keras_dlcourse.quantize.integers import opening, recurrence
 
 Axis = int | tuple[int, ...]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -15,6 +16,7 @@ from keras_dlcourse.graph import Graph, Node
 
 METHODS = ("min_max", "moving_average", "percentile")
 EXAMPLES = 200
+SAMPLES = 2048  # of one activation of one example, for percentiles
 
 
 def calibrate(
@@ -37,8 +39,9 @@ def calibrate(
         data: What `fit` takes, normalised as in training; for a model with several inputs a dict
             (or list) of arrays.
         method: `"min_max"`: the smallest and largest number of all. `"moving_average"`: of each
-            batch, averaged. `"percentile"`: without the most extreme numbers of each batch,
-            averaged; it gives up a few outliers for a finer step.
+            batch, averaged. `"percentile"`: without the most extreme numbers; it gives up a few
+            outliers for a finer step. (Of large activations it looks at some thousand numbers an
+            example.)
         percentile: For `"percentile"`, the share of numbers on each side that the range holds, in
             percent.
         momentum: For `"moving_average"`, the weight of the past.
@@ -71,11 +74,13 @@ def calibrate(
             "kd.quantize.quantization_aware(model)"
         )
     inputs = _inputs(model, data, examples)
-    probe = _probe(model, observers, method, percentile)
-    lows, highs = _ends(probe, inputs, batch_size)
-    merge = _MERGES[method](momentum)
-    for layer, low, high in zip(observers, lows.T, highs.T, strict=True):
-        layer.set_range(merge(low, np.minimum), merge(high, np.maximum))
+    probe = _probe(model, observers, samples=method == "percentile")
+    batches = [
+        [ops.convert_to_numpy(values) for values in tree.flatten(outputs)]
+        for outputs in _outputs(probe, inputs, batch_size)
+    ]
+    for layer, values in zip(observers, zip(*batches, strict=True), strict=True):
+        layer.set_range(*_RANGES[method](values, percentile / 100, momentum))
     return model
 
 
@@ -92,8 +97,12 @@ def _observes(node: Node) -> bool:
     return rounds and node.kwargs.get("training") is not False
 
 
-def _probe(model: keras.Model, observers: list[Any], method: str, percentile: float) -> keras.Model:
-    """Return a model from inputs to the two ends of each observer's input, shape (batch, 2)."""
+def _probe(model: keras.Model, observers: list[Any], samples: bool) -> keras.Model:
+    """Return a model from inputs to what is needed of each observer's input.
+
+    That is the two ends for each example, or else a sample of its numbers: an array with a row for
+    each example.
+    """
     seen: dict[int, list[Any]] = {id(layer): [] for layer in observers}
 
     def call(node: Node, args: Any, kwargs: Any) -> Any:
@@ -109,50 +118,51 @@ def _probe(model: keras.Model, observers: list[Any], method: str, percentile: fl
 
     inputs: list[Any] = []
     Graph(model).rebuild(call, on_input)
-    share = percentile / 100
     outputs = []
     for tensors in seen.values():
-        # One example a row: the ends are taken over each example, then over all of them.
-        flat = ops.concatenate([ops.reshape(t, (-1, int(np.prod(t.shape[1:])))) for t in tensors])
-        flat = ops.cast(flat, "float32")
-        if method == "percentile":
-            low, high = ops.quantile(flat, 1 - share, axis=1), ops.quantile(flat, share, axis=1)
+        rows = [ops.reshape(tensor, (-1, math.prod(tensor.shape[1:]))) for tensor in tensors]
+        numbers = ops.cast(ops.concatenate(rows), "float32")
+        if samples:
+            outputs.append(numbers[:, :: _stride(numbers.shape[1])])
         else:
-            low, high = ops.min(flat, axis=1), ops.max(flat, axis=1)
-        outputs.append(ops.stack([low, high], axis=1))
+            ends = [ops.min(numbers, axis=1), ops.max(numbers, axis=1)]
+            outputs.append(ops.stack(ends, axis=1))
     return keras.Model(inputs, outputs)
 
 
-def _ends(probe: keras.Model, inputs: list[np.ndarray], batch_size: int) -> Any:
-    """Return the ends found in each batch, shape (batches, observers)."""
-    ends = []
+def _stride(numbers: int) -> int:
+    """Return a step through an activation that meets all of its channels: a prime number."""
+    step = max(1, numbers // SAMPLES)
+    while any(step % factor == 0 for factor in range(2, math.isqrt(step) + 1)):
+        step += 1
+    return step
+
+
+def _outputs(probe: keras.Model, inputs: list[np.ndarray], batch_size: int) -> Iterator[Any]:
     for start in range(0, len(inputs[0]), batch_size):
-        outputs = probe([x[start : start + batch_size] for x in inputs], training=False)
-        pairs = [ops.convert_to_numpy(o) for o in tree.flatten(outputs)]
-        ends.append([(pair[:, 0].min(), pair[:, 1].max()) for pair in pairs])
-    stacked = np.asarray(ends, "float64")
-    return stacked[:, :, 0], stacked[:, :, 1]
+        yield probe([x[start : start + batch_size] for x in inputs], training=False)
 
 
-def _extreme(momentum: float) -> Callable[..., float]:
-    return lambda values, choose: float(choose.reduce(values))
+def _min_max(values: Sequence[np.ndarray], share: float, momentum: float) -> tuple[float, float]:
+    return min(v[:, 0].min() for v in values), max(v[:, 1].max() for v in values)
 
 
-def _moving(momentum: float) -> Callable[..., float]:
-    def average(values: np.ndarray, choose: Any) -> float:
-        result = values[0]
-        for value in values[1:]:
-            result = momentum * result + (1 - momentum) * value
-        return float(result)
-
-    return average
-
-
-def _mean(momentum: float) -> Callable[..., float]:
-    return lambda values, choose: float(np.mean(values))
+def _moving_average(
+    values: Sequence[np.ndarray], share: float, momentum: float
+) -> tuple[float, float]:
+    low, high = values[0][:, 0].min(), values[0][:, 1].max()
+    for value in values[1:]:
+        low = momentum * low + (1 - momentum) * value[:, 0].min()
+        high = momentum * high + (1 - momentum) * value[:, 1].max()
+    return low, high
 
 
-_MERGES = {"min_max": _extreme, "moving_average": _moving, "percentile": _mean}
+def _percentile(values: Sequence[np.ndarray], share: float, momentum: float) -> tuple[float, float]:
+    low, high = np.quantile(np.concatenate([v.ravel() for v in values]), [1 - share, share])
+    return low, high
+
+
+_RANGES = {"min_max": _min_max, "moving_average": _moving_average, "percentile": _percentile}
 
 
 def _inputs(model: keras.Model, data: Any, examples: int) -> list[np.ndarray]:

@@ -12,7 +12,13 @@ from keras import tree
 from keras_dlcourse import layers
 from keras_dlcourse.graph import Node
 from keras_dlcourse.layers.fake_quantize import RANGES
-from keras_dlcourse.quantize.planning import SKIPPED, Assignment, assigned_rules, described, flat
+from keras_dlcourse.quantize.integers.planning import (
+    SKIPPED,
+    Assignment,
+    assigned_rules,
+    described,
+    flat,
+)
 
 SCHEMES = ("int8",)
 
@@ -115,7 +121,7 @@ class _Builder:
             return outputs
         if rule.output == "input":
             # training=False: what is pooled says nothing new about the range.
-            rounded = before(outputs, training=False)
+            rounded = before(outputs, training=False)  # type: ignore[misc]
             self.rounders[id(rounded)] = before
             return rounded
         return tree.map_structure(lambda tensor: self._round(tensor, node, rule.output), outputs)

@@ -17,12 +17,12 @@ from keras_dlcourse import layers
 from keras_dlcourse._files import write_bytes, write_text, written_whole
 from keras_dlcourse.data import Dataset
 from keras_dlcourse.export import to_tflite, verify
-from keras_dlcourse.quantize.aware import quantization_aware
-from keras_dlcourse.quantize.clustering import cluster
-from keras_dlcourse.quantize.file_sizes import sizes
-from keras_dlcourse.quantize.filters import prune_filters
-from keras_dlcourse.quantize.observe import calibrate
-from keras_dlcourse.quantize.pruning import prune
+from keras_dlcourse.quantize.integers.aware import quantization_aware
+from keras_dlcourse.quantize.integers.observe import calibrate
+from keras_dlcourse.quantize.smaller.clustering import cluster
+from keras_dlcourse.quantize.smaller.file_sizes import sizes
+from keras_dlcourse.quantize.smaller.filters import prune_filters
+from keras_dlcourse.quantize.smaller.pruning import prune
 
 RECORD, PICTURE = "compression.json", "pareto.png"
 

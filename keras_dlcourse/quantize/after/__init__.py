@@ -1,0 +1,1 @@
+"""Integers after training: calibrated files, and repair of networks that lose by it."""

@@ -1,0 +1,1 @@
+"""Fewer weights, fewer filters, fewer different numbers, and recipes of them."""
