@@ -137,7 +137,14 @@ def assigned_rules(graph: Graph, skip: Sequence[str] = ()) -> Assignment:
             chain = _chain(graph, node, rules)
             taken.update(id(part) for part in chain)
             ends.update({id(part): chain[-1] for part in chain[:-1]})
+            joint = graph.only_user(chain[-1])
+            if joint is not None and rules[id(joint)].joins and _is_observed(rules[id(chain[-1])]):
+                ends[id(chain[-1])] = joint
     return Assignment(graph, rules, ends)
+
+
+def _is_observed(rule: Rule) -> bool:
+    return rule.output == "range" and not rule.reason
 
 
 def _chain(graph: Graph, node: Node, rules: dict[int, Rule]) -> list[Node]:

@@ -34,6 +34,8 @@ class Rule:
         fuses: Kinds of layers that a kernel applies before it rounds: `"scale"` (batch
             normalization) and `"relu"`.
         fused_as: What this layer is to the kernel before it: `"scale"`, `"relu"` or None.
+        joins: Whether the inputs take the range of the output, as in concatenation: a kernel that
+            only this layer reads rounds to that range at once.
         opens: For a composite: takes the call's arguments, computes the same with simpler layers.
         reason: Why the layer stays in float; empty if it does not.
         walled: For a layer that stays in float, whether the converter must be kept from making
@@ -44,6 +46,7 @@ class Rule:
     output: str | tuple[float, float] = "range"
     fuses: tuple[str, ...] = ()
     fused_as: str | None = None
+    joins: bool = False
     opens: Callable[..., Any] | None = None
     reason: str = ""
     walled: bool = True
@@ -58,6 +61,7 @@ SIGNED_UNIT = (-1.0, 127 / 128)
 _ANY = Rule()
 _EXACT = Rule(output="exact")
 _ROUNDED = Rule(output="input")
+_JOINED = Rule(joins=True)
 _ARITHMETIC = Rule(fuses=("relu",))
 _AFFINE = Rule(fuses=("relu",), fused_as="scale")
 _RELU = Rule(fused_as="relu")
@@ -251,7 +255,7 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.Average: lambda layer: Rule(opens=opening.average(layer)),
     keras.layers.Maximum: lambda layer: Rule(opens=opening.pairwise(layer)),
     keras.layers.Minimum: lambda layer: Rule(opens=opening.pairwise(layer)),
-    keras.layers.Concatenate: _ANY,
+    keras.layers.Concatenate: _JOINED,
     keras.layers.GlobalAveragePooling1D: _ANY,
     keras.layers.GlobalAveragePooling2D: _ANY,
     keras.layers.GlobalMaxPooling1D: _EXACT,
@@ -295,7 +299,8 @@ BY_NAME: dict[str, Rule | RuleMaker] = {
 # Operations of keras.ops, by the name of their class.
 OPERATIONS: dict[str, Rule | RuleMaker] = {
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Divide", "TrueDivide"), _ARITHMETIC),
-    **dict.fromkeys(("Maximum", "Minimum", "Concatenate", "Mean", "Matmul", "Stack"), _ANY),
+    **dict.fromkeys(("Maximum", "Minimum", "Mean", "Matmul"), _ANY),
+    **dict.fromkeys(("Concatenate", "Stack"), _JOINED),
     **dict.fromkeys(("AveragePool",), _ROUNDED),
     **dict.fromkeys(
         ("MaxPool", "Max", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Pad", "Split")
