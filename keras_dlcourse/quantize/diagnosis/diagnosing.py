@@ -62,12 +62,12 @@ def diagnose(
     Example:
         >>> import keras, tempfile, numpy as np, keras_dlcourse as kd
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3, name="a"),
-        ...                           keras.layers.GlobalAveragePooling2D()])
+        ...                           keras.layers.GlobalAveragePooling2D(name="mean")])
         >>> images = np.random.default_rng(0).normal(size=(100, 8, 8, 3)).astype("float32")
         >>> path = kd.export.to_tflite(model, tempfile.mkdtemp() + "/model.tflite",
         ...                            quantization="int8", calibration=images)
         >>> [layer.name for layer in diagnose(model, path, images).layers]
-        ['input', 'a', 'global_average_pooling2d']
+        ['input', 'a', 'mean']
     """
     if not isinstance(model, keras.Model | str | os.PathLike):
         raise TypeError(
