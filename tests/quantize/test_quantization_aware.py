@@ -347,3 +347,25 @@ def test_freezing_batch_norm_and_learned_ranges_train_and_export(tmp_path: Path)
     theirs, step = device(result.path, x)
     ours = keras.ops.convert_to_numpy(quantized(x, training=False))
     assert np.abs(ours - theirs).max() <= 3.01 * step
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_trains_and_exports_what_float32_gives(policy: str, tmp_path: Path) -> None:
+    keras.utils.set_random_seed(0)
+    given = keras.Input(SHAPE)
+    x = L.Conv2D(8, 3, dtype=policy)(given)
+    x = L.ReLU(dtype=policy)(L.BatchNormalization(dtype=policy)(x))
+    x = L.GlobalAveragePooling2D(dtype=policy)(x)
+    model = randomised(keras.Model(given, L.Dense(5, dtype="float32")(x)))
+    quantized = kd.quantize.quantization_aware(model)
+    quantized.compile(keras.optimizers.SGD(1e-3), "mse")
+    quantized.fit(inputs(), np.zeros((32, 5)), epochs=2, verbose=0)
+    ranges = [layer.range() for layer in quantized.layers if isinstance(layer, FakeQuantize)]
+    assert all(np.isfinite(ends).all() and ends[0] < ends[1] for ends in ranges)
+    result = kd.export.to_tflite(quantized, tmp_path / "model.tflite")
+    assert not result.float_islands
+    x = inputs(seed=2)
+    theirs, step = device(result.path, x)
+    ours = keras.ops.convert_to_numpy(quantized(x, training=False))
+    # Half precision moves numbers over the border between two codes more often.
+    assert np.abs(ours - theirs).max() <= (4.01 if policy == "mixed_float16" else 8.01) * step
