@@ -30,6 +30,7 @@ def test_zeros_and_clusters_reach_the_file_through_training_and_export(
     pruned, clustered, tmp_path
 ) -> None:
     """PQAT, CQAT and PCQAT."""
+    keras.utils.set_random_seed(0)
     model = plain_network()
     if pruned:
         model = kd.quantize.prune(model, 0.5)
@@ -48,9 +49,10 @@ def test_zeros_and_clusters_reach_the_file_through_training_and_export(
         if pruned:
             assert (codes[shape] == 0).mean() >= 0.5
         if clustered:
-            assert np.unique(codes[shape]).size <= 8
+            # A channel whose batch normalization has a negative scale has its codes mirrored.
+            assert np.unique(np.abs(codes[shape])).size <= 8
         else:
-            assert np.unique(codes[shape]).size > 8
+            assert np.unique(np.abs(codes[shape])).size > 8
 
 
 def test_stripped_between_the_layers_keep_rounding() -> None:
