@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -13,9 +14,13 @@ def weight_gradients(layer: keras.layers.Layer, x: np.ndarray) -> list[np.ndarra
     if keras.backend.backend() == "jax":
         import jax
 
+        # stateless_call hands its arguments on to call as they are.
+        takes_training = "training" in inspect.signature(layer.call).parameters
+        options = {"training": True} if takes_training else {}
+
         def loss(trainable: Any) -> Any:
             others = [variable.value for variable in layer.non_trainable_variables]
-            outputs, _ = layer.stateless_call(trainable, others, x, training=True)
+            outputs, _ = layer.stateless_call(trainable, others, x, **options)
             return outputs.sum()
 
         found = jax.grad(loss)([variable.value for variable in layer.trainable_variables])
