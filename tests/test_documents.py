@@ -131,10 +131,10 @@ class TestExamples:
     def test_quantize_mobilenet(self, tmp_path):
         """An untouched network of Keras's, named alike by each runtime that is here."""
         pytest.importorskip("tflite_micro")
-        words = ["--images", "1500", "--epochs", "1", "--output", tmp_path]
+        words = ["--images", "3000", "--epochs", "2", "--output", tmp_path]
         lines = self.run("quantize_mobilenet.py", *words)
         same = [float(re.search(r"([\d.]+)% the same", line).group(1)) for line in lines[-2:]]
-        assert same[0] == 100 and min(same) > 85  # little trained, so often undecided
+        assert same[0] == 100 and min(same) > 88  # little trained, so at times undecided
         assert kd.export.inspect(tmp_path / "model.int8.tflite").float_islands == ()
 
     @pytest.mark.slow
