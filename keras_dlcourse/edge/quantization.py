@@ -98,6 +98,20 @@ def decoder(tensor: Tensor) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: table[values.view(np.uint8)]
 
 
+def quantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return real numbers as a tensor stores them; rounded half to even, and clipped.
+
+    Args:
+        values: Real numbers.
+        tensor: The description of a tensor with one scale, or of floats.
+    """
+    if not tensor.scales:
+        return values.astype(tensor.dtype)
+    limits = np.iinfo(tensor.dtype)
+    codes = np.round(values / np.float32(tensor.scales[0])) + tensor.zero_points[0]
+    return codes.clip(limits.min, limits.max).astype(tensor.dtype)
+
+
 def dequantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Return `scale * (stored - zero point)` as float32; floats as they are.
 

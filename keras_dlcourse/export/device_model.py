@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -111,6 +110,19 @@ def device_model(
     return keras.Model(image, model(x, training=False), name=model.name)
 
 
+def as_the_device_sees(inputs: np.ndarray, in_graph: Normalization | None, rgb: bool) -> np.ndarray:
+    """Return a Keras model's inputs as its `device_model` takes them.
+
+    Args:
+        inputs: Normalised examples, channels last.
+        in_graph: The normalization that the device's graph computes itself, or None.
+        rgb: Whether it turns colour into grey.
+    """
+    if in_graph is not None:
+        inputs = inputs * np.asarray(in_graph.std, "float32") + np.asarray(in_graph.mean, "float32")
+    return np.repeat(inputs, 3, axis=-1) if rgb else inputs
+
+
 def with_pixel_range(
     model: keras.Model, normalization: Normalization | None, *, own_range: bool
 ) -> keras.Model:
@@ -213,8 +225,3 @@ def model_hash(model: keras.Model) -> str:
         digest.update(f"{weight.name} {value.dtype} {value.shape}\n".encode())
         digest.update(value.tobytes())
     return digest.hexdigest()
-
-
-def find_layers(model: keras.Model, matches: Callable[[Any], bool]) -> list[str]:
-    """Return the names of the layers, however deep, for which `matches` is true."""
-    return [layer.name for layer in model._flatten_layers() if matches(layer)]

@@ -207,6 +207,14 @@ def own_record(file: ModelFile) -> dict[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
+def in_graph(file: ModelFile) -> tuple[Normalization | None, bool]:
+    """Return what a file's graph computes before the model: a normalization, and grey of colour."""
+    record = own_record(file)
+    inside = record.get("normalization_in_graph")
+    normalization = Normalization.from_dict(record["normalization"]) if inside else None
+    return normalization, bool(record.get("rgb"))
+
+
 def _row(file: ModelFile, tensor: Tensor) -> TensorRow:
     return TensorRow(
         index=tensor.index,

@@ -22,18 +22,13 @@ from keras_dlcourse.graph import (
     factor_and_offset,
     flat_copy,
     fold_batch_norm,
-    functional,
 )
+from keras_dlcourse.layers.fake_quantize import is_quantized
 
 
 def has_baking(model: keras.Model) -> bool:
     """Whether a model has layers that bake themselves: quantized or compressed ones."""
     return any(hasattr(layer, "bake") for layer in model._flatten_layers())
-
-
-def is_quantized(model: keras.Model) -> bool:
-    """Whether a model carries the ranges of its activations."""
-    return any(isinstance(layer, layers.FakeQuantize) for layer in model._flatten_layers())
 
 
 def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
@@ -51,7 +46,7 @@ def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
         ExportError: If a range was never observed, or is not finite.
     """
     baker = _Baker(keep_ranges)
-    baked = Graph(flat_copy(functional(model), lambda layer: None)).rebuild(baker.call)
+    baked = Graph(flat_copy(model, lambda layer: None)).rebuild(baker.call)
     if not keep_ranges or not is_quantized(model):
         return baked
     return Graph(fold_batch_norm(baked)).rebuild(_call_integer_form)
@@ -144,14 +139,17 @@ def _of_channel_scale(node: Node) -> tuple[Any, Any]:
 
 
 def _of_operation(node: Node) -> tuple[Any, Any] | None:
-    """Read arithmetic with a constant, such as `x + 3`."""
-    left, right = node.args[:2]
-    if len(node.inputs) != 1 or len(node.args) < 2:
+    """Read arithmetic with a constant, such as `x + 3`.
+
+    Layers of the same names take two tensors.
+    """
+    if isinstance(node.operation, keras.layers.Layer) or len(node.inputs) != 1:
         return None
+    left, right = node.args[:2]
     constant_first = right is node.inputs[0]
     constant = np.asarray(ops.convert_to_numpy(left if constant_first else right), "float32")
     channels = node.outputs[0].shape[-1]
-    if constant.size not in (1, channels) or constant.size != constant.reshape(-1).shape[0]:
+    if constant.size not in (1, channels):
         return None
     if constant.size > 1 and constant.shape[-1] != channels:
         return None
@@ -172,17 +170,12 @@ _AFFINE: dict[str, Any] = {
     "Rescaling": _of_rescaling,
     "Normalization": _of_normalization,
     "ChannelScale": _of_channel_scale,
-    # Layers of the same names take two tensors, the operations of keras.ops may take a constant.
-    "Add": lambda node: _of_operation_only(node),
-    "Subtract": lambda node: _of_operation_only(node),
-    "Multiply": lambda node: _of_operation_only(node),
-    "Divide": lambda node: _of_operation_only(node),
-    "TrueDivide": lambda node: _of_operation_only(node),
+    "Add": _of_operation,
+    "Subtract": _of_operation,
+    "Multiply": _of_operation,
+    "Divide": _of_operation,
+    "TrueDivide": _of_operation,
 }
-
-
-def _of_operation_only(node: Node) -> tuple[Any, Any] | None:
-    return None if isinstance(node.operation, keras.layers.Layer) else _of_operation(node)
 
 
 def _depthwise(x: Any, factor: Any, offset: Any, name: str) -> Any:

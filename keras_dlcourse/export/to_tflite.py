@@ -23,6 +23,7 @@ from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
 from keras_dlcourse.export.converter import convert
 from keras_dlcourse.export.device_model import (
+    as_the_device_sees,
     device_model,
     in_float32,
     input_shape,
@@ -31,11 +32,12 @@ from keras_dlcourse.export.device_model import (
     with_pixel_range,
 )
 from keras_dlcourse.export.inspection import float_islands
-from keras_dlcourse.export.integer_form import has_baking, integer_form, is_quantized
+from keras_dlcourse.export.integer_form import has_baking, integer_form
 from keras_dlcourse.export.metadata import Description, describe_file
 from keras_dlcourse.export.provenance import find_labels, find_normalization
 from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
 from keras_dlcourse.export.sources import is_fake_quantized, load_model
+from keras_dlcourse.layers.fake_quantize import is_quantized
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ def to_tflite(
     inputs = None
     if examples is not None and row.calibrated:
         inputs = calibration_inputs(examples, shape, normalization)
-        inputs = _as_the_device_sees(inputs, normalization if in_graph else None, rgb)
+        inputs = as_the_device_sees(inputs, normalization if in_graph else None, rgb)
     with _progress(f"{path.name}: calibrating", inputs) as tick:
         content = convert(graph, row, batch=batch, calibration=inputs, progress=tick, **types)
 
@@ -240,15 +242,6 @@ def _examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | N
             )
         return None
     return calibration_examples(calibration) if row.calibrated else take(calibration, 1)
-
-
-def _as_the_device_sees(
-    inputs: np.ndarray, in_graph: Normalization | None, rgb: bool
-) -> np.ndarray:
-    """Undo, for calibration, what the graph itself will do."""
-    if in_graph is not None:
-        inputs = inputs * np.asarray(in_graph.std, "float32") + np.asarray(in_graph.mean, "float32")
-    return np.repeat(inputs, 3, axis=-1) if rgb else inputs
 
 
 def _input_normalization(

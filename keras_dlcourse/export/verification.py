@@ -12,11 +12,12 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.edge import ImageClassifier, ModelFile, Normalization
+from keras_dlcourse.edge import ImageClassifier, ModelFile
 from keras_dlcourse.edge.latency import measure
+from keras_dlcourse.edge.quantization import dequantize, quantize
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
-from keras_dlcourse.export.device_model import input_shape, model_hash
-from keras_dlcourse.export.inspection import own_record
+from keras_dlcourse.export.device_model import as_the_device_sees, input_shape, model_hash
+from keras_dlcourse.export.inspection import in_graph, own_record
 from keras_dlcourse.export.sources import load_model
 
 LATENCY_RUNS = 30
@@ -250,32 +251,20 @@ def _pixel_device(file: ModelFile, examples: Examples) -> Device | None:
 def _array_device(file: ModelFile, examples: Examples) -> Device:
     """Run the file on normalised arrays, quantized for its input."""
     given, returned = file.inputs[0], file.outputs[0]
-    inputs = examples.inputs
-    record = own_record(file)
-    if record.get("normalization_in_graph"):
-        trained = Normalization.from_dict(record["normalization"])
-        inputs = inputs * np.asarray(trained.std, "float32") + np.asarray(trained.mean, "float32")
-    if record.get("rgb"):
-        inputs = np.repeat(inputs, 3, axis=-1)
+    inputs = as_the_device_sees(examples.inputs, *in_graph(file))
     if inputs.shape[1:] != given.shape[1:]:
         raise ValueError(
             f"data has examples of shape {inputs.shape[1:]}, but {file.what} takes "
             f"{given.shape[1:]}"
         )
-    if given.scales:
-        limits = np.iinfo(given.dtype)
-        inputs = np.round(inputs / given.scales[0]) + given.zero_points[0]
-        inputs = inputs.clip(limits.min, limits.max)
+    stored = quantize(inputs, given)
     runtime = interpreter(file.content, threads=1)
     source, target = runtime.get_input_details()[0], runtime.get_output_details()[0]
 
     def run(index: int) -> np.ndarray:
-        runtime.set_tensor(source["index"], inputs[index : index + 1].astype(given.dtype))
+        runtime.set_tensor(source["index"], stored[index : index + 1])
         runtime.invoke()
-        outputs = np.asarray(runtime.get_tensor(target["index"]), "float32")
-        if not returned.scales:
-            return outputs
-        return (outputs - returned.zero_points[0]) * np.float32(returned.scales[0])
+        return dequantize(runtime.get_tensor(target["index"]), returned)
 
     return run
 

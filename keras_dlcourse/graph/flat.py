@@ -87,7 +87,6 @@ class Graph:
         self,
         call: Callable[[Node, tuple[Any, ...], dict[str, Any]], Any],
         on_input: Callable[[int, Any], Any] | None = None,
-        batch: int | None = None,
     ) -> keras.Model:
         """Return a functional model made by calling `call` for each node in order.
 
@@ -96,13 +95,12 @@ class Graph:
                 what stands for the node's outputs in the new model.
             on_input: Given the number of an input and its new tensor, returns what the rest of the
                 network sees of it.
-            batch: Static batch size of the new inputs, or None to keep theirs.
 
         Returns:
             A model with the same name, and the same structure of inputs and outputs.
         """
         fresh: dict[int, Any] = {}
-        inputs = [_like(tensor, batch) for tensor in self.model.inputs]
+        inputs = [_like(tensor) for tensor in self.model.inputs]
         for number, (old, new) in enumerate(zip(self.model.inputs, inputs, strict=True)):
             fresh[id(old)] = new if on_input is None else on_input(number, new)
 
@@ -260,10 +258,9 @@ def _symbolic_like(value: Any) -> Any:
     return value
 
 
-def _like(tensor: Any, batch: int | None) -> Any:
+def _like(tensor: Any) -> Any:
     """Return a new input with the shape, type and name of another."""
-    shape = tensor.shape if batch is None else (batch, *tensor.shape[1:])
-    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+    return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
 
 
 def _nodes(model: keras.Model) -> Iterator[Node]:

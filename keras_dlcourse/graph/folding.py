@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse.graph.flat import Graph, Node, flat_copy, functional
+from keras_dlcourse.graph.flat import Graph, Node, flat_copy
 
 # Layers with a kernel, and the axis of the kernel's output channels.
 KERNELS: dict[type, int] = {
@@ -48,7 +48,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         Jacob et al., "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", CVPR 2018, section 3.2, https://arxiv.org/abs/1712.05877
     """
-    graph = Graph(flat_copy(functional(model), lambda layer: None))
+    graph = Graph(flat_copy(model, lambda layer: None))
     norms = {id(node): norm for node in graph.nodes if (norm := _norm_behind(graph, node))}
     folded = {id(norm) for norm in norms.values()}
 

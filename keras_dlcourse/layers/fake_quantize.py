@@ -194,6 +194,11 @@ class FakeQuantize(keras.layers.Layer):
         return backend.portable.fake_quantize_learned(x, low * factors[0], high * factors[1])
 
 
+def is_quantized(model: keras.Model) -> bool:
+    """Whether a model has layers that round activations."""
+    return any(isinstance(layer, FakeQuantize) for layer in model._flatten_layers())
+
+
 def _checked_ranges(ranges: Any) -> Any:
     """Return one of the names, or the two ends as floats."""
     if isinstance(ranges, str):

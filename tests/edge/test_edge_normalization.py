@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from keras_dlcourse.edge import Normalization
 from keras_dlcourse.edge.graph import Tensor
-from keras_dlcourse.edge.quantization import dequantize, encoder, pixel_table
+from keras_dlcourse.edge.quantization import dequantize, encoder, pixel_table, quantize
 
 PIXELS = np.arange(256, dtype="uint8")
 
@@ -88,6 +88,15 @@ def test_dequantize():
     )
     floats = np.array([[0.25]], "float32")
     assert dequantize(floats, tensor("float32", None)) is floats
+
+
+def test_quantize_rounds_clips_and_is_undone():
+    given = tensor("int8", 0.5, -3)
+    stored = quantize(np.array([-100.0, -0.25, 0.0, 0.75, 1.2, 100.0], "float32"), given)
+    assert stored.dtype == np.int8 and stored.tolist() == [-128, -3, -3, -1, -1, 127]
+    codes = np.arange(-128, 128).astype("int8")
+    np.testing.assert_array_equal(quantize(dequantize(codes, given), given), codes)
+    assert quantize(np.ones(2), tensor("float32", None)).dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])

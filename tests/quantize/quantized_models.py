@@ -93,6 +93,7 @@ BODIES: dict[str, Callable[[Any], Any]] = {
     "dropout": lambda x: _conv_bn(L.Dropout(0.3)(x)),
     "permute": lambda x: _conv_bn(L.Permute((2, 1, 3))(x)),
     "split": lambda x: _conv_bn(L.Concatenate()(keras.ops.split(x, 2, axis=-1))),
+    "split_in_part": lambda x: _conv_bn(L.Concatenate()(keras.ops.split(x, [2, 5], axis=-1)[1:])),
     "two_norms": lambda x: L.ReLU()(L.BatchNormalization()(_conv_bn(x))),
     "relu_then_norm": lambda x: L.BatchNormalization()(L.Conv2D(8, 3, activation="relu")(x)),
     "dense_on_images": lambda x: L.Dense(8, activation="relu")(x),

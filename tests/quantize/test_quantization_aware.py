@@ -52,6 +52,11 @@ def test_opened_networks_compute_what_the_original_does(name: str) -> None:
     np.testing.assert_allclose(opened, keras.ops.convert_to_numpy(model(x)), rtol=1e-4, atol=1e-5)
 
 
+def test_of_a_split_only_the_parts_in_use_are_computed() -> None:
+    kinds = [type(node.operation).__name__ for node in flat(network(BODIES["split_in_part"])).nodes]
+    assert kinds.count("GetItem") == 2 and "Split" not in kinds
+
+
 def test_layer_normalization_differs_by_epsilon_only() -> None:
     given = keras.Input((5, 8))
     model = keras.Model(given, L.LayerNormalization(epsilon=1e-6)(given))

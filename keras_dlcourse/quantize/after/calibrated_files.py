@@ -12,11 +12,11 @@ import keras
 from keras_dlcourse import layers
 from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.export import ExportResult, to_tflite
+from keras_dlcourse.layers.fake_quantize import is_quantized
 from keras_dlcourse.quantize.after import equalization
 from keras_dlcourse.quantize.after.bias_correction import correct_bias as corrected
 from keras_dlcourse.quantize.integers.aware import quantization_aware
 from keras_dlcourse.quantize.integers.observe import METHODS, calibrate
-from keras_dlcourse.quantize.integers.planning import is_quantized
 
 
 def after_training(

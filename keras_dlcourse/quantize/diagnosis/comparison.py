@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.quantization import dequantize
+from keras_dlcourse.edge.quantization import dequantize, quantize
 from keras_dlcourse.quantize.diagnosis.cut_graph import CutGraph, reference_interpreter
 from keras_dlcourse.quantize.diagnosis.matching import Matching, match_operators
 
@@ -187,7 +187,7 @@ class _Runner:
     def _run(self, runtime: Any, file: ModelFile, example: np.ndarray) -> dict[int, np.ndarray]:
         """Return all tensors that operators read or write, as real numbers."""
         given = file.inputs[0]
-        runtime.set_tensor(given.index, _stored(example, given))
+        runtime.set_tensor(given.index, quantize(example, given))
         runtime.invoke()
         indices = {given.index} | {index for op in file.operators for index in op.outputs}
         return {
@@ -249,15 +249,6 @@ class _Runner:
 
     def _sums_of(self, maker: int) -> LayerSums:
         return self.input if maker == _INPUT else self.sums[self.place[maker]]
-
-
-def _stored(example: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Return real numbers as an input tensor stores them."""
-    if not tensor.scales:
-        return example.astype(tensor.dtype)
-    limits = np.iinfo(tensor.dtype)
-    codes = np.round(example / tensor.scales[0]) + tensor.zero_points[0]
-    return codes.clip(limits.min, limits.max).astype(tensor.dtype)
 
 
 def _by_channel(values: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from keras_dlcourse.data.progress import track
 from keras_dlcourse.edge.graph import Operator
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
-from keras_dlcourse.export.inspection import own_record
+from keras_dlcourse.export.device_model import as_the_device_sees
+from keras_dlcourse.export.inspection import in_graph, own_record
 from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
 from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
 from keras_dlcourse.quantize.diagnosis.matching import layer_name
@@ -83,7 +84,7 @@ def diagnose(
     float_file = _float_file(model, record)
     _check_files(float_file, integer_file)
     examples = take(data, limit).inputs
-    inputs = _device_inputs(examples, record, float_file)
+    inputs = _device_inputs(examples, float_file, integer_file)
     steps = track(inputs, len(examples), f"{Path(file).name}: comparing layers")
     comparison = compare_layers(float_file, integer_file, steps)
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
@@ -149,19 +150,15 @@ def _written(file: ModelFile) -> set[str]:
 
 
 def _device_inputs(
-    inputs: np.ndarray, record: dict[str, Any], file: ModelFile
+    inputs: np.ndarray, float_file: ModelFile, integer_file: ModelFile
 ) -> Iterator[np.ndarray]:
     """Yield examples as both files take them, undoing what their graphs do themselves.
 
     Raises:
         ValueError: If their shape is another.
     """
-    if record.get("normalization_in_graph"):
-        trained = Normalization.from_dict(record["normalization"])
-        inputs = inputs * np.asarray(trained.std, "float32") + np.asarray(trained.mean, "float32")
-    if record.get("rgb"):
-        inputs = np.repeat(inputs, 3, axis=-1)
-    expected = file.inputs[0].shape[1:]
+    inputs = as_the_device_sees(inputs, *in_graph(integer_file))
+    expected = float_file.inputs[0].shape[1:]
     if inputs.shape[1:] != expected:
         raise ValueError(
             f"data has examples of shape {inputs.shape[1:]}, but the network takes {expected}"

@@ -6,6 +6,7 @@ layer's call. Weights are copied; names start with the layer's.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -86,6 +87,24 @@ def separable(layer: Any) -> Opened:
     pointwise_weights = [layer.pointwise_kernel] + ([layer.bias] if layer.use_bias else [])
     _fill(pointwise, (None, *spatial, channels * multiplier), *pointwise_weights)
     return lambda x: pointwise(depthwise(x))
+
+
+def slices(split: Any) -> Opened:
+    """A tensor in parts: a slice for each that is used.
+
+    TensorFlow's converter leaves a split with an unused output in float now and then.
+    """
+
+    def compute(x: Any) -> list[Any]:
+        size, sections = x.shape[split.axis], split.indices_or_sections
+        if isinstance(sections, int):
+            sections = range(size // sections, size, size // sections)
+        return [
+            x[(slice(None),) * (split.axis % x.ndim) + (slice(first, last),)]
+            for first, last in itertools.pairwise([0, *sections, size])
+        ]
+
+    return compute
 
 
 def pairwise(layer: Any) -> Opened | None:

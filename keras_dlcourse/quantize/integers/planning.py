@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 import keras
 
-from keras_dlcourse import layers
 from keras_dlcourse.graph import Graph, Node, flat_copy
+from keras_dlcourse.layers.fake_quantize import is_quantized
 from keras_dlcourse.quantize.integers.opening import activation_name
 from keras_dlcourse.quantize.integers.rules import Rule, open_layer, rule_for
 
@@ -97,11 +97,6 @@ def flat(model: keras.Model) -> Graph:
             f"model {model.name!r} is quantized already: train it on, or start from the float model"
         )
     return Graph(flat_copy(model, open_layer))
-
-
-def is_quantized(model: keras.Model) -> bool:
-    """Whether a model has layers that round activations."""
-    return any(isinstance(layer, layers.FakeQuantize) for layer in model._flatten_layers())
 
 
 @dataclass(frozen=True)

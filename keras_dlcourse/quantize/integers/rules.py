@@ -303,10 +303,11 @@ OPERATIONS: dict[str, Rule | RuleMaker] = {
     **dict.fromkeys(("Concatenate", "Stack"), _JOINED),
     **dict.fromkeys(("AveragePool",), _ROUNDED),
     **dict.fromkeys(
-        ("MaxPool", "Max", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Pad", "Split")
+        ("MaxPool", "Max", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Pad")
         + ("GetItem", "Flip", "Repeat", "Tile", "Identity", "SwapAxes", "Moveaxis"),
         _EXACT,
     ),
+    "Split": lambda operation: Rule(opens=opening.slices(operation)),
     "Relu": _RELU,
     "Relu6": _RELU,
     "LeakyRelu": _ANY,

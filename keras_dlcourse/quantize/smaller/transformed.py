@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.graph import Graph, Node, flat_copy, functional
+from keras_dlcourse.graph import Graph, Node, flat_copy
 from keras_dlcourse.layers import (
     ClusterWeight,
     DepthwiseSeparableConv2D,
@@ -168,7 +168,7 @@ def strip(model: keras.Model) -> keras.Model:
         >>> int((plain.layers[1].kernel.numpy() == 0).sum())
         6
     """
-    graph = Graph(_copied(model))
+    graph = Graph(flat_copy(model, lambda layer: None))
     swapped = {}
     for kernel in kernels(graph):
         if any(
@@ -195,12 +195,6 @@ def unfinished_schedules(graph: Graph) -> list[str]:
         for transform in kernel.transforms
         if isinstance(transform, PruneWeight) and not transform.is_finished
     ]
-
-
-def _copied(model: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(functional(model))
-    copy.set_weights(model.get_weights())
-    return copy
 
 
 def _stripped(kernel: Kernel) -> keras.layers.Layer:
