@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from keras_dlcourse.explain.head import find_head
+from keras_dlcourse.graph.head import find_head
 
 
 class ClassActivationMapper:
@@ -54,7 +54,7 @@ class ClassActivationMapper:
     def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number above 0. Received: {batch_size!r}")
-        self.head = find_head(model)
+        self.head = find_head(model, poolings=(keras.layers.GlobalAveragePooling2D,))
         self.batch_size = batch_size
         self._features = self.head.features
         if len(self._features.inputs) != 1:

@@ -1,15 +1,23 @@
-"""Find the head of an image classifier: global average pooling and one linear layer."""
+"""Find the head of an image classifier: global pooling and one linear layer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 
-# At inference these hand on the numbers they get, at most in another shape.
+from keras_dlcourse.layers.compressed import CompressedLayer
+from keras_dlcourse.layers.fake_quantize import FakeQuantize
+
+POOLINGS: tuple[type, ...] = (
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D,
+)
+
+# At inference these hand on the numbers they get, at most rounded or in another shape.
 _PASSING = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
@@ -20,6 +28,7 @@ _PASSING = (
     keras.layers.Identity,
     keras.layers.Flatten,
     keras.layers.Reshape,
+    FakeQuantize,
 )
 _WAY_OUT = (
     "Put GlobalAveragePooling2D and one Dense layer behind the last convolution, and train that "
@@ -32,9 +41,9 @@ class Head:
     """Where a classifier's last feature maps become class scores.
 
     Attributes:
-        features: From the model's inputs to the feature maps that the pooling averages; it shares
-            its layers with the model.
-        pooling: The global average pooling.
+        features: From the model's inputs to the feature maps that are pooled; it shares its layers
+            with the model.
+        pooling: The GlobalAveragePooling2D or GlobalMaxPooling2D layer.
         classifier: The Dense layer or 1x1 convolution that gives the logits.
         activation: What stands on the logits: `"softmax"`, `"sigmoid"`, `"linear"`, ...
     """
@@ -55,25 +64,28 @@ class Head:
         return int(self.classifier.kernel.shape[-1])
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read the weights as they are now.
+        """Read the weights as they are now, after the transforms of a compressed layer.
 
         Returns:
             Kernel `(channels, classes)` and bias `(classes,)`, float32.
         """
-        kernel = _numbers(self.classifier.kernel).reshape(-1, self.classes)
-        bias = self.classifier.bias
-        return kernel, np.zeros(self.classes, "float32") if bias is None else _numbers(bias)
+        kernel = _weight(self.classifier, "kernel").reshape(-1, self.classes)
+        if self.classifier.bias is None:
+            return kernel, np.zeros(self.classes, "float32")
+        return kernel, _weight(self.classifier, "bias")
 
 
-def find_head(model: keras.Model) -> Head:
-    """Find global average pooling followed by one Dense layer or one 1x1 convolution.
+def find_head(model: keras.Model, poolings: Sequence[type] = POOLINGS) -> Head:
+    """Find global pooling followed by one Dense layer or one 1x1 convolution.
 
-    Dropout, Flatten and Reshape may stand between and behind them, and an activation behind. Any of
-    them may stand in a nested model: a backbone used as a layer, with or without its own pooling,
-    or a whole classifier behind preprocessing.
+    Dropout, Flatten and Reshape may stand between and behind them, and an activation behind; in
+    models that simulate integers, the rounding of activations. Any of them may stand in a nested
+    model: a backbone used as a layer, with or without its own pooling, or a whole classifier behind
+    preprocessing.
 
     Args:
         model: A functional or Sequential model with one output.
+        poolings: The pooling layers that the caller can make use of.
 
     Returns:
         The head.
@@ -104,7 +116,7 @@ def find_head(model: keras.Model) -> Head:
             f"Class activation maps need a model with one output; {model.name!r} has "
             f"{len(outputs)}. Pass keras.Model(model.inputs, model.outputs[i])."
         )
-    return _read_backwards(model, outputs[0])
+    return _read_backwards(model, outputs[0], tuple(poolings))
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class _Step:
     path: tuple[tuple[Any, list[Any]], ...]  # nested models around it, each with its inputs
 
 
-def _read_backwards(model: keras.Model, output: Any) -> Head:
+def _read_backwards(model: keras.Model, output: Any, poolings: tuple[type, ...]) -> Head:
     classifier, activation, seen = None, "linear", []
     for step in _steps(output):
         layer = step.layer
@@ -134,15 +146,15 @@ def _read_backwards(model: keras.Model, output: Any) -> Head:
                 activation = _activation_of(layer)
             continue
         if (
-            isinstance(layer, keras.layers.GlobalAveragePooling2D)
+            isinstance(layer, poolings)
             and classifier.kernel.shape[-2] == step.source.shape[_channel_axis(layer)]
         ):
             return Head(_feature_model(model, step), layer, classifier, activation)
         break
     raise ValueError(
-        "Class activation maps need a network that ends in global average pooling and one Dense "
+        f"Class activation maps need a network that ends in {_wanted(poolings)} and one Dense "
         f"layer or 1x1 convolution; {model.name!r} ends in {' <- '.join(seen)}. "
-        f"{_hint(classifier, seen)}{_WAY_OUT}"
+        f"{_hint(classifier, seen, poolings)}{_WAY_OUT}"
     )
 
 
@@ -210,17 +222,28 @@ def _channel_axis(pooling: Any) -> int:
     return 1 if pooling.data_format == "channels_first" else -1
 
 
-def _hint(classifier: Any, seen: list[str]) -> str:
-    if any(name.startswith("GlobalMaxPooling") for name in seen):
+def _wanted(poolings: tuple[type, ...]) -> str:
+    kinds = {"GlobalAveragePooling2D": "average", "GlobalMaxPooling2D": "maximum"}
+    return f"global {' or '.join(kinds[pooling.__name__] for pooling in poolings)} pooling"
+
+
+def _hint(classifier: Any, seen: list[str], poolings: tuple[type, ...]) -> str:
+    last = seen[-1].split()[0]
+    if last.startswith("GlobalMaxPooling") and keras.layers.GlobalMaxPooling2D not in poolings:
         return "The maximum of a feature map is no sum over its places. "
-    if classifier is None and seen[-1].startswith("GlobalAveragePooling"):
+    if classifier is None and last.startswith("GlobalAveragePooling"):
         return "There is no layer that turns the averages into class scores. "
+    if classifier is None and last.startswith("GlobalMaxPooling"):
+        return "There is no layer that turns the maxima into class scores. "
     if classifier is not None and seen[-1].startswith(("Dense", "Conv2D")):
         return "There must be one such layer only, straight behind the pooling. "
     return ""
 
 
-def _numbers(variable: Any) -> np.ndarray:
-    """Read a variable, of mixed precision too."""
-    numbers = keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32"))
-    return np.asarray(numbers, "float32")
+def _weight(layer: Any, name: str) -> np.ndarray:
+    """Read a weight as the layer computes with it, of mixed precision too."""
+    if isinstance(layer, CompressedLayer) and name in layer.weight_transforms:
+        value = layer.transformed(name)
+    else:
+        value = getattr(layer, name)
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(value, "float32")), "float32")
