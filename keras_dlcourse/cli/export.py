@@ -17,6 +17,7 @@ EXAMPLES = """
 keras-dlcourse export model.keras -o model.tflite
 keras-dlcourse export model.keras -o model.int8.tflite --quantization int8 --calibration photos/
 keras-dlcourse export model.keras -o model.tflite --labels labels.txt
+keras-dlcourse export model.keras -o mapped.tflite --class-map
 keras-dlcourse export model.keras -o firmware/ --target microcontroller --calibration photos/
 keras-dlcourse export saved_model/ -o model.int8.tflite --quantization int8 --mean 127.5 --std 127.5
 """
@@ -66,6 +67,12 @@ def add_parser(commands: Any) -> None:
         metavar="FILE",
         help="text file with a class name a line (default: the names recorded in the model)",
     )
+    parser.add_argument(
+        "--class-map",
+        action="store_true",
+        help="add a second output: where in the image the evidence for each class stands (for "
+        "models that end in global pooling and one Dense layer or 1x1 convolution)",
+    )
     for name, what in (("mean", "subtracted from"), ("std", "then divides")):
         parser.add_argument(
             f"--{name}",
@@ -87,6 +94,8 @@ def run(options: argparse.Namespace) -> None:
             f"--quantization {options.quantization} needs --calibration DIR, a folder of training "
             "images"
         )
+    if micro and options.class_map:
+        raise UsageError("--class-map goes with --target file; the C++ sources give scores only")
     if (options.mean is None) != (options.std is None):
         raise UsageError("--mean and --std go together")
     labels = None if options.labels is None else read_labels(options.labels)
@@ -107,6 +116,7 @@ def run(options: argparse.Namespace) -> None:
         "calibration": images,
         "labels": labels,
         "preprocessing": normalization,
+        "class_map": options.class_map,
     }
     if not micro:
         # Phones and cameras deliver RGB.

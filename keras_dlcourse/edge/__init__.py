@@ -3,6 +3,7 @@
 Pillow and the interpreter are loaded on first use.
 """
 
+from keras_dlcourse.edge.class_map import Classification, overlay
 from keras_dlcourse.edge.classifier import Category, ImageClassifier
 from keras_dlcourse.edge.flatbuffer import InvalidModel
 from keras_dlcourse.edge.images import InvalidImage, load_image, read_image, resize
@@ -14,6 +15,7 @@ from keras_dlcourse.edge.runtime import runtime_name
 
 __all__ = [
     "Category",
+    "Classification",
     "ImageClassifier",
     "ImageMetadata",
     "InvalidImage",
@@ -22,6 +24,7 @@ __all__ = [
     "ModelFile",
     "Normalization",
     "load_image",
+    "overlay",
     "read_image",
     "resize",
     "runtime_name",

@@ -6,14 +6,15 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 
 from keras_dlcourse.edge.calibration import calibrate
+from keras_dlcourse.edge.class_map import Classification, enlarge, map_output
 from keras_dlcourse.edge.flatbuffer import InvalidModel
 from keras_dlcourse.edge.graph import Tensor
-from keras_dlcourse.edge.images import load_image
+from keras_dlcourse.edge.images import load_image, read_image, resize
 from keras_dlcourse.edge.latency import Latency, measure
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
@@ -122,9 +123,32 @@ class ImageClassifier:
         """The file and what it says of itself."""
         return self._file
 
+    @overload
     def classify(
-        self, image: Any, max_results: int | None = None, score_threshold: float | None = None
-    ) -> list[Category]:
+        self,
+        image: Any,
+        max_results: int | None = None,
+        score_threshold: float | None = None,
+        with_map: Literal[False] = False,
+    ) -> list[Category]: ...
+
+    @overload
+    def classify(
+        self,
+        image: Any,
+        max_results: int | None = None,
+        score_threshold: float | None = None,
+        *,
+        with_map: Literal[True],
+    ) -> Classification: ...
+
+    def classify(
+        self,
+        image: Any,
+        max_results: int | None = None,
+        score_threshold: float | None = None,
+        with_map: bool = False,
+    ) -> list[Category] | Classification:
         """Return what an image shows, the likeliest first.
 
         Args:
@@ -132,15 +156,59 @@ class ImageClassifier:
                 or (height, width, 1, 3 or 4). Other sizes than the model's are resized.
             max_results: How many categories at most; None for all.
             score_threshold: The least score to list; None for the file's own, if it has one.
+            with_map: Whether to return the maps of all classes with it, from the same run; for
+                files that have them.
+
+        Returns:
+            The categories; `with_map`, a `Classification` of categories and class_maps.
 
         Raises:
             InvalidImage: If the image cannot be read.
             TypeError: If it is of another type, or an array of another dtype.
-            ValueError: If the array has another shape, or the classes' names are not known.
+            ValueError: If the array has another shape, the classes' names are not known, or the
+                file has no map.
         """
         labels, least = self._known_labels(), self._least(max_results, score_threshold)
-        scores = self._calibrated(self.run(self._load(image)[None])[0])
-        return _categories(scores[0], labels, max_results, least)
+        number = map_output(self._file, self._classes) if with_map else None
+        outputs = self.run(self._load(image)[None])
+        categories = _categories(self._calibrated(outputs[0])[0], labels, max_results, least)
+        return categories if number is None else Classification(categories, outputs[number][0])
+
+    def class_map(
+        self, image: Any, category: int | str | None = None, full_size: bool = False
+    ) -> np.ndarray:
+        """Return where in an image the evidence for one class stands.
+
+        Args:
+            image: What `classify` takes.
+            category: The class, by index or label; None for that of the highest score.
+            full_size: Whether to enlarge the map to the size of the image, bilinear; NaN outside of
+                the centre that a classifier with `crop=True` sees.
+
+        Returns:
+            float32 array of shape (height, width): `M_c = sum_k w_k^c f_k`, see `Classification`.
+
+        Raises:
+            InvalidImage: If the image cannot be read.
+            InvalidModel: If the file's map has another shape than its metadata say.
+            ValueError: If the file has no map or no such class.
+
+        Example:
+            >>> classifier = ImageClassifier("mapped.tflite")  # doctest: +SKIP
+            >>> classifier.class_map("shirt.png", "Shirt").shape  # doctest: +SKIP
+            (7, 7)
+        """
+        number = map_output(self._file, self._classes)
+        chosen = None if category is None else self._index(category)
+        height, width, channels = self.input_shape
+        pixels = read_image(image, channels)
+        outputs = self.run(resize(pixels, (height, width), self._crop)[None])
+        if chosen is None:
+            chosen = int(self._calibrated(outputs[0])[0].argmax())
+        plane = outputs[number][0, :, :, chosen]
+        if not full_size:
+            return plane
+        return enlarge(plane, pixels.shape[:2], height / width if self._crop else None)
 
     def classify_batch(
         self,
@@ -278,6 +346,20 @@ class ImageClassifier:
                 f"max_results must be a whole number above 0, or None, got {max_results!r}"
             )
         return self._file.metadata.score_threshold if score_threshold is None else score_threshold
+
+    def _index(self, category: int | str) -> int:
+        """Return the number of a class given by number or label."""
+        if isinstance(category, str):
+            labels = self._known_labels()
+            if category not in labels:
+                raise ValueError(f"there is no class {category!r}; there are: {', '.join(labels)}")
+            return labels.index(category)
+        if not isinstance(category, int | np.integer) or not 0 <= category < self._classes:
+            raise ValueError(
+                f"category must be a label, or an index from 0 to {self._classes - 1}, "
+                f"got {category!r}"
+            )
+        return int(category)
 
     def _known_labels(self) -> tuple[str, ...]:
         if self._labels is None:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_dlcourse.edge.class_map import overlay
 from keras_dlcourse.edge.classifier import Category, ImageClassifier
 from keras_dlcourse.edge.images import InvalidImage
 from keras_dlcourse.edge.latency import measure
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _CLASSIFY_EXAMPLES = """examples:
   %(prog)s model.int8.tflite photo.jpg
   %(prog)s model.int8.tflite photos/*.jpg --max-results 1 --json
+  %(prog)s mapped.tflite photo.jpg --map overlay.png
   %(prog)s other.tflite photo.jpg --labels labels.txt --mean 127.5 --std 127.5
 """
 _BENCHMARK_EXAMPLES = """examples:
@@ -63,6 +65,12 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="subtracted from pixels (0 to 255): one number, or one per channel as 124,117,104",
     )
     parser.add_argument("--std", type=_numbers, metavar="S", help="what they are divided by then")
+    parser.add_argument(
+        "--map",
+        metavar="FILE",
+        help="draw where the evidence for the likeliest class stands over the image, for files "
+        "exported with a class map; a folder if there are several images",
+    )
     parser.add_argument(
         "--crop", action="store_true", help="crop the centre of images instead of stretching them"
     )
@@ -121,19 +129,26 @@ def classify(arguments: argparse.Namespace) -> int:
         threads=arguments.threads,
         crop=arguments.crop,
     )
+    pictures = _pictures(arguments.map, arguments.images)
     results, code = [], 0
     for image in arguments.images:
         try:
             categories = classifier.classify(
                 image, arguments.max_results, arguments.score_threshold
             )
+            if image in pictures:
+                _draw_map(classifier, image, pictures[image])
         except (InvalidImage, OSError) as error:
             _complain(error)
             code = 1
             continue
-        results.append({"image": image, "categories": [c._asdict() for c in categories]})
+        result: dict[str, Any] = {"image": image}
+        result["categories"] = [category._asdict() for category in categories]
+        if image in pictures:
+            result["map"] = str(pictures[image])
+        results.append(result)
         if not arguments.json:
-            _print_categories(image, categories)
+            _print_categories(image, categories, pictures.get(image))
     if arguments.json:
         _print_json({"model": arguments.model, "runtime": runtime_name(), "results": results})
     return code
@@ -159,10 +174,43 @@ def _read_labels(path: str) -> tuple[str, ...]:
         raise ValueError(f"{path} is not UTF-8 text with a label a line") from None
 
 
-def _print_categories(image: str, categories: list[Category]) -> None:
+def _pictures(target: str | None, images: list[str]) -> dict[str, Path]:
+    """Return where the map of each image is drawn: the file given, or files in the folder given.
+
+    Raises:
+        ValueError: If the file's format is not known, or two images would have one picture.
+    """
+    if target is None:
+        return {}
+    if len(images) == 1 and not Path(target).is_dir():
+        from PIL import Image
+
+        formats = Image.registered_extensions()
+        if formats.get(Path(target).suffix.lower()) not in Image.SAVE:
+            raise ValueError(f"--map: {target} must end in .png, .jpg or another image format")
+        return {images[0]: Path(target)}
+    pictures = {image: Path(target) / f"{Path(image).stem}.png" for image in images}
+    if len(set(pictures.values())) < len(pictures):
+        raise ValueError(f"--map: images of the same name would have one picture in {target}")
+    return pictures
+
+
+def _draw_map(classifier: ImageClassifier, image: str, target: Path) -> None:
+    """Draw the map of the likeliest class over its image."""
+    from keras_dlcourse._files import written_whole
+
+    content = Path(image).read_bytes()
+    picture = overlay(content, classifier.class_map(content, full_size=True))
+    with written_whole(target) as temporary:
+        picture.save(temporary)
+
+
+def _print_categories(image: str, categories: list[Category], picture: Path | None) -> None:
     print(image)
     for category in categories:
         print(f"  {category.score:.4f}  {category.label}")
+    if picture is not None:
+        print(f"  map: {picture}")
 
 
 def _print_json(value: dict[str, Any]) -> None:

@@ -101,7 +101,7 @@ def resize(image: np.ndarray, size: tuple[int, int], crop: bool = False) -> np.n
         return image
     from PIL import Image
 
-    box = _centre_box(image.shape[0], image.shape[1], height / width) if crop else None
+    box = centre_box(image.shape[0], image.shape[1], height / width) if crop else None
     picture = _from_array(image).resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.array(picture).reshape(height, width, image.shape[-1])
 
@@ -214,7 +214,7 @@ def _checked_size(size: Any) -> tuple[int, int]:
     return height, width
 
 
-def _centre_box(height: int, width: int, aspect: float) -> tuple[float, float, float, float]:
+def centre_box(height: int, width: int, aspect: float) -> tuple[float, float, float, float]:
     """Return left, top, right, bottom of the largest centred part of that height : width."""
     part_height = min(height, width * aspect)
     part_width = min(width, height / aspect)

@@ -14,6 +14,8 @@ from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
 from keras_dlcourse.edge.normalization import Normalization
 
+# What the output that holds the map of every class is called.
+CLASS_MAP = "class_map"
 # Appended files are lists of labels and the like; a packed bomb is not unpacked.
 _LARGEST_FILE = 16 << 20
 _LABELS = (
@@ -59,6 +61,7 @@ class ImageMetadata:
         labels: The classes' names in the order of the first output.
         score_calibration: What scores of the first output go through.
         score_threshold: The score below which results mean little.
+        outputs: The outputs' names, in their order; empty for one without.
         extra: All named buffers of the file, among them `"keras_dlcourse"`, as bytes.
     """
 
@@ -73,6 +76,7 @@ class ImageMetadata:
     labels: tuple[str, ...] | None = None
     score_calibration: ScoreCalibration | None = None
     score_threshold: float | None = None
+    outputs: tuple[str, ...] = ()
     extra: Mapping[str, bytes] = field(default_factory=dict)
 
 
@@ -109,6 +113,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
         labels=_labels(scores, files),
         score_calibration=_score_calibration(scores, files),
         score_threshold=_score_threshold(scores),
+        outputs=_output_names(graph),
         extra=extra,
     )
 
@@ -148,6 +153,12 @@ def _first(graph: Table | None, slot: int) -> Table | None:
     """Return what is said of the first tensor."""
     tensors = graph.tables(slot) if graph is not None else []
     return tensors[0] if tensors else None
+
+
+def _output_names(graph: Table | None) -> tuple[str, ...]:
+    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
+    tensors = graph.tables(slot) if graph is not None else []
+    return tuple(tensor.string(schema.TensorMetadata.NAME) for tensor in tensors)
 
 
 def _option(tensor: Table | None, kind: int) -> Table | None:

@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
 from keras_dlcourse.edge import schema
+from keras_dlcourse.edge.metadata import CLASS_MAP
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.flatbuffer_writer import Table, pack
 
@@ -42,6 +43,7 @@ class Description:
         quantization: How numbers are stored.
         rgb: Whether a one-channel network converts colour images inside.
         keras_hash: SHA-256 of the Keras model's weights.
+        class_map: Whether the second output is the map of every class.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Description:
     quantization: str
     rgb: bool
     keras_hash: str
+    class_map: bool = False
 
 
 def describe_file(content: bytes, description: Description) -> bytes:
@@ -90,7 +93,17 @@ def _with_entries(content: bytes, entries: dict[str, bytes]) -> bytes:
         entry.name = name.encode()
         entry.buffer = len(model.buffers) - 1
         model.metadata.append(entry)
-    builder = flatbuffers.Builder(len(content) + sum(map(len, entries.values())) + 4096)
+    return packed(model, len(content) + sum(map(len, entries.values())))
+
+
+def packed(model: tflite.ModelT, size: int) -> bytes:
+    """Return the bytes of a `.tflite` file.
+
+    Args:
+        model: Its content.
+        size: About how many bytes it will take.
+    """
+    builder = flatbuffers.Builder(size + 4096)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
@@ -110,10 +123,13 @@ def _own_record(description: Description) -> bytes:
 
 def _standard_record(description: Description) -> bytes:
     """Return standard TFLite metadata for an image model."""
+    outputs = [_scores_output(description.labels)]
+    if description.class_map:
+        outputs.append(_map_output())
     graph = Table(
         {
             schema.SubGraphMetadata.INPUT_TENSOR_METADATA: [_image_input(description)],
-            schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: [_scores_output(description.labels)],
+            schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: outputs,
         }
     )
     root = Table(
@@ -197,6 +213,19 @@ def _scores_output(labels: tuple[str, ...] | None) -> Table:
             schema.TensorMetadata.DESCRIPTION: "One score for each class.",
             schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
             schema.TensorMetadata.ASSOCIATED_FILES: files,
+        }
+    )
+
+
+def _map_output() -> Table:
+    """Describe the second output: where in the image the evidence for each class stands."""
+    return Table(
+        {
+            schema.TensorMetadata.NAME: CLASS_MAP,
+            schema.TensorMetadata.DESCRIPTION: (
+                "Class activation maps: batch, height, width, classes in the order of the scores."
+            ),
+            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
         }
     )
 

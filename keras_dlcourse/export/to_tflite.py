@@ -21,6 +21,7 @@ from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
+from keras_dlcourse.export.class_map import scores_first, with_class_map
 from keras_dlcourse.export.converter import convert
 from keras_dlcourse.export.device_model import (
     as_the_device_sees,
@@ -53,6 +54,7 @@ class ExportResult:
             `"model"`, or `"identity"` if nothing was known.
         labels: Class names in the file, or None.
         float_islands: Operations left in float in an integer file.
+        class_map: Height, width and classes of the map that is the second output, or None.
         keras_hash: SHA-256 of the Keras model's weights, also in the file.
         seconds: How long it took.
     """
@@ -66,6 +68,7 @@ class ExportResult:
     float_islands: tuple[str, ...]
     keras_hash: str
     seconds: float
+    class_map: tuple[int, int, int] | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -81,6 +84,9 @@ class ExportResult:
                 else f" (from {self.normalization_source})"
             ),
         ]
+        if self.class_map is not None:
+            height, width, classes = self.class_map
+            lines.append(f"class map: {height} x {width} for each of {classes:,} classes")
         if self.float_islands:
             lines.append(f"left in float: {', '.join(self.float_islands)}")
         return "\n".join(lines)
@@ -98,6 +104,7 @@ def to_tflite(
     batch: int | None = 1,
     input_dtype: str | None = None,
     output_dtype: str | None = None,
+    class_map: bool = False,
 ) -> ExportResult:
     """Write a Keras model as a `.tflite` file of builtin operations that describes itself.
 
@@ -130,6 +137,11 @@ def to_tflite(
         input_dtype: Type of the input tensor; for `"int8"` one of `"uint8"` (default), `"int8"`,
             `"float32"`.
         output_dtype: Type of the output tensor, as `input_dtype`.
+        class_map: Add the class activation maps as a second output, `(batch, height, width,
+            classes)` at the resolution of the last feature maps: `M_c = sum_k w_k^c f_k`, without
+            the bias. For models that end in global average or maximum pooling and one Dense layer
+            or 1x1 convolution. The scores are those of the plain file, the weights stand once. A
+            model that was made quantization-aware needs `calibration` for it.
 
     Returns:
         An `ExportResult`; it can be used as a path.
@@ -168,6 +180,8 @@ def to_tflite(
     in_graph = normalization is not None and not normalization.is_scalar
 
     core = integer_form(in_float32(model), row.name == "int8") if has_baking(model) else model
+    if class_map:
+        core = _with_class_map(core, examples, shape, normalization)
     graph = device_model(
         core, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
     )
@@ -181,6 +195,8 @@ def to_tflite(
         inputs = as_the_device_sees(inputs, normalization if in_graph else None, rgb)
     with _progress(f"{path.name}: calibrating", inputs) as tick:
         content = convert(graph, row, batch=batch, calibration=inputs, progress=tick, **types)
+    if class_map:
+        content = scores_first(content)
 
     file = ModelFile.read(content)
     image = is_image_shape(shape)
@@ -195,6 +211,7 @@ def to_tflite(
         quantization=row.name,
         rgb=rgb,
         keras_hash=model_hash(model),
+        class_map=class_map,
     )
     content = describe_file(content, description)
     write_bytes(path, content)
@@ -208,6 +225,7 @@ def to_tflite(
         float_islands=_warned_of(float_islands(file), path, row),
         keras_hash=description.keras_hash,
         seconds=time.monotonic() - started,
+        class_map=_map_shape(file) if class_map else None,
     )
 
 
@@ -242,6 +260,24 @@ def _examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | N
             )
         return None
     return calibration_examples(calibration) if row.calibrated else take(calibration, 1)
+
+
+def _with_class_map(
+    model: keras.Model,
+    examples: Examples | None,
+    shape: tuple[int, ...],
+    normalization: Normalization | None,
+) -> keras.Model:
+    """Add the map to the model, before anything is added to its input."""
+    inputs = None
+    if examples is not None and is_quantized(model):
+        inputs = calibration_inputs(examples, shape, normalization)
+    return with_class_map(in_float32(model), inputs)
+
+
+def _map_shape(file: ModelFile) -> tuple[int, int, int]:
+    height, width, classes = file.outputs[1].shape[1:]
+    return height, width, classes
 
 
 def _input_normalization(

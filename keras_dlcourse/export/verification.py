@@ -13,14 +13,18 @@ import numpy as np
 
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ImageClassifier, ModelFile
+from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.latency import measure
+from keras_dlcourse.edge.metadata import CLASS_MAP
 from keras_dlcourse.edge.quantization import dequantize, quantize
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
+from keras_dlcourse.export.class_map import class_maps
 from keras_dlcourse.export.device_model import as_the_device_sees, input_shape, model_hash
 from keras_dlcourse.export.inspection import in_graph, own_record
 from keras_dlcourse.export.sources import load_model
 
 LATENCY_RUNS = 30
+MAP_EXAMPLES = 100  # maps are compared on so many: they are large
 
 
 class VerificationError(AssertionError):
@@ -52,6 +56,9 @@ class Verification:
         latency_ms: Time of the runtime for one image, on one thread.
         latency_p90_ms: Nine of ten images took no longer.
         same_weights: Whether the file was made of exactly these weights; None if it does not say.
+        max_map_error: For a file with class maps, their largest absolute difference over the first
+            100 examples; else None.
+        max_map_error_steps: The same in quantization steps of the map.
     """
 
     path: Path
@@ -71,6 +78,8 @@ class Verification:
     latency_ms: float
     latency_p90_ms: float
     same_weights: bool | None
+    max_map_error: float | None = None
+    max_map_error_steps: float | None = None
 
     @property
     def size_ratio(self) -> float:
@@ -139,6 +148,9 @@ class Verification:
             ["largest error", "", _error(self.max_error, self.max_error_steps)],
             ["mean error", "", _error(self.mean_error, self.mean_error_steps)],
         ]
+        if self.max_map_error is not None:
+            error = _error(self.max_map_error, self.max_map_error_steps)
+            rows.append(["largest error of the class map", "", error])
         title = f"{self.path} on {self.runtime}, {self.examples:,} examples"
         table = text_table(["", "Keras", self.quantization or "file"], rows, title=title)
         if self.same_weights is False:
@@ -197,14 +209,18 @@ def verify(
     file = ModelFile.read(os.fspath(path))
     device = _pixel_device(file, examples) or _array_device(file, examples)
     ours = np.asarray(model.predict(examples.inputs, batch_size=64, verbose=0), "float32")
-    theirs = np.concatenate([device(index) for index in range(len(ours))])
+    theirs, maps = _run_all(device, len(ours), has_maps=CLASS_MAP in file.metadata.outputs)
     if ours.shape != theirs.shape:
         raise ValueError(
             f"the Keras model gives outputs of shape {ours.shape[1:]}, but {file.what} gives "
             f"{theirs.shape[1:]}: they are not the same model"
         )
+    map_error, map_steps = None, None
+    if maps is not None:
+        expected_maps = class_maps(model, examples.inputs[: len(maps)])
+        map_error = float(np.abs(expected_maps - maps).max())
+        map_steps = _in_steps(map_error, file.outputs[1])
     error = np.abs(ours - theirs)
-    step = file.outputs[0].scales[0] if file.outputs[0].scales else None
     top, device_top = (scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs))
     labels = _class_numbers(examples.labels)
     record = own_record(file)
@@ -219,8 +235,8 @@ def verify(
         examples=len(ours),
         max_error=float(error.max()),
         mean_error=float(error.mean()),
-        max_error_steps=None if step is None else float(error.max() / step),
-        mean_error_steps=None if step is None else float(error.mean() / step),
+        max_error_steps=_in_steps(float(error.max()), file.outputs[0]),
+        mean_error_steps=_in_steps(float(error.mean()), file.outputs[0]),
         agreement=float(np.mean(top == device_top)),
         keras_accuracy=None if labels is None else float(np.mean(top == labels)),
         accuracy=None if labels is None else float(np.mean(device_top == labels)),
@@ -230,11 +246,28 @@ def verify(
         latency_ms=latency.median_ms,
         latency_p90_ms=latency.p90_ms,
         same_weights=record["keras_hash"] == model_hash(model) if "keras_hash" in record else None,
+        max_map_error=map_error,
+        max_map_error_steps=map_steps,
     )
 
 
-# Runs the file on the example of that number and returns its outputs, shape (1, ...).
-Device = Callable[[int], np.ndarray]
+# Runs the file on the example of that number and returns each of its outputs, shape (1, ...).
+Device = Callable[[int], list[np.ndarray]]
+
+
+def _run_all(device: Device, examples: int, has_maps: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the scores of all examples, and the class maps of the first ones."""
+    scores, maps = [], []
+    for index in range(examples):
+        outputs = device(index)
+        scores.append(outputs[0])
+        if has_maps and index < MAP_EXAMPLES:
+            maps.append(outputs[1])
+    return np.concatenate(scores), np.concatenate(maps) if maps else None
+
+
+def _in_steps(error: float, tensor: Tensor) -> float | None:
+    return error / tensor.scales[0] if tensor.scales else None
 
 
 def _pixel_device(file: ModelFile, examples: Examples) -> Device | None:
@@ -245,12 +278,12 @@ def _pixel_device(file: ModelFile, examples: Examples) -> Device | None:
     if file.inputs[0].shape[-1] == 3 and pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)  # a grey image, as a camera gives it
     classifier = ImageClassifier(file.content, threads=1)
-    return lambda index: classifier.run(pixels[index : index + 1])[0]
+    return lambda index: classifier.run(pixels[index : index + 1])
 
 
 def _array_device(file: ModelFile, examples: Examples) -> Device:
     """Run the file on normalised arrays, quantized for its input."""
-    given, returned = file.inputs[0], file.outputs[0]
+    given = file.inputs[0]
     inputs = as_the_device_sees(examples.inputs, *in_graph(file))
     if inputs.shape[1:] != given.shape[1:]:
         raise ValueError(
@@ -259,12 +292,15 @@ def _array_device(file: ModelFile, examples: Examples) -> Device:
         )
     stored = quantize(inputs, given)
     runtime = interpreter(file.content, threads=1)
-    source, target = runtime.get_input_details()[0], runtime.get_output_details()[0]
+    source, targets = runtime.get_input_details()[0], runtime.get_output_details()
 
-    def run(index: int) -> np.ndarray:
+    def run(index: int) -> list[np.ndarray]:
         runtime.set_tensor(source["index"], stored[index : index + 1])
         runtime.invoke()
-        return dequantize(runtime.get_tensor(target["index"]), returned)
+        return [
+            dequantize(runtime.get_tensor(target["index"]), tensor)
+            for target, tensor in zip(targets, file.outputs, strict=True)
+        ]
 
     return run
 
