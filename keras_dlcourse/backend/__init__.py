@@ -8,10 +8,13 @@ import keras  # noqa: E402
 
 from keras_dlcourse.backend import portable  # noqa: E402
 
-if keras.backend.backend() == "tensorflow":
+_NAME = keras.backend.backend()
+if _NAME == "tensorflow":
     from keras_dlcourse.backend.tensorflow import (
+        compiled,
         fake_quantize,
         fake_quantize_per_channel,
+        gradient,
         l2_normalize,
     )
 else:
@@ -21,4 +24,16 @@ else:
         l2_normalize,
     )
 
-__all__ = ["fake_quantize", "fake_quantize_per_channel", "l2_normalize", "portable"]
+    if _NAME == "jax":
+        from keras_dlcourse.backend.jax import compiled, gradient
+    else:
+        from keras_dlcourse.backend.torch import compiled, gradient
+
+__all__ = [
+    "compiled",
+    "fake_quantize",
+    "fake_quantize_per_channel",
+    "gradient",
+    "l2_normalize",
+    "portable",
+]

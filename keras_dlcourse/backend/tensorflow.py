@@ -1,11 +1,12 @@
-"""Fake quantization by TensorFlow's fused operations, which its converter knows.
+"""Gradients and compiling by TensorFlow, and fake quantization by its fused operations.
 
-The same numbers as `portable`, in one pass over memory; see there for the formula.
+Those give the same numbers as `portable`, in one pass over memory, and the converter knows them.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -36,3 +37,21 @@ def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
 def l2_normalize(x: Any, epsilon: float) -> Any:
     """Divide vectors along the last axis by their length; the converter knows this form."""
     return tf.math.l2_normalize(x, axis=-1, epsilon=epsilon)
+
+
+def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
+    """Return a function that gives the gradient by the first argument; see `jax`."""
+
+    def run(x: Any, *rest: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value, aside = function(x, *rest)
+        return tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO), aside
+
+    return run
+
+
+def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
+    """Return a function compiled at its first call; see `jax`."""
+    traced = tf.function(function, autograph=False)
+    return lambda *arrays: traced(*[tf.convert_to_tensor(array) for array in arrays])

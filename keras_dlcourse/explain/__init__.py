@@ -1,10 +1,31 @@
-"""See what a network uses: class activation maps."""
+"""See what a network uses: maps of the evidence for a class, by activations and gradients."""
 
 from keras_dlcourse._extras import require
 
 require("keras_dlcourse.explain", "tensorflow", "keras")
 
 from keras_dlcourse.explain.cam import ClassActivationMapper, cam  # noqa: E402
+from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
+    eigen_cam,
+    grad_cam,
+    grad_cam_pp,
+    hires_cam,
+    layer_cam,
+)
+from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
+from keras_dlcourse.explain.weighting import METHODS  # noqa: E402
 from keras_dlcourse.graph.head import Head, find_head  # noqa: E402
 
-__all__ = ["ClassActivationMapper", "Head", "cam", "find_head"]
+__all__ = [
+    "METHODS",
+    "ClassActivationMapper",
+    "GradientMapper",
+    "Head",
+    "cam",
+    "eigen_cam",
+    "find_head",
+    "grad_cam",
+    "grad_cam_pp",
+    "hires_cam",
+    "layer_cam",
+]

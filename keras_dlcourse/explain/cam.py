@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
+from keras_dlcourse.explain.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.mapper import image_size
+from keras_dlcourse.explain.scaling import scaled
 from keras_dlcourse.graph.head import find_head
 
 
@@ -21,7 +21,9 @@ class ClassActivationMapper:
 
         M_c(x, y) = sum_k w_k^c f_k(x, y),    so that    mean M_c(x, y) + b^c = S_c
 
-    (In the paper F_k is the sum, not the average, and there is no bias.)
+    (In the paper F_k is the sum, not the average, and there is no bias.) With global max pooling
+    F_k is the maximum; the map is the same sum, but its mean says nothing of the score. Such a
+    network needs to find one telling place only, so its maps are narrower.
 
     The part of the model up to the pooling is built once and compiled at the first call. Weights
     are read at each call, so training may go on in between; on the JAX backend during `fit`, call
@@ -31,8 +33,8 @@ class ClassActivationMapper:
     of no are those of yes with the other sign.
 
     Args:
-        model: A functional or Sequential model that ends in global average pooling and one Dense
-            layer or 1x1 convolution; see `find_head` for what may stand around them.
+        model: A functional or Sequential model that ends in global average or max pooling and one
+            Dense layer or 1x1 convolution; see `find_head` for what may stand around them.
         batch_size: Number of images that go through the model at a time.
 
     Raises:
@@ -54,7 +56,7 @@ class ClassActivationMapper:
     def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number above 0. Received: {batch_size!r}")
-        self.head = find_head(model, poolings=(keras.layers.GlobalAveragePooling2D,))
+        self.head = find_head(model)
         self.batch_size = batch_size
         self._features = self.head.features
         if len(self._features.inputs) != 1:
@@ -87,12 +89,12 @@ class ClassActivationMapper:
             ValueError: If images or classes do not fit the model, or images hold NaN or infinity.
         """
         count = len(np.asarray(images)) if np.ndim(images) else 0
-        chosen = None if classes is None else self._checked_classes(classes, count)
+        chosen = None if classes is None else checked_classes(classes, count, self.classes)
         features, logits = self.features(images)
         return self.weighted(features, logits.argmax(-1) if chosen is None else chosen), logits
 
     def features(self, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the last feature maps and, from their averages, the logits.
+        """Compute the last feature maps and, from their averages or maxima, the logits.
 
         Args:
             images: As for `maps`.
@@ -100,9 +102,11 @@ class ClassActivationMapper:
         Returns:
             Feature maps `(n, h, w, channels)` and logits `(n, classes)`, float32.
         """
-        features = self._run(self._checked_images(images))
+        features = self._run(checked_inputs(self._features, images)[0])
         kernel, bias = self._weights()
-        return features, features.mean((1, 2)) @ kernel + bias
+        largest = isinstance(self.head.pooling, keras.layers.GlobalMaxPooling2D)
+        pooled = features.max((1, 2)) if largest else features.mean((1, 2))
+        return features, pooled @ kernel + bias
 
     def weighted(self, features: np.ndarray, classes: ArrayLike) -> np.ndarray:
         """Weight feature maps as the head does for the classes asked for.
@@ -114,7 +118,7 @@ class ClassActivationMapper:
         Returns:
             Maps `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`.
         """
-        chosen = self._checked_classes(classes, len(features))
+        chosen = checked_classes(classes, len(features), self.classes)
         weights = self._weights()[0].T[chosen]  # (n, c) or (n, k, c)
         one_each = chosen.ndim == 1
         return np.einsum("nhwc,nc->nhw" if one_each else "nhwc,nkc->nkhw", features, weights)
@@ -135,10 +139,7 @@ class ClassActivationMapper:
 
     def image_size(self, images: np.ndarray) -> tuple[int, int]:
         """Tell height and width of images as this model takes them."""
-        # A network may turn its images around inside: an image has few channels, so look there.
-        first = self.head.channels_first and images.shape[1] <= 4 < images.shape[3]
-        height, width = images.shape[2:4] if first else images.shape[1:3]
-        return int(height), int(width)
+        return image_size(images, self.head.channels_first)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         """Compute feature maps `(n, h, w, channels)` in batches of one size."""
@@ -158,45 +159,6 @@ class ClassActivationMapper:
             return kernel, bias
         return np.concatenate([-kernel, kernel], axis=1), np.concatenate([-bias, bias])
 
-    def _checked_images(self, images: ArrayLike) -> np.ndarray:
-        array = np.asarray(images)
-        expected = tuple(self._features.inputs[0].shape)
-        fits = array.ndim == len(expected) and all(
-            wanted in (None, got) for wanted, got in zip(expected[1:], array.shape[1:], strict=True)
-        )
-        if not fits or not len(array):
-            shape = ", ".join("any" if size is None else str(size) for size in expected[1:])
-            raise ValueError(
-                f"images must have the shape (n, {shape}) with n of at least 1. "
-                f"Received: {array.shape}"
-                + (". For one image pass image[None]." if array.ndim == len(expected) - 1 else "")
-            )
-        array = array.astype("float32", copy=False)
-        bad = int((~np.isfinite(array)).any(tuple(range(1, array.ndim))).sum())
-        if bad:
-            raise ValueError(
-                f"images must hold finite numbers; {bad} of {len(array)} hold NaN or infinity."
-            )
-        return array
-
-    def _checked_classes(self, classes: ArrayLike, n: int) -> np.ndarray:
-        chosen = np.asarray(classes)
-        if chosen.ndim == 0:
-            chosen = np.repeat(chosen, n)
-        if not np.issubdtype(chosen.dtype, np.integer) or chosen.shape[:1] != (n,):
-            raise ValueError(
-                f"classes must be whole numbers of shape ({n},) or ({n}, k), one row for each of "
-                f"{n} images. Received: {chosen.dtype} of shape {chosen.shape}"
-            )
-        if chosen.ndim > 2 or chosen.size == 0:
-            raise ValueError(f"classes must have the shape ({n},) or ({n}, k). Got {chosen.shape}")
-        if chosen.min() < 0 or chosen.max() >= self.classes:
-            raise ValueError(
-                f"classes must be between 0 and {self.classes - 1}, the classes of the model. "
-                f"Received: {chosen.min()} to {chosen.max()}"
-            )
-        return chosen
-
 
 def cam(
     model: keras.Model, images: ArrayLike, classes: ArrayLike | None = None, raw: bool = False
@@ -204,7 +166,8 @@ def cam(
     """Compute class activation maps: where in an image the evidence for a class stands.
 
     Args:
-        model: A model that ends in global average pooling and one Dense layer or 1x1 convolution.
+        model: A model that ends in global average or max pooling and one Dense layer or 1x1
+            convolution. For other heads: `with_gap_head`, or `grad_cam`.
         images: `(n, height, width, channels)`, prepared as for `model.predict`.
         classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for each.
             None takes the class with the highest score.
@@ -237,35 +200,3 @@ def cam(
     )
     maps, _ = mapper.maps(images, classes)
     return maps if raw else scaled(maps, mapper.image_size(images))
-
-
-def scaled(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
-    """Enlarge raw maps to the size of the images and bring each image's to 0..1.
-
-    Args:
-        maps: `(n, h, w)` or `(n, k, h, w)`.
-        size: Height and width to enlarge to.
-
-    Returns:
-        Float32 maps of that size; the k maps of one image share their scale.
-
-    Example:
-        >>> import numpy as np
-        >>> scaled(np.array([[[1.0, 3.0]]]), (1, 4))
-        array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
-    """
-    height, width = (int(side) for side in size)
-    planes = maps.reshape(-1, *maps.shape[-2:]).astype("float32")
-    enlarged = np.stack(
-        [
-            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
-            for plane in planes
-        ]
-    ).reshape(*maps.shape[:-2], height, width)
-    axes = tuple(range(1, enlarged.ndim))
-    low = enlarged.min(axes, keepdims=True)
-    span = enlarged.max(axes, keepdims=True) - low
-    # Rounding in the enlargement must not pass for evidence in a map that is the same everywhere.
-    flat = span <= 1e-6 * np.abs(enlarged).max(axes, keepdims=True)
-    result = np.where(flat, 0, (enlarged - low) / np.where(flat, 1, span))
-    return np.asarray(result, "float32")

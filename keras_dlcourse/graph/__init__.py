@@ -6,5 +6,15 @@ require("keras_dlcourse.graph", "tensorflow", "keras")
 
 from keras_dlcourse.graph.flat import Graph, Node, flat_copy, functional  # noqa: E402
 from keras_dlcourse.graph.folding import factor_and_offset, fold_batch_norm  # noqa: E402
+from keras_dlcourse.graph.running import Network, Place  # noqa: E402
 
-__all__ = ["Graph", "Node", "factor_and_offset", "flat_copy", "fold_batch_norm", "functional"]
+__all__ = [
+    "Graph",
+    "Network",
+    "Node",
+    "Place",
+    "factor_and_offset",
+    "flat_copy",
+    "fold_batch_norm",
+    "functional",
+]

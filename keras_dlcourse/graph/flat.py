@@ -197,7 +197,7 @@ def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
             inner = Graph(functional(operation))
             given = args[0] if args else kwargs["inputs"]
             # `base(x, training=False)` keeps its batch statistics frozen: so do its parts.
-            return _through(inner, _in_order(inner.model, given), kwargs.get("training"))
+            return _through(inner, in_order(inner.model, given), kwargs.get("training"))
         if id(operation) not in opened_before:
             opened_before[id(operation)] = open_layer(operation)
         opened = opened_before[id(operation)]
@@ -228,7 +228,7 @@ def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
     return Graph(model).rebuild(call)
 
 
-def _in_order(model: keras.Model, inputs: Any) -> list[Any]:
+def in_order(model: keras.Model, inputs: Any) -> list[Any]:
     """Return what a model is called with, in the order of its inputs."""
     if isinstance(inputs, dict):
         by_key = model.input if isinstance(model.input, dict) else {t.name: t for t in model.inputs}

@@ -18,7 +18,7 @@ POOLINGS: tuple[type, ...] = (
 )
 
 # At inference these hand on the numbers they get, at most rounded or in another shape.
-_PASSING = (
+PASSING = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
     keras.layers.AlphaDropout,
@@ -133,7 +133,7 @@ def _read_backwards(model: keras.Model, output: Any, poolings: tuple[type, ...])
     for step in _steps(output):
         layer = step.layer
         seen.append(f"{type(layer).__name__} {layer.name!r}")
-        if isinstance(layer, _PASSING) or _is_linear_activation(layer):
+        if isinstance(layer, PASSING) or _is_linear_activation(layer):
             continue
         if classifier is None:
             if _is_activation(layer):

@@ -389,10 +389,14 @@ def test_other_heads_are_refused_by_name(make, message):
         find_head(make())
 
 
-def test_the_maximum_of_a_map_is_no_sum_over_it():
-    model = functional(*backbone_layers(), layers.GlobalMaxPooling2D(), dense())
-    with pytest.raises(ValueError, match="global average pooling.*GlobalMaxPooling2D.*The maximum"):
-        ClassActivationMapper(model)
+def test_behind_global_max_pooling_scores_come_from_the_maxima():
+    parts = [*backbone_layers(), layers.GlobalMaxPooling2D(), dense(name="scores")]
+    model = randomized(functional(*parts))
+    maps, logits = ClassActivationMapper(model).maps(images(), [[0, 3]] * 5)
+    np.testing.assert_allclose(logits, model.predict(images(), verbose=0), rtol=1e-4, atol=1e-5)
+    features = keras.Model(model.inputs, model.layers[-3].output).predict(images(), verbose=0)
+    kernel = model.get_layer("scores").get_weights()[0]
+    np.testing.assert_allclose(maps[:, 1], features @ kernel[:, 3], rtol=1e-3, atol=1e-4)
 
 
 def test_models_without_a_graph_or_with_several_ends_are_refused():
