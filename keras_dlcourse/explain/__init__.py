@@ -13,14 +13,17 @@ from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     layer_cam,
 )
 from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
+from keras_dlcourse.explain.receptive_fields import receptive_field  # noqa: E402
 from keras_dlcourse.explain.weighting import METHODS  # noqa: E402
 from keras_dlcourse.graph.head import Head, find_head  # noqa: E402
+from keras_dlcourse.graph.receptive_field import ReceptiveField  # noqa: E402
 
 __all__ = [
     "METHODS",
     "ClassActivationMapper",
     "GradientMapper",
     "Head",
+    "ReceptiveField",
     "cam",
     "eigen_cam",
     "find_head",
@@ -28,4 +31,5 @@ __all__ = [
     "grad_cam_pp",
     "hires_cam",
     "layer_cam",
+    "receptive_field",
 ]
