@@ -10,12 +10,12 @@ _Item = TypeVar("_Item")
 _PATIENCE = 2.0  # seconds without a bar
 
 
-def track(items: Iterable[_Item], total: int, description: str) -> Iterator[_Item]:
+def track(items: Iterable[_Item], total: int | None, description: str) -> Iterator[_Item]:
     """Yield the items, with a bar on standard error once it has taken two seconds.
 
     Args:
         items: What to go through.
-        total: How many there are.
+        total: How many there are; None if that is not known.
         description: What is being done, shown beside the bar.
 
     Example:

@@ -5,6 +5,7 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.explain", "tensorflow", "keras")
 
 from keras_dlcourse.explain.cam import ClassActivationMapper, cam  # noqa: E402
+from keras_dlcourse.explain.filters import filters  # noqa: E402
 from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     eigen_cam,
     grad_cam,
@@ -13,6 +14,7 @@ from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     layer_cam,
 )
 from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
+from keras_dlcourse.explain.patches import Patch, maximal_patches  # noqa: E402
 from keras_dlcourse.explain.receptive_fields import receptive_field  # noqa: E402
 from keras_dlcourse.explain.weighting import METHODS  # noqa: E402
 from keras_dlcourse.graph.head import Head, find_head  # noqa: E402
@@ -32,4 +34,7 @@ __all__ = [
     "hires_cam",
     "layer_cam",
     "receptive_field",
+    "Patch",
+    "maximal_patches",
+    "filters",
 ]

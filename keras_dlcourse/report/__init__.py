@@ -22,6 +22,7 @@ from keras_dlcourse.report.figures import (  # noqa: E402
     draw_mistakes,
 )
 from keras_dlcourse.report.page import Section, render_page, write_page  # noqa: E402
+from keras_dlcourse.report.patches import draw_patches  # noqa: E402
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
 from keras_dlcourse.report.tables import text_table  # noqa: E402
 
@@ -44,4 +45,5 @@ __all__ = [
     "text_table",
     "write_page",
     "write_run_page",
+    "draw_patches",
 ]
