@@ -5,6 +5,7 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.explain", "tensorflow", "keras")
 
 from keras_dlcourse.explain.cam import ClassActivationMapper, cam  # noqa: E402
+from keras_dlcourse.explain.covering import occlusion, score_cam  # noqa: E402
 from keras_dlcourse.explain.filters import filters  # noqa: E402
 from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     eigen_cam,
@@ -12,6 +13,12 @@ from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     grad_cam_pp,
     hires_cam,
     layer_cam,
+)
+from keras_dlcourse.explain.gradients import (  # noqa: E402
+    guided_backprop,
+    integrated_gradients,
+    saliency,
+    smooth_grad,
 )
 from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
 from keras_dlcourse.explain.patches import Patch, maximal_patches  # noqa: E402
@@ -31,9 +38,15 @@ __all__ = [
     "find_head",
     "grad_cam",
     "grad_cam_pp",
+    "guided_backprop",
     "hires_cam",
+    "integrated_gradients",
     "layer_cam",
+    "occlusion",
     "receptive_field",
+    "saliency",
+    "score_cam",
+    "smooth_grad",
     "Patch",
     "maximal_patches",
     "filters",

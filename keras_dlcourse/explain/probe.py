@@ -146,7 +146,8 @@ class Probe:
         """Compute in batches, all padded to one size."""
         parts, room = [], _room(len(arrays[0]), self.batch_size)
         starts = range(0, len(arrays[0]), self.batch_size)
-        for start in track(iter(starts), len(starts), "explaining"):
+        # One batch is a part of something longer that shows its own progress.
+        for start in track(iter(starts), len(starts), "Maps") if len(starts) > 1 else starts:
             batch = [array[start : start + self.batch_size] for array in arrays]
             gradients, aside = compute([_padded(array, room) for array in batch])
             parts.append([_numbers(x, len(batch[0])) for x in (gradients, *aside)])

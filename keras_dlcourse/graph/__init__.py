@@ -4,7 +4,13 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.graph", "tensorflow", "keras")
 
-from keras_dlcourse.graph.flat import Graph, Node, flat_copy, functional  # noqa: E402
+from keras_dlcourse.graph.flat import (  # noqa: E402
+    Graph,
+    Node,
+    flat_copy,
+    functional,
+    open_block,
+)
 from keras_dlcourse.graph.folding import factor_and_offset, fold_batch_norm  # noqa: E402
 from keras_dlcourse.graph.running import Network, Place  # noqa: E402
 
@@ -17,4 +23,5 @@ __all__ = [
     "flat_copy",
     "fold_batch_norm",
     "functional",
+    "open_block",
 ]

@@ -14,6 +14,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_dlcourse import layers
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
@@ -138,6 +140,14 @@ def flat_copy(
     twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
     twin.set_weights(model.get_weights())
     return _flattened(twin, open_layer)
+
+
+def open_block(layer: Any) -> Callable[..., Any] | None:
+    """Return what one of our blocks computes with simpler layers, None for all other layers."""
+    if not isinstance(layer, layers.DepthwiseSeparableConv2D | layers.InvertedResidual):
+        return None
+    opened: Callable[..., Any] = layer.call
+    return opened
 
 
 def functional(model: keras.Model) -> keras.Model:

@@ -3,44 +3,15 @@
 import keras
 import numpy as np
 import pytest
+from explained_models import SHAPE, body, classifier, images, numbers, randomised, siamese
 from keras import layers as L
-from keras import ops
 from scipy.signal import correlate2d
 
 import keras_dlcourse as kd
 from keras_dlcourse.explain import METHODS, GradientMapper
 from keras_dlcourse.explain.probe import INPUT, Probe
 
-SHAPE = (10, 12, 3)
 FUNCTIONS = [getattr(kd.explain, name) for name in METHODS]
-
-
-def images(n=5, shape=SHAPE, seed=0):
-    return np.random.default_rng(seed).normal(size=(n, *shape)).astype("float32")
-
-
-def randomised(model, seed=1):
-    rng = np.random.default_rng(seed)
-    for weight in model.weights:
-        value = rng.normal(size=weight.shape) * 0.5
-        weight.assign(np.abs(value) + 0.1 if "variance" in weight.path else value)
-    return model
-
-
-def body(x, filters=6):
-    x = L.Conv2D(filters, 3, strides=2, padding="same", name="first")(x)
-    x = L.Activation("relu")(L.BatchNormalization()(x))
-    return L.Conv2D(filters, 3, padding="same", activation="relu", name="second")(x)
-
-
-def classifier(activation="softmax", classes=4):
-    given = keras.Input(SHAPE)
-    pooled = L.GlobalAveragePooling2D()(body(given))
-    return randomised(keras.Model(given, L.Dense(classes, activation=activation)(pooled)))
-
-
-def numbers(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def test_grad_cam_is_cam_less_its_negative_part_on_such_a_head():
@@ -169,15 +140,8 @@ def test_paths_around_the_layer_count_only_what_goes_through_it():
     np.testing.assert_allclose(ours, branch @ weights[:, 1] / branch[0, ..., 0].size, rtol=1e-3)
 
 
-def _siamese():
-    sides = [keras.Input(SHAPE, name=name) for name in ("left", "right")]
-    shared = keras.Model(inner := keras.Input(SHAPE), body(inner), name="backbone")
-    pooled = [L.GlobalAveragePooling2D()(shared(side)) for side in sides]
-    return randomised(keras.Model(sides, L.Dense(1)(L.Subtract()(pooled))))
-
-
 def test_of_a_siamese_network_each_side_has_its_map():
-    model, left, right = _siamese(), images(seed=3), images(seed=4)
+    model, left, right = siamese(), images(seed=3), images(seed=4)
     first, second = (
         kd.explain.hires_cam(model, [left, right], 1, raw=True, image_input=side) for side in (0, 1)
     )

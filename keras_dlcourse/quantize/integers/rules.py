@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse import layers
+from keras_dlcourse.graph import open_block
 from keras_dlcourse.quantize.integers import opening, recurrence
 
 Axis = int | tuple[int, ...]
@@ -225,8 +226,8 @@ def _recurrent(layer: Any) -> Rule:
 
 
 RULES: dict[type, Rule | RuleMaker] = {
-    layers.DepthwiseSeparableConv2D: lambda layer: Rule(opens=layer.call),
-    layers.InvertedResidual: lambda layer: Rule(opens=layer.call),
+    layers.DepthwiseSeparableConv2D: lambda layer: Rule(opens=open_block(layer)),
+    layers.InvertedResidual: lambda layer: Rule(opens=open_block(layer)),
     layers.ImageDescription: _EXACT,
     keras.layers.Conv1D: _kernel(kernel=-1),
     keras.layers.Conv2D: _kernel(kernel=-1),

@@ -10,11 +10,9 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.graph import Graph, Node, flat_copy
+from keras_dlcourse.graph import Graph, Node, flat_copy, open_block
 from keras_dlcourse.layers import (
     ClusterWeight,
-    DepthwiseSeparableConv2D,
-    InvertedResidual,
     PruneWeight,
     WeightTransform,
     compressed,
@@ -79,12 +77,9 @@ def opened(model: keras.Model) -> Graph:
 
 def _open_composite(layer: keras.layers.Layer) -> Callable[..., Any] | None:
     """Open layers that hold convolutions inside."""
-    if isinstance(layer, DepthwiseSeparableConv2D | InvertedResidual):
-        opened_call: Callable[..., Any] = layer.call
-        return opened_call
     if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
         return separable(layer)
-    return None
+    return open_block(layer)
 
 
 def kernels(graph: Graph) -> list[Kernel]:
