@@ -32,6 +32,7 @@ class TensorRow:
         scale: Quantization step, the largest one if there is one a channel; None for floats.
         zero_point: The stored number that stands for 0; None for floats.
         channels: Number of scales: 0 for floats, 1 for one for all.
+        position: Its number among the inputs or outputs; None for other tensors.
     """
 
     index: int
@@ -43,6 +44,7 @@ class TensorRow:
     scale: float | None
     zero_point: int | None
     channels: int
+    position: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Inspection:
     def __str__(self) -> str:
         from keras_dlcourse.report.tables import text_table
 
-        ends = [row for row in self.tensors if row.role in ("input", "output")]
+        ends = [row for row in self.tensors if row.position is not None]
+        ends.sort(key=lambda row: (row.role, row.position))
         parts = [
             self._summary(),
             text_table(
@@ -216,12 +219,14 @@ def in_graph(file: ModelFile) -> tuple[Normalization | None, bool]:
 
 
 def _row(file: ModelFile, tensor: Tensor) -> TensorRow:
+    role, position = _role(file, tensor)
     return TensorRow(
         index=tensor.index,
         name=tensor.name,
         shape=tensor.shape_signature,
         dtype=tensor.dtype,
-        role=_role(file, tensor),
+        role=role,
+        position=position,
         bytes=len(tensor.data),
         scale=max(tensor.scales, default=None),
         zero_point=tensor.zero_points[0] if tensor.zero_points else None,
@@ -229,11 +234,12 @@ def _row(file: ModelFile, tensor: Tensor) -> TensorRow:
     )
 
 
-def _role(file: ModelFile, tensor: Tensor) -> str:
+def _role(file: ModelFile, tensor: Tensor) -> tuple[str, int | None]:
     for role, tensors in (("input", file.inputs), ("output", file.outputs)):
-        if any(tensor.index == other.index for other in tensors):
-            return role
-    return "constant" if tensor.is_constant else "activation"
+        indices = [other.index for other in tensors]
+        if tensor.index in indices:
+            return role, indices.index(tensor.index)
+    return ("constant" if tensor.is_constant else "activation"), None
 
 
 def _shape(shape: tuple[int, ...]) -> str:
