@@ -54,4 +54,14 @@ def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[An
 def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
     """Return a function compiled at its first call; see `jax`."""
     traced = tf.function(function, autograph=False)
-    return lambda *arrays: traced(*[tf.convert_to_tensor(array) for array in arrays])
+    # Kept by shape here: tf.function warns of retracing where many functions share their code.
+    programs: dict[Any, Callable[..., Any]] = {}
+
+    def run(*arrays: Any) -> Any:
+        tensors = [tf.convert_to_tensor(array) for array in arrays]
+        key = tuple((tuple(tensor.shape), tensor.dtype) for tensor in tensors)
+        if key not in programs:
+            programs[key] = traced.get_concrete_function(*tensors)
+        return programs[key](*tensors)
+
+    return run

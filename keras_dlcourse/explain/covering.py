@@ -7,10 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from keras_dlcourse.explain.probe import INPUT, probe_of
-from keras_dlcourse.explain.scaling import scaled
+from keras_dlcourse.explain.scaling import enlarged, scaled
 from keras_dlcourse.explain.variants import Variants
 
 
@@ -153,12 +152,7 @@ def _masks(features: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     planes = np.moveaxis(features, -1, 0).astype("float32")
     low, high = (end((1, 2), keepdims=True) for end in (planes.min, planes.max))
     planes = (planes - low) / np.where(high > low, high - low, 1)
-    return np.stack(
-        [
-            np.asarray(Image.fromarray(plane).resize((size[1], size[0]), Image.Resampling.BILINEAR))
-            for plane in planes
-        ]
-    )
+    return enlarged(planes, size)
 
 
 def _pair(name: str, given: Any, size: tuple[int, ...]) -> tuple[int, int]:

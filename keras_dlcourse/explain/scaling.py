@@ -23,18 +23,30 @@ def scaled(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
         >>> scaled(np.array([[[1.0, 3.0]]]), (1, 4))
         array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
     """
+    large = enlarged(maps, size)
+    axes = tuple(range(1, large.ndim))
+    low = large.min(axes, keepdims=True)
+    span = large.max(axes, keepdims=True) - low
+    # Rounding in the enlargement must not pass for evidence in a map that is the same everywhere.
+    flat = span <= 1e-6 * np.abs(large).max(axes, keepdims=True)
+    result = np.where(flat, 0, (large - low) / np.where(flat, 1, span))
+    return np.asarray(result, "float32")
+
+
+def enlarged(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
+    """Enlarge maps to the size of the images, bilinear.
+
+    Args:
+        maps: `(..., h, w)`.
+        size: Height and width to enlarge to.
+
+    Returns:
+        Float32 maps of that size.
+    """
     height, width = (int(side) for side in size)
     planes = maps.reshape(-1, *maps.shape[-2:]).astype("float32")
-    enlarged = np.stack(
-        [
-            np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
-            for plane in planes
-        ]
-    ).reshape(*maps.shape[:-2], height, width)
-    axes = tuple(range(1, enlarged.ndim))
-    low = enlarged.min(axes, keepdims=True)
-    span = enlarged.max(axes, keepdims=True) - low
-    # Rounding in the enlargement must not pass for evidence in a map that is the same everywhere.
-    flat = span <= 1e-6 * np.abs(enlarged).max(axes, keepdims=True)
-    result = np.where(flat, 0, (enlarged - low) / np.where(flat, 1, span))
-    return np.asarray(result, "float32")
+    large = [
+        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+        for plane in planes
+    ]
+    return np.stack(large).reshape(*maps.shape[:-2], height, width)
