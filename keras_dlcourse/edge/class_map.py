@@ -115,7 +115,7 @@ def overlay(image: Any, class_map: np.ndarray, opacity: float = 0.5) -> Image:
         >>> evidence = np.array([[0.0, 1.0, 2.0]])
         >>> picture = overlay(np.zeros((1, 3, 3), "uint8"), evidence, opacity=1.0)
         >>> [picture.getpixel((x, 0)) for x in range(3)]
-        [(68, 1, 84), (33, 145, 140), (253, 231, 37)]
+        [(68, 1, 84), (32, 144, 140), (253, 231, 37)]
     """
     from PIL import Image
 

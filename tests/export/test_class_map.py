@@ -315,6 +315,34 @@ def test_open_batch_rgb_and_normalization_in_the_graph(tmp_path):
     np.testing.assert_allclose(maps, keras_maps(model, normalization(pixels)), atol=1e-3)
 
 
+def test_one_logit_has_one_map(data, tmp_path, normalization):
+    model = stacked(*features(), gap(), layers.Dense(1, activation="sigmoid"))
+    path = kd.export.to_tflite(
+        model, tmp_path / "m.tflite", labels=["yes"], preprocessing=normalization, class_map=True
+    ).path
+    pixels = images(3, seed=4)
+    maps = np.stack([ImageClassifier(path).class_map(one, "yes") for one in pixels])
+    expected = kd.explain.cam(model, normalization(pixels), [1, 1, 1], raw=True)
+    np.testing.assert_allclose(maps, expected, atol=1e-4)
+
+
+def test_channels_first_and_half_precision(data, tmp_path):
+    x = inputs = keras.Input((3, 9, 7))
+    x = layers.Conv2D(5, 3, data_format="channels_first", name="last")(x)
+    x = dense()(layers.GlobalMaxPooling2D(data_format="channels_first")(x))
+    assert with_class_map(keras.Model(inputs, x)).outputs[1].shape == (None, 7, 5, 4)
+    x = inputs = keras.Input((SIZE, SIZE, 3))
+    for part in (*features(), gap(), dense()):
+        part = type(part).from_config(part.get_config() | {"dtype": "mixed_float16"})
+        x = part(x)
+    model = randomise(keras.Model(inputs, x), seed=2)
+    path = kd.export.to_tflite(
+        model, tmp_path / "m.tflite", preprocessing=data.normalization, class_map=True
+    ).path
+    proof = kd.export.verify(model, path, data)
+    assert proof.max_map_error < 0.1  # Keras computes in half precision
+
+
 class TestVerify:
     def test_the_error_of_the_map_is_measured(self, pairs, data):
         model, mapped, plain = pairs("dense", "int8")
