@@ -93,6 +93,31 @@ class CallbackCase:
         return self.callback.__name__
 
 
+@dataclass(frozen=True)
+class MetricCase:
+    """A metric.
+
+    Attributes:
+        metric: The class.
+        arguments: Every argument of its `__init__` but `name` and `dtype`, none at its default.
+        true: What is true of six examples.
+        predicted: What a model says of them.
+        invalid: Arguments that `__init__` must refuse, each with what its message must hold.
+        compiles: Whether it can be computed in compiled code.
+    """
+
+    metric: type[keras.metrics.Metric]
+    arguments: dict[str, Any]
+    true: np.ndarray
+    predicted: np.ndarray
+    invalid: tuple[tuple[dict[str, Any], str], ...]
+    compiles: bool = True
+
+    @property
+    def id(self) -> str:
+        return self.metric.__name__
+
+
 _CONVOLUTION = {"kernel_size": 5, "bn_momentum": 0.6, "bn_epsilon": 0.02}
 
 LAYERS = (
@@ -222,6 +247,36 @@ CALLBACKS = (
     ),
 )
 
+_BOXES = np.array([[1, 2, 6, 7], [0, 0, 4, 9], [3, 3, 8, 6]] * 2, "float32")
+_MAPS = np.random.default_rng(0).uniform(size=(6, 9, 8)).astype("float32") ** 4
+_MAPS[:4, 2:7, 1:6] += 0.6  # where the first box is
+_MAPS[[1, 5], 8, 7] = 2.0  # beside the boxes
+
+METRICS = (
+    MetricCase(
+        kd.metrics.MaxBoxAccuracy,
+        {"iou": 0.3, "thresholds": 7},
+        _BOXES,
+        _MAPS,
+        invalid=(({"iou": 0}, "iou.*0"), ({"thresholds": 2.5}, "thresholds.*2.5")),
+        compiles=False,
+    ),
+    MetricCase(
+        kd.metrics.ObjectCoverage,
+        {"threshold": 0.4},
+        _BOXES,
+        _MAPS,
+        invalid=(({"threshold": 1.5}, "threshold.*1.5"), ({"threshold": 0.0}, "threshold.*0.0")),
+    ),
+    MetricCase(
+        kd.metrics.PointingGame,
+        {"tolerance": 0.5},
+        _BOXES,
+        _MAPS,
+        invalid=(({"tolerance": -1}, "tolerance.*-1"), ({"tolerance": "far"}, "tolerance.*far")),
+    ),
+)
+
 # Public names that are no part of a kind, and where they are tested instead.
 NOT_PARTS = {
     "keras_dlcourse.layers.ClusterWeight": "transforms weights: tests/quantize/test_clustering.py",
@@ -243,6 +298,6 @@ WALKED: dict[str, tuple[Any, ...]] = {
     "layers": tuple(case.layer for case in LAYERS),
     "models": tuple(case.builder for case in MODELS),
     "losses": (),
-    "metrics": (),
+    "metrics": tuple(case.metric for case in METRICS),
     "callbacks": tuple(case.callback for case in CALLBACKS),
 }

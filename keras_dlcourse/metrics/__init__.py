@@ -1,0 +1,11 @@
+"""Measures of what a network does, as Keras metrics: of maps, how well they find the object."""
+
+from keras_dlcourse._extras import require
+
+require("keras_dlcourse.metrics", "tensorflow", "keras")
+
+from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy  # noqa: E402
+from keras_dlcourse.metrics.object_coverage import ObjectCoverage  # noqa: E402
+from keras_dlcourse.metrics.pointing_game import PointingGame  # noqa: E402
+
+__all__ = ["MaxBoxAccuracy", "ObjectCoverage", "PointingGame"]

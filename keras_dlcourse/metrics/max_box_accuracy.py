@@ -1,0 +1,127 @@
+"""How often the box of a map is that of the object, at the best threshold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dlcourse.metrics._maps import checked, share, weights_of
+from keras_dlcourse.metrics.boxes import boxes_around, intersection_over_union
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class MaxBoxAccuracy(keras.metrics.Metric):
+    """Share of the images whose box is right, at the threshold that is best for all together.
+
+    The box of a map s, stretched to 0..1, goes around the largest connected part of s >= t:
+
+        BoxAcc(t) = mean over images of [IoU(box(s, t), true box) >= iou]
+        MaxBoxAcc = max over t of BoxAcc(t)
+
+    Methods differ in how their maps are scaled; the best threshold for each makes them comparable.
+    It is chosen on the data that it is measured on, as in the paper: `best_threshold`, found on a
+    validation part, is what to use elsewhere.
+
+    Connected parts are found by SciPy, so this metric computes in NumPy: outside of `fit`, or with
+    `compile(run_eagerly=True, jit_compile=False)`.
+
+    Args:
+        iou: From which intersection over union on a box is right.
+        thresholds: How many thresholds are tried, spread evenly over 0 to 1.
+        name: Name in logs.
+        dtype: Of the result.
+
+    Call arguments:
+        y_true: Boxes (left, top, right, bottom) in pixels of the map, `(n, 4)`, or `(n, boxes, 4)`
+            where images have several objects; any may be met. Rows that fill up, such as -1 four
+            times, are passed over.
+        y_pred: Maps `(n, height, width)`; one that is the same everywhere has no box and is wrong.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> maps = np.zeros((1, 8, 8))
+        >>> maps[0, 1:4, 2:6] = 0.5
+        >>> maps[0, 2, 3] = 1
+        >>> metric = MaxBoxAccuracy(thresholds=10)
+        >>> metric.update_state([[2, 1, 6, 4]], maps)
+        >>> float(metric.result()), metric.best_threshold
+        (1.0, 0.1)
+
+    Reference:
+        Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020,
+        https://arxiv.org/abs/2001.07437
+    """
+
+    def __init__(
+        self,
+        iou: float = 0.5,
+        thresholds: int = 100,
+        name: str = "max_box_accuracy",
+        dtype: Any = None,
+    ) -> None:
+        self.iou = share("iou", iou)
+        if isinstance(thresholds, bool) or not isinstance(thresholds, int) or thresholds < 1:
+            raise ValueError(f"thresholds must be a whole number above 0. Received: {thresholds!r}")
+        self.thresholds = thresholds
+        super().__init__(name=name, dtype=dtype)
+        self.right = self.add_variable((thresholds,), initializer="zeros", name="right")
+        self.count = self.add_variable((), initializer="zeros", name="count")
+
+    @property
+    def best_threshold(self) -> float:
+        """The threshold with the highest accuracy so far; of equals the lowest."""
+        return int(np.argmax(_numbers(self.right))) / self.thresholds
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Take in some images.
+
+        Args:
+            y_true: Boxes.
+            y_pred: Maps.
+            sample_weight: How much each image counts, `(n,)`; None counts all alike.
+
+        Raises:
+            ValueError: If the shapes do not fit, or this is compiled.
+        """
+        boxes, maps = (_numbers(tensor) for tensor in checked(y_true, y_pred))
+        if boxes.shape[-1] != 4:
+            raise ValueError("MaxBoxAccuracy takes boxes (n, 4), no masks")
+        right = np.array([self._right(*pair) for pair in zip(boxes, maps, strict=True)], "float32")
+        weights = _numbers(weights_of(sample_weight, ops.ones((len(maps),), "float32")))
+        self.right.assign_add(ops.convert_to_tensor(weights @ right, self.dtype))
+        self.count.assign_add(ops.convert_to_tensor(weights.sum(), self.dtype))
+
+    def result(self) -> Any:
+        """Return the accuracy at the best threshold; 0 if nothing was taken in."""
+        return ops.divide_no_nan(ops.max(self.right), self.count)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this metric again."""
+        return {**super().get_config(), "iou": self.iou, "thresholds": self.thresholds}
+
+    def _right(self, boxes: np.ndarray, plane: np.ndarray) -> np.ndarray:
+        """Return for each threshold whether the box of a map is right."""
+        right = np.zeros(self.thresholds, bool)
+        span = plane.max() - plane.min()
+        if not span > 0:
+            return right
+        scaled = (plane - plane.min()) / span
+        for number in range(self.thresholds):
+            box = boxes_around(scaled >= number / self.thresholds)[0]
+            right[number] = (intersection_over_union(box, boxes) >= self.iou).any()
+        return right
+
+
+def _numbers(tensor: Any) -> np.ndarray:
+    try:
+        return np.asarray(ops.convert_to_numpy(tensor))
+    except (NotImplementedError, TypeError) as error:  # TensorFlow's and JAX's symbolic tensors
+        raise ValueError(
+            "MaxBoxAccuracy computes in NumPy and cannot be compiled: use "
+            "compile(run_eagerly=True, jit_compile=False), or call it after model.predict"
+        ) from error

@@ -1,0 +1,116 @@
+"""What every metric of the package keeps to."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from contract_cases import METRICS, MetricCase
+from contract_kit import BACKENDS
+
+pytestmark = pytest.mark.parametrize("case", METRICS, ids=lambda case: case.id)
+
+
+def _result(metric: keras.metrics.Metric) -> float:
+    return float(keras.ops.convert_to_numpy(metric.result()))
+
+
+def _no_loss(true: Any, predicted: Any) -> Any:
+    return keras.ops.zeros_like(predicted[:, 0, 0])
+
+
+def _measured(case: MetricCase, **weights: np.ndarray) -> keras.metrics.Metric:
+    metric = case.metric(**case.arguments)
+    metric.update_state(case.true, case.predicted, **weights)
+    return metric
+
+
+def test_every_argument_survives_a_round_trip(case: MetricCase) -> None:
+    parameters = inspect.signature(case.metric.__init__).parameters
+    assert set(case.arguments) == set(parameters) - {"self", "name", "dtype"}
+    for name, value in case.arguments.items():
+        assert value != parameters[name].default
+    metric = case.metric(**case.arguments, name="mine")
+    twin = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(metric))
+    assert type(twin) is case.metric and twin.name == "mine"
+    assert {name: getattr(twin, name) for name in case.arguments} == case.arguments
+    twin.update_state(case.true, case.predicted)
+    assert _result(twin) == _result(_measured(case))
+    plain = case.metric()
+    plain.update_state(case.true, case.predicted)
+    assert _result(plain) != _result(twin), "the arguments change nothing"
+
+
+def test_batches_do_not_matter_and_reset_forgets(case: MetricCase) -> None:
+    metric = case.metric(**case.arguments)
+    assert _result(metric) == 0
+    metric.update_state(case.true[:2] + 90, case.predicted[:2])
+    metric.reset_state()
+    for part in (slice(0, 1), slice(1, 4), slice(4, 6)):
+        metric.update_state(case.true[part], case.predicted[part])
+    assert 0 < _result(metric) < 1
+    np.testing.assert_allclose(_result(metric), _result(_measured(case)), rtol=1e-6)
+
+
+def test_a_weight_of_two_is_an_example_twice(case: MetricCase) -> None:
+    weights = np.array([0, 1, 2, 1, 0, 1], "float32")
+    twice = np.repeat(np.arange(6), weights.astype(int))
+    repeated = case.metric(**case.arguments)
+    repeated.update_state(case.true[twice], case.predicted[twice])
+    weighted = _measured(case, sample_weight=weights)
+    np.testing.assert_allclose(_result(weighted), _result(repeated), rtol=1e-6)
+    assert _result(weighted) != _result(_measured(case))
+
+
+def test_in_fit(case: MetricCase) -> None:
+    """A model whose output is its input: what `evaluate` says is what the metric says alone."""
+    x = inputs = keras.Input(case.predicted.shape[1:])
+    model = keras.Model(inputs, keras.layers.Identity()(x))
+    metric = case.metric(**case.arguments)
+    eagerly = {} if case.compiles else {"run_eagerly": True, "jit_compile": False}
+    model.compile(loss=_no_loss, metrics=[metric], **eagerly)
+    logs = model.evaluate(case.predicted, case.true, batch_size=4, verbose=0, return_dict=True)
+    np.testing.assert_allclose(logs[metric.name], _result(_measured(case)), rtol=1e-6)
+    if not case.compiles:
+        model.compile(loss=_no_loss, metrics=[case.metric()], run_eagerly=False)
+        with pytest.raises(ValueError, match="run_eagerly=True"):
+            model.evaluate(case.predicted, case.true, verbose=0)
+
+
+def test_bad_arguments_are_refused_by_name(case: MetricCase) -> None:
+    assert case.invalid, "name at least one argument that __init__ must refuse"
+    for arguments, message in case.invalid:
+        with pytest.raises((ValueError, TypeError), match=message):
+            case.metric(**arguments)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_same_number_on_every_backend(case: MetricCase, backend: str, tmp_path: Path) -> None:
+    if backend == keras.backend.backend():
+        pytest.skip("this process runs on it")
+    np.savez(tmp_path / "case.npz", true=case.true, predicted=case.predicted)
+    code = f"""
+import keras_dlcourse as kd, keras, numpy as np
+case = np.load({str(tmp_path / "case.npz")!r})
+metric = kd.metrics.{case.id}(**{case.arguments!r})
+metric.update_state(case["true"], case["predicted"])
+print(keras.backend.backend(), float(metric.result()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    name, number = done.stdout.split()
+    assert name == backend
+    np.testing.assert_allclose(float(number), _result(_measured(case)), rtol=1e-6)
