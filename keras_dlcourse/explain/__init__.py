@@ -4,6 +4,7 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.explain", "tensorflow", "keras")
 
+from keras_dlcourse.explain.boxes import boxes_from_map  # noqa: E402
 from keras_dlcourse.explain.cam import ClassActivationMapper, cam  # noqa: E402
 from keras_dlcourse.explain.covering import occlusion, score_cam  # noqa: E402
 from keras_dlcourse.explain.filters import filters  # noqa: E402
@@ -50,4 +51,5 @@ __all__ = [
     "Patch",
     "maximal_patches",
     "filters",
+    "boxes_from_map",
 ]
