@@ -21,6 +21,13 @@ from keras_dlcourse.explain.gradients import (  # noqa: E402
     saliency,
     smooth_grad,
 )
+from keras_dlcourse.explain.judging import (  # noqa: E402
+    Curves,
+    Drops,
+    average_drop,
+    deletion,
+    insertion,
+)
 from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
 from keras_dlcourse.explain.patches import Patch, maximal_patches  # noqa: E402
 from keras_dlcourse.explain.receptive_fields import receptive_field  # noqa: E402
@@ -52,4 +59,9 @@ __all__ = [
     "maximal_patches",
     "filters",
     "boxes_from_map",
+    "Curves",
+    "Drops",
+    "average_drop",
+    "deletion",
+    "insertion",
 ]

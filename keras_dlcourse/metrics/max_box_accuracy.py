@@ -25,8 +25,9 @@ class MaxBoxAccuracy(keras.metrics.Metric):
     It is chosen on the data that it is measured on, as in the paper: `best_threshold`, found on a
     validation part, is what to use elsewhere.
 
-    Connected parts are found by SciPy, so this metric computes in NumPy: outside of `fit`, or with
-    `compile(run_eagerly=True, jit_compile=False)`.
+    Connected parts are found by SciPy, so this metric computes in NumPy: call it on what
+    `model.predict` returns. On TensorFlow it also works within `compile(run_eagerly=True)`; on
+    JAX, Keras traces metrics even then.
 
     Args:
         iou: From which intersection over union on a box is right.
@@ -122,6 +123,6 @@ def _numbers(tensor: Any) -> np.ndarray:
         return np.asarray(ops.convert_to_numpy(tensor))
     except (NotImplementedError, TypeError) as error:  # TensorFlow's and JAX's symbolic tensors
         raise ValueError(
-            "MaxBoxAccuracy computes in NumPy and cannot be compiled: use "
-            "compile(run_eagerly=True, jit_compile=False), or call it after model.predict"
+            "MaxBoxAccuracy computes in NumPy and cannot be compiled: call it on what "
+            "model.predict returns, or, on TensorFlow, use compile(run_eagerly=True)"
         ) from error
