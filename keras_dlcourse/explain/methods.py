@@ -1,0 +1,148 @@
+"""All methods that draw maps, by name, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_dlcourse.explain.augmented import augmented_grad_cam
+from keras_dlcourse.explain.cam import ClassActivationMapper, cam
+from keras_dlcourse.explain.covering import occlusion, score_cam
+from keras_dlcourse.explain.gradient_maps import (
+    eigen_cam,
+    grad_cam,
+    grad_cam_pp,
+    hires_cam,
+    layer_cam,
+)
+from keras_dlcourse.explain.gradients import (
+    guided_backprop,
+    integrated_gradients,
+    saliency,
+    smooth_grad,
+)
+from keras_dlcourse.explain.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.mapper import GradientMapper, image_size
+from keras_dlcourse.explain.probe import INPUT, probe_of
+from keras_dlcourse.explain.weighting import WEIGHTINGS
+
+# From a model, images and classes to maps (n, height, width) of 0 to 1.
+MapFunction = Callable[..., np.ndarray]
+
+METHODS: dict[str, MapFunction] = {
+    "cam": cam,
+    "grad_cam": grad_cam,
+    "grad_cam_pp": grad_cam_pp,
+    "layer_cam": layer_cam,
+    "hires_cam": hires_cam,
+    "eigen_cam": eigen_cam,
+    "score_cam": score_cam,
+    "augmented_grad_cam": augmented_grad_cam,
+    "saliency": saliency,
+    "smooth_grad": smooth_grad,
+    "integrated_gradients": integrated_gradients,
+    "guided_backprop": guided_backprop,
+    "occlusion": occlusion,
+}
+
+
+class Mapper(Protocol):
+    """What draws maps of one model, again and again."""
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+
+    def scores(self, images: Any) -> np.ndarray:
+        """Return scores before softmax, `(n, classes)`."""
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Turn scores into 0 to 1."""
+
+    def maps(self, images: Any, classes: ArrayLike | None = None) -> tuple[np.ndarray, Any]:
+        """Return maps `(n, h, w)` or `(n, k, h, w)`, not scaled, and the scores."""
+
+    def image_size(self, images: Any) -> tuple[int, int]:
+        """Tell height and width of images."""
+
+
+def function_of(method: str | MapFunction) -> MapFunction:
+    """Return a method by its name in `METHODS`, or the function itself.
+
+    Raises:
+        ValueError: If there is no method of that name.
+        TypeError: If it is neither a name nor a function.
+    """
+    if callable(method):
+        return method
+    if not isinstance(method, str):
+        raise TypeError(f"method must be a name or a function. Received: {method!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
+    return METHODS[method]
+
+
+def mapper_for(
+    model: keras.Model, method: str | MapFunction, batch_size: int = 32, **options: Any
+) -> Mapper:
+    """Return what draws maps of a model by a method, again and again.
+
+    Args:
+        model: As the method takes it.
+        method: A name in `METHODS`, or a function of a model, images and classes that returns maps
+            `(n, height, width)` at the size of the images.
+        batch_size: Number of images computed at a time.
+        **options: Further arguments of the method.
+
+    Raises:
+        TypeError: If `method` is neither a name nor a function, or as the method.
+        ValueError: If there is no method of that name, or as the method.
+    """
+    function = function_of(method)
+    if function is cam:
+        return ClassActivationMapper(model, batch_size, **options)
+    names = {METHODS[name]: name for name in WEIGHTINGS}
+    if function in names:
+        return GradientMapper(model, names[function], batch_size=batch_size, **options)
+    return _FunctionMapper(model, function, batch_size, options)
+
+
+class _FunctionMapper:
+    """The interface around a function."""
+
+    def __init__(
+        self, model: keras.Model, function: MapFunction, batch_size: int, options: dict[str, Any]
+    ) -> None:
+        self.model, self.function = model, function
+        self.options = {**options, "batch_size": batch_size} if function in _OURS else options
+        self.probe = probe_of(model, layer=INPUT, batch_size=batch_size)
+
+    @property
+    def classes(self) -> int:
+        return self.probe.classes
+
+    def scores(self, images: Any) -> np.ndarray:
+        scores = self.probe.forward(images).scores
+        return np.zeros((0, 0)) if scores is None else scores
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        return self.probe.scores.probabilities(scores)  # type: ignore[union-attr]
+
+    def maps(self, images: Any, classes: ArrayLike | None = None) -> tuple[np.ndarray, Any]:
+        scores = self.scores(images)
+        chosen = scores.argmax(-1) if classes is None else classes
+        chosen = checked_classes(chosen, len(scores), self.classes)
+        columns = chosen.T if chosen.ndim == 2 else [chosen]
+        maps = [self.function(self.model, images, column, **self.options) for column in columns]
+        return (np.stack(maps, axis=1) if chosen.ndim == 2 else maps[0]), scores
+
+    def image_size(self, images: Any) -> tuple[int, int]:
+        arrays = checked_inputs(self.probe.network.model, images)
+        return image_size(arrays[self.probe.image_input], False)
+
+
+_OURS = set(METHODS.values())
