@@ -12,13 +12,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import write_bytes, written_whole
 from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.explain.cam import ClassActivationMapper, scaled
+from keras_dlcourse.explain.methods import MapFunction, Mapper, function_of, mapper_for
+from keras_dlcourse.explain.scaling import scaled
 from keras_dlcourse.layers import describe
 from keras_dlcourse.report.canvas import png_bytes
-from keras_dlcourse.report.maps import draw_class_activation_maps
+from keras_dlcourse.report.maps import draw_class_activation_maps, write_animation
 
 _TAG = "class_activation_maps"
 _DPI = 110
@@ -43,12 +44,17 @@ class ClassActivationMaps(keras.callbacks.Callback):
             model, else numbers.
         tensorboard: A log folder: the pictures also go to its run `class_activation_maps`. This
             needs no TensorFlow.
+        method: How the maps are made: a name in `kd.explain.METHODS`, or a function of a model,
+            images and classes. `"cam"` is the cheapest, and needs the head named below;
+            `"grad_cam"` takes any network.
+        animation: Whether to join the pictures in `epochs.gif` at the end of training.
+        **options: Further arguments of the method, such as `layer=`.
 
     Raises:
         TypeError: If `data` is nothing that `kd.data.take` reads.
         ValueError: In `__init__` for other arguments that make no sense; before the first epoch if
-            the model does not end in global average pooling and one linear layer, or if images,
-            labels or names do not fit it.
+            the method is `"cam"` and the model does not end in global pooling and one linear
+            layer, or if images, labels or names do not fit it.
 
     Example:
         >>> import keras, numpy as np, os, tempfile
@@ -61,7 +67,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
         >>> maps = ClassActivationMaps((x, y), folder, images=4, class_names=["cat", "dog"])
         >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[maps])
         >>> sorted(os.listdir(folder))
-        ['epoch_0001.png', 'epoch_0002.png']
+        ['epoch_0001.png', 'epoch_0002.png', 'epochs.gif']
 
     Reference:
         Zhou et al. (2016), Learning Deep Features for Discriminative Localization,
@@ -77,6 +83,9 @@ class ClassActivationMaps(keras.callbacks.Callback):
         seed: int | None = 0,
         class_names: Sequence[str] | None = None,
         tensorboard: str | os.PathLike[str] | None = None,
+        method: str | MapFunction = "cam",
+        animation: bool = True,
+        **options: Any,
     ) -> None:
         super().__init__()
         for name, number in (("every", every), ("images", images)):
@@ -87,6 +96,8 @@ class ClassActivationMaps(keras.callbacks.Callback):
         self.directory = _folder("directory", directory)
         self.tensorboard = None if tensorboard is None else _folder("tensorboard", tensorboard)
         self.every = every
+        function_of(method)
+        self.method, self.animation, self._options = method, animation, options
         self._examples = take(data, images, seed)
         if self._examples.inputs.ndim != 4:
             raise ValueError(
@@ -95,13 +106,13 @@ class ClassActivationMaps(keras.callbacks.Callback):
             )
         self._labels = _label_indices(self._examples)
         self._class_names = class_names or self._examples.class_names
-        self._mapper: ClassActivationMapper | None = None
+        self._mapper: Mapper | None = None
         self._mapped: keras.Model | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Refuse what cannot work, before the first epoch, and compile."""
         if self._mapper is None or self._mapped is not self.model:
-            self._mapper = ClassActivationMapper(self.model, batch_size=len(self._examples))
+            self._mapper = mapper_for(self.model, self.method, len(self._examples), **self._options)
             self._mapped = self.model
         classes = self._mapper.classes
         described = describe(self.model)
@@ -117,7 +128,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
                 f"Labels must be between 0 and {classes - 1}, the classes of the model. data has "
                 f"{self._labels.min()} to {self._labels.max()}."
             )
-        self._mapper.features(self._examples.inputs)
+        self._maps()  # compile
         for folder in (self.directory, self.tensorboard):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
@@ -139,6 +150,18 @@ class ClassActivationMaps(keras.callbacks.Callback):
                 stacklevel=2,
             )
 
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Join the pictures of all epochs in the folder."""
+        pictures = sorted(self.directory.glob("epoch_*.png"))
+        if self.animation and len(pictures) > 1:
+            try:
+                with written_whole(self.directory / "epochs.gif") as path:
+                    write_animation(path, pictures)
+            except OSError as error:
+                warnings.warn(
+                    f"ClassActivationMaps could not write the animation: {error}", stacklevel=2
+                )
+
     def picture(self, title: str = "Class activation maps") -> bytes:
         """Draw the maps of the model as it is now.
 
@@ -151,20 +174,27 @@ class ClassActivationMaps(keras.callbacks.Callback):
         Raises:
             ValueError: Before the first `fit`.
         """
-        if self._mapper is None:
-            raise ValueError("picture() needs a model: pass this callback to fit first.")
-        inputs, labels = self._examples.inputs, self._labels
-        features, logits = self._mapper.features(inputs)
-        predicted = logits.argmax(-1)
-        shown = predicted[:, None] if labels is None else np.stack([labels, predicted], axis=1)
-        maps = self._mapper.weighted(features, shown)
-        with np.errstate(invalid="ignore"):  # of a network whose weights have become NaN
-            scores = np.take_along_axis(self._mapper.probabilities(logits), shown, axis=1)
-            planes = scaled(maps, self._mapper.image_size(inputs))
+        planes, scores, predicted = self._maps()
+        labels = self._labels
         figure = draw_class_activation_maps(
             _pixels(self._examples), planes, scores, predicted, labels, self.class_names, title
         )
         return png_bytes(figure, _DPI)
+
+    def _maps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Compute maps, their classes' scores, and the answers."""
+        inputs, labels, mapper = self._examples.inputs, self._labels, self._mapper
+        if mapper is None:
+            raise ValueError("picture() needs a model: pass this callback to fit first.")
+        logits = mapper.scores(inputs)
+        predicted = logits.argmax(-1)
+        shown = predicted[:, None] if labels is None else np.stack([labels, predicted], axis=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of maps that are all 0, at each epoch
+            maps, _ = mapper.maps(inputs, shown)
+        with np.errstate(invalid="ignore"):  # of a network whose weights have become NaN
+            scores = np.take_along_axis(mapper.probabilities(logits), shown, axis=1)
+            return scaled(maps, mapper.image_size(inputs)), scores, predicted
 
 
 def _folder(name: str, path: Any) -> Path:

@@ -4,11 +4,11 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.explain", "tensorflow", "keras")
 
+from keras_dlcourse.explain.augmented import augmented_grad_cam  # noqa: E402
 from keras_dlcourse.explain.boxes import boxes_from_map  # noqa: E402
 from keras_dlcourse.explain.cam import ClassActivationMapper, cam  # noqa: E402
 from keras_dlcourse.explain.covering import occlusion, score_cam  # noqa: E402
 from keras_dlcourse.explain.filters import filters  # noqa: E402
-from keras_dlcourse.explain.gap_head import with_gap_head  # noqa: E402
 from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     eigen_cam,
     grad_cam,
@@ -30,9 +30,10 @@ from keras_dlcourse.explain.judging import (  # noqa: E402
     insertion,
 )
 from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
+from keras_dlcourse.explain.methods import METHODS  # noqa: E402
 from keras_dlcourse.explain.patches import Patch, maximal_patches  # noqa: E402
 from keras_dlcourse.explain.receptive_fields import receptive_field  # noqa: E402
-from keras_dlcourse.explain.weighting import METHODS  # noqa: E402
+from keras_dlcourse.explain.sanity import SanityCheck, sanity_check  # noqa: E402
 from keras_dlcourse.graph.head import Head, find_head  # noqa: E402
 from keras_dlcourse.graph.receptive_field import ReceptiveField  # noqa: E402
 
@@ -42,6 +43,7 @@ __all__ = [
     "GradientMapper",
     "Head",
     "ReceptiveField",
+    "augmented_grad_cam",
     "cam",
     "eigen_cam",
     "find_head",
@@ -54,6 +56,8 @@ __all__ = [
     "occlusion",
     "receptive_field",
     "saliency",
+    "SanityCheck",
+    "sanity_check",
     "score_cam",
     "smooth_grad",
     "Patch",
@@ -65,5 +69,4 @@ __all__ = [
     "average_drop",
     "deletion",
     "insertion",
-    "with_gap_head",
 ]

@@ -14,7 +14,7 @@ from keras_dlcourse.explain.probe import probe_of
 from keras_dlcourse.explain.scaling import enlarged, scaled
 from keras_dlcourse.explain.super_resolution import averaging, motion, super_resolved
 from keras_dlcourse.explain.variants import Variants
-from keras_dlcourse.explain.weighting import METHODS
+from keras_dlcourse.explain.weighting import WEIGHTINGS
 
 FUSIONS = ("super_resolution", "mean", "max")
 
@@ -64,7 +64,7 @@ def augmented_grad_cam(
         fill: What pixels hold that come from outside of the image.
         fusion: `"super_resolution"`, or one of the paper's baselines, for which the maps are
             enlarged and moved back: their `"mean"` or `"max"`.
-        method: Which maps to fuse, a name in `kd.explain.METHODS`.
+        method: Which maps to fuse, as `GradientMapper` has them.
         seed: Of the turns and shifts.
         **options: See `grad_cam`.
 
@@ -131,7 +131,7 @@ def _coarse_maps(
         copies = [(motions[number] @ pixels).reshape(image.shape) + fill for number in numbers]
         return np.stack(copies).astype("float32")
 
-    row = METHODS[method]
+    row = WEIGHTINGS[method]
     maps: list[list[np.ndarray]] = [[] for _ in variants.images]
     steps = variants.each(len(motions), moved, "Moved copies", gradients=row.gradients)
     for index, _, found in steps:
@@ -172,5 +172,5 @@ def _check(
             raise ValueError(f"{name} must be from 0 to {most:.3g}. Received: {given[name]!r}")
     if fusion not in FUSIONS:
         raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}. Received: {fusion!r}")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
+    if method not in WEIGHTINGS:
+        raise ValueError(f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}")

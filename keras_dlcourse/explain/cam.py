@@ -108,6 +108,10 @@ class ClassActivationMapper:
         pooled = features.max((1, 2)) if largest else features.mean((1, 2))
         return features, pooled @ kernel + bias
 
+    def scores(self, images: ArrayLike) -> np.ndarray:
+        """Compute the logits, `(n, classes)`."""
+        return self.features(images)[1]
+
     def weighted(self, features: np.ndarray, classes: ArrayLike) -> np.ndarray:
         """Weight feature maps as the head does for the classes asked for.
 

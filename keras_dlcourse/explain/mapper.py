@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from keras_dlcourse.explain.inputs import checked_classes, checked_inputs
 from keras_dlcourse.explain.probe import Found, Probe, probe_of
 from keras_dlcourse.explain.scores import Target
-from keras_dlcourse.explain.weighting import METHODS
+from keras_dlcourse.explain.weighting import WEIGHTINGS
 
 
 class GradientMapper:
@@ -23,7 +23,7 @@ class GradientMapper:
 
     Args:
         model: A functional or Sequential model, with nested models, several inputs and outputs.
-        method: A name in `kd.explain.METHODS`.
+        method: `"grad_cam"`, `"grad_cam_pp"`, `"layer_cam"`, `"hires_cam"` or `"eigen_cam"`.
         layer: Whose feature maps; in nested models `"backbone/conv5"`, or `"conv5"` alone. None
             finds the coarsest ones and, of several with that size, the last.
         target: What is explained if it is no class: a function, in `keras.ops`, from the model's
@@ -55,9 +55,9 @@ class GradientMapper:
         image_input: int = 0,
         batch_size: int = 32,
     ) -> None:
-        if method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
-        self.method = METHODS[method]
+        if method not in WEIGHTINGS:
+            raise ValueError(f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}")
+        self.method = WEIGHTINGS[method]
         self.probe = probe_of(
             model, layer=layer, target=target, output=output, image_input=image_input,
             batch_size=batch_size,
@@ -96,6 +96,17 @@ class GradientMapper:
         columns = checked_classes(classes, n, self.classes).T
         parts = [self._found(images, column) for column in columns]
         return np.stack([self._weighted(part) for part in parts], axis=1), parts[0].scores
+
+    def scores(self, images: Any) -> np.ndarray:
+        """Compute the scores before softmax, `(n, classes)`.
+
+        Raises:
+            ValueError: If images do not fit the model, or a function is explained.
+        """
+        scores = self.probe.forward(images).scores
+        if scores is None:
+            raise ValueError("a target that is a function has no scores of classes")
+        return scores
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
         """Turn scores into 0 to 1: by sigmoid where the model ends in one, else by softmax."""

@@ -70,7 +70,7 @@ def eigen_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     return np.maximum(maps, 0).reshape(n, height, width)
 
 
-METHODS: dict[str, Method] = {
+WEIGHTINGS: dict[str, Method] = {
     "grad_cam": Method(grad_cam),
     "grad_cam_pp": Method(grad_cam_pp),
     "layer_cam": Method(layer_cam),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
 
@@ -96,6 +98,31 @@ def draw_class_activation_maps(
         _draw_example(axes, corner, cell, _rgb(image), planes[index], captions, verdict)
     _draw_scale(axes, width, height)
     return figure
+
+
+def write_animation(
+    path: Path, pictures: Sequence[Path], seconds: float = 0.7, most: int = 60
+) -> None:
+    """Join pictures of one size in an animation, the last one shown longer.
+
+    Args:
+        path: The `.gif` or `.webp` file to write.
+        pictures: Image files, in order; those of another size than the last one are left out.
+        seconds: How long each is shown.
+        most: How many at most; of more, evenly spaced ones.
+    """
+    with Image.open(pictures[-1]) as last:
+        size = last.size
+    chosen = [pictures[i] for i in np.unique(np.linspace(0, len(pictures) - 1, most).astype(int))]
+    frames = []
+    for picture in chosen:
+        with Image.open(picture) as image:
+            if image.size == size:
+                frames.append(image.convert("P", palette=Image.Palette.ADAPTIVE))
+    durations = [int(1000 * seconds)] * (len(frames) - 1) + [int(3000 * seconds)]
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True
+    )
 
 
 def _draw_example(

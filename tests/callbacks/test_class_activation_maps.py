@@ -66,7 +66,7 @@ def test_one_picture_after_each_epoch(tmp_path):
     model, data = make_model(), pipeline(shuffle=True)
     callback = ClassActivationMaps(data, tmp_path / "new" / "cam", images=4)
     model.fit(data, epochs=3, verbose=0, callbacks=[callback])
-    files = sorted((tmp_path / "new" / "cam").iterdir())
+    files = sorted((tmp_path / "new" / "cam").glob("*.png"))
     assert [file.name for file in files] == [f"epoch_000{n}.png" for n in (1, 2, 3)]
     pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
     assert pictures[0].shape == pictures[1].shape and min(pictures[0].shape[:2]) > 300
@@ -78,7 +78,7 @@ def test_every_second_epoch_and_numbers_go_on_after_a_resume(tmp_path):
     callback = ClassActivationMaps(data, tmp_path, every=2, images=2)
     model.fit(data, epochs=3, verbose=0, callbacks=[callback])
     model.fit(data, epochs=6, initial_epoch=3, verbose=0, callbacks=[callback])
-    assert [file.name for file in sorted(tmp_path.iterdir())] == [
+    assert [file.name for file in sorted(tmp_path.glob("*.png"))] == [
         f"epoch_000{n}.png" for n in (2, 4, 6)
     ]
 
@@ -313,3 +313,46 @@ def test_event_files_are_as_tensorflow_writes_them(tmp_path):
     assert value.image.encoded_image_string == b"x" * 70_000
     later = write_picture(tmp_path, "tag", 301, b"x", (1, 1))
     assert sorted([later.name, path.name]) == [path.name, later.name]
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "eigen_cam", "saliency", "score_cam", "own"])
+def test_any_method_draws_and_training_is_the_same(tmp_path, method):
+    def own(model, images, classes):
+        return np.abs(images[..., 0]) / np.abs(images).max()
+
+    def trained(callbacks):
+        keras.utils.set_random_seed(0)
+        model = make_model(head=layers.Flatten())  # no head that "cam" could take
+        model.fit(pipeline(), epochs=2, verbose=0, callbacks=callbacks)
+        return model
+
+    callback = ClassActivationMaps(
+        pipeline(), tmp_path, images=3, method=own if method == "own" else method
+    )
+    first, second = trained([callback]), trained([])
+    for ours, expected in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, expected, atol=1e-6)
+    assert len(list(tmp_path.glob("epoch_*.png"))) == 2
+    if method == "grad_cam":  # drawn with the weights of the end of training
+        planes, scores, predicted = callback._maps()
+        inputs = callback._examples.inputs
+        expected = kd.explain.grad_cam(first, inputs, np.stack([callback._labels, predicted], 1))
+        np.testing.assert_allclose(planes, expected, atol=1e-4)
+
+
+def test_an_animation_joins_the_epochs(tmp_path):
+    callback = ClassActivationMaps(pipeline(), tmp_path, images=2)
+    make_model().fit(pipeline(), epochs=3, verbose=0, callbacks=[callback])
+    with Image.open(tmp_path / "epochs.gif") as animation:
+        assert animation.n_frames == 3
+        assert animation.size == Image.open(tmp_path / "epoch_0001.png").size
+    quiet = ClassActivationMaps(pipeline(), tmp_path / "quiet", images=2, animation=False)
+    make_model().fit(pipeline(), epochs=2, verbose=0, callbacks=[quiet])
+    assert not list((tmp_path / "quiet").glob("*.gif"))
+
+
+def test_unknown_methods_are_refused_at_once(tmp_path):
+    with pytest.raises(ValueError, match="method must be one of cam, grad_cam"):
+        ClassActivationMaps(pipeline(), tmp_path, method="grad-cam")
+    with pytest.raises(TypeError, match="a name or a function"):
+        ClassActivationMaps(pipeline(), tmp_path, method=3)

@@ -8,10 +8,11 @@ from keras import layers as L
 from scipy.signal import correlate2d
 
 import keras_dlcourse as kd
-from keras_dlcourse.explain import METHODS, GradientMapper
+from keras_dlcourse.explain import GradientMapper
 from keras_dlcourse.explain.probe import INPUT, Probe
+from keras_dlcourse.explain.weighting import WEIGHTINGS
 
-FUNCTIONS = [getattr(kd.explain, name) for name in METHODS]
+FUNCTIONS = [getattr(kd.explain, name) for name in WEIGHTINGS]
 
 
 def test_grad_cam_is_cam_less_its_negative_part_on_such_a_head():
@@ -31,7 +32,7 @@ def test_hires_cam_adds_up_to_the_score_less_the_bias():
     np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS, ids=METHODS)
+@pytest.mark.parametrize("function", FUNCTIONS, ids=list(WEIGHTINGS))
 def test_flipped_images_give_flipped_maps(function):
     given = keras.Input((11, 11, 2))
     x = L.Conv2D(5, 3, padding="same", activation="relu")(given)
