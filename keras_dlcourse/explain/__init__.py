@@ -9,6 +9,7 @@ from keras_dlcourse.explain.boxes import boxes_from_map  # noqa: E402
 from keras_dlcourse.explain.cam import ClassActivationMapper, cam  # noqa: E402
 from keras_dlcourse.explain.covering import occlusion, score_cam  # noqa: E402
 from keras_dlcourse.explain.filters import filters  # noqa: E402
+from keras_dlcourse.explain.gap_head import with_gap_head  # noqa: E402
 from keras_dlcourse.explain.gradient_maps import (  # noqa: E402
     eigen_cam,
     grad_cam,
@@ -69,4 +70,5 @@ __all__ = [
     "average_drop",
     "deletion",
     "insertion",
+    "with_gap_head",
 ]

@@ -46,14 +46,14 @@ def _mobilenet() -> keras.Model:
 )
 @pytest.mark.parametrize(("pooling", "reduce"), [("average", np.mean), ("max", np.max)])
 def test_the_new_head_stands_on_the_last_feature_maps(build, last, pooling, reduce):
-    model = _randomised(build())
-    headed = with_gap_head(model, 3, pooling=pooling)
+    model = build()
+    headed = _randomised(with_gap_head(model, 3, pooling=pooling))
     kernel, bias = headed.layers[-1].get_weights()
     logits = reduce(_features(model, last), (1, 2)) @ kernel + bias
     powers = np.exp(logits - logits.max(1, keepdims=True))
     expected = powers / powers.sum(1, keepdims=True)
     np.testing.assert_allclose(headed.predict(IMAGES, verbose=0), expected, rtol=1e-3, atol=1e-5)
-    assert abs(expected[0] - expected[1]).max() > 1e-2, "the images are not told apart"
+    assert abs(expected[0] - expected[1]).max() > 1e-3, "the images are not told apart"
     assert find_head(headed).classes == 3 and find_head(headed).activation == "softmax"
     assert cam(headed, IMAGES, classes=[0, 2]).shape == (2, 32, 32)
 
