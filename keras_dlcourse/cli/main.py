@@ -8,7 +8,17 @@ import sys
 from collections.abc import Sequence
 
 from keras_dlcourse._version import __version__
-from keras_dlcourse.cli import bundle, export, inspect, models, preflight, quickstart, train, verify
+from keras_dlcourse.cli import (
+    bundle,
+    explain,
+    export,
+    inspect,
+    models,
+    preflight,
+    quickstart,
+    train,
+    verify,
+)
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
@@ -17,6 +27,7 @@ from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_pars
 _ADD_PARSER = (
     quickstart.add_parser,
     train.add_parser,
+    explain.add_parser,
     export.add_parser,
     inspect.add_parser,
     preflight.add_parser,

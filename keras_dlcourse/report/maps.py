@@ -79,7 +79,7 @@ def draw_class_activation_maps(
     width = columns * (cell[0] + _MARGIN) + _MARGIN
     height = rows * (cell[1] + _MARGIN) + _HEADER + _FOOTER
     width = max(width, 5.2)  # the title and the scale need as much
-    figure, axes = _sheet(width, height)
+    figure, axes = sheet(width, height)
     if labels is not None:
         right = int(np.sum(np.asarray(labels) == np.asarray(predictions)))
         title = f"{title} · {right} of {len(images)} right"
@@ -95,8 +95,8 @@ def draw_class_activation_maps(
             for (kind, name), score in zip(names, values[index], strict=True)
         ]
         verdict = None if truth is None else truth == int(predictions[index])
-        _draw_example(axes, corner, cell, _rgb(image), planes[index], captions, verdict)
-    _draw_scale(axes, width, height)
+        _draw_example(axes, corner, cell, to_rgb(image), planes[index], captions, verdict)
+    draw_scale(axes, width, height)
     return figure
 
 
@@ -150,7 +150,7 @@ def _draw_example(
     axes.add_patch(frame)
     top_line, low_line = corner[1] + 0.19, corner[1] + 0.34
     axes.text(left, low_line, heading, fontsize=10, fontweight="bold", color=color)
-    panels = [image, *(_overlay(image, plane) for plane in maps)]
+    panels = [image, *(overlay(image, plane) for plane in maps)]
     for panel in panels:
         axes.imshow(
             panel, extent=(left, left + _PANEL, below, top), interpolation="nearest", zorder=1
@@ -162,10 +162,10 @@ def _draw_example(
         left += _PANEL + _GAP
 
 
-def _draw_scale(axes: Axes, width: float, height: float) -> None:
+def draw_scale(axes: Axes, width: float, height: float) -> None:
     """Draw the bar of colours as they look over a middle grey."""
     steps = np.linspace(0, 1, 256)[None]
-    bar = _overlay(np.full((1, 256, 3), 0.5), steps)
+    bar = overlay(np.full((1, 256, 3), 0.5), steps)
     top = height - _FOOTER + 0.12
     left, right = width / 2 - 1.1, width / 2 + 1.1
     axes.imshow(bar, extent=(left, right, top + 0.14, top), aspect="auto", zorder=1)
@@ -175,7 +175,7 @@ def _draw_scale(axes: Axes, width: float, height: float) -> None:
     axes.text(width / 2, top + 0.3, note, fontsize=8, color=GREY, ha="center", va="center")
 
 
-def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
+def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """Make a figure with one pair of axes in inches, y downwards: many axes are slow to draw."""
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
@@ -186,12 +186,12 @@ def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _rgb(image: NDArray) -> NDArray[np.float64]:
+def to_rgb(image: NDArray) -> NDArray[np.float64]:
     """Give an image as RGB of 0 to 1."""
     return np.broadcast_to(image, (*image.shape[:2], 3)) / 255.0
 
 
-def _overlay(image: NDArray, plane: NDArray) -> NDArray[np.float64]:
+def overlay(image: NDArray, plane: NDArray) -> NDArray[np.float64]:
     """Lay a map in colours over a grey, pale image."""
     grey = image @ [0.299, 0.587, 0.114]
     pale = 0.5 + _CONTRAST * (grey - 0.5)

@@ -23,6 +23,7 @@ from keras_dlcourse.edge import ImageClassifier
 COMMANDS = (
     "quickstart",
     "train",
+    "explain",
     "export",
     "inspect",
     "verify",
@@ -80,6 +81,25 @@ def test_train_writes_the_whole_run(trained):
     assert "down &amp; &lt;b&gt;" in (trained / "report.html").read_text()
 
 
+def test_explain_draws_every_method_asked_for(trained, photos, tmp_path, capsys):
+    methods = "cam,grad-cam,eigen_cam,saliency"
+    words = ["explain", trained / "model.keras", photos / "across", "--methods", methods]
+    assert command(*words, "-o", tmp_path / "maps") == 0
+    pictures = sorted((tmp_path / "maps").iterdir())
+    assert len(pictures) == 9  # of 65 photos, eight in each
+    assert capsys.readouterr().out.splitlines() == list(map(str, pictures))
+    with Image.open(pictures[0]) as first, Image.open(pictures[-1]) as last:
+        assert first.width == last.width and first.height > 3 * last.height
+
+
+def test_explain_is_particular_about_its_words(trained, capsys):
+    assert command("explain", trained / "model.keras", "a.png", "--methods", "cam,tea_leaves") == 2
+    assert "'tea_leaves' is not one of cam, grad_cam" in capsys.readouterr().err
+    words = ["--methods", "saliency", "--layer", "conv2d"]
+    assert command("explain", trained / "model.keras", "a.png", *words) == 2
+    assert "saliency looks at no layer" in capsys.readouterr().err
+
+
 def test_train_refuses_a_folder_with_something_in_it(trained, photos, capsys):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     assert command("train", photos, "--model", "tiny", "-o", trained) == 1
@@ -116,6 +136,10 @@ def test_train_names_bad_files_and_skips_them_if_told(tmp_path, photos, capsys):
         (("export", "nowhere.keras", "-o", "m.tflite"), "there is no file nowhere.keras"),
         (("export", "RUN/model.int8.tflite", "-o", "m.tflite"), "must be a .keras file"),
         (("export", "RUN/model.keras", "-o", "m.tflite", "--labels", "nowhere.txt"), "nowhere.txt"),
+        (("explain", "RUN/model.keras", "nowhere.png"), "nowhere.png: no such file or folder"),
+        (("explain", "RUN/model.keras", "PHOTOS", "--class", "cat"), "they are: across, down"),
+        (("explain", "RUN/model.keras", "PHOTOS", "--class", "7"), "classes 0 to 1"),
+        (("explain", "RUN/model.keras", "PHOTOS", "--layer", "conv"), "no layer 'conv'"),
         (("inspect", "nowhere.tflite"), "nowhere.tflite: No such file or directory"),
         (("inspect", "RUN/model.keras"), "is not a .tflite file"),
         (("classify", "RUN/model.keras", "a.png"), "is not a .tflite file"),

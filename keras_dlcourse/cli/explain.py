@@ -1,0 +1,137 @@
+"""`keras-dlcourse explain`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse.cli.usage import UsageError, add_command
+
+EXAMPLES = """
+keras-dlcourse explain model.keras photos/ -o maps/
+keras-dlcourse explain model.keras photos/ --methods cam,grad_cam,augmented_grad_cam -o maps/
+keras-dlcourse explain model.keras photos/ --methods layer_cam --layer conv_pw_11_relu --class cat
+"""
+ROWS = 8  # images in a picture
+
+
+def add_parser(commands: Any) -> None:
+    """Declare the command."""
+    parser = add_command(
+        commands, "explain", run, "draw what a Keras model looks at in images", EXAMPLES
+    )
+    parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
+    parser.add_argument(
+        "images", metavar="IMAGE", nargs="+", help="image files, or folders of them"
+    )
+    parser.add_argument(
+        "--methods",
+        default="grad_cam",
+        metavar="M,M,...",
+        help="how to make the maps, separated by commas (grad_cam); see kd.explain.METHODS",
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="C",
+        help="name or number of the class to show evidence for (the one that the model answers)",
+    )
+    parser.add_argument("--layer", metavar="NAME", help="whose feature maps (the coarsest, last)")
+    parser.add_argument(
+        "-o", "--output", default="maps", metavar="DIR", help="folder for the pictures (maps)"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the command."""
+    load_keras()
+    from keras_dlcourse import data
+    from keras_dlcourse.cli.model_input import (
+        images_for,
+        load_model,
+        recorded_labels,
+        recorded_normalization,
+    )
+
+    methods = _methods(options.methods, options.layer)
+    paths = _image_paths(options.images)
+    model = load_model(options.model)
+    labels = recorded_labels(model)
+    asked = _class_number(options.class_name, labels)
+    pixels = images_for(model, paths)
+    normalization = recorded_normalization(model) or data.Normalization.identity()
+    extra = {} if options.layer is None else {"layer": options.layer}
+    for number, start in enumerate(range(0, len(paths), ROWS), 1):
+        batch = pixels[start : start + ROWS]
+        path = Path(options.output) / f"maps_{number:03d}.png"
+        names = [file.name for file in paths[start : start + ROWS]]
+        _draw(path, model, batch, normalization(batch), methods, asked, extra, names, labels)
+        print(path)
+
+
+def _draw(
+    path: Path,
+    model: Any,
+    pixels: Any,
+    inputs: Any,
+    methods: list[str],
+    asked: int | None,
+    extra: dict[str, Any],
+    names: list[str],
+    labels: Sequence[str] | None,
+) -> None:
+    """Write one picture: a row for each image, a column for each method."""
+    from keras_dlcourse._files import write_bytes
+    from keras_dlcourse.explain.methods import METHODS, mapper_for
+    from keras_dlcourse.report.canvas import png_bytes
+    from keras_dlcourse.report.method_maps import draw_methods
+
+    mapper = mapper_for(model, "saliency")  # any: it is asked for the scores only
+    scores = mapper.probabilities(mapper.scores(inputs))
+    shown = scores.argmax(1) if asked is None else [asked] * len(scores)
+    if asked is not None and asked >= mapper.classes:
+        raise ValueError(f"--class: the model has the classes 0 to {mapper.classes - 1}")
+    maps = {name: METHODS[name](model, inputs, shown, **extra) for name in methods}
+    captions = [
+        f"{name}: {labels[number] if labels else f'class {number}'} {row[number]:.0%}"
+        for name, number, row in zip(names, shown, scores, strict=True)
+    ]
+    write_bytes(path, png_bytes(draw_methods(pixels, maps, captions)))
+
+
+def _methods(words: str, layer: str | None) -> list[str]:
+    from keras_dlcourse.explain.methods import METHODS
+
+    names = [name.strip().replace("-", "_") for name in words.split(",")]
+    for name in names:
+        if name not in METHODS:
+            raise UsageError(f"--methods: {name!r} is not one of {', '.join(METHODS)}")
+        if layer is not None and (not name.endswith(("_cam", "_pp"))):
+            raise UsageError(f"--layer: {name} looks at no layer; leave out one of them")
+    return names
+
+
+def _class_number(given: str | None, labels: Sequence[str] | None) -> int | None:
+    if given is None or given.isdigit():
+        return None if given is None else int(given)
+    if labels is None or given not in labels:
+        known = ", ".join(labels) if labels else "not recorded in the model; give a number"
+        raise ValueError(f"--class: {given!r} is no class of the model; they are: {known}")
+    return list(labels).index(given)
+
+
+def _image_paths(given: list[str]) -> list[Path]:
+    from keras_dlcourse.data.folder import files_below
+
+    paths: list[Path] = []
+    for name in given:
+        path = Path(name)
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder")
+        paths += files_below(path, set()) if path.is_dir() else [path]
+    if not paths:
+        raise ValueError(f"{', '.join(given)}: no files in there")
+    return paths

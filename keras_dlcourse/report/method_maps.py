@@ -1,0 +1,83 @@
+"""Maps of several methods side by side, a row for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from keras_dlcourse.report.canvas import GREY, shortened
+from keras_dlcourse.report.maps import draw_scale, overlay, sheet, to_rgb
+
+# Inches.
+_PANEL, _GAP, _MARGIN, _TITLE, _HEADER, _CAPTION, _FOOTER = 1.6, 0.12, 0.2, 0.42, 0.26, 0.36, 0.62
+
+
+def draw_methods(
+    pixels: ArrayLike,
+    maps: Mapping[str, ArrayLike],
+    captions: Sequence[str],
+    title: str = "What the network looks at",
+) -> Figure:
+    """Draw images, each beside its maps by several methods, one scale of colours for all.
+
+    Args:
+        pixels: Images, uint8, shape `(n, height, width, 1 or 3)`.
+        maps: For each method, by its name, maps of 0 to 1 at the same size, `(n, height, width)`.
+        captions: What stands over each row, such as the answer and its score, length n.
+        title: Written on top.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+
+    Example:
+        >>> images, plane = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8))
+        >>> figure = draw_methods(images, {"cam": plane, "grad_cam": plane}, ["cat 90%", "dog 60%"])
+        >>> [text.get_text() for text in figure.axes[0].texts[1:4]]
+        ['image', 'cam', 'grad_cam']
+    """
+    images = np.asarray(pixels)
+    planes = {name: np.asarray(each, "float64") for name, each in maps.items()}
+    _check(images, planes, captions)
+    ratio = images.shape[1] / images.shape[2]
+    row_height = _CAPTION + _PANEL * ratio
+    width = max(2 * _MARGIN + (len(planes) + 1) * (_PANEL + _GAP) - _GAP, 5.2)
+    height = _TITLE + _HEADER + len(images) * row_height + _FOOTER
+    figure, axes = sheet(width, height)
+    axes.text(_MARGIN, 0.24, title, fontsize=12, fontweight="bold", va="center")
+    for number, name in enumerate(["image", *planes]):
+        left = _MARGIN + number * (_PANEL + _GAP)
+        axes.text(left, _TITLE + 0.12, name, fontsize=9, color=GREY, va="center")
+    for row, image in enumerate(images):
+        top = _TITLE + _HEADER + row * row_height
+        axes.text(_MARGIN, top + 0.2, shortened(captions[row], 60), fontsize=9, va="center")
+        top += _CAPTION
+        rgb = to_rgb(image)
+        for number, panel in enumerate([rgb, *(overlay(rgb, p[row]) for p in planes.values())]):
+            left = _MARGIN + number * (_PANEL + _GAP)
+            extent = (left, left + _PANEL, top + _PANEL * ratio, top)
+            axes.imshow(panel, extent=extent, interpolation="nearest", zorder=1)
+    draw_scale(axes, width, height)
+    return figure
+
+
+def _check(images: np.ndarray, planes: Mapping[str, np.ndarray], captions: Sequence[str]) -> None:
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ValueError(
+            f"pixels must have shape (n, height, width, 1 or 3), n > 0; received {images.shape}"
+        )
+    for name, each in planes.items():
+        if each.shape != images.shape[:3]:
+            raise ValueError(
+                f"maps of {name!r} must have the shape {images.shape[:3]}; received {each.shape}"
+            )
+    if not planes or len(captions) != len(images):
+        raise ValueError(
+            f"draw_methods needs maps and a caption for each of {len(images)} images; received "
+            f"{len(planes)} methods and {len(captions)} captions"
+        )
