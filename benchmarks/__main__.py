@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import sys
@@ -26,6 +27,8 @@ NAMES = (
     "quantized_applications",
     "quantization_cost",
     "quantization_accuracy",
+    "map_cost",
+    "class_map_cost",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 
@@ -86,11 +89,14 @@ def _page(results: dict) -> str:
         lines += ["| what | measured | limit | |", "|---|---|---|---|"]
         for figure in result["figures"]:
             sign = "≤" if figure["at_most"] else "≥"
+            limit = f"{sign} {figure['limit']:g} {figure['unit']}"
             mark = "kept" if figure["kept"] else "**missed**"
+            if math.isinf(figure["limit"]):  # measured for information
+                limit, mark = "none", ""
             detail = f" ({figure['detail']})" if figure["detail"] else ""
             lines.append(
                 f"| {figure['what']} | {figure['value']:.4g} {figure['unit']}{detail} "
-                f"| {sign} {figure['limit']:g} {figure['unit']} | {mark} |"
+                f"| {limit} | {mark} |"
             )
     return "\n".join(lines) + "\n"
 

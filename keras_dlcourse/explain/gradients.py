@@ -35,7 +35,8 @@ def saliency(
 
     Returns:
         Float32 maps `(n, height, width)`: the largest absolute gradient of each pixel's channels,
-        scaled from 0, the least in the image, to 1, the most. With `raw`, the gradients.
+        scaled from 0, the least in the image, to 1, the most; of large images the highest 0.5 % are
+        1, because a few pixels would dim all others. With `raw`, the gradients.
 
     Raises:
         TypeError: If `model` is no Keras model or an argument has another type.
@@ -220,7 +221,9 @@ def _drawn(gradients: np.ndarray, raw: bool) -> np.ndarray:
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:
-    return scaled(maps, maps.shape[1:])
+    """Bring maps to 0..1; of large images the highest 0.5 % are 1, or one pixel dims the rest."""
+    most = np.quantile(maps, 0.995, axis=(1, 2), keepdims=True, method="higher")
+    return scaled(np.minimum(maps, most), maps.shape[1:])
 
 
 def _check_count(name: str, number: Any) -> None:

@@ -31,8 +31,8 @@ PASSING = (
     FakeQuantize,
 )
 _WAY_OUT = (
-    "Put GlobalAveragePooling2D and one Dense layer behind the last convolution, and train that "
-    "Dense layer: keras.layers.Dense(classes)(keras.layers.GlobalAveragePooling2D()(features))."
+    "kd.explain.grad_cam takes any head. Or put GlobalAveragePooling2D and one Dense layer behind "
+    "the last convolution, and train that Dense layer: kd.explain.with_gap_head(model, classes)."
 )
 
 

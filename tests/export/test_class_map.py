@@ -376,7 +376,7 @@ class TestVerify:
 @pytest.mark.parametrize(
     ("parts", "message"),
     [
-        (lambda: [layers.Flatten(), dense()], "ends in Dense 'scores' <- Flatten.*Put Global"),
+        (lambda: [layers.Flatten(), dense()], "ends in Dense 'scores' <- Flatten.*with_gap_head"),
         (lambda: [gap(), layers.Dense(8, "relu"), dense()], "one such layer only"),
         (lambda: [gap()], "no layer that turns the averages into class scores"),
     ],
