@@ -19,7 +19,7 @@ def find_place(
         layer: Its name, with the names of the nested models around it or without:
             `"backbone/conv5"`, `"conv5"`, or `"backbone"` for what comes out of that. Of a layer
             that is called more than once the last call counts that sees the image. None finds the
-            coarsest feature maps and, of several with that size, the last.
+            coarsest feature maps and, of several with that size, the last one that is no branch.
         image_input: Number of the model's input that is the image.
         scores: If given, the layers from the scores on are not considered.
 
@@ -29,7 +29,7 @@ def find_place(
     sources = network.sources()
     seen = [place for place in network.places if image_input in sources[place]]
     if layer is None:
-        return _coarsest(network, seen, scores)
+        return _coarsest(network, seen, image_input, scores)
     if not isinstance(layer, str):
         raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
     named = [place for place in seen if layer in (place.name, place.node.name)]
@@ -54,7 +54,9 @@ def places_in(shape: tuple[int | None, ...]) -> float:
     return math.prod(math.inf if size is None else size for size in shape[1:3])
 
 
-def _coarsest(network: Network, seen: list[Place], scores: Scores | None) -> Place:
+def _coarsest(
+    network: Network, seen: list[Place], image_input: int, scores: Scores | None
+) -> Place:
     last = set(scores.head) if scores else set()
     maps = [place for place in seen if is_map(place) and place not in last]
     # A nested model's output is that of its last layer, which stands before it.
@@ -66,7 +68,16 @@ def _coarsest(network: Network, seen: list[Place], scores: Scores | None) -> Pla
             "saliency, integrated_gradients and occlusion need none"
         )
     least = min(places_in(place.shape) for place in maps)
-    return [place for place in maps if places_in(place.shape) == least][-1]
+    coarsest = [place for place in maps if places_in(place.shape) == least]
+    # One that all goes through, rather than a branch.
+    joints = (place for place in reversed(coarsest) if _is_joint(network, place, image_input))
+    return next(joints, coarsest[-1])
+
+
+def _is_joint(network: Network, place: Place, image_input: int) -> bool:
+    """Whether nothing of the image gets to an output but through a place."""
+    outputs = network.reach(without=place)
+    return all(image_input not in sources for sources in outputs)
 
 
 def _unknown(network: Network, layer: str, seen: list[Place]) -> str:

@@ -92,16 +92,30 @@ class Network:
         """Return for each place the numbers of the model's inputs that reach it."""
         found: dict[Place, frozenset[int]] = {}
 
-        def call(place: Place, args: Any, kwargs: Any) -> Any:
-            given = [v for v in tree.flatten((args, kwargs)) if isinstance(v, frozenset)]
-            return [frozenset().union(*given)] * len(place.node.outputs)
-
         def after(place: Place, outputs: Any) -> Any:
             found[place] = frozenset().union(*tree.flatten(outputs))
             return outputs
 
-        self.run([frozenset([number]) for number in range(len(self.model.inputs))], call, after)
+        self._trace(after)
         return found
+
+    def reach(self, without: Place) -> list[frozenset[int]]:
+        """Return for each output the numbers of the inputs that reach it around a place."""
+
+        def after(place: Place, outputs: Any) -> Any:
+            return [frozenset()] * len(_listed(outputs)) if place == without else outputs
+
+        return _listed(self._trace(after))
+
+    def _trace(self, after: After) -> Any:
+        """Follow the inputs through the network: sets of their numbers in place of tensors."""
+
+        def call(place: Place, args: Any, kwargs: Any) -> Any:
+            given = [v for v in tree.flatten((args, kwargs)) if isinstance(v, frozenset)]
+            return [frozenset().union(*given)] * len(place.node.outputs)
+
+        inputs = [frozenset([number]) for number in range(len(self.model.inputs))]
+        return self.run(inputs, call, after)
 
     def maker(self, tensor: Any) -> Place | None:
         """Return the place that one of the model's outputs comes from, in nested models too."""

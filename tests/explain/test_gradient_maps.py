@@ -189,6 +189,16 @@ def test_segmentation_explains_the_mean_score_from_the_coarsest_maps():
     np.testing.assert_allclose(maps.sum((1, 2)), scores[:, 2] - bias[2], rtol=1e-3)
 
 
+def test_a_joint_is_found_before_a_later_branch():
+    given = keras.Input((16, 16, 3))
+    x = L.Conv2D(4, 3, strides=4, padding="same", name="trunk")(given)
+    branches = [L.Conv2D(4, 4, name="end")(x), L.Conv2D(4, 4, name="side_end")(
+        L.Conv2D(4, 1, name="side")(x))]  # fmt: skip
+    model = keras.Model(given, L.Dense(2)(L.Flatten()(L.Concatenate()(branches))))
+    assert GradientMapper(model).probe.place.name == "trunk"
+    assert GradientMapper(model, layer="side").probe.place.name == "side"
+
+
 def test_open_image_sizes():
     given = keras.Input((None, None, 3))
     pooled = L.GlobalAveragePooling2D()(body(given))
