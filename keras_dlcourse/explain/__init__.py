@@ -31,6 +31,10 @@ from keras_dlcourse.explain.judging import (  # noqa: E402
     insertion,
 )
 from keras_dlcourse.explain.mapper import GradientMapper  # noqa: E402
+from keras_dlcourse.explain.maximization import (  # noqa: E402
+    Maximization,
+    activation_maximization,
+)
 from keras_dlcourse.explain.methods import METHODS  # noqa: E402
 from keras_dlcourse.explain.patches import Patch, maximal_patches  # noqa: E402
 from keras_dlcourse.explain.receptive_fields import receptive_field  # noqa: E402
@@ -71,4 +75,6 @@ __all__ = [
     "deletion",
     "insertion",
     "with_gap_head",
+    "Maximization",
+    "activation_maximization",
 ]
