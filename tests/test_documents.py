@@ -154,6 +154,21 @@ class TestExamples:
         assert np.mean(file.scores(pixels).argmax(1) == data.y[:500]) > 0.3  # trained
         assert kd.export.inspect(tmp_path / "model.int8.tflite").float_islands == ()
 
+    @pytest.mark.slow
+    def test_find_a_shortcut(self, tmp_path):
+        """The map finds the mark, the accuracy confirms it; after augmentation both are mended."""
+        text = "\n".join(self.run("find_a_shortcut.py", "--output", tmp_path))
+        shares = [int(share) for share in re.findall(r"(\d+)% of the evidence", text)]
+        coats = re.findall(r"coats found: (\d+)% with the mark, (\d+)% without", text)
+        others = re.findall(r"called coats: (\d+)% with it, (\d+)% without", text)
+        (taken, missed), (kept, found) = [map(int, pair) for pair in coats]
+        (fooled, _), (mended, plain) = [map(int, pair) for pair in others]
+        assert shares[0] > 2 * shares[1] and shares[0] > 30
+        assert taken - missed > 70 and abs(kept - found) < 20 and found > 25
+        assert fooled > 20 and abs(mended - plain) < 8
+        pictures = [Image.open(path).size for path in sorted(tmp_path.glob("*.png"))]
+        assert len(pictures) == 2 and min(pictures[0]) > 500
+
     def run(self, name, *arguments):
         done = self.call(name, *arguments)
         assert done.returncode == 0, done.stderr
