@@ -240,7 +240,9 @@ def _value(
         return score
     place = find_place(network, layer)
     first = getattr(place.node.operation, "data_format", None) == "channels_first"
-    _check_unit(unit, place.shape[1 if first else -1], f"channels of layer {layer!r}")
+    _check_unit(
+        unit, int(place.node.outputs[0].shape[1 if first else -1]), f"channels of layer {layer!r}"
+    )
 
     def maps(images: Any) -> Any:
         made = _output(network, place, ops.cast(images, dtype))
