@@ -3,6 +3,7 @@
 Pillow and the interpreter are loaded on first use.
 """
 
+from keras_dlcourse.edge.boxes import box_from_map
 from keras_dlcourse.edge.class_map import Classification, overlay
 from keras_dlcourse.edge.classifier import Category, ImageClassifier
 from keras_dlcourse.edge.flatbuffer import InvalidModel
@@ -23,6 +24,7 @@ __all__ = [
     "Latency",
     "ModelFile",
     "Normalization",
+    "box_from_map",
     "load_image",
     "overlay",
     "read_image",
