@@ -27,6 +27,7 @@ NAMES = (
     "quantized_applications",
     "quantization_cost",
     "quantization_accuracy",
+    "localization",
     "map_cost",
     "class_map_cost",
 )
