@@ -40,9 +40,8 @@ def measure() -> list[Figure]:
             model = _trained(x, y, stride, pooling)
             accuracy = np.mean(model.predict(test_x, verbose=0).argmax(1) == test_y)
             maps = METHODS["cam"](model, test_x, test_y)
-            figures += _figures(
-                f"{SIZE // stride} x {SIZE // stride}, global {pooling}", accuracy, maps, boxes
-            )
+            name = f"{SIZE // stride} x {SIZE // stride}, global {pooling}"
+            figures += _figures(name, accuracy, maps, boxes)
             if (stride, pooling) == (8, "average"):
                 best = model
     return figures + _discrimination(best, data.test)  # fmt: skip
