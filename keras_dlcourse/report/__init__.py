@@ -21,6 +21,8 @@ from keras_dlcourse.report.figures import (  # noqa: E402
     draw_learning_curve,
     draw_mistakes,
 )
+from keras_dlcourse.report.maps import draw_class_activation_maps  # noqa: E402
+from keras_dlcourse.report.method_maps import draw_methods  # noqa: E402
 from keras_dlcourse.report.page import Section, render_page, write_page  # noqa: E402
 from keras_dlcourse.report.patches import draw_patches  # noqa: E402
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
@@ -36,14 +38,16 @@ __all__ = [
     "confident_mistakes",
     "confusion_counts",
     "confusion_pairs",
+    "draw_class_activation_maps",
     "draw_confusion_matrix",
     "draw_learning_curve",
+    "draw_methods",
     "draw_mistakes",
+    "draw_patches",
     "new_figure",
     "png_bytes",
     "render_page",
     "text_table",
     "write_page",
     "write_run_page",
-    "draw_patches",
 ]
