@@ -10,13 +10,13 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from keras_dlcourse import backend
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.explain.places import find_place
 from keras_dlcourse.explain.scores import Scores
-from keras_dlcourse.graph import Network, Place
+from keras_dlcourse.graph import Network
 
 _NOISE = 0.01  # standard deviation of the first image, as a share of the range
 _WINDOW = 20  # steps whose mean is compared; single ones differ by the jitter
@@ -245,25 +245,13 @@ def _value(
     )
 
     def maps(images: Any) -> Any:
-        made = _output(network, place, ops.cast(images, dtype))
+        made = network.output_at(place, [ops.cast(images, dtype)])
         return ops.cast(made[:, unit] if first else made[..., unit], "float32")
 
     if position is None:
         return lambda images: ops.mean(maps(images), axis=(1, 2))
     row, column = _checked_position(position, maps(ops.zeros((1, *shape))).shape, layer)
     return lambda images: maps(images)[:, row, column]
-
-
-def _output(network: Network, place: Place, images: Any) -> Any:
-    seen: list[Any] = []
-
-    def after(here: Place, outputs: Any) -> Any:
-        if here == place:
-            seen.append(tree.flatten(outputs)[0])
-        return outputs
-
-    network.run([images], after=after)
-    return seen[0]
 
 
 def _image_shape(model: keras.Model, size: tuple[int, int] | None) -> tuple[int, int, int]:

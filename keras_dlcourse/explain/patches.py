@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops, tree
+from keras import ops
 
 from keras_dlcourse import backend
 from keras_dlcourse.data import checks
@@ -137,15 +137,8 @@ def _peaks(network: Network, place: Place, unit: Unit) -> Callable[[np.ndarray],
     """Return a function of images: a unit's strongest value in each, and its row and column."""
 
     def function(images: Any) -> Any:
-        seen: list[Any] = []
-
-        def after(at: Place, outputs: Any) -> Any:
-            if at == place:
-                seen.append(tree.flatten(outputs)[0])
-            return outputs
-
-        network.run([ops.cast(images, network.model.inputs[0].dtype)], after=after)
-        maps = ops.cast(seen[-1], "float32")
+        given = ops.cast(images, network.model.inputs[0].dtype)
+        maps = ops.cast(network.output_at(place, [given]), "float32")
         maps = ops.moveaxis(maps, 1, -1) if _channels_first(place) else maps
         if len(maps.shape) == 2:
             maps = maps[:, None, None, :]

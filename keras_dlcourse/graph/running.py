@@ -88,6 +88,23 @@ class Network:
         """
         return self._run((), list(inputs), call or _plain_call, after or _as_it_is)
 
+    def output_at(self, place: Place, inputs: Sequence[Any]) -> Any:
+        """Compute what comes out at a place.
+
+        Args:
+            place: One of `places`, with one output.
+            inputs: A tensor for each of `model.inputs`, in that order.
+        """
+        seen: list[Any] = []
+
+        def after(here: Place, outputs: Any) -> Any:
+            if here == place:
+                seen.append(_listed(outputs)[0])
+            return outputs
+
+        self.run(inputs, after=after)
+        return seen[0]
+
     def sources(self) -> dict[Place, frozenset[int]]:
         """Return for each place the numbers of the model's inputs that reach it."""
         found: dict[Place, frozenset[int]] = {}
