@@ -15,6 +15,8 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
+from _figures import Figure
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 HERE = Path(__file__).parent
 NAMES = (
@@ -28,8 +30,16 @@ NAMES = (
     "quantization_cost",
     "quantization_accuracy",
     "localization",
+    "map_quality",
     "map_cost",
     "class_map_cost",
+    "callback_cost",
+    "gallery_cost",
+    "metric_learning",
+    "triplet_cost",
+    "search_cost",
+    "localizer",
+    "multitask_cost",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 
@@ -49,13 +59,19 @@ def main() -> int:
             kept &= figure.kept
             print(f"{figure.what}: {figure.value:.3g} {figure.unit} ({figure.detail})", flush=True)
         results[name] = {
-            "figures": [asdict(figure) | {"kept": figure.kept} for figure in figures],
+            "figures": [_row(figure) for figure in figures],
             "environment": _environment(),
             "seconds": round(time.monotonic() - started),
         }
-        store.write_text(json.dumps(results, indent=1) + "\n")
+        store.write_text(json.dumps(results, indent=1, allow_nan=False) + "\n")
         (HERE / "RESULTS.md").write_text(_page(results))
     return 0 if kept else 1
+
+
+def _row(figure: Figure) -> dict:
+    """Return a figure as JSON has it, which knows no infinity."""
+    limit = None if math.isinf(figure.limit) else figure.limit
+    return asdict(figure) | {"limit": limit, "kept": figure.kept}
 
 
 def _environment() -> str:
@@ -90,10 +106,10 @@ def _page(results: dict) -> str:
         lines += ["| what | measured | limit | |", "|---|---|---|---|"]
         for figure in result["figures"]:
             sign = "≤" if figure["at_most"] else "≥"
-            limit = f"{sign} {figure['limit']:g} {figure['unit']}"
-            mark = "kept" if figure["kept"] else "**missed**"
-            if math.isinf(figure["limit"]):  # measured for information
-                limit, mark = "none", ""
+            limit, mark = "none", ""  # measured for information
+            if figure["limit"] is not None:
+                limit = f"{sign} {figure['limit']:g} {figure['unit']}"
+                mark = "kept" if figure["kept"] else "**missed**"
             detail = f" ({figure['detail']})" if figure["detail"] else ""
             lines.append(
                 f"| {figure['what']} | {figure['value']:.4g} {figure['unit']}{detail} "

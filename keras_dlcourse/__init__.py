@@ -20,10 +20,12 @@ if TYPE_CHECKING:
         explain,
         export,
         layers,
+        losses,
         metrics,
         models,
         quantize,
         report,
+        retrieval,
         training,
     )
 
@@ -35,10 +37,12 @@ __all__ = [
     "explain",
     "export",
     "layers",
+    "losses",
     "metrics",
     "models",
     "quantize",
     "report",
+    "retrieval",
     "training",
 ]
 

@@ -1,7 +1,7 @@
 """Make this package's Keras objects known to Keras as soon as Keras is there, and not before.
 
 A `.keras` file names the classes it holds, and Keras finds those that have been registered. They
-register when `keras_dlcourse.layers` or `keras_dlcourse.metrics` is imported. `import
+register when `keras_dlcourse.layers`, `losses` or `metrics` is imported. `import
 keras_dlcourse` imports no Keras, so it leaves a note instead: when Keras gets imported, the parts
 with registered classes follow at once. So `keras.models.load_model` finds them after `import
 keras_dlcourse`, in any order of imports.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-PARTS = ("keras_dlcourse.layers", "keras_dlcourse.metrics")
+PARTS = ("keras_dlcourse.layers", "keras_dlcourse.losses", "keras_dlcourse.metrics")
 """Modules whose import registers what a `.keras` file can hold."""
 
 

@@ -42,6 +42,48 @@ def test_readme(tmp_path, monkeypatch, capsys):
     assert "what to do" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_retrieval(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    search, identification = python_blocks("docs/retrieval.md")
+    names: dict = {}
+    exec(search.replace("epochs=10", "epochs=2").replace("alpha=0.35", "alpha=0.1"), names)
+    assert "'recall@1': 0." in capsys.readouterr().out
+    assert Path("clothes.kdindex").exists() and Image.open("neighbours.png").size > (500, 500)
+    assert (names["found"].labels[:, 0] == names["names"][names["data"].test.y]).mean() > 0.3
+    exec(identification, names)
+    text = capsys.readouterr().out
+    assert "false_accept_rate=0.0" in text and len(text.splitlines()) == 4
+
+
+@pytest.mark.slow
+def test_localization(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    desk, device = python_blocks("docs/localization.md")
+    names: dict = {}
+    exec(desk, names)
+    history = names["trainer"].history.history
+    assert history["localization_accuracy"][-1] > 0.3 > history["localization_accuracy"][0]
+    assert "keypoints: largest, mean error" in capsys.readouterr().out
+    Image.fromarray(names["scenes"].images[0]).save("scene.png")
+    exec(device, {})
+    assert "BoundingBox(origin_x=" in capsys.readouterr().out
+    assert Image.open("located.png").size == (48, 48)
+
+
+@pytest.mark.slow
+def test_metric_learning(capsys):
+    losses, samplers = python_blocks("docs/metric-learning.md")
+    names: dict = {}
+    exec(losses.replace("epochs=3", "epochs=1").replace("[:2000]", "[:600]"), names)
+    assert "(2, 32)" in capsys.readouterr().out
+    history = names["model"].history.history
+    assert history["loss"][-1] < 0.2 and history["embedding_variance"][0] > 0.05
+    exec(samplers.replace("[:2000]", "[:600]"), names)
+    for trained in ("model", "pairs", "triplets"):
+        assert np.isfinite(names[trained].history.history["loss"]).all()
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", *(
     str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))
 )])  # fmt: skip
@@ -111,6 +153,14 @@ class TestExamples:
         assert done.stdout.startswith(f"{best.label}: {best.score:.2f}"[:-1])
 
     @pytest.mark.slow
+    def test_perceive(self, tmp_path):
+        """The reconstructions hold what the answers come from, and the picture is drawn."""
+        run = runpy.run_path(str(ROOT / "examples" / "perceive.py"))
+        assert run["main"](tmp_path / "perception.png", epochs=1) > 0.5
+        with Image.open(tmp_path / "perception.png") as picture:
+            assert picture.width > 600
+
+    @pytest.mark.slow
     def test_train_on_jax(self, tmp_path):
         """Trained on JAX, loaded on TensorFlow, exported, the same numbers."""
         pytest.importorskip("jax")
@@ -168,6 +218,27 @@ class TestExamples:
         assert fooled > 20 and abs(mended - plain) < 8
         pictures = [Image.open(path).size for path in sorted(tmp_path.glob("*.png"))]
         assert len(pictures) == 2 and min(pictures[0]) > 500
+
+    @pytest.mark.slow
+    def test_enroll_new_classes(self, tmp_path):
+        """Three classes that training has not seen, told apart after five photos of each."""
+        text = "\n".join(self.run("enroll_new_classes.py", "--epochs", "3", "--output", tmp_path))
+        shares = re.findall(r"(nearest|mean): ([\d.]+)% of (\d+) photos right", text)
+        assert [(match, count) for match, _, count in shares] == [
+            ("nearest", "285"),
+            ("mean", "285"),
+        ]
+        assert min(float(share) for _, share, _ in shares) > 80  # of three, chance is 33
+        assert float(re.search(r"cosine, least\D+([\d.]+)", text).group(1)) > 0.9
+        assert (tmp_path / "gallery.kdg").is_file()
+
+    @pytest.mark.slow
+    def test_locate_objects(self, tmp_path):
+        """Five kinds of clothes on a photograph that training has not seen."""
+        text = "\n".join(self.run("locate_objects.py", "--epochs", "6", "--output", tmp_path))
+        share, count = re.search(r"class and box right in ([\d.]+)% of (\d+)", text).groups()
+        assert float(share) > 40 and count == "200"  # of classes alone, chance is 20
+        assert Image.open(tmp_path / "located.png").size == (1040, 520)
 
     def run(self, name, *arguments):
         done = self.call(name, *arguments)

@@ -59,7 +59,9 @@ def test_unknown_names():
     assert "edge" in dir(keras_dlcourse)
 
 
-@pytest.mark.parametrize("part", ["data", "layers", "models", "callbacks", "explain", "export"])
+@pytest.mark.parametrize(
+    "part", ["data", "layers", "models", "callbacks", "explain", "export", "retrieval"]
+)
 def test_a_missing_extra_is_one_sentence(part):
     """Where Keras is not installed, each part that needs it says how to get it."""
     message = python(f"""

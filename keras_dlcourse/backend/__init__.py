@@ -14,8 +14,14 @@ if _NAME == "tensorflow":
         compiled,
         fake_quantize,
         fake_quantize_per_channel,
+        gathered,
         gradient,
+        is_between_replicas,
+        is_known,
         l2_normalize,
+        replica,
+        search_by_row,
+        take_by_row,
     )
 else:
     from keras_dlcourse.backend.portable import (
@@ -25,15 +31,39 @@ else:
     )
 
     if _NAME == "jax":
-        from keras_dlcourse.backend.jax import compiled, gradient
+        from keras_dlcourse.backend.jax import (
+            compiled,
+            gathered,
+            gradient,
+            is_between_replicas,
+            is_known,
+            replica,
+            search_by_row,
+            take_by_row,
+        )
     else:
-        from keras_dlcourse.backend.torch import compiled, gradient
+        from keras_dlcourse.backend.torch import (
+            compiled,
+            gathered,
+            gradient,
+            is_between_replicas,
+            is_known,
+            replica,
+            search_by_row,
+            take_by_row,
+        )
 
 __all__ = [
     "compiled",
     "fake_quantize",
     "fake_quantize_per_channel",
+    "gathered",
     "gradient",
+    "is_between_replicas",
+    "is_known",
     "l2_normalize",
     "portable",
+    "replica",
+    "search_by_row",
+    "take_by_row",
 ]

@@ -1,4 +1,4 @@
-"""Gradients and compiling by JAX."""
+"""Gradients, compiling, search in sorted rows, and replicas by JAX."""
 
 from __future__ import annotations
 
@@ -39,3 +39,61 @@ def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
 
     jitted = jax.jit(stateless)
     return lambda *arrays: jitted([variable.value for variable in variables], *arrays)
+
+
+def is_known(x: Any) -> bool:
+    """Whether the numbers of a tensor can be looked at now, which they cannot while compiling."""
+    return not isinstance(x, jax.core.Tracer)
+
+
+def take_by_row(x: Any, indices: Any) -> Any:
+    """Take numbers out of each row of a matrix.
+
+    Args:
+        x: `(n, m)`.
+        indices: int32 `(n, k)`, from 0 to m - 1.
+
+    Returns:
+        `(n, k)`. The gradient by `x` adds up where an index comes twice.
+    """
+    return jax.numpy.take_along_axis(x, indices, axis=1)
+
+
+def search_by_row(ascending: Any, values: Any, side: str) -> Any:
+    """Count the numbers before each value in each row of a sorted matrix.
+
+    Args:
+        ascending: `(n, m)`, sorted along the second axis.
+        values: `(n, k)`.
+        side: `"left"` counts the numbers below the value, `"right"` also those equal to it.
+
+    Returns:
+        int32 `(n, k)`, from 0 to m.
+    """
+    return jax.vmap(lambda row, wanted: jax.numpy.searchsorted(row, wanted, side=side))(
+        ascending, values
+    )
+
+
+def replica() -> tuple[Any, int]:
+    """Return the index of this replica, and how many of them split a batch among them.
+
+    `keras.distribution` on JAX splits arrays, not programs: the one program sees the whole batch.
+    """
+    return 0, 1
+
+
+def gathered(x: Any) -> Any:
+    """Return the rows of all replicas, in their order; gradients go back to where rows came from.
+
+    Called by all replicas, or by none.
+    """
+    return x
+
+
+def is_between_replicas() -> bool:
+    """Whether this is compiled for no replica, but for their shapes alone.
+
+    Keras on TensorFlow does so before the first step under a strategy, with means of labels.
+    """
+    return False

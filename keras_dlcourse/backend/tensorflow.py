@@ -1,4 +1,4 @@
-"""Gradients and compiling by TensorFlow, and fake quantization by its fused operations.
+"""Gradients, compiling, replicas by TensorFlow, and fake quantization by its fused operations.
 
 Those give the same numbers as `portable`, in one pass over memory, and the converter knows them.
 """
@@ -65,3 +65,52 @@ def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
         return programs[key](*tensors)
 
     return run
+
+
+def is_known(x: Any) -> bool:
+    """Whether the numbers of a tensor can be looked at now; see `jax`."""
+    return isinstance(x, tf.Tensor) and tf.executing_eagerly()
+
+
+def take_by_row(x: Any, indices: Any) -> Any:
+    """Take numbers out of each row of a matrix; see `jax`."""
+    return tf.gather(x, indices, batch_dims=1)
+
+
+def search_by_row(ascending: Any, values: Any, side: str) -> Any:
+    """Count the numbers before each value in each row of a sorted matrix; see `jax`."""
+    return tf.searchsorted(ascending, values, side=side)
+
+
+def replica() -> tuple[Any, int]:
+    """Return the index of this replica, and how many there are; see `jax`."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return 0, 1
+    return context.replica_id_in_sync_group, context.num_replicas_in_sync
+
+
+def gathered(x: Any) -> Any:
+    """Return the rows of all replicas, in their order; see `jax`."""
+    context = tf.distribute.get_replica_context()
+
+    @tf.custom_gradient
+    def gather(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+        # TensorFlow's own gradient of this fails where replicas have unlike numbers of rows.
+        rows = tf.shape(x)[:1]
+        before = context.all_gather(rows, axis=0)[: context.replica_id_in_sync_group]
+        first = tf.reduce_sum(before)
+
+        def back(upstream: Any) -> Any:
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, upstream)
+            return total[first : first + rows[0]]
+
+        return context.all_gather(x, axis=0), back
+
+    # One tensor in all replicas, such as a constant, would be taken for gathered already.
+    return gather(tf.identity(x))
+
+
+def is_between_replicas() -> bool:
+    """Whether this is compiled for no replica, but for their shapes alone; see `jax`."""
+    return tf.distribute.in_cross_replica_context() and not tf.executing_eagerly()

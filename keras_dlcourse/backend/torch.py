@@ -1,4 +1,4 @@
-"""Gradients by PyTorch; nothing is compiled."""
+"""Gradients, search in sorted rows, and replicas by PyTorch; nothing is compiled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from keras import ops
+from keras import ops, tree
 
 
 def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
@@ -16,7 +16,11 @@ def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[An
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             value, aside = function(x, *rest)
-            (found,) = torch.autograd.grad(value, [x], allow_unused=True)
+            found = None
+            if value.requires_grad:  # else it depends on nothing that PyTorch could follow
+                (found,) = torch.autograd.grad(value, [x], allow_unused=True)
+        # What goes out holds no graph, which would keep every intermediate result in memory.
+        aside = tree.map_structure(_without_graph, aside)
         return torch.zeros_like(x) if found is None else found, aside
 
     return run
@@ -30,3 +34,41 @@ def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
             return function(*[ops.convert_to_tensor(array) for array in arrays])
 
     return run
+
+
+def is_known(x: Any) -> bool:
+    """Whether the numbers of a tensor can be looked at now; see `jax`."""
+    return x.device.type != "meta" and not torch.compiler.is_compiling()
+
+
+def take_by_row(x: Any, indices: Any) -> Any:
+    """Take numbers out of each row of a matrix; see `jax`."""
+    return torch.gather(x, 1, indices.long())
+
+
+def search_by_row(ascending: Any, values: Any, side: str) -> Any:
+    """Count the numbers before each value in each row of a sorted matrix; see `jax`."""
+    return torch.searchsorted(ascending, values.contiguous(), side=side, out_int32=True)
+
+
+def replica() -> tuple[Any, int]:
+    """Return the index of this process, and how many there are; see `jax`."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return 0, 1
+    return torch.distributed.get_rank(), torch.distributed.get_world_size()
+
+
+def gathered(x: Any) -> Any:
+    """Return the rows of all processes, in their order, of which each has as many; see `jax`."""
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(list(all_gather(x.contiguous())))
+
+
+def is_between_replicas() -> bool:
+    """Whether this is compiled for no replica, but for their shapes alone; see `jax`."""
+    return False
+
+
+def _without_graph(part: Any) -> Any:
+    return part.detach() if isinstance(part, torch.Tensor) else part

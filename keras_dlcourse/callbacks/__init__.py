@@ -1,10 +1,12 @@
-"""Callbacks for `model.fit`: early stopping and class activation maps after each epoch."""
+"""Callbacks for `model.fit`: early stopping, maps and measures after each epoch."""
 
 from keras_dlcourse._extras import require
 
-require("keras_dlcourse.callbacks", "tensorflow", "keras", "matplotlib")
+require("keras_dlcourse.callbacks", "tensorflow", "keras", "matplotlib", "sklearn")
 
 from keras_dlcourse.callbacks.class_activation_maps import ClassActivationMaps  # noqa: E402
+from keras_dlcourse.callbacks.collapse_monitor import CollapseMonitor  # noqa: E402
 from keras_dlcourse.callbacks.early_stopping import EarlyStopping  # noqa: E402
+from keras_dlcourse.callbacks.retrieval_metrics import RetrievalMetrics  # noqa: E402
 
-__all__ = ["ClassActivationMaps", "EarlyStopping"]
+__all__ = ["ClassActivationMaps", "CollapseMonitor", "EarlyStopping", "RetrievalMetrics"]

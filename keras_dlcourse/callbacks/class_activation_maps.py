@@ -15,10 +15,12 @@ import numpy as np
 from keras_dlcourse._files import write_bytes, written_whole
 from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.data import Examples, take
+from keras_dlcourse.explain import class_mean_maps
+from keras_dlcourse.explain.engine.scaling import scaled
 from keras_dlcourse.explain.methods import MapFunction, Mapper, function_of, mapper_for
-from keras_dlcourse.explain.scaling import scaled
 from keras_dlcourse.layers import describe
 from keras_dlcourse.report.canvas import png_bytes
+from keras_dlcourse.report.class_means import draw_class_means
 from keras_dlcourse.report.maps import draw_class_activation_maps, write_animation
 
 _TAG = "class_activation_maps"
@@ -48,6 +50,8 @@ class ClassActivationMaps(keras.callbacks.Callback):
             images and classes. `"cam"` is the cheapest, and needs the head named below;
             `"grad_cam"` takes any network.
         animation: Whether to join the pictures in `epochs.gif` at the end of training.
+        class_means: Number of images whose maps are averaged by class at the end of training, for
+            `class_means.png`: where the network looks for each class on the whole. 0 for none.
         **options: Further arguments of the method, such as `layer=`.
 
     Raises:
@@ -85,12 +89,16 @@ class ClassActivationMaps(keras.callbacks.Callback):
         tensorboard: str | os.PathLike[str] | None = None,
         method: str | MapFunction = "cam",
         animation: bool = True,
+        class_means: int = 0,
         **options: Any,
     ) -> None:
         super().__init__()
-        for name, number in (("every", every), ("images", images)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise ValueError(f"{name} must be a whole number above 0. Received: {number!r}")
+        counts = (("every", every, 1), ("images", images, 1), ("class_means", class_means, 0))
+        for name, number, least in counts:
+            if isinstance(number, bool) or not isinstance(number, int) or number < least:
+                raise ValueError(
+                    f"{name} must be a whole number of at least {least}. Received: {number!r}"
+                )
         if isinstance(class_names, str):
             raise ValueError(f"class_names must be a list of names. Received: {class_names!r}")
         self.directory = _folder("directory", directory)
@@ -105,6 +113,9 @@ class ClassActivationMaps(keras.callbacks.Callback):
                 f"Received: {self._examples.inputs.shape}"
             )
         self._labels = _label_indices(self._examples)
+        self._many = take(data, class_means, seed) if class_means else None
+        if self._many is not None and self._labels is None:
+            raise ValueError("class_means needs labels: pass (images, labels) as data.")
         self._class_names = class_names or self._examples.class_names
         self._mapper: Mapper | None = None
         self._mapped: keras.Model | None = None
@@ -151,16 +162,32 @@ class ClassActivationMaps(keras.callbacks.Callback):
             )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Join the pictures of all epochs in the folder."""
+        """Join the pictures of all epochs in the folder, and draw the mean map of each class."""
         pictures = sorted(self.directory.glob("epoch_*.png"))
-        if self.animation and len(pictures) > 1:
-            try:
+        try:
+            if self._many is not None:
+                write_bytes(self.directory / "class_means.png", self._class_means(self._many))
+            if self.animation and len(pictures) > 1:
                 with written_whole(self.directory / "epochs.gif") as path:
                     write_animation(path, pictures)
-            except OSError as error:
-                warnings.warn(
-                    f"ClassActivationMaps could not write the animation: {error}", stacklevel=2
-                )
+        except OSError as error:
+            warnings.warn(
+                f"ClassActivationMaps could not write what belongs to the end of training: {error}",
+                stacklevel=2,
+            )
+
+    def _class_means(self, examples: Examples) -> bytes:
+        means = class_mean_maps(
+            self.model,
+            examples.inputs,
+            np.asarray(_label_indices(examples)),
+            self.method,
+            len(self._examples),
+            **self._options,
+        )
+        pixels = _pixels(Examples(means.images))
+        figure = draw_class_means(pixels, means.maps, means.counts, self.class_names)
+        return png_bytes(figure, _DPI)
 
     def picture(self, title: str = "Class activation maps") -> bytes:
         """Draw the maps of the model as it is now.

@@ -22,6 +22,8 @@ from keras_dlcourse.cli import (
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
+from keras_dlcourse.edge.gallery_commands import add_enroll_parser, add_identify_parser
+from keras_dlcourse.edge.locate_command import add_locate_parser
 
 # In the order in which a newcomer needs them.
 _ADD_PARSER = (
@@ -33,6 +35,9 @@ _ADD_PARSER = (
     preflight.add_parser,
     verify.add_parser,
     add_classify_parser,
+    add_locate_parser,
+    add_enroll_parser,
+    add_identify_parser,
     add_benchmark_parser,
     bundle.add_parser,
     models.add_parser,

@@ -57,7 +57,10 @@ def recorded_labels(model: Any) -> tuple[str, ...] | None:
 
 
 def calibration_images(
-    model: Any, folder: str | os.PathLike[str], normalization: Normalization | None = None
+    model: Any,
+    folder: str | os.PathLike[str],
+    normalization: Normalization | None = None,
+    argument: str = "--calibration",
 ) -> Pipeline:
     """Read every image at any depth below a folder, normalised as given or as the model says."""
     from keras_dlcourse.data import pipeline
@@ -65,10 +68,10 @@ def calibration_images(
 
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"--calibration: {folder} is not a folder")
+        raise FileNotFoundError(f"{argument}: {folder} is not a folder")
     paths = files_below(folder, set())
     if not paths:
-        raise ValueError(f"--calibration: {folder} holds no files")
+        raise ValueError(f"{argument}: {folder} holds no files")
     return pipeline(
         images_for(model, paths), normalization=normalization or recorded_normalization(model)
     )

@@ -38,24 +38,40 @@ def add_parser(commands: Any) -> None:
         metavar="SHARE",
         help="fail if the file's accuracy is lower by more, from 0 to 1",
     )
+    parser.add_argument(
+        "--min-cosine",
+        type=float,
+        metavar="COSINE",
+        help="for embedders: fail if a vector of the file is further from that of Keras",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
+    from keras_dlcourse.edge.metadata import EMBEDDING
     from keras_dlcourse.edge.model_file import ModelFile
 
     metadata = ModelFile.read(options.file).metadata  # the file is checked before Keras is loaded
 
     load_keras()
     from keras_dlcourse import export
-    from keras_dlcourse.cli.model_input import labelled_images, load_model, recorded_labels
+    from keras_dlcourse.cli.model_input import (
+        calibration_images,
+        labelled_images,
+        load_model,
+        recorded_labels,
+    )
 
     model = load_model(options.model)
-    labels = metadata.labels or recorded_labels(model)
-    verification = export.verify(
-        model, options.file, labelled_images(model, options.folder, labels)
-    )
+    if EMBEDDING in metadata.outputs:  # vectors have no classes, so any images will do
+        images = calibration_images(model, options.folder, argument="DIR")
+    else:
+        labels = metadata.labels or recorded_labels(model)
+        images = labelled_images(model, options.folder, labels)
+    verification = export.verify(model, options.file, images)
     print(verification)
     verification.require(
-        min_agreement=options.min_agreement, max_accuracy_loss=options.max_accuracy_loss
+        min_agreement=options.min_agreement,
+        max_accuracy_loss=options.max_accuracy_loss,
+        min_cosine=options.min_cosine,
     )

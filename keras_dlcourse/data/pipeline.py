@@ -67,7 +67,7 @@ class Pipeline(TrainerData):
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         self.x = checks.images(x)
         self.class_names = checks.class_names(class_names)
         self.y = checks.labels(y, len(self.x), self.class_names)
@@ -75,8 +75,6 @@ class Pipeline(TrainerData):
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))
         self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
         self.shuffle = bool(shuffle)
-        self.seed = checks.whole_number("seed", seed, least=0)
-        self.epoch = 0
         self._order = np.arange(self.examples)
 
     @property
@@ -89,15 +87,6 @@ class Pipeline(TrainerData):
         """Height, width and channels of an image, as a model's `input_shape` takes them."""
         height, width, channels = self.x.shape[1:]
         return int(height), int(width), int(channels)
-
-    @property
-    def epoch(self) -> int:
-        """Number of the next epoch of `fit`."""
-        return self._epoch
-
-    @epoch.setter
-    def epoch(self, value: int) -> None:
-        self._epoch = checks.whole_number("epoch", value, least=0)
 
     def order(self, epoch: int | None = None) -> np.ndarray:
         """Tell which examples an epoch of `fit` sees, in which order.
@@ -122,29 +111,6 @@ class Pipeline(TrainerData):
     def batches(self, epoch: int | None = None) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield the batches of an epoch (the next one if None); changes nothing."""
         return self._batches(self.order(epoch))
-
-    def state_dict(self) -> dict[str, int]:
-        """Return what decides the order from here on, to keep beside a checkpoint."""
-        return {"examples": self.examples, "seed": self.seed, "epoch": self.epoch}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where a `state_dict` was taken.
-
-        Raises:
-            ValueError: If it is from other data or no such state.
-        """
-        if set(state) != {"examples", "seed", "epoch"}:
-            raise ValueError(
-                "state must be what Pipeline.state_dict() returned, with examples, seed and epoch; "
-                f"it has: {', '.join(map(str, state)) or 'nothing'}."
-            )
-        if state["examples"] != self.examples:
-            raise ValueError(
-                f"state is of a pipeline of {state['examples']} examples, this one has "
-                f"{self.examples}: their orders have nothing in common. Use the same data."
-            )
-        self.seed = checks.whole_number("seed", state["seed"], least=0)
-        self.epoch = state["epoch"]
 
     # What Keras calls.
 

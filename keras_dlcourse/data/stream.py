@@ -32,14 +32,41 @@ def stream(data: Any, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.nda
         >>> [len(inputs) for inputs, _ in stream(np.zeros((5, 8, 8, 1)), batch_size=2)]
         [2, 2, 1]
     """
+    for inputs, images, _ in stream_labelled(data, batch_size):
+        yield inputs, images
+
+
+def stream_labelled(
+    data: Any, batch_size: int = 32
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    """Yield all examples as `stream` does, and their labels as the data has them.
+
+    Args:
+        data: As for `stream`.
+        batch_size: As for `stream`.
+
+    Yields:
+        Inputs, the images as they are stored, and labels `(n, ...)`, None if there are none.
+
+    Raises:
+        TypeError: If `data` is nothing of that kind.
+        ValueError: If there are no examples.
+
+    Example:
+        >>> x, y = np.zeros((3, 8, 8, 1)), np.arange(3)
+        >>> [labels.tolist() for _, _, labels in stream_labelled((x, y), batch_size=2)]
+        [[0, 1], [2]]
+    """
     batch_size = checks.whole_number("batch_size", batch_size, least=1)
     empty = True
-    for stored in _stored(data, batch_size):
+    for stored, labels in _stored(data, batch_size):
         for start in range(0, len(stored), batch_size):
-            images = np.asarray(stored[start : start + batch_size])
+            part = slice(start, start + batch_size)
+            images = np.asarray(stored[part])
             prepared = data.prepare(images) if isinstance(data, Pipeline) else images
             empty = False
-            yield np.asarray(prepared, "float32"), images
+            beside = None if labels is None else labels[part]
+            yield np.asarray(prepared, "float32"), images, beside
     if empty:
         raise ValueError("data holds no examples.")
 
@@ -65,13 +92,30 @@ def _whole(data: Any) -> Any:
     return whole
 
 
-def _stored(data: Any, batch_size: int) -> Iterator[Any]:
-    """Yield images in pieces; what is read on use is cut before it is read."""
+def _labels(data: Any) -> Any:
+    """Return the labels beside whole images, None if there are none."""
+    if isinstance(data, Pipeline):
+        return data.y
+    if isinstance(data, tuple) and len(data) > 1 and data[1] is not None:
+        if len(data[1]) != len(data[0]):
+            raise ValueError(
+                f"data has {len(data[0])} inputs but {len(data[1])} labels beside them; each input "
+                "needs one."
+            )
+        return np.asarray(data[1])
+    return None
+
+
+def _stored(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
+    """Yield images and labels in pieces; what is read on use is cut before it is read."""
     whole = _whole(data)
     if checks.is_lazy(whole):
+        labels = _labels(data)
         for start in range(0, len(whole), batch_size):
-            yield whole[start : start + batch_size]
+            part = slice(start, start + batch_size)
+            yield whole[part], None if labels is None else labels[part]
     elif isinstance(whole, np.ndarray):
-        yield whole
+        yield whole, _labels(data)
     else:
-        yield from (batch[0] for batch in _batches(whole))
+        for batch in _batches(data if isinstance(data, tuple) else whole):
+            yield batch[0], batch[1] if len(batch) > 1 else None

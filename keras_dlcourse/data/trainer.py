@@ -17,6 +17,8 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse.data import checks
+
 try:  # Not public: a Keras that moves them leaves us a plain PyDataset, and a warning in fit.
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
@@ -61,10 +63,58 @@ class _PassAdapter(PyDatasetAdapter):
 class TrainerData(*_BASES):  # type: ignore[misc]
     """Base of data that decides itself in which order `fit` sees it.
 
-    A subclass gives `__len__`, `__getitem__` and `one_pass`, and sets its order in `begin_pass`.
+    The order is a function of `seed` and of the number of the epoch, and of nothing else. A
+    subclass gives `examples`, `__len__`, `__getitem__` and `one_pass`, and sets its order in
+    `begin_pass`.
+
+    Args:
+        seed: Seed of the order, 0 or more.
     """
 
     batch_size: int = 0  # a plain attribute here, a property of the adapter
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = checks.whole_number("seed", seed, least=0)
+        self.epoch = 0
+
+    @property
+    def examples(self) -> int:
+        """Number of images."""
+        raise NotImplementedError
+
+    @property
+    def epoch(self) -> int:
+        """Number of the next epoch of `fit`."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        self._epoch = checks.whole_number("epoch", value, least=0)
+
+    def state_dict(self) -> dict[str, int]:
+        """Return what decides the order from here on, to keep beside a checkpoint."""
+        return {"examples": self.examples, "seed": self.seed, "epoch": self.epoch}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where a `state_dict` was taken.
+
+        Raises:
+            ValueError: If it is from other data or no such state.
+        """
+        kind = type(self).__name__
+        if set(state) != {"examples", "seed", "epoch"}:
+            raise ValueError(
+                f"state must be what {kind}.state_dict() returned, with examples, seed and epoch; "
+                f"it has: {', '.join(map(str, state)) or 'nothing'}."
+            )
+        if state["examples"] != self.examples:
+            raise ValueError(
+                f"state is of a {kind} of {state['examples']} examples, this one has "
+                f"{self.examples}: their orders have nothing in common. Use the same data."
+            )
+        self.seed = checks.whole_number("seed", state["seed"], least=0)
+        self.epoch = state["epoch"]
 
     @property
     def num_batches(self) -> int:

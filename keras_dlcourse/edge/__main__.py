@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
+from keras_dlcourse.edge.gallery_commands import add_enroll_parser, add_identify_parser
+from keras_dlcourse.edge.locate_command import add_locate_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,10 +19,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         prog="python -m keras_dlcourse.edge",
-        description="Run .tflite classifiers on this device.",
+        description="Run .tflite image models on this device.",
     )
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_classify_parser(subparsers)
+    add_locate_parser(subparsers)
+    add_enroll_parser(subparsers)
+    add_identify_parser(subparsers)
     add_benchmark_parser(subparsers)
     parsed = parser.parse_args(arguments)
     code: int = parsed.func(parsed)

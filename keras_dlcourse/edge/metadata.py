@@ -11,11 +11,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from keras_dlcourse.edge import schema
+from keras_dlcourse.edge.coordinates import (
+    BOUNDARIES,
+    CENTER,
+    UPPER_LEFT,
+    BoxLayout,
+    KeypointLayout,
+)
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
 from keras_dlcourse.edge.normalization import Normalization
 
 # What the output that holds the map of every class is called.
 CLASS_MAP = "class_map"
+# What the output of an embedder is called.
+EMBEDDING = "embedding"
+# Our own record among the named buffers, as JSON.
+OWN = "keras_dlcourse"
 # Appended files are lists of labels and the like; a packed bomb is not unpacked.
 _LARGEST_FILE = 16 << 20
 _LABELS = (
@@ -23,6 +34,11 @@ _LABELS = (
     schema.AssociatedFileType.TENSOR_VALUE_LABELS,
 )
 _COLOR_SPACES = {schema.ColorSpace.RGB: "RGB", schema.ColorSpace.GRAYSCALE: "GRAYSCALE"}
+_BOX_KINDS = {
+    schema.BoundingBoxType.BOUNDARIES: BOUNDARIES,
+    schema.BoundingBoxType.UPPER_LEFT: UPPER_LEFT,
+    schema.BoundingBoxType.CENTER: CENTER,
+}
 _TRANSFORMATIONS = ("IDENTITY", "LOG", "INVERSE_LOGISTIC")
 
 
@@ -62,6 +78,8 @@ class ImageMetadata:
         score_calibration: What scores of the first output go through.
         score_threshold: The score below which results mean little.
         outputs: The outputs' names, in their order; empty for one without.
+        boxes: What the numbers of an output are that holds a box, by its name.
+        keypoints: What those of an output are that holds keypoints, by its name.
         extra: All named buffers of the file, among them `"keras_dlcourse"`, as bytes.
     """
 
@@ -77,7 +95,14 @@ class ImageMetadata:
     score_calibration: ScoreCalibration | None = None
     score_threshold: float | None = None
     outputs: tuple[str, ...] = ()
+    boxes: Mapping[str, BoxLayout] = field(default_factory=dict)
+    keypoints: Mapping[str, KeypointLayout] = field(default_factory=dict)
     extra: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def places(self) -> dict[str, BoxLayout | KeypointLayout]:
+        """The layout of every output that holds a box or keypoints, by its name."""
+        return {**self.boxes, **self.keypoints}
 
 
 def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> ImageMetadata:
@@ -114,6 +139,8 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
         score_calibration=_score_calibration(scores, files),
         score_threshold=_score_threshold(scores),
         outputs=_output_names(graph),
+        boxes=_boxes(graph, what),
+        keypoints=_keypoints(extra.get(OWN), what),
         extra=extra,
     )
 
@@ -159,6 +186,46 @@ def _output_names(graph: Table | None) -> tuple[str, ...]:
     slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
     tensors = graph.tables(slot) if graph is not None else []
     return tuple(tensor.string(schema.TensorMetadata.NAME) for tensor in tensors)
+
+
+def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
+    """Return the layout of each output that the standard metadata call a box."""
+    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
+    found = {}
+    for tensor in graph.tables(slot) if graph is not None else []:
+        content = tensor.table(schema.TensorMetadata.CONTENT)
+        if content is None:
+            continue
+        code = content.number(schema.Content.PROPERTIES_TYPE, "B")
+        properties = content.table(schema.Content.PROPERTIES)
+        if code != schema.ContentProperties.BOUNDING_BOX or properties is None:
+            continue
+        kind = properties.number(schema.BoundingBoxProperties.TYPE, "b")
+        index = properties.numbers(schema.BoundingBoxProperties.INDEX, "I") or (0, 1, 2, 3)
+        if kind not in _BOX_KINDS or sorted(index) != [0, 1, 2, 3]:
+            raise InvalidModel(f"{what} describe a box of kind {kind} in the order {index}")
+        unit = properties.number(schema.BoundingBoxProperties.COORDINATE_TYPE, "b")
+        name = tensor.string(schema.TensorMetadata.NAME)
+        found[name] = BoxLayout(_BOX_KINDS[kind], index, unit == schema.CoordinateType.PIXEL)
+    return found
+
+
+def _keypoints(record: bytes | None, what: str) -> dict[str, KeypointLayout]:
+    """Return the layout of each output that our own record calls keypoints."""
+    if record is None:
+        return {}
+    import json
+
+    try:
+        described = json.loads(record).get("keypoints") or {}
+        return {
+            name: KeypointLayout(
+                one["relative_to"], None if one["names"] is None else tuple(map(str, one["names"]))
+            )
+            for name, one in described.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidModel(f"{what} hold a record of keypoints that cannot be read") from error
 
 
 def _option(tensor: Table | None, kind: int) -> Table | None:

@@ -29,7 +29,7 @@ def encoder(tensor: Tensor, normalization: Normalization | None) -> Encoder:
     """
     if tensor.dtype not in ("float32", *_INTEGERS):
         raise ValueError(
-            f"the input of an image classifier is float32, uint8, int8 or int16, got {tensor.dtype}"
+            f"the input of an image model is float32, uint8, int8 or int16, got {tensor.dtype}"
         )
     if normalization is None and tensor.dtype in ("float32", "int16"):
         raise ValueError(

@@ -194,6 +194,24 @@ class ImageSize:
     WIDTH, HEIGHT = range(2)
 
 
+class BoundingBoxProperties:
+    """Slots of what the four numbers of a box are."""
+
+    INDEX, TYPE, COORDINATE_TYPE = range(3)
+
+
+class BoundingBoxType:
+    """Codes of what they are, in their default order."""
+
+    UNKNOWN, BOUNDARIES, UPPER_LEFT, CENTER = range(4)
+
+
+class CoordinateType:
+    """Codes of their unit."""
+
+    RATIO, PIXEL = range(2)
+
+
 class ColorSpace:
     """Codes of ColorSpaceType."""
 

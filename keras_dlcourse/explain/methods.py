@@ -9,26 +9,27 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.explain.augmented import augmented_grad_cam
-from keras_dlcourse.explain.cam import ClassActivationMapper, cam
-from keras_dlcourse.explain.covering import occlusion, score_cam
-from keras_dlcourse.explain.gradient_maps import (
+from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.engine.mapper import GradientMapper, image_size
+from keras_dlcourse.explain.engine.probe import INPUT, probe_of
+from keras_dlcourse.explain.engine.weighting import WEIGHTINGS
+from keras_dlcourse.explain.maps.augmented import augmented_grad_cam
+from keras_dlcourse.explain.maps.cam import ClassActivationMapper, cam
+from keras_dlcourse.explain.maps.covering import occlusion, score_cam
+from keras_dlcourse.explain.maps.gradient_maps import (
     eigen_cam,
     grad_cam,
     grad_cam_pp,
     hires_cam,
     layer_cam,
 )
-from keras_dlcourse.explain.gradients import (
+from keras_dlcourse.explain.maps.gradients import (
     guided_backprop,
     integrated_gradients,
     saliency,
     smooth_grad,
 )
-from keras_dlcourse.explain.inputs import checked_classes, checked_inputs
-from keras_dlcourse.explain.mapper import GradientMapper, image_size
-from keras_dlcourse.explain.probe import INPUT, probe_of
-from keras_dlcourse.explain.weighting import WEIGHTINGS
+from keras_dlcourse.graph.head import find_head
 
 # From a model, images and classes to maps (n, height, width) of 0 to 1.
 MapFunction = Callable[..., np.ndarray]
@@ -109,6 +110,15 @@ def mapper_for(
     if function in names:
         return GradientMapper(model, names[function], batch_size=batch_size, **options)
     return _FunctionMapper(model, function, batch_size, options)
+
+
+def method_for(model: keras.Model) -> str:
+    """Return the cheapest method that shows a network's evidence: `"cam"`, or `"grad_cam"`."""
+    try:
+        find_head(model)
+    except ValueError:
+        return "grad_cam"
+    return "cam"
 
 
 class _FunctionMapper:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from keras_dlcourse.edge import ImageClassifier
+from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
+from keras_dlcourse.edge.metadata import EMBEDDING
 from keras_dlcourse.export.inspection import first_labels
 
 PACKAGE = Path(__file__).parents[1]
@@ -49,13 +50,15 @@ def bundle(
     *,
     target: str = "raspberry-pi",
 ) -> Path:
-    """Make a folder that runs a `.tflite` classifier on a device without Keras or TensorFlow.
+    """Make a folder that runs a `.tflite` file on a device without Keras or TensorFlow.
 
-    It holds the model, a runner script, the device part of this package, exact requirements, a
-    systemd unit, a README and SHA-256 checksums. The folder appears whole or not at all.
+    It holds the model, runner scripts, the device part of this package, exact requirements, a
+    systemd unit, a README and SHA-256 checksums. A classifier comes with `classify.py`, an embedder
+    with `enroll.py` and `identify.py`. The folder appears whole or not at all.
 
     Args:
-        model: A `.tflite` image classifier that carries its labels.
+        model: A `.tflite` image classifier that carries its labels, or an embedder, as `to_tflite`
+            writes one of a `kd.models.embedding_model`.
         output: The folder to make; it must not exist, or be empty.
         target: The kind of device: `"raspberry-pi"`.
 
@@ -63,7 +66,7 @@ def bundle(
         The folder.
 
     Raises:
-        ValueError: If the target is not known or the model is not such a classifier.
+        ValueError: If the target is not known or the model is neither.
         FileExistsError: If the folder holds something.
 
     Example:
@@ -75,15 +78,23 @@ def bundle(
     output = Path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists and is not empty; choose another folder")
-    classifier = ImageClassifier(model)  # refuses what would not run there
-    if classifier.labels is None:
-        raise ValueError(f"{model} does not name its classes; export it with labels=")
+    image_model = _image_model(ModelFile.read(model))  # refuses what would not run there
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         whole = Path(folder) / output.name
-        _fill(whole, Path(model), classifier, _sources(TARGETS[target]))
+        _fill(whole, Path(model), image_model, _sources(TARGETS[target]))
         whole.replace(output)
     return output
+
+
+def _image_model(file: ModelFile) -> ImageClassifier | ImageEmbedder:
+    """Open the file as what it says it is."""
+    if EMBEDDING in file.metadata.outputs:
+        return ImageEmbedder(file)
+    classifier = ImageClassifier(file)
+    if classifier.labels is None:
+        raise ValueError(f"{file.what} does not name its classes; export it with labels=")
+    return classifier
 
 
 def _sources(target: Target) -> Path:
@@ -97,17 +108,21 @@ def _sources(target: Target) -> Path:
     )
 
 
-def _fill(whole: Path, model: Path, classifier: ImageClassifier, sources: Path) -> None:
+def _fill(
+    whole: Path, model: Path, image_model: ImageClassifier | ImageEmbedder, sources: Path
+) -> None:
     """Write every file of the bundle."""
-    name = classifier.model_file.metadata.name if classifier.model_file.metadata else None
+    kind = "classifier" if isinstance(image_model, ImageClassifier) else "embedder"
+    labels = image_model.labels if isinstance(image_model, ImageClassifier) else None
+    name = image_model.model_file.metadata.name or model.stem
     names = {
-        "name": name or model.stem,
-        "service": re.sub(r"[^a-z0-9]+", "-", (name or model.stem).lower()).strip("-")
-        or "classifier",
-        "labels": first_labels(classifier.labels or ()),
+        "name": name,
+        "service": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or kind,
+        "labels": first_labels(labels or ()),
     }
     whole.mkdir()
-    for source in sorted(path for path in sources.iterdir() if path.is_file()):
+    files = [*sources.iterdir(), *(sources / kind).iterdir()]
+    for source in sorted(path for path in files if path.is_file()):
         text = source.read_text()
         if source.suffix != ".py":
             text = Template(text).substitute(names)

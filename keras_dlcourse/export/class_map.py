@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.metadata import CLASS_MAP
 from keras_dlcourse.export.device_model import ExportError
-from keras_dlcourse.export.metadata import packed
 from keras_dlcourse.graph.flat import flat_copy
 from keras_dlcourse.graph.head import Head, find_head
 from keras_dlcourse.layers.fake_quantize import is_quantized
 
-# As Keras names the outputs of an exported model, in its order.
-_SCORES_NAME, _MAP_NAME = b"output_0", b"output_1"
+# What Keras calls both outputs of an exported model, and what they shall be called, in order.
+OUTPUTS = {"output_0": "output_0", "output_1": CLASS_MAP}
 _BATCH = 32
 
 
@@ -121,22 +119,3 @@ def class_maps(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
         )
         parts.append((np.moveaxis(features, 1, -1) if head.channels_first else features) @ kernel)
     return np.concatenate(parts)
-
-
-def scores_first(content: bytes) -> bytes:
-    """Put the scores first among a file's outputs and name the map, which comes second.
-
-    The converter orders outputs as it likes, and runtimes know them by their order.
-
-    Args:
-        content: What the converter made of a model of `with_class_map`.
-    """
-    model = tflite.ModelT.InitFromPackedBuf(content, 0)
-    (signature,), (graph,) = model.signatureDefs, model.subgraphs
-    outputs = {output.name: output for output in signature.outputs}
-    scores, maps = outputs[_SCORES_NAME], outputs[_MAP_NAME]
-    maps.name = CLASS_MAP.encode()
-    graph.tensors[maps.tensorIndex].name = CLASS_MAP.encode()
-    signature.outputs = [scores, maps]
-    graph.outputs = [scores.tensorIndex, maps.tensorIndex]
-    return packed(model, len(content))

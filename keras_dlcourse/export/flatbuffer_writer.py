@@ -14,8 +14,8 @@ import numpy as np
 class Table(dict[int, Any]):
     """A flatbuffer table: the value of each field by its slot; None is left out.
 
-    Values are strings, tables, lists of them, lists of float, or NumPy scalars, whose type is the
-    field's (`numpy.int8`, `numpy.uint8`, `numpy.uint32`).
+    Values are strings, tables, lists of them, lists of float or of `numpy.uint32`, or NumPy
+    scalars, whose type is the field's (`numpy.int8`, `numpy.uint8`, `numpy.uint32`).
     """
 
 
@@ -43,6 +43,8 @@ def _add(builder: flatbuffers.Builder, value: Any) -> int:
         return _add_table(builder, value)
     if isinstance(value, list) and all(isinstance(item, float) for item in value):
         return builder.CreateNumpyVector(np.asarray(value, "<f4"))
+    if isinstance(value, list) and all(isinstance(item, np.uint32) for item in value):
+        return builder.CreateNumpyVector(np.asarray(value, "<u4"))
     if isinstance(value, list):
         offsets = [_add(builder, item) for item in value]
         builder.StartVector(4, len(offsets), 4)

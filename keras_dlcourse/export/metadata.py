@@ -18,12 +18,23 @@ from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
 from keras_dlcourse.edge import schema
-from keras_dlcourse.edge.metadata import CLASS_MAP
+from keras_dlcourse.edge.coordinates import (
+    BOUNDARIES,
+    CENTER,
+    UPPER_LEFT,
+    BoxLayout,
+    KeypointLayout,
+)
+from keras_dlcourse.edge.metadata import CLASS_MAP, EMBEDDING, OWN
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.flatbuffer_writer import Table, pack
 
 LABELS_FILE = "labels.txt"
-OWN = "keras_dlcourse"
+_BOX_TYPES = {
+    BOUNDARIES: schema.BoundingBoxType.BOUNDARIES,
+    UPPER_LEFT: schema.BoundingBoxType.UPPER_LEFT,
+    CENTER: schema.BoundingBoxType.CENTER,
+}
 MINIMUM_PARSER = "1.0.0"  # the oldest reader that knows all that is written here
 
 
@@ -44,6 +55,9 @@ class Description:
         rgb: Whether a one-channel network converts colour images inside.
         keras_hash: SHA-256 of the Keras model's weights.
         class_map: Whether the second output is the map of every class.
+        embedding: Whether the output is a vector to compare, and no class scores.
+        outputs: What each output holds, for a file of several: the name, and the layout of a box
+            or of keypoints, or None for the scores of classes.
     """
 
     name: str
@@ -57,6 +71,8 @@ class Description:
     rgb: bool
     keras_hash: str
     class_map: bool = False
+    embedding: bool = False
+    outputs: tuple[tuple[str, BoxLayout | KeypointLayout | None], ...] = ()
 
 
 def describe_file(content: bytes, description: Description) -> bytes:
@@ -117,13 +133,24 @@ def _own_record(description: Description) -> bytes:
             name: importlib.metadata.version(name) for name in ("tensorflow", "keras")
         },
     }
-    del record["input_normalization"], record["trained_normalization"]
+    del record["input_normalization"], record["trained_normalization"], record["outputs"]
+    # The standard metadata describe boxes, but know no keypoints.
+    record["keypoints"] = {
+        name: asdict(layout)
+        for name, layout in description.outputs
+        if isinstance(layout, KeypointLayout)
+    }
     return json.dumps(record, sort_keys=True).encode()
 
 
 def _standard_record(description: Description) -> bytes:
     """Return standard TFLite metadata for an image model."""
-    outputs = [_scores_output(description.labels)]
+    if description.outputs:
+        outputs = [_output(*one, description.labels) for one in description.outputs]
+    elif description.embedding:
+        outputs = [_embedding_output()]
+    else:
+        outputs = [_scores_output(description.labels)]
     if description.class_map:
         outputs.append(_map_output())
     graph = Table(
@@ -175,7 +202,9 @@ def _image_input(description: Description) -> Table:
     return Table(
         {
             schema.TensorMetadata.NAME: "image",
-            schema.TensorMetadata.DESCRIPTION: "The image to classify.",
+            schema.TensorMetadata.DESCRIPTION: (
+                "The image to embed." if description.embedding else "The image to classify."
+            ),
             schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.IMAGE, properties),
             schema.TensorMetadata.PROCESS_UNITS: [
                 Table(
@@ -192,7 +221,7 @@ def _image_input(description: Description) -> Table:
     )
 
 
-def _scores_output(labels: tuple[str, ...] | None) -> Table:
+def _scores_output(labels: tuple[str, ...] | None, name: str = "scores") -> Table:
     """Describe the output: one score a class, whose names stand in the labels file."""
     files = None
     if labels is not None:
@@ -209,7 +238,7 @@ def _scores_output(labels: tuple[str, ...] | None) -> Table:
         ]
     return Table(
         {
-            schema.TensorMetadata.NAME: "scores",
+            schema.TensorMetadata.NAME: name,
             schema.TensorMetadata.DESCRIPTION: "One score for each class.",
             schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
             schema.TensorMetadata.ASSOCIATED_FILES: files,
@@ -217,15 +246,47 @@ def _scores_output(labels: tuple[str, ...] | None) -> Table:
     )
 
 
+def _output(
+    name: str, layout: BoxLayout | KeypointLayout | None, labels: tuple[str, ...] | None
+) -> Table:
+    """Describe one of several outputs."""
+    if layout is None:
+        return _scores_output(labels, name)
+    if isinstance(layout, KeypointLayout):
+        return _tensor(name, f"x and y of keypoints, relative to the {layout.relative_to}")
+    slots = schema.BoundingBoxProperties
+    properties = Table(
+        {
+            slots.INDEX: [np.uint32(number) for number in layout.index],
+            slots.TYPE: np.int8(_BOX_TYPES[layout.kind]),
+            slots.COORDINATE_TYPE: np.int8(schema.CoordinateType.RATIO),
+        }
+    )
+    content = _content(schema.ContentProperties.BOUNDING_BOX, properties)
+    return _tensor(name, f"A box ({layout.kind}), in shares of the image.", content)
+
+
+def _embedding_output() -> Table:
+    """Describe the output of an embedder: one vector, which has no labels."""
+    return _tensor(EMBEDDING, "The embedding: like images, vectors close by.")
+
+
 def _map_output() -> Table:
     """Describe the second output: where in the image the evidence for each class stands."""
+    return _tensor(
+        CLASS_MAP,
+        "Class activation maps: batch, height, width, classes in the order of the scores.",
+    )
+
+
+def _tensor(name: str, text: str, content: Table | None = None) -> Table:
+    """Describe an output; of plain numbers, if nothing is said of its content."""
     return Table(
         {
-            schema.TensorMetadata.NAME: CLASS_MAP,
-            schema.TensorMetadata.DESCRIPTION: (
-                "Class activation maps: batch, height, width, classes in the order of the scores."
-            ),
-            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
+            schema.TensorMetadata.NAME: name,
+            schema.TensorMetadata.DESCRIPTION: text,
+            schema.TensorMetadata.CONTENT: content
+            or _content(schema.ContentProperties.FEATURE, Table()),
         }
     )
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import keras
-
 from keras_dlcourse.data import Examples
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.layers import ImageDescription
@@ -54,7 +52,7 @@ def find_labels(
     labels: Sequence[str] | None,
     recorded: ImageDescription | None,
     examples: Examples | None,
-    model: keras.Model,
+    width: int,
 ) -> tuple[str, ...] | None:
     """Return the class names as given, as recorded in the model, or as carried by the data.
 
@@ -71,11 +69,8 @@ def find_labels(
     if isinstance(names, str):
         raise TypeError(f"labels must be a sequence of names; received the one string {names!r}")
     names = tuple(str(name) for name in names)
-    width = model.outputs[0].shape[-1]
     if len(names) != width:
-        raise ValueError(
-            f"there are {len(names)} labels, but model {model.name!r} has {width} outputs"
-        )
+        raise ValueError(f"there are {len(names)} labels, but the model has {width} outputs")
     for name in names:
         if not name.strip() or "\n" in name or "\r" in name:
             raise ValueError(

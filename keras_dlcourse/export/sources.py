@@ -60,7 +60,9 @@ def load_model(model: Any) -> keras.Model:
         )
     from keras_dlcourse import models  # noqa: F401  (their layers must be known to Keras)
 
-    return keras.saving.load_model(path)
+    # Nothing is trained here, and the optimizer of a file from PyTorch is a class of Keras that
+    # cannot be imported without PyTorch.
+    return keras.saving.load_model(path, compile=False)
 
 
 class SavedModelLayer(keras.layers.TFSMLayer):

@@ -21,7 +21,7 @@ from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
-from keras_dlcourse.export.class_map import scores_first, with_class_map
+from keras_dlcourse.export.class_map import OUTPUTS, with_class_map
 from keras_dlcourse.export.converter import convert
 from keras_dlcourse.export.device_model import (
     as_the_device_sees,
@@ -35,9 +35,11 @@ from keras_dlcourse.export.device_model import (
 from keras_dlcourse.export.inspection import float_islands
 from keras_dlcourse.export.integer_form import has_baking, integer_form
 from keras_dlcourse.export.metadata import Description, describe_file
+from keras_dlcourse.export.outputs import described_outputs, in_order, scores_of
 from keras_dlcourse.export.provenance import find_labels, find_normalization
 from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
 from keras_dlcourse.export.sources import is_fake_quantized, load_model
+from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.layers.fake_quantize import is_quantized
 
 
@@ -109,8 +111,8 @@ def to_tflite(
     """Write a Keras model as a `.tflite` file of builtin operations that describes itself.
 
     The file carries standard TFLite metadata (normalization, sizes, labels), so that MediaPipe
-    Tasks and `keras_dlcourse.edge.ImageClassifier` open it as it is. It is written beside and
-    renamed: on any error `path` is as it was.
+    Tasks and `keras_dlcourse.edge.ImageClassifier` (or `ImageEmbedder`) open it as it is. It is
+    written beside and renamed: on any error `path` is as it was.
 
     Integer files take pixels as a camera gives them: a pixel p is stored as p, and the input
     tensor's scale and zero point are the normalization. (A mean that is not a whole grey level
@@ -128,7 +130,8 @@ def to_tflite(
             for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used. A
             model trained with fake quantization knows its ranges and needs none.
         labels: Class names, one for each output; by default those recorded in the model or
-            carried by `calibration`.
+            carried by `calibration`. Models that end in a vector of length 1, or were made by
+            `kd.models.embedding_model`, have none.
         preprocessing: What pixels from 0 to 255 go through before the model; by default what
             `calibration` carries, else what the model records, else nothing.
         rgb: Put the conversion from RGB to grey of a one-channel model inside the graph, because
@@ -175,6 +178,7 @@ def to_tflite(
 
     examples = _examples(row, calibration, ranges_known)
     recorded = layers.describe(model)
+    outputs = described_outputs(model)
     normalization, source = find_normalization(preprocessing, examples, recorded, shape)
     # One mean and one deviation stand in the metadata; one a channel has no place there.
     in_graph = normalization is not None and not normalization.is_scalar
@@ -188,7 +192,10 @@ def to_tflite(
     if ranges_known and row.name == "int8":
         at_input = Normalization.identity() if in_graph else normalization
         graph = with_pixel_range(graph, at_input, own_range=graph is core)
-    names = find_labels(labels, recorded, examples, graph)
+    # Whoever gives labels wants a classifier; those of the data are not those of a vector.
+    embedding = labels is None and not outputs and is_embedding(model)
+    scores = None if embedding else scores_of(graph, outputs)
+    names = None if scores is None else find_labels(labels, recorded, examples, scores.shape[-1])
     inputs = None
     if examples is not None and row.calibrated:
         inputs = calibration_inputs(examples, shape, normalization)
@@ -196,7 +203,9 @@ def to_tflite(
     with _progress(f"{path.name}: calibrating", inputs) as tick:
         content = convert(graph, row, batch=batch, calibration=inputs, progress=tick, **types)
     if class_map:
-        content = scores_first(content)
+        content = in_order(content, OUTPUTS)
+    elif outputs:
+        content = in_order(content, {name: name for name, _ in outputs})
 
     file = ModelFile.read(content)
     image = is_image_shape(shape)
@@ -212,6 +221,8 @@ def to_tflite(
         rgb=rgb,
         keras_hash=model_hash(model),
         class_map=class_map,
+        embedding=embedding,
+        outputs=outputs,
     )
     content = describe_file(content, description)
     write_bytes(path, content)

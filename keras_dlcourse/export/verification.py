@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,18 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.edge import ImageClassifier, ModelFile
+from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.graph import Tensor
+from keras_dlcourse.edge.image_model import ImageModel
 from keras_dlcourse.edge.latency import measure
-from keras_dlcourse.edge.metadata import CLASS_MAP
+from keras_dlcourse.edge.metadata import CLASS_MAP, EMBEDDING
 from keras_dlcourse.edge.quantization import dequantize, quantize
 from keras_dlcourse.edge.runtime import interpreter, runtime_name
 from keras_dlcourse.export.class_map import class_maps
 from keras_dlcourse.export.device_model import as_the_device_sees, input_shape, model_hash
 from keras_dlcourse.export.inspection import in_graph, own_record
 from keras_dlcourse.export.sources import load_model
+from keras_dlcourse.graph.head import is_embedding
 
 LATENCY_RUNS = 30
 MAP_EXAMPLES = 100  # maps are compared on so many: they are large
@@ -47,7 +49,7 @@ class Verification:
         mean_error: Mean absolute difference.
         max_error_steps: `max_error` in quantization steps.
         mean_error_steps: `mean_error` in quantization steps.
-        agreement: Share of examples with the same top class.
+        agreement: Share of examples with the same top class; None for embeddings.
         keras_accuracy: Accuracy of the Keras model, None without labels.
         accuracy: Accuracy of the file.
         keras_bytes: Size of the Keras model's weights in memory.
@@ -59,6 +61,10 @@ class Verification:
         max_map_error: For a file with class maps, their largest absolute difference over the first
             100 examples; else None.
         max_map_error_steps: The same in quantization steps of the map.
+        min_cosine: For embeddings, the least cosine between the two models' vectors; else None.
+        mean_cosine: The mean of these cosines.
+        coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
+            difference of each, by the name of the output; in shares of the image or of the box.
     """
 
     path: Path
@@ -69,7 +75,7 @@ class Verification:
     mean_error: float
     max_error_steps: float | None
     mean_error_steps: float | None
-    agreement: float
+    agreement: float | None
     keras_accuracy: float | None
     accuracy: float | None
     keras_bytes: int
@@ -80,6 +86,9 @@ class Verification:
     same_weights: bool | None
     max_map_error: float | None = None
     max_map_error_steps: float | None = None
+    min_cosine: float | None = None
+    mean_cosine: float | None = None
+    coordinate_errors: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def size_ratio(self) -> float:
@@ -97,6 +106,7 @@ class Verification:
         max_error_steps: float | None = None,
         min_agreement: float | None = None,
         max_accuracy_loss: float | None = None,
+        min_cosine: float | None = None,
     ) -> Verification:
         """Raise an error if a limit is passed; return the verification itself.
 
@@ -105,6 +115,7 @@ class Verification:
             max_error_steps: The same in quantization steps.
             min_agreement: Smallest share of equal top classes, from 0 to 1.
             max_accuracy_loss: How much accuracy may fall, from 0 to 1.
+            min_cosine: Smallest cosine allowed between an embedding and that of Keras.
 
         Raises:
             VerificationError: Naming every limit that is passed.
@@ -118,6 +129,7 @@ class Verification:
             ("max_error_steps", self.max_error_steps, max_error_steps, 1),
             ("min_agreement", self.agreement, min_agreement, -1),
             ("max_accuracy_loss", loss, max_accuracy_loss, 1),
+            ("min_cosine", self.min_cosine, min_cosine, -1),
         )
         passed = []
         for name, value, limit, sign in limits:
@@ -137,25 +149,39 @@ class Verification:
         from keras_dlcourse.report.tables import text_table
 
         rows = [
-            ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)],
             [
                 "size in bytes",
                 f"{self.keras_bytes:,}",
                 f"{self.bytes:,} ({_times(self.size_ratio)})",
             ],
             ["one image, median", f"{self.keras_latency_ms:.2f} ms", f"{self.latency_ms:.2f} ms"],
-            ["same top class", "", _percent(self.agreement)],
+            *self._agreement_rows(),
             ["largest error", "", _error(self.max_error, self.max_error_steps)],
             ["mean error", "", _error(self.mean_error, self.mean_error_steps)],
         ]
+        if self.agreement is not None:
+            rows.insert(0, ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)])
         if self.max_map_error is not None:
             error = _error(self.max_map_error, self.max_map_error_steps)
             rows.append(["largest error of the class map", "", error])
+        for name, (largest, mean) in self.coordinate_errors.items():
+            rows.append([f"{name}: largest, mean error", "", f"{largest:.4f}, {mean:.4f}"])
         title = f"{self.path} on {self.runtime}, {self.examples:,} examples"
         table = text_table(["", "Keras", self.quantization or "file"], rows, title=title)
         if self.same_weights is False:
             table += "\nThe file was made of other weights than this model's."
         return table
+
+    def _agreement_rows(self) -> list[list[str]]:
+        """Return what is the same in both models' answers: the top class, or the direction."""
+        if self.agreement is not None:
+            return [["same top class", "", _percent(self.agreement)]]
+        if self.min_cosine is None or self.mean_cosine is None:
+            return []
+        return [
+            ["cosine, least", "", f"{self.min_cosine:.5f}"],
+            ["cosine, mean", "", f"{self.mean_cosine:.5f}"],
+        ]
 
 
 def _times(ratio: float) -> str:
@@ -178,6 +204,8 @@ def verify(
     limit: int | None = None,
 ) -> Verification:
     """Run Keras and the device runtime side by side on the same examples.
+
+    For embeddings, which have no top class, the cosine between the two vectors is measured.
 
     Where `data` carries pixels (a `kd.data.pipeline`), the file gets the pixels, as on a device,
     and Keras what the pipeline makes of them; so the file's normalization is tested too. Arrays
@@ -208,8 +236,15 @@ def verify(
         )
     file = ModelFile.read(os.fspath(path))
     device = _pixel_device(file, examples) or _array_device(file, examples)
-    ours = np.asarray(model.predict(examples.inputs, batch_size=64, verbose=0), "float32")
-    theirs, maps = _run_all(device, len(ours), has_maps=CLASS_MAP in file.metadata.outputs)
+    predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
+    places = file.metadata.places
+    names = file.metadata.outputs if places else ()
+    _check_names(predicted, names, file)
+    ours = np.asarray(predicted[names[0]] if names else predicted, "float32")
+    theirs, maps, others = _run_all(
+        device, len(ours), has_maps=CLASS_MAP in file.metadata.outputs, others=names[1:]
+    )
+    found = {names[0]: theirs, **others} if names else {}
     if ours.shape != theirs.shape:
         raise ValueError(
             f"the Keras model gives outputs of shape {ours.shape[1:]}, but {file.what} gives "
@@ -221,8 +256,12 @@ def verify(
         map_error = float(np.abs(expected_maps - maps).max())
         map_steps = _in_steps(map_error, file.outputs[1])
     error = np.abs(ours - theirs)
+    # The largest number of an embedding is no class.
+    embedding = not names and (EMBEDDING in file.metadata.outputs or is_embedding(model))
+    cosines = _cosines(ours, theirs) if embedding else None
+    categorical = not embedding and not (names and names[0] in places)
     top, device_top = (scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs))
-    labels = _class_numbers(examples.labels)
+    labels = _class_numbers(examples.labels) if categorical else None
     record = own_record(file)
     keras_latency = measure(
         lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()
@@ -237,7 +276,7 @@ def verify(
         mean_error=float(error.mean()),
         max_error_steps=_in_steps(float(error.max()), file.outputs[0]),
         mean_error_steps=_in_steps(float(error.mean()), file.outputs[0]),
-        agreement=float(np.mean(top == device_top)),
+        agreement=float(np.mean(top == device_top)) if categorical else None,
         keras_accuracy=None if labels is None else float(np.mean(top == labels)),
         accuracy=None if labels is None else float(np.mean(device_top == labels)),
         keras_bytes=sum(int(np.prod(w.shape)) * _item_size(w.dtype) for w in model.weights),
@@ -248,6 +287,11 @@ def verify(
         same_weights=record["keras_hash"] == model_hash(model) if "keras_hash" in record else None,
         max_map_error=map_error,
         max_map_error_steps=map_steps,
+        min_cosine=None if cosines is None else float(cosines.min()),
+        mean_cosine=None if cosines is None else float(cosines.mean()),
+        coordinate_errors={
+            name: _largest_and_mean(np.abs(predicted[name] - found[name])) for name in places
+        },
     )
 
 
@@ -255,15 +299,43 @@ def verify(
 Device = Callable[[int], list[np.ndarray]]
 
 
-def _run_all(device: Device, examples: int, has_maps: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the scores of all examples, and the class maps of the first ones."""
-    scores, maps = [], []
+def _run_all(
+    device: Device, examples: int, has_maps: bool, others: Sequence[str] = ()
+) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
+    """Return the first output of all examples, the class maps of some, and the other outputs."""
+    scores, maps, rest = [], [], []
     for index in range(examples):
         outputs = device(index)
         scores.append(outputs[0])
+        rest.append(outputs[1 : 1 + len(others)])
         if has_maps and index < MAP_EXAMPLES:
             maps.append(outputs[1])
-    return np.concatenate(scores), np.concatenate(maps) if maps else None
+    joined = [np.concatenate(column) for column in zip(*rest, strict=True)]
+    by_name = dict(zip(others, joined, strict=True)) if others else {}
+    return np.concatenate(scores), np.concatenate(maps) if maps else None, by_name
+
+
+def _check_names(predicted: Any, names: Sequence[str], file: ModelFile) -> None:
+    """Raise unless the model has the outputs that the file names, and is to have none other."""
+    has = set(predicted) if isinstance(predicted, dict) else set()
+    if has != set(names):
+        raise ValueError(
+            f"the Keras model has the outputs {sorted(has) or 'one without a name'}, but "
+            f"{file.what} {sorted(names) or 'one without a name'}: they are not the same model"
+        )
+
+
+def _largest_and_mean(error: np.ndarray) -> tuple[float, float]:
+    return float(error.max()), float(error.mean())
+
+
+def _cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Return the cosine between the two vectors of each example; two of zeros agree."""
+    ours, theirs = (values.reshape(len(values), -1).astype("float64") for values in (ours, theirs))
+    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+    both_zero = ~ours.any(axis=1) & ~theirs.any(axis=1)
+    products = np.einsum("nd,nd->n", ours, theirs)
+    return np.where(both_zero, 1.0, products / np.where(lengths == 0, 1, lengths))
 
 
 def _in_steps(error: float, tensor: Tensor) -> float | None:
@@ -277,8 +349,8 @@ def _pixel_device(file: ModelFile, examples: Examples) -> Device | None:
         return None
     if file.inputs[0].shape[-1] == 3 and pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)  # a grey image, as a camera gives it
-    classifier = ImageClassifier(file.content, threads=1)
-    return lambda index: classifier.run(pixels[index : index + 1])
+    device = ImageModel(file, threads=1)
+    return lambda index: device.run(pixels[index : index + 1])
 
 
 def _array_device(file: ModelFile, examples: Examples) -> Device:

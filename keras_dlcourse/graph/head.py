@@ -9,8 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers.compressed import CompressedLayer
 from keras_dlcourse.layers.fake_quantize import FakeQuantize
+from keras_dlcourse.layers.l2_normalization import L2Normalization
 
 POOLINGS: tuple[type, ...] = (
     keras.layers.GlobalAveragePooling2D,
@@ -30,6 +32,7 @@ PASSING = (
     keras.layers.Reshape,
     FakeQuantize,
 )
+_UNIT_LENGTH = (L2Normalization, keras.layers.UnitNormalization)
 _WAY_OUT = (
     "kd.explain.grad_cam takes any head. Or put GlobalAveragePooling2D and one Dense layer behind "
     "the last convolution, and train that Dense layer: kd.explain.with_gap_head(model, classes)."
@@ -103,8 +106,8 @@ def find_head(model: keras.Model, poolings: Sequence[type] = POOLINGS) -> Head:
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
-    outputs = _outputs(model)
-    if outputs is None:
+    outputs = getattr(model, "outputs", None)
+    if not outputs or not isinstance(outputs[0], keras.KerasTensor):
         raise ValueError(
             f"Class activation maps need a functional or Sequential model that has been built; "
             f"{model.name!r} ({type(model).__name__}) has no graph to look into. Call an unbuilt "
@@ -116,22 +119,39 @@ def find_head(model: keras.Model, poolings: Sequence[type] = POOLINGS) -> Head:
             f"Class activation maps need a model with one output; {model.name!r} has "
             f"{len(outputs)}. Pass keras.Model(model.inputs, model.outputs[i])."
         )
-    return _read_backwards(model, outputs[0], tuple(poolings))
+    return _read_backwards(Network(model), tuple(poolings))
 
 
-@dataclass(frozen=True)
-class _Step:
-    """A layer met on the way from the output to the input."""
+def is_embedding(model: keras.Model) -> bool:
+    """Whether a model gives vectors to compare, and no class scores.
 
-    layer: Any
-    source: Any  # its input tensor; None where it has several
-    path: tuple[tuple[Any, list[Any]], ...]  # nested models around it, each with its inputs
+    That is one that ends in a division by the Euclidean length, or in the dense layer that
+    `kd.models.embedding_model` calls `embedding`; nested models are looked into.
+
+    Args:
+        model: A Keras model. One without a graph cannot be looked into.
+
+    Example:
+        >>> import keras
+        >>> inputs = keras.Input((8,))
+        >>> is_embedding(keras.Model(inputs, keras.layers.UnitNormalization()(inputs)))
+        True
+    """
+    try:
+        network = Network(model)
+    except ValueError:
+        return False
+    for place in _places_backwards(network):
+        layer = place.node.operation
+        if not isinstance(layer, PASSING) and not _is_linear_activation(layer):
+            return isinstance(layer, _UNIT_LENGTH) or layer.name == "embedding"
+    return False
 
 
-def _read_backwards(model: keras.Model, output: Any, poolings: tuple[type, ...]) -> Head:
+def _read_backwards(network: Network, poolings: tuple[type, ...]) -> Head:
     classifier, activation, seen = None, "linear", []
-    for step in _steps(output):
-        layer = step.layer
+    for place in _places_backwards(network):
+        layer = place.node.operation
         seen.append(f"{type(layer).__name__} {layer.name!r}")
         if isinstance(layer, PASSING) or _is_linear_activation(layer):
             continue
@@ -145,56 +165,29 @@ def _read_backwards(model: keras.Model, output: Any, poolings: tuple[type, ...])
             if layer.activation is not keras.activations.linear:
                 activation = _activation_of(layer)
             continue
-        if (
-            isinstance(layer, poolings)
-            and classifier.kernel.shape[-2] == step.source.shape[_channel_axis(layer)]
-        ):
-            return Head(_feature_model(model, step), layer, classifier, activation)
+        if isinstance(layer, poolings) and classifier.kernel.shape[-2] == _channels(place):
+            return Head(_feature_model(network, place), layer, classifier, activation)
         break
     raise ValueError(
         f"Class activation maps need a network that ends in {_wanted(poolings)} and one Dense "
-        f"layer or 1x1 convolution; {model.name!r} ends in {' <- '.join(seen)}. "
+        f"layer or 1x1 convolution; {network.model.name!r} ends in {' <- '.join(seen)}. "
         f"{_hint(classifier, seen, poolings)}{_WAY_OUT}"
     )
 
 
-def _steps(tensor: Any) -> Iterator[_Step]:
-    """Walk from a tensor towards the input, into nested models and out of them again."""
-    path: tuple[tuple[Any, list[Any]], ...] = ()
-    while tensor is not None:
-        layer, node_index, tensor_index = tensor._keras_history
-        if isinstance(layer, keras.layers.InputLayer):
-            if not path:
-                return
-            (nested, sources), path = path[-1], path[:-1]
-            tensor = sources[[inner is tensor for inner in nested.inputs].index(True)]
-            continue
-        sources = layer._inbound_nodes[node_index].input_tensors
-        outputs = _outputs(layer)
-        if outputs is not None:
-            path = (*path, (layer, sources))
-            tensor = outputs[tensor_index]
-            continue
-        source = sources[0] if len(sources) == 1 else None
-        yield _Step(layer, source, path)
-        tensor = source
+def _places_backwards(network: Network) -> Iterator[Place]:
+    """Walk from the output towards the input, up to a place that reads several tensors."""
+    place = network.maker(network.model.outputs[0])
+    while place is not None:
+        yield place
+        place = network.source(place) if len(place.node.inputs) == 1 else None
 
 
-def _outputs(layer: Any) -> list[Any] | None:
-    """Give the output tensors of a functional or built Sequential model, None for the rest."""
-    if not isinstance(layer, keras.Model):
-        return None
-    outputs = getattr(layer, "outputs", None)
-    return list(outputs) if outputs and hasattr(outputs[0], "_keras_history") else None
-
-
-def _feature_model(model: keras.Model, pooling: _Step) -> keras.Model:
-    """Build the part of `model` before the pooling, which may stand inside nested models."""
-    tensor = pooling.source
-    for nested, sources in reversed(pooling.path):
-        part = keras.Model(nested.inputs, tensor, name=f"{nested.name}_before_pooling")
-        tensor = part(sources if len(sources) > 1 else sources[0])
-    return keras.Model(model.inputs, tensor, name=f"{model.name}_features")
+def _feature_model(network: Network, pooling: Place) -> keras.Model:
+    """Build the part of the model before the pooling, which may stand inside nested models."""
+    source = network.source(pooling)
+    features = network.model.inputs[0] if source is None else network.tensor_at(source)
+    return keras.Model(network.model.inputs, features, name=f"{network.model.name}_features")
 
 
 def _is_classifier(layer: Any) -> bool:
@@ -218,8 +211,9 @@ def _activation_of(layer: Any) -> str:
     return str(getattr(layer.activation, "__name__", type(layer.activation).__name__))
 
 
-def _channel_axis(pooling: Any) -> int:
-    return 1 if pooling.data_format == "channels_first" else -1
+def _channels(pooling: Place) -> int | None:
+    axis = 1 if pooling.node.operation.data_format == "channels_first" else -1
+    return pooling.node.inputs[0].shape[axis]
 
 
 def _wanted(poolings: tuple[type, ...]) -> str:

@@ -105,6 +105,27 @@ class Network:
         self.run(inputs, after=after)
         return seen[0]
 
+    def tensor_at(self, place: Place) -> Any:
+        """Return what comes out at a place as a symbolic tensor of the whole model.
+
+        Nested models around the place are cut behind it; all layers are shared.
+
+        Args:
+            place: One of `places`, with one output.
+        """
+        tensor = place.node.outputs[0]
+        for depth in range(len(place.path) - 1, 0, -1):
+            # Of a Sequential model `input` is what it was called on, so not of the model itself.
+            outer, nested = place.path[depth - 1], self._graphs[place.path[:depth]].model
+            if tensor is nested.outputs[0] and len(nested.outputs) == 1:
+                tensor = outer.outputs[0]
+                continue
+            part = keras.Model(nested.input, tensor, name=f"{nested.name}_cut")
+            args = outer.args[0] if outer.args else outer.kwargs["inputs"]
+            training = outer.kwargs.get("training")
+            tensor = part(args) if training is None else part(args, training=training)
+        return tensor
+
     def sources(self) -> dict[Place, frozenset[int]]:
         """Return for each place the numbers of the model's inputs that reach it."""
         found: dict[Place, frozenset[int]] = {}

@@ -12,6 +12,7 @@ from keras_dlcourse.layers.compressed import (  # noqa: E402
     compressed,
     compressed_class,
 )
+from keras_dlcourse.layers.cosine_dense import CosineDense  # noqa: E402
 from keras_dlcourse.layers.depthwise_separable import DepthwiseSeparableConv2D  # noqa: E402
 from keras_dlcourse.layers.fake_quantize import FakeQuantize  # noqa: E402
 from keras_dlcourse.layers.float_barrier import FloatBarrier  # noqa: E402
@@ -21,6 +22,7 @@ from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
 from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
+from keras_dlcourse.layers.output_description import OutputDescription  # noqa: E402
 from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
 from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
     ConstantSparsity,
@@ -28,9 +30,10 @@ from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
 )
 
 __all__ = [
+    "ChannelScale",
     "ClusterWeight",
     "ConstantSparsity",
-    "ChannelScale",
+    "CosineDense",
     "DepthwiseSeparableConv2D",
     "FakeQuantize",
     "FakeQuantizeWeight",
@@ -38,9 +41,10 @@ __all__ = [
     "FreezingBatchNormalization",
     "ImageDescription",
     "InvertedResidual",
+    "L2Normalization",
+    "OutputDescription",
     "PolynomialDecay",
     "PruneWeight",
-    "L2Normalization",
     "WeightTransform",
     "compressed",
     "compressed_class",

@@ -44,7 +44,7 @@ class ClusterWeight(WeightTransform):
         >>> weight = np.array([[1.0, 1.2], [-3.0, -2.8]], "float32")
         >>> cluster.build(weight.shape)
         >>> cluster.fit_centroids(weight)
-        >>> np.asarray(cluster(weight)).astype("float64").round(3).tolist()
+        >>> ops.convert_to_numpy(cluster(weight)).astype("float64").round(3).tolist()
         [[1.1, 1.1], [-2.9, -2.9]]
 
     Reference:

@@ -26,8 +26,8 @@ class MaxBoxAccuracy(keras.metrics.Metric):
     validation part, is what to use elsewhere.
 
     Connected parts are found by SciPy, so this metric computes in NumPy: call it on what
-    `model.predict` returns. On TensorFlow it also works within `compile(run_eagerly=True)`; on
-    JAX, Keras traces metrics even then.
+    `model.predict` returns. Within `compile` it works on PyTorch, and on TensorFlow with
+    `run_eagerly=True`; on JAX, Keras traces metrics even then.
 
     Args:
         iou: From which intersection over union on a box is right.

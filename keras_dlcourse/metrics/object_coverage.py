@@ -53,8 +53,9 @@ class ObjectCoverage(MeanOverMaps):
         if is_mask(boxes, maps):
             objects = boxes > 0
         else:
-            y, x = np.indices(tuple(maps.shape[1:]), dtype="float32") + 0.5
-            far = distances(boxes[:, :, None, None, :], x[None, None], y[None, None])
+            places = np.indices((1, 1, *maps.shape[1:]), dtype="float32")[2:] + 0.5
+            y, x = (ops.convert_to_tensor(side) for side in places)
+            far = distances(boxes[:, :, None, None, :], x, y)
             objects = ops.any(far == 0, axis=1)
         peak = ops.max(maps, axis=(1, 2), keepdims=True)
         covered = ops.logical_and(maps >= self.threshold * peak, peak > 0)

@@ -11,11 +11,13 @@ require("keras_dlcourse.report", "tensorflow", "matplotlib")
 
 from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text  # noqa: E402
 from keras_dlcourse.report.canvas import new_figure, png_bytes  # noqa: E402
+from keras_dlcourse.report.class_means import draw_class_means  # noqa: E402
 from keras_dlcourse.report.confusion import (  # noqa: E402
     confusion_counts,
     confusion_pairs,
     draw_confusion_matrix,
 )
+from keras_dlcourse.report.embedding_maps import draw_embedding_map  # noqa: E402
 from keras_dlcourse.report.figures import (  # noqa: E402
     confident_mistakes,
     draw_learning_curve,
@@ -23,8 +25,10 @@ from keras_dlcourse.report.figures import (  # noqa: E402
 )
 from keras_dlcourse.report.maps import draw_class_activation_maps  # noqa: E402
 from keras_dlcourse.report.method_maps import draw_methods  # noqa: E402
+from keras_dlcourse.report.neighbours import draw_neighbours  # noqa: E402
 from keras_dlcourse.report.page import Section, render_page, write_page  # noqa: E402
 from keras_dlcourse.report.patches import draw_patches  # noqa: E402
+from keras_dlcourse.report.perception import draw_perception  # noqa: E402
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
 from keras_dlcourse.report.tables import text_table  # noqa: E402
 
@@ -39,11 +43,15 @@ __all__ = [
     "confusion_counts",
     "confusion_pairs",
     "draw_class_activation_maps",
+    "draw_class_means",
     "draw_confusion_matrix",
+    "draw_embedding_map",
     "draw_learning_curve",
     "draw_methods",
     "draw_mistakes",
+    "draw_neighbours",
     "draw_patches",
+    "draw_perception",
     "new_figure",
     "png_bytes",
     "render_page",

@@ -36,6 +36,7 @@ def draw_class_activation_maps(
     class_names: Sequence[str],
     title: str = "Class activation maps",
     columns: int = 2,
+    count: bool = True,
 ) -> Figure:
     """Draw images, each beside its maps for the true and for the predicted class.
 
@@ -51,8 +52,9 @@ def draw_class_activation_maps(
         predictions: The classes answered, length n.
         labels: True classes, length n, or None.
         class_names: A name for each class.
-        title: Written on top; with labels, the number of right answers is added.
+        title: Written on top.
         columns: Images in a row.
+        count: Whether to add the number of right answers to the title, if there are labels.
 
     Returns:
         The figure.
@@ -80,7 +82,7 @@ def draw_class_activation_maps(
     height = rows * (cell[1] + _MARGIN) + _HEADER + _FOOTER
     width = max(width, 5.2)  # the title and the scale need as much
     figure, axes = sheet(width, height)
-    if labels is not None:
+    if labels is not None and count:
         right = int(np.sum(np.asarray(labels) == np.asarray(predictions)))
         title = f"{title} · {right} of {len(images)} right"
     axes.text(_MARGIN, 0.2, title, fontsize=12, fontweight="bold", va="center")

@@ -44,25 +44,45 @@ def draw_methods(
     images = np.asarray(pixels)
     planes = {name: np.asarray(each, "float64") for name, each in maps.items()}
     _check(images, planes, captions)
-    ratio = images.shape[1] / images.shape[2]
-    row_height = _CAPTION + _PANEL * ratio
-    width = max(2 * _MARGIN + (len(planes) + 1) * (_PANEL + _GAP) - _GAP, 5.2)
-    height = _TITLE + _HEADER + len(images) * row_height + _FOOTER
-    figure, axes = sheet(width, height)
+    rgb = [to_rgb(image) for image in images]
+    columns = {"image": rgb} | {
+        name: [overlay(image, plane) for image, plane in zip(rgb, each, strict=True)]
+        for name, each in planes.items()
+    }
+    return draw_rows(columns, captions, title)
+
+
+def draw_rows(
+    columns: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str], title: str
+) -> Figure:
+    """Draw pictures in columns with a heading each, in rows with a caption each.
+
+    Args:
+        columns: For each heading, an RGB picture of 0 to 1 for each row, all of one shape.
+        captions: What stands over each row.
+        title: Written on top.
+
+    Returns:
+        The figure, with the bar of the maps' colours.
+    """
+    height, width = next(iter(columns.values()))[0].shape[:2]
+    panel_height = _PANEL * height / width
+    row_height = _CAPTION + panel_height
+    wide = max(2 * _MARGIN + len(columns) * (_PANEL + _GAP) - _GAP, 5.2)
+    tall = _TITLE + _HEADER + len(captions) * row_height + _FOOTER
+    figure, axes = sheet(wide, tall)
     axes.text(_MARGIN, 0.24, title, fontsize=12, fontweight="bold", va="center")
-    for number, name in enumerate(["image", *planes]):
-        left = _MARGIN + number * (_PANEL + _GAP)
+    lefts = [_MARGIN + number * (_PANEL + _GAP) for number in range(len(columns))]
+    for left, name in zip(lefts, columns, strict=True):
         axes.text(left, _TITLE + 0.12, name, fontsize=9, color=GREY, va="center")
-    for row, image in enumerate(images):
+    for row, caption in enumerate(captions):
         top = _TITLE + _HEADER + row * row_height
-        axes.text(_MARGIN, top + 0.2, shortened(captions[row], 60), fontsize=9, va="center")
+        axes.text(_MARGIN, top + 0.2, shortened(caption, 60), fontsize=9, va="center")
         top += _CAPTION
-        rgb = to_rgb(image)
-        for number, panel in enumerate([rgb, *(overlay(rgb, p[row]) for p in planes.values())]):
-            left = _MARGIN + number * (_PANEL + _GAP)
-            extent = (left, left + _PANEL, top + _PANEL * ratio, top)
-            axes.imshow(panel, extent=extent, interpolation="nearest", zorder=1)
-    draw_scale(axes, width, height)
+        for left, pictures in zip(lefts, columns.values(), strict=True):
+            extent = (left, left + _PANEL, top + panel_height, top)
+            axes.imshow(pictures[row], extent=extent, interpolation="nearest", zorder=1)
+    draw_scale(axes, wide, tall)
     return figure
 
 

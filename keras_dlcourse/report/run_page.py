@@ -33,6 +33,7 @@ def write_run_page(
     results: Mapping[str, Any],
     maps: bytes | None = None,
     mistakes: bytes | None = None,
+    class_means: bytes | None = None,
 ) -> None:
     """Write `report.html` of a run.
 
@@ -43,6 +44,7 @@ def write_run_page(
         results: What `results.json` of the run holds.
         maps: PNG file of the class activation maps, if there are any.
         mistakes: PNG file of the most confident mistakes, if there are any.
+        class_means: PNG file of the mean map of each class, if there is one.
 
     Example:
         >>> import json, pathlib, tempfile
@@ -58,7 +60,7 @@ def write_run_page(
         Section("Summary", _summary(config, results)),
         Section("Learning curves", _curves(history, results)),
         Section("Confusion matrix", _confusion(results, names)),
-        Section("What the network looks at", _maps(maps)),
+        Section("What the network looks at", _maps(maps, class_means)),
         Section("Most confident mistakes", _mistakes(mistakes)),
         Section("Exported files", _files(results)),
         Section("Run it on a device", _device(results)),
@@ -158,22 +160,24 @@ def _confusion(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
     return [picture, *([Table("The commonest mistakes", columns, pairs)] if pairs else [])]
 
 
-def _maps(maps: bytes | None) -> list[Block]:
-    """Show the class activation maps."""
-    if maps is None:
-        return []
-    return [
-        Text(
+def _maps(maps: bytes | None, class_means: bytes | None) -> list[Block]:
+    """Show the class activation maps: of some images, and of each class on the whole."""
+    blocks: list[Block] = []
+    if maps is not None:
+        text = Text(
             "Class activation maps: bright places spoke for the class. Where the answer "
             "is wrong, compare the map of the true class with that of the predicted one."
-        ),
-        Picture(
-            maps,
-            "Class activation maps of some images, for the true and the predicted class.",
-            width=760,
-            min_width=560,
-        ),
-    ]
+        )
+        alt = "Class activation maps of some images, for the true and the predicted class."
+        blocks += [text, Picture(maps, alt, width=760, min_width=560)]
+    if class_means is not None:
+        text = Text(
+            "The mean over test images of each class, beside the mean image: what it is told by. "
+            "Evidence that is always in one corner is a shortcut."
+        )
+        alt = "Mean map of each class over the mean of its test images."
+        blocks += [text, Picture(class_means, alt, width=760, min_width=560)]
+    return blocks
 
 
 def _mistakes(mistakes: bytes | None) -> list[Block]:
@@ -181,9 +185,15 @@ def _mistakes(mistakes: bytes | None) -> list[Block]:
     if mistakes is None:
         return []
     return [
-        Text("Wrong answers with the highest scores. Look here for wrong labels and odd images."),
+        Text(
+            "Wrong answers with the highest scores, with the maps of the true and the predicted "
+            "class. Look here for wrong labels, odd images, and for what misled the network."
+        ),
         Picture(
-            mistakes, "Test images that were answered wrongly with the highest scores.", width=560
+            mistakes,
+            "Test images that were answered wrongly with the highest scores, and their maps.",
+            width=760,
+            min_width=560,
         ),
     ]
 

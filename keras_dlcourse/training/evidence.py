@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_dlcourse import report
-from keras_dlcourse.data import Dataset
+from keras_dlcourse.data import Dataset, take
+from keras_dlcourse.explain import class_mean_maps
+from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.methods import mapper_for, method_for
+
+MEANS = 500  # images of the test part whose maps are averaged
 
 
 @dataclass(frozen=True)
@@ -21,13 +26,16 @@ class Evidence:
         accuracy: Share of right answers.
         loss: Mean cross-entropy.
         confusion: Counts, shape `(classes, classes)`, row = true class.
-        mistakes: PNG file of the wrong answers with the highest scores; None if all are right.
+        mistakes: PNG file of the wrong answers with the highest scores, with the maps of the true
+            and the predicted class; None if all are right.
+        class_means: PNG file of the mean map of each class.
     """
 
     accuracy: float
     loss: float
     confusion: NDArray[np.int64]
     mistakes: bytes | None
+    class_means: bytes
 
     @classmethod
     def collect(cls, model: keras.Model, data: Dataset) -> Evidence:
@@ -48,7 +56,8 @@ class Evidence:
             accuracy=float(np.mean(answers == labels)),
             loss=float(-np.log(right).mean()),
             confusion=report.confusion_counts(labels, answers, len(data.class_names)),
-            mistakes=_draw_mistakes(data, labels, scores),
+            mistakes=_draw_mistakes(model, data, labels, scores),
+            class_means=_draw_class_means(model, data),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -63,17 +72,38 @@ class Evidence:
         }
 
 
-def _draw_mistakes(data: Dataset, labels: NDArray, scores: NDArray) -> bytes | None:
-    """Draw the images that were answered wrongly with the highest scores."""
+def _draw_mistakes(
+    model: keras.Model, data: Dataset, labels: NDArray, scores: NDArray
+) -> bytes | None:
+    """Draw the wrong answers with the highest scores: what spoke for the truth, what against."""
     worst = report.confident_mistakes(labels, scores)
     if not len(worst):
         return None
-    figure = report.draw_mistakes(
-        _pixels(data.test.x[worst]),
+    answers = scores[worst].argmax(axis=1)
+    shown = np.stack([labels[worst], answers], axis=1)
+    images = data.test.x[worst]
+    inputs = data.test.prepare(images)
+    mapper = mapper_for(model, method_for(model))
+    raw, _ = mapper.maps(inputs, shown)
+    figure = report.draw_class_activation_maps(
+        _pixels(images),
+        scaled(raw, mapper.image_size(inputs)),
+        np.take_along_axis(scores[worst], shown, axis=1),
+        answers,
         labels[worst],
-        scores[worst].argmax(axis=1),
-        scores[worst].max(axis=1),
         data.class_names,
+        title="Most confident mistakes",
+        count=False,
+    )
+    return report.png_bytes(figure)
+
+
+def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
+    """Draw where the network looks for each class on the whole."""
+    examples = take(data.test, MEANS, seed=0)
+    means = class_mean_maps(model, examples.inputs, examples.labels, method_for(model))  # type: ignore[arg-type]
+    figure = report.draw_class_means(
+        _pixels(means.images), means.maps, means.counts, data.class_names
     )
     return report.png_bytes(figure)
 

@@ -297,5 +297,6 @@ def finish(
         results,
         maps=training.maps,
         mistakes=evidence.mistakes,
+        class_means=evidence.class_means,
     )
     return results

@@ -15,13 +15,18 @@ def gradients(
     """Return the gradients of `sum(upstream * function(*arrays))` in each array."""
 
     def loss(*tensors: Any) -> Any:
-        return keras.ops.sum(upstream * function(*tensors))
+        return keras.ops.sum(keras.ops.convert_to_tensor(upstream, "float32") * function(*tensors))
 
     if keras.backend.backend() == "jax":
         import jax
 
         places = tuple(range(len(arrays)))
         found = jax.grad(loss, places)(*(jax.numpy.asarray(array) for array in arrays))
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+        found = torch.autograd.grad(loss(*tensors), tensors, materialize_grads=True)
     else:
         import tensorflow as tf
 
@@ -30,4 +35,4 @@ def gradients(
             tape.watch(tensors)
             value = loss(*tensors)
         found = tape.gradient(value, tensors, unconnected_gradients="zero")
-    return [np.asarray(gradient) for gradient in found]
+    return [keras.ops.convert_to_numpy(gradient) for gradient in found]

@@ -255,7 +255,8 @@ def test_a_full_disk_ends_in_a_warning_and_training_goes_on(tmp_path, monkeypatc
         history = model.fit(
             data, epochs=2, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, images=2)]
         )
-    assert "epoch 2" in str(raised[-1].message)
+    ours = [str(one.message) for one in raised if "training goes on" in str(one.message)]
+    assert "epoch 2" in ours[-1]  # Keras warns as well
     assert len(history.epoch) == 2 and not list(tmp_path.iterdir())
 
 
@@ -285,7 +286,8 @@ def test_training_is_not_disturbed_and_nothing_is_traced_again(tmp_path):
     weights, counts = train([ClassActivationMaps(pipeline(), tmp_path, images=3)])
     for ours, theirs in zip(weights, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert len(set(counts)) == 1
+    if keras.backend.backend() != "torch":  # which traces nothing and runs the layer each time
+        assert len(set(counts)) == 1
 
 
 def test_pictures_reach_tensorboard(tmp_path):
@@ -356,3 +358,27 @@ def test_unknown_methods_are_refused_at_once(tmp_path):
         ClassActivationMaps(pipeline(), tmp_path, method="grad-cam")
     with pytest.raises(TypeError, match="a name or a function"):
         ClassActivationMaps(pipeline(), tmp_path, method=3)
+
+
+def test_mean_maps_of_classes_are_drawn_at_the_end(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        class_activation_maps, "draw_class_means", lambda *a: drawn.append(a) or _figure()
+    )
+    model, data = make_model(), pipeline()
+    callback = ClassActivationMaps(data, tmp_path, images=2, class_means=24)
+    model.fit(data, epochs=2, verbose=0, callbacks=[callback])
+    assert (tmp_path / "class_means.png").read_bytes()[:4] == b"\x89PNG" and len(drawn) == 1
+    _, maps, counts, names = drawn[0]
+    examples = kd.data.take(data, 24, seed=0)
+    expected = kd.explain.class_mean_maps(model, examples.inputs, examples.labels).maps
+    np.testing.assert_allclose(maps, expected, atol=1e-4)
+    assert counts.tolist() == [8, 8, 8] and tuple(names) == tuple(NAMES)
+    with pytest.raises(ValueError, match="class_means needs labels"):
+        ClassActivationMaps(examples.inputs, tmp_path, class_means=5)
+
+
+def _figure():
+    return draw_class_activation_maps(
+        np.zeros((1, 8, 8, 1), "uint8"), np.zeros((1, 1, 8, 8)), [[1.0]], [0], None, ["a"]
+    )

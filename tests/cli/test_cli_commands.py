@@ -28,6 +28,8 @@ COMMANDS = (
     "inspect",
     "verify",
     "classify",
+    "enroll",
+    "identify",
     "benchmark",
     "bundle",
     "models",
@@ -247,6 +249,18 @@ def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
     assert "max_accuracy_loss" in capsys.readouterr().err
 
 
+def test_verify_of_an_embedder_takes_any_images(photos, tmp_path, capsys):
+    layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3, activation="relu")]
+    model = kd.models.embedding_model(keras.Sequential(layers), 5)
+    model.save(tmp_path / "m.keras")
+    kd.export.to_tflite(model, tmp_path / "m.tflite")
+    words = ["verify", tmp_path / "m.keras", tmp_path / "m.tflite", photos / "across"]
+    assert command(*words, "--min-cosine", 0.999) == 0
+    assert "cosine, least" in capsys.readouterr().out
+    assert command(*words, "--min-cosine", 1.5) == 1
+    assert "min_cosine=1.5, measured" in capsys.readouterr().err
+
+
 def test_verify_goes_by_the_names_of_the_classes(trained, photos, tmp_path, capsys):
     """A class that is missing must not shift the numbers of the others."""
     part = tmp_path / "part"
@@ -303,10 +317,14 @@ def test_the_device_commands_import_no_keras(trained, tmp_path):
     Image.new("RGB", (40, 30), "red").save(tmp_path / "red.png")
     for module in ("keras", "tensorflow", "matplotlib", "rich"):
         (tmp_path / f"{module}.py").write_text(f"raise RuntimeError('{module} was imported')")
+    gallery = tmp_path / "gallery.kdg"
     device = {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
     for words in (
         ("classify", trained / "model.int8.tflite", tmp_path / "red.png"),
         ("benchmark", trained / "model.int8.tflite", "--runs", 2),
+        # Scores are vectors, too.
+        ("enroll", trained / "model.int8.tflite", "red", tmp_path / "red.png", "-g", gallery),
+        ("identify", trained / "model.int8.tflite", tmp_path / "red.png", "-g", gallery),
         ("train", "--help"),
         ("--version",),
     ):

@@ -118,6 +118,38 @@ class MetricCase:
         return self.metric.__name__
 
 
+@dataclass(frozen=True)
+class LossCase:
+    """A loss.
+
+    Attributes:
+        loss: The class.
+        arguments: Arguments of its `__init__` but `name`, `dtype` and `reduction`, none at its
+            default; all of them over the cases of one class.
+        true: What is true of some rows.
+        predicted: What a model says of them, float32.
+        invalid: Arguments that `__init__` must refuse, each with what its message must hold.
+        activation: What brings outputs of a model into the range of `predicted`.
+        silent: Arguments that change nothing on one device, with the test that covers them.
+        suffix: Tells two cases of one loss apart.
+        held: Why the gradient is not that of differences, with the test that covers it.
+    """
+
+    loss: type[keras.losses.Loss]
+    arguments: dict[str, Any]
+    true: np.ndarray
+    predicted: np.ndarray
+    invalid: tuple[tuple[dict[str, Any], str], ...]
+    activation: str | None = None
+    silent: dict[str, str] = field(default_factory=dict)
+    suffix: str = ""
+    held: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.loss.__name__ + self.suffix
+
+
 _CONVOLUTION = {"kernel_size": 5, "bn_momentum": 0.6, "bn_epsilon": 0.02}
 
 LAYERS = (
@@ -175,6 +207,13 @@ LAYERS = (
         output_shape=(6, 5, 2),
         suffix="-fixed",
         has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.CosineDense,
+        {"units": 7},
+        input_shape=(6, 5, 3),
+        output_shape=(6, 5, 7),
         is_composite=False,
     ),
     LayerCase(
@@ -245,12 +284,45 @@ CALLBACKS = (
         ),
         required={"data": np.zeros((2, 8, 8, 1)), "directory": "maps"},
     ),
+    CallbackCase(
+        kd.callbacks.RetrievalMetrics,
+        lambda folder, images: kd.callbacks.RetrievalMetrics((images, np.arange(12) % 3)),
+        invalid=(
+            ({"measures": ["recall@0"]}, "measures.*'recall@0'"),
+            ({"measures": "recall@1"}, "measures.*'recall@1'"),
+            ({"metric": "manhattan"}, "metric.*'manhattan'"),
+            ({"images": 0}, "images.*0"),
+            ({"batch_size": 0}, "batch_size.*0"),
+            ({"layer": 3}, "layer.*int"),
+            ({"prefix": None}, "prefix.*None"),
+        ),
+        required={"data": (np.zeros((4, 8, 8, 1)), np.zeros(4))},
+    ),
+    CallbackCase(
+        kd.callbacks.CollapseMonitor,
+        lambda folder, images: kd.callbacks.CollapseMonitor(
+            (images, np.arange(len(images)) % 3), loss=kd.losses.TripletLoss()
+        ),
+        invalid=(
+            ({"images": 2}, "images.*2"),
+            ({"tolerance": 0}, "tolerance.*0"),
+            ({"variance": 1.5}, "variance.*1.5"),
+            ({"loss": "mse"}, "loss.*TripletLoss.*'mse'"),
+            ({"data": np.zeros((4, 8, 8, 1))}, "data must hold labels"),
+            ({"data": (np.zeros((4, 8, 8, 1)), np.arange(4))}, "4 images of 4 classes"),
+        ),
+        required={"data": (np.zeros((4, 8, 8, 1)), np.arange(4) % 2)},
+    ),
 )
 
 _BOXES = np.array([[1, 2, 6, 7], [0, 0, 4, 9], [3, 3, 8, 6]] * 2, "float32")
 _MAPS = np.random.default_rng(0).uniform(size=(6, 9, 8)).astype("float32") ** 4
 _MAPS[:4, 2:7, 1:6] += 0.6  # where the first box is
 _MAPS[[1, 5], 8, 7] = 2.0  # beside the boxes
+
+_POINTS = np.random.default_rng(3).uniform(1, 2, (6, 3, 3)).astype("float32")
+_NEAR_BOXES = _BOXES + np.linspace(0, 2, 6, dtype="float32")[:, None] * [0.1, 0.3, 0.2, 0.5]
+_NO_FORMAT = ({"bounding_box_format": "ltrb"}, "bounding_box_format.*rel_center_xywh.*ltrb")
 
 METRICS = (
     MetricCase(
@@ -275,10 +347,181 @@ METRICS = (
         _MAPS,
         invalid=(({"tolerance": -1}, "tolerance.*-1"), ({"tolerance": "far"}, "tolerance.*far")),
     ),
+    MetricCase(
+        kd.metrics.BoxIoU,
+        {"bounding_box_format": "center_yxhw"},
+        _BOXES,
+        _NEAR_BOXES,
+        invalid=(_NO_FORMAT,),
+    ),
+    MetricCase(
+        kd.metrics.BoxAccuracy,
+        {"bounding_box_format": "center_yxhw", "iou": 0.85},
+        _BOXES,
+        _NEAR_BOXES,
+        invalid=(_NO_FORMAT, ({"iou": 1.5}, "iou.*1.5")),
+    ),
+    MetricCase(
+        kd.metrics.PCK,
+        {"threshold": 0.6},
+        _POINTS,
+        _POINTS[..., :2] + np.linspace(0, 1, 36, dtype="float32").reshape(6, 3, 2),
+        invalid=(({"threshold": 0}, "threshold.*0"),),
+    ),
+)
+
+_CLASSES = np.array([0, 1, 0, 2, 1, 1, 2, 0, 0, 3])
+_EMBEDDINGS = (np.random.default_rng(0).normal(size=(10, 4)) + 0.5).astype("float32")
+_FORMAT = {"bounding_box_format": "an argument that has no default"}
+_RATIOS_OF_AREAS = {"image_shape": "areas keep their ratios"}
+_CONSTANT_FACTOR = "a factor is taken as constant: tests/losses/test_box_losses.py"
+_SHAPES = (_NO_FORMAT, ({"image_shape": (0, 5)}, "image_shape.*0, 5"))
+# Numbers that half precision holds, and no edge of one kind where there is one of the other.
+_TRUE_BOXES, _FOUND_BOXES = (
+    (np.random.default_rng(2).integers(20, 38, (2, 10, 4)) + [[[0]], [[0.5]]]) / 64
+).astype("float32")
+_TRUE_POINTS = np.concatenate([_TRUE_BOXES.reshape(10, 2, 2), np.ones((10, 2, 1))], axis=2).astype(
+    "float32"
+)
+_COSINES = np.tanh(np.random.default_rng(1).normal(size=(10, 5))).astype("float32")
+_REPLICAS = {"gather": "tests/losses/test_replicas.py"}
+_TEMPERATURE = (
+    ({"temperature": 0.0}, "temperature.*0.0"),
+    ({"temperature": "hot"}, "temperature.*hot"),
+    ({"gather": 1}, "gather.*1"),
+    ({"reduction": "median"}, "reduction.*median"),
+)
+_MARGIN = (({"margin": 0}, "margin.*0"), ({"margin": -0.5}, "margin.*-0.5"))
+
+LOSSES = (
+    LossCase(
+        kd.losses.TripletLoss,
+        {
+            "margin": 0.4,
+            "mining": "hard",
+            "distance": "squared",
+            "soft": True,
+            "gather": False,
+        },
+        _CLASSES,
+        _EMBEDDINGS,
+        invalid=(
+            *_MARGIN,
+            ({"mining": "easy"}, "mining.*'semi_hard'.*None.*'easy'"),
+            ({"distance": "manhattan"}, "distance.*'cosine'.*'manhattan'"),
+            ({"soft": "yes"}, "soft.*True or False.*'yes'"),
+            ({"over": "all"}, "over.*'valid', 'active'.*'all'"),
+            ({"gather": None}, "gather.*None"),
+        ),
+        silent=_REPLICAS,
+        suffix="-hard-soft",
+    ),
+    LossCase(
+        kd.losses.TripletLoss,
+        {"margin": 0.2, "mining": "all", "distance": "cosine", "over": "active"},
+        _CLASSES,
+        _EMBEDDINGS,
+        invalid=(({"margin": float("inf")}, "margin.*inf"),),
+        suffix="-all-active",
+    ),
+    LossCase(
+        kd.losses.TripletLoss,
+        {"margin": 0.8},
+        _CLASSES,
+        _EMBEDDINGS,
+        invalid=(({"margin": True}, "margin.*True"),),
+        suffix="-semi-hard",
+    ),
+    LossCase(
+        kd.losses.NTXent,
+        {"temperature": 0.3, "gather": False},
+        _CLASSES,
+        _EMBEDDINGS,
+        invalid=_TEMPERATURE,
+        silent=_REPLICAS,
+    ),
+    LossCase(
+        kd.losses.SupervisedContrastive,
+        {"temperature": 0.3, "gather": False},
+        _CLASSES,
+        _EMBEDDINGS,
+        invalid=_TEMPERATURE,
+        silent=_REPLICAS,
+    ),
+    LossCase(
+        kd.losses.ArcFace,
+        {"margin": 0.3, "scale": 8.0},
+        _CLASSES,
+        _COSINES,
+        invalid=(*_MARGIN, ({"margin": 3.2}, "margin.*3.142.*3.2"), ({"scale": 0}, "scale.*0")),
+        activation="tanh",
+    ),
+    LossCase(
+        kd.losses.CosFace,
+        {"margin": 0.2, "scale": 8.0},
+        _CLASSES,
+        _COSINES,
+        invalid=(*_MARGIN, ({"margin": 2}, "margin.*2"), ({"scale": -1}, "scale.*-1")),
+        activation="tanh",
+    ),
+    LossCase(
+        kd.losses.ProxyAnchor,
+        {"margin": 0.2, "alpha": 4.0, "gather": False},
+        _CLASSES,
+        _COSINES,
+        invalid=(*_MARGIN, ({"alpha": 0}, "alpha.*0"), ({"gather": "no"}, "gather.*'no'")),
+        activation="tanh",
+        silent=_REPLICAS,
+    ),
+    LossCase(
+        kd.losses.ContrastiveLoss,
+        {"margin": 0.9, "squared": True, "different": 0},
+        _CLASSES % 2,
+        np.abs(_EMBEDDINGS[:, :1]),
+        invalid=(
+            *_MARGIN,
+            ({"squared": 2}, "squared.*2"),
+            ({"different": 2}, "different.*0, 1.*2"),
+            ({"different": True}, "different.*True"),
+        ),
+        activation="softplus",
+    ),
+    *(
+        LossCase(
+            loss,
+            {"bounding_box_format": "rel_center_xywh", "image_shape": (30, 90)},
+            _TRUE_BOXES,
+            _FOUND_BOXES,
+            invalid=_SHAPES,
+            silent={**_FORMAT, **silent},
+            held=held,
+        )
+        for loss, silent, held in (
+            (kd.losses.IoULoss, _RATIOS_OF_AREAS, ""),
+            (kd.losses.GIoULoss, _RATIOS_OF_AREAS, ""),
+            (kd.losses.DIoULoss, {}, ""),
+            (kd.losses.CIoULoss, {}, _CONSTANT_FACTOR),
+        )
+    ),
+    LossCase(
+        kd.losses.SmoothL1Loss,
+        {"beta": 0.2},
+        _TRUE_BOXES,
+        _FOUND_BOXES,
+        invalid=(({"beta": 0}, "beta.*0"), ({"beta": "small"}, "beta.*small")),
+    ),
+    LossCase(
+        kd.losses.KeypointLoss,
+        {"beta": 0.2},
+        _TRUE_POINTS,
+        _FOUND_BOXES,
+        invalid=(({"beta": -1}, "beta.*-1"),),
+    ),
 )
 
 # Public names that are no part of a kind, and where they are tested instead.
 NOT_PARTS = {
+    "keras_dlcourse.layers.OutputDescription": "describes: tests/export/test_localizers.py",
     "keras_dlcourse.layers.ClusterWeight": "transforms weights: tests/quantize/test_clustering.py",
     "keras_dlcourse.layers.ConstantSparsity": "a schedule: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.PolynomialDecay": "a schedule: tests/quantize/test_pruning.py",
@@ -288,7 +531,14 @@ NOT_PARTS = {
     "keras_dlcourse.layers.compressed": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
+    "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
+    "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
+    "keras_dlcourse.models.MultitaskModel": "trains a model: tests/models/test_multitask_model.py",
+    "keras_dlcourse.models.Siamese": "takes a model: tests/models/test_siamese.py",
     "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
+    "keras_dlcourse.models.embedding_model": "any backbone: tests/models/test_embedding_model.py",
+    "keras_dlcourse.models.keypoint_regressor": "any backbone: tests/models/test_localizer.py",
+    "keras_dlcourse.models.localizer": "any backbone: tests/models/test_localizer.py",
     "keras_dlcourse.models.names": "a function: tests/models/test_registry.py",
     "keras_dlcourse.models.register": "a decorator: tests/models/test_registry.py",
 }
@@ -297,7 +547,7 @@ NOT_PARTS = {
 WALKED: dict[str, tuple[Any, ...]] = {
     "layers": tuple(case.layer for case in LAYERS),
     "models": tuple(case.builder for case in MODELS),
-    "losses": (),
+    "losses": tuple(case.loss for case in LOSSES),
     "metrics": tuple(case.metric for case in METRICS),
     "callbacks": tuple(case.callback for case in CALLBACKS),
 }

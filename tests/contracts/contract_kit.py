@@ -75,15 +75,20 @@ def reload_elsewhere(folder: Path, backend: str) -> dict[str, str]:
     Returns:
         For each name that failed, the error.
     """
+    return json.loads(run_on(backend, RELOAD, folder).splitlines()[-1])
+
+
+def run_on(backend: str, *arguments: str | Path) -> str:
+    """Run Python in a fresh process on a backend, and return what it printed."""
     done = subprocess.run(
-        [sys.executable, str(RELOAD), str(folder)],
+        [sys.executable, *map(str, arguments)],
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
 
 
 def tflite(model: keras.Model) -> bytes:

@@ -32,3 +32,16 @@ def plain() -> Callable[..., bytes]:
 def described(plain: Callable[..., bytes]) -> Callable[..., bytes]:
     """Files with standard metadata, by the schema's generated classes."""
     return lambda io_type="float32", batch=1, **network: describe(plain(io_type, batch, **network))
+
+
+@pytest.fixture(scope="session")
+def embedding() -> Network:
+    return Network(head="unit")
+
+
+@pytest.fixture(scope="session")
+def embedder_file(plain: Callable[..., bytes]) -> Callable[..., bytes]:
+    """Files that give a vector of length 1, with standard metadata, which name no classes."""
+    return lambda io_type="float32", batch=1: describe(
+        plain(io_type, batch, head="unit"), labels=None
+    )

@@ -120,10 +120,10 @@ def test_categories(described, network):
 
 
 def test_ties_are_in_the_order_of_the_outputs():
-    from keras_dlcourse.edge.classifier import _categories
+    from keras_dlcourse.edge.classifier import listed
 
     scores = np.array([0.1, 0.4, 0.1, 0.4], "float32")
-    assert [c.index for c in _categories(scores, tuple("abcd"), None, None)] == [1, 3, 0, 2]
+    assert [c.index for c in listed(scores, tuple("abcd"), None, None)] == [1, 3, 0, 2]
 
 
 def test_plain_files_need_what_they_do_not_say(plain, described, network):
@@ -222,6 +222,8 @@ def test_bad_batches_and_limits(described, network):
     for most in (0, -1, 2.0):
         with pytest.raises(ValueError, match="max_results must be a whole number above 0"):
             classifier.classify(image, max_results=most)
+        with pytest.raises(ValueError, match="max_results must be a whole number above 0"):
+            classifier.classify_batch([], max_results=most)  # said before any work
     assert classifier.classify_batch([]) == []
     assert classifier.scores([]).shape == (0, 5)
 

@@ -20,11 +20,15 @@ MEAN, STD = 73.0, 90.0
 
 @dataclass(frozen=True)
 class Network:
-    """A small convolutional classifier with fixed weights, computed by TensorFlow."""
+    """A small convolutional network with fixed weights, computed by TensorFlow.
+
+    It ends in `"softmax"` over five classes, or in five numbers of `"unit"` length.
+    """
 
     size: tuple[int, int] = (12, 10)
     channels: int = 3
     gain: float = 2.0
+    head: str = "softmax"
 
     def function(self) -> Callable[[Any], Any]:
         import tensorflow as tf
@@ -41,8 +45,10 @@ class Network:
         raw = features(normalized(self.images(200, seed=1))).numpy()
         centre, scale = raw.mean(0), self.gain / raw.std(0)
 
+        end = tf.nn.softmax if self.head == "softmax" else tf.math.l2_normalize
+
         def call(x: Any) -> Any:
-            return tf.nn.softmax((features(x) - centre) * scale)
+            return end((features(x) - centre) * scale, axis=-1)
 
         return call
 

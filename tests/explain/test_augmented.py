@@ -10,9 +10,9 @@ from keras import layers as L
 from scipy import ndimage, sparse
 
 from keras_dlcourse import explain
-from keras_dlcourse.explain.augmented import _moves
-from keras_dlcourse.explain.scaling import enlarged
-from keras_dlcourse.explain.super_resolution import averaging, motion, super_resolved
+from keras_dlcourse.explain.engine.scaling import enlarged
+from keras_dlcourse.explain.maps.augmented import _moves
+from keras_dlcourse.explain.maps.super_resolution import averaging, motion, super_resolved
 
 
 @settings(max_examples=30)

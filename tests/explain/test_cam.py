@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from keras_dlcourse.explain import ClassActivationMapper, cam, find_head
-from keras_dlcourse.explain.cam import scaled
+from keras_dlcourse.explain.maps.cam import scaled
 
 SHAPE = (12, 10, 3)
 CLASSES = 4
@@ -259,7 +259,8 @@ def test_nothing_is_traced_again_and_weights_are_read_at_each_call():
         mapper.maps(images(n))
     randomized(model, seed=9)
     maps, _ = mapper.maps(images(3))
-    assert Counted.traces == first
+    if keras.backend.backend() != "torch":  # which traces nothing and runs the layer each time
+        assert Counted.traces == first
     np.testing.assert_allclose(maps, cam(model, images(3), raw=True), rtol=1e-5, atol=1e-6)
 
 

@@ -8,7 +8,7 @@ from keras import layers as L
 from PIL import Image
 
 from keras_dlcourse import explain
-from keras_dlcourse.explain.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import scaled
 
 
 def _logits(model):

@@ -132,3 +132,20 @@ def test_models_without_feature_maps():
         with_gap_head(keras.Model(inputs, dense), 2)
     with pytest.raises(ValueError, match="has 2 outputs"):
         with_gap_head(keras.Model(inputs, [dense, dense]), 2)
+
+
+def test_a_backbone_inside_a_sequential_model_inside_a_model_is_cut():
+    inner = keras.Input((12, 10, 3))
+    x = layers.Conv2D(4, 3, activation="relu", name="last")(inner)
+    backbone = keras.Model(inner, layers.Flatten()(x), name="backbone")
+    wrapped = keras.Sequential([keras.Input((12, 10, 3)), layers.Rescaling(0.5), backbone])
+    given = keras.Input((12, 10, 3))
+    model = keras.Model(given, layers.Dense(3)(wrapped(layers.Rescaling(4.0)(given))))
+    headed = _randomised(with_gap_head(model, 2))
+    images = np.random.default_rng(0).normal(size=(2, 12, 10, 3)).astype("float32")
+    features = keras.Model(inner, x).predict(2 * images, verbose=0)
+    kernel, bias = headed.layers[-1].get_weights()
+    powers = np.exp(features.mean((1, 2)) @ kernel + bias)
+    expected = powers / powers.sum(1, keepdims=True)
+    np.testing.assert_allclose(headed.predict(images, verbose=0), expected, atol=1e-5)
+    assert cam(headed, images).shape == (2, 12, 10)

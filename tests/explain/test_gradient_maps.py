@@ -9,8 +9,8 @@ from scipy.signal import correlate2d
 
 import keras_dlcourse as kd
 from keras_dlcourse.explain import GradientMapper
-from keras_dlcourse.explain.probe import INPUT, Probe
-from keras_dlcourse.explain.weighting import WEIGHTINGS
+from keras_dlcourse.explain.engine.probe import INPUT, Probe
+from keras_dlcourse.explain.engine.weighting import WEIGHTINGS
 
 FUNCTIONS = [getattr(kd.explain, name) for name in WEIGHTINGS]
 

@@ -9,7 +9,7 @@ from keras import ops
 
 import keras_dlcourse as kd
 from keras_dlcourse import explain
-from keras_dlcourse.explain.guided import guided_copy
+from keras_dlcourse.explain.maps.guided import guided_copy
 
 
 def linear(shape=(6, 5, 2)):

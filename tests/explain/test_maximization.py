@@ -10,7 +10,7 @@ from keras import layers
 
 import keras_dlcourse as kd
 from keras_dlcourse.explain import activation_maximization
-from keras_dlcourse.explain.probe import Probe
+from keras_dlcourse.explain.engine.probe import Probe
 
 PLAIN = {"jitter": 0, "variation": 0.0, "frequency": 0.0}
 
@@ -162,8 +162,9 @@ def test_a_dead_unit_is_said():
     kernel, bias = second.get_weights()
     second.set_weights([kernel, bias - 1e4])
     with pytest.warns(UserWarning, match="no gradient for the noise of 2 of 2 images"):
-        found = activation_maximization(model, "second", 1, n=2, steps=5)
+        found = activation_maximization(model, "second", 1, n=2, steps=60)
     assert np.isfinite(found.images).all() and not found.values.any()
+    assert found.steps < 60 and not found.converged, "it rests, but at no maximum"
 
 
 @pytest.mark.parametrize(

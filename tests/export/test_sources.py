@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -57,6 +59,20 @@ def pixels():
     return kd.data.pipeline(images(), np.zeros(120, int), normalization=NORM, class_names=CLASSES)
 
 
+def from_elsewhere(source, target):
+    """Copy a `.keras` file whose optimizer is one that only the backend it was saved on has."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                optimizer = config["compile_config"]["optimizer"]
+                optimizer["module"] = "keras.src.backend.elsewhere.optimizers.elsewhere_adam"
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+    return target
+
+
 class TestKerasFile:
     def test_same_file_as_of_the_model(self, classifier, tmp_path):
         classifier.save(tmp_path / "m.keras")
@@ -72,6 +88,20 @@ class TestKerasFile:
         found = kd.export.verify(tmp_path / "m.keras", result, pixels.x[:9].astype("float32"))
         assert found.max_error < 1e-5
         assert found.same_weights
+
+    def test_an_optimizer_of_another_backend_is_not_loaded(self, classifier, tmp_path):
+        """Of PyTorch's, Keras 3.15.1 writes a class that is not there without PyTorch."""
+        model = keras.models.clone_model(classifier)
+        model.set_weights(classifier.get_weights())
+        model.compile("adam", "mse")
+        model.save(tmp_path / "here.keras")
+        path = from_elsewhere(tmp_path / "here.keras", tmp_path / "m.keras")
+        with pytest.raises(TypeError, match="elsewhere_adam cannot be imported"):
+            keras.saving.load_model(path)
+        x = images()[:5].astype("float32")
+        np.testing.assert_array_equal(
+            load_model(path).predict(x, verbose=0), classifier.predict(x, verbose=0)
+        )
 
 
 class TestSavedModel:

@@ -357,7 +357,7 @@ class TestRefused:
             self.export(tmp_path, classifier, rgb=True)
 
     def test_labels(self, tmp_path, classifier):
-        with pytest.raises(ValueError, match="3 labels, but model 'small' has 4 outputs"):
+        with pytest.raises(ValueError, match="3 labels, but the model has 4 outputs"):
             self.export(tmp_path, classifier, labels=["a", "b", "c"])
         with pytest.raises(ValueError, match="line break"):
             self.export(tmp_path, classifier, labels=["a", "b", "c", "d\ne"])

@@ -24,10 +24,16 @@ def weight_gradients(layer: keras.layers.Layer, x: np.ndarray) -> list[np.ndarra
             return outputs.sum()
 
         found = jax.grad(loss)([variable.value for variable in layer.trainable_variables])
+    elif keras.backend.backend() == "torch":
+        import torch
+
+        total = keras.ops.sum(layer(x, training=True))
+        weights = [variable.value for variable in layer.trainable_variables]
+        found = torch.autograd.grad(total, weights)
     else:
         import tensorflow as tf
 
         with tf.GradientTape() as tape:
             total = keras.ops.sum(layer(x, training=True))
         found = tape.gradient(total, [variable.value for variable in layer.trainable_variables])
-    return [np.asarray(gradient) for gradient in found]
+    return [keras.ops.convert_to_numpy(gradient) for gradient in found]

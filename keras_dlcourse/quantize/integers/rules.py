@@ -229,6 +229,7 @@ RULES: dict[type, Rule | RuleMaker] = {
     layers.DepthwiseSeparableConv2D: lambda layer: Rule(opens=open_block(layer)),
     layers.InvertedResidual: lambda layer: Rule(opens=open_block(layer)),
     layers.ImageDescription: _EXACT,
+    layers.OutputDescription: _EXACT,
     keras.layers.Conv1D: _kernel(kernel=-1),
     keras.layers.Conv2D: _kernel(kernel=-1),
     keras.layers.DepthwiseConv1D: _kernel(kernel=(-2, -1)),

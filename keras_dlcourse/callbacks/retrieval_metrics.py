@@ -1,0 +1,123 @@
+"""How good the embeddings are after each epoch, in the logs of `fit`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.data import checks, take
+from keras_dlcourse.edge.search import checked_metric
+from keras_dlcourse.retrieval.evaluation import (
+    DEFAULT,
+    checked_measures,
+    evaluate,
+)
+from keras_dlcourse.retrieval.features import Extractor
+
+
+class RetrievalMetrics(keras.callbacks.Callback):
+    """After each epoch, embed validation images and measure how well they find their class.
+
+    These measures look at all pairs of images and are no sums over batches, so they are no Keras
+    metrics. They go into the logs, hence into the history, TensorBoard, and whatever callback
+    stands behind this one in the list: put `EarlyStopping(monitor="val_recall@1", mode="max")`
+    behind it.
+
+    Args:
+        data: Images with their labels: a `kd.data.Pipeline`, `(images, labels)` arrays, or anything
+            else that `kd.data.take` reads, prepared as for `fit`. It is gone through each epoch.
+        measures: Names as for `kd.retrieval.evaluate`.
+        metric: `"cosine"`, `"euclidean"` or `"dot"`.
+        layer: Whose output embeds an image, as for `kd.retrieval.features`; None as there.
+        images: How many to take out of `data`; None for all.
+        seed: Chooses them, and pairs and triplets.
+        prefix: What stands before each name in the logs.
+        batch_size: Images embedded at a time.
+
+    Attributes:
+        before: The measures before the first epoch.
+
+    Raises:
+        ValueError: In `__init__` for arguments that make no sense; before the first epoch if the
+            model has no such layer, or data has no labels.
+
+    Example:
+        >>> model = keras.Sequential([
+        ...     keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+        >>> model.compile("sgd", "mse")
+        >>> x, y = np.random.default_rng(0).random((12, 8, 8, 1)), np.arange(12) % 3
+        >>> measured = RetrievalMetrics((x, y), ["recall@1", "map@r"])
+        >>> history = model.fit(x, np.zeros((12, 4)), verbose=0, callbacks=[measured])
+        >>> sorted(history.history)
+        ['loss', 'val_map@r', 'val_recall@1']
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        measures: Sequence[str] = DEFAULT,
+        metric: str = "cosine",
+        layer: str | None = None,
+        images: int | None = None,
+        seed: int = 0,
+        prefix: str = "val_",
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__()
+        self.measures, self.metric = checked_measures(measures), checked_metric(metric)
+        if layer is not None and not isinstance(layer, str):
+            raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
+        if not isinstance(prefix, str):
+            raise TypeError(f"prefix must be a string. Received: {prefix!r}")
+        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        if images is not None:
+            examples = take(data, checks.whole_number("images", images, least=1), seed)
+            data = (examples.inputs, examples.labels)
+        self.layer, self.prefix, self.seed = layer, prefix, seed
+        self.before: dict[str, float] = {}
+        self._data = data
+        self._extractor: Extractor | None = None
+        self._extracted: keras.Model | None = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Refuse what cannot work, before the first epoch, and compile."""
+        if self._extractor is None or self._extracted is not self.model:
+            self._extractor = Extractor(self.model, self.layer, self.batch_size)
+            self._extracted = self.model
+        self.before = self.measure()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Write the measures into the logs."""
+        found = self.measure()
+        if logs is not None:
+            logs.update({self.prefix + name: value for name, value in found.items()})
+
+    def measure(self) -> dict[str, float]:
+        """Measure the model as it is now.
+
+        Returns:
+            A float for each measure; NaN, with a warning, if the network gives NaN or infinity.
+
+        Raises:
+            ValueError: Before the first `fit`, or if data has no labels.
+        """
+        if self._extractor is None:
+            raise ValueError("measure() needs a model: pass this callback to fit first.")
+        embeddings, labels = self._extractor(self._data)
+        if labels is None:
+            raise ValueError(
+                "data must have labels, which tell what is to be found: pass (images, labels)."
+            )
+        if not np.isfinite(embeddings).all():
+            # Whether training stops then is for others, such as keras.callbacks.TerminateOnNaN.
+            warnings.warn(
+                "RetrievalMetrics: the network gives NaN or infinity for some images, so its "
+                "measures are NaN.",
+                stacklevel=2,
+            )
+            return dict.fromkeys(self.measures, float("nan"))
+        return evaluate(embeddings, labels, self.measures, metric=self.metric, seed=self.seed)

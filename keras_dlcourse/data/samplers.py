@@ -1,0 +1,301 @@
+"""Batches for metric learning: classes times images, pairs, triplets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.data import checks
+from keras_dlcourse.data.pipeline import Pipeline
+from keras_dlcourse.data.trainer import TrainerData
+
+
+class Sampler(TrainerData):
+    """Data that chooses for each epoch which examples stand together in a batch.
+
+    The choice of epoch `e` is a function of `(seed, e)` and of nothing else, whatever else draws
+    random numbers; `evaluate` and `predict` see that of epoch 0 and leave the order of training as
+    it is.
+
+    Args:
+        data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
+            `(images, labels)`.
+        batch_size: Rows in a batch.
+        seed: Seed of the choice, 0 or more.
+        least: Images that each class must have.
+
+    Attributes:
+        data: The pipeline that is sampled from.
+        epoch: Number of the next epoch of `fit`.
+        classes: The labels that occur, sorted.
+    """
+
+    def __init__(self, data: Any, batch_size: int, seed: int, least: int = 2) -> None:
+        super().__init__(seed)
+        self.data = data if isinstance(data, Pipeline) else _pipeline(data)
+        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        if self.data.y is None or self.data.y.ndim != 1 or self.data.y.dtype.kind not in "iu":
+            found = None if self.data.y is None else f"{self.data.y.dtype} of {self.data.y.shape}"
+            raise ValueError(f"data must have integer labels (n,), one an image. It has: {found}.")
+        self.classes, numbers, counts = np.unique(
+            self.data.y, return_inverse=True, return_counts=True
+        )
+        if len(self.classes) < 2:
+            raise ValueError(f"data must have two classes or more. It has {len(self.classes)}.")
+        rare = np.flatnonzero(counts < least)
+        if rare.size:
+            raise ValueError(
+                f"each class needs {least} images or more: class {self.classes[rare[0]]} has "
+                f"{counts[rare[0]]}, and {rare.size - 1} others have too few. Leave them out, or "
+                "add images."
+            )
+        self._labels: np.ndarray = self.data.y
+        self._members = [np.flatnonzero(numbers == k) for k in range(len(self.classes))]
+        self._numbers = numbers
+        self._plan = self.plan(0)
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Tell which images an epoch sees.
+
+        Args:
+            epoch: Its number, from 0 on.
+
+        Returns:
+            Indices into `data.x`, one row for each row of the batches, in order.
+        """
+        raise NotImplementedError
+
+    @property
+    def examples(self) -> int:
+        """Number of images of the data."""
+        return self.data.examples
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._plan) / self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"batch {index} of a sampler of {len(self)} batches")
+        start = index % len(self) * self.batch_size
+        return self._batch(self._plan[start : start + self.batch_size])
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return (self[index] for index in range(len(self)))
+
+    def begin_pass(self, training: bool) -> None:
+        """Choose for the pass that begins, and count it if it is one of training."""
+        self._plan = self.plan(self.epoch if training else 0)
+        self.epoch += training
+
+    def one_pass(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of the pass that has begun."""
+        yield from self
+
+    def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    def _images(self, indices: np.ndarray) -> np.ndarray:
+        return self.data.prepare(self.data.x[indices])
+
+    def _others(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw for each image another one of its class."""
+        found = np.empty_like(anchors)
+        for k, members in enumerate(self._members):
+            mine = np.flatnonzero(self._numbers[anchors] == k)
+            place = np.searchsorted(members, anchors[mine])
+            found[mine] = members[(place + rng.integers(1, len(members), len(mine))) % len(members)]
+        return found
+
+    def _strangers(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw for each image one of another class, all other classes alike."""
+        count = len(self._members)
+        other = (self._numbers[anchors] + rng.integers(1, count, len(anchors))) % count
+        sizes = np.array([len(members) for members in self._members])
+        first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        return np.concatenate(self._members)[first[other] + rng.integers(0, sizes[other])]
+
+
+class PKSampler(Sampler):
+    """Batches of P classes with K images each, as losses that mine a batch need them.
+
+    Each epoch sees every class, and all classes equally often but for one time; the images of a
+    class take turns, so that none comes twice before all have come once. A class with fewer than K
+    images repeats some.
+
+    Args:
+        data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
+            `(images, labels)`.
+        classes: P, classes in a batch, at least 2.
+        images: K, images of each, at least 2: with one there is no positive.
+        batches: Batches in an epoch; None takes as many as show each image about once, and at
+            least as many as show each class once.
+        seed: Seed of the choice, 0 or more.
+
+    Raises:
+        TypeError: If a number is no whole number.
+        ValueError: If a number is out of range, labels are no integers, or a class has one image.
+
+    Example:
+        >>> images, labels = np.zeros((12, 8, 8, 1), "uint8"), np.arange(12) % 3
+        >>> sampler = PKSampler((images, labels), classes=2, images=3)
+        >>> [np.bincount(y, minlength=3).tolist() for x, y in sampler]
+        [[3, 0, 3], [0, 3, 3]]
+
+    Reference:
+        Hermans, Beyer and Leibe (2017), In Defense of the Triplet Loss for Person
+        Re-Identification, https://arxiv.org/abs/1703.07737
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        classes: int = 8,
+        images: int = 4,
+        batches: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.classes_per_batch = checks.whole_number("classes", classes, least=2)
+        self.images_per_class = checks.whole_number("images", images, least=2)
+        self._wanted = batches
+        if batches is not None:
+            checks.whole_number("batches", batches, least=1)
+        super().__init__(data, self.classes_per_batch * self.images_per_class, seed)
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Tell which images an epoch sees, `(rows,)`; see `Sampler`."""
+        p, k, count = self.classes_per_batch, self.images_per_class, len(self._members)
+        if p > count:  # found out in `__init__`, which plans epoch 0
+            raise ValueError(f"classes must be at most {count}, those of the data. Received: {p}")
+        rng = np.random.default_rng((self.seed, epoch))
+        batches = self._wanted or max(math.ceil(count / p), self.examples // (p * k))
+        chosen = _in_turn(count, p, batches, rng)
+        needed = np.bincount(chosen.ravel(), minlength=count) * k
+        queues = [
+            np.concatenate([rng.permutation(m) for _ in range(math.ceil(n / len(m)))] or [m[:0]])
+            for m, n in zip(self._members, needed, strict=True)
+        ]
+        taken = np.zeros(count, int)
+        rows = []
+        for number in chosen.ravel():
+            rows.append(queues[number][taken[number] : taken[number] + k])
+            taken[number] += k
+        return np.concatenate(rows)
+
+    def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
+        return self._images(indices), self._labels[indices]
+
+
+class PairSampler(Sampler):
+    """Pairs of images, half of them of the same class, for a network with two branches.
+
+    Each epoch sees every image once as the first of a pair.
+
+    Args:
+        data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
+            `(images, labels)`.
+        batch_size: Pairs in a batch; the last of an epoch may be smaller.
+        seed: Seed of the choice, 0 or more.
+        different: The label of a pair of different classes, 1 as in `kd.losses.ContrastiveLoss`, or
+            0, as for a score of sameness.
+
+    Raises:
+        TypeError: If a number is no whole number.
+        ValueError: If a number is out of range, labels are no integers, or a class has one image.
+
+    Example:
+        >>> images, labels = np.zeros((6, 8, 8, 1), "uint8"), np.arange(6) % 3
+        >>> (left, right), different = PairSampler((images, labels), batch_size=4)[0]
+        >>> left.shape, right.shape, different.tolist()
+        ((4, 8, 8, 1), (4, 8, 8, 1), [0, 1, 0, 1])
+    """
+
+    def __init__(self, data: Any, batch_size: int = 32, seed: int = 0, different: int = 1) -> None:
+        if different not in (0, 1) or isinstance(different, bool):
+            raise ValueError(f"different must be 0 or 1. Received: {different!r}")
+        self.different = different
+        super().__init__(data, batch_size, seed)
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Tell which pairs an epoch sees, `(pairs, 2)`: the same and different ones in turn."""
+        rng = np.random.default_rng((self.seed, epoch))
+        first = rng.permutation(self.examples)
+        second = np.empty_like(first)
+        second[::2] = self._others(first[::2], rng)
+        second[1::2] = self._strangers(first[1::2], rng)
+        return np.stack([first, second], axis=1)
+
+    def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
+        labels = self._labels[indices]
+        unlike = labels[:, 0] != labels[:, 1]
+        target = np.where(unlike, self.different, 1 - self.different).astype("int32")
+        return (self._images(indices[:, 0]), self._images(indices[:, 1])), target
+
+
+class TripletSampler(Sampler):
+    """Triplets of an anchor, another image of its class and one of another class.
+
+    Each epoch sees every image once as the anchor. Triplets at random soon teach nothing; a
+    `PKSampler` and `kd.losses.TripletLoss`, which mines the batch, find those that do.
+
+    Args:
+        data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
+            `(images, labels)`.
+        batch_size: Triplets in a batch; the last of an epoch may be smaller.
+        seed: Seed of the choice, 0 or more.
+
+    Raises:
+        TypeError: If a number is no whole number.
+        ValueError: If a number is out of range, labels are no integers, or a class has one image.
+
+    Example:
+        >>> images, labels = np.zeros((6, 8, 8, 1), "uint8"), np.arange(6) % 3
+        >>> (anchor, positive, negative), y = TripletSampler((images, labels), batch_size=4)[0]
+        >>> anchor.shape, negative.shape, y.shape
+        ((4, 8, 8, 1), (4, 8, 8, 1), (4,))
+    """
+
+    def __init__(self, data: Any, batch_size: int = 32, seed: int = 0) -> None:
+        super().__init__(data, batch_size, seed)
+
+    def plan(self, epoch: int) -> np.ndarray:
+        """Tell which triplets an epoch sees, `(triplets, 3)`: anchor, positive, negative."""
+        rng = np.random.default_rng((self.seed, epoch))
+        anchors = rng.permutation(self.examples)
+        columns = [anchors, self._others(anchors, rng), self._strangers(anchors, rng)]
+        return np.stack(columns, axis=1)
+
+    def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
+        """Return three images a row, and the anchor's class, which the loss does not look at."""
+        return tuple(self._images(column) for column in indices.T), self._labels[indices[:, 0]]
+
+
+def _pipeline(data: Any) -> Pipeline:
+    if not isinstance(data, tuple | list) or len(data) != 2:
+        raise TypeError(
+            "data must be a kd.data.Pipeline with labels, or (images, labels). Received: "
+            f"{type(data).__name__}"
+        )
+    return Pipeline(data[0], data[1])
+
+
+def _in_turn(count: int, size: int, batches: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose `size` different ones of `count` for each batch, so that all come equally often.
+
+    They stand in line in random order; those who have been taken go to the end of a new line, in
+    which the ones that the batch has already are put off to its end.
+    """
+    line: list[int] = []
+    chosen = np.empty((batches, size), int)
+    for row in chosen:
+        taken = line[:size]
+        line = line[size:]
+        if len(taken) < size:
+            fresh = rng.permutation(count).tolist()
+            line = [k for k in fresh if k not in taken] + [k for k in fresh if k in taken]
+            missing = size - len(taken)
+            taken, line = taken + line[:missing], line[missing:]
+        row[:] = taken
+    return chosen

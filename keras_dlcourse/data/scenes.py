@@ -1,0 +1,331 @@
+"""Scenes composed of cut-out objects on photographs: exact boxes, masks, classes and keypoints."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from keras_dlcourse.data import checks
+from keras_dlcourse.data.keypoints import swapped
+from keras_dlcourse.data.split import split_indices
+from keras_dlcourse.edge.images import resize
+
+_OPAQUE = 128  # from which alpha on a pixel belongs to the object
+_TRIES = 20  # places tried for an object that must not hide those before it
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Composed images and what is true of them.
+
+    Attributes:
+        images: `(n, height, width, 3)` uint8.
+        labels: Class number of each object, `(n, objects)` int32.
+        boxes: Around what is visible of each object, `(n, objects, 4)` float32: left, top, right
+            and bottom in pixels, right and bottom exclusive (`"xyxy"`). NaN where nothing is.
+        masks: Which object each pixel shows, `(n, height, width)` uint8: 0 is the background, 1 the
+            first object.
+        keypoints: `(n, objects, points, 3)` float32: x and y in pixels, and 1 where the point lies
+            in the image and on a visible pixel of its object or beside one, else 0. None where the
+            cut-outs have none.
+        cutouts: Number of the cut-out of each object, `(n, objects)`.
+        backgrounds: Number of the background of each image, `(n,)`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    boxes: np.ndarray
+    masks: np.ndarray
+    keypoints: np.ndarray | None
+    cutouts: np.ndarray
+    backgrounds: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def compose_scenes(
+    cutouts: Sequence[Any],
+    labels: Sequence[int],
+    backgrounds: Sequence[Any],
+    n: int,
+    size: tuple[int, int],
+    *,
+    objects: int = 1,
+    scale: tuple[float, float] = (0.3, 0.8),
+    turn: float = 15.0,
+    flip: bool = True,
+    keypoints: Sequence[Any] | None = None,
+    flip_pairs: Sequence[tuple[int, int]] = (),
+    seed: int = 0,
+) -> Scenes:
+    """Put cut-out objects on random parts of photographs.
+
+    Each object is scaled, turned, mirrored at random and put where it lies within the image. Later
+    objects may hide part of earlier ones, but never more than half. All classes are drawn alike
+    often, whatever the number of their cut-outs. The same arguments give the same scenes.
+
+    Such scenes are composed, and a network may learn the seams: measure on real photographs where
+    there are any. For parts that share no object and no photograph, split both first, by
+    `kd.data.split_sources`.
+
+    Args:
+        cutouts: Images `(height, width, 4)` uint8, whose last channel says what is object.
+        labels: The class of each, numbered from 0.
+        backgrounds: Images `(height, width, 3)` uint8 of any size.
+        n: How many scenes.
+        size: Their height and width in pixels.
+        objects: How many objects in each.
+        scale: Smallest and largest longer side of an object, in shares of the image's shorter side.
+        turn: Up to how many degrees objects are turned, either way.
+        flip: Whether half of them are mirrored.
+        keypoints: For each cut-out its points `(points, 2)`, x and y in its pixels; they move with
+            it. NaN stands for one that it lacks.
+        flip_pairs: Points that change places when mirrored, such as the left and the right eye.
+        seed: Seed of everything random.
+
+    Returns:
+        A `Scenes`.
+
+    Raises:
+        ValueError: If there is nothing to compose from, shapes do not fit, or a number is out of
+            its range.
+        TypeError: If a number is none.
+
+    Example:
+        >>> cutout = np.full((20, 10, 4), 255, "uint8")
+        >>> photo = np.zeros((50, 80, 3), "uint8")
+        >>> scenes = compose_scenes([cutout], [0], [photo], n=2, size=(32, 32), turn=0)
+        >>> scenes.images.shape, scenes.boxes.shape
+        ((2, 32, 32, 3), (2, 1, 4))
+        >>> left, top, right, bottom = scenes.boxes[0, 0].astype(int)
+        >>> bool((scenes.images[0, top:bottom, left:right] == 255).all())
+        True
+    """
+    maker = _Maker(cutouts, labels, backgrounds, size, scale, turn, flip, keypoints, flip_pairs)
+    n = checks.whole_number("n", n, least=1)
+    objects = checks.whole_number("objects", objects, least=1)
+    rng = np.random.default_rng(checks.whole_number("seed", seed, least=0))
+    drawn = [maker.scene(objects, rng) for _ in range(n)]
+    columns = [np.stack(column) for column in zip(*drawn, strict=True)]
+    images, masks, boxes, points, chosen, behind = columns
+    return Scenes(
+        images=images,
+        labels=maker.labels[chosen],
+        boxes=boxes,
+        masks=masks,
+        keypoints=None if keypoints is None else points,
+        cutouts=chosen,
+        backgrounds=behind,
+    )
+
+
+def split_sources(
+    labels: Sequence[int],
+    backgrounds: int,
+    fractions: Sequence[float] = (0.2, 0.2),
+    seed: int = 0,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide cut-outs and photographs into parts that share neither.
+
+    Args:
+        labels: The class of each cut-out; every part gets its share of each class.
+        backgrounds: How many photographs there are.
+        fractions: Share of each part but the first, which gets the rest.
+        seed: Seed of the choice.
+
+    Returns:
+        For each part the numbers of its cut-outs and of its photographs, the largest part (to train
+        on) first.
+
+    Raises:
+        ValueError: If a part would be empty.
+
+    Example:
+        >>> train, test = split_sources([0, 0, 0, 0, 1, 1, 1, 1], 10, [0.25])
+        >>> len(train[0]), len(train[1]), len(test[0]), len(test[1])
+        (6, 7, 2, 3)
+    """
+    of_objects = split_indices(np.asarray(labels), tuple(fractions), seed=seed)
+    backgrounds = checks.whole_number("backgrounds", backgrounds, least=len(of_objects))
+    order = np.random.default_rng(seed).permutation(backgrounds)
+    ends = np.cumsum([max(1, math.ceil(share * backgrounds)) for share in fractions])
+    *rest, first = np.split(order, ends)
+    if not len(first):
+        raise ValueError(f"{backgrounds} backgrounds cannot be split into shares of {fractions}.")
+    return list(zip(of_objects, [np.sort(part) for part in (first, *rest)], strict=True))
+
+
+class _Maker:
+    """What scenes are composed of, checked."""
+
+    def __init__(
+        self,
+        cutouts: Sequence[Any],
+        labels: Sequence[int],
+        backgrounds: Sequence[Any],
+        size: tuple[int, int],
+        scale: tuple[float, float],
+        turn: float,
+        flip: bool,
+        keypoints: Sequence[Any] | None,
+        flip_pairs: Sequence[tuple[int, int]],
+    ) -> None:
+        self.cutouts = _images("cutouts", cutouts, 4)
+        self.backgrounds = _images("backgrounds", backgrounds, 3)
+        for number, cutout in enumerate(self.cutouts):
+            if not (cutout[..., 3] >= _OPAQUE).any():
+                raise ValueError(f"cutouts[{number}] has no opaque pixel.")
+        self.labels = np.asarray(labels)
+        if self.labels.shape != (len(cutouts),) or self.labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"labels must be one whole number for each of the {len(cutouts)} cutouts, got "
+                f"{self.labels.dtype} of {self.labels.shape}."
+            )
+        self.labels = self.labels.astype("int32")
+        self.height, self.width = (
+            checks.whole_number("size", side, least=1) for side in _two("size", size)
+        )
+        low, high = _two("scale", scale)
+        if not 0 < low <= high <= 1:
+            raise ValueError(f"scale must be two shares 0 < low <= high <= 1, got {scale}.")
+        self.scale = low, high
+        if not 0 <= turn <= 180:
+            raise ValueError(f"turn must be from 0 to 180 degrees, got {turn}.")
+        self.turn, self.flip = turn, flip
+        self.points = _points(keypoints, self.cutouts)
+        self.mirrored = swapped(len(self.points[0]), flip_pairs)
+        self._members = [np.flatnonzero(self.labels == k) for k in np.unique(self.labels)]
+
+    def scene(self, objects: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Return an image, its mask, boxes, keypoints, cut-outs and background."""
+        behind = int(rng.integers(len(self.backgrounds)))
+        canvas = self._background(self.backgrounds[behind], rng)
+        mask = np.zeros((self.height, self.width), np.uint8)
+        chosen, points = [], []
+        for number in range(1, objects + 1):
+            cutout = int(rng.choice(self._members[rng.integers(len(self._members))]))
+            for _ in range(_TRIES):
+                picture, moved = self._placed(cutout, rng)
+                opaque = picture[..., 3] >= _OPAQUE
+                if self._leaves_half(mask, opaque):
+                    break
+            alpha = picture[..., 3:] / 255.0
+            canvas = canvas * (1 - alpha) + picture[..., :3] * alpha
+            mask[opaque] = number
+            chosen.append(cutout)
+            points.append(moved)
+        boxes = [_box(mask == number) or [np.nan] * 4 for number in range(1, objects + 1)]
+        for number, moved in enumerate(points, start=1):
+            moved[:, 2] *= _near(mask == number, moved)
+        return (
+            np.round(canvas).astype("uint8"), mask, np.array(boxes, "float32"), np.stack(points),
+            np.array(chosen), behind,
+        )  # fmt: skip
+
+    def _background(self, photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Cut a random part of the wanted aspect out of a photograph."""
+        fits = min(photo.shape[0] / self.height, photo.shape[1] / self.width)
+        share = rng.uniform(0.5, 1) * fits
+        height, width = max(1, int(share * self.height)), max(1, int(share * self.width))
+        top = rng.integers(photo.shape[0] - height + 1)
+        left = rng.integers(photo.shape[1] - width + 1)
+        part = photo[top : top + height, left : left + width]
+        return resize(part, (self.height, self.width)).astype("float32")
+
+    def _placed(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return a cut-out on an empty canvas, `(height, width, 4)`, and its points there."""
+        picture, points = self._moved(number, rng)
+        left, top, right, bottom = _box(picture[..., 3] >= _OPAQUE) or (0, 0, 1, 1)
+        cut = picture[top:bottom, left:right]
+        y = rng.integers(self.height - cut.shape[0] + 1)
+        x = rng.integers(self.width - cut.shape[1] + 1)
+        canvas = np.zeros((self.height, self.width, 4), np.uint8)
+        canvas[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
+        points[:, :2] += points[:, 2:] * [x - left, y - top]  # one that is missing stays 0
+        return canvas, points
+
+    def _moved(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return a cut-out mirrored, scaled and turned, and its points (x, y, is there)."""
+        picture, points = Image.fromarray(self.cutouts[number]), self.points[number]
+        if self.flip and rng.random() < 0.5:
+            picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            points = ([picture.width, 0] + points * [-1, 1])[self.mirrored]
+        angle = rng.uniform(-self.turn, self.turn)
+        cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        longer = rng.uniform(*self.scale) * min(self.height, self.width)
+        factor = longer / max(picture.size)
+        # Turned, it may be larger than the image.
+        reach = np.abs([[cos, sin], [sin, cos]]) @ picture.size
+        factor = min(factor, *(np.array([self.width - 2, self.height - 2]) / reach))
+        size = [max(2, round(factor * side)) for side in picture.size]
+        points = points * (np.array(size) / picture.size) - np.array(size) / 2
+        # Premultiplied, or the colour of what is transparent would bleed into the edges.
+        picture = picture.convert("RGBa").resize(size, Image.Resampling.BILINEAR)
+        picture = picture.rotate(angle, Image.Resampling.BILINEAR, expand=True).convert("RGBA")
+        points = points @ np.array([[cos, sin], [-sin, cos]]).T + np.array(picture.size) / 2
+        there = np.isfinite(points).all(1, keepdims=True)
+        return np.asarray(picture), np.hstack([np.where(there, points, 0), there])
+
+    @staticmethod
+    def _leaves_half(mask: np.ndarray, opaque: np.ndarray) -> bool:
+        """Whether at least half of every earlier object stays visible."""
+        return all(
+            2 * np.count_nonzero(opaque & (mask == number)) <= np.count_nonzero(mask == number)
+            for number in range(1, mask.max() + 1)
+        )
+
+
+def _box(shown: np.ndarray) -> tuple[int, int, int, int] | None:
+    """Return left, top, right and bottom of the pixels that show an object, None if none does."""
+    return Image.fromarray(shown).getbbox()
+
+
+def _near(shown: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return which points lie on a pixel that shows the object, or next to one."""
+    grown = np.pad(shown, 2)
+    near = np.zeros(len(points), bool)
+    for number, (x, y, _) in enumerate(points):
+        row, column = math.floor(y) + 1, math.floor(x) + 1
+        near[number] = grown[max(row, 0) : row + 3, max(column, 0) : column + 3].any()
+    return near
+
+
+def _images(name: str, given: Sequence[Any], channels: int) -> list[np.ndarray]:
+    found = [np.asarray(image) for image in given]
+    if not found:
+        raise ValueError(f"{name} is empty.")
+    for number, image in enumerate(found):
+        if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
+            raise ValueError(
+                f"{name}[{number}] must be uint8 of shape (height, width, {channels}), got "
+                f"{image.dtype} of {image.shape}."
+            )
+        if min(image.shape[:2]) < 2:
+            raise ValueError(f"{name}[{number}] is only {image.shape[1]} x {image.shape[0]}.")
+    return found
+
+
+def _points(keypoints: Sequence[Any] | None, cutouts: list[np.ndarray]) -> list[np.ndarray]:
+    if keypoints is None:
+        return [np.zeros((0, 2))] * len(cutouts)
+    points = [np.asarray(each, "float64") for each in keypoints]
+    shapes = {each.shape for each in points}
+    if len(points) != len(cutouts) or len(shapes) != 1 or points[0].shape[1:] != (2,):
+        raise ValueError(
+            f"keypoints must be (points, 2) for each of the {len(cutouts)} cutouts, all with as "
+            f"many points, got {len(points)} of shapes {', '.join(map(str, sorted(shapes)))}."
+        )
+    return points
+
+
+def _two(name: str, value: Any) -> tuple[Any, Any]:
+    pair = tuple(value) if isinstance(value, Sequence) else ()
+    if len(pair) != 2:
+        raise ValueError(f"{name} must be two numbers, got {value!r}.")
+    return pair[0], pair[1]

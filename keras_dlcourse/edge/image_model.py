@@ -1,0 +1,247 @@
+"""What every device model of images shares: pixels in, numbers out, by one interpreter."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.edge.flatbuffer import InvalidModel
+from keras_dlcourse.edge.graph import Tensor
+from keras_dlcourse.edge.images import load_image, read_image, resize
+from keras_dlcourse.edge.latency import Latency, measure
+from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.edge.quantization import decoder, encoder
+from keras_dlcourse.edge.runtime import interpreter, runtime_name
+
+# Images loaded at a time, and given at once to a model of open batch size.
+_CHUNK = 32
+
+
+class ImageModel:
+    """A `.tflite` file that takes one image: read, checked, and ready to run.
+
+    The base of `ImageClassifier` and `ImageEmbedder`, which say what the first output means. One
+    object can be called from several threads; it serves one after the other.
+
+    Args:
+        model: Path or bytes of a `.tflite` file, or a `ModelFile`.
+        mean: What is subtracted from pixels (0 to 255), instead of the file's.
+        std: What they are divided by then.
+        threads: Threads to compute on; None leaves it to the runtime.
+        crop: Whether images of other sizes are cropped to their centre instead of stretched.
+
+    Raises:
+        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it.
+        ValueError: If it does not take one image, its first output is no vector, or its pixels'
+            normalisation is not known.
+        OSError: If the file cannot be read.
+        ImportError: If no interpreter is installed.
+    """
+
+    # How errors speak of the model: what it is, what it gives, and the method for one image.
+    _kind = "an image model"
+    _gives = "one vector, shape (batch, numbers)"
+    _values = "outputs"
+    _for_one = "run"
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes | ModelFile,
+        *,
+        mean: float | Sequence[float] | None = None,
+        std: float | Sequence[float] | None = None,
+        threads: int | None = None,
+        crop: bool = False,
+    ) -> None:
+        self._file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+        self._input = _image_input(self._file, self._kind)
+        self._width = _width(self._file, self._kind, self._gives, self._values)
+        self._normalization = _normalization(self._file, mean, std, self._input.shape[-1])
+        self._encode = encoder(self._input, self._normalization)
+        self._decoders = [decoder(tensor) for tensor in self._file.outputs]
+        self._crop = crop
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._interpreter = interpreter(self._file.content, threads)
+        self._input_index = self._interpreter.get_input_details()[0]["index"]
+        self._output_indices = [d["index"] for d in self._interpreter.get_output_details()]
+        self._open_batch = self._input.shape_signature[0] == -1
+        self._batch = self._input.shape[0]
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What pixels go through, None if the model takes them as they are."""
+        return self._normalization
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of the image that the model takes."""
+        height, width, channels = self._input.shape[1:]
+        return height, width, channels
+
+    @property
+    def runtime(self) -> str:
+        """The interpreter that runs the model, with its version."""
+        return runtime_name()
+
+    @property
+    def model_file(self) -> ModelFile:
+        """The file and what it says of itself."""
+        return self._file
+
+    def run(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """Return everything that the model gives for images of its own size.
+
+        Args:
+            pixels: uint8 array of shape (n, *input_shape), 0 to 255, n at least 1.
+
+        Returns:
+            One float32 array per output of the model, dequantised, the images on the first axis.
+
+        Raises:
+            TypeError: If `pixels` is not uint8.
+            ValueError: If it has another shape.
+        """
+        pixels = np.asarray(pixels)
+        if pixels.dtype != np.uint8:
+            raise TypeError(f"pixels must be uint8, from 0 to 255, got {pixels.dtype}")
+        if pixels.shape[1:] != self._input.shape[1:] or len(pixels) == 0:
+            raise ValueError(
+                f"pixels must have the shape (n, {', '.join(map(str, self.input_shape))}) with n "
+                f"at least 1, got {pixels.shape}"
+            )
+        values = self._encode(pixels)
+        with self._lock:
+            size = min(len(values), _CHUNK) if self._open_batch else self._batch
+            parts = [
+                self._invoke(values[start : start + size], size)
+                for start in range(0, len(values), size)
+            ]
+        outputs = parts[0] if len(parts) == 1 else [*map(np.concatenate, zip(*parts, strict=True))]
+        return [decode(v) for decode, v in zip(self._decoders, outputs, strict=True)]
+
+    def benchmark(self, runs: int = 50) -> Latency:
+        """Return how long the model takes for one image of its own size.
+
+        Args:
+            runs: Calls to measure, after some to warm up.
+        """
+        pixels = np.random.default_rng(0).integers(0, 256, (1, *self.input_shape), np.uint8)
+        return measure(lambda: self.run(pixels), runs, self.runtime, self._threads)
+
+    def _vectors(self, images: Any) -> np.ndarray:
+        """Return the first output for each image, shape (n, width)."""
+        # Chunk by chunk, so that a long list of files need not fit into memory.
+        chunks = [self.run(chunk)[0] for chunk in self._chunks(images)]
+        vectors = np.concatenate(chunks) if chunks else np.zeros((0, self._width), np.float32)
+        return vectors.reshape(-1, self._width)
+
+    def _invoke(self, values: np.ndarray, size: int) -> list[np.ndarray]:
+        """Run the interpreter on at most `size` images; the lock is held."""
+        count = len(values)
+        if self._open_batch:
+            self._resize(count)
+        elif count < size:
+            padding = np.zeros((size - count, *values.shape[1:]), values.dtype)
+            values = np.concatenate([values, padding])
+        try:
+            self._interpreter.set_tensor(self._input_index, values)
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise InvalidModel(f"{self.runtime} cannot run {self._file.what}: {error}") from error
+        outputs = [self._interpreter.get_tensor(index) for index in self._output_indices]
+        return [output[:count] for output in map(np.atleast_1d, outputs)]
+
+    def _resize(self, count: int) -> None:
+        """Give the model's input room for `count` images."""
+        if count != self._batch:
+            shape = [count, *self._input.shape[1:]]
+            try:
+                self._interpreter.resize_tensor_input(self._input_index, shape)
+                self._interpreter.allocate_tensors()
+            except (ValueError, RuntimeError) as error:
+                raise InvalidModel(
+                    f"{self._file.what} takes no batch of {count}: {error}"
+                ) from error
+            self._batch = count
+
+    def _chunks(self, images: Any) -> Iterator[np.ndarray]:
+        """Yield the images some at a time as arrays of the model's size."""
+        if isinstance(images, np.ndarray) and images.ndim != 4:
+            raise ValueError(
+                "an array of images has the shape (n, height, width, channels), "
+                f"got {images.shape}; one image goes to {self._for_one}, or into a list"
+            )
+        if isinstance(images, str | bytes | os.PathLike):
+            raise TypeError(
+                f"images must be a sequence of images; one image goes to {self._for_one}"
+            )
+        for start in range(0, len(images), _CHUNK):
+            loaded = [self._load(image) for image in images[start : start + _CHUNK]]
+            yield np.stack(loaded) if len(loaded) > 1 else loaded[0][None]
+
+    def _seen(self, image: Any) -> tuple[tuple[int, int], list[np.ndarray]]:
+        """Return the size of an image, height and width, and what the model gives for it."""
+        height, width, channels = self.input_shape
+        pixels = read_image(image, channels)
+        outputs = self.run(resize(pixels, (height, width), self._crop)[None])
+        return (pixels.shape[0], pixels.shape[1]), outputs
+
+    def _load(self, image: Any) -> np.ndarray:
+        """Return an image as pixels of the model's size."""
+        height, width, channels = self.input_shape
+        if (
+            isinstance(image, np.ndarray)
+            and image.dtype == np.uint8
+            and image.shape == self._input.shape[1:]
+        ):
+            return image
+        return load_image(image, (height, width), channels, self._crop)
+
+
+def _image_input(file: ModelFile, kind: str) -> Tensor:
+    """Return the input, checked to be one image."""
+    shapes = [tensor.shape_signature for tensor in file.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] not in (1, 3):
+        raise ValueError(
+            f"{kind} has one input of shape (batch, height, width, 1 or 3 channels); "
+            f"{file.what} has inputs of shape {', '.join(map(str, shapes)) or 'none'}"
+        )
+    if min(shapes[0][1:]) < 1 or file.inputs[0].shape[0] < 1:
+        raise ValueError(
+            f"{file.what} has an input of open size {shapes[0]}; height and width must be fixed"
+        )
+    return file.inputs[0]
+
+
+def _width(file: ModelFile, kind: str, gives: str, values: str) -> int:
+    """Return the length of the vector that is the first output."""
+    output = file.outputs[0]
+    shape = output.shape
+    batch = file.inputs[0].shape[0]
+    if len(shape) < 2 or shape[:-1] != (batch,) + (1,) * (len(shape) - 2) or shape[-1] < 1:
+        raise ValueError(f"{kind} gives {gives}; {file.what} gives {output.shape_signature}")
+    if output.dtype not in ("float32", "uint8", "int8", "int16"):
+        raise ValueError(f"{values} are float32, uint8, int8 or int16; {file.what}: {output.dtype}")
+    return shape[-1]
+
+
+def _normalization(file: ModelFile, mean: Any, std: Any, channels: int) -> Normalization | None:
+    """Return what the caller says that pixels go through, or else what the file says."""
+    if (mean is None) != (std is None):
+        raise ValueError(f"mean and std are given together, got mean={mean!r} and std={std!r}")
+    if mean is not None and std is not None:
+        normalization: Normalization | None = Normalization(mean, std)
+    else:
+        normalization = file.metadata.normalization
+    if normalization is not None and len(normalization.mean) not in (1, channels):
+        raise ValueError(
+            f"the normalization has {len(normalization.mean)} channels, "
+            f"but {file.what} takes images of {channels}"
+        )
+    return normalization

@@ -1,0 +1,1 @@
+"""The methods that draw maps: which places of an image speak for a class."""

@@ -1,0 +1,206 @@
+"""Class activation maps: where in an image the evidence for a class stands."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.engine.mapper import image_size
+from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.graph.head import find_head
+
+
+class ClassActivationMapper:
+    """Class activation maps of one model, again and again, e.g. after each epoch of a training.
+
+    With the last feature maps `f_k(x, y)`, their averages `F_k = mean f_k(x, y)`, and weights
+    `w_k^c` and bias `b^c` of the layer behind the pooling, the logit of class c is
+    `S_c = sum_k w_k^c F_k + b^c`, and the map shows from where its first part comes:
+
+        M_c(x, y) = sum_k w_k^c f_k(x, y),    so that    mean M_c(x, y) + b^c = S_c
+
+    (In the paper F_k is the sum, not the average, and there is no bias.) With global max pooling
+    F_k is the maximum; the map is the same sum, but its mean says nothing of the score. Such a
+    network needs to find one telling place only, so its maps are narrower.
+
+    The part of the model up to the pooling is built once and compiled at the first call. Weights
+    are read at each call, so training may go on in between; on the JAX backend during `fit`, call
+    it at the end of an epoch. All batches are padded to `batch_size`: nothing is traced twice.
+
+    A head with one output answers yes or no: class 1 is yes, class 0 is no, and the map and logit
+    of no are those of yes with the other sign.
+
+    Args:
+        model: A functional or Sequential model that ends in global average or max pooling and one
+            Dense layer or 1x1 convolution; see `find_head` for what may stand around them.
+        batch_size: Number of images that go through the model at a time.
+
+    Raises:
+        ValueError: If the model has another head; the message names it and the way out.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
+        >>> mapper = ClassActivationMapper(model)
+        >>> maps, logits = mapper.maps(np.zeros((3, 32, 32, 3)), classes=[4, 0, 1])
+        >>> maps.shape, logits.shape
+        ((3, 1, 1), (3, 5))
+
+    Reference:
+        Zhou et al. (2016), Learning Deep Features for Discriminative Localization,
+        https://arxiv.org/abs/1512.04150
+    """
+
+    def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number above 0. Received: {batch_size!r}")
+        self.head = find_head(model)
+        self.batch_size = batch_size
+        self._features = self.head.features
+        if len(self._features.inputs) != 1:
+            raise ValueError(
+                f"Class activation maps need a model with one input; {model.name!r} has "
+                f"{len(self._features.inputs)} before its pooling."
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return max(2, self.head.classes)
+
+    def maps(
+        self, images: ArrayLike, classes: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Compute raw maps and logits.
+
+        Args:
+            images: `(n, height, width, channels)`, prepared as for `model.predict`.
+            classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for
+                each. None takes the class with the highest logit.
+
+        Returns:
+            Maps at the resolution of the last feature maps and in the unit of the logits,
+            `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`; and logits `(n, classes)`,
+            before any softmax or sigmoid. Both float32.
+
+        Raises:
+            ValueError: If images or classes do not fit the model, or images hold NaN or infinity.
+        """
+        count = len(np.asarray(images)) if np.ndim(images) else 0
+        chosen = None if classes is None else checked_classes(classes, count, self.classes)
+        features, logits = self.features(images)
+        return self.weighted(features, logits.argmax(-1) if chosen is None else chosen), logits
+
+    def features(self, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+        """Compute the last feature maps and, from their averages or maxima, the logits.
+
+        Args:
+            images: As for `maps`.
+
+        Returns:
+            Feature maps `(n, h, w, channels)` and logits `(n, classes)`, float32.
+        """
+        features = self._run(checked_inputs(self._features, images)[0])
+        kernel, bias = self._weights()
+        largest = isinstance(self.head.pooling, keras.layers.GlobalMaxPooling2D)
+        pooled = features.max((1, 2)) if largest else features.mean((1, 2))
+        return features, pooled @ kernel + bias
+
+    def scores(self, images: ArrayLike) -> np.ndarray:
+        """Compute the logits, `(n, classes)`."""
+        return self.features(images)[1]
+
+    def weighted(self, features: np.ndarray, classes: ArrayLike) -> np.ndarray:
+        """Weight feature maps as the head does for the classes asked for.
+
+        Args:
+            features: Feature maps, from `features`.
+            classes: As for `maps`, not None.
+
+        Returns:
+            Maps `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`.
+        """
+        chosen = checked_classes(classes, len(features), self.classes)
+        weights = self._weights()[0].T[chosen]  # (n, c) or (n, k, c)
+        one_each = chosen.ndim == 1
+        return np.einsum("nhwc,nc->nhw" if one_each else "nhwc,nkc->nkhw", features, weights)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Turn logits into scores of 0 to 1: softmax, or sigmoid where the model ends in one.
+
+        Args:
+            logits: `(n, classes)`, from `maps`.
+
+        Returns:
+            Scores of the same shape.
+        """
+        if self.head.classes == 1 or self.head.activation == "sigmoid":
+            return np.asarray(np.exp(-np.logaddexp(0, -logits)))
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+        return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+    def image_size(self, images: np.ndarray) -> tuple[int, int]:
+        """Tell height and width of images as this model takes them."""
+        return image_size(images, self.head.channels_first)
+
+    def _run(self, images: np.ndarray) -> np.ndarray:
+        """Compute feature maps `(n, h, w, channels)` in batches of one size."""
+        batches = []
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            missing = self.batch_size - len(batch)
+            padded = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
+            features = np.asarray(self._features.predict_on_batch([padded]), "float32")
+            batches.append(features[: len(batch)])
+        features = np.concatenate(batches)
+        return np.moveaxis(features, 1, -1) if self.head.channels_first else features
+
+    def _weights(self) -> tuple[np.ndarray, np.ndarray]:
+        kernel, bias = self.head.weights()
+        if self.head.classes > 1:
+            return kernel, bias
+        return np.concatenate([-kernel, kernel], axis=1), np.concatenate([-bias, bias])
+
+
+def cam(
+    model: keras.Model, images: ArrayLike, classes: ArrayLike | None = None, raw: bool = False
+) -> np.ndarray:
+    """Compute class activation maps: where in an image the evidence for a class stands.
+
+    Args:
+        model: A model that ends in global average or max pooling and one Dense layer or 1x1
+            convolution. For other heads: `with_gap_head`, or `grad_cam`.
+        images: `(n, height, width, channels)`, prepared as for `model.predict`.
+        classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for each.
+            None takes the class with the highest score.
+        raw: Whether to return the maps as they are: at the resolution of the last feature maps and
+            in the unit of the logits, so that their mean plus the bias is the class's logit.
+
+    Returns:
+        Float32 maps at the size of the images (bilinear), from 0, the least evidence in the image,
+        to 1, the most: `(n, height, width)`, or `(n, k, height, width)` if `classes` is `(n, k)`;
+        the k maps of one image share one scale and can be compared. A map that is the same
+        everywhere is all 0. With `raw`, unscaled `(n, h, w)` or `(n, k, h, w)`.
+
+    Raises:
+        ValueError: If the model has another head, or images or classes do not fit it.
+
+    Example:
+        >>> import keras, numpy as np
+        >>> model = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=5)
+        >>> images = np.random.default_rng(0).random((2, 64, 64, 3))
+        >>> cam(model, images).shape, cam(model, images, [[0, 1, 2]] * 2, raw=True).shape
+        ((2, 64, 64), (2, 3, 2, 2))
+
+    Reference:
+        Zhou et al. (2016), Learning Deep Features for Discriminative Localization,
+        https://arxiv.org/abs/1512.04150
+    """
+    images = np.asarray(images)
+    mapper = ClassActivationMapper(
+        model, batch_size=32 if images.ndim == 0 else max(1, min(32, len(images)))
+    )
+    maps, _ = mapper.maps(images, classes)
+    return maps if raw else scaled(maps, mapper.image_size(images))

@@ -1,0 +1,95 @@
+"""A copy of a model whose ReLUs let only positive gradients pass."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_dlcourse.explain.engine.scores import with_activation
+from keras_dlcourse.graph import Graph, Node, flat_copy, open_block
+
+_RELUS = ("relu", "relu6")
+
+
+def guided_copy(model: keras.Model) -> keras.Model:
+    """Return a flat copy of a model with the same outputs, and guided ReLUs.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: If it has no graph.
+
+    Warns:
+        UserWarning: If ReLUs stand inside of layers that cannot be opened.
+    """
+    copy = flat_copy(model, open_block)
+    made: dict[int, Any] = {}
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        guided = made.setdefault(id(node.operation), _guided(node.operation))
+        return guided(*args, **kwargs)
+
+    return Graph(copy).rebuild(call)
+
+
+def _guided(operation: Any) -> Any:
+    """Return what computes the same as a layer or operation, its ReLU guided."""
+    name = _activation_name(operation)
+    if type(operation) is keras.layers.ReLU and not operation.negative_slope:
+        return _GuidedReLU(operation.max_value, operation.threshold, name=operation.name)
+    if name in _RELUS:
+        relu = _GuidedReLU(6.0 if name == "relu6" else None, name=f"{operation.name}_guided")
+        if isinstance(operation, keras.layers.Layer) and hasattr(operation, "kernel"):
+            linear = with_activation(operation, keras.activations.linear)
+            return lambda *args, **kwargs: relu(linear(*args, **kwargs))
+        return relu
+    hidden = [layer.name for layer in getattr(operation, "_layers", []) if _has_relu(layer)]
+    if hidden:
+        warnings.warn(
+            f"layer {operation.name!r} has ReLUs inside ({', '.join(hidden)}), which stay as they "
+            "are; make a functional model of it",
+            stacklevel=4,
+        )
+    return operation
+
+
+def _has_relu(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.ReLU) or _activation_name(layer) in _RELUS
+
+
+def _activation_name(operation: Any) -> str:
+    if not isinstance(operation, keras.layers.Layer):
+        return type(operation).__name__.lower()
+    return str(getattr(getattr(operation, "activation", None), "__name__", ""))
+
+
+class _GuidedReLU(keras.layers.Layer):
+    """ReLU, whose gradient passes where it and the input are positive."""
+
+    def __init__(
+        self, max_value: float | None = None, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.max_value, self.threshold = max_value, threshold
+
+    def call(self, inputs: Any) -> Any:
+        @ops.custom_gradient
+        def relu(x: Any) -> Any:
+            passes = x > self.threshold
+            y = ops.where(passes, x, 0.0)
+            if self.max_value is not None:
+                passes = ops.logical_and(passes, x < self.max_value)
+                y = ops.minimum(y, self.max_value)
+
+            def gradient(*args: Any, upstream: Any = None) -> Any:
+                above = args[0] if upstream is None else upstream
+                return ops.where(ops.logical_and(passes, above > 0), above, 0.0)
+
+            return y, gradient
+
+        return relu(inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape

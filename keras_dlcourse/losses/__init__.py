@@ -1,0 +1,38 @@
+"""Losses that shape distances between embeddings, for `model.compile(loss=...)` as it stands."""
+
+from keras_dlcourse._extras import require
+
+require("keras_dlcourse.losses", "tensorflow", "keras")
+
+from keras_dlcourse.losses.boxes import (  # noqa: E402
+    CIoULoss,
+    DIoULoss,
+    GIoULoss,
+    IoULoss,
+    SmoothL1Loss,
+)
+from keras_dlcourse.losses.contrastive import ContrastiveLoss  # noqa: E402
+from keras_dlcourse.losses.keypoints import KeypointLoss  # noqa: E402
+from keras_dlcourse.losses.margin_softmax import ArcFace, CosFace  # noqa: E402
+from keras_dlcourse.losses.multitask import MultitaskLoss  # noqa: E402
+from keras_dlcourse.losses.nt_xent import NTXent  # noqa: E402
+from keras_dlcourse.losses.proxy_anchor import ProxyAnchor  # noqa: E402
+from keras_dlcourse.losses.supervised_contrastive import SupervisedContrastive  # noqa: E402
+from keras_dlcourse.losses.triplet import TripletLoss  # noqa: E402
+
+__all__ = [
+    "ArcFace",
+    "CIoULoss",
+    "ContrastiveLoss",
+    "CosFace",
+    "DIoULoss",
+    "GIoULoss",
+    "IoULoss",
+    "KeypointLoss",
+    "MultitaskLoss",
+    "NTXent",
+    "ProxyAnchor",
+    "SmoothL1Loss",
+    "SupervisedContrastive",
+    "TripletLoss",
+]

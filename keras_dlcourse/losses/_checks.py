@@ -1,0 +1,97 @@
+"""Checks of what losses are given: each returns it in the form used, or says what is wrong."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dlcourse import backend
+
+_WHOLE = {"bool": "int32", "int64": "int64", "uint32": "int64", "uint64": "int64"}
+
+
+def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """Return `value` if it is one of the choices, else raise ValueError."""
+    if not any(value is choice or value == choice for choice in choices):
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
+    return value
+
+
+def below(name: str, value: Any, limit: float) -> float:
+    """Return `value` as a float if it is a number above 0 and below `limit`."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (real and math.isfinite(value) and 0 < value < limit):
+        raise ValueError(f"{name} must be above 0 and below {limit:.4g}. Received: {value!r}")
+    return float(value)
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False, else raise ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False. Received: {value!r}")
+    return value
+
+
+def labels(y_true: Any, rows: int | None, of: str) -> Any:
+    """Return integer labels `(rows,)`, which no cast to float has touched.
+
+    Args:
+        y_true: Labels `(rows,)` or `(rows, 1)`.
+        rows: How many there have to be; None if that is not known.
+        of: What there are so many of, for the message.
+    """
+    y_true = ops.convert_to_tensor(np.asarray(y_true) if _is_list(y_true) else y_true)
+    dtype = keras.backend.standardize_dtype(y_true.dtype)
+    shape = tuple(y_true.shape)
+    if len(shape) == 2 and shape[1] == 1:
+        y_true = ops.squeeze(y_true, axis=1)
+    elif len(shape) != 1:
+        hint = " Give class numbers; one-hot rows become those by argmax(1)." * (len(shape) == 2)
+        raise ValueError(f"y_true must be labels of shape (rows,). Received: {shape}.{hint}")
+    if not (dtype == "bool" or "int" in dtype) and not backend.is_between_replicas():
+        raise TypeError(
+            f"y_true must be integer labels. Received: {dtype}. Number the classes with "
+            "numpy.unique(y, return_inverse=True)[1], or cast whole numbers by astype('int32')."
+        )
+    if rows is not None and shape[0] is not None and shape[0] != rows:
+        raise ValueError(f"y_true has {shape[0]} labels for {rows} {of}.")
+    return ops.cast(y_true, _WHOLE.get(dtype, "int32"))
+
+
+def rows(y_pred: Any, mask: Any, ranks: tuple[int, ...], meaning: str, dtype: str) -> Any:
+    """Return what a model says of some rows, as a tensor of `dtype`; masked rows are 0.
+
+    Args:
+        y_pred: A tensor of one of the `ranks`.
+        mask: Which rows count, `(rows,)`; the others may hold NaN. None if all do.
+        ranks: Number of its axes, as allowed.
+        meaning: What it holds, with its shape, for messages.
+        dtype: What to compute in.
+    """
+    y_pred = ops.convert_to_tensor(np.asarray(y_pred) if _is_list(y_pred) else y_pred)
+    if len(y_pred.shape) not in ranks:
+        raise ValueError(f"y_pred must be {meaning}. Received: {tuple(y_pred.shape)}")
+    y_pred = ops.cast(y_pred, dtype)
+    if mask is not None:
+        y_pred = ops.where(ops.reshape(mask, (-1, *(1 for _ in y_pred.shape[1:]))), y_pred, 0.0)
+    if backend.is_known(y_pred) and 0 not in y_pred.shape:
+        finite = ops.isfinite(y_pred)
+        finite = ops.all(ops.reshape(finite, (y_pred.shape[0], -1)), axis=1)
+        wrong = np.flatnonzero(~ops.convert_to_numpy(finite))
+        if wrong.size:
+            raise ValueError(
+                f"y_pred has NaN or infinite values in {wrong.size} of {len(y_pred)} rows, first "
+                f"in row {wrong[0]}: training has diverged (try a lower learning rate), or the "
+                "inputs hold such values."
+            )
+    return y_pred
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list | tuple | np.generic | int | float)

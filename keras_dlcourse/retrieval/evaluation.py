@@ -1,0 +1,87 @@
+"""Several measures of embeddings at once, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_dlcourse.edge.search import MEMORY
+from keras_dlcourse.retrieval.clusters import normalized_mutual_information
+from keras_dlcourse.retrieval.measures import ranking_measures
+from keras_dlcourse.retrieval.triplets import triplet_accuracy
+from keras_dlcourse.retrieval.verification import equal_error_rate, verification_auc
+
+DEFAULT = ("recall@1", "recall@5", "map@r")
+_RANKED = ("map@r", "r_precision")
+_OTHERS: dict[str, Callable[..., float]] = {
+    "verification_auc": verification_auc,
+    "equal_error_rate": equal_error_rate,
+    "triplet_accuracy": triplet_accuracy,
+}
+_NMI = "nmi"
+
+
+def evaluate(
+    embeddings: Any,
+    labels: Any,
+    measures: Sequence[str] = DEFAULT,
+    *,
+    metric: str = "cosine",
+    memory: int = MEMORY,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Compute measures of retrieval and verification; rankings share one search.
+
+    Args:
+        embeddings: `(n, dimension)`.
+        labels: `(n,)` of any kind, or one-hot.
+        measures: `"recall@1"` or any other number, `"map@r"`, `"r_precision"`, `"nmi"`,
+            `"verification_auc"`, `"equal_error_rate"`, `"triplet_accuracy"`: each is what the
+            function of that name computes.
+        metric: `"cosine"`, `"euclidean"` or `"dot"`; k-means of `nmi` is Euclidean always.
+        memory: Bytes for the search.
+        seed: Chooses pairs, triplets and starts of clusters.
+
+    Returns:
+        A float for each measure.
+
+    Raises:
+        ValueError: If a measure is unknown, labels do not fit, or embeddings are not finite.
+
+    Example:
+        >>> embeddings, labels = [[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.2]], [0, 0, 1, 1]
+        >>> evaluate(embeddings, labels, ["recall@1", "triplet_accuracy"])
+        {'recall@1': 1.0, 'triplet_accuracy': 1.0}
+    """
+    names = checked_measures(measures)
+    ks = [int(name.removeprefix("recall@")) for name in names if name.startswith("recall@")]
+    whole = any(name in _RANKED for name in names)
+    found: dict[str, float] = {}
+    if ks or whole:
+        found = ranking_measures(embeddings, labels, ks, metric=metric, memory=memory, whole=whole)
+    for name in names:
+        if name in _OTHERS:
+            found[name] = _OTHERS[name](embeddings, labels, metric=metric, seed=seed)
+    if _NMI in names:
+        found[_NMI] = normalized_mutual_information(embeddings, labels, seed=seed)
+    return {name: found[name] for name in names}
+
+
+def checked_measures(measures: Any) -> tuple[str, ...]:
+    """Return names of measures.
+
+    Raises:
+        ValueError: If there are none, or one is unknown.
+    """
+    known = (*_RANKED, *_OTHERS, _NMI)
+    if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
+        raise ValueError(f"measures must be a list of names. Received: {measures!r}")
+    for name in measures:
+        recall = isinstance(name, str) and re.fullmatch(r"recall@[1-9]\d*", name)
+        if not recall and name not in known:
+            raise ValueError(
+                f"measures must be among 'recall@1' (or another number), "
+                f"{', '.join(map(repr, known))}. Received: {name!r}"
+            )
+    return tuple(dict.fromkeys(measures))

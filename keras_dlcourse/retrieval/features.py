@@ -1,0 +1,173 @@
+"""Embeddings from any layer of any network, in batches."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dlcourse import backend
+from keras_dlcourse.data import checks
+from keras_dlcourse.data.progress import track
+from keras_dlcourse.data.stream import count_batches, stream_labelled
+from keras_dlcourse.explain.engine.scores import Scores
+from keras_dlcourse.graph import Network, Place
+from keras_dlcourse.layers import describe
+
+_CLASSIFYING = ("softmax", "sigmoid", "log_softmax")
+
+
+def features(
+    model: keras.Model, images: Any, layer: str | None = None, batch_size: int = 32
+) -> np.ndarray:
+    """Compute what comes out of a layer for each image, as one vector.
+
+    Feature maps are averaged over their places: global average pooling.
+
+    Args:
+        model: Any Keras model of one input; one with a graph (functional, Sequential) if `layer` is
+            given.
+        images: Inputs as for `model.predict`: an array `(n, ...)`, a `kd.data.Pipeline`, or
+            anything else that `kd.data.take` reads; labels are left aside.
+        layer: Its name, with the names of the nested models around it or without. None takes the
+            output of the model; of one that ends in softmax or sigmoid, or has class names, it
+            takes what goes into its last layer with weights, which are better features than scores.
+        batch_size: Images computed at a time.
+
+    Returns:
+        Float32 `(n, dimension)`.
+
+    Raises:
+        TypeError: If `model` is no Keras model.
+        ValueError: If there is no such layer, images do not fit, or features are not finite.
+
+    Example:
+        >>> model = keras.Sequential([
+        ...     keras.Input((8, 8, 1)), keras.layers.Conv2D(4, 3, name="conv"),
+        ...     keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2, "softmax")])
+        >>> images = np.random.default_rng(0).random((6, 8, 8, 1))
+        >>> features(model, images).shape, features(model, images, layer="conv").shape
+        ((6, 4), (6, 4))
+    """
+    return checked_finite(Extractor(model, layer, batch_size)(images)[0])
+
+
+def checked_finite(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings, or say which images have none.
+
+    Raises:
+        ValueError: If some are NaN or infinite.
+    """
+    wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if wrong.size:
+        raise ValueError(
+            f"the network gives NaN or infinity for {wrong.size} of {len(embeddings)} images, the "
+            f"first is image {wrong[0]}. Look for NaN in its weights, or lower the learning rate."
+        )
+    return embeddings
+
+
+class Extractor:
+    """A model, opened at one layer. Weights are read at each call, so training may go on between.
+
+    Args:
+        model: As for `features`.
+        layer: As for `features`.
+        batch_size: As for `features`.
+    """
+
+    def __init__(self, model: keras.Model, layer: str | None, batch_size: int) -> None:
+        if not isinstance(model, keras.Model):
+            raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
+        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        self._channels_first = False
+        self._compute, variables = self._computation(model, layer)
+        self._run: Callable[..., Any] = backend.compiled(self._pooled, variables)
+
+    def __call__(self, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Compute features `(n, dimension)`; with them the labels, None if data has none."""
+        found, labels = [], []
+        batches = stream_labelled(data, self.batch_size)
+        for x, _, y in track(batches, count_batches(data, self.batch_size), "Features"):
+            room = min(self.batch_size, 1 << (len(x) - 1).bit_length())
+            padded = np.concatenate([x, np.repeat(x[-1:], room - len(x), axis=0)])
+            found.append(np.asarray(ops.convert_to_numpy(self._run(padded)))[: len(x)])
+            labels.append(y)
+        known = [y for y in labels if y is not None]
+        return np.concatenate(found), np.concatenate(known) if len(known) == len(found) else None
+
+    def _computation(self, model: keras.Model, layer: str | None) -> tuple[Any, Any]:
+        """Return the function from a batch to what comes out, and the variables that it reads."""
+        if layer is None and not _has_graph(model):
+            return (lambda x: model(x, training=False)), model.variables
+        network = Network(model)
+        if len(network.model.inputs) != 1:
+            raise ValueError(
+                f"model must have one input, {model.name!r} has {len(network.model.inputs)}; make "
+                "a keras.Model of the branch that embeds an image."
+            )
+        place = _last(network) if layer is None else _named(network, layer)
+        if len(place.node.outputs) != 1:
+            raise ValueError(f"layer {place.name!r} has {len(place.node.outputs)} outputs, not 1.")
+        self._channels_first = (
+            getattr(place.node.operation, "data_format", None) == "channels_first"
+        )
+        dtype = network.model.inputs[0].dtype
+        return (lambda x: network.output_at(place, [ops.cast(x, dtype)])), network.model.variables
+
+    def _pooled(self, x: Any) -> Any:
+        outputs = self._compute(x)
+        if not hasattr(outputs, "shape"):
+            raise ValueError("the model has several outputs; name the layer= to take.")
+        outputs = ops.cast(outputs, "float32")
+        rank = len(outputs.shape)
+        if rank < 2:
+            raise ValueError(f"features must be a vector an image, got the shape {outputs.shape}")
+        if rank == 2:
+            return outputs
+        axes = tuple(range(2, rank)) if self._channels_first else tuple(range(1, rank - 1))
+        return ops.mean(outputs, axis=axes)
+
+
+def _has_graph(model: keras.Model) -> bool:
+    outputs: Any = getattr(model, "outputs", None)
+    return bool(outputs) and hasattr(outputs[0], "_keras_history")
+
+
+def _last(network: Network) -> Place:
+    """Return the place of the output, or of what goes into a classifier's last layer."""
+    if len(network.model.outputs) != 1:
+        raise ValueError(
+            f"model {network.model.name!r} has {len(network.model.outputs)} outputs; name the "
+            "layer= to take."
+        )
+    end = network.maker(network.model.outputs[0])
+    scores = Scores(network)
+    described = describe(network.model)
+    named = described is not None and described.class_names
+    if scores.head and (scores.activation in _CLASSIFYING or named):
+        before = network.source(scores.head[-1])
+        if before is not None and hasattr(scores.head[-1].node.operation, "kernel"):
+            return before
+    if end is None:
+        raise ValueError(f"model {network.model.name!r} hands on its input, it has no features.")
+    return end
+
+
+def _named(network: Network, layer: Any) -> Place:
+    if not isinstance(layer, str):
+        raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
+    named = [place for place in network.places if layer in (place.name, place.node.name)]
+    if named:
+        return named[-1]
+    names = list(dict.fromkeys(place.name for place in network.places))
+    short = [name.rpartition("/")[2] for name in names]
+    close = difflib.get_close_matches(layer, [*names, *short], 3) or names[-8:]
+    raise ValueError(
+        f"model {network.model.name!r} has no layer {layer!r}. "
+        f"Did you mean {' or '.join(repr(name) for name in dict.fromkeys(close))}?"
+    )

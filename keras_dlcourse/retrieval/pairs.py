@@ -1,0 +1,112 @@
+"""Draw pairs of images: of one class, and of two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.data import checks
+from keras_dlcourse.edge.search import checked_metric
+from keras_dlcourse.edge.vectors import checked_rows, lengths
+from keras_dlcourse.retrieval.labels import class_numbers
+
+PAIRS = 200_000
+
+
+def checked_embeddings(embeddings: Any, metric: str) -> np.ndarray:
+    """Return finite float32 embeddings `(n, dimension)`.
+
+    Raises:
+        ValueError: If they are of another shape or not finite, or the metric is unknown.
+    """
+    checked_metric(metric)
+    rows = checked_rows(embeddings, "embeddings")
+    lengths(rows, "embeddings")
+    return rows
+
+
+def checked_classes(labels: Any, rows: int) -> np.ndarray:
+    """Return class numbers of which there are two, one with two images.
+
+    Raises:
+        ValueError: If there are not, or not one label a row.
+    """
+    numbers = class_numbers(labels, rows)
+    counts = np.bincount(numbers)
+    if len(counts) < 2 or counts.max() < 2:
+        raise ValueError(
+            "labels must have two classes, one of them with two images, so that there are pairs of "
+            f"both kinds; got {len(counts)} classes of at most {counts.max(initial=0)} images"
+        )
+    return numbers
+
+
+def pair_sample(labels: Any, pairs: int = PAIRS, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw pairs of different images, half of them of one class; all pairs if there are no more.
+
+    Args:
+        labels: `(n,)` of any kind, or one-hot.
+        pairs: How many, at most.
+        seed: The same seed draws the same pairs.
+
+    Returns:
+        Rows of the images, `(pairs, 2)`, and whether both are of one class, `(pairs,)`.
+
+    Raises:
+        ValueError: If no class has two images, or there is one class only.
+
+    Example:
+        >>> rows, same = pair_sample(["a", "a", "b"])
+        >>> rows.tolist(), same.tolist()
+        ([[0, 1], [0, 2], [1, 2]], [True, False, False])
+    """
+    pairs = checks.whole_number("pairs", pairs, 2)
+    numbers = checked_classes(labels, len(labels))
+    n = len(numbers)
+    if n * (n - 1) // 2 <= pairs:
+        rows = np.stack(np.triu_indices(n, 1), axis=1)
+    else:
+        rng = np.random.default_rng(seed)
+        rows = np.concatenate([alike(numbers, pairs // 2, rng), _unlike(numbers, pairs, rng)])
+    return rows, numbers[rows[:, 0]] == numbers[rows[:, 1]]
+
+
+def alike(numbers: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw pairs `(count, 2)` of different images of one class, each image as likely as any.
+
+    Args:
+        numbers: Class numbers `(n,)`; images alone in their class are left out.
+        count: How many.
+        rng: Where from.
+    """
+    order = np.argsort(numbers, kind="stable")
+    counts = np.bincount(numbers)
+    first = np.cumsum(counts) - counts
+    one = rng.choice(np.flatnonzero(counts[numbers] > 1), count)
+    place = np.empty(len(numbers), np.int64)  # of an image within its class
+    place[order] = np.arange(len(numbers)) - first[numbers[order]]
+    size = counts[numbers[one]]
+    step = 1 + (rng.random(count) * (size - 1)).astype(np.int64)
+    other = order[first[numbers[one]] + (place[one] + step) % size]
+    return np.stack([one, other], axis=1)
+
+
+def _unlike(numbers: np.ndarray, pairs: int, rng: np.random.Generator) -> np.ndarray:
+    one = rng.integers(len(numbers), size=pairs - pairs // 2)
+    return np.stack([one, of_another_class(numbers, one, rng)], axis=1)
+
+
+def of_another_class(numbers: np.ndarray, one: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw for each image one of another class, all alike.
+
+    Args:
+        numbers: Class numbers `(n,)`.
+        one: The images.
+        rng: Where from.
+    """
+    order = np.argsort(numbers, kind="stable")
+    counts = np.bincount(numbers)
+    last = np.cumsum(counts)[numbers[one]]
+    others = len(numbers) - counts[numbers[one]]
+    return order[(last + (rng.random(len(one)) * others).astype(np.int64)) % len(numbers)]

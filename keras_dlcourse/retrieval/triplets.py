@@ -1,0 +1,79 @@
+"""What metric learning is after: the image of one's class is nearer than that of another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.data import checks
+from keras_dlcourse.edge.search import pair_distances
+from keras_dlcourse.retrieval.pairs import (
+    PAIRS,
+    alike,
+    checked_classes,
+    checked_embeddings,
+    of_another_class,
+)
+
+_STEP = 8192  # triplets measured at a time
+
+
+def triplet_accuracy(
+    embeddings: Any,
+    labels: Any,
+    *,
+    metric: str = "euclidean",
+    triplets: int | None = PAIRS,
+    seed: int = 0,
+) -> float:
+    """Share of triplets with `d(I, T_i) < d(I, T_j)`: the like image is nearer than the unlike.
+
+    Args:
+        embeddings: `(n, dimension)`.
+        labels: `(n,)` of any kind, or one-hot.
+        metric: `"cosine"`, `"euclidean"` or `"dot"`.
+        triplets: How many to draw, each image as likely as any; None takes all, image by image.
+        seed: Chooses them.
+
+    Returns:
+        A share, 0.5 by chance; of equal distances none counts.
+
+    Raises:
+        ValueError: If labels do not fit, embeddings are not finite, or there are no triplets.
+
+    Example:
+        >>> triplet_accuracy([[0.0], [1.0], [3.0], [3.1]], [0, 0, 1, 1], triplets=None)
+        1.0
+    """
+    rows = checked_embeddings(embeddings, metric)
+    numbers = checked_classes(labels, len(rows))
+    if triplets is None:
+        return _all_triplets(rows, numbers, metric)
+    triplets = checks.whole_number("triplets", triplets, 1)
+    rng = np.random.default_rng(seed)
+    pairs = alike(numbers, triplets, rng)
+    third = of_another_class(numbers, pairs[:, 0], rng)
+    right = 0
+    for start in range(0, triplets, _STEP):
+        part = slice(start, start + _STEP)
+        anchor = rows[pairs[part, 0]].astype("float64")
+        like = pair_distances(anchor, rows[pairs[part, 1]].astype("float64"), metric)
+        unlike = pair_distances(anchor, rows[third[part]].astype("float64"), metric)
+        right += int((like < unlike).sum())
+    return right / triplets
+
+
+def _all_triplets(rows: np.ndarray, numbers: np.ndarray, metric: str) -> float:
+    """Count over all triplets: sorting the distances from one image at a time needs no cube."""
+    right = total = 0
+    exact = rows.astype("float64")
+    for image in range(len(rows)):
+        distances = pair_distances(np.broadcast_to(exact[image], exact.shape), exact, metric)
+        same = numbers == numbers[image]
+        unlike = np.sort(distances[~same])
+        same[image] = False
+        like = distances[same]
+        right += int((len(unlike) - np.searchsorted(unlike, like, "right")).sum())
+        total += len(like) * len(unlike)
+    return right / total
