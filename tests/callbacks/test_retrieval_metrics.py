@@ -82,6 +82,8 @@ def test_a_part_of_the_images_another_layer_and_prefix():
 
 def test_a_network_of_nan_is_logged_and_training_goes_on():
     model = network()
+    # Some processors let ReLU turn NaN into 0.
+    model.get_layer("hidden").activation = keras.activations.tanh
     callback = kd.callbacks.RetrievalMetrics((IMAGES, LABELS), ["recall@1"])
     breaking = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, logs: model.get_layer("hidden").set_weights(
