@@ -24,6 +24,7 @@ from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E4
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
 from keras_dlcourse.layers.output_description import OutputDescription  # noqa: E402
 from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
+from keras_dlcourse.layers.random_affine import RandomAffine  # noqa: E402
 from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
     ConstantSparsity,
     PolynomialDecay,
@@ -45,6 +46,7 @@ __all__ = [
     "OutputDescription",
     "PolynomialDecay",
     "PruneWeight",
+    "RandomAffine",
     "WeightTransform",
     "compressed",
     "compressed_class",

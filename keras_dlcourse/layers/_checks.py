@@ -15,14 +15,14 @@ def positive_int(argument: str, value: object) -> int:
 
 def positive_float(argument: str, value: object) -> float:
     """Return `value` as a float if it is a finite number above 0, else raise ValueError."""
-    if _is_real(value) and math.isfinite(value) and value > 0:  # type: ignore[arg-type, operator]
+    if is_real(value) and math.isfinite(value) and value > 0:  # type: ignore[arg-type, operator]
         return float(value)  # type: ignore[arg-type]
     raise ValueError(f"{argument} must be a finite number above 0. Received: {value!r}")
 
 
 def fraction(argument: str, value: object) -> float:
     """Return `value` as a float if it is at least 0 and below 1, else raise ValueError."""
-    if _is_real(value) and 0 <= value < 1:  # type: ignore[operator]
+    if is_real(value) and 0 <= value < 1:  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
     raise ValueError(f"{argument} must be at least 0 and below 1. Received: {value!r}")
 
@@ -32,6 +32,6 @@ def is_whole(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_real(value: object) -> bool:
+def is_real(value: object) -> bool:
     """Whether `value` is a number as people mean it: True and False are none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -12,6 +12,7 @@ from keras_dlcourse.losses.boxes import (  # noqa: E402
     SmoothL1Loss,
 )
 from keras_dlcourse.losses.contrastive import ContrastiveLoss  # noqa: E402
+from keras_dlcourse.losses.grad_norm import GradNorm  # noqa: E402
 from keras_dlcourse.losses.keypoints import KeypointLoss  # noqa: E402
 from keras_dlcourse.losses.margin_softmax import ArcFace, CosFace  # noqa: E402
 from keras_dlcourse.losses.multitask import MultitaskLoss  # noqa: E402
@@ -27,6 +28,7 @@ __all__ = [
     "CosFace",
     "DIoULoss",
     "GIoULoss",
+    "GradNorm",
     "IoULoss",
     "KeypointLoss",
     "MultitaskLoss",

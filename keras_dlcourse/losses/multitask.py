@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_dlcourse.losses.grad_norm import GradNorm
+
 Schedule = keras.optimizers.schedules.LearningRateSchedule
 LEARNED = "learned"
 
@@ -38,7 +40,8 @@ class MultitaskLoss(keras.losses.Loss):
         alpha: A number from 0 to 1 for two tasks, in their order. A dictionary of a weight of 0 or
             more for each of any number of tasks. A `LearningRateSchedule` that gives alpha for a
             training step. `"learned"`: weights `exp(-s)` with `s` trained for each task, and
-            `s / 2` added, which is homoscedastic uncertainty.
+            `s / 2` added, which is homoscedastic uncertainty. A `GradNorm`: weights that keep the
+            gradients of all tasks of one size.
         name: Name of the loss.
         dtype: Of the result.
 
@@ -88,7 +91,7 @@ class MultitaskLoss(keras.losses.Loss):
     @property
     def is_moving(self) -> bool:
         """Whether the weights change while training."""
-        return self.is_learned or isinstance(self.alpha, Schedule)
+        return self.is_learned or isinstance(self.alpha, Schedule | GradNorm)
 
     def __call__(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None, weights: Any = None
@@ -143,7 +146,7 @@ class MultitaskLoss(keras.losses.Loss):
     def weights_at(self, step: Any) -> dict[str, Any]:
         """Return the weight of each task at a training step.
 
-        Those that are trained start at 1; `MultitaskModel` keeps them.
+        Those that training finds start at 1; `MultitaskModel` keeps them.
         """
         if isinstance(self.alpha, dict):
             return self.alpha
@@ -220,7 +223,7 @@ def _task_loss(task: str, loss: Any) -> keras.losses.Loss:
 
 
 def _checked_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
-    if alpha == LEARNED or isinstance(alpha, Schedule):
+    if alpha == LEARNED or isinstance(alpha, Schedule | GradNorm):
         if isinstance(alpha, Schedule) and len(tasks) != 2:
             raise ValueError(_ONLY_TWO.format(len(tasks)))
         return alpha
@@ -235,8 +238,8 @@ def _checked_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
         return {task: float(alpha[task]) for task in tasks}
     if not _is_number(alpha) or not 0 <= alpha <= 1:
         raise ValueError(
-            "alpha must be a number from 0 to 1, a dictionary of weights, a schedule, or "
-            f"'learned'. Received: {alpha!r}"
+            "alpha must be a number from 0 to 1, a dictionary of weights, a schedule, a GradNorm, "
+            f"or 'learned'. Received: {alpha!r}"
         )
     if len(tasks) != 2:
         raise ValueError(_ONLY_TWO.format(len(tasks)))

@@ -9,10 +9,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.losses import MultitaskLoss
+from keras_dlcourse.losses import GradNorm, MultitaskLoss
+from keras_dlcourse.models._augmenting import AugmentingModel
+from keras_dlcourse.models._grad_norm import Balance
+
+_SHARED = "what goes into the shared layer"  # beside the outputs, within a step of training
 
 
-class MultitaskModel(keras.Model):
+class MultitaskModel(AugmentingModel):
     """A model in training by a `MultitaskLoss`: compile and fit this, save and export the model.
 
     The model is trained in place and stays a plain one; what only training needs (learned weights,
@@ -27,10 +31,14 @@ class MultitaskModel(keras.Model):
         loss: What to train it by.
         joint_metrics: Measures of several outputs together, called with the dictionaries of labels
             and outputs, such as `kd.metrics.LocalizationAccuracy`.
+        augmentation: A layer that moves images and labels in each step of training, such as
+            `kd.layers.RandomAffine`: called with a dictionary of the input as `"images"` and of
+            all labels.
 
     Raises:
-        TypeError: If these are no model and no `MultitaskLoss`.
-        ValueError: If the model has no output of a task's name.
+        TypeError: If these are no model, no `MultitaskLoss`, and no layer.
+        ValueError: If the model has no output of a task's name, or no layer that a `GradNorm`
+            names.
 
     Example:
         >>> import numpy as np
@@ -51,13 +59,14 @@ class MultitaskModel(keras.Model):
         model: keras.Model,
         loss: MultitaskLoss,
         joint_metrics: Sequence[keras.metrics.Metric] = (),
+        augmentation: keras.layers.Layer | None = None,
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
         if not isinstance(loss, MultitaskLoss):
             raise TypeError(f"loss must be a MultitaskLoss. Received: {type(loss).__name__}")
         loss.check_names("the output of the model", getattr(model, "output", None))
-        super().__init__(name=f"multitask_{model.name}")
+        super().__init__(augmentation, name=f"multitask_{model.name}")
         self.model = model
         self.multitask_loss = loss
         self.joint_metrics = list(joint_metrics)
@@ -69,18 +78,26 @@ class MultitaskModel(keras.Model):
         )
         if loss.is_learned:
             self.log_variances = self.add_weight((len(loss.tasks),), "zeros", name="log_variances")
+        is_balanced = isinstance(loss.alpha, GradNorm)
+        self.balance = Balance(self, model, loss) if is_balanced else None
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Return what the model returns."""
-        return self.model(inputs, training=training)
+        if self.balance is None or not training:
+            return self.model(inputs, training=training)
+        shared = self.balance.trunk(inputs, training=training)
+        return {**self.balance.tail(shared, training=training), _SHARED: shared}
 
     def weights_of_tasks(self) -> dict[str, Any]:
         """Return the weight that each task has now."""
         loss = self.multitask_loss
-        if not loss.is_learned:
+        if self.balance is not None:
+            weights = ops.convert_to_tensor(self.balance.weights)
+        elif loss.is_learned:
+            weights = ops.exp(-ops.convert_to_tensor(self.log_variances))
+        else:
             return loss.weights_at(self.steps)
-        weights = ops.exp(-ops.convert_to_tensor(self.log_variances))
         return {task: weights[number] for number, task in enumerate(loss.tasks)}
 
     def compute_loss(
@@ -95,6 +112,8 @@ class MultitaskModel(keras.Model):
         loss = self.multitask_loss
         losses, counts = loss.of_tasks(y, y_pred, sample_weight)
         weights = self.weights_of_tasks()
+        if self.balance is not None and _SHARED in y_pred:
+            self.balance.update(y_pred[_SHARED], y, sample_weight)
         total = loss.joined(losses, weights)
         if loss.is_learned:
             total = total + ops.sum(self.log_variances) / 2
@@ -110,6 +129,7 @@ class MultitaskModel(keras.Model):
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Update the measures, with weight 0 for rows without labels."""
+        y_pred = {name: output for name, output in y_pred.items() if name != _SHARED}
         for metric in self.joint_metrics:
             metric.update_state(y, y_pred)
         y, sample_weight = self.multitask_loss.without_gaps(y, y_pred, sample_weight)

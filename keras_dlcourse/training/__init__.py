@@ -11,8 +11,10 @@ from keras_dlcourse.training.quickstart import quickstart  # noqa: E402
 from keras_dlcourse.training.recipe import Recipe, warmup_cosine  # noqa: E402
 from keras_dlcourse.training.run import Run, run  # noqa: E402
 from keras_dlcourse.training.run_folder import RunFolder, first_free  # noqa: E402
+from keras_dlcourse.training.select_alpha import AlphaChoice, select_alpha  # noqa: E402
 
 __all__ = [
+    "AlphaChoice",
     "HistoryFile",
     "Recipe",
     "Run",
@@ -20,5 +22,6 @@ __all__ = [
     "first_free",
     "quickstart",
     "run",
+    "select_alpha",
     "warmup_cosine",
 ]

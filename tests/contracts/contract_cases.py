@@ -246,6 +246,27 @@ LAYERS = (
         output_shape=(6, 5, 2),
         is_composite=False,
     ),
+    LayerCase(
+        kd.layers.RandomAffine,
+        {
+            "degrees": 20.0,
+            "shear": 5.0,
+            "scale": (0.8, 1.25),
+            "translation": 0.1,
+            "horizontal_flip": True,
+            "boxes": {"box": "xyxy"},
+            "keypoints": {"points": "box"},
+            "flip_pairs": [(0, 1)],
+            "interpolation": "nearest",
+            "fill_mode": "reflect",
+            "fill_value": 0.5,
+            "seed": 3,
+        },
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+        is_composite=False,
+    ),
 )
 
 MODELS = (
@@ -531,6 +552,7 @@ NOT_PARTS = {
     "keras_dlcourse.layers.compressed": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
+    "keras_dlcourse.losses.GradNorm": "of MultitaskLoss: tests/models/test_multitask_model.py",
     "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
     "keras_dlcourse.models.MultitaskModel": "trains a model: tests/models/test_multitask_model.py",

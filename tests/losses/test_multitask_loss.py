@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse.losses import MultitaskLoss, SmoothL1Loss
+from keras_dlcourse.losses import GradNorm, MultitaskLoss, SmoothL1Loss
 
 ROWS, CLASSES = 6, 3
 TASKS = {"label": "sparse_categorical_crossentropy", "box": "mse"}
@@ -128,8 +128,9 @@ def test_alpha_by_a_schedule():
         {"label": 2.0, "box": 0.5},
         "learned",
         keras.optimizers.schedules.PolynomialDecay(0.8, 10, 0.2),
+        GradNorm("shared", 0.5, 0.1),
     ],
-    ids=["number", "weights", "learned", "schedule"],
+    ids=["number", "weights", "learned", "schedule", "grad_norm"],
 )
 def test_a_configuration_says_all(alpha):
     tasks = {"label": keras.losses.SparseCategoricalCrossentropy(), "box": SmoothL1Loss(0.3)}
@@ -140,6 +141,21 @@ def test_a_configuration_says_all(alpha):
     assert _number(twin(TRUE, FOUND)) == _number(loss(TRUE, FOUND))
     assert twin.is_learned == loss.is_learned and twin.is_moving == loss.is_moving
     assert twin.tasks["box"].beta == 0.3
+    if isinstance(alpha, GradNorm):
+        assert vars(twin.alpha) == vars(alpha)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shared": ""}, "shared must be the name of a layer"),
+        ({"shared": "x", "restoring": -1}, "restoring must be above 0"),
+        ({"shared": "x", "rate": 0}, "rate must be above 0 and below 1"),
+    ],
+)
+def test_bad_arguments_of_grad_norm(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GradNorm(**arguments)
 
 
 BAD = [
