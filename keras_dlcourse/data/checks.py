@@ -83,23 +83,36 @@ def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def labels(y: Any, examples: int, names: tuple[str, ...] | None) -> np.ndarray | None:
-    """Return labels as int32 or float32, one an example, within the range of `names`."""
+def labels(
+    y: Any, examples: int, names: tuple[str, ...] | None
+) -> np.ndarray | dict[str, np.ndarray] | None:
+    """Return labels as int32 or float32, one an example, within the range of `names`.
+
+    Those of several tasks may be missing: NaN, or a class number below 0.
+    """
     if y is None:
         return None
-    y = np.asarray(y)
-    if y.dtype.kind not in "biuf":
-        raise TypeError(
-            f"y must be numbers, got {y.dtype}. Number the classes with "
-            "class_names, y = numpy.unique(y, return_inverse=True)."
-        )
-    _same_length("y", y, examples)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
+    if isinstance(y, Mapping):
+        return {task: _numbers(f"y[{task!r}]", part, examples) for task, part in y.items()}
+    y = _numbers("y", y, examples)
+    if not np.isfinite(y).all():
         raise ValueError(
             f"y has NaN or infinite values, first at {np.argwhere(~np.isfinite(y))[0]}."
         )
     if names is not None:
         _check_classes(y, len(names))
+    return y
+
+
+def _numbers(name: str, y: Any, examples: int) -> np.ndarray:
+    """Return labels as int32 or float32, one an example."""
+    y = np.asarray(y)
+    if y.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must be numbers, got {y.dtype}. Number the classes with "
+            "class_names, y = numpy.unique(y, return_inverse=True)."
+        )
+    _same_length(name, y, examples)
     return y.astype("float32" if y.dtype.kind == "f" else "int32")
 
 
@@ -134,7 +147,7 @@ def normalization(value: Normalization | None, channels: int) -> Normalization |
 
 
 def weights(
-    sample_weight: Any, class_weight: Mapping[int, float] | None, y: np.ndarray | None, n: int
+    sample_weight: Any, class_weight: Mapping[int, float] | None, y: Any, n: int
 ) -> np.ndarray | None:
     """Return the product of both kinds of weights as `(n,)` float32, None if there is neither."""
     result = None
@@ -152,9 +165,11 @@ def weights(
     return result
 
 
-def _class_weights(class_weight: Mapping[int, float], y: np.ndarray | None) -> np.ndarray:
+def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
     if y is None:
         raise ValueError("class_weight needs labels: give y.")
+    if isinstance(y, Mapping):
+        raise ValueError("class_weight is for labels of one task; give sample_weight for several.")
     classes = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel().astype(int)
     result = np.ones(len(y), "float32")
     for number, weight in class_weight.items():

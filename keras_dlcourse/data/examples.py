@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.pipeline import Pipeline
+from keras_dlcourse.data.pipeline import Pipeline, rows_of
 from keras_dlcourse.edge.normalization import Normalization
 
 
@@ -20,8 +20,8 @@ class Examples:
 
     Attributes:
         inputs: What the network sees, `(n, ...)` float32; normalised where the data says how.
-        labels: As the data has them: integers `(n,)` or one-hot `(n, classes)`; None if there are
-            none.
+        labels: As the data has them: integers `(n,)` or one-hot `(n, classes)`, or a dictionary of
+            those of several tasks; None if there are none.
         pixels: The images before normalisation, `(n, height, width, channels)` uint8, where the
             data has such; else None.
         normalization: What lies between `pixels` and `inputs`, where the data says so.
@@ -29,7 +29,7 @@ class Examples:
     """
 
     inputs: np.ndarray
-    labels: np.ndarray | None = None
+    labels: Any = None
     pixels: np.ndarray | None = None
     normalization: Normalization | None = None
     class_names: tuple[str, ...] | None = None
@@ -84,7 +84,7 @@ def _from_pipeline(data: Pipeline, n: int | None, seed: int | None) -> Examples:
     pixels = np.asarray(data.x[indices])
     return Examples(
         inputs=data.prepare(pixels),
-        labels=None if data.y is None else data.y[indices],
+        labels=None if data.y is None else rows_of(data.y, indices),
         pixels=pixels if pixels.dtype == np.uint8 else None,
         normalization=data.normalization,
         class_names=data.class_names,

@@ -35,7 +35,7 @@ class Pipeline(TrainerData):
 
     Attributes:
         x: The images as given, `(n, height, width, channels)`.
-        y: The labels or None.
+        y: The labels, a dictionary of those of several tasks, or None.
         sample_weight: `(n,)` weights, those of the classes multiplied in, or None.
         normalization: The `Normalization` applied to each batch, or None.
         class_names: Tuple of names or None.
@@ -146,7 +146,8 @@ class Pipeline(TrainerData):
             yield self._batch(order[start : start + self.batch_size])
 
     def _batch(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
-        parts = (part[indices] for part in (self.y, self.sample_weight) if part is not None)
+        beside = (self.y, self.sample_weight)
+        parts = (rows_of(part, indices) for part in beside if part is not None)
         return (self.prepare(self.x[indices]), *parts)
 
     def __repr__(self) -> str:
@@ -154,6 +155,13 @@ class Pipeline(TrainerData):
         classes = f", {len(self.class_names)} classes" if self.class_names else ""
         order = f"shuffled with seed {self.seed}" if self.shuffle else "in stored order"
         return f"<Pipeline: {self.examples} images of {size}{classes}, {order}>"
+
+
+def rows_of(labels: Any, rows: Any) -> Any:
+    """Return some rows of labels, or of those of each task."""
+    if isinstance(labels, Mapping):
+        return {task: part[rows] for task, part in labels.items()}
+    return labels[rows]
 
 
 def pipeline(
@@ -174,7 +182,8 @@ def pipeline(
         x: Images `(n, height, width, channels)`, uint8 or float, in pixel units 0..255 if there is
             a `normalization`; an array, or something that is read as it is used (`ImageFiles`).
         y: Labels `(n,)` as integers or `(n, classes)` one-hot; None if there are none. Integers
-            come out as int32, floats as float32.
+            come out as int32, floats as float32. Or a dictionary of the labels of several tasks,
+            where NaN and class numbers below 0 mean that there is none.
         batch_size: Images in a batch; the last of an epoch may be smaller.
         shuffle: Whether `fit` sees another order each epoch. The order is a function of `seed` and
             the number of the epoch, see `Pipeline`.

@@ -37,11 +37,9 @@ class Sampler(TrainerData):
         super().__init__(seed)
         self.data = data if isinstance(data, Pipeline) else _pipeline(data)
         self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
-        if self.data.y is None or self.data.y.ndim != 1 or self.data.y.dtype.kind not in "iu":
-            found = None if self.data.y is None else f"{self.data.y.dtype} of {self.data.y.shape}"
-            raise ValueError(f"data must have integer labels (n,), one an image. It has: {found}.")
+        self._labels = _class_numbers(self.data.y)
         self.classes, numbers, counts = np.unique(
-            self.data.y, return_inverse=True, return_counts=True
+            self._labels, return_inverse=True, return_counts=True
         )
         if len(self.classes) < 2:
             raise ValueError(f"data must have two classes or more. It has {len(self.classes)}.")
@@ -52,7 +50,6 @@ class Sampler(TrainerData):
                 f"{counts[rare[0]]}, and {rare.size - 1} others have too few. Leave them out, or "
                 "add images."
             )
-        self._labels: np.ndarray = self.data.y
         self._members = [np.flatnonzero(numbers == k) for k in range(len(self.classes))]
         self._numbers = numbers
         self._plan = self.plan(0)
@@ -270,6 +267,14 @@ class TripletSampler(Sampler):
     def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
         """Return three images a row, and the anchor's class, which the loss does not look at."""
         return tuple(self._images(column) for column in indices.T), self._labels[indices[:, 0]]
+
+
+def _class_numbers(y: Any) -> np.ndarray:
+    """Return the labels of a pipeline if they are one class number an image."""
+    if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iu":
+        return y
+    found = f"{y.dtype} of {y.shape}" if isinstance(y, np.ndarray) else y and sorted(y)
+    raise ValueError(f"data must have integer labels (n,), one an image. It has: {found}.")
 
 
 def _pipeline(data: Any) -> Pipeline:

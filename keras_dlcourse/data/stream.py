@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.examples import _batches, _is_array
-from keras_dlcourse.data.pipeline import Pipeline
+from keras_dlcourse.data.pipeline import Pipeline, rows_of
 
 
 def stream(data: Any, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -65,7 +65,7 @@ def stream_labelled(
             images = np.asarray(stored[part])
             prepared = data.prepare(images) if isinstance(data, Pipeline) else images
             empty = False
-            beside = None if labels is None else labels[part]
+            beside = None if labels is None else rows_of(labels, part)
             yield np.asarray(prepared, "float32"), images, beside
     if empty:
         raise ValueError("data holds no examples.")
@@ -113,7 +113,7 @@ def _stored(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
         labels = _labels(data)
         for start in range(0, len(whole), batch_size):
             part = slice(start, start + batch_size)
-            yield whole[part], None if labels is None else labels[part]
+            yield whole[part], None if labels is None else rows_of(labels, part)
     elif isinstance(whole, np.ndarray):
         yield whole, _labels(data)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -261,7 +261,10 @@ def verify(
     cosines = _cosines(ours, theirs) if embedding else None
     categorical = not embedding and not (names and names[0] in places)
     top, device_top = (scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs))
-    labels = _class_numbers(examples.labels) if categorical else None
+    given = examples.labels
+    if isinstance(given, Mapping):
+        given = given.get(names[0]) if names else None
+    labels = _class_numbers(given) if categorical else None
     record = own_record(file)
     keras_latency = measure(
         lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from keras_dlcourse.data import Dataset
 
 
@@ -35,8 +37,9 @@ def check_dataset(data: Any) -> None:
         )
     for part in ("train", "validation", "test"):
         labels = getattr(data, part).y
-        if labels is None or labels.ndim != 1 or labels.dtype.kind != "i":
-            found = "none" if labels is None else f"{labels.dtype} of shape {labels.shape}"
+        if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind != "i":
+            is_array = isinstance(labels, np.ndarray)
+            found = f"{labels.dtype} of shape {labels.shape}" if is_array else labels or "none"
             raise ValueError(
                 f"data.{part} must have one whole number an image as labels; received {found}"
             )

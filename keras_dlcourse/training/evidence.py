@@ -101,7 +101,7 @@ def _draw_mistakes(
 def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
     """Draw where the network looks for each class on the whole."""
     examples = take(data.test, MEANS, seed=0)
-    means = class_mean_maps(model, examples.inputs, examples.labels, method_for(model))  # type: ignore[arg-type]
+    means = class_mean_maps(model, examples.inputs, examples.labels, method_for(model))
     figure = report.draw_class_means(
         _pixels(means.images), means.maps, means.counts, data.class_names
     )

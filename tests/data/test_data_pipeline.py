@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
+from keras_dlcourse.data.stream import stream_labelled
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3)).astype("uint8")
 LABELS = np.arange(10) % 4
@@ -73,6 +74,40 @@ def test_one_hot_labels_stay_one_hot():
     np.testing.assert_array_equal(pipeline[0][1], one_hot)
     assert pipeline[0][1].dtype == "float32"
     np.testing.assert_array_equal(pipeline[0][2], np.where(LABELS == 1, 3, 1))
+
+
+def test_labels_of_several_tasks_go_together():
+    """In batches, in what is taken out and in streams; some may be missing."""
+    y = {"label": np.array([0, -1, 2, 1, 0]), "box": np.arange(20.0).reshape(5, 4)}
+    y["box"][3] = np.nan
+    images = np.arange(5, dtype="uint8").reshape(5, 1, 1, 1)
+    train = kd.data.pipeline(images, y, batch_size=2, shuffle=True, seed=4, class_names=["a", "b"])
+    for (x, labels), rows in zip(train, np.split(train.order(), [2, 4]), strict=True):
+        np.testing.assert_array_equal(x.ravel(), rows)
+        np.testing.assert_array_equal(labels["label"], y["label"][rows])
+        np.testing.assert_array_equal(labels["box"], y["box"][rows])
+        assert labels["label"].dtype == np.int32 and labels["box"].dtype == np.float32
+    taken = kd.data.take(train, 3, seed=1)
+    np.testing.assert_array_equal(
+        taken.labels["label"], y["label"][taken.inputs.ravel().astype(int)]
+    )
+    streamed = [part["label"] for _, _, part in stream_labelled(train, 2)]
+    np.testing.assert_array_equal(np.concatenate(streamed), y["label"])
+
+
+def test_a_model_of_several_outputs_trains_from_them():
+    y = {"label": np.arange(8) % 2, "box": np.ones((8, 4))}
+    train = kd.data.pipeline(np.zeros((8, 4, 4, 1), "uint8"), y, batch_size=4, shuffle=True)
+    inputs = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(inputs)
+    heads = {"label": keras.layers.Dense(2, "softmax")(flat), "box": keras.layers.Dense(4)(flat)}
+    tasks = {"label": "sparse_categorical_crossentropy", "box": "mse"}
+    trainer = kd.models.MultitaskModel(
+        keras.Model(inputs, heads), kd.losses.MultitaskLoss(tasks, 0.5)
+    )
+    trainer.compile("sgd")
+    history = trainer.fit(train, epochs=2, verbose=0).history
+    assert history["loss"][1] < history["loss"][0]
 
 
 def test_sample_and_class_weights_multiply():
@@ -148,6 +183,9 @@ ERRORS = [
     ({"class_weight": {9: 1.0}}, ValueError, r"class 9, which is not among .*\[0, 1, 2, 3\]"),
     ({"class_weight": {0: np.nan}}, ValueError, r"0 or more, got nan for class 0"),
     ({"y": None, "class_weight": {0: 1.0}}, ValueError, r"class_weight needs labels"),
+    ({"y": {"a": LABELS}, "class_weight": {0: 1.0}}, ValueError, r"labels of one task"),
+    ({"y": {"a": LABELS, "b": LABELS[1:]}}, ValueError, r"y\['b'\] must have one entry"),
+    ({"y": {"a": list("abcdefghij")}}, TypeError, r"y\['a'\] must be numbers"),
 ]
 
 
