@@ -40,6 +40,7 @@ NAMES = (
     "search_cost",
     "localizer",
     "multitask_cost",
+    "multilabel",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 

@@ -72,6 +72,20 @@ def test_localization(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_multi_label(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    desk, device = python_blocks("docs/multi-label.md")
+    names: dict = {}
+    exec(desk, names)
+    history = names["model"].history.history
+    assert history["val_mean_average_precision"][-1] > history["mean_average_precision"][0]
+    assert "same labels" in capsys.readouterr().out
+    Image.fromarray(names["images"][0]).save("scene.png")
+    exec(device, {})
+    assert "label=" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_metric_learning(capsys):
     losses, samplers = python_blocks("docs/metric-learning.md")
     names: dict = {}

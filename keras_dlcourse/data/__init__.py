@@ -18,6 +18,7 @@ from keras_dlcourse.data.keypoints import (  # noqa: E402
     keypoints_from_box,
     keypoints_to_box,
 )
+from keras_dlcourse.data.multilabel import positive_weights  # noqa: E402
 from keras_dlcourse.data.pipeline import Pipeline, pipeline  # noqa: E402
 from keras_dlcourse.data.samplers import (  # noqa: E402
     PairSampler,
@@ -48,6 +49,7 @@ __all__ = [
     "keypoints_to_box",
     "load",
     "pipeline",
+    "positive_weights",
     "split",
     "split_sources",
     "take",

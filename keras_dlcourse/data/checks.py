@@ -170,6 +170,11 @@ def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
         raise ValueError("class_weight needs labels: give y.")
     if isinstance(y, Mapping):
         raise ValueError("class_weight is for labels of one task; give sample_weight for several.")
+    if y.ndim == 2 and y.shape[1] > 1 and not (y.sum(1) == 1).all():
+        raise ValueError(
+            "class_weight is for one class an image. For several give positive_weight of "
+            "kd.data.positive_weights(y) to kd.losses.WeightedBinaryCrossentropy."
+        )
     classes = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel().astype(int)
     result = np.ones(len(y), "float32")
     for number, weight in class_weight.items():

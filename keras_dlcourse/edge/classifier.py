@@ -84,6 +84,14 @@ class ImageClassifier(ImageModel):
         """Names of the classes in the order of the outputs, None if not known."""
         return self._labels
 
+    @property
+    def score_thresholds(self) -> tuple[float, ...] | None:
+        """For each class the score from which on it counts as there, None if the file has none.
+
+        A file of a network for images with any number of labels has them.
+        """
+        return self._file.metadata.score_thresholds
+
     @overload
     def classify(
         self,
@@ -116,7 +124,8 @@ class ImageClassifier(ImageModel):
             image: Path, bytes of an image file, PIL image, or uint8 array of shape (height, width)
                 or (height, width, 1, 3 or 4). Other sizes than the model's are resized.
             max_results: How many categories at most; None for all.
-            score_threshold: The least score to list; None for the file's own, if it has one.
+            score_threshold: The least score to list; None for the file's own, if it has one, or one
+                for each class.
             with_map: Whether to return the maps of all classes with it, from the same run; for
                 files that have them.
 
@@ -203,13 +212,17 @@ class ImageClassifier(ImageModel):
         scores = scores.reshape(-1, self._width)
         return scores if self._calibration is None else calibrate(scores, self._calibration)
 
-    def _least(self, max_results: int | None, score_threshold: float | None) -> float | None:
-        """Return the least score to list, after a check of both limits."""
+    def _least(self, max_results: int | None, score_threshold: float | None) -> Any:
+        """Return the least score to list, of all or of each class, after a check of both limits."""
         if max_results is not None and (not isinstance(max_results, int) or max_results < 1):
             raise ValueError(
                 f"max_results must be a whole number above 0, or None, got {max_results!r}"
             )
-        return self._file.metadata.score_threshold if score_threshold is None else score_threshold
+        if score_threshold is not None:
+            return score_threshold
+        if self.score_thresholds is not None:
+            return np.array(self.score_thresholds, np.float32)
+        return self._file.metadata.score_threshold
 
     def _index(self, category: int | str) -> int:
         """Return the number of a class given by number or label."""
@@ -235,12 +248,13 @@ class ImageClassifier(ImageModel):
 
 
 def listed(
-    scores: np.ndarray, labels: tuple[str, ...], most: int | None, least: float | None
+    scores: np.ndarray, labels: tuple[str, ...], most: int | None, least: Any
 ) -> list[Category]:
     """Return the categories of one image, the likeliest first."""
-    order = np.argsort(-scores, kind="stable")[:most]
+    order = np.argsort(-scores, kind="stable")
     if least is not None:
-        order = order[scores[order] >= least]
+        order = order[(scores >= least)[order]]
+    order = order[:most]
     indices = order.tolist()
     rows = zip(indices, map(labels.__getitem__, indices), scores[order].tolist(), strict=True)
     # A thousand classes take longer to make by name than the rest of this module takes.
@@ -256,6 +270,11 @@ def _labels(file: ModelFile, labels: Sequence[str] | None, classes: int) -> tupl
         raise ValueError(
             f"{len(names)} labels {'in the file' if labels is None else 'given'}, but "
             f"{file.what} has {classes} outputs; they must be one name per output, in its order"
+        )
+    thresholds = file.metadata.score_thresholds
+    if thresholds is not None and len(thresholds) != classes:
+        raise ValueError(
+            f"{file.what} has {len(thresholds)} thresholds of scores, but {classes} outputs"
         )
     if file.metadata.score_calibration is not None:
         rows = len(file.metadata.score_calibration.parameters)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.coordinates import (
@@ -77,6 +78,7 @@ class ImageMetadata:
         labels: The classes' names in the order of the first output.
         score_calibration: What scores of the first output go through.
         score_threshold: The score below which results mean little.
+        score_thresholds: For each class the score from which on it counts as there.
         outputs: The outputs' names, in their order; empty for one without.
         boxes: What the numbers of an output are that holds a box, by its name.
         keypoints: What those of an output are that holds keypoints, by its name.
@@ -94,6 +96,7 @@ class ImageMetadata:
     labels: tuple[str, ...] | None = None
     score_calibration: ScoreCalibration | None = None
     score_threshold: float | None = None
+    score_thresholds: tuple[float, ...] | None = None
     outputs: tuple[str, ...] = ()
     boxes: Mapping[str, BoxLayout] = field(default_factory=dict)
     keypoints: Mapping[str, KeypointLayout] = field(default_factory=dict)
@@ -126,6 +129,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
     image = _first(graph, schema.SubGraphMetadata.INPUT_TENSOR_METADATA)
     scores = _first(graph, schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA)
     files = _Attached(content, what)
+    record = _own_record(extra.get(OWN), what)
     return ImageMetadata(
         standard=True,
         name=root.string(schema.ModelMetadata.NAME),
@@ -138,9 +142,10 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
         labels=_labels(scores, files),
         score_calibration=_score_calibration(scores, files),
         score_threshold=_score_threshold(scores),
+        score_thresholds=_score_thresholds(record, what),
         outputs=_output_names(graph),
         boxes=_boxes(graph, what),
-        keypoints=_keypoints(extra.get(OWN), what),
+        keypoints=_keypoints(record, what),
         extra=extra,
     )
 
@@ -210,14 +215,22 @@ def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
     return found
 
 
-def _keypoints(record: bytes | None, what: str) -> dict[str, KeypointLayout]:
-    """Return the layout of each output that our own record calls keypoints."""
+def _own_record(record: bytes | None, what: str) -> dict[str, Any]:
+    """Return what the standard has no place for."""
     if record is None:
         return {}
     import json
 
     try:
-        described = json.loads(record).get("keypoints") or {}
+        return dict(json.loads(record))
+    except (ValueError, TypeError) as error:
+        raise InvalidModel(f"{what} hold a record that cannot be read") from error
+
+
+def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
+    """Return the layout of each output that our own record calls keypoints."""
+    try:
+        described = record.get("keypoints") or {}
         return {
             name: KeypointLayout(
                 one["relative_to"], None if one["names"] is None else tuple(map(str, one["names"]))
@@ -226,6 +239,15 @@ def _keypoints(record: bytes | None, what: str) -> dict[str, KeypointLayout]:
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidModel(f"{what} hold a record of keypoints that cannot be read") from error
+
+
+def _score_thresholds(record: dict[str, Any], what: str) -> tuple[float, ...] | None:
+    """Return the threshold of each class that our own record holds."""
+    given = record.get("score_thresholds")
+    try:
+        return None if given is None else tuple(map(float, given))
+    except (ValueError, TypeError) as error:
+        raise InvalidModel(f"{what} hold thresholds of scores that cannot be read") from error
 
 
 def _option(tensor: Table | None, kind: int) -> Table | None:

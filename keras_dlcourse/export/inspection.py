@@ -63,6 +63,7 @@ class Inspection:
         normalization: What pixels go through before a float input, or None.
         min_runtime_version: The oldest TensorFlow Lite said to run it.
         created_with: Versions that made it, if the file says so.
+        score_thresholds: For each class the score from which on it counts as there, or None.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Inspection:
     normalization: Normalization | None
     min_runtime_version: str
     created_with: dict[str, str]
+    score_thresholds: tuple[float, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -130,6 +132,8 @@ class Inspection:
             f"normalization: {_normalization(self.normalization)}",
             f"oldest runtime: {self.min_runtime_version or 'not recorded'}",
         ]
+        if self.score_thresholds:
+            lines.insert(2, f"thresholds of scores: {_ranged(self.score_thresholds)}")
         if self.created_with:
             made = ", ".join(f"{name} {version}" for name, version in self.created_with.items())
             lines.append(f"made with: {made}")
@@ -173,6 +177,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         float_islands=float_islands(file),
         quantization=record.get("quantization"),
         labels=file.metadata.labels,
+        score_thresholds=file.metadata.score_thresholds,
         normalization=file.metadata.normalization,
         min_runtime_version=file.min_runtime_version,
         created_with=record.get("created_with", {}),
@@ -244,6 +249,10 @@ def _role(file: ModelFile, tensor: Tensor) -> tuple[str, int | None]:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return "x".join("?" if size < 0 else str(size) for size in shape) or "scalar"
+
+
+def _ranged(values: tuple[float, ...]) -> str:
+    return f"{len(values)}, from {min(values):.3g} to {max(values):.3g}"
 
 
 def first_labels(labels: tuple[str, ...], most: int = 5) -> str:

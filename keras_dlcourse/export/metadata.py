@@ -58,6 +58,7 @@ class Description:
         embedding: Whether the output is a vector to compare, and no class scores.
         outputs: What each output holds, for a file of several: the name, and the layout of a box
             or of keypoints, or None for the scores of classes.
+        score_thresholds: For each class the score from which on it counts as there, or None.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Description:
     class_map: bool = False
     embedding: bool = False
     outputs: tuple[tuple[str, BoxLayout | KeypointLayout | None], ...] = ()
+    score_thresholds: tuple[float, ...] | None = None
 
 
 def describe_file(content: bytes, description: Description) -> bytes:

@@ -107,6 +107,7 @@ def to_tflite(
     input_dtype: str | None = None,
     output_dtype: str | None = None,
     class_map: bool = False,
+    score_thresholds: Sequence[float] | None = None,
 ) -> ExportResult:
     """Write a Keras model as a `.tflite` file of builtin operations that describes itself.
 
@@ -145,6 +146,8 @@ def to_tflite(
             the bias. For models that end in global average or maximum pooling and one Dense layer
             or 1x1 convolution. The scores are those of the plain file, the weights stand once. A
             model that was made quantization-aware needs `calibration` for it.
+        score_thresholds: For each class the score from 0 to 1 from which on the device lists it,
+            e.g. of `kd.training.choose_thresholds`: for images with any number of labels.
 
     Returns:
         An `ExportResult`; it can be used as a path.
@@ -196,6 +199,7 @@ def to_tflite(
     embedding = labels is None and not outputs and is_embedding(model)
     scores = None if embedding else scores_of(graph, outputs)
     names = None if scores is None else find_labels(labels, recorded, examples, scores.shape[-1])
+    thresholds = _checked_thresholds(score_thresholds, scores)
     inputs = None
     if examples is not None and row.calibrated:
         inputs = calibration_inputs(examples, shape, normalization)
@@ -223,6 +227,7 @@ def to_tflite(
         class_map=class_map,
         embedding=embedding,
         outputs=outputs,
+        score_thresholds=thresholds,
     )
     content = describe_file(content, description)
     write_bytes(path, content)
@@ -254,6 +259,21 @@ def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
         raise ValueError(
             f"rgb=True converts colour to grey for models of one channel; this one takes {shape}"
         )
+
+
+def _checked_thresholds(given: Sequence[float] | None, scores: Any) -> tuple[float, ...] | None:
+    """Return a threshold for each class, or say what is wrong with them."""
+    if given is None:
+        return None
+    if scores is None:
+        raise ValueError("score_thresholds are for scores of classes, which this model has not")
+    values = np.asarray(given, "float64")
+    if values.shape != (scores.shape[-1],) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            f"score_thresholds must be {scores.shape[-1]} numbers from 0 to 1, one for each class; "
+            f"received {given!r}"
+        )
+    return tuple(values.tolist())
 
 
 def _examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | None:

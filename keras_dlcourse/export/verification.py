@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples, take
+from keras_dlcourse.data.multilabel import multi_hot
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.image_model import ImageModel
@@ -49,8 +50,9 @@ class Verification:
         mean_error: Mean absolute difference.
         max_error_steps: `max_error` in quantization steps.
         mean_error_steps: `mean_error` in quantization steps.
-        agreement: Share of examples with the same top class; None for embeddings.
-        keras_accuracy: Accuracy of the Keras model, None without labels.
+        agreement: Share of examples with the same top class; for images with any number of labels
+            the share of labels on which both agree; None for embeddings.
+        keras_accuracy: Accuracy of the Keras model, None without labels; likewise of each label.
         accuracy: Accuracy of the file.
         keras_bytes: Size of the Keras model's weights in memory.
         bytes: Size of the file.
@@ -63,6 +65,8 @@ class Verification:
         max_map_error_steps: The same in quantization steps of the map.
         min_cosine: For embeddings, the least cosine between the two models' vectors; else None.
         mean_cosine: The mean of these cosines.
+        is_multilabel: Whether images have any number of labels: the file has thresholds of scores,
+            or the labels say so.
         coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
             difference of each, by the name of the output; in shares of the image or of the box.
     """
@@ -88,6 +92,7 @@ class Verification:
     max_map_error_steps: float | None = None
     min_cosine: float | None = None
     mean_cosine: float | None = None
+    is_multilabel: bool = False
     coordinate_errors: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
@@ -175,7 +180,8 @@ class Verification:
     def _agreement_rows(self) -> list[list[str]]:
         """Return what is the same in both models' answers: the top class, or the direction."""
         if self.agreement is not None:
-            return [["same top class", "", _percent(self.agreement)]]
+            same = "same labels" if self.is_multilabel else "same top class"
+            return [[same, "", _percent(self.agreement)]]
         if self.min_cosine is None or self.mean_cosine is None:
             return []
         return [
@@ -260,11 +266,13 @@ def verify(
     embedding = not names and (EMBEDDING in file.metadata.outputs or is_embedding(model))
     cosines = _cosines(ours, theirs) if embedding else None
     categorical = not embedding and not (names and names[0] in places)
-    top, device_top = (scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs))
-    given = examples.labels
-    if isinstance(given, Mapping):
-        given = given.get(names[0]) if names else None
-    labels = _class_numbers(given) if categorical else None
+    labels, thresholds = examples.labels, file.metadata.score_thresholds
+    if isinstance(labels, Mapping):
+        labels = labels.get(names[0]) if names else None
+    multilabel = categorical and (thresholds is not None or _is_multi_hot(labels))
+    agreement, keras_accuracy, accuracy = (
+        _judged(ours, theirs, labels, thresholds, multilabel) if categorical else (None, None, None)
+    )
     record = own_record(file)
     keras_latency = measure(
         lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()
@@ -279,9 +287,9 @@ def verify(
         mean_error=float(error.mean()),
         max_error_steps=_in_steps(float(error.max()), file.outputs[0]),
         mean_error_steps=_in_steps(float(error.mean()), file.outputs[0]),
-        agreement=float(np.mean(top == device_top)) if categorical else None,
-        keras_accuracy=None if labels is None else float(np.mean(top == labels)),
-        accuracy=None if labels is None else float(np.mean(device_top == labels)),
+        agreement=agreement,
+        keras_accuracy=keras_accuracy,
+        accuracy=accuracy,
         keras_bytes=sum(int(np.prod(w.shape)) * _item_size(w.dtype) for w in model.weights),
         bytes=len(file.content),
         keras_latency_ms=keras_latency.median_ms,
@@ -292,6 +300,7 @@ def verify(
         max_map_error_steps=map_steps,
         min_cosine=None if cosines is None else float(cosines.min()),
         mean_cosine=None if cosines is None else float(cosines.mean()),
+        is_multilabel=multilabel,
         coordinate_errors={
             name: _largest_and_mean(np.abs(predicted[name] - found[name])) for name in places
         },
@@ -380,10 +389,40 @@ def _array_device(file: ModelFile, examples: Examples) -> Device:
     return run
 
 
-def _class_numbers(labels: np.ndarray | None) -> np.ndarray | None:
-    """Return labels as class numbers; None where the data has none."""
-    if labels is None:
-        return None
+def _is_multi_hot(labels: Any) -> bool:
+    """Whether labels say of each class if it is there, and not of one for each image."""
+    labels = np.asarray(0 if labels is None else labels)
+    if labels.ndim != 2 or labels.shape[1] < 2 or (labels.sum(1) == 1).all():
+        return False
+    return bool(((labels == 0) | (labels == 1) | ~(labels >= 0)).all())  # no shares of classes
+
+
+def _judged(
+    ours: np.ndarray, theirs: np.ndarray, labels: Any, thresholds: Any, multilabel: bool
+) -> tuple[float, float | None, float | None]:
+    """Return the share of answers that are the same, and the shares of right ones.
+
+    An answer is the class of the highest score, or for each class whether it is there.
+    """
+    if multilabel:
+        least = 0.5 if thresholds is None else np.array(thresholds, "float32")
+        answers = [scores.reshape(len(scores), -1) >= least for scores in (ours, theirs)]
+        truth = None if labels is None else multi_hot(labels, "the labels")
+    else:
+        answers = [scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs)]
+        truth = None if labels is None else _class_numbers(labels)
+    agreement = float(np.mean(answers[0] == answers[1]))
+    if truth is None:
+        return agreement, None, None
+    known = truth >= 0  # which NaN is not
+    if not known.any():
+        return agreement, None, None
+    right = [float(np.mean((answer == truth)[known])) for answer in answers]
+    return agreement, right[0], right[1]
+
+
+def _class_numbers(labels: Any) -> np.ndarray:
+    """Return labels as class numbers."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] > 1:  # one-hot
         return labels.argmax(1)

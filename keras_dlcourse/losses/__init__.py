@@ -20,6 +20,9 @@ from keras_dlcourse.losses.nt_xent import NTXent  # noqa: E402
 from keras_dlcourse.losses.proxy_anchor import ProxyAnchor  # noqa: E402
 from keras_dlcourse.losses.supervised_contrastive import SupervisedContrastive  # noqa: E402
 from keras_dlcourse.losses.triplet import TripletLoss  # noqa: E402
+from keras_dlcourse.losses.weighted_binary_crossentropy import (  # noqa: E402
+    WeightedBinaryCrossentropy,
+)
 
 __all__ = [
     "ArcFace",
@@ -37,4 +40,5 @@ __all__ = [
     "SmoothL1Loss",
     "SupervisedContrastive",
     "TripletLoss",
+    "WeightedBinaryCrossentropy",
 ]

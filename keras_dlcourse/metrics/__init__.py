@@ -11,6 +11,7 @@ from keras_dlcourse.metrics.box_overlap import (  # noqa: E402
 )
 from keras_dlcourse.metrics.keypoints import PCK  # noqa: E402
 from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy  # noqa: E402
+from keras_dlcourse.metrics.multilabel import MultilabelAveragePrecision  # noqa: E402
 from keras_dlcourse.metrics.object_coverage import ObjectCoverage  # noqa: E402
 from keras_dlcourse.metrics.pointing_game import PointingGame  # noqa: E402
 
@@ -19,6 +20,7 @@ __all__ = [
     "BoxIoU",
     "LocalizationAccuracy",
     "MaxBoxAccuracy",
+    "MultilabelAveragePrecision",
     "ObjectCoverage",
     "PCK",
     "PointingGame",

@@ -6,6 +6,7 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.training", "tensorflow", "keras", "matplotlib", "rich")
 
+from keras_dlcourse.training.choose_thresholds import choose_thresholds  # noqa: E402
 from keras_dlcourse.training.history import HistoryFile  # noqa: E402
 from keras_dlcourse.training.quickstart import quickstart  # noqa: E402
 from keras_dlcourse.training.recipe import Recipe, warmup_cosine  # noqa: E402
@@ -19,6 +20,7 @@ __all__ = [
     "Recipe",
     "Run",
     "RunFolder",
+    "choose_thresholds",
     "first_free",
     "quickstart",
     "run",

@@ -389,6 +389,13 @@ METRICS = (
         _POINTS[..., :2] + np.linspace(0, 1, 36, dtype="float32").reshape(6, 3, 2),
         invalid=(({"threshold": 0}, "threshold.*0"),),
     ),
+    MetricCase(
+        kd.metrics.MultilabelAveragePrecision,
+        {"classes": 3, "bins": 11},
+        (np.random.default_rng(1).random((6, 3)) < 0.5).astype("float32"),
+        np.random.default_rng(2).random((6, 3)).astype("float32"),
+        invalid=(({"classes": 0}, "classes.*0"), ({"classes": 2, "bins": 0.5}, "bins.*0.5")),
+    ),
 )
 
 _CLASSES = np.array([0, 1, 0, 2, 1, 1, 2, 0, 0, 3])
@@ -537,6 +544,25 @@ LOSSES = (
         _TRUE_POINTS,
         _FOUND_BOXES,
         invalid=(({"beta": -1}, "beta.*-1"),),
+    ),
+    LossCase(
+        kd.losses.WeightedBinaryCrossentropy,
+        {"positive_weight": [3.0, 0.5, 2.0]},
+        (np.random.default_rng(1).random((6, 3)) < 0.5).astype("float32"),
+        np.random.default_rng(2).uniform(0.1, 0.9, (6, 3)).astype("float32"),
+        invalid=(
+            ({"positive_weight": 0}, "positive_weight.*0"),
+            ({"from_logits": 2}, "from_logits.*2"),
+        ),
+        activation="sigmoid",
+    ),
+    LossCase(
+        kd.losses.WeightedBinaryCrossentropy,
+        {"from_logits": True},
+        (np.random.default_rng(1).random((6, 3)) < 0.5).astype("float32"),
+        np.random.default_rng(2).normal(size=(6, 3)).astype("float32"),
+        invalid=(({"from_logits": "yes"}, "from_logits.*yes"),),
+        suffix="-logits",
     ),
 )
 

@@ -31,7 +31,7 @@ def _defaults(case: MetricCase) -> dict[str, Any]:
     needed = [
         name for name in case.arguments if parameters[name].default is inspect.Parameter.empty
     ]
-    return {name: {"bounding_box_format": "xyxy"}[name] for name in needed}
+    return {name: {"bounding_box_format": "xyxy", "classes": 3}[name] for name in needed}
 
 
 def _measured(case: MetricCase, **weights: np.ndarray) -> keras.metrics.Metric:
