@@ -1,6 +1,6 @@
 """Train on JAX (no TensorFlow is needed for that), then export the `.keras` file with TensorFlow.
 
-KERAS_BACKEND=jax python examples/train_on_jax.py [--epochs 12] [--output model.keras] [--mixed]
+KERAS_BACKEND=jax python examples/train_on_jax.py [--epochs 12] [--images N] [--mixed]
 keras-dlcourse export model.keras -o model.tflite          # where TensorFlow is installed
 """
 
@@ -17,7 +17,7 @@ import keras
 import keras_dlcourse as kd
 
 
-def main(epochs: int, output: Path, mixed: bool) -> None:
+def main(epochs: int, images: int | None, output: Path, mixed: bool) -> None:
     if mixed:
         keras.config.set_dtype_policy("mixed_bfloat16")
     keras.utils.set_random_seed(0)
@@ -27,9 +27,12 @@ def main(epochs: int, output: Path, mixed: bool) -> None:
         input_shape=data.image_shape, alpha=0.35, classes=data.class_names,
         preprocessing=data.normalization,
     )  # fmt: skip
+    train = kd.data.pipeline(
+        data.train.x[:images], data.train.y[:images], shuffle=True, normalization=data.normalization
+    )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(
-        data.train,
+        train,
         validation_data=data.validation,
         epochs=epochs,
         callbacks=[kd.callbacks.EarlyStopping(monitor="val_accuracy", patience=5)],
@@ -42,7 +45,8 @@ def main(epochs: int, output: Path, mixed: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--images", type=int, help="to train on; all by default")
     parser.add_argument("--output", type=Path, default=Path("model.keras"))
     parser.add_argument("--mixed", action="store_true", help="mixed precision, bfloat16")
     arguments = parser.parse_args()
-    main(arguments.epochs, arguments.output, arguments.mixed)
+    main(arguments.epochs, arguments.images, arguments.output, arguments.mixed)

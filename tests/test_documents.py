@@ -179,7 +179,7 @@ class TestExamples:
         """Trained on JAX, loaded on TensorFlow, exported, the same numbers."""
         pytest.importorskip("jax")
         model = tmp_path / "model.keras"
-        lines = self.run("train_on_jax.py", "--epochs", "1", "--output", model)
+        lines = self.run("train_on_jax.py", "--epochs", "1", "--images", "4000", "--output", model)
         assert "on jax" in lines[-1]
         command = [sys.executable, "-m", "keras_dlcourse.cli", "export", model]
         subprocess.run([*command, "-o", tmp_path / "model.tflite"], check=True)

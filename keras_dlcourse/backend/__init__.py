@@ -19,6 +19,7 @@ if _NAME == "tensorflow":
         is_between_replicas,
         is_known,
         l2_normalize,
+        local_response_normalization,
         replica,
         search_by_row,
         take_by_row,
@@ -28,6 +29,7 @@ else:
         fake_quantize,
         fake_quantize_per_channel,
         l2_normalize,
+        local_response_normalization,
     )
 
     if _NAME == "jax":
@@ -62,6 +64,7 @@ __all__ = [
     "is_between_replicas",
     "is_known",
     "l2_normalize",
+    "local_response_normalization",
     "portable",
     "replica",
     "search_by_row",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 LAST_CODE = 255
@@ -98,3 +99,21 @@ def l2_normalize(x: Any, epsilon: float) -> Any:
     """Divide vectors along the last axis by their length, `epsilon` under the root at least."""
     squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.maximum(squares, epsilon))
+
+
+def local_response_normalization(
+    x: Any, depth_radius: int, bias: float, alpha: float, beta: float
+) -> Any:
+    """Divide each number by a power of what the channels around it hold at the same place.
+
+    Args:
+        x: `(..., channels)`.
+        depth_radius: Channels on each side.
+        bias: Added to the sum.
+        alpha: Weight of the sum of squares.
+        beta: The power.
+    """
+    number = np.arange(x.shape[-1])
+    near = np.abs(number[:, None] - number) <= depth_radius
+    total = ops.matmul(ops.square(x), ops.convert_to_tensor(near.astype("float32"), x.dtype))
+    return x / ops.power(bias + alpha * total, beta)

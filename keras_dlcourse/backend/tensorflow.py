@@ -39,6 +39,13 @@ def l2_normalize(x: Any, epsilon: float) -> Any:
     return tf.math.l2_normalize(x, axis=-1, epsilon=epsilon)
 
 
+def local_response_normalization(
+    x: Any, depth_radius: int, bias: float, alpha: float, beta: float
+) -> Any:
+    """Divide by a power of sums over neighbouring channels; the converter knows this form."""
+    return tf.nn.local_response_normalization(x, depth_radius, bias, alpha, beta)
+
+
 def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
     """Return a function that gives the gradient by the first argument; see `jax`."""
 

@@ -13,6 +13,7 @@ from keras_dlcourse.layers.compressed import (  # noqa: E402
     compressed_class,
 )
 from keras_dlcourse.layers.cosine_dense import CosineDense  # noqa: E402
+from keras_dlcourse.layers.dense_block import DenseBlock, DenseTransition  # noqa: E402
 from keras_dlcourse.layers.depthwise_separable import DepthwiseSeparableConv2D  # noqa: E402
 from keras_dlcourse.layers.fake_quantize import FakeQuantize  # noqa: E402
 from keras_dlcourse.layers.float_barrier import FloatBarrier  # noqa: E402
@@ -22,9 +23,16 @@ from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
 from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
+from keras_dlcourse.layers.local_response_normalization import (  # noqa: E402
+    LocalResponseNormalization,
+)
+from keras_dlcourse.layers.mlp_conv import MLPConv2D  # noqa: E402
 from keras_dlcourse.layers.output_description import OutputDescription  # noqa: E402
 from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
+from keras_dlcourse.layers.radial_basis_output import RadialBasisOutput  # noqa: E402
 from keras_dlcourse.layers.random_affine import RandomAffine  # noqa: E402
+from keras_dlcourse.layers.residual_block import ResidualBlock  # noqa: E402
+from keras_dlcourse.layers.sparse_connected_conv2d import SparseConnectedConv2D  # noqa: E402
 from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
     ConstantSparsity,
     PolynomialDecay,
@@ -35,6 +43,8 @@ __all__ = [
     "ClusterWeight",
     "ConstantSparsity",
     "CosineDense",
+    "DenseBlock",
+    "DenseTransition",
     "DepthwiseSeparableConv2D",
     "FakeQuantize",
     "FakeQuantizeWeight",
@@ -43,10 +53,15 @@ __all__ = [
     "ImageDescription",
     "InvertedResidual",
     "L2Normalization",
+    "LocalResponseNormalization",
+    "MLPConv2D",
     "OutputDescription",
     "PolynomialDecay",
     "PruneWeight",
+    "RadialBasisOutput",
     "RandomAffine",
+    "ResidualBlock",
+    "SparseConnectedConv2D",
     "WeightTransform",
     "compressed",
     "compressed_class",

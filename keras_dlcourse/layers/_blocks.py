@@ -61,23 +61,40 @@ class ConvolutionBlock(keras.layers.Layer):
 
     def pointwise_convolution(self, filters: int, part: str) -> keras.layers.Layer:
         """Return a 1x1 convolution: it mixes channels and sees one place at a time."""
+        return self.convolution(filters, 1, part, initializer="glorot_uniform")
+
+    def convolution(
+        self,
+        filters: int,
+        kernel_size: int,
+        part: str,
+        strides: int = 1,
+        groups: int = 1,
+        use_bias: bool = False,
+        initializer: str = "he_normal",
+    ) -> keras.layers.Layer:
+        """Return a full convolution, or one within each of some groups of channels."""
         return keras.layers.Conv2D(
             filters,
-            1,
+            kernel_size,
+            strides=strides,
+            groups=groups,
             padding="same",
-            use_bias=False,
+            use_bias=use_bias,
             data_format="channels_last",
+            kernel_initializer=initializer,
             dtype=self.dtype_policy,
             trainable=self.trainable,
             name=f"{self.name}_{part}",
         )
 
-    def batch_normalization(self, part: str) -> keras.layers.Layer:
+    def batch_normalization(self, part: str, gamma: str = "ones") -> keras.layers.Layer:
         """Return the normalization behind the convolution `part`, which takes the bias's place."""
         return keras.layers.BatchNormalization(
             axis=-1,
             momentum=self.bn_momentum,
             epsilon=self.bn_epsilon,
+            gamma_initializer=gamma,
             dtype=self.dtype_policy,
             trainable=self.trainable,
             name=f"{self.name}_{part}_bn",
@@ -88,6 +105,10 @@ class ConvolutionBlock(keras.layers.Layer):
         return keras.layers.ReLU(
             max_value=6.0, dtype=self.dtype_policy, name=f"{self.name}_{part}_relu"
         )
+
+    def relu(self, part: str) -> keras.layers.Layer:
+        """Return max(x, 0)."""
+        return keras.layers.ReLU(dtype=self.dtype_policy, name=f"{self.name}_{part}_relu")
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `(batch, ceil(height / strides), ceil(width / strides), filters)`."""

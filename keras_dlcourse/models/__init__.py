@@ -4,21 +4,92 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.models", "tensorflow", "keras")
 
+from keras_dlcourse.models.alexnet import AlexNet  # noqa: E402
+from keras_dlcourse.models.densenet import (  # noqa: E402
+    DenseNet40x12,
+    DenseNet121,
+    DenseNet169,
+    DenseNet201,
+    DenseNetBC100x12,
+    DenseNetBC190x40,
+)
 from keras_dlcourse.models.embedding import embedding_model  # noqa: E402
+from keras_dlcourse.models.ensemble import ensemble  # noqa: E402
+from keras_dlcourse.models.lenet import LeNet5, LeNet5Paper  # noqa: E402
 from keras_dlcourse.models.localizer import keypoint_regressor, localizer  # noqa: E402
 from keras_dlcourse.models.mobilenet import MobileNet  # noqa: E402
 from keras_dlcourse.models.mobilenet_v2 import MobileNetV2  # noqa: E402
 from keras_dlcourse.models.multitask import MultitaskModel  # noqa: E402
+from keras_dlcourse.models.nin import NiNCIFAR10, NiNImageNet  # noqa: E402
 from keras_dlcourse.models.registry import build, names, register  # noqa: E402
+from keras_dlcourse.models.resnet import (  # noqa: E402
+    ResNet18,
+    ResNet20CIFAR,
+    ResNet32CIFAR,
+    ResNet34,
+    ResNet44CIFAR,
+    ResNet50,
+    ResNet56CIFAR,
+    ResNet101,
+    ResNet110CIFAR,
+    ResNet152,
+)
+from keras_dlcourse.models.resnext import (  # noqa: E402
+    ResNeXt29x8,
+    ResNeXt29x16,
+    ResNeXt50,
+    ResNeXt101,
+)
 from keras_dlcourse.models.siamese import Siamese  # noqa: E402
+from keras_dlcourse.models.vgg import VGG11, VGG13, VGG16, VGG19  # noqa: E402
+from keras_dlcourse.models.wide_resnet import (  # noqa: E402
+    WideResNet,
+    WideResNet16x8,
+    WideResNet28x10,
+    WideResNet40x4,
+)
 
 __all__ = [
+    "AlexNet",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
+    "DenseNet40x12",
+    "DenseNetBC100x12",
+    "DenseNetBC190x40",
+    "LeNet5",
+    "LeNet5Paper",
     "MobileNet",
     "MobileNetV2",
     "MultitaskModel",
+    "NiNCIFAR10",
+    "NiNImageNet",
+    "ResNeXt101",
+    "ResNeXt29x16",
+    "ResNeXt29x8",
+    "ResNeXt50",
+    "ResNet101",
+    "ResNet110CIFAR",
+    "ResNet152",
+    "ResNet18",
+    "ResNet20CIFAR",
+    "ResNet32CIFAR",
+    "ResNet34",
+    "ResNet44CIFAR",
+    "ResNet50",
+    "ResNet56CIFAR",
     "Siamese",
+    "VGG11",
+    "VGG13",
+    "VGG16",
+    "VGG19",
+    "WideResNet",
+    "WideResNet16x8",
+    "WideResNet28x10",
+    "WideResNet40x4",
     "build",
     "embedding_model",
+    "ensemble",
     "keypoint_regressor",
     "localizer",
     "names",

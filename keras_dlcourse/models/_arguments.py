@@ -5,8 +5,9 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import keras
 
@@ -20,9 +21,46 @@ SMALLEST_INPUT = 28
 
 OUTPUT_STRIDES = (8, 16, 32)
 
+Shape = Sequence[int | None]
 Classes = int | Sequence[str]
 Weights = str | os.PathLike[str] | None
 Activation = str | Callable | None
+
+
+class Options(TypedDict, total=False):
+    """What every builder takes by name besides the shape of the input.
+
+    Attributes:
+        alpha: Width multiplier, above 0; 1 by default, which is the paper's width.
+        include_top: Whether the model ends in its classifier; True by default.
+        weights: None for random weights, `"imagenet"` for official ones where there are any, or the
+            path of a `.weights.h5` file.
+        pooling: Without the classifier: None for feature maps, `"avg"` or `"max"` for one vector an
+            image.
+        classes: Number of classes, or their names, which are then recorded in the model.
+        classifier_activation: Activation of the classifier, softmax by default; None for logits.
+        dropout: Share of features dropped in training before the classifier.
+        output_stride: By how much the last feature map is smaller than the image, at most: 8, 16,
+            32, or None for 32 from 96 pixels up, 16 from 48, 8 below. The strides that go are the
+            last one, then the first.
+        bn_momentum: Momentum of the moving statistics of batch normalization, 0.9 by default.
+        preprocessing: What pixels of 0 to 255 go through before they are given to the model: a
+            `keras_dlcourse.data.Normalization`, recorded in the model for export. It is not
+            applied.
+        name: Name of the model.
+    """
+
+    alpha: float
+    include_top: bool
+    weights: Weights
+    pooling: str | None
+    classes: Classes
+    classifier_activation: Activation
+    dropout: float
+    output_stride: int | None
+    bn_momentum: float
+    preprocessing: Normalization | None
+    name: str
 
 
 @dataclass(frozen=True)
@@ -59,21 +97,35 @@ class Arguments:
 
 
 def check_arguments(
-    imagenet: ImageNetFiles,
+    imagenet: ImageNetFiles | None,
     *,
-    input_shape: Sequence[int | None],
-    alpha: float,
-    include_top: bool,
-    weights: Weights,
-    pooling: str | None,
-    classes: Classes,
-    classifier_activation: Activation,
-    dropout: float,
-    output_stride: int | None,
-    bn_momentum: float,
-    preprocessing: Normalization | None,
+    input_shape: Shape,
+    alpha: float = 1.0,
+    include_top: bool = True,
+    weights: Weights = None,
+    pooling: str | None = None,
+    classes: Classes = 1000,
+    classifier_activation: Activation = "softmax",
+    dropout: float = 0.0,
+    output_stride: int | None = None,
+    bn_momentum: float = 0.9,
+    preprocessing: Normalization | None = None,
 ) -> Arguments:
     """Check the shared arguments, alone and against each other.
+
+    Args:
+        imagenet: Which official weights there are, if any.
+        input_shape: The shape of an image; the others are those of `Options`.
+        alpha: See `Options`, as all that follow.
+        include_top: See there.
+        weights: See there.
+        pooling: See there.
+        classes: See there.
+        classifier_activation: See there.
+        dropout: See there.
+        output_stride: See there.
+        bn_momentum: See there.
+        preprocessing: See there.
 
     Raises:
         TypeError: If `classes` is neither a number nor names, or `preprocessing` no Normalization.
@@ -101,7 +153,13 @@ def check_arguments(
         preprocessing=_checked_preprocessing(preprocessing, shape[2]),
     )
     if weights == "imagenet":
+        if imagenet is None:
+            raise ValueError(
+                "weights='imagenet' do not exist for this network: leave weights out, or give the "
+                "path of a .weights.h5 file."
+            )
         imagenet.check(arguments)
+        arguments = replace(arguments, preprocessing=imagenet.preprocessing)
     return arguments
 
 

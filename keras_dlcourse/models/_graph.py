@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_dlcourse.layers.image_description import ImageDescription
-from keras_dlcourse.models import _imagenet
 from keras_dlcourse.models._arguments import Arguments
 from keras_dlcourse.models._imagenet import ImageNetFiles
 
@@ -51,12 +51,11 @@ def limited_strides(strides: Sequence[int], output_stride: int) -> tuple[int, ..
 def image_input(arguments: Arguments) -> tuple[Any, Any]:
     """Return the symbolic input, and the tensor to build on with its description recorded."""
     inputs = keras.Input(arguments.input_shape, name="image")
-    preprocessing = arguments.preprocessing
-    if arguments.weights == "imagenet":
-        preprocessing = _imagenet.PREPROCESSING
-    if preprocessing is None and arguments.class_names is None:
+    if arguments.preprocessing is None and arguments.class_names is None:
         return inputs, inputs
-    describe = ImageDescription(preprocessing, arguments.class_names, name="image_description")
+    describe = ImageDescription(
+        arguments.preprocessing, arguments.class_names, name="image_description"
+    )
     return inputs, describe(inputs)
 
 
@@ -79,6 +78,21 @@ def convolution(
     return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu")(x)
 
 
+@contextmanager
+def enough_left(arguments: Arguments) -> Iterator[None]:
+    """Say what to do where kernels or poolings find less than they need."""
+    try:
+        yield
+    except ValueError as error:
+        if "negative" not in str(error):
+            raise
+        raise ValueError(
+            f"strides by {arguments.output_stride} leave nothing of images of "
+            f"{arguments.input_shape[0]}x{arguments.input_shape[1]}: give larger ones, or a "
+            "smaller output_stride (without one it is chosen by the size)."
+        ) from error
+
+
 def global_pooling(x: Any, pooling: str | None, keepdims: bool = False) -> Any:
     """Apply global pooling: `(batch, height, width, c)` to `(batch, c)`, or nothing for None."""
     if pooling is None:
@@ -96,6 +110,33 @@ def dropout(x: Any, arguments: Arguments) -> Any:
     return keras.layers.Dropout(arguments.dropout, name="dropout")(x)
 
 
+def classified(x: Any, arguments: Arguments) -> Any:
+    """Apply what ends most networks: pooling over all places, dropout, and a dense classifier."""
+    if not arguments.include_top:
+        return global_pooling(x, arguments.pooling)
+    return predictions(dropout(global_pooling(x, "avg"), arguments), arguments)
+
+
+def predictions(x: Any, arguments: Arguments) -> Any:
+    """Apply the dense classifier to vectors."""
+    return keras.layers.Dense(
+        arguments.classes,
+        activation=arguments.classifier_activation,
+        dtype=output_dtype(),
+        name="predictions",
+    )(x)
+
+
+def scaled(channels: int, alpha: float, divisor: int = 1) -> int:
+    """Return `channels * alpha` rounded down to a multiple of a divisor, at least that.
+
+    Example:
+        >>> scaled(64, 0.3), scaled(64, 0.3, 8), scaled(64, 0.01, 8)
+        (19, 16, 8)
+    """
+    return max(1, int(channels * alpha) // divisor) * divisor
+
+
 def output_dtype() -> str | None:
     """Return the dtype of the classifier: probabilities in 16 bits would spoil the loss."""
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
@@ -103,11 +144,11 @@ def output_dtype() -> str | None:
 
 
 def finished(
-    inputs: Any, outputs: Any, arguments: Arguments, imagenet: ImageNetFiles, name: str
+    inputs: Any, outputs: Any, arguments: Arguments, imagenet: ImageNetFiles | None, name: str
 ) -> keras.Model:
     """Return the model, with the weights that were asked for."""
     model = keras.Model(inputs, outputs, name=name)
-    if arguments.weights == "imagenet":
+    if arguments.weights == "imagenet" and imagenet is not None:
         imagenet.load(model, arguments)
     elif isinstance(arguments.weights, Path):
         _load_file(model, arguments.weights)

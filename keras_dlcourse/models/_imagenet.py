@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import keras
+import numpy as np
 
 from keras_dlcourse.edge.normalization import Normalization
 
@@ -16,6 +17,12 @@ CLASSES = 1000
 
 PREPROCESSING = Normalization((127.5,), (127.5,))
 """What the pixels of the official MobileNets went through: 0..255 becomes -1..1."""
+
+BGR_PREPROCESSING = Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0))
+"""What those of the official VGGs and ResNets went through, red first: their mean is taken away."""
+
+TORCH_PREPROCESSING = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+"""What those of the official DenseNets went through."""
 
 DEFAULT_SIZE = 224
 """Weights for images of any size are those trained at this one."""
@@ -28,12 +35,16 @@ class ImageNetFiles:
     Attributes:
         application: Name of the builder in `keras.applications`.
         alphas: Width multipliers that were trained.
-        sizes: Heights (and widths) that were trained, in pixels.
+        sizes: Heights (and widths) that were trained, in pixels; None if there is one file for all.
+        preprocessing: What pixels went through.
+        is_bgr: Whether they had blue first, which ours have not: the first kernel is turned around.
     """
 
     application: str
-    alphas: tuple[float, ...]
-    sizes: tuple[int, ...]
+    alphas: tuple[float, ...] = (1.0,)
+    sizes: tuple[int, ...] | None = None
+    preprocessing: Normalization = PREPROCESSING
+    is_bgr: bool = False
 
     def check(self, arguments: Arguments) -> None:
         """Raise ValueError if there is no official file for a network with these arguments."""
@@ -48,7 +59,7 @@ class ImageNetFiles:
                 f"weights='imagenet' exist for alpha = {_listed(self.alphas)}. "
                 f"Received: alpha={arguments.alpha}"
             )
-        if (height, width) != (None, None) and (height != width or height not in self.sizes):
+        if self.sizes is not None and not self._is_trained(height, width):
             raise ValueError(
                 f"weights='imagenet' exist for square images of {_listed(self.sizes)} pixels. For "
                 "another size set input_shape=(None, None, 3), which takes any size and the "
@@ -66,11 +77,15 @@ class ImageNetFiles:
                 "classifier_activation='softmax' (or None for logits). "
                 f"Received: {arguments.classifier_activation!r}"
             )
-        if arguments.preprocessing not in (None, PREPROCESSING):
+        if arguments.preprocessing not in (None, self.preprocessing):
             raise ValueError(
-                f"weights='imagenet' expect pixels that went through {PREPROCESSING}. Leave "
+                f"weights='imagenet' expect pixels that went through {self.preprocessing}. Leave "
                 f"preprocessing out. Received: {arguments.preprocessing}"
             )
+
+    def _is_trained(self, height: int | None, width: int | None) -> bool:
+        """Whether there is a file for images of this size; any size takes that of the default."""
+        return (height, width) == (None, None) or (height == width and height in (self.sizes or ()))
 
     def load(self, model: keras.Model, arguments: Arguments) -> None:
         """Fetch the official weights (or take them from Keras's cache) and put them into `model`.
@@ -78,14 +93,16 @@ class ImageNetFiles:
         Raises:
             OSError: If the file is not in the cache and cannot be fetched.
         """
-        size = arguments.input_shape[0] or DEFAULT_SIZE
+        size = arguments.input_shape[0] if self.sizes else DEFAULT_SIZE
+        size = size or DEFAULT_SIZE
         application = getattr(keras.applications, self.application)
+        width = {"alpha": arguments.alpha} if len(self.alphas) > 1 else {}
         try:
             official = application(
                 input_shape=(size, size, 3),
-                alpha=arguments.alpha,
                 include_top=arguments.include_top,
                 weights="imagenet",
+                **width,
             )
         except Exception as error:  # Keras raises a bare Exception when a file cannot be fetched
             raise OSError(
@@ -93,9 +110,15 @@ class ImageNetFiles:
                 f"{arguments.alpha}, size {size}) could not be loaded: {error}. Go online once, or "
                 "put the file into the folder `models` of Keras's cache."
             ) from error
-        model.set_weights(official.get_weights())
+        model.set_weights(self.as_ours(official.get_weights()))
+
+    def as_ours(self, weights: list[np.ndarray]) -> list[np.ndarray]:
+        """Return official weights for images that have red first."""
+        if self.is_bgr:
+            return [weights[0][:, :, ::-1], *weights[1:]]
+        return weights
 
 
 def _listed(values: tuple[float, ...]) -> str:
     """Return `values` as people write them."""
-    return f"{', '.join(str(value) for value in values[:-1])} or {values[-1]}"
+    return " or ".join(filter(None, (", ".join(map(str, values[:-1])), str(values[-1]))))

@@ -147,16 +147,7 @@ def MobileNetV2(
     # The paper widens the last convolution with alpha, but does not narrow it.
     head_channels = round_channels(HEAD_CHANNELS * max(1.0, arguments.alpha))
     x = _graph.convolution(x, head_channels, 1, 1, arguments, "head")
-    if arguments.include_top:
-        x = _graph.dropout(_graph.global_pooling(x, "avg"), arguments)
-        x = keras.layers.Dense(
-            arguments.classes,
-            activation=arguments.classifier_activation,
-            dtype=_graph.output_dtype(),
-            name="predictions",
-        )(x)
-    else:
-        x = _graph.global_pooling(x, arguments.pooling)
+    x = _graph.classified(x, arguments)
     return _graph.finished(inputs, x, arguments, IMAGENET, name)
 
 

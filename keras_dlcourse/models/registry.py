@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import typing
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -80,13 +81,25 @@ def build(name: str, **kwargs: Any) -> keras.Model:
     if name not in _BUILDERS:
         raise ValueError(f"No model is called {name!r}.{_suggestion(str(name), names())}")
     builder = _BUILDERS[name]
-    arguments = inspect.signature(builder).parameters
+    arguments = _arguments(builder)
     for argument in kwargs:
         if argument not in arguments:
             raise TypeError(
                 f"{name} has no argument {argument!r}.{_suggestion(argument, arguments)}"
             )
     return builder(**kwargs)
+
+
+def _arguments(builder: Callable[..., keras.Model]) -> list[str]:
+    """Return the names of all arguments of a builder, those of its options among them."""
+    named = [
+        name
+        for name, parameter in inspect.signature(builder).parameters.items()
+        if parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    hints = typing.get_type_hints(builder, include_extras=True)
+    options = [typing.get_args(hint)[0] for name, hint in hints.items() if name == "options"]
+    return [*named, *(key for option in options for key in option.__annotations__)]
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:

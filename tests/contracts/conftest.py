@@ -13,13 +13,16 @@ from contract_kit import answers, images, model_of, randomise, reload_elsewhere
 import keras_dlcourse as kd
 
 
-@pytest.fixture(scope="session")
-def saved_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Save each layer and each model with random weights, inputs and what it answers to them."""
+@pytest.fixture(scope="module")
+def saved_parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save each layer or each model with random weights, inputs and what it answers to them."""
     folder = tmp_path_factory.mktemp("parts")
-    models = {
-        case.id: model_of(case.layer(**case.arguments), case.input_shape) for case in LAYERS
-    } | {case.id: kd.models.build(case.name, **case.small) for case in MODELS}
+    if request.module.__name__ == "test_layer_contract":
+        models = {
+            case.id: model_of(case.layer(**case.arguments), case.input_shape) for case in LAYERS
+        }
+    else:
+        models = {case.id: kd.models.build(case.name, **case.small) for case in MODELS}
     for name, model in models.items():
         randomise(model)
         inputs = images(model.input_shape[1:])
@@ -29,7 +32,7 @@ def saved_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reloaded(saved_parts: Path) -> Callable[[str, str], tuple[np.ndarray, np.ndarray]]:
     """Return a function of a part's id and a backend: what is expected, and what came there."""
     errors: dict[str, dict[str, str]] = {}

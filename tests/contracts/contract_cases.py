@@ -58,12 +58,20 @@ class ModelCase:
         builder: The function.
         small: Arguments that make a model small enough for many checks.
         features: Channels of the last feature map of the small model.
+        stride: By how much the last feature map is smaller than a large image.
+        rounds_up: Whether it is as large as all strides under "same" padding make it.
+        steady: Weights that training leaves as they are, by name.
+        least: A height and width from which on it works with all its strides.
     """
 
     name: str
     builder: Callable[..., keras.Model]
     small: dict[str, Any]
     features: int
+    stride: int = 32
+    rounds_up: bool = True
+    steady: tuple[str, ...] = ()
+    least: int = 64
 
     @property
     def id(self) -> str:
@@ -247,6 +255,91 @@ LAYERS = (
         is_composite=False,
     ),
     LayerCase(
+        kd.layers.ResidualBlock,
+        {
+            "filters": 8,
+            "kind": "bottleneck",
+            "width": 6,
+            "groups": 2,
+            "strides_first": True,
+            "use_bias": True,
+            "zero_last_gamma": True,
+            **_CONVOLUTION,
+            "strides": 2,
+        },
+        input_shape=(9, 6, 4),
+        output_shape=(5, 3, 8),
+        suffix="-bottleneck",
+    ),
+    LayerCase(
+        kd.layers.ResidualBlock,
+        {"filters": 6, "preactivation": True, "dropout": 0.5, "shortcut": "pad", "strides": 2},
+        input_shape=(9, 6, 4),
+        output_shape=(5, 3, 6),
+        suffix="-preactivation-pad",
+    ),
+    LayerCase(
+        kd.layers.ResidualBlock,
+        {"filters": 6, "preactivation": True},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 6),
+        suffix="-preactivation-project",
+    ),
+    LayerCase(
+        kd.layers.DenseBlock,
+        {"repeats": 2, "growth_rate": 3, "bottleneck": False, "dropout": 0.5, **_CONVOLUTION},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 10),
+    ),
+    LayerCase(
+        kd.layers.DenseBlock,
+        {"repeats": 2, "growth_rate": 3},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 10),
+        suffix="-bottleneck",
+    ),
+    LayerCase(
+        kd.layers.DenseTransition,
+        {
+            "compression": 0.75,
+            "strides": 3,
+            "dropout": 0.5,
+            "bn_momentum": 0.6,
+            "bn_epsilon": 0.02,
+        },
+        input_shape=(9, 6, 4),
+        output_shape=(3, 2, 3),
+    ),
+    LayerCase(
+        kd.layers.MLPConv2D,
+        {"filters": (5, 3), "kernel_size": 3, "strides": 2, "padding": "valid"},
+        input_shape=(9, 6, 4),
+        output_shape=(4, 2, 3),
+    ),
+    LayerCase(
+        kd.layers.LocalResponseNormalization,
+        {"depth_radius": 1, "bias": 1.0, "alpha": 0.1, "beta": 0.5},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 4),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.SparseConnectedConv2D,
+        {"connections": [[0, 2], [1], [0, 1, 3]], "kernel_size": 3, "padding": "same"},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 3),
+        is_composite=False,
+    ),
+    LayerCase(
+        kd.layers.RadialBasisOutput,
+        {"units": 5, "seed": 3},
+        input_shape=(9, 6, 4),
+        output_shape=(9, 6, 5),
+        steady={"codes": "they are fixed"},
+        is_composite=False,
+    ),
+    LayerCase(
         kd.layers.RandomAffine,
         {
             "degrees": 20.0,
@@ -269,7 +362,26 @@ LAYERS = (
     ),
 )
 
+_SMALL = {"input_shape": (28, 28, 1), "classes": 3, "alpha": 0.1}
 MODELS = (
+    ModelCase("lenet5", kd.models.LeNet5, {**_SMALL, "alpha": 0.5}, 60, stride=4, rounds_up=False),
+    ModelCase(
+        "lenet5_paper",
+        kd.models.LeNet5Paper,
+        {**_SMALL, "alpha": 1.0},
+        120,
+        stride=4,
+        rounds_up=False,
+        steady=("codes",),
+    ),
+    ModelCase("alexnet", kd.models.AlexNet, _SMALL, 24, rounds_up=False, least=96),
+    ModelCase("vgg11", kd.models.VGG11, _SMALL, 51, rounds_up=False),
+    ModelCase("nin_cifar10", kd.models.NiNCIFAR10, _SMALL, 19, stride=4),
+    ModelCase("resnet18", kd.models.ResNet18, _SMALL, 51),
+    ModelCase("resnet20_cifar", kd.models.ResNet20CIFAR, {**_SMALL, "alpha": 0.5}, 32, stride=4),
+    ModelCase("wide_resnet_16_8", kd.models.WideResNet16x8, _SMALL, 51, stride=4),
+    ModelCase("resnext29_8x64d", kd.models.ResNeXt29x8, _SMALL, 96, stride=4),
+    ModelCase("densenet_40_12", kd.models.DenseNet40x12, _SMALL, 37, stride=4, rounds_up=False),
     ModelCase(
         "mobilenet",
         kd.models.MobileNet,
@@ -584,11 +696,21 @@ NOT_PARTS = {
     "keras_dlcourse.models.MultitaskModel": "trains a model: tests/models/test_multitask_model.py",
     "keras_dlcourse.models.Siamese": "takes a model: tests/models/test_siamese.py",
     "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
+    "keras_dlcourse.models.WideResNet": "of any size: tests/models/test_families.py",
+    "keras_dlcourse.models.ensemble": "takes models: tests/models/test_families.py",
     "keras_dlcourse.models.embedding_model": "any backbone: tests/models/test_embedding_model.py",
     "keras_dlcourse.models.keypoint_regressor": "any backbone: tests/models/test_localizer.py",
     "keras_dlcourse.models.localizer": "any backbone: tests/models/test_localizer.py",
     "keras_dlcourse.models.names": "a function: tests/models/test_registry.py",
     "keras_dlcourse.models.register": "a decorator: tests/models/test_registry.py",
+}
+
+# The other variants are rows of the tables of those families.
+_CASED = {case.builder.__name__ for case in MODELS}
+NOT_PARTS |= {
+    f"keras_dlcourse.models.{builder.__name__}": "a row of a table: tests/models/test_families.py"
+    for builder in map(kd.models.registry._BUILDERS.get, kd.models.names())
+    if builder is not None and builder.__name__ not in _CASED
 }
 
 # The parts of the package that are walked, with the table that must hold a row for each name.

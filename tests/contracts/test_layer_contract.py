@@ -66,7 +66,8 @@ def test_config_round_trip_gives_the_same_outputs(case: LayerCase) -> None:
     layer(inputs), twin(inputs)
     randomise(layer)
     twin.set_weights(layer.get_weights())
-    for training in (False, True):
+    # Dropout draws anew in each.
+    for training in (False, True) if not getattr(layer, "dropout", 0) else (False,):
         outputs, again = layer(inputs, training=training), twin(inputs, training=training)
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(again), keras.ops.convert_to_numpy(outputs)
@@ -156,14 +157,15 @@ def test_call_gives_the_flat_graph_of_primitive_layers(case: LayerCase) -> None:
         assert not getattr(layer, "_layers", []), f"{layer.name} is no primitive layer"
     inputs = images(case.input_shape)
     np.testing.assert_array_equal(answers(flat, inputs), answers(composite, inputs))
-    # The graph is a live one: training it moves the layer's own weights and statistics.
+    # The graph is a live one: training it moves the layer's own statistics.
+    has_statistics = any(weight.name == "moving_mean" for weight in composite.weights)
     before = composite.get_weights()
     flat(inputs, training=True)
     changed = [
         not np.array_equal(old, new)
         for old, new in zip(before, composite.get_weights(), strict=True)
     ]
-    assert any(changed) == case.has_weights
+    assert any(changed) == has_statistics
 
 
 @pytest.mark.skipif(

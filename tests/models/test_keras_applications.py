@@ -53,6 +53,70 @@ def _pair(name: str, alpha: float, size: int) -> tuple[keras.Model, keras.Model]
     return theirs, ours
 
 
+# Name there, what makes ours of that form, height.
+DEEPER = [
+    ("VGG16", {}, 32),
+    ("ResNet50", {"use_bias": True}, 64),
+    ("DenseNet121", {}, 64),
+    pytest.param("VGG19", {}, 64, marks=pytest.mark.slow),
+    pytest.param("ResNet101", {"use_bias": True}, 96, marks=pytest.mark.slow),
+    pytest.param("DenseNet201", {}, 96, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize(("name", "form", "size"), DEEPER)
+def test_weights_of_the_official_deep_networks_fit(name, form, size) -> None:
+    shape = (size, size, 3)
+    theirs = getattr(keras.applications, name)(
+        input_shape=shape, classes=11, weights=None, classifier_activation=None
+    )
+    ours = getattr(kd.models, name)(
+        shape, classes=11, classifier_activation=None, output_stride=32, **form
+    )
+    theirs.set_weights(_random_weights(theirs, seed=1))
+    ours.set_weights(theirs.get_weights())
+    images = np.random.default_rng(2).normal(size=(2, *shape)).astype("float32")
+    expected, logits = (
+        keras.ops.convert_to_numpy(model(images, training=False)) for model in (theirs, ours)
+    )
+    assert np.abs(expected[0] - expected[1]).max() > 1e-3
+    assert np.abs(logits - expected).max() <= 1e-4 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "is_bgr"),
+    [("VGG16", {}, True), ("ResNet50", {"use_bias": True}, True), ("DenseNet121", {}, False)],
+)
+def test_pixels_go_through_what_the_official_ones_went_through(
+    name, form, is_bgr, monkeypatch
+) -> None:
+    """Keras's preprocessing and its network, and our record and our network, agree."""
+    original = getattr(keras.applications, name)
+    made = {}
+
+    def official(**arguments):
+        made["model"] = original(**{**arguments, "weights": None})
+        made["model"].set_weights(_random_weights(made["model"], seed=3))
+        return made["model"]
+
+    monkeypatch.setattr(keras.applications, name, official)
+    ours = getattr(kd.models, name)(
+        (64, 64, 3), weights="imagenet", include_top=False, pooling="avg", output_stride=32, **form
+    )
+    theirs = original(input_shape=(64, 64, 3), weights=None, include_top=False, pooling="avg")
+    theirs.set_weights(made["model"].get_weights())
+    module = {"VGG16": "vgg16", "ResNet50": "resnet50", "DenseNet121": "densenet"}[name]
+    preprocess = getattr(keras.applications, module).preprocess_input
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+    expected = theirs(preprocess(pixels.copy()), training=False)
+    found = ours(kd.layers.describe(ours).normalization(pixels), training=False)
+    expected, found = map(keras.ops.convert_to_numpy, (expected, found))
+    assert np.abs(found - expected).max() <= 1e-3 * np.abs(expected).max()
+    first = next(weight for weight in ours.weights if len(weight.shape) == 4)
+    kernels = [keras.ops.convert_to_numpy(first), made["model"].get_weights()[0]]
+    assert np.array_equal(kernels[0], kernels[1]) != is_bgr
+
+
 def _with_last_feature_map(model: keras.Model) -> keras.Model:
     """Return a model that gives its last feature map as well as its output."""
     pooling = next(layer for layer in model.layers if "Pooling" in type(layer).__name__)

@@ -6,17 +6,19 @@ from keras_dlcourse import models
 from keras_dlcourse.models import registry
 
 
-def test_names_are_sorted_and_each_builds() -> None:
-    assert models.names() == ("mobilenet", "mobilenet_v2")
-    for name in models.names():
-        model = models.build(name, input_shape=(28, 28, 1), alpha=0.1, classes=2)
-        assert model.output_shape == (None, 2)
+def test_names_are_sorted() -> None:
+    """That each builds is in test_families.py."""
+    assert list(models.names()) == sorted(set(models.names()))
+    assert {"mobilenet", "vgg16", "resnet20_cifar"} <= set(models.names())
 
 
 def test_unknown_names_are_refused_with_the_closest() -> None:
     with pytest.raises(ValueError, match="'mobilnet_v2'. Did you mean 'mobilenet_v2'?"):
         models.build("mobilnet_v2")
-    with pytest.raises(ValueError, match="'resnet'.*Known: mobilenet, mobilenet_v2"):
+    with pytest.raises(
+        ValueError,
+        match="'resnet'. Did you mean 'resnet.*Known: alexnet, .*mobilenet, mobilenet_v2",
+    ):
         models.build("resnet")
     with pytest.raises(ValueError, match="Did you mean 'mobilenet_v2'"):
         models.build("MobileNetV2")

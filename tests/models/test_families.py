@@ -1,0 +1,313 @@
+"""Every variant of every family: its weights, its names, its options, its errors."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import keras_dlcourse as kd
+
+with Path(__file__).with_name("parameter_counts.csv").open() as _file:
+    PUBLISHED = [row for row in csv.DictReader(_file) if row["name"] in kd.models.names()]
+IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
+
+
+def _trainable(model):
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def _built(name, **options):
+    """Build a model of any size without the memory for its weights."""
+    with keras.StatelessScope(initialize_variables=False):
+        return kd.models.build(name, **options)
+
+
+def _answers(model, images=IMAGES):
+    return keras.ops.convert_to_numpy(model(images, training=False))
+
+
+@pytest.mark.parametrize("row", PUBLISHED, ids=lambda row: row["name"])
+def test_defaults_have_the_published_number_of_weights(row):
+    model = _built(row["name"])
+    shape = tuple(int(size) for size in row["input"].split("x"))
+    assert model.input_shape[1:] == shape and model.output_shape == (None, int(row["classes"]))
+    assert _trainable(model) == int(row["trainable_parameters"])
+    assert model.name == row["name"]
+
+
+def test_every_variant_has_a_published_number():
+    assert {row["name"] for row in PUBLISHED} == set(kd.models.names())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "count"),
+    [
+        ("alexnet", {"grouped": False}, 62378344),
+        ("vgg11", {"batch_norm": True}, 132868840),
+        ("vgg13", {"batch_norm": True}, 133053736),
+        ("vgg16", {"batch_norm": True}, 138365992),
+        ("vgg19", {"batch_norm": True}, 143678248),
+        ("vgg16", {"head": "convolution"}, 138357544),
+        ("lenet5_paper", {"output": "softmax"}, 60850),
+    ],
+)
+def test_options_have_the_published_number_of_weights(name, options, count):
+    assert _trainable(_built(name, **options)) == count
+
+
+@pytest.mark.parametrize("name", kd.models.names())
+def test_every_variant_builds_for_small_images(name):
+    """With one grey channel, names of classes and as features."""
+    alpha = {} if name == "lenet5_paper" else {"alpha": 0.05}
+    model = _built(name, input_shape=(28, 28, 1), classes=["a", "b"], **alpha)
+    assert model.output_shape == (None, 2)
+    assert kd.layers.describe(model).class_names == ("a", "b")
+    features = _built(name, input_shape=(32, 48, 3), include_top=False, pooling="avg", **alpha)
+    assert len(features.output_shape) == 2 and features.output_shape[1] > 1
+
+
+@pytest.mark.parametrize(
+    "name", ["nin_cifar10", "resnet20_cifar", "densenet_40_12", "resnext29_8x64d"]
+)
+def test_networks_without_dense_layers_take_any_size(name):
+    model = kd.models.build(name, input_shape=(None, None, 3), alpha=0.1, classes=3)
+    for size in ((32, 32), (40, 29)):
+        assert model(np.zeros((1, *size, 3), "float32")).shape == (1, 3)
+
+
+def test_a_convolution_head_slides_over_larger_images():
+    """It is the dense head at the size of training, and the mean of several beyond it."""
+    dense = kd.models.VGG11((32, 32, 3), alpha=0.1, classes=4, output_stride=32)
+    sliding = kd.models.VGG11(
+        (None, None, 3), alpha=0.1, classes=4, output_stride=32, head="convolution"
+    )
+    with pytest.raises(ValueError, match="takes images of one size.*head='convolution'"):
+        kd.models.VGG11((None, None, 3))
+    assert sliding(np.zeros((1, 224, 256, 3), "float32")).shape == (1, 4)
+    same = kd.models.VGG11((32, 32, 3), alpha=0.1, classes=4, output_stride=32, head="convolution")
+    weights = dense.get_weights()
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(0, np.sqrt(2 / max(1, np.prod(w.shape[:-1]))), w.shape) for w in weights]
+    dense.set_weights(weights)
+    same.set_weights([new.reshape(old.shape) for new, old in
+                      zip(weights, same.get_weights(), strict=True)])  # fmt: skip
+    np.testing.assert_allclose(_answers(same), _answers(dense), rtol=1e-3, atol=1e-5)
+
+
+class TestResNets:
+    def test_blocks_start_as_the_identity(self):
+        """All that a stage adds is 0 then; the same shortcuts remain."""
+        block = kd.layers.ResidualBlock(3, zero_last_gamma=True)
+        maps = np.abs(IMAGES)
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(block(maps)), maps)
+        other = kd.layers.ResidualBlock(3)
+        assert np.abs(keras.ops.convert_to_numpy(other(maps)) - maps).max() > 0.1
+
+    def test_padded_shortcuts_have_no_weights(self):
+        padded, projected = (
+            _built("resnet20_cifar", shortcut=shortcut) for shortcut in ("pad", "project")
+        )
+        # A projection and its normalization from 16 to 32 and from 32 to 64 channels.
+        expected = 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64
+        assert _trainable(projected) - _trainable(padded) == expected
+
+    def test_a_padded_shortcut_subsamples_and_pads(self):
+        block = kd.layers.ResidualBlock(5, strides=2, shortcut="pad", zero_last_gamma=True)
+        maps = np.abs(IMAGES)
+        expected = np.concatenate([maps[:, ::2, ::2], np.zeros((2, 16, 16, 2))], axis=-1)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(block(maps)), expected)
+
+    def test_the_second_version_is_that_of_its_paper(self):
+        """Nothing stands behind a sum, and the last normalization is before the pooling."""
+        model = kd.models.ResNet20CIFAR(alpha=0.25, version=2)
+        assert [layer.name for layer in model.layers[-4:-2]] == ["end_bn", "end_relu"]
+        blocks = [b for b in model.layers if isinstance(b, kd.layers.ResidualBlock)]
+        assert len(blocks) == 9 and all(block.end is None for block in blocks)
+
+    def test_groups_are_paths_side_by_side(self):
+        """A grouped bottleneck equals the sum of narrow bottlenecks with the same weights."""
+        rng = np.random.default_rng(0)
+        maps = rng.normal(size=(2, 8, 8, 6)).astype("float32")
+        whole = keras.layers.Conv2D(12, 3, padding="same", groups=4, use_bias=False)
+        last = keras.layers.Conv2D(5, 1, use_bias=False)
+        first = keras.layers.Conv2D(12, 1, use_bias=False)
+        expected = last(whole(first(maps)))
+        total = 0
+        for group in range(4):
+            part = slice(3 * group, 3 * group + 3)
+            narrow = keras.ops.conv(maps, first.kernel.value[..., part], padding="same")
+            narrow = keras.ops.conv(narrow, whole.kernel.value[..., part], padding="same")
+            total = total + keras.ops.conv(narrow, last.kernel.value[:, :, part], padding="same")
+        np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (total, expected)), atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"version": 3}, "version must be 1 or 2"),
+            ({"weights": "imagenet"}, "ResNet101 and ResNet152 of version 1"),
+            ({"shortcut": "identity"}, "shortcut must be one of 'project', 'pad'"),
+            ({"version": 2, "zero_last_gamma": True}, "zero_last_gamma is for version 1"),
+        ],
+    )
+    def test_wrong_options(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            kd.models.ResNet18((32, 32, 3), **arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"kind": "wide"}, "kind must be one of 'basic', 'bottleneck'"),
+            ({"groups": 2}, "are for kind='bottleneck'"),
+            ({"kind": "bottleneck", "groups": 3, "width": 8}, "groups=3 must divide the width, 8"),
+        ],
+    )
+    def test_wrong_blocks(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            kd.layers.ResidualBlock(8, **arguments)
+
+    def test_padding_cannot_take_channels_away(self):
+        with pytest.raises(ValueError, match="joins 3 channels to no fewer"):
+            kd.layers.ResidualBlock(2, shortcut="pad")(IMAGES)
+
+    @pytest.mark.parametrize(("depth", "width"), [(8, 1), (17, 2), (16, 0)])
+    def test_wrong_wide_ones(self, depth, width):
+        with pytest.raises(ValueError, match="depth must be 6 n . 4|width must be a whole"):
+            kd.models.WideResNet(depth, width)
+
+
+def test_dense_blocks_see_all_before_them():
+    """Written out with the layer's own weights."""
+    block = kd.layers.DenseBlock(2, growth_rate=4, bottleneck=False)
+    block(IMAGES)
+    rng = np.random.default_rng(1)
+    block.set_weights([
+        rng.uniform(0.5, 1.5, w.shape) if w.name in ("gamma", "moving_variance")
+        else rng.normal(0, 0.3, w.shape) for w in block.weights
+    ])  # fmt: skip
+    maps = IMAGES
+    for number in range(2):
+        gamma, beta, mean, variance, kernel = block.get_weights()[5 * number : 5 * number + 5]
+        x = np.maximum((maps - mean) / np.sqrt(variance + 1e-5) * gamma + beta, 0)
+        found = keras.ops.convert_to_numpy(keras.ops.conv(x, kernel, padding="same"))
+        maps = np.concatenate([maps, found], axis=-1)
+    found = keras.ops.convert_to_numpy(block(IMAGES, training=False))
+    np.testing.assert_allclose(found, maps, atol=1e-4)
+
+
+def test_an_mlp_convolution_is_a_perceptron_at_every_place():
+    layer = kd.layers.MLPConv2D((5, 4), 3, padding="valid")
+    found = keras.ops.convert_to_numpy(layer(IMAGES))
+    kernel, bias, dense, offset = layer.get_weights()
+    for row, column in ((0, 0), (7, 20), (29, 29)):
+        patch = IMAGES[:, row : row + 3, column : column + 3].reshape(2, -1)
+        hidden = np.maximum(patch @ kernel.reshape(-1, 5) + bias, 0)
+        expected = np.maximum(hidden @ dense[0, 0] + offset, 0)
+        np.testing.assert_allclose(found[:, row, column], expected, atol=1e-5)
+
+
+class TestLeNet:
+    def test_sparse_connections_by_loops(self):
+        table = [(0, 2), (1,), (0, 1, 2)]
+        layer = kd.layers.SparseConnectedConv2D(table, 3)
+        found = keras.ops.convert_to_numpy(layer(IMAGES))
+        kernel, _ = layer.get_weights()
+        number, expected = 0, np.zeros((2, 30, 30, 3))
+        for filter_, row in enumerate(table):
+            for channel in row:
+                for y in range(3):
+                    for x in range(3):
+                        part = IMAGES[:, y : y + 30, x : x + 30, channel]
+                        expected[..., filter_] += part * kernel[y, x, number]
+                number += 1
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+    def test_codes_are_the_nearest(self):
+        layer = kd.layers.RadialBasisOutput(4, seed=2)
+        x = np.random.default_rng(0).normal(size=(5, 7)).astype("float32")
+        found = keras.ops.convert_to_numpy(layer(x))
+        codes = keras.ops.convert_to_numpy(layer.codes)
+        assert set(np.unique(codes)) == {-1, 1}
+        expected = -((x[:, :, None] - codes) ** 2).sum(1)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"connections": [], "kernel_size": 3}, "name channels for each filter"),
+            ({"connections": [(0, 0)], "kernel_size": 3}, "name each channel once"),
+            ({"connections": [(-1,)], "kernel_size": 3}, "numbers of channels from 0"),
+            ({"connections": [(0,)], "kernel_size": 3, "padding": "full"}, "padding must be"),
+        ],
+    )
+    def test_wrong_tables(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            kd.layers.SparseConnectedConv2D(**arguments)
+
+    def test_a_channel_that_is_not_there(self):
+        with pytest.raises(ValueError, match="name channel 3, and the input has 3"):
+            kd.layers.SparseConnectedConv2D([(0, 3)], 3)(IMAGES)
+
+    def test_wrong_options(self):
+        with pytest.raises(ValueError, match="output must be 'rbf' or 'softmax'"):
+            kd.models.LeNet5Paper(output="linear")
+        with pytest.raises(ValueError, match="alpha must be 1"):
+            kd.models.LeNet5Paper(alpha=0.5)
+        with pytest.raises(ValueError, match="images of one size"):
+            kd.models.LeNet5((None, None, 1))
+
+
+def test_local_response_normalization_by_loops():
+    layer = kd.layers.LocalResponseNormalization(depth_radius=1, bias=1.5, alpha=0.3, beta=0.6)
+    maps = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype("float32")
+    expected = np.zeros_like(maps)
+    for channel in range(6):
+        total = sum(maps[..., k] ** 2 for k in range(max(0, channel - 1), min(6, channel + 2)))
+        expected[..., channel] = maps[..., channel] / (1.5 + 0.3 * total) ** 0.6
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(maps)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("alexnet", {"normalization": "layer"}, "must be 'local', 'batch' or None"),
+        ("alexnet", {"input_shape": (None, None, 3)}, "images of one size"),
+        ("vgg11", {"head": "flat"}, "head must be 'dense' or 'convolution'"),
+        ("vgg11", {"weights": "imagenet"}, "do not exist for this network"),
+        ("vgg16", {"weights": "imagenet", "batch_norm": True}, "do not exist for this network"),
+        ("vgg16", {"weights": "imagenet", "classes": 5}, "classify 1000 classes"),
+        ("alexnet", {"input_shape": (28, 28, 3), "output_stride": 32}, "leave nothing of images"),
+        ("vgg11", {"input_shape": (28, 28, 3), "output_stride": 32}, "leave nothing of images"),
+    ],
+)
+def test_wrong_options(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kd.models.build(name, **arguments)
+
+
+def test_unknown_options_are_named():
+    with pytest.raises(TypeError, match="resnet18 has no argument 'depth'"):
+        kd.models.build("resnet18", depth=20)
+    with pytest.raises(TypeError, match="Did you mean 'zero_last_gamma'"):
+        kd.models.build("resnet18", zero_gamma=True)
+
+
+def test_an_ensemble_is_the_mean(tmp_path):
+    one, other = (kd.models.LeNet5((28, 28, 1)) for _ in range(2))
+    joined = kd.models.ensemble([one, other])
+    images = np.random.default_rng(0).normal(size=(3, 28, 28, 1)).astype("float32")
+    expected = (_answers(one, images) + _answers(other, images)) / 2
+    np.testing.assert_allclose(_answers(joined, images), expected, atol=1e-6)
+    joined.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(_answers(again, images), expected, atol=1e-6)
+    with pytest.raises(ValueError, match="two or more with the same input and output"):
+        kd.models.ensemble([one, kd.models.LeNet5()])
+    with pytest.raises(ValueError, match="two or more"):
+        kd.models.ensemble([one])
+    with pytest.raises(TypeError, match="must be Keras models"):
+        kd.models.ensemble([one, "model.keras"])
