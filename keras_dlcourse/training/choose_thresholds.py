@@ -43,7 +43,7 @@ def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 
         >>> inputs = keras.Input((2,))
         >>> model = keras.Model(inputs, keras.layers.Activation("sigmoid")(inputs))
         >>> x, y = np.array([[-3, 1], [-1, 2], [-2, -1.0]]), np.array([[0, 0], [1, 1], [0, 0]])
-        >>> choose_thresholds(model, (x, y)).round(2).tolist()
+        >>> [round(one, 2) for one in choose_thresholds(model, (x, y)).tolist()]
         [0.19, 0.81]
 
     Reference:
