@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse.data.multilabel import names_one_class
 from keras_dlcourse.edge.normalization import Normalization
 
 _CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
@@ -96,8 +97,9 @@ def labels(
         return {task: _numbers(f"y[{task!r}]", part, examples) for task, part in y.items()}
     y = _numbers("y", y, examples)
     if not np.isfinite(y).all():
+        hint = " A label that is not known is -1 among those of 0 and 1." * (y.ndim == 2)
         raise ValueError(
-            f"y has NaN or infinite values, first at {np.argwhere(~np.isfinite(y))[0]}."
+            f"y has NaN or infinite values, first at {np.argwhere(~np.isfinite(y))[0]}.{hint}"
         )
     if names is not None:
         _check_classes(y, len(names))
@@ -170,7 +172,7 @@ def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
         raise ValueError("class_weight needs labels: give y.")
     if isinstance(y, Mapping):
         raise ValueError("class_weight is for labels of one task; give sample_weight for several.")
-    if y.ndim == 2 and y.shape[1] > 1 and not (y.sum(1) == 1).all():
+    if y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y):
         raise ValueError(
             "class_weight is for one class an image. For several give positive_weight of "
             "kd.data.positive_weights(y) to kd.losses.WeightedBinaryCrossentropy."

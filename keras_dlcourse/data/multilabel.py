@@ -39,6 +39,11 @@ def positive_weights(y: Any) -> np.ndarray:
     return np.asarray(negative / positive, "float64")
 
 
+def names_one_class(y: np.ndarray) -> bool:
+    """Whether labels `(n, classes)` say of which one class each image is, or in which shares."""
+    return bool((y >= 0).all() and np.allclose(y.sum(1), 1))
+
+
 def multi_hot(y: Any, name: str = "y") -> np.ndarray:
     """Return labels as float32 `(n, classes)` of 1, 0 and NaN for unknown, or raise ValueError.
 

@@ -57,7 +57,10 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument("model", metavar="MODEL", help="a .tflite file")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
     parser.add_argument(
-        "--max-results", type=whole_number, default=5, metavar="N", help="categories an image (5)"
+        "--max-results",
+        type=whole_number,
+        metavar="N",
+        help="categories an image (5; all that are there, if the file has thresholds for that)",
     )
     parser.add_argument(
         "--score-threshold", type=float, metavar="S", help="leave out scores below S"
@@ -103,9 +106,12 @@ def classify(arguments: argparse.Namespace) -> int:
     labels = None if arguments.labels is None else _read_labels(arguments.labels)
     classifier = ImageClassifier(arguments.model, labels=labels, **model_options(arguments))
     pictures = pictures_of("--map", arguments.map, arguments.images)
+    most = arguments.max_results
+    if most is None and classifier.score_thresholds is None:
+        most = 5
 
     def answer(image: str) -> tuple[dict[str, Any], list[str]]:
-        categories = classifier.classify(image, arguments.max_results, arguments.score_threshold)
+        categories = classifier.classify(image, most, arguments.score_threshold)
         result: dict[str, Any] = {"image": image}
         result["categories"] = [category._asdict() for category in categories]
         lines = [image, *category_lines(categories)]

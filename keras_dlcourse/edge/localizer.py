@@ -90,7 +90,7 @@ class ObjectLocalizer(ImageClassifier):
         Args:
             image: What `classify` takes.
             max_results: How many categories at most; None for all.
-            score_threshold: The least score to list; None for the file's own, if it has one.
+            score_threshold: As for `classify`.
 
         Raises:
             InvalidImage: If the image cannot be read.

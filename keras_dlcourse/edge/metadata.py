@@ -223,7 +223,7 @@ def _own_record(record: bytes | None, what: str) -> dict[str, Any]:
 
     try:
         return dict(json.loads(record))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise InvalidModel(f"{what} hold a record that cannot be read") from error
 
 
@@ -244,10 +244,16 @@ def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
 def _score_thresholds(record: dict[str, Any], what: str) -> tuple[float, ...] | None:
     """Return the threshold of each class that our own record holds."""
     given = record.get("score_thresholds")
-    try:
-        return None if given is None else tuple(map(float, given))
-    except (ValueError, TypeError) as error:
-        raise InvalidModel(f"{what} hold thresholds of scores that cannot be read") from error
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(map(_is_share, given)):
+        raise InvalidModel(f"{what} hold thresholds of scores that are no numbers from 0 to 1")
+    return tuple(map(float, given))
+
+
+def _is_share(value: Any) -> bool:
+    """Whether a value of JSON is a number from 0 to 1, which NaN is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _option(tensor: Table | None, kind: int) -> Table | None:

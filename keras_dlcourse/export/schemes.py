@@ -17,6 +17,7 @@ class Scheme:
         dtypes: Allowed types of input and output, the default first.
         float16: Whether weights are stored in half precision.
         dense_per_tensor: Whether dense kernels share one scale.
+        highest_score: The most that a sigmoid or softmax gives: integers step over 1 itself.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Scheme:
     dtypes: tuple[str, ...] = ("float32",)
     float16: bool = False
     dense_per_tensor: bool = False
+    highest_score: float = 1.0
 
 
 SCHEMES: dict[str, Scheme] = {
@@ -48,6 +50,7 @@ SCHEMES: dict[str, Scheme] = {
             op_sets=("TFLITE_BUILTINS_INT8", "TFLITE_BUILTINS"),
             calibrated=True,
             dtypes=("uint8", "int8", "float32"),
+            highest_score=255 / 256,
         ),
         Scheme(
             "int16x8",
@@ -58,6 +61,7 @@ SCHEMES: dict[str, Scheme] = {
             ),
             calibrated=True,
             dtypes=("float32", "int16"),
+            highest_score=32767 / 32768,
         ),
     )
 }

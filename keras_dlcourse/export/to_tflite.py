@@ -147,7 +147,8 @@ def to_tflite(
             or 1x1 convolution. The scores are those of the plain file, the weights stand once. A
             model that was made quantization-aware needs `calibration` for it.
         score_thresholds: For each class the score from 0 to 1 from which on the device lists it,
-            e.g. of `kd.training.choose_thresholds`: for images with any number of labels.
+            e.g. of `kd.training.choose_thresholds`: for images with any number of labels. One above
+            the highest score of an integer file is lowered to that, with a warning.
 
     Returns:
         An `ExportResult`; it can be used as a path.
@@ -199,7 +200,7 @@ def to_tflite(
     embedding = labels is None and not outputs and is_embedding(model)
     scores = None if embedding else scores_of(graph, outputs)
     names = None if scores is None else find_labels(labels, recorded, examples, scores.shape[-1])
-    thresholds = _checked_thresholds(score_thresholds, scores)
+    thresholds = _checked_thresholds(score_thresholds, scores, row)
     inputs = None
     if examples is not None and row.calibrated:
         inputs = calibration_inputs(examples, shape, normalization)
@@ -261,19 +262,31 @@ def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
         )
 
 
-def _checked_thresholds(given: Sequence[float] | None, scores: Any) -> tuple[float, ...] | None:
-    """Return a threshold for each class, or say what is wrong with them."""
+def _checked_thresholds(
+    given: Sequence[float] | None, scores: Any, row: Scheme
+) -> tuple[float, ...] | None:
+    """Return a threshold for each class that its scores can reach, or say what is wrong."""
     if given is None:
         return None
     if scores is None:
         raise ValueError("score_thresholds are for scores of classes, which this model has not")
-    values = np.asarray(given, "float64")
+    try:
+        values = np.asarray(given, "float64")
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
     if values.shape != (scores.shape[-1],) or not ((values >= 0) & (values <= 1)).all():
         raise ValueError(
             f"score_thresholds must be {scores.shape[-1]} numbers from 0 to 1, one for each class; "
             f"received {given!r}"
         )
-    return tuple(values.tolist())
+    beyond = np.flatnonzero(values > row.highest_score).tolist()
+    if beyond:
+        warnings.warn(
+            f"the thresholds of classes {beyond} are lowered to {row.highest_score:.4f}, the "
+            f"highest score in {row.name}: it stands for all scores that round to it",
+            stacklevel=3,
+        )
+    return tuple(np.minimum(values, row.highest_score).tolist())
 
 
 def _examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | None:

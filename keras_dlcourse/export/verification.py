@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.data.multilabel import multi_hot
+from keras_dlcourse.data.multilabel import multi_hot, names_one_class
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.image_model import ImageModel
@@ -65,8 +65,8 @@ class Verification:
         max_map_error_steps: The same in quantization steps of the map.
         min_cosine: For embeddings, the least cosine between the two models' vectors; else None.
         mean_cosine: The mean of these cosines.
-        is_multilabel: Whether images have any number of labels: the file has thresholds of scores,
-            or the labels say so.
+        is_multilabel: Whether images have any number of labels: the labels say so, or the file has
+            thresholds of scores and the labels are no class numbers.
         coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
             difference of each, by the name of the output; in shares of the image or of the box.
     """
@@ -269,7 +269,7 @@ def verify(
     labels, thresholds = examples.labels, file.metadata.score_thresholds
     if isinstance(labels, Mapping):
         labels = labels.get(names[0]) if names else None
-    multilabel = categorical and (thresholds is not None or _is_multi_hot(labels))
+    multilabel = categorical and _is_multilabel(labels, thresholds)
     agreement, keras_accuracy, accuracy = (
         _judged(ours, theirs, labels, thresholds, multilabel) if categorical else (None, None, None)
     )
@@ -389,10 +389,14 @@ def _array_device(file: ModelFile, examples: Examples) -> Device:
     return run
 
 
-def _is_multi_hot(labels: Any) -> bool:
-    """Whether labels say of each class if it is there, and not of one for each image."""
-    labels = np.asarray(0 if labels is None else labels)
-    if labels.ndim != 2 or labels.shape[1] < 2 or (labels.sum(1) == 1).all():
+def _is_multilabel(labels: Any, thresholds: tuple[float, ...] | None) -> bool:
+    """Whether each class is there or not by itself, by the labels, or else by the file."""
+    if labels is None:
+        return thresholds is not None
+    labels = np.asarray(labels)
+    if thresholds is not None:
+        return labels.shape[1:] == (len(thresholds),)
+    if labels.ndim != 2 or labels.shape[1] < 2 or names_one_class(labels):
         return False
     return bool(((labels == 0) | (labels == 1) | ~(labels >= 0)).all())  # no shares of classes
 

@@ -106,7 +106,10 @@ def _inside(probability: Any) -> Any:
 def _checked(weight: Any) -> Any:
     if weight is None:
         return None
-    values = np.asarray(weight, "float64")
-    if values.ndim > 1 or not (np.isfinite(values) & (values > 0)).all():
+    try:
+        values = np.asarray(weight, "float64")
+    except (TypeError, ValueError):  # words, or a dictionary as of fit(class_weight=...)
+        values = np.array(np.nan)
+    if values.ndim > 1 or values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
         raise ValueError(f"positive_weight must be above 0, one for each class. Received: {weight}")
     return values.tolist()

@@ -75,7 +75,9 @@ class MultilabelAveragePrecision(keras.metrics.Metric):
         if sample_weight is not None:
             rows = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
             weights = weights * ops.reshape(rows, (-1, 1))
-        bins = ops.cast(ops.clip(y_pred * self.bins, 0, self.bins - 1), "int32")
+        # A score of NaN, which no bin holds, counts as the lowest.
+        scores = ops.where(y_pred > 0, y_pred, 0.0)
+        bins = ops.cast(ops.clip(scores * self.bins, 0, self.bins - 1), "int32")
         places = ops.reshape(bins + self.bins * ops.arange(self.classes), (-1,))
         for kind, here in enumerate((y_true < 0.5, y_true >= 0.5)):
             amount = ops.where(here, weights, 0.0)

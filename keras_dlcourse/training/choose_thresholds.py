@@ -18,8 +18,8 @@ def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 
     A network trained on rare classes, or with weights for them, is right at other scores than 0.5.
     Give the result to `kd.export.to_tflite(score_thresholds=...)`, and the device uses it.
 
-    Each threshold lies midway between two scores that occur, so that rounding to integers does not
-    decide about an image. Choose on images that the network was not trained on.
+    Each threshold lies midway between two scores that occur, so that rounding to integers decides
+    about as few images as it can. Choose on images that the network was not trained on.
 
     Args:
         model: A model that gives a probability for each class, `(n, classes)`.
@@ -37,13 +37,13 @@ def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 
     Raises:
         TypeError: If `model` is no Keras model, or `validation` nothing of that kind.
         ValueError: If there are no labels, labels of another kind, or not as many as outputs; if
-            scores are no probabilities.
+            the model has several outputs, or scores that are no probabilities.
 
     Example:
         >>> inputs = keras.Input((2,))
         >>> model = keras.Model(inputs, keras.layers.Activation("sigmoid")(inputs))
         >>> x, y = np.array([[-3, 1], [-1, 2], [-2, -1.0]]), np.array([[0, 0], [1, 1], [0, 0]])
-        >>> choose_thresholds(model, (x, y)).round(2).tolist()
+        >>> [round(one, 2) for one in choose_thresholds(model, (x, y)).tolist()]
         [0.19, 0.81]
 
     Reference:
@@ -56,7 +56,10 @@ def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 
     for inputs, _, known in stream_labelled(validation, batch_size):
         if known is None:
             raise ValueError("validation must have labels: thresholds are chosen by them.")
-        scores.append(np.asarray(model.predict_on_batch(inputs), "float32"))
+        found = model.predict_on_batch(inputs)
+        if not isinstance(found, np.ndarray):
+            raise ValueError("model must have one output, (n, classes); this one has several.")
+        scores.append(found.astype("float32"))
         labels.append(multi_hot(known, "the labels of validation"))
     return best_thresholds(np.concatenate(labels), np.concatenate(scores))
 
@@ -92,4 +95,6 @@ def _best(y_true: np.ndarray, scores: np.ndarray) -> float | None:
     f1 = 2 * precision[:-1] * recall[:-1] / np.where(both > 0, both, 1)
     least = at[f1.argmax()]
     below = scores[scores < least].max(initial=0.0)
-    return float((least + below) / 2)
+    middle = np.float32((float(least) + float(below)) / 2)
+    # Between neighbours in float32 there is nothing: the middle may be the lower one.
+    return float(middle if middle > below else least)

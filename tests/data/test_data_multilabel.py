@@ -40,3 +40,16 @@ def test_class_weights_are_for_one_class_an_image():
         kd.data.pipeline(images, [[1, 1], [0, 1], [1, 0]], class_weight={0: 2.0})
     one_hot = kd.data.pipeline(images, np.eye(3), class_weight={1: 2.0})
     assert one_hot.sample_weight.tolist() == [1, 2, 1]
+    shares = np.full((3, 7), 0.1 / 6, "float32")  # smoothed, and of a sum near 1
+    shares[np.arange(3), np.arange(3)] = 0.9
+    assert kd.data.pipeline(images, shares, class_weight={1: 2.0}).sample_weight[1] == 2
+
+
+def test_unknown_labels_in_a_pipeline():
+    images = np.zeros((2, 4, 4, 1), "uint8")
+    unknown = [[1, 1, -1], [1, 1, -1]]  # of sum 1, and no one-hot rows
+    assert kd.data.pipeline(images, unknown, class_names=["a", "b", "c"]).y.tolist() == unknown
+    with pytest.raises(ValueError, match="one class an image"):
+        kd.data.pipeline(images, unknown, class_weight={0: 2.0})
+    with pytest.raises(ValueError, match=r"NaN.*\[0 1\].*not known is -1"):
+        kd.data.pipeline(images, [[1, np.nan], [0, 1]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from sklearn.datasets import load_sample_image
 from sklearn.metrics import f1_score
 
 import keras_dlcourse as kd
-from keras_dlcourse.edge import ImageClassifier, InvalidModel
+from keras_dlcourse.edge import ImageClassifier, InvalidModel, ObjectLocalizer
 from keras_dlcourse.edge.__main__ import main
 from keras_dlcourse.edge.metadata import OWN
 from keras_dlcourse.export.metadata import _with_entries
@@ -160,6 +161,96 @@ def test_the_command_lists_them(paths, data, tmp_path, capsys):
     assert [c["label"] for c in row["categories"]] == [c.label for c in expected]
 
 
+def _certain(classes):
+    """Return a model of grey levels, most of whose scores are near 0 or 1, and what is true."""
+    inputs = keras.Input((1, classes, 1))
+    dense = keras.layers.Dense(classes, activation="sigmoid")
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
+    dense.set_weights([12 * np.eye(classes), np.zeros(classes)])
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 1, classes, 1)).astype("uint8")
+    y = (pixels[:, 0, :, 0] > np.linspace(150, 5, classes)).astype("int32")
+    normalization = kd.data.Normalization((0.0,), (255.0,))
+    names = [f"class {number}" for number in range(classes)]
+    return model, kd.data.pipeline(pixels, y, normalization=normalization, class_names=names)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quantization": "float32"},
+        {"quantization": "int8"},
+        {"quantization": "int8", "output_dtype": "int8"},
+        {"quantization": "int8", "output_dtype": "float32"},
+        {"quantization": "int16x8"},
+    ],
+    ids=str,
+)
+def test_integers_that_end_below_a_threshold(tmp_path, options):
+    """A sigmoid in eight bits gives 255/256 at most: no class may be out of reach for that."""
+    model, data = _certain(3)
+    chosen = kd.training.choose_thresholds(model, data)
+    assert chosen[0] > 255 / 256 > chosen[1]
+    eight_bits = options["quantization"] == "int8"
+    said = pytest.warns(UserWarning, match=r"classes \[0\] are lowered to 0.9961")
+    with said if eight_bits else contextlib.nullcontext():
+        path = kd.export.to_tflite(
+            model, tmp_path / "a.tflite", calibration=data, score_thresholds=chosen, **options
+        ).path
+    classifier = ImageClassifier(path)
+    least = np.float32(classifier.score_thresholds)
+    np.testing.assert_array_equal(least, np.minimum(chosen, 255 / 256) if eight_bits else chosen)
+    found = classifier.scores(data.x) >= least
+    np.testing.assert_array_equal(found[:, 1:], data.y[:, 1:])
+    assert found[data.y == 1].all()
+    # What more is listed rounds to the highest score.
+    more = found & (data.y == 0)
+    scores = model.predict(data, verbose=0)
+    assert more.any() == eight_bits and (scores[more] > 254 / 256).all()
+
+
+def test_the_command_lists_all_that_is_there(tmp_path, capsys):
+    """Five are the likeliest of a file without thresholds; of one with them none is left out."""
+    from PIL import Image
+
+    model, data = _certain(7)
+    Image.fromarray(np.full((1, 7), 255, "uint8")).save(tmp_path / "white.png")
+    for thresholds, expected in (([0.5] * 7, 7), (None, 5)):
+        path = tmp_path / "a.tflite"
+        kd.export.to_tflite(model, path, calibration=data, score_thresholds=thresholds)
+        for more, count in ([], expected), (["--max-results", "2"], 2):
+            assert main(["classify", str(path), str(tmp_path / "white.png"), "--json", *more]) == 0
+            (row,) = json.loads(capsys.readouterr().out)["results"]
+            assert len(row["categories"]) == count
+
+
+def test_thresholds_of_classes_of_which_one_is_there(tmp_path):
+    """Class numbers stay class numbers for verify, whatever the file lists."""
+    model, data = _certain(3)
+    numbers = kd.data.pipeline(data.x, np.arange(300) % 3, normalization=data.normalization)
+    results = []
+    for thresholds in (None, [0.9] * 3):
+        path = tmp_path / "a.tflite"
+        kd.export.to_tflite(model, path, calibration=data, score_thresholds=thresholds)
+        results.append(kd.export.verify(model, path, numbers))
+    plain, limited = results
+    assert not limited.is_multilabel
+    assert (limited.agreement, limited.accuracy) == (plain.agreement, plain.accuracy)
+    without = kd.data.pipeline(data.x, normalization=data.normalization)
+    assert kd.export.verify(model, path, without).is_multilabel
+
+
+def test_a_localizer_lists_by_them(tmp_path, data):
+    inputs = keras.Input((SIDE, SIDE, 3))
+    maps = keras.layers.Conv2D(8, 3, 4, "same", activation="relu")(inputs)
+    model = kd.models.localizer(keras.Model(inputs, maps), len(KINDS))
+    path = tmp_path / "a.tflite"
+    kd.export.to_tflite(model, path, calibration=data["train"], score_thresholds=[0, 1, 0])
+    localizer = ObjectLocalizer(path)
+    found = localizer.locate(data["test"].x[0])
+    assert sorted(category.index for category in found.categories) == [0, 2]
+    assert found.bounding_box == localizer.locate(data["test"].x[0], score_threshold=0).bounding_box
+
+
 @pytest.mark.skipif("KD_RUNTIME_PYTHON" not in os.environ, reason="no such environment here")
 def test_on_an_old_board(paths, data, tmp_path):
     code = (
@@ -188,6 +279,8 @@ def test_on_an_old_board(paths, data, tmp_path):
         ([0.5, 0.5], "must be 3 numbers from 0 to 1"),
         ([0.5, 0.5, 1.5], "must be 3 numbers from 0 to 1"),
         ([0.5, float("nan"), 0.5], "must be 3 numbers from 0 to 1"),
+        (["low", "low", "high"], "must be 3 numbers from 0 to 1.*'high'"),
+        ([0.5, [0.5], 0.5], "must be 3 numbers from 0 to 1"),
     ],
 )
 def test_thresholds_that_make_no_sense(model, tmp_path, given, message):
@@ -204,19 +297,43 @@ def test_thresholds_of_a_model_without_scores(tmp_path):
         kd.export.to_tflite(model, tmp_path / "a.tflite", score_thresholds=[0.5] * 4)
 
 
+NO_SHARES = (
+    "high",
+    "123",
+    5,
+    {"0": 0.5, "1": 0.5, "2": 0.5},
+    [0.5, 0.5, None],
+    [0.5, 0.5, True],
+    [0.5, 0.5, 1.5],
+    [0.5, 0.5, float("nan")],
+    [0.5, 0.5, 10**400],
+)
+
+
 @pytest.mark.parametrize(
     ("value", "kind", "message"),
     [
-        ("high", InvalidModel, "thresholds of scores that cannot be read"),
+        *((value, InvalidModel, "thresholds of scores that are no numbers") for value in NO_SHARES),
         ([0.5, 0.5], ValueError, "2 thresholds of scores, but 3 outputs"),
     ],
 )
-def test_damaged_records_are_said(paths, value, kind, message):
+def test_damaged_thresholds_are_said(paths, value, kind, message):
     content = paths["float32"].read_bytes()
     record = json.loads(kd.edge.ModelFile.read(content).metadata.extra[OWN])
     record["score_thresholds"] = value
-    damaged = io.BytesIO(_with_entries(content, {OWN: json.dumps(record).encode()}))
+    with pytest.raises(kind, match=message):
+        ImageClassifier(_with_record(content, json.dumps(record).encode()))
+
+
+@pytest.mark.parametrize("record", [b"[1]", b"\xff\xfe", b"{", b"[" * 100_000])
+def test_damaged_records_are_said(paths, record):
+    with pytest.raises(InvalidModel, match="a record that cannot be read"):
+        ImageClassifier(_with_record(paths["float32"].read_bytes(), record))
+
+
+def _with_record(content, record):
+    """Return a file whose own record is another."""
+    damaged = io.BytesIO(_with_entries(content, {OWN: record}))
     with zipfile.ZipFile(damaged, "a") as archive:
         archive.writestr("labels.txt", "\n".join(KINDS))
-    with pytest.raises(kind, match=message):
-        ImageClassifier(damaged.getvalue())
+    return damaged.getvalue()

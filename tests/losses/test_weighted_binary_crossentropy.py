@@ -7,6 +7,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from loss_kit import value_and_gradient
 
 from keras_dlcourse.data import positive_weights
 from keras_dlcourse.losses import WeightedBinaryCrossentropy
@@ -72,7 +73,21 @@ def test_certainty_that_is_wrong_costs_much_but_not_infinity():
     assert 20 < value < 30
 
 
-@pytest.mark.parametrize("weight", [0, -1.0, [1.0, np.inf], [[1.0]]])
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("labels", [[1, 0, 1, 0], [np.nan, -1, 1, 0], [np.nan] * 4])
+def test_gradients_are_finite_where_outputs_are_extreme(labels, from_logits):
+    """Also of unknown labels, which have none."""
+    ends = [-500.0, 500.0, 500.0, -500.0] if from_logits else [0.0, 1.0, 1.0, 0.0]
+    loss = WeightedBinaryCrossentropy(WEIGHTS, from_logits, dtype="float64")
+    value, gradient = value_and_gradient(loss, np.array([labels]), np.array([ends]))
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+    known = np.array([labels]) >= 0
+    assert (gradient[~known] == 0).all()
+    if not known.any():
+        assert value == 0
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, [1.0, np.inf], [[1.0]], [], "much", {0: 2.0}])
 def test_weights_that_make_no_sense(weight):
     with pytest.raises(ValueError, match="positive_weight must be above 0"):
         WeightedBinaryCrossentropy(weight)

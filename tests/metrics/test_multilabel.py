@@ -49,6 +49,15 @@ def test_many_bins_are_as_good_as_the_scores():
     assert _value(metric) == pytest.approx(average_precision_score(true, scores), abs=2e-3)
 
 
+def test_scores_that_are_none_come_last():
+    """As if they were 0, on every backend."""
+    true, scores = np.array([[1, 0], [0, 1]]), np.array([[np.nan, 0.2], [0.3, np.inf]])
+    metric = MultilabelAveragePrecision(2)
+    metric.update_state(true, scores)
+    expected = average_precision_score(true, np.nan_to_num(scores, posinf=1))
+    assert _value(metric) == pytest.approx(expected)
+
+
 def test_in_fit_and_a_new_epoch_starts_anew():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 5)).astype("float32")

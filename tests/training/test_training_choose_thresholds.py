@@ -29,6 +29,17 @@ def test_no_other_threshold_is_better(seed, rows):
         assert chosen == 0 or chosen not in column
 
 
+@settings(max_examples=40)
+@given(lower=st.floats(0, 1, width=32))
+def test_neighbours_are_told_apart(lower):
+    """Nothing lies between two scores that float32 has beside each other."""
+    upper = np.nextafter(np.float32(lower), np.float32(2))
+    if upper <= 1:
+        scores = np.array([[lower], [upper]], "float32")
+        found = scores >= best_thresholds(np.array([[0], [1]], "float32"), scores)
+        assert found.tolist() == [[False], [True]]
+
+
 def test_unknown_labels_have_no_say():
     true = np.array([[1], [0], [1], [np.nan], [np.nan]], "float32")
     scores = np.array([[0.9], [0.2], [0.8], [0.85], [0.1]], "float32")
@@ -42,7 +53,17 @@ def test_of_a_model_and_a_pipeline():
     inputs = keras.Input((1, 1, 2))
     model = keras.Model(inputs, keras.layers.Flatten()(inputs))  # the share of white
     data = kd.data.pipeline(pixels, y, normalization=kd.data.Normalization((0.0,), (255.0,)))
-    for given_data in (data, (pixels / np.float32(255), y)):
+    shares = pixels / np.float32(255)
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, number):
+            part = slice(20 * number, 20 * number + 20)
+            return shares[part], y[part]
+
+    for given_data in (data, (shares, y), Batches()):
         chosen = kd.training.choose_thresholds(model, given_data, batch_size=7)
         np.testing.assert_allclose(chosen, [200.5 / 255, 60.5 / 255], atol=0.03)
         found = model.predict(pixels / 255, verbose=0) >= chosen
@@ -73,6 +94,13 @@ def test_what_makes_no_sense(x, y, activation, message):
     model = keras.Model(inputs, keras.layers.Activation(activation)(inputs))
     with pytest.raises(ValueError, match=message):
         kd.training.choose_thresholds(model, x if y is None else (x, y))
+
+
+def test_several_outputs():
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, {"a": inputs, "b": inputs})
+    with pytest.raises(ValueError, match="model must have one output"):
+        kd.training.choose_thresholds(model, (np.zeros((3, 2)), np.zeros((3, 2))))
 
 
 def test_what_is_no_model():

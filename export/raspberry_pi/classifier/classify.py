@@ -3,7 +3,8 @@
     python classify.py photo.jpg other.png     once, results on standard output
     python classify.py --watch inbox           every image that appears in a folder, until stopped
 
-One line of JSON an image: {"image": …, "categories": [{"label": …, "score": …}, …]}.
+One line of JSON an image: {"image": …, "categories": [{"label": …, "score": …}, …]}. The likeliest
+three are listed; all that are there, if the model has a threshold for each class.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main() -> int:
     )
     parser.add_argument("images", nargs="*", type=Path)
     parser.add_argument("--watch", type=Path, metavar="FOLDER")
-    parser.add_argument("--max-results", type=int, default=3)
+    parser.add_argument("--max-results", type=int, default=None)
     parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args()
     if bool(arguments.images) == bool(arguments.watch):
@@ -36,10 +37,13 @@ def main() -> int:
 
     classifier = ImageClassifier(HERE / "model.tflite", threads=arguments.threads)
     print(f"model.tflite on {classifier.runtime}", file=sys.stderr, flush=True)
+    most = arguments.max_results
+    if most is None and classifier.score_thresholds is None:
+        most = 3
     failed = 0
     for path in appearing(arguments.watch) if arguments.watch else arguments.images:
         try:
-            categories = classifier.classify(path, max_results=arguments.max_results)
+            categories = classifier.classify(path, max_results=most)
         except (OSError, ValueError) as error:  # one bad image must not stop a service
             print(f"{path}: {error}", file=sys.stderr, flush=True)
             failed += 1
