@@ -71,6 +71,19 @@ def test_localization(tmp_path, monkeypatch, capsys):
     assert Image.open("located.png").size == (48, 48)
 
 
+def test_models():
+    (block,) = python_blocks("docs/models.md")
+    names: dict = {}
+    exec(block, names)
+    assert names["model"].output_shape == (None, 2) and names["features"].output_shape == (
+        None,
+        576,
+    )
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+)` ", (ROOT / "docs/models.md").read_text(), re.M)
+    assert sorted(name for name, _ in listed) == list(kd.models.names())
+    assert all(hasattr(kd.models, builder) for _, builder in listed)
+
+
 @pytest.mark.slow
 def test_multi_label(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -41,6 +41,7 @@ from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
 from keras_dlcourse.export.sources import is_fake_quantized, load_model
 from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.layers.fake_quantize import is_quantized
+from keras_dlcourse.models import without_auxiliary
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ def to_tflite(
     started = time.monotonic()
     path = Path(path)
     _check_path(path)
-    model = load_model(model)
+    model = without_auxiliary(load_model(model))
     ranges_known = is_quantized(model) or is_fake_quantized(model)
     row = scheme(quantization or ("int8" if ranges_known else "float32"))
     types = {

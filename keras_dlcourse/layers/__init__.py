@@ -21,6 +21,7 @@ from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
     FreezingBatchNormalization,
 )
 from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
+from keras_dlcourse.layers.inception_module import InceptionModule  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
 from keras_dlcourse.layers.local_response_normalization import (  # noqa: E402
@@ -37,6 +38,7 @@ from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
     ConstantSparsity,
     PolynomialDecay,
 )
+from keras_dlcourse.layers.squeeze_excite import SqueezeExcite  # noqa: E402
 
 __all__ = [
     "ChannelScale",
@@ -51,6 +53,7 @@ __all__ = [
     "FloatBarrier",
     "FreezingBatchNormalization",
     "ImageDescription",
+    "InceptionModule",
     "InvertedResidual",
     "L2Normalization",
     "LocalResponseNormalization",
@@ -62,6 +65,7 @@ __all__ = [
     "RandomAffine",
     "ResidualBlock",
     "SparseConnectedConv2D",
+    "SqueezeExcite",
     "WeightTransform",
     "compressed",
     "compressed_class",

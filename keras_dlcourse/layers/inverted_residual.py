@@ -7,7 +7,8 @@ from typing import Any
 import keras
 
 from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain
-from keras_dlcourse.layers._checks import positive_int
+from keras_dlcourse.layers._checks import fraction, positive_int
+from keras_dlcourse.layers.squeeze_excite import SqueezeExcite, known_activation
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -23,8 +24,9 @@ class InvertedResidual(ConvolutionBlock):
         y = BN(project(h))                # 1x1, linear
         y = x + y                         # if strides is 1 and x has `filters` channels
 
-    This is the block of MobileNetV2. Convolutions have no bias. Weights stand in the order of the
-    blocks of `keras.applications.MobileNetV2`.
+    This is the block of MobileNetV2. With another activation, and squeeze and excitation behind the
+    depthwise convolution, it is that of MobileNetV3 and EfficientNet. Convolutions have no bias.
+    Weights stand in the order of the blocks of `keras.applications`.
 
     Args:
         filters: Output channels.
@@ -33,6 +35,13 @@ class InvertedResidual(ConvolutionBlock):
         strides: Step of the depthwise convolution, along both axes.
         bn_momentum: Momentum of the moving statistics.
         bn_epsilon: Added to the variance.
+        expanded: Channels between, instead of `expansion` times those of the input.
+        activation: By its Keras name.
+        squeeze: Channels between the two layers of squeeze and excitation; None for none.
+        squeeze_activation: Behind the first of these.
+        gate: Behind the second.
+        drop_path: Share of images for which the block is left out in training, where it has a
+            shortcut (stochastic depth).
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -65,12 +74,26 @@ class InvertedResidual(ConvolutionBlock):
         strides: int = 1,
         bn_momentum: float = 0.9,
         bn_epsilon: float = 1e-3,
+        expanded: int | None = None,
+        activation: str = "relu6",
+        squeeze: int | None = None,
+        squeeze_activation: str = "relu",
+        gate: str = "sigmoid",
+        drop_path: float = 0.0,
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
         self.expansion = positive_int("expansion", expansion)
+        self.expanded = None if expanded is None else positive_int("expanded", expanded)
+        self.activation = known_activation("activation", activation)
+        self.squeeze = None if squeeze is None else positive_int("squeeze", squeeze)
+        self.squeeze_activation = known_activation("squeeze_activation", squeeze_activation)
+        self.gate = known_activation("gate", gate)
+        self.drop_path = fraction("drop_path", drop_path)
 
         self.expand: keras.layers.Layer | None = None
+        self.excite: SqueezeExcite | None = None
+        self.drop: keras.layers.Layer | None = None
         self.add: keras.layers.Layer | None = None
 
     @property
@@ -81,17 +104,34 @@ class InvertedResidual(ConvolutionBlock):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the sublayers, whose widths depend on the input, and their weights."""
         channels = self.check_channels(input_shape)
-        if self.expansion > 1:
-            self.expand = self.pointwise_convolution(self.expansion * channels, "expand")
+        if self.expansion > 1 or self.expanded is not None:
+            expanded = self.expanded or self.expansion * channels
+            self.expand = self.pointwise_convolution(expanded, "expand")
             self.expand_bn = self.batch_normalization("expand")
-            self.expand_relu = self.relu6("expand")
+            self.expand_relu = self._activation("expand")
         self.depthwise = self.depthwise_convolution()
         self.depthwise_bn = self.batch_normalization("depthwise")
-        self.depthwise_relu = self.relu6("depthwise")
+        self.depthwise_relu = self._activation("depthwise")
+        if self.squeeze is not None:
+            self.excite = SqueezeExcite(
+                self.squeeze,
+                self.squeeze_activation,
+                self.gate,
+                dtype=self.dtype_policy,
+                trainable=self.trainable,
+                name=f"{self.name}_excite",
+            )
         self.project = self.pointwise_convolution(self.filters, "project")
         self.project_bn = self.batch_normalization("project")
         output_shape = build_chain(self._chain, input_shape)
         if self.strides == 1 and channels == self.filters:
+            if self.drop_path:
+                self.drop = keras.layers.Dropout(
+                    self.drop_path,
+                    noise_shape=(None, 1, 1, 1),
+                    dtype=self.dtype_policy,
+                    name=f"{self.name}_drop",
+                )
             # A layer, not "+": the flat graph then names the shortcut.
             self.add = keras.layers.Add(dtype=self.dtype_policy, name=f"{self.name}_add")
             self.add.build([input_shape, output_shape])
@@ -100,17 +140,33 @@ class InvertedResidual(ConvolutionBlock):
         """Apply the block; see the class for shapes."""
         outputs = inputs
         for layer in self._chain:
-            outputs = layer(outputs)
-        return outputs if self.add is None else self.add([inputs, outputs])
+            # A block within a block is opened, for the flat graph.
+            is_block = isinstance(layer, SqueezeExcite)
+            outputs = layer.call(outputs) if is_block else layer(outputs)
+        if self.add is None:
+            return outputs
+        return self.add([inputs, outputs if self.drop is None else self.drop(outputs)])
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that make this block again."""
-        return {**super().get_config(), "expansion": self.expansion}
+        names = (
+            "expansion", "expanded", "activation", "squeeze", "squeeze_activation", "gate",
+            "drop_path",
+        )  # fmt: skip
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+    def _activation(self, part: str) -> keras.layers.Layer:
+        if self.activation == "relu6":
+            return self.relu6(part)
+        return keras.layers.Activation(
+            self.activation, dtype=self.dtype_policy, name=f"{self.name}_{part}_act"
+        )
 
     @property
     def _chain(self) -> list[keras.layers.Layer]:
         """The sublayers up to the shortcut, in the order in which they are applied."""
         rest = [self.depthwise, self.depthwise_bn, self.depthwise_relu]
+        rest += [] if self.excite is None else [self.excite]
         rest += [self.project, self.project_bn]
         if self.expand is None:
             return rest

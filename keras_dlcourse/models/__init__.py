@@ -13,12 +13,34 @@ from keras_dlcourse.models.densenet import (  # noqa: E402
     DenseNetBC100x12,
     DenseNetBC190x40,
 )
+from keras_dlcourse.models.efficientnet import (  # noqa: E402
+    CompoundScale,
+    EfficientNetB0,
+    EfficientNetB1,
+    EfficientNetB2,
+    EfficientNetB3,
+    EfficientNetB4,
+    EfficientNetB5,
+    EfficientNetB6,
+    EfficientNetB7,
+    EfficientNetLite0,
+    EfficientNetLite1,
+    EfficientNetLite2,
+    EfficientNetLite3,
+    EfficientNetLite4,
+    compound_scale,
+)
 from keras_dlcourse.models.embedding import embedding_model  # noqa: E402
 from keras_dlcourse.models.ensemble import ensemble  # noqa: E402
+from keras_dlcourse.models.googlenet import GoogLeNet, without_auxiliary  # noqa: E402
 from keras_dlcourse.models.lenet import LeNet5, LeNet5Paper  # noqa: E402
 from keras_dlcourse.models.localizer import keypoint_regressor, localizer  # noqa: E402
 from keras_dlcourse.models.mobilenet import MobileNet  # noqa: E402
 from keras_dlcourse.models.mobilenet_v2 import MobileNetV2  # noqa: E402
+from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
+    MobileNetV3Large,
+    MobileNetV3Small,
+)
 from keras_dlcourse.models.multitask import MultitaskModel  # noqa: E402
 from keras_dlcourse.models.nin import NiNCIFAR10, NiNImageNet  # noqa: E402
 from keras_dlcourse.models.registry import build, names, register  # noqa: E402
@@ -51,16 +73,33 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 
 __all__ = [
     "AlexNet",
+    "CompoundScale",
     "DenseNet121",
     "DenseNet169",
     "DenseNet201",
     "DenseNet40x12",
     "DenseNetBC100x12",
     "DenseNetBC190x40",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetLite0",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
+    "EfficientNetLite3",
+    "EfficientNetLite4",
+    "GoogLeNet",
     "LeNet5",
     "LeNet5Paper",
     "MobileNet",
     "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
     "MultitaskModel",
     "NiNCIFAR10",
     "NiNImageNet",
@@ -88,10 +127,12 @@ __all__ = [
     "WideResNet28x10",
     "WideResNet40x4",
     "build",
+    "compound_scale",
     "embedding_model",
     "ensemble",
     "keypoint_regressor",
     "localizer",
     "names",
     "register",
+    "without_auxiliary",
 ]

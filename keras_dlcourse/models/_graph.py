@@ -60,9 +60,15 @@ def image_input(arguments: Arguments) -> tuple[Any, Any]:
 
 
 def convolution(
-    x: Any, filters: int, kernel_size: int, strides: int, arguments: Arguments, name: str
+    x: Any,
+    filters: int,
+    kernel_size: int,
+    strides: int,
+    arguments: Arguments,
+    name: str,
+    activation: str = "relu6",
 ) -> Any:
-    """Apply a convolution, batch normalization and ReLU6."""
+    """Apply a convolution, batch normalization and an activation, ReLU6 by default."""
     x = keras.layers.Conv2D(
         filters,
         kernel_size,
@@ -75,7 +81,9 @@ def convolution(
     x = keras.layers.BatchNormalization(
         axis=-1, momentum=arguments.bn_momentum, epsilon=BN_EPSILON, name=f"{name}_bn"
     )(x)
-    return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu")(x)
+    if activation == "relu6":
+        return keras.layers.ReLU(max_value=6.0, name=f"{name}_relu")(x)
+    return keras.layers.Activation(activation, name=f"{name}_act")(x)
 
 
 @contextmanager

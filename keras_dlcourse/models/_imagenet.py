@@ -38,6 +38,7 @@ class ImageNetFiles:
         sizes: Heights (and widths) that were trained, in pixels; None if there is one file for all.
         preprocessing: What pixels went through.
         is_bgr: Whether they had blue first, which ours have not: the first kernel is turned around.
+        skipped: Weights at the beginning that belong to preprocessing within the official network.
     """
 
     application: str
@@ -45,6 +46,7 @@ class ImageNetFiles:
     sizes: tuple[int, ...] | None = None
     preprocessing: Normalization = PREPROCESSING
     is_bgr: bool = False
+    skipped: int = 0
 
     def check(self, arguments: Arguments) -> None:
         """Raise ValueError if there is no official file for a network with these arguments."""
@@ -114,6 +116,7 @@ class ImageNetFiles:
 
     def as_ours(self, weights: list[np.ndarray]) -> list[np.ndarray]:
         """Return official weights for images that have red first."""
+        weights = weights[self.skipped :]
         if self.is_bgr:
             return [weights[0][:, :, ::-1], *weights[1:]]
         return weights

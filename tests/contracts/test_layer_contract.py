@@ -67,7 +67,8 @@ def test_config_round_trip_gives_the_same_outputs(case: LayerCase) -> None:
     randomise(layer)
     twin.set_weights(layer.get_weights())
     # Dropout draws anew in each.
-    for training in (False, True) if not getattr(layer, "dropout", 0) else (False,):
+    drops = getattr(layer, "dropout", 0) or getattr(layer, "drop_path", 0)
+    for training in (False,) if drops else (False, True):
         outputs, again = layer(inputs, training=training), twin(inputs, training=training)
         np.testing.assert_array_equal(
             keras.ops.convert_to_numpy(again), keras.ops.convert_to_numpy(outputs)

@@ -40,8 +40,48 @@ def test_defaults_have_the_published_number_of_weights(row):
     assert model.name == row["name"]
 
 
+# In millions, as timm prints them; the anchors have none of these.
+LITE = {"lite0": 4.65, "lite1": 5.42, "lite2": 6.09, "lite3": 8.20, "lite4": 13.01}
+
+
 def test_every_variant_has_a_published_number():
-    assert {row["name"] for row in PUBLISHED} == set(kd.models.names())
+    lite = {f"efficientnet_{name}" for name in LITE}
+    assert {row["name"] for row in PUBLISHED} | lite == set(kd.models.names())
+
+
+@pytest.mark.parametrize("name", LITE)
+def test_lite_networks_have_the_published_millions_of_weights(name):
+    model = _built(f"efficientnet_{name}")
+    assert round(_trainable(model) / 1e6, 2) == LITE[name]
+    assert not any("excite" in weight.path for weight in model.weights)
+
+
+def test_the_formula_is_not_the_table():
+    """alpha * beta^2 * gamma^2 is about 2, so the cost doubles with each step."""
+    assert kd.models.compound_scale(0) == (1, 1, 1)
+    depth, width, resolution = kd.models.compound_scale(1)
+    assert depth * width**2 * resolution**2 == pytest.approx(2, abs=0.1)
+    depth, width, resolution = kd.models.compound_scale(7)
+    assert (depth, width) != (3.1, 2.0) and resolution != 600 / 224
+    with pytest.raises(ValueError, match="gamma must be 1 or more"):
+        kd.models.compound_scale(1, gamma=0.5)
+
+
+def test_minimalistic_networks_have_none_of_three():
+    model = _built("mobilenet_v3_large", minimalistic=True)
+    blocks = [b for b in model.layers if isinstance(b, kd.layers.InvertedResidual)]
+    assert {(b.kernel_size, b.activation, b.squeeze) for b in blocks} == {(3, "relu", None)}
+
+
+def test_deeper_blocks_are_left_out_more_often():
+    model = _built("efficientnet_b0")
+    rates = [b.drop_path for b in model.layers if isinstance(b, kd.layers.InvertedResidual)]
+    assert rates[0] == 0 and rates == sorted(rates) and rates[-1] == pytest.approx(0.2 * 15 / 16)
+    block = kd.layers.InvertedResidual(3, drop_path=0.5)
+    maps = np.random.default_rng(0).normal(size=(64, 4, 4, 3)).astype("float32")
+    found = keras.ops.convert_to_numpy(block(maps, training=True))
+    same = (found == maps).all(axis=(1, 2, 3))
+    assert 10 < same.sum() < 54  # about half, each image for itself
 
 
 @pytest.mark.parametrize(
@@ -54,6 +94,7 @@ def test_every_variant_has_a_published_number():
         ("vgg19", {"batch_norm": True}, 143678248),
         ("vgg16", {"head": "convolution"}, 138357544),
         ("lenet5_paper", {"output": "softmax"}, 60850),
+        ("googlenet", {"auxiliary": True}, 13378280),
     ],
 )
 def test_options_have_the_published_number_of_weights(name, options, count):
@@ -197,6 +238,48 @@ def test_dense_blocks_see_all_before_them():
         maps = np.concatenate([maps, found], axis=-1)
     found = keras.ops.convert_to_numpy(block(IMAGES, training=False))
     np.testing.assert_allclose(found, maps, atol=1e-4)
+
+
+class TestGoogLeNet:
+    """Classifiers in the middle, in training only."""
+
+    def _model(self):
+        return kd.models.GoogLeNet((32, 32, 3), alpha=0.1, classes=3, auxiliary=True)
+
+    def test_all_three_train_and_one_stays(self, tmp_path):
+        model = self._model()
+        loss = dict.fromkeys(model.output, "sparse_categorical_crossentropy")
+        weights = {"predictions": 1.0, "auxiliary1": 0.3, "auxiliary2": 0.3}
+        model.compile(keras.optimizers.SGD(0.1), loss, loss_weights=weights)
+        before = [np.array(weight) for weight in model.trainable_weights]
+        y = dict.fromkeys(model.output, np.array([0, 1]))
+        history = model.fit(IMAGES, y, verbose=0).history
+        parts = [history[f"{name}_loss"][0] * weight for name, weight in weights.items()]
+        assert history["loss"][0] == pytest.approx(sum(parts), rel=1e-4)
+        moved = [
+            not np.array_equal(keras.ops.convert_to_numpy(weight), old)
+            for weight, old in zip(model.trainable_weights, before, strict=True)
+        ]
+        assert np.mean(moved) > 0.8  # in so narrow a network some ReLUs are dead
+        plain = kd.models.without_auxiliary(model)
+        np.testing.assert_array_equal(_answers(plain), model(IMAGES)["predictions"])
+        assert kd.models.without_auxiliary(plain) is plain
+        assert not any("auxiliary" in weight.path for weight in plain.weights)
+
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
+    def test_the_file_has_one_output(self, tmp_path):
+        model = self._model()
+        result = kd.export.to_tflite(model, tmp_path / "model.tflite")
+        file = kd.edge.ModelFile.read(result.path)
+        assert [tensor.shape for tensor in file.outputs] == [(1, 3)]
+
+    def test_wrong_options(self):
+        with pytest.raises(ValueError, match="needs include_top=True, height and width"):
+            kd.models.GoogLeNet((None, None, 3), auxiliary=True)
+        with pytest.raises(ValueError, match="normalization must be 'local' or None"):
+            kd.models.GoogLeNet(normalization="batch")
+        with pytest.raises(ValueError, match="filters_3x3 must be one number, or two"):
+            kd.layers.InceptionModule(1, (1, 2, 3), 4)
 
 
 def test_an_mlp_convolution_is_a_perceptron_at_every_place():
