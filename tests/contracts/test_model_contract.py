@@ -121,6 +121,9 @@ def test_mixed_precision_ends_in_float32(case: ModelCase) -> None:
     assert {layer.compute_dtype for layer in model.layers[1:-1]} == {"float16"}
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the run on TensorFlow tries every backend"
+)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded) -> None:
     expected, actual = reloaded(case.id, backend)
