@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from contract_cases import LAYERS, MODELS
+from contract_cases import LAYERS, LOADED_ELSEWHERE, MODELS
 from contract_kit import answers, images, model_of, randomise, reload_elsewhere
 
 import keras_dlcourse as kd
@@ -33,13 +33,19 @@ def saved_parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="module")
-def reloaded(saved_parts: Path) -> Callable[[str, str], tuple[np.ndarray, np.ndarray]]:
+def reloaded(
+    request: pytest.FixtureRequest, saved_parts: Path
+) -> Callable[[str, str], tuple[np.ndarray, np.ndarray]]:
     """Return a function of a part's id and a backend: what is expected, and what came there."""
+    is_of_models = request.module.__name__ == "test_model_contract"
     errors: dict[str, dict[str, str]] = {}
 
     def both(name: str, backend: str) -> tuple[np.ndarray, np.ndarray]:
         if backend not in errors:
-            errors[backend] = reload_elsewhere(saved_parts, backend)
+            elsewhere = is_of_models and backend != "tensorflow"
+            errors[backend] = reload_elsewhere(
+                saved_parts, backend, LOADED_ELSEWHERE if elsewhere else ()
+            )
         assert name not in errors[backend], errors[backend][name]
         return (
             np.load(saved_parts / f"{name}.expected.npy"),

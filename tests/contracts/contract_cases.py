@@ -397,6 +397,8 @@ LAYERS = (
     ),
 )
 
+# Models that other backends load as well, besides all layers: compiling them takes a while.
+LOADED_ELSEWHERE = ("lenet5_paper", "mobilenet_v2")
 _SMALL = {"input_shape": (28, 28, 1), "classes": 3, "alpha": 0.1}
 MODELS = (
     ModelCase("lenet5", kd.models.LeNet5, {**_SMALL, "alpha": 0.5}, 60, stride=4, rounds_up=False),
@@ -417,7 +419,7 @@ MODELS = (
     ModelCase("wide_resnet_16_8", kd.models.WideResNet16x8, _SMALL, 51, stride=4),
     ModelCase("resnext29_8x64d", kd.models.ResNeXt29x8, _SMALL, 96, stride=4),
     ModelCase("densenet_40_12", kd.models.DenseNet40x12, _SMALL, 37, stride=4, rounds_up=False),
-    ModelCase("googlenet", kd.models.GoogLeNet, _SMALL, 101),
+    ModelCase("googlenet", kd.models.GoogLeNet, _SMALL, 100),
     ModelCase("mobilenet_v3_small", kd.models.MobileNetV3Small, _SMALL, 96),
     ModelCase("efficientnet_b0", kd.models.EfficientNetB0, _SMALL, 128),
     ModelCase(

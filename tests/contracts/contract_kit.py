@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -66,16 +67,16 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
-def reload_elsewhere(folder: Path, backend: str) -> dict[str, str]:
-    """Load every `.keras` file of a folder in a fresh process, and write what it answers.
+def reload_elsewhere(folder: Path, backend: str, names: Sequence[str] = ()) -> dict[str, str]:
+    """Load the `.keras` files of a folder in a fresh process, and write what they answer.
 
     The process imports `keras_dlcourse` and Keras only. `NAME.keras` and `NAME.inputs.npy` give
-    `NAME.BACKEND.npy`.
+    `NAME.BACKEND.npy`. All are loaded if no names are given.
 
     Returns:
         For each name that failed, the error.
     """
-    return json.loads(run_on(backend, RELOAD, folder).splitlines()[-1])
+    return json.loads(run_on(backend, RELOAD, folder, *names).splitlines()[-1])
 
 
 def run_on(backend: str, *arguments: str | Path) -> str:

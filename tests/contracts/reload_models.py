@@ -15,6 +15,8 @@ import numpy as np  # noqa: E402
 errors = {}
 for path in sorted(Path(sys.argv[1]).glob("*.keras")):
     stem = path.with_suffix("")
+    if len(sys.argv) > 2 and path.stem not in sys.argv[2:]:
+        continue
     try:
         model = keras.models.load_model(path)
         outputs = model.predict_on_batch(np.load(f"{stem}.inputs.npy"))  # compiled, as a whole
