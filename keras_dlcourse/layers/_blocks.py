@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -139,3 +140,34 @@ def build_chain(
         layer.build(input_shape)
         input_shape = layer.compute_output_shape(input_shape)
     return input_shape
+
+
+def run_chain(layers: Sequence[keras.layers.Layer], inputs: Any) -> Any:
+    """Apply layers one after the other."""
+    for layer in layers:
+        inputs = layer(inputs)
+    return inputs
+
+
+def convolution_and_relu(
+    block: keras.layers.Layer,
+    filters: int,
+    kernel_size: int,
+    part: str,
+    strides: int = 1,
+    padding: str = "same",
+) -> list[keras.layers.Layer]:
+    """Return a convolution with a bias and a ReLU, parts of a block that knows no normalization."""
+    name = f"{block.name}_{part}"
+    convolution = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        strides,
+        padding,
+        data_format="channels_last",
+        kernel_initializer="he_normal",
+        dtype=block.dtype_policy,
+        trainable=block.trainable,
+        name=name,
+    )
+    return [convolution, keras.layers.ReLU(dtype=block.dtype_policy, name=f"{name}_relu")]

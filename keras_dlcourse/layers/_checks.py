@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 
 def positive_int(argument: str, value: object) -> int:
@@ -25,6 +27,14 @@ def fraction(argument: str, value: object) -> float:
     if is_real(value) and 0 <= value < 1:  # type: ignore[operator]
         return float(value)  # type: ignore[arg-type]
     raise ValueError(f"{argument} must be at least 0 and below 1. Received: {value!r}")
+
+
+def one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
+    """Return `value` if it is one of the choices, else raise ValueError."""
+    if not any(value is choice or value == choice for choice in choices):
+        known = ", ".join(map(repr, choices))
+        raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
+    return value
 
 
 def is_whole(value: object) -> bool:

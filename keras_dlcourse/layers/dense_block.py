@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain
+from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain, run_chain
 from keras_dlcourse.layers._checks import fraction, positive_float, positive_int
 
 _BOTTLENECK = 4  # channels of the 1x1 convolution by the growth rate
@@ -85,10 +85,7 @@ class DenseBlock(ConvolutionBlock):
         """Apply the block; see the class for shapes."""
         outputs = inputs
         for chain, join in zip(self.chains, self.joins, strict=True):
-            found = outputs
-            for layer in chain:
-                found = layer(found)
-            outputs = join([outputs, found])
+            outputs = join([outputs, run_chain(chain, outputs)])
         return outputs
 
     def _layer(self, number: str) -> list[keras.layers.Layer]:
@@ -186,9 +183,7 @@ class DenseTransition(ConvolutionBlock):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the transition; see the class for shapes."""
-        for layer in self.chain:
-            inputs = layer(inputs)
-        return inputs
+        return run_chain(self.chain, inputs)
 
     def _filters(self, channels: int) -> int:
         return max(1, int(channels * self.compression))

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain
+from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain, run_chain
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -77,10 +77,7 @@ class DepthwiseSeparableConv2D(ConvolutionBlock):
 
     def call(self, inputs: Any) -> Any:
         """Apply the block; see the class for shapes."""
-        outputs = inputs
-        for layer in self._chain:
-            outputs = layer(outputs)
-        return outputs
+        return run_chain(self._chain, inputs)
 
     @property
     def _chain(self) -> list[keras.layers.Layer]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import build_chain
+from keras_dlcourse.layers._blocks import build_chain, convolution_and_relu, run_chain
 from keras_dlcourse.layers._checks import positive_int
 
 
@@ -67,7 +67,7 @@ class InceptionModule(keras.layers.Layer):
         )
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.paths = [
-            self._convolution(self.filters_1x1, 1, "1x1"),
+            convolution_and_relu(self, self.filters_1x1, 1, "1x1"),
             self._thinned(self.filters_3x3, 3),
             self._thinned(self.filters_5x5, 5),
             self._pooled(),
@@ -80,19 +80,13 @@ class InceptionModule(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Apply the module; see the class for shapes."""
-        found = []
-        for path in self.paths:
-            x = inputs
-            for layer in path:
-                x = layer(x)
-            found.append(x)
-        return self.join(found)
+        return self.join([run_chain(path, inputs) for path in self.paths])
 
     def _thinned(self, filters: int | tuple[int, int], size: int) -> list[keras.layers.Layer]:
         if isinstance(filters, int):
-            return self._convolution(filters, size, f"{size}x{size}")
-        before = self._convolution(filters[0], 1, f"{size}x{size}_reduce")
-        return [*before, *self._convolution(filters[1], size, f"{size}x{size}")]
+            return convolution_and_relu(self, filters, size, f"{size}x{size}")
+        before = convolution_and_relu(self, filters[0], 1, f"{size}x{size}_reduce")
+        return [*before, *convolution_and_relu(self, filters[1], size, f"{size}x{size}")]
 
     def _pooled(self) -> list[keras.layers.Layer]:
         pool = keras.layers.MaxPooling2D(
@@ -101,23 +95,7 @@ class InceptionModule(keras.layers.Layer):
         )  # fmt: skip
         if self.filters_pool is None:
             return [pool]
-        return [pool, *self._convolution(self.filters_pool, 1, "pool_project")]
-
-    def _convolution(self, filters: int, size: int, part: str) -> list[keras.layers.Layer]:
-        name = f"{self.name}_{part}"
-        return [
-            keras.layers.Conv2D(
-                filters,
-                size,
-                padding="same",
-                data_format="channels_last",
-                kernel_initializer="he_normal",
-                dtype=self.dtype_policy,
-                trainable=self.trainable,
-                name=name,
-            ),
-            keras.layers.ReLU(dtype=self.dtype_policy, name=f"{name}_relu"),
-        ]
+        return [pool, *convolution_and_relu(self, self.filters_pool, 1, "pool_project")]
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `(batch, height, width, all channels)`."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import build_chain
+from keras_dlcourse.layers._blocks import build_chain, convolution_and_relu, run_chain
 from keras_dlcourse.layers._checks import positive_int
 
 
@@ -63,22 +63,10 @@ class MLPConv2D(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.chain: list[keras.layers.Layer] = []
         for number, channels in enumerate(self.filters, 1):
-            first = number == 1
-            name = f"{self.name}_{number}"
-            self.chain += [
-                keras.layers.Conv2D(
-                    channels,
-                    self.kernel_size if first else 1,
-                    self.strides if first else 1,
-                    self.padding,
-                    data_format="channels_last",
-                    kernel_initializer="he_normal",
-                    dtype=self.dtype_policy,
-                    trainable=self.trainable,
-                    name=name,
-                ),
-                keras.layers.ReLU(dtype=self.dtype_policy, name=f"{name}_relu"),
-            ]
+            patch = (self.kernel_size, self.strides) if number == 1 else (1, 1)
+            self.chain += convolution_and_relu(
+                self, channels, patch[0], str(number), patch[1], self.padding
+            )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Make the weights."""
@@ -86,9 +74,7 @@ class MLPConv2D(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Apply the layers; see the class for shapes."""
-        for layer in self.chain:
-            inputs = layer(inputs)
-        return inputs
+        return run_chain(self.chain, inputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `(batch, new height, new width, filters[-1])`."""

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_dlcourse.data.boxes import check_format, convert_boxes
 from keras_dlcourse.data.keypoints import swapped
-from keras_dlcourse.layers._checks import is_real
+from keras_dlcourse.layers._checks import is_real, one_of
 
 IMAGES = "images"
 _POINTS = ("xy", "rel_xy")
@@ -105,8 +105,8 @@ class RandomAffine(keras.layers.Layer):
             for name, given in (keypoints or {}).items()
         }
         self.flip_pairs = [(int(one), int(other)) for one, other in flip_pairs]
-        self.interpolation = _one_of("interpolation", interpolation, ("nearest", "bilinear"))
-        self.fill_mode = _one_of("fill_mode", fill_mode, _FILL_MODES)
+        self.interpolation = one_of("interpolation", interpolation, ("nearest", "bilinear"))
+        self.fill_mode = one_of("fill_mode", fill_mode, _FILL_MODES)
         self.fill_value = float(fill_value)
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
@@ -338,7 +338,7 @@ def _check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def _checked_points(name: str, given: str, boxes: Mapping[str, str]) -> str:
     known = (*_POINTS, *boxes)
-    return _one_of(f"what the keypoints {name!r} are", given, known)
+    return one_of(f"what the keypoints {name!r} are", given, known)
 
 
 def _checked_scale(scale: Sequence[float]) -> tuple[float, float]:
@@ -354,11 +354,3 @@ def _within(name: str, value: Any, most: float) -> float:
     if not is_real(value) or not 0 <= value <= most:
         raise ValueError(f"{name} must be a number from 0 to {most}. Received: {value!r}")
     return float(value)
-
-
-def _one_of(name: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, known))}. Received: {value!r}"
-        )
-    return value

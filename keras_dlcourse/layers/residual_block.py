@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain
-from keras_dlcourse.layers._checks import fraction, positive_int
+from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain, run_chain
+from keras_dlcourse.layers._checks import fraction, one_of, positive_int
 
 KINDS = ("basic", "bottleneck")
 SHORTCUTS = ("project", "pad")
@@ -92,10 +92,10 @@ class ResidualBlock(ConvolutionBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
-        self.kind = _one_of("kind", kind, KINDS)
+        self.kind = one_of("kind", kind, KINDS)
         self.groups = positive_int("groups", groups)
         self.width = None if width is None else positive_int("width", width)
-        self.shortcut = _one_of("shortcut", shortcut, SHORTCUTS)
+        self.shortcut = one_of("shortcut", shortcut, SHORTCUTS)
         self.preactivation = bool(preactivation)
         self.strides_first = bool(strides_first)
         self.use_bias = bool(use_bias)
@@ -138,17 +138,10 @@ class ResidualBlock(ConvolutionBlock):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the block; see the class for shapes."""
-        shared = inputs
-        for layer in self.first:
-            shared = layer(shared)
-        outputs = shared
-        for layer in self.main:
-            outputs = layer(outputs)
+        shared = run_chain(self.first, inputs)
         # A shortcut that changes sizes sees what the first convolution sees.
-        beside = shared if self.side else inputs
-        for layer in self.side:
-            beside = layer(beside)
-        outputs = self.add([beside, outputs])
+        beside = run_chain(self.side, shared) if self.side else inputs
+        outputs = self.add([beside, run_chain(self.main, shared)])
         return outputs if self.end is None else self.end(outputs)
 
     @property
@@ -245,11 +238,3 @@ def _interleaved(
     kept = len(main) - len(side)
     pairs = zip(side, main[kept:], strict=True)
     return [*main[:kept], *(layer for pair in pairs for layer in pair)]
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        raise ValueError(
-            f"{name} must be one of {', '.join(map(repr, known))}. Received: {value!r}"
-        )
-    return value

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import build_chain
+from keras_dlcourse.layers._blocks import build_chain, run_chain
 from keras_dlcourse.layers._checks import positive_int
 
 
@@ -71,10 +71,7 @@ class SqueezeExcite(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Return the weighted maps."""
-        weights = inputs
-        for layer in self._chain:
-            weights = layer(weights)
-        return self.scale([inputs, weights])
+        return self.scale([inputs, run_chain(self._chain, inputs)])
 
     @property
     def _chain(self) -> list[keras.layers.Layer]:

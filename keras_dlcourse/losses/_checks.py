@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 from typing import Any
 
 import keras
@@ -11,22 +10,15 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse.layers._checks import is_real
+from keras_dlcourse.layers._checks import one_of as one_of
 
 _WHOLE = {"bool": "int32", "int64": "int64", "uint32": "int64", "uint64": "int64"}
 
 
-def one_of(name: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    """Return `value` if it is one of the choices, else raise ValueError."""
-    if not any(value is choice or value == choice for choice in choices):
-        known = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
-    return value
-
-
 def below(name: str, value: Any, limit: float) -> float:
     """Return `value` as a float if it is a number above 0 and below `limit`."""
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (real and math.isfinite(value) and 0 < value < limit):
+    if not (is_real(value) and math.isfinite(value) and 0 < value < limit):
         raise ValueError(f"{name} must be above 0 and below {limit:.4g}. Received: {value!r}")
     return float(value)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_dlcourse.layers._checks import is_real
 from keras_dlcourse.losses.grad_norm import GradNorm
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -253,8 +253,7 @@ _ONLY_TWO = (
 
 
 def _is_number(value: Any) -> bool:
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    return is_real(value) and math.isfinite(value)
 
 
 def _restored(value: Any) -> Any:

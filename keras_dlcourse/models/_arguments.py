@@ -163,6 +163,15 @@ def check_arguments(
     return arguments
 
 
+def check_one_size(arguments: Arguments, network: str, way_out: str = "") -> None:
+    """Raise ValueError if a network whose classifier is dense is to take images of any size."""
+    if arguments.include_top and None in arguments.input_shape:
+        raise ValueError(
+            f"{network} has dense layers and takes images of one size: give height and width"
+            f"{way_out}. Received: input_shape={arguments.input_shape}"
+        )
+
+
 def _checked_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int | None, int]:
     """Return (height, width, channels) if a network can be built on it."""
     try:

@@ -135,6 +135,47 @@ def predictions(x: Any, arguments: Arguments) -> Any:
     )(x)
 
 
+def activated(x: Any, arguments: Arguments) -> Any:
+    """Apply the activation of a classifier whose scores do not come out of a dense layer."""
+    return keras.layers.Activation(
+        arguments.classifier_activation, dtype=output_dtype(), name="predictions"
+    )(x)
+
+
+def normalized(x: Any, name: str, epsilon: float, arguments: Arguments) -> Any:
+    """Apply batch normalization and ReLU."""
+    x = keras.layers.BatchNormalization(
+        momentum=arguments.bn_momentum, epsilon=epsilon, name=f"{name}_bn"
+    )(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def large_convolution(x: Any, filters: int, strides: int, use_bias: bool = False) -> Any:
+    """Apply the convolution of 7x7 that networks for large images begin with.
+
+    It is padded alike on all sides, as in official weights, where "same" pads less at the left.
+    """
+    x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
+    return keras.layers.Conv2D(
+        filters, 7, strides, use_bias=use_bias, kernel_initializer="he_normal", name="stem"
+    )(x)
+
+
+def small_convolution(x: Any, filters: int, use_bias: bool = False) -> Any:
+    """Apply the convolution of 3x3 that networks for small images begin with."""
+    return keras.layers.Conv2D(
+        filters, 3, padding="same", use_bias=use_bias, kernel_initializer="he_normal", name="stem"
+    )(x)
+
+
+def large_pooling(x: Any, strides: int) -> Any:
+    """Apply the pooling behind that convolution, or nothing for strides of 1."""
+    if strides == 1:
+        return x
+    x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
+    return keras.layers.MaxPooling2D(3, strides, name="stem_pool")(x)
+
+
 def scaled(channels: int, alpha: float, divisor: int = 1) -> int:
     """Return `channels * alpha` rounded down to a multiple of a divisor, at least that.
 

@@ -13,7 +13,13 @@ import keras
 
 from keras_dlcourse.layers import LocalResponseNormalization
 from keras_dlcourse.models import _graph
-from keras_dlcourse.models._arguments import Arguments, Options, Shape, check_arguments
+from keras_dlcourse.models._arguments import (
+    Arguments,
+    Options,
+    Shape,
+    check_arguments,
+    check_one_size,
+)
 from keras_dlcourse.models.registry import register
 
 DENSE, DROPOUT = 4096, 0.5
@@ -99,11 +105,7 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
             f"normalization must be 'local', 'batch' or None. Received: {normalization!r}"
         )
     arguments = check_arguments(None, input_shape=input_shape, **given)
-    if arguments.include_top and None in arguments.input_shape:
-        raise ValueError(
-            "AlexNet has dense layers and takes images of one size: give height and width. "
-            f"Received: input_shape={tuple(input_shape)}"
-        )
+    check_one_size(arguments, "AlexNet")
     inputs, x = _graph.image_input(arguments)
     natural = [step for row in CONVOLUTIONS for step in (row.strides, 2 if row.is_pooled else 1)]
     strides = _graph.limited_strides(natural, arguments.output_stride)

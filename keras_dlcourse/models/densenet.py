@@ -162,7 +162,7 @@ def _build(variant: str, input_shape: Shape, options: DenseNetOptions) -> keras.
             x = DenseTransition(
                 row.compression, strides[number - 1], dropped, name=f"transition{number}", **norms
             )(x)
-    x = _normalized(x, "end", arguments)
+    x = _graph.normalized(x, "end", EPSILON, arguments)
     return _graph.finished(inputs, _graph.classified(x, arguments), arguments, imagenet, name)
 
 
@@ -170,22 +170,10 @@ def _stem(x: Any, row: Variant, arguments: Arguments) -> tuple[Any, tuple[int, .
     """Return what the first block takes, and the strides of the transitions."""
     channels = _graph.scaled(row.stem, arguments.alpha)
     transitions = (2,) * (len(row.blocks) - 1)
-    options = {"use_bias": False, "kernel_initializer": "he_normal", "name": "stem"}
     if row.is_small:
-        x = keras.layers.Conv2D(channels, 3, padding="same", **options)(x)
+        x = _graph.small_convolution(x, channels)
         return x, _graph.limited_strides(transitions, arguments.output_stride)
     first, pooling, *rest = _graph.limited_strides((2, 2, *transitions), arguments.output_stride)
-    x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
-    x = keras.layers.Conv2D(channels, 7, first, **options)(x)
-    x = _normalized(x, "stem", arguments)
-    if pooling > 1:
-        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-        x = keras.layers.MaxPooling2D(3, pooling, name="stem_pool")(x)
+    x = _graph.large_convolution(x, channels, first)
+    x = _graph.large_pooling(_graph.normalized(x, "stem", EPSILON, arguments), pooling)
     return x, tuple(rest)
-
-
-def _normalized(x: Any, name: str, arguments: Arguments) -> Any:
-    x = keras.layers.BatchNormalization(
-        momentum=arguments.bn_momentum, epsilon=EPSILON, name=f"{name}_bn"
-    )(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x)

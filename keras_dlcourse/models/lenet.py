@@ -13,7 +13,13 @@ import keras
 
 from keras_dlcourse.layers import ChannelScale, RadialBasisOutput, SparseConnectedConv2D
 from keras_dlcourse.models import _graph
-from keras_dlcourse.models._arguments import Arguments, Options, Shape, check_arguments
+from keras_dlcourse.models._arguments import (
+    Arguments,
+    Options,
+    Shape,
+    check_arguments,
+    check_one_size,
+)
 from keras_dlcourse.models.registry import register
 
 MAPS, DENSE = (6, 16, 120), 84
@@ -100,11 +106,7 @@ def _checked(variant: str, input_shape: Shape, options: Any) -> tuple[Arguments,
     given: dict[str, Any] = {"name": variant, "classes": 10, **options}
     name = given.pop("name")
     arguments = check_arguments(None, input_shape=input_shape, **given)
-    if arguments.include_top and None in arguments.input_shape:
-        raise ValueError(
-            "LeNet-5 has dense layers and takes images of one size: give height and width. "
-            f"Received: input_shape={tuple(input_shape)}"
-        )
+    check_one_size(arguments, "LeNet-5")
     return arguments, name
 
 
@@ -152,7 +154,5 @@ def _end(
     if not has_codes:
         return _graph.finished(inputs, _graph.predictions(x, arguments), arguments, None, name)
     x = RadialBasisOutput(arguments.classes, name="codes")(x)
-    x = keras.layers.Activation(
-        arguments.classifier_activation, dtype=_graph.output_dtype(), name="predictions"
-    )(x)
+    x = _graph.activated(x, arguments)
     return _graph.finished(inputs, x, arguments, None, name)

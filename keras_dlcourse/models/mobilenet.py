@@ -126,13 +126,13 @@ def MobileNet(
         (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
     inputs, x = _graph.image_input(arguments)
-    stem_channels = scaled_channels(STEM_CHANNELS, arguments.alpha)
+    stem_channels = _graph.scaled(STEM_CHANNELS, arguments.alpha)
     x = _graph.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
     block = 1
     for stage, strides in zip(STAGES, stage_strides, strict=True):
         for repeat in range(stage.repeats):
             x = DepthwiseSeparableConv2D(
-                scaled_channels(stage.channels, arguments.alpha),
+                _graph.scaled(stage.channels, arguments.alpha),
                 strides=strides if repeat == 0 else 1,
                 bn_momentum=arguments.bn_momentum,
                 bn_epsilon=_graph.BN_EPSILON,
@@ -146,19 +146,7 @@ def MobileNet(
             arguments.classes, 1, padding="same", data_format="channels_last", name="logits"
         )(x)
         x = keras.layers.Reshape((arguments.classes,), name="flat_logits")(x)
-        x = keras.layers.Activation(
-            arguments.classifier_activation, dtype=_graph.output_dtype(), name="predictions"
-        )(x)
+        x = _graph.activated(x, arguments)
     else:
         x = _graph.global_pooling(x, arguments.pooling)
     return _graph.finished(inputs, x, arguments, IMAGENET, name)
-
-
-def scaled_channels(channels: int, alpha: float) -> int:
-    """Return `channels * alpha` rounded down, at least 1.
-
-    Example:
-        >>> scaled_channels(32, 0.35), scaled_channels(32, 0.01)
-        (11, 1)
-    """
-    return max(1, int(channels * alpha))

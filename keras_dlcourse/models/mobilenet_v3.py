@@ -166,7 +166,8 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
     inputs, x = _graph.image_input(arguments)
     x = _graph.convolution(x, STEM_CHANNELS, 3, stem_strides, arguments, "stem", swish)
     for number, (block, step) in enumerate(zip(row.blocks, strides, strict=True)):
-        expanded = round_channels(x.shape[-1] * block.expansion)
+        # The first block widens nothing.
+        expanded = round_channels(x.shape[-1] * block.expansion) if number else x.shape[-1]
         excite = block.excite and not minimalistic
         x = InvertedResidual(
             round_channels(block.channels * arguments.alpha),
@@ -175,7 +176,7 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
             kernel_size=3 if minimalistic else block.kernel_size,
             strides=step,
             activation=RELU if minimalistic else block.activation,
-            squeeze=round_channels(_expanded(x, expanded, number) * EXCITE) if excite else None,
+            squeeze=round_channels(expanded * EXCITE) if excite else None,
             gate="hard_sigmoid",
             bn_momentum=arguments.bn_momentum,
             bn_epsilon=_graph.BN_EPSILON,
@@ -194,12 +195,5 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
     x = _graph.dropout(keras.layers.Activation(swish, name="features_act")(x), arguments)
     x = keras.layers.Conv2D(arguments.classes, 1, name="logits")(x)
     x = keras.layers.Flatten(name="flat_logits")(x)
-    x = keras.layers.Activation(
-        arguments.classifier_activation, dtype=_graph.output_dtype(), name="predictions"
-    )(x)
+    x = _graph.activated(x, arguments)
     return _graph.finished(inputs, x, arguments, imagenet, name)
-
-
-def _expanded(x: Any, expanded: int, number: int) -> int:
-    """Return the channels that the depthwise convolution sees: the first block widens nothing."""
-    return expanded if number else x.shape[-1]

@@ -113,9 +113,7 @@ def _build(variant: str, input_shape: Shape, options: Options) -> keras.Model:
             inputs, _graph.global_pooling(x, arguments.pooling), arguments, None, name
         )
     x = _graph.global_pooling(x, "avg")
-    x = keras.layers.Activation(
-        arguments.classifier_activation, dtype=_graph.output_dtype(), name="predictions"
-    )(x)
+    x = _graph.activated(x, arguments)
     return _graph.finished(inputs, x, arguments, None, name)
 
 

@@ -261,7 +261,7 @@ def residual_network(
                 **block,
             )(x)
     if block["preactivation"]:
-        x = _normalized(x, "end", block, arguments)
+        x = _graph.normalized(x, "end", block["bn_epsilon"], arguments)
     return _graph.finished(inputs, _graph.classified(x, arguments), arguments, imagenet, name)
 
 
@@ -279,25 +279,15 @@ def _stem(
     """Return what the first stage takes, and the strides of the stages."""
     channels = _graph.scaled(row.stem, arguments.alpha)
     stages = (1,) + (2,) * (len(row.blocks) - 1)
-    options = {"use_bias": block.get("use_bias", False), "kernel_initializer": "he_normal"}
+    use_bias = block.get("use_bias", False)
     if row.is_small:
-        x = keras.layers.Conv2D(channels, 3, padding="same", name="stem", **options)(x)
-        strides = _graph.limited_strides(stages, arguments.output_stride)
-        return x if block["preactivation"] else _normalized(x, "stem", block, arguments), strides
+        x = _graph.small_convolution(x, channels, use_bias)
+        if not block["preactivation"]:
+            x = _graph.normalized(x, "stem", block["bn_epsilon"], arguments)
+        return x, _graph.limited_strides(stages, arguments.output_stride)
     first, pooling, *rest = _graph.limited_strides((2, 2, *stages), arguments.output_stride)
-    # Padded alike on all sides, as in the official weights, where "same" pads less at the left.
-    x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
-    x = keras.layers.Conv2D(channels, 7, first, name="stem", **options)(x)
+    x = _graph.large_convolution(x, channels, first, use_bias)
     if not block["preactivation"]:
-        x = _normalized(x, "stem", block, arguments)
-    if pooling > 1:
-        x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
-        x = keras.layers.MaxPooling2D(3, pooling, name="stem_pool")(x)
+        x = _graph.normalized(x, "stem", block["bn_epsilon"], arguments)
+    x = _graph.large_pooling(x, pooling)
     return x, tuple(rest)
-
-
-def _normalized(x: Any, name: str, block: dict[str, Any], arguments: Arguments) -> Any:
-    x = keras.layers.BatchNormalization(
-        momentum=arguments.bn_momentum, epsilon=block["bn_epsilon"], name=f"{name}_bn"
-    )(x)
-    return keras.layers.ReLU(name=f"{name}_relu")(x)

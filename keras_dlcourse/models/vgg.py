@@ -13,7 +13,13 @@ from typing import Any, Unpack
 import keras
 
 from keras_dlcourse.models import _graph
-from keras_dlcourse.models._arguments import Arguments, Options, Shape, check_arguments
+from keras_dlcourse.models._arguments import (
+    Arguments,
+    Options,
+    Shape,
+    check_arguments,
+    check_one_size,
+)
 from keras_dlcourse.models._imagenet import BGR_PREPROCESSING, ImageNetFiles
 from keras_dlcourse.models.registry import register
 
@@ -120,11 +126,8 @@ def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model
         else None
     )
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
-    if arguments.include_top and head == "dense" and None in arguments.input_shape:
-        raise ValueError(
-            "a VGG with dense layers takes images of one size: give height and width, or set "
-            f"head='convolution'. Received: input_shape={tuple(input_shape)}"
-        )
+    if head == "dense":
+        check_one_size(arguments, "VGG", ", or set head='convolution'")
     inputs, x = _graph.image_input(arguments)
     poolings = _graph.limited_strides((2,) * len(CHANNELS), arguments.output_stride)
     for stage, (channels, repeats) in enumerate(zip(CHANNELS, row.repeats, strict=True), 1):
@@ -174,6 +177,4 @@ def _convolution_head(x: Any, arguments: Arguments) -> Any:
             x = keras.layers.Dropout(arguments.dropout, name=f"{name}_dropout")(x)
     x = keras.layers.Conv2D(arguments.classes, 1, name="predictions_conv")(x)
     x = _graph.global_pooling(x, "avg")
-    return keras.layers.Activation(
-        arguments.classifier_activation, dtype=_graph.output_dtype(), name="predictions"
-    )(x)
+    return _graph.activated(x, arguments)

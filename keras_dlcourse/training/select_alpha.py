@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.losses._checks import one_of
+from keras_dlcourse.layers._checks import one_of
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import keras_dlcourse as kd
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.models._graph import limited_strides
-from keras_dlcourse.models.mobilenet import scaled_channels
+from keras_dlcourse.models._graph import scaled as scaled_channels
 from keras_dlcourse.models.mobilenet_v2 import round_channels
 
 FAMILIES = [kd.models.MobileNet, kd.models.MobileNetV2]
