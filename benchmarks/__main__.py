@@ -41,6 +41,8 @@ NAMES = (
     "localizer",
     "multitask_cost",
     "multilabel",
+    "variants",
+    "families",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 

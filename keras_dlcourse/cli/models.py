@@ -10,18 +10,45 @@ from keras_dlcourse.cli.usage import add_command
 
 EXAMPLES = """
 keras-dlcourse models
+keras-dlcourse models mobilenet_v2 --alpha 0.35 --image-size 96
 keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 """
 
 
 def add_parser(commands: Any) -> None:
     """Declare the command."""
-    add_command(commands, "models", run, "list the networks that train knows", EXAMPLES)
+    parser = add_command(
+        commands,
+        "models",
+        run,
+        "list the networks that train knows with their costs, or one layer by layer",
+        EXAMPLES,
+    )
+    parser.add_argument("name", nargs="?", help="one of them, shown layer by layer")
+    parser.add_argument(
+        "--alpha", type=float, default=1.0, metavar="A", help="its width (default: 1.0)"
+    )
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        metavar="N",
+        help="height and width of its images (default: those of its paper)",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
     load_keras()
     from keras_dlcourse import models
+    from keras_dlcourse.models.costs import cost_table, costs
 
-    print("\n".join(models.names()))
+    if options.name is None:
+        print(cost_table(costs()))
+        return
+    import keras
+
+    size = options.image_size
+    shape = {} if size is None else {"input_shape": (size, size, 3)}
+    with keras.StatelessScope(initialize_variables=False):  # needs no memory for weights
+        model = models.build(options.name, alpha=options.alpha, **shape)
+    print(models.profile(model))

@@ -53,9 +53,11 @@ from keras_dlcourse.explain.units.maximization import (  # noqa: E402
     activation_maximization,
 )
 from keras_dlcourse.explain.units.patches import Patch, maximal_patches  # noqa: E402
-from keras_dlcourse.explain.units.receptive_fields import receptive_field  # noqa: E402
 from keras_dlcourse.graph.head import Head, find_head  # noqa: E402
-from keras_dlcourse.graph.receptive_field import ReceptiveField  # noqa: E402
+from keras_dlcourse.graph.receptive_field import (  # noqa: E402
+    ReceptiveField,
+    receptive_field,
+)
 
 __all__ = [
     "METHODS",

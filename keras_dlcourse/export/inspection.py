@@ -84,7 +84,7 @@ class Inspection:
         return asdict(self)
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         ends = [row for row in self.tensors if row.position is not None]
         ends.sort(key=lambda row: (row.role, row.position))
@@ -107,7 +107,7 @@ class Inspection:
 
     def tensor_table(self) -> str:
         """Return the table of all tensors."""
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         return text_table(
             ["", "tensor", "shape", "type", "role", "bytes", "scale", "zero point", "scales"],

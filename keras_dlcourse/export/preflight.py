@@ -109,7 +109,7 @@ class Preflight:
         return self
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         table = text_table(
             ["target", "", "why", "what to do"], self._shown(), title=self.path, width=120

@@ -151,7 +151,7 @@ class Verification:
         return self
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         rows = [
             [

@@ -10,6 +10,7 @@ from keras_dlcourse.graph.flat import (  # noqa: E402
     flat_copy,
     functional,
     open_block,
+    skeleton,
 )
 from keras_dlcourse.graph.folding import factor_and_offset, fold_batch_norm  # noqa: E402
 from keras_dlcourse.graph.running import Network, Place  # noqa: E402
@@ -24,4 +25,5 @@ __all__ = [
     "fold_batch_norm",
     "functional",
     "open_block",
+    "skeleton",
 ]

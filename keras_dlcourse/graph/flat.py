@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_dlcourse import layers
+from keras_dlcourse.layers._blocks import CompositeLayer
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,11 +143,28 @@ def flat_copy(
 
 
 def open_block(layer: Any) -> Callable[..., Any] | None:
-    """Return what one of our blocks computes with simpler layers, None for all other layers."""
-    if not isinstance(layer, layers.DepthwiseSeparableConv2D | layers.InvertedResidual):
-        return None
-    opened: Callable[..., Any] = layer.call
-    return opened
+    """Return what a composite layer computes with Keras's own, None for all other layers."""
+    return layer.call if isinstance(layer, CompositeLayer) else None
+
+
+def skeleton(model: keras.Model, input_shape: tuple[int | None, ...] | None = None) -> keras.Model:
+    """Return a flat copy of a model, composite layers opened, to be read and not to be run.
+
+    It has layers and shapes and no numbers, so it costs no memory, however large the model is.
+
+    Args:
+        model: A built functional or Sequential model; left as it is.
+        input_shape: Shape of its one input without the batch, where the model leaves sizes open.
+
+    Raises:
+        ValueError: If the model has no graph, because it is subclassed or unbuilt.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
+        if input_shape is not None:
+            inputs = keras.Input(input_shape, dtype=twin.inputs[0].dtype, name=twin.inputs[0].name)
+            twin = keras.Model(inputs, twin(inputs), name=model.name)
+        return _flattened(twin, open_block)
 
 
 def functional(model: keras.Model) -> keras.Model:

@@ -1,25 +1,16 @@
-"""The pixels that each position of each layer of a network sees."""
+"""The pixels of the image that each position of a layer sees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-from keras import layers, tree
 
-from keras_dlcourse import layers as our_layers
-from keras_dlcourse.graph.positions import (
-    Axis,
-    Taps,
-    interpolated,
-    repeated,
-    shifted,
-    sliding,
-    transposed,
-)
+from keras_dlcourse.graph.places import find_place
+from keras_dlcourse.graph.positions import Axis
 from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.graph.seeing import Seen, channels_first, what_is_seen
 
 
 @dataclass(frozen=True)
@@ -95,16 +86,110 @@ class ReceptiveField:
             )
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """What a tensor sees of the image: two axes, everything (and since which layer), or nothing."""
+def receptive_field(
+    model: keras.Model,
+    layer: str | None = None,
+    *,
+    image_size: tuple[int, int] | None = None,
+    image_input: int = 0,
+) -> ReceptiveField:
+    """Return which pixels of the image the positions of a layer see.
 
-    axes: tuple[Axis, ...] = ()
-    whole: str = ""
+    Known are convolutions (plain, depthwise, separable, transposed), pooling, padding, cropping,
+    up-sampling, all that works on each position alone, sums and concatenations (the union), nested
+    models and this package's blocks. A layer that mixes all positions, such as global pooling,
+    Flatten or attention, sees the whole image; so, to be on the safe side, does a layer that is not
+    known, and `whole` names it.
 
-    @property
-    def nothing(self) -> bool:
-        return not self.axes and not self.whole
+    Args:
+        model: A functional or Sequential model.
+        layer: Its name, with the names of the nested models around it or without. None takes the
+            feature maps that `grad_cam` takes: the coarsest and, of several with that size, the
+            last.
+        image_size: Height and width of the image, for a model that takes any size: the padding
+            `"same"` depends on it.
+        image_input: Number of the input that is the image; models with one have no other.
+
+    Returns:
+        A `ReceptiveField`: size, stride and start, and `region(row, column)`.
+
+    Raises:
+        TypeError: If `model` is no Keras model or `layer` no name.
+        ValueError: If there is no such layer, or the size of the image is not known.
+
+    Example:
+        >>> model = keras.applications.MobileNet((96, 96, 3), alpha=0.25, weights=None)
+        >>> field = receptive_field(model, "conv_pw_11_relu")
+        >>> field.size, field.stride, field.start
+        ((219, 219), (16, 16), (-94, -94))
+        >>> field.region(0, 3)
+        (0, 0, 96, 96)
+
+    Reference:
+        Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks",
+        Distill, 2019, https://doi.org/10.23915/distill.00021
+    """
+    network = Network(model)
+    place = place_of(network, layer, image_input)
+    return fields(network, image_size_of(network.model, image_size, image_input), image_input)[
+        place
+    ]
+
+
+def place_of(network: Network, layer: str | None, image_input: int = 0) -> Place:
+    """Return the last call of a layer that sees the image, be it one without positions.
+
+    Args:
+        network: The model.
+        layer: Its name, see `receptive_field`.
+        image_input: Number of the model's input that is the image.
+
+    Raises:
+        TypeError: If the name is no text.
+        ValueError: If there is no such layer; the closest names are suggested.
+    """
+    count = len(network.model.inputs)
+    if isinstance(image_input, bool) or image_input not in range(count):
+        raise ValueError(f"image_input must be below {count}. Received: {image_input!r}")
+    sources = network.sources()
+    named = [
+        place
+        for place in network.places
+        if layer in (place.name, place.node.name) and image_input in sources[place]
+    ]
+    return named[-1] if named else find_place(network, layer, image_input)
+
+
+def image_size_of(
+    model: keras.Model, image_size: tuple[int, int] | None, image_input: int
+) -> tuple[int, int]:
+    """Return height and width of a model's images: its own, or those given where it has none.
+
+    Raises:
+        ValueError: If the input is no image, or the size is not known or not the model's.
+    """
+    shape: tuple[Any, ...] = tuple(model.inputs[image_input].shape)
+    if len(shape) != 4:
+        raise ValueError(
+            f"input {image_input} of model {model.name!r} has the shape {shape[1:]}, which "
+            "is no image (height, width, channels); choose another with image_input="
+        )
+    fixed = shape[2:4] if channels_first() else shape[1:3]
+    if image_size is None:
+        if None in fixed:
+            raise ValueError(
+                f"model {model.name!r} takes images of any size; say which one with "
+                "image_size=(height, width)"
+            )
+        return int(fixed[0]), int(fixed[1])
+    sizes = tuple(image_size)
+    if len(sizes) != 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError(
+            f"image_size must be (height, width), two whole numbers above 0. Got {image_size!r}"
+        )
+    if any(known not in (None, size) for known, size in zip(fixed, sizes, strict=True)):
+        raise ValueError(f"image_size must be {fixed} for this model. Received: {image_size!r}")
+    return sizes
 
 
 def fields(
@@ -117,71 +202,11 @@ def fields(
         image_size: Height and width of the image.
         image_input: Number of the model's input that is the image.
     """
-    found: dict[Place, ReceptiveField] = {}
-
-    def after(place: Place, outputs: Any) -> Any:
-        seen = tree.flatten(outputs)[0]
-        if not seen.nothing:
-            found[place] = _public(seen, place, image_size)
-        return outputs
-
-    inputs = [_Seen()] * len(network.model.inputs)
-    inputs[image_input] = _Seen(tuple(Axis.of_image(size) for size in image_size))
-    network.run(inputs, _call, after)
-    return found
+    seen = what_is_seen(network, image_size, image_input)
+    return {place: _field(what, place, image_size) for place, what in seen.items()}
 
 
-def _call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[_Seen]:
-    """Return what the outputs of a layer see, in place of computing them."""
-    given = [value for value in tree.flatten((args, kwargs)) if isinstance(value, _Seen)]
-    given = [seen for seen in given if not seen.nothing]
-    return [_seen(place, given)] * len(place.node.outputs)
-
-
-def _seen(place: Place, given: list[_Seen]) -> _Seen:
-    if not given:
-        return _Seen()
-    whole = next((seen.whole for seen in given if seen.whole), "")
-    if whole:
-        return _Seen(whole=whole)
-    layer = place.node.operation
-    if isinstance(layer, our_layers.DepthwiseSeparableConv2D | our_layers.InvertedResidual):
-        return _seen_by_block(layer, place, given)
-    for kinds, taps in _TAPS:
-        if isinstance(layer, kinds):
-            made = [taps(layer, number, axis.count) for number, axis in enumerate(given[0].axes)]
-            if None in made:
-                break
-            axes = zip(given[0].axes, made, strict=True)
-            return _Seen(tuple(axis.through(*tap) for axis, tap in axes))  # type: ignore[misc]
-    if _is_pointwise(layer):
-        joined = _union(given)
-        if joined is not None:
-            return joined
-    return _Seen(whole=place.name)
-
-
-def _seen_by_block(layer: Any, place: Place, given: list[_Seen]) -> _Seen:
-    """Look into a copy of a composite layer: its weights do not matter here."""
-    twin = type(layer).from_config(layer.get_config())
-    inputs = keras.Input(batch_shape=place.node.inputs[0].shape)
-    twin.build(inputs.shape)
-    inside = Network(keras.Model(inputs, twin.call(inputs)))
-    seen = inside.run(given, _call)
-    return seen if isinstance(seen, _Seen) else _Seen(whole=place.name)
-
-
-def _union(given: list[_Seen]) -> _Seen | None:
-    axes = given[0].axes
-    for seen in given[1:]:
-        joined = [one.union(other) for one, other in zip(axes, seen.axes, strict=True)]
-        if None in joined:
-            return None
-        axes = tuple(joined)  # type: ignore[arg-type]
-    return _Seen(axes)
-
-
-def _public(seen: _Seen, place: Place, image_size: tuple[int, int]) -> ReceptiveField:
+def _field(seen: Seen, place: Place, image_size: tuple[int, int]) -> ReceptiveField:
     if seen.whole:
         return ReceptiveField(
             image_size, (0, 0), (0, 0), image_size, _positions(place), whole=seen.whole
@@ -205,108 +230,3 @@ def _positions(place: Place) -> tuple[int, int]:
     first = getattr(place.node.operation, "data_format", None) == "channels_first"
     rows, columns = shape[2:4] if first else shape[1:3]
     return rows or 1 << 30, columns or 1 << 30
-
-
-def _convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    return sliding(
-        count,
-        layer.kernel_size[number],
-        layer.strides[number],
-        layer.dilation_rate[number],
-        layer.padding,
-    )
-
-
-def _pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    return sliding(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
-
-
-def _transposed(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
-    if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
-        return None
-    return transposed(count, layer.kernel_size[number], layer.strides[number], layer.padding)
-
-
-def _padding(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    return shifted(count, *layer.padding[number])
-
-
-def _cropping(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    before, behind = layer.cropping[number]
-    return shifted(count, -before, -behind)
-
-
-def _upsampling(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
-    kinds = {"nearest": repeated, "bilinear": interpolated}
-    kind = kinds.get(layer.interpolation)
-    return None if kind is None else kind(count, layer.size[number])
-
-
-# From a layer, the number of the axis and its positions to the taps along it; None: not known.
-_Rule = Callable[[Any, int, int], tuple[Taps, int] | None]
-_TAPS: tuple[tuple[tuple[type, ...], _Rule], ...] = (
-    ((layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D), _convolution),
-    ((layers.MaxPooling2D, layers.AveragePooling2D), _pooling),
-    ((layers.Conv2DTranspose,), _transposed),
-    ((layers.ZeroPadding2D,), _padding),
-    ((layers.Cropping2D,), _cropping),
-    ((layers.UpSampling2D,), _upsampling),
-)
-
-# Each position of what comes out sees the same position of what goes in. At inference, that is:
-# batch normalization has fixed statistics and random changes do nothing.
-_POINTWISE: tuple[type, ...] = (
-    layers.Activation,
-    layers.ActivityRegularization,
-    layers.AlphaDropout,
-    layers.BatchNormalization,
-    layers.Dense,
-    layers.Dropout,
-    layers.ELU,
-    layers.GaussianDropout,
-    layers.GaussianNoise,
-    layers.Identity,
-    layers.LeakyReLU,
-    layers.Masking,
-    layers.Normalization,
-    layers.PReLU,
-    layers.ReLU,
-    layers.Rescaling,
-    layers.SpatialDropout2D,
-    layers.Add,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
-    layers.Multiply,
-    layers.Subtract,
-    our_layers.ChannelScale,
-    our_layers.FakeQuantize,
-    our_layers.FloatBarrier,
-    our_layers.ImageDescription,
-    our_layers.L2Normalization,
-)
-# These too if they work along the channels.
-_ALONG_AN_AXIS: Any = (
-    layers.Concatenate,
-    layers.LayerNormalization,
-    layers.Softmax,
-    layers.UnitNormalization,
-)
-# Operations of keras.ops, and layers of keras.applications that have no public name.
-# fmt: off
-_NAMES = frozenset({
-    "Absolute", "Add", "Cast", "Clip", "Divide", "Elu", "Exp", "Gelu", "HardSigmoid",
-    "HardSilu", "Identity", "LayerScale", "LeakyRelu", "Log", "Maximum", "Minimum", "Multiply",
-    "Negative", "Power", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Silu", "Softplus",
-    "Softsign", "Sqrt", "Square", "StochasticDepth", "Subtract", "Tanh", "TrueDivide",
-})
-# fmt: on
-
-
-def _is_pointwise(operation: Any) -> bool:
-    if isinstance(operation, _ALONG_AN_AXIS):
-        axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
-        return all(axis in (-1, 3) for axis in axes)
-    if type(operation).__module__.startswith("keras.") and type(operation).__name__ in _NAMES:
-        return True
-    return isinstance(operation, _POINTWISE)

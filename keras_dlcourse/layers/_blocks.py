@@ -10,14 +10,17 @@ import keras
 from keras_dlcourse.layers._checks import fraction, positive_float, positive_int
 
 
-class ConvolutionBlock(keras.layers.Layer):
-    """A chain of convolutions, each with batch normalization, on images with channels last.
+class CompositeLayer(keras.layers.Layer):
+    """A layer that is made of Keras's own layers and calls nothing else.
 
-    Blocks make their sublayers from `Conv2D`, `DepthwiseConv2D`, `BatchNormalization`, `ReLU` and
-    `Add` only, and `call` uses nothing else: calling `block.call(x)` on a symbolic input gives the
-    flat graph of primitive Keras layers that tools for quantization, pruning and inspection read.
-    Sublayer names start with the block's name, so that they stay unique in that graph.
+    Calling `layer.call(x)` on a symbolic input gives the flat graph of primitive layers that tools
+    for quantization, pruning and inspection read. The names of sublayers start with the layer's,
+    so that they stay unique in that graph.
     """
+
+
+class ConvolutionBlock(CompositeLayer):
+    """A chain of convolutions, each with batch normalization, on images with channels last."""
 
     def __init__(
         self,

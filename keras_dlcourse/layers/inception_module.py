@@ -7,12 +7,17 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import build_chain, convolution_and_relu, run_chain
+from keras_dlcourse.layers._blocks import (
+    CompositeLayer,
+    build_chain,
+    convolution_and_relu,
+    run_chain,
+)
 from keras_dlcourse.layers._checks import positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
-class InceptionModule(keras.layers.Layer):
+class InceptionModule(CompositeLayer):
     """Convolutions of 1x1, 3x3 and 5x5 and a pooling on the same maps, joined along the channels.
 
     Which size fits is not chosen but learned. Before the large kernels 1x1 convolutions make the

@@ -7,12 +7,17 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import build_chain, convolution_and_relu, run_chain
+from keras_dlcourse.layers._blocks import (
+    CompositeLayer,
+    build_chain,
+    convolution_and_relu,
+    run_chain,
+)
 from keras_dlcourse.layers._checks import positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
-class MLPConv2D(keras.layers.Layer):
+class MLPConv2D(CompositeLayer):
     """A convolution and 1x1 convolutions on it: a multilayer perceptron at every place.
 
     The first one reads a patch, the others are dense layers on what it found there, all with ReLU.

@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.layers._blocks import build_chain, run_chain
+from keras_dlcourse.layers._blocks import CompositeLayer, build_chain, run_chain
 from keras_dlcourse.layers._checks import positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
-class SqueezeExcite(keras.layers.Layer):
+class SqueezeExcite(CompositeLayer):
     """Weight each channel by a number from 0 to 1 that the whole image decides.
 
         weights = gate(expand(activation(squeeze(mean over places of x))))

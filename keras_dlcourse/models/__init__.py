@@ -4,6 +4,12 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.models", "tensorflow", "keras")
 
+from keras_dlcourse.graph.folding import fold_batch_norm  # noqa: E402
+from keras_dlcourse.graph.profile import LayerProfile, Profile, profile  # noqa: E402
+from keras_dlcourse.graph.receptive_field import (  # noqa: E402
+    ReceptiveField,
+    receptive_field,
+)
 from keras_dlcourse.models.alexnet import AlexNet  # noqa: E402
 from keras_dlcourse.models.densenet import (  # noqa: E402
     DenseNet40x12,
@@ -94,6 +100,7 @@ __all__ = [
     "EfficientNetLite3",
     "EfficientNetLite4",
     "GoogLeNet",
+    "LayerProfile",
     "LeNet5",
     "LeNet5Paper",
     "MobileNet",
@@ -103,6 +110,8 @@ __all__ = [
     "MultitaskModel",
     "NiNCIFAR10",
     "NiNImageNet",
+    "Profile",
+    "ReceptiveField",
     "ResNeXt101",
     "ResNeXt29x16",
     "ResNeXt29x8",
@@ -130,9 +139,12 @@ __all__ = [
     "compound_scale",
     "embedding_model",
     "ensemble",
+    "fold_batch_norm",
     "keypoint_regressor",
     "localizer",
     "names",
+    "profile",
+    "receptive_field",
     "register",
     "without_auxiliary",
 ]

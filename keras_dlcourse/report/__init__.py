@@ -9,6 +9,7 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.report", "tensorflow", "matplotlib")
 
+from keras_dlcourse._tables import text_table  # noqa: E402
 from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text  # noqa: E402
 from keras_dlcourse.report.canvas import new_figure, png_bytes  # noqa: E402
 from keras_dlcourse.report.class_means import draw_class_means  # noqa: E402
@@ -30,7 +31,6 @@ from keras_dlcourse.report.page import Section, render_page, write_page  # noqa:
 from keras_dlcourse.report.patches import draw_patches  # noqa: E402
 from keras_dlcourse.report.perception import draw_perception  # noqa: E402
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
-from keras_dlcourse.report.tables import text_table  # noqa: E402
 
 __all__ = [
     "Code",

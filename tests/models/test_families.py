@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import keras_dlcourse as kd
+from keras_dlcourse.models.costs import cost_of, costs
 
 with Path(__file__).with_name("parameter_counts.csv").open() as _file:
     PUBLISHED = [row for row in csv.DictReader(_file) if row["name"] in kd.models.names()]
+COSTS = {cost.name: cost for cost in costs()}
 IMAGES = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype("float32")
 
 
@@ -44,7 +46,39 @@ def test_defaults_have_the_published_number_of_weights(row):
     shape = tuple(int(size) for size in row["input"].split("x"))
     assert model.input_shape[1:] == shape and model.output_shape == (None, int(row["classes"]))
     assert _trainable(model) == int(row["trainable_parameters"])
-    assert model.name == row["name"]
+    assert cost_of(model) == COSTS[row["name"]]
+
+
+# Millions of multiply-adds as the papers (or, for VGG and ResNet, torchvision) count them.
+MILLIONS = {"alexnet": 724, "vgg16": 15_470, "googlenet": 1_580, "resnet50": 4_090,
+            "resnext50_32x4d": 4_230, "wide_resnet_28_10": 5_250, "densenet121": 2_830,
+            "densenet_bc_190_40": 9_300, "mobilenet": 569, "mobilenet_v2": 300,
+            "mobilenet_v3_small": 56, "mobilenet_v3_large": 219, "efficientnet_b0": 390,
+            "efficientnet_b7": 37_000}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MILLIONS)
+def test_costs_are_the_published_ones(name):
+    assert COSTS[name].multiply_adds / 1e6 == pytest.approx(MILLIONS[name], rel=0.025)
+
+
+def test_the_page_shows_the_costs():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    for cost in costs():
+        row = f"| {cost.image} | {cost.trained:,} | {cost.multiply_adds / 1e6:,.1f} |"
+        assert f"| `{cost.name}` " in page and row in page
+
+
+def test_a_network_of_a_user_is_measured(monkeypatch):
+    monkeypatch.setattr(kd.models.registry, "_BUILDERS", dict(kd.models.registry._BUILDERS))
+
+    @kd.models.register("tiny")
+    def tiny():
+        layers = [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3)]
+        return keras.Sequential(layers, name="tiny")
+
+    (found,) = (cost for cost in costs() if cost.name == "tiny")
+    assert (found.weights, found.multiply_adds, found.peak) == (20, 4 * 18, 16 + 8)
 
 
 # In millions, as timm prints them; the anchors have none of these.
@@ -61,6 +95,7 @@ def test_every_variant_has_a_published_number():
 def test_lite_networks_have_the_published_millions_of_weights(name):
     model = _built(f"efficientnet_{name}")
     assert round(_trainable(model) / 1e6, 2) == LITE[name]
+    assert cost_of(model) == COSTS[model.name]
     assert not any("excite" in weight.path for weight in model.weights)
 
 

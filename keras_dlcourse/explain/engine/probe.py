@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike
 from keras_dlcourse import backend
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
-from keras_dlcourse.explain.engine.places import find_place
 from keras_dlcourse.explain.engine.scores import Scores, Target
 from keras_dlcourse.graph import Network, Place
+from keras_dlcourse.graph.places import find_place
 
 INPUT = "input"  # in place of a layer's name: the image itself
 _TOP = -1  # in place of a class: the one with the highest score
@@ -86,7 +86,9 @@ class Probe:
         self.scores = None if target else Scores(self.network, output)
         self.place: Place | None = None
         if layer != INPUT:
-            self.place = find_place(self.network, layer, image_input, self.scores)
+            self.place = find_place(
+                self.network, layer, image_input, self.scores.head if self.scores else ()
+            )
 
     @property
     def classes(self) -> int:

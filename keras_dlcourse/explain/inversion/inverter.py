@@ -8,8 +8,8 @@ import keras
 from keras import ops
 
 from keras_dlcourse.explain.inversion.decoder import latent_decoder
-from keras_dlcourse.explain.units.receptive_fields import place_of
 from keras_dlcourse.graph import Network
+from keras_dlcourse.graph.receptive_field import place_of
 
 
 class LatentInverter(keras.Model):

@@ -37,7 +37,7 @@ class SanityCheck:
     passed: bool
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         rows = [
             [name, f"{similarity:.2f}"]

@@ -14,9 +14,9 @@ from keras import ops
 
 from keras_dlcourse import backend
 from keras_dlcourse.data.progress import track
-from keras_dlcourse.explain.engine.places import find_place
 from keras_dlcourse.explain.engine.scores import Scores
 from keras_dlcourse.graph import Network
+from keras_dlcourse.graph.places import find_place
 
 _NOISE = 0.01  # standard deviation of the first image, as a share of the range
 _WINDOW = 20  # steps whose mean is compared; single ones differ by the jitter

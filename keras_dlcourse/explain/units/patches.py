@@ -16,9 +16,8 @@ from keras_dlcourse.data import checks
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream
 from keras_dlcourse.explain.engine.inputs import checked_inputs
-from keras_dlcourse.explain.units.receptive_fields import place_of
 from keras_dlcourse.graph import Network, Place
-from keras_dlcourse.graph.receptive_field import ReceptiveField, fields
+from keras_dlcourse.graph.receptive_field import ReceptiveField, fields, place_of
 
 Unit = int | tuple[int, int, int]
 

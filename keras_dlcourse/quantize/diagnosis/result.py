@@ -113,7 +113,7 @@ class Diagnosis:
         Args:
             most: How many layers; None for all.
         """
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         return text_table(
             ["layer", "operator", "alone dB", "here dB", "until here dB", "steps off",
@@ -168,7 +168,7 @@ class Fixed:
         return asdict(self) | {"path": os.fspath(self.path)}
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         rows = [
             ["output, dB", _db(self.before[0]), _db(self.after[0])],

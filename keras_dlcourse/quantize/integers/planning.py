@@ -52,7 +52,7 @@ class Plan:
         return tuple(step for step in self.steps if step.reason)
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         rows = [
             [step.layer, step.kind, ", ".join(step.weights), step.reason or step.output]

@@ -16,6 +16,7 @@ import keras
 
 from keras_dlcourse import layers
 from keras_dlcourse.graph import open_block
+from keras_dlcourse.layers._blocks import CompositeLayer
 from keras_dlcourse.quantize.integers import opening, recurrence
 
 Axis = int | tuple[int, ...]
@@ -226,8 +227,7 @@ def _recurrent(layer: Any) -> Rule:
 
 
 RULES: dict[type, Rule | RuleMaker] = {
-    layers.DepthwiseSeparableConv2D: lambda layer: Rule(opens=open_block(layer)),
-    layers.InvertedResidual: lambda layer: Rule(opens=open_block(layer)),
+    CompositeLayer: lambda layer: Rule(opens=open_block(layer)),
     layers.ImageDescription: _EXACT,
     layers.OutputDescription: _EXACT,
     keras.layers.Conv1D: _kernel(kernel=-1),

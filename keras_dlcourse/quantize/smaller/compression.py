@@ -70,7 +70,7 @@ class Compression:
         return keras.saving.load_model(self.stages[-1].model)
 
     def __str__(self) -> str:
-        from keras_dlcourse.report.tables import text_table
+        from keras_dlcourse._tables import text_table
 
         first = self.stages[0]
         rows = [

@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from keras_dlcourse.report.tables import text_table
+from keras_dlcourse._tables import text_table
 
 WHY = (
     "Pruning and clustering leave the raw size and the speed as they are: a .tflite file stores\n"

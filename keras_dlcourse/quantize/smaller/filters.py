@@ -10,12 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._tables import text_table
 from keras_dlcourse.graph import Graph, Node
 from keras_dlcourse.layers._checks import fraction as checked_fraction
 from keras_dlcourse.quantize.smaller.channels import Channels
 from keras_dlcourse.quantize.smaller.narrowing import narrowed
 from keras_dlcourse.quantize.smaller.transformed import opened
-from keras_dlcourse.report.tables import text_table
 
 BY = ("l1", "l2", "bn_gamma")
 

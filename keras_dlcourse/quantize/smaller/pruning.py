@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._tables import text_table
 from keras_dlcourse.graph import functional
 from keras_dlcourse.layers import ClusterWeight, ConstantSparsity, PolynomialDecay, PruneWeight
 from keras_dlcourse.layers._checks import fraction
@@ -22,7 +23,6 @@ from keras_dlcourse.quantize.smaller.transformed import (
     unfinished_schedules,
     with_transforms,
 )
-from keras_dlcourse.report.tables import text_table
 
 __all__ = [
     "ConstantSparsity",

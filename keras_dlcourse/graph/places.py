@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Collection
 
-from keras_dlcourse.explain.engine.scores import Scores
-from keras_dlcourse.graph import Network, Place
+from keras_dlcourse.graph.running import Network, Place
 
 
 def find_place(
-    network: Network, layer: str | None, image_input: int = 0, scores: Scores | None = None
+    network: Network,
+    layer: str | None,
+    image_input: int = 0,
+    besides: Collection[Place] = (),
 ) -> Place:
     """Return the call of a layer whose feature maps are looked at.
 
@@ -21,7 +24,7 @@ def find_place(
             that is called more than once the last call counts that sees the image. None finds the
             coarsest feature maps and, of several with that size, the last one that is no branch.
         image_input: Number of the model's input that is the image.
-        scores: If given, the layers from the scores on are not considered.
+        besides: Places that None does not find, such as those that make the scores.
 
     Raises:
         ValueError: If there is no such layer, or its outputs are no feature maps.
@@ -29,7 +32,7 @@ def find_place(
     sources = network.sources()
     seen = [place for place in network.places if image_input in sources[place]]
     if layer is None:
-        return _coarsest(network, seen, image_input, scores)
+        return _coarsest(network, seen, image_input, besides)
     if not isinstance(layer, str):
         raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
     named = [place for place in seen if layer in (place.name, place.node.name)]
@@ -55,10 +58,9 @@ def places_in(shape: tuple[int | None, ...]) -> float:
 
 
 def _coarsest(
-    network: Network, seen: list[Place], image_input: int, scores: Scores | None
+    network: Network, seen: list[Place], image_input: int, besides: Collection[Place]
 ) -> Place:
-    last = set(scores.head) if scores else set()
-    maps = [place for place in seen if is_map(place) and place not in last]
+    maps = [place for place in seen if is_map(place) and place not in besides]
     # A nested model's output is that of its last layer, which stands before it.
     maps = [place for place in maps if not any(place.path == p.path[:-1] for p in maps)] or maps
     if not maps:

@@ -1,0 +1,121 @@
+"""All networks: how long they take to build, what they cost, and the table in docs/models.md.
+
+Writes `keras_dlcourse/models/costs.csv`, which `keras-dlcourse models` prints, and that table.
+Building is timed for small images, at the paper's width, as `keras-dlcourse train` builds them.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from _figures import Figure, in_turn, ratio
+
+import keras_dlcourse as kd
+from keras_dlcourse.models.costs import Cost, measured, write
+from keras_dlcourse.models.registry import _BUILDERS
+
+PAGE = Path(__file__).parents[1] / "docs" / "models.md"
+MARKS = "<!-- made by `python benchmarks variants` -->\n", "<!-- end -->\n"
+FAMILIES = {
+    "lenet": "LeNet-5 (LeCun et al., 1998)",
+    "alexnet": "AlexNet (Krizhevsky et al., 2012)",
+    "vgg": "VGG (Simonyan and Zisserman, 2015)",
+    "nin": "Network in Network (Lin et al., 2014)",
+    "googlenet": "GoogLeNet (Szegedy et al., 2015)",
+    "resnet": "ResNet (He et al., 2016)",
+    "wide_resnet": "Wide ResNet (Zagoruyko and Komodakis, 2016)",
+    "resnext": "ResNeXt (Xie et al., 2017)",
+    "densenet": "DenseNet (Huang et al., 2017)",
+    "mobilenet": "MobileNet (Howard et al., 2017)",
+    "mobilenet_v2": "MobileNetV2 (Sandler et al., 2018)",
+    "mobilenet_v3": "MobileNetV3 (Howard et al., 2019)",
+    "efficientnet": "EfficientNet (Tan and Le, 2019)",
+}
+# Ours, its twin in keras.applications, and the arguments of each.
+TWINS: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
+    ("vgg16", "VGG16", {"output_stride": 32}, {}),
+    ("resnet50", "ResNet50", {"output_stride": 32, "use_bias": True}, {}),
+    ("mobilenet_v2", "MobileNetV2", {"output_stride": 32}, {}),
+    ("mobilenet_v3_small", "MobileNetV3Small", {"output_stride": 32, "dropout": 0.2},
+     {"include_preprocessing": False}),
+    ("densenet121", "DenseNet121", {"output_stride": 32}, {}),
+    ("efficientnet_b0", "EfficientNetB0", {"output_stride": 32}, {}),
+)  # fmt: skip
+
+
+def measure() -> list[Figure]:
+    rows = [measured(name) for name in kd.models.names()]
+    write(rows)
+    write_page(rows)
+    return [_building(), *(figure for twin in TWINS for figure in _beside(*twin))]
+
+
+def _building() -> Figure:
+    seconds = {}
+    for name in kd.models.names():
+        started = time.perf_counter()
+        model = kd.models.build(name, input_shape=(32, 32, 3), classes=10)
+        seconds[name] = time.perf_counter() - started
+        del model
+        keras.utils.clear_session()
+        gc.collect()
+    slowest = max(seconds, key=seconds.__getitem__)
+    detail = f"the slowest: {slowest}, {seconds[slowest]:.1f} s"
+    what = f"building all {len(seconds)} networks for images of 32 x 32"
+    return Figure(what, sum(seconds.values()), "s", 180, detail=detail)
+
+
+def _beside(name: str, twin: str, ours: dict[str, Any], theirs: dict[str, Any]) -> list[Figure]:
+    shape = (64, 64, 3)
+
+    def build() -> keras.Model:
+        return kd.models.build(name, input_shape=shape, classes=10, **ours)
+
+    def build_twin() -> keras.Model:
+        return getattr(keras.applications, twin)(
+            input_shape=shape, weights=None, classes=10, **theirs
+        )
+
+    models = [build(), build_twin()]
+    building = ratio(f"building {name} beside keras.applications", *in_turn(
+        build, build_twin, rounds=5), 1.1)  # fmt: skip
+    x = np.random.default_rng(0).uniform(size=(16, *shape)).astype("float32")
+    y = np.arange(16) % 10
+    for model in models:
+        model.compile(keras.optimizers.SGD(1e-3), "sparse_categorical_crossentropy")
+        model.train_on_batch(x, y)
+    times = in_turn(*(lambda model=model: model.train_on_batch(x, y) for model in models), rounds=9)
+    keras.utils.clear_session()
+    gc.collect()
+    return [building, ratio(f"a training step of {name} beside keras.applications", *times, 1.1)]
+
+
+def write_page(rows: list[Cost]) -> None:
+    """Put the table between its marks in docs/models.md."""
+    lines = [
+        "| name | builder | image | weights that are trained | million multiply-adds "
+        "| most numbers alive |",
+        "|---|---|---|---|---|---|",
+    ]
+    by_name = {row.name: row for row in rows}
+    for module, title in FAMILIES.items():
+        lines.append(f"| **{title}** | | | | | |")
+        for name, builder in _BUILDERS.items():
+            if builder.__module__.rpartition(".")[2] == module:
+                row = by_name[name]
+                lines.append(
+                    f"| `{name}` | `{builder.__name__}` | {row.image} | {row.trained:,} "
+                    f"| {row.multiply_adds / 1e6:,.1f} | {row.peak:,} |"
+                )
+    before, rest = PAGE.read_text().split(MARKS[0])
+    _, behind = rest.split(MARKS[1], 1)
+    PAGE.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + behind)
+
+
+if __name__ == "__main__":
+    write_page([measured(name) for name in kd.models.names()])

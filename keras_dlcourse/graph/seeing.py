@@ -1,0 +1,231 @@
+"""What the outputs of each layer see of the image, by rules for each kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import layers, tree
+
+from keras_dlcourse import layers as our_layers
+from keras_dlcourse.graph.positions import (
+    Axis,
+    Taps,
+    interpolated,
+    repeated,
+    shifted,
+    sliding,
+    transposed,
+)
+from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.layers._blocks import CompositeLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What a tensor sees of the image: two axes, everything (and since which layer), or nothing."""
+
+    axes: tuple[Axis, ...] = ()
+    whole: str = ""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether it sees nothing of the image."""
+        return not self.axes and not self.whole
+
+
+def what_is_seen(
+    network: Network, image_size: tuple[int, int], image_input: int = 0
+) -> dict[Place, Seen]:
+    """Return what the first output of each layer sees, of all layers that see the image.
+
+    Args:
+        network: The model.
+        image_size: Height and width of the image.
+        image_input: Number of the model's input that is the image.
+    """
+    found: dict[Place, Seen] = {}
+
+    def after(place: Place, outputs: Any) -> Any:
+        seen = tree.flatten(outputs)[0]
+        if not seen.nothing:
+            found[place] = seen
+        return outputs
+
+    inputs = [Seen()] * len(network.model.inputs)
+    inputs[image_input] = Seen(tuple(Axis.of_image(size) for size in image_size))
+    network.run(inputs, _call, after)
+    return found
+
+
+def channels_first() -> bool:
+    """Whether Keras has channels before rows and columns."""
+    return bool(keras.config.image_data_format() == "channels_first")
+
+
+def _call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Seen]:
+    """Return what the outputs of a layer see, in place of computing them."""
+    given = [value for value in tree.flatten((args, kwargs)) if isinstance(value, Seen)]
+    given = [seen for seen in given if not seen.nothing]
+    return [_seen(place, given)] * len(place.node.outputs)
+
+
+def _seen(place: Place, given: list[Seen]) -> Seen:
+    if not given:
+        return Seen()
+    whole = next((seen.whole for seen in given if seen.whole), "")
+    if whole:
+        return Seen(whole=whole)
+    layer = place.node.operation
+    if isinstance(layer, CompositeLayer):
+        return _seen_by_block(layer, place, given)
+    for kinds, taps in _TAPS:
+        if isinstance(layer, kinds):
+            made = [taps(layer, number, axis.count) for number, axis in enumerate(given[0].axes)]
+            if None in made:
+                break
+            axes = zip(given[0].axes, made, strict=True)
+            return Seen(tuple(axis.through(*tap) for axis, tap in axes))  # type: ignore[misc]
+    if is_pointwise(layer):
+        joined = _union(given)
+        if joined is not None:
+            return joined
+    return Seen(whole=place.name)
+
+
+def _seen_by_block(layer: Any, place: Place, given: list[Seen]) -> Seen:
+    """Look into a copy of a composite layer: its weights do not matter here."""
+    with keras.StatelessScope(initialize_variables=False):
+        twin = type(layer).from_config(layer.get_config())
+        inputs = keras.Input(batch_shape=place.node.inputs[0].shape)
+        twin.build(inputs.shape)
+        inside = Network(keras.Model(inputs, twin.call(inputs)))
+    seen = inside.run(given, _call)
+    return seen if isinstance(seen, Seen) else Seen(whole=place.name)
+
+
+def _union(given: list[Seen]) -> Seen | None:
+    axes = given[0].axes
+    for seen in given[1:]:
+        joined = [one.union(other) for one, other in zip(axes, seen.axes, strict=True)]
+        if None in joined:
+            return None
+        axes = tuple(joined)  # type: ignore[arg-type]
+    return Seen(axes)
+
+
+def _convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    return sliding(
+        count,
+        layer.kernel_size[number],
+        layer.strides[number],
+        layer.dilation_rate[number],
+        layer.padding,
+    )
+
+
+def _sparse_convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    return sliding(count, layer.kernel_size, padding=layer.padding)
+
+
+def _pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    return sliding(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
+
+
+def _transposed(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
+    if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
+        return None
+    return transposed(count, layer.kernel_size[number], layer.strides[number], layer.padding)
+
+
+def _padding(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    """A layer with channels first pads the columns and channels of maps with channels last."""
+    number -= (layer.data_format == "channels_first") - (channels_first())
+    return shifted(count, *(layer.padding[number] if 0 <= number < 2 else (0, 0)))
+
+
+def _cropping(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    before, behind = layer.cropping[number]
+    return shifted(count, -before, -behind)
+
+
+def _upsampling(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
+    kinds = {"nearest": repeated, "bilinear": interpolated}
+    kind = kinds.get(layer.interpolation)
+    return None if kind is None else kind(count, layer.size[number])
+
+
+# From a layer, the number of the axis and its positions to the taps along it; None: not known.
+_Rule = Callable[[Any, int, int], tuple[Taps, int] | None]
+_TAPS: tuple[tuple[tuple[type, ...], _Rule], ...] = (
+    ((layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D), _convolution),
+    ((our_layers.SparseConnectedConv2D,), _sparse_convolution),
+    ((layers.MaxPooling2D, layers.AveragePooling2D), _pooling),
+    ((layers.Conv2DTranspose,), _transposed),
+    ((layers.ZeroPadding2D,), _padding),
+    ((layers.Cropping2D,), _cropping),
+    ((layers.UpSampling2D,), _upsampling),
+)
+
+# Each position of what comes out sees the same position of what goes in. At inference, that is:
+# batch normalization has fixed statistics and random changes do nothing.
+_POINTWISE: tuple[type, ...] = (
+    layers.Activation,
+    layers.ActivityRegularization,
+    layers.AlphaDropout,
+    layers.BatchNormalization,
+    layers.Dense,
+    layers.Dropout,
+    layers.ELU,
+    layers.GaussianDropout,
+    layers.GaussianNoise,
+    layers.Identity,
+    layers.LeakyReLU,
+    layers.Masking,
+    layers.Normalization,
+    layers.PReLU,
+    layers.ReLU,
+    layers.Rescaling,
+    layers.SpatialDropout2D,
+    layers.Add,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Multiply,
+    layers.Subtract,
+    our_layers.ChannelScale,
+    our_layers.FakeQuantize,
+    our_layers.FloatBarrier,
+    our_layers.ImageDescription,
+    our_layers.L2Normalization,
+    our_layers.LocalResponseNormalization,
+    our_layers.RadialBasisOutput,
+)
+# These too if they work along the channels.
+_ALONG_AN_AXIS: Any = (
+    layers.Concatenate,
+    layers.LayerNormalization,
+    layers.Softmax,
+    layers.UnitNormalization,
+)
+# Operations of keras.ops, and layers of keras.applications that have no public name.
+# fmt: off
+_NAMES = frozenset({
+    "Absolute", "Add", "Cast", "Clip", "Divide", "Elu", "Exp", "Gelu", "HardSigmoid",
+    "HardSilu", "Identity", "LayerScale", "LeakyRelu", "Log", "Maximum", "Minimum", "Multiply",
+    "Negative", "Power", "Relu", "Relu6", "Rsqrt", "Selu", "Sigmoid", "Silu", "Softplus",
+    "Softsign", "Sqrt", "Square", "StochasticDepth", "Subtract", "Tanh", "TrueDivide",
+})
+# fmt: on
+
+
+def is_pointwise(operation: Any) -> bool:
+    """Whether each position of what comes out depends on the same position of what goes in."""
+    if isinstance(operation, _ALONG_AN_AXIS):
+        axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
+        return all(axis in (-1, 3) for axis in axes)
+    if type(operation).__module__.startswith("keras.") and type(operation).__name__ in _NAMES:
+        return True
+    return isinstance(operation, _POINTWISE)
