@@ -43,7 +43,10 @@ def run(options: argparse.Namespace) -> None:
     from keras_dlcourse.models.costs import cost_table, costs
 
     if options.name is None:
-        print(cost_table(costs()))
+        known = costs()
+        print(cost_table(known))
+        if others := sorted(set(models.names()) - {cost.name for cost in known}):
+            print(f"\nNot built without arguments: {', '.join(others)}")
         return
     import keras
 

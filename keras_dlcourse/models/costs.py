@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import keras
@@ -63,7 +63,11 @@ def cost_of(model: keras.Model) -> Cost:
 
 
 def costs() -> tuple[Cost, ...]:
-    """Return what all registered networks cost; those that are not in the file are measured."""
+    """Return what all registered networks cost.
+
+    Those that are not in the file are measured, and left out if they cannot be built without
+    arguments.
+    """
     with FILE.open(encoding="utf-8", newline="") as lines:
         rows = {row["name"]: row for row in csv.DictReader(lines)}
     kept = {
@@ -74,7 +78,15 @@ def costs() -> tuple[Cost, ...]:
         )
         for name, row in rows.items()
     }
-    return tuple(kept.get(name) or measured(name) for name in names())
+    found = (kept.get(name) or _measured_or_none(name) for name in names())
+    return tuple(cost for cost in found if cost is not None)
+
+
+def _measured_or_none(name: str) -> Cost | None:
+    try:
+        return replace(measured(name), name=name)
+    except TypeError:
+        return None
 
 
 def write(rows: Iterable[Cost], path: Path = FILE) -> None:

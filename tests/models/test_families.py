@@ -77,6 +77,10 @@ def test_a_network_of_a_user_is_measured(monkeypatch):
         layers = [keras.Input((4, 4, 1)), keras.layers.Conv2D(2, 3)]
         return keras.Sequential(layers, name="tiny")
 
+    @kd.models.register("shapeless")
+    def shapeless(input_shape): ...
+
+    assert {cost.name for cost in costs()} == {*COSTS, "tiny"}
     (found,) = (cost for cost in costs() if cost.name == "tiny")
     assert (found.weights, found.multiply_adds, found.peak) == (20, 4 * 18, 16 + 8)
 

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 SIZE = (64, 60)
+NONLINEAR = keras.layers.ReLU | keras.layers.Activation | kd.layers.LocalResponseNormalization
 # Squeezing and exciting looks at the whole image, so forms without it go deeper.
 NETWORKS = {
     "lenet5": {},
