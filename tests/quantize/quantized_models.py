@@ -108,6 +108,21 @@ BODIES: dict[str, Callable[[Any], Any]] = {
     "shared": _shared,
     "inverted_residual": lambda x: kd.layers.InvertedResidual(8, expansion=2)(x),
     "depthwise_separable": lambda x: kd.layers.DepthwiseSeparableConv2D(12)(x),
+    "excited_residual": lambda x: kd.layers.InvertedResidual(
+        8, expansion=2, activation="hard_silu", squeeze=4, gate="hard_sigmoid", drop_path=0.2
+    )(x),
+    "swish_residual": lambda x: kd.layers.InvertedResidual(
+        8, expansion=2, activation="silu", squeeze=4, squeeze_activation="silu"
+    )(x),
+    "residual_block": lambda x: kd.layers.ResidualBlock(12, strides=2)(x),
+    "padded_residual": lambda x: kd.layers.ResidualBlock(12, strides=2, shortcut="pad")(x),
+    "preactivated_residual": lambda x: kd.layers.ResidualBlock(
+        12, kind="bottleneck", width=4, groups=2, preactivation=True, dropout=0.2
+    )(x),
+    "dense_block": lambda x: kd.layers.DenseBlock(1, 4)(x),
+    "dense_transition": lambda x: kd.layers.DenseTransition()(x),
+    "inception": lambda x: kd.layers.InceptionModule(2, (2, 3), (2, 3), 4)(x),
+    "mlp_convolution": lambda x: kd.layers.MLPConv2D((8, 6), 3)(x),
 }
 
 

@@ -52,6 +52,18 @@ def test_opened_networks_compute_what_the_original_does(name: str) -> None:
     np.testing.assert_allclose(opened, keras.ops.convert_to_numpy(model(x)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("layer", "advice"),
+    [
+        (lambda: kd.layers.LocalResponseNormalization(), "normalization='batch'"),
+        (lambda: kd.layers.SparseConnectedConv2D([[0], [1, 2]], 3), "after training"),
+    ],
+)
+def test_layers_without_an_integer_form_say_what_to_do(layer, advice) -> None:
+    with pytest.warns(UserWarning, match=f"1 layer stays in float .*{advice}"):
+        kd.quantize.quantization_aware(network(lambda x: layer()(x)))
+
+
 def test_of_a_split_only_the_parts_in_use_are_computed() -> None:
     kinds = [type(node.operation).__name__ for node in flat(network(BODIES["split_in_part"])).nodes]
     assert kinds.count("GetItem") == 2 and "Split" not in kinds

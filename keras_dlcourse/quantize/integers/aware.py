@@ -203,7 +203,8 @@ def _warn_of_floats(assignment: Assignment, model: keras.Model) -> None:
     if steps:
         said = "; ".join(f"{step.layer} ({step.kind}): {step.reason}" for step in steps[:5])
         more = f"; and {len(steps) - 5} more, see kd.quantize.plan" if len(steps) > 5 else ""
+        some = "1 layer stays" if len(steps) == 1 else f"{len(steps)} layers stay"
         warnings.warn(
-            f"{len(steps)} layers of model {model.name!r} stay in float: {said}{more}",
+            f"{some} in float of model {model.name!r}: {said}{more}",
             stacklevel=3,
         )

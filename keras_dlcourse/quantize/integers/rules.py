@@ -242,6 +242,14 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.LayerNormalization: _layer_normalization,
     keras.layers.UnitNormalization: lambda layer: Rule(opens=opening.unit_normalization(layer)),
     layers.L2Normalization: Rule(output=SIGNED_UNIT),
+    layers.LocalResponseNormalization: _stays(
+        "integer runtimes have no kernel for it; build the network with normalization='batch' "
+        "(AlexNet) or None"
+    ),
+    layers.SparseConnectedConv2D: _stays(
+        "its kernel is put together at each call; quantization='int8' after training has it in "
+        "integers"
+    ),
     keras.layers.Rescaling: _AFFINE,
     keras.layers.Normalization: _AFFINE,
     layers.ChannelScale: _AFFINE,
