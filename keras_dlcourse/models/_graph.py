@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +85,23 @@ def convolution(
     return keras.layers.Activation(activation, name=f"{name}_act")(x)
 
 
-@contextmanager
-def enough_left(arguments: Arguments) -> Iterator[None]:
-    """Say what to do where kernels or poolings find less than they need."""
-    try:
-        yield
-    except ValueError as error:
-        if "negative" not in str(error):
-            raise
+def check_enough_left(arguments: Arguments, windows: Sequence[tuple[int, int]]) -> None:
+    """Raise ValueError if an image is so small that some kernel or pooling finds too little.
+
+    Args:
+        arguments: Those of the builder.
+        windows: Sizes and strides of all kernels and poolings without padding, in their order.
+    """
+    least = 1
+    for size, stride in reversed(windows):
+        least = (least - 1) * stride + size
+    if any(size is not None and size < least for size in arguments.input_shape[:2]):
         raise ValueError(
             f"strides by {arguments.output_stride} leave nothing of images of "
-            f"{arguments.input_shape[0]}x{arguments.input_shape[1]}: give larger ones, or a "
-            "smaller output_stride (without one it is chosen by the size)."
-        ) from error
+            f"{arguments.input_shape[0]}x{arguments.input_shape[1]}: the smallest that work are "
+            f"{least}x{least}. Give larger ones, or a smaller output_stride (without one it is "
+            "chosen by the size)."
+        )
 
 
 def global_pooling(x: Any, pooling: str | None, keepdims: bool = False) -> Any:

@@ -6,6 +6,7 @@ size train. The two halves that lay on a card each are groups of its convolution
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -109,13 +110,13 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
     inputs, x = _graph.image_input(arguments)
     natural = [step for row in CONVOLUTIONS for step in (row.strides, 2 if row.is_pooled else 1)]
     strides = _graph.limited_strides(natural, arguments.output_stride)
+    _graph.check_enough_left(arguments, _windows(strides))
     for number, row in enumerate(CONVOLUTIONS):
         step, pool = strides[2 * number : 2 * number + 2]
-        with _graph.enough_left(arguments):
-            x = _convolution(x, row, step, grouped, f"conv{number + 1}", arguments)
-            x = _normalized(x, row, normalization, f"conv{number + 1}", arguments)
-            if pool > 1:
-                x = keras.layers.MaxPooling2D(3, pool, name=f"pool{number + 1}")(x)
+        x = _convolution(x, row, step, grouped, f"conv{number + 1}", arguments)
+        x = _normalized(x, row, normalization, f"conv{number + 1}", arguments)
+        if pool > 1:
+            x = keras.layers.MaxPooling2D(3, pool, name=f"pool{number + 1}")(x)
     if not arguments.include_top:
         x = _graph.global_pooling(x, arguments.pooling)
         return _graph.finished(inputs, x, arguments, None, name)
@@ -126,6 +127,12 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
         units = _graph.scaled(DENSE, arguments.alpha)
         x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=dense)(x)
     return _graph.finished(inputs, _graph.predictions(x, arguments), arguments, None, name)
+
+
+def _windows(strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return size and stride of the first convolution and the poolings, which have no padding."""
+    kernels = [(CONVOLUTIONS[0].kernel_size, strides[0])]
+    return kernels + [(3, pool) for pool in strides[1::2] if pool > 1]
 
 
 def _convolution(

@@ -130,13 +130,13 @@ def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model
         check_one_size(arguments, "VGG", ", or set head='convolution'")
     inputs, x = _graph.image_input(arguments)
     poolings = _graph.limited_strides((2,) * len(CHANNELS), arguments.output_stride)
+    _graph.check_enough_left(arguments, [(step, step) for step in poolings])
     for stage, (channels, repeats) in enumerate(zip(CHANNELS, row.repeats, strict=True), 1):
         for number in range(1, repeats + 1):
             filters = _graph.scaled(channels, arguments.alpha)
             x = _convolution(x, filters, f"block{stage}_conv{number}", batch_norm, arguments)
         if poolings[stage - 1] > 1:
-            with _graph.enough_left(arguments):
-                x = keras.layers.MaxPooling2D(2, name=f"block{stage}_pool")(x)
+            x = keras.layers.MaxPooling2D(2, name=f"block{stage}_pool")(x)
     if not arguments.include_top:
         x = _graph.global_pooling(x, arguments.pooling)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from pathlib import Path
 
 import keras
@@ -418,6 +419,26 @@ def test_local_response_normalization_by_loops():
 def test_wrong_options(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         kd.models.build(name, **arguments)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "alexnet"])
+@pytest.mark.parametrize("output_stride", [16, 32])
+def test_the_smallest_size_in_the_message_works(name, output_stride):
+    options = {"alpha": 0.05, "output_stride": output_stride, "include_top": False}
+    shape = (28, 300, 1)
+    for _ in range(2):
+        try:
+            maps = _built(name, input_shape=shape, **options).output_shape[1:3]
+        except ValueError as error:
+            assert shape == (28, 300, 1)
+            least = int(re.search(r"the smallest that work are (\d+)x", str(error)).group(1))
+            shape = (least, 300, 1)
+            with pytest.raises(ValueError, match=f"are {least}x{least}"):
+                _built(name, input_shape=(least - 1, 300, 1), **options)
+        else:
+            assert min(maps) >= 1
+            break
+    assert min(_built(name, input_shape=shape, **options).output_shape[1:3]) >= 1
 
 
 def test_unknown_options_are_named():

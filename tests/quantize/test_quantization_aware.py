@@ -221,7 +221,7 @@ def test_skipped_layers_stay_in_float_on_the_device(tmp_path: Path) -> None:
 
 def test_layers_without_integer_kernel_are_reported_with_the_reason() -> None:
     model = network(lambda x: L.Conv2D(4, 3)(L.ELU(name="odd")(x)))
-    with pytest.warns(UserWarning, match=r"1 layer stays .* odd \(ELU\): elu: integer runtimes have no"):
+    with pytest.warns(UserWarning, match=r"1 layer stays .* odd .ELU.: elu: integer runtimes"):
         kd.quantize.quantization_aware(model)
     (left,) = kd.quantize.plan(model).left_in_float
     assert (left.layer, left.kind, left.output, left.weights) == ("odd", "ELU", "float", ())
