@@ -43,6 +43,7 @@ NAMES = (
     "multilabel",
     "variants",
     "families",
+    "architectures",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 

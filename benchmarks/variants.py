@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import gc
 import time
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from _figures import Figure, in_turn, ratio
+from _page import put
 
 import keras_dlcourse as kd
 from keras_dlcourse.models.costs import Cost, measured, write
 from keras_dlcourse.models.registry import _BUILDERS
 
-PAGE = Path(__file__).parents[1] / "docs" / "models.md"
-MARKS = "<!-- made by `python benchmarks variants` -->\n", "<!-- end -->\n"
 FAMILIES = {
     "lenet": "LeNet-5 (LeCun et al., 1998)",
     "alexnet": "AlexNet (Krizhevsky et al., 2012)",
@@ -112,10 +110,4 @@ def write_page(rows: list[Cost]) -> None:
                     f"| `{name}` | `{builder.__name__}` | {row.image} | {row.trained:,} "
                     f"| {row.multiply_adds / 1e6:,.1f} | {row.peak:,} |"
                 )
-    before, rest = PAGE.read_text().split(MARKS[0])
-    _, behind = rest.split(MARKS[1], 1)
-    PAGE.write_text(before + MARKS[0] + "\n".join(lines) + "\n" + MARKS[1] + behind)
-
-
-if __name__ == "__main__":
-    write_page([measured(name) for name in kd.models.names()])
+    put("models.md", "variants", lines)

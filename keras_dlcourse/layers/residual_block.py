@@ -10,7 +10,7 @@ from keras_dlcourse.layers._blocks import ConvolutionBlock, build_chain, run_cha
 from keras_dlcourse.layers._checks import fraction, one_of, positive_int
 
 KINDS = ("basic", "bottleneck")
-SHORTCUTS = ("project", "pad")
+SHORTCUTS = ("project", "pad", "none")
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -36,7 +36,7 @@ class ResidualBlock(ConvolutionBlock):
         width: Channels inside a bottleneck; a fourth of `filters` by default.
         shortcut: How the input joins an output of another size: `"project"` by a 1x1 convolution
             (the paper's B), `"pad"` without weights, by leaving out rows and columns and padding
-            channels with zeros (A).
+            channels with zeros (A). `"none"` adds no input at all: a plain network to compare with.
         preactivation: Whether normalization and ReLU stand before the convolutions.
         strides_first: Whether a bottleneck strides in its first convolution, as in the paper, and
             not in the spatial one, which loses less.
@@ -103,6 +103,7 @@ class ResidualBlock(ConvolutionBlock):
         self.dropout = fraction("dropout", dropout)
         self._check()
         self.side: list[keras.layers.Layer] = []
+        self.add: keras.layers.Layer | None = None
 
     def _check(self) -> None:
         if self.kind == "basic" and (self.groups, self.width) != (1, None):
@@ -123,7 +124,7 @@ class ResidualBlock(ConvolutionBlock):
         """Make the sublayers, whose widths depend on the input, and their weights."""
         channels = self.check_channels(input_shape)
         joins = self.strides == 1 and channels == self.filters
-        side = [] if joins else self._shortcut(channels)
+        side = [] if joins or self.shortcut == "none" else self._shortcut(channels)
         main = self._main()
         # Weights stand in the order of keras.applications: the shortcut before the last parts.
         self.sublayers = _interleaved(main, side)
@@ -132,16 +133,19 @@ class ResidualBlock(ConvolutionBlock):
         shared = build_chain(self.first, input_shape)
         output_shape = build_chain(self.main, shared)
         build_chain(self.side, shared)
-        self.add = keras.layers.Add(dtype=self.dtype_policy, name=f"{self.name}_add")
-        self.add.build([output_shape, output_shape])
+        if self.shortcut != "none":
+            self.add = keras.layers.Add(dtype=self.dtype_policy, name=f"{self.name}_add")
+            self.add.build([output_shape, output_shape])
         self.end = None if self.preactivation else self.relu("out")
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the block; see the class for shapes."""
         shared = run_chain(self.first, inputs)
-        # A shortcut that changes sizes sees what the first convolution sees.
-        beside = run_chain(self.side, shared) if self.side else inputs
-        outputs = self.add([beside, run_chain(self.main, shared)])
+        outputs = run_chain(self.main, shared)
+        if self.add is not None:
+            # A shortcut that changes sizes sees what the first convolution sees.
+            beside = run_chain(self.side, shared) if self.side else inputs
+            outputs = self.add([beside, outputs])
         return outputs if self.end is None else self.end(outputs)
 
     @property

@@ -78,7 +78,7 @@ class ResidualOptions(Options, total=False):
 
     Attributes:
         shortcut: How the input joins an output of another size: `"project"` (the paper's B) or
-            `"pad"` (A, without weights).
+            `"pad"` (A, without weights); `"none"` for no shortcut at all, a plain network.
         zero_last_gamma: Whether each block starts as the identity.
     """
 

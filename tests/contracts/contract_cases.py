@@ -30,6 +30,7 @@ class LayerCase:
         suffix: Tells two cases of one layer apart.
         has_weights: Whether it has weights.
         steady: Weights that a training step leaves as they are, by name, with the reason.
+        either: Weights that rounding alone moves or does not, by name, with the reason.
         is_composite: Whether it is made of other layers, into which its `call` can be opened.
         exports: Whether it is exported as it is, and not baked into another layer first.
     """
@@ -41,6 +42,7 @@ class LayerCase:
     suffix: str = ""
     has_weights: bool = True
     steady: dict[str, str] = field(default_factory=dict)
+    either: dict[str, str] = field(default_factory=dict)
     is_composite: bool = True
     exports: bool = True
 
@@ -270,6 +272,7 @@ LAYERS = (
         input_shape=(9, 6, 4),
         output_shape=(5, 3, 8),
         suffix="-bottleneck",
+        either={"bias": "batch normalization takes the mean away: its gradient is 0"},
     ),
     LayerCase(
         kd.layers.ResidualBlock,

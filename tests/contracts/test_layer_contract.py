@@ -112,7 +112,7 @@ def test_a_training_step_changes_every_weight_that_it_should(case: LayerCase) ->
     model.train_on_batch(images(case.input_shape, 8), np.ones((8, 1)))
     for weight, old in zip(layer.weights, before, strict=True):
         stays = np.array_equal(keras.ops.convert_to_numpy(weight), old)
-        assert stays == (weight.name in case.steady), weight.path
+        assert stays == (weight.name in case.steady) or weight.name in case.either, weight.path
 
 
 def test_frozen_layer_is_not_changed_by_training(case: LayerCase) -> None:

@@ -235,6 +235,14 @@ class TestResNets:
             total = total + keras.ops.conv(narrow, last.kernel.value[:, :, part], padding="same")
         np.testing.assert_allclose(*map(keras.ops.convert_to_numpy, (total, expected)), atol=1e-5)
 
+    def test_a_plain_twin_has_the_same_weights_and_no_sum(self):
+        plain, residual = (
+            _built("resnet20_cifar", shortcut=shortcut) for shortcut in ("none", "pad")
+        )
+        assert _trainable(plain) == _trainable(residual)
+        block = kd.layers.ResidualBlock(3, shortcut="none", zero_last_gamma=True)
+        assert not keras.ops.any(block(IMAGES))  # the identity that it starts as is not there
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
