@@ -71,10 +71,13 @@ def test_localization(tmp_path, monkeypatch, capsys):
     assert Image.open("located.png").size == (48, 48)
 
 
-def test_models():
-    (block,) = python_blocks("docs/models.md")
+def test_models(capsys):
+    builders, *others = python_blocks("docs/models.md")
     names: dict = {}
-    exec(block, names)
+    exec(builders, names)
+    for block in others:
+        exec(block, names)
+    assert "40.6 million multiply-adds" in capsys.readouterr().out
     assert names["model"].output_shape == (None, 2) and names["features"].output_shape == (
         None,
         576,
