@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.normalization import Normalization
-from keras_dlcourse.graph import Graph
+from keras_dlcourse.graph import Graph, fold_batch_norm
 
 # The weights of ITU-R BT.601 luma, those of Pillow's mode "L" with which grey images are read.
 LUMA = (0.299, 0.587, 0.114)
@@ -18,6 +18,21 @@ LUMA = (0.299, 0.587, 0.114)
 
 class ExportError(ValueError):
     """A model that cannot go into a `.tflite` file as asked, with the reason and the way out."""
+
+
+def with_folded_transposes(model: keras.Model) -> keras.Model:
+    """Fold batch normalization for the converter, which does it for all kernels but one.
+
+    Behind a transposed convolution it leaves a multiplication and an addition, in float in some
+    integer files. A model whose graph is hidden in its `call` stays as it is.
+    """
+    inside = model._flatten_layers()
+    if not any(isinstance(layer, keras.layers.Conv2DTranspose) for layer in inside):
+        return model
+    try:
+        return fold_batch_norm(model)
+    except (TypeError, ValueError):
+        return model
 
 
 def is_image_shape(shape: tuple[int | None, ...]) -> bool:

@@ -30,6 +30,7 @@ from keras_dlcourse.export.device_model import (
     input_shape,
     is_image_shape,
     model_hash,
+    with_folded_transposes,
     with_pixel_range,
 )
 from keras_dlcourse.export.inspection import float_islands
@@ -188,7 +189,11 @@ def to_tflite(
     # One mean and one deviation stand in the metadata; one a channel has no place there.
     in_graph = normalization is not None and not normalization.is_scalar
 
-    core = integer_form(in_float32(model), row.name == "int8") if has_baking(model) else model
+    core = (
+        integer_form(in_float32(model), row.name == "int8")
+        if has_baking(model)
+        else with_folded_transposes(model)
+    )
     if class_map:
         core = _with_class_map(core, examples, shape, normalization)
     graph = device_model(

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse.graph.flat import Graph, Node, flat_copy
+from keras_dlcourse.graph.flat import Graph, Node, flat_copy, open_block
 
 # Layers with a kernel, and the axis of the kernel's output channels.
 KERNELS: dict[type, int] = {
@@ -26,7 +26,8 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
 
     At inference batch normalization multiplies each channel by a factor and adds an offset; a
     linear convolution or dense layer that it alone follows can do so itself. A layer that is called
-    more than once keeps its batch normalization.
+    more than once keeps its batch normalization, and so does one before a convolution with padding
+    (DenseNet, ResNet of version 2). Nested models and composite layers are opened.
 
     Args:
         model: A built functional or Sequential model; it is left as it was.
@@ -48,7 +49,7 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         Jacob et al., "Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference", CVPR 2018, section 3.2, https://arxiv.org/abs/1712.05877
     """
-    graph = Graph(flat_copy(model, lambda layer: None))
+    graph = Graph(flat_copy(model, open_block))
     norms = {id(node): norm for node in graph.nodes if (norm := _norm_behind(graph, node))}
     folded = {id(norm) for norm in norms.values()}
 

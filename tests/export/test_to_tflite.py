@@ -418,3 +418,30 @@ def test_paths_that_cannot_be_written(tmp_path, classifier):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="not a writable folder"):
         kd.export.to_tflite(classifier, tmp_path / "file" / "m.tflite")
+
+
+@pytest.mark.parametrize("quantization", ["float32", "int8"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        lambda: keras.layers.Conv2D(4, 3, use_bias=False),
+        lambda: keras.layers.DepthwiseConv2D(3, use_bias=False),
+        lambda: keras.layers.Conv2DTranspose(4, 3, strides=2, use_bias=False),
+    ],
+    ids=["full", "depthwise", "transposed"],
+)
+def test_no_batch_normalization_is_left_in_a_file(kernel, quantization, tmp_path):
+    """It would be a multiplication and an addition; what the file says stays as it was."""
+    rng = np.random.default_rng(0)
+    layers = [keras.Input((8, 8, 3)), kernel(), keras.layers.BatchNormalization()]
+    layers += [keras.layers.ReLU(), keras.layers.GlobalAveragePooling2D()]
+    model = keras.Sequential([*layers, keras.layers.Dense(3, "softmax")], name="net")
+    for weight in model.layers[1].weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape))
+    data = rng.normal(size=(120, 8, 8, 3)).astype("float32")
+    options = {"calibration": data} if quantization == "int8" else {}
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite", quantization=quantization, **options)
+    kinds = set(kd.export.inspect(result.path).operators)
+    assert not kinds & {"MUL", "ADD", "SUB", "RSQRT"}
+    assert not result.float_islands
+    assert result.keras_hash == model_hash(model)  # of the model that was given

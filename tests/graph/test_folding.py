@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import keras_dlcourse as kd
 from keras_dlcourse.graph import Graph, factor_and_offset, fold_batch_norm
 
 L = keras.layers
@@ -218,3 +219,22 @@ def test_models_without_a_graph_are_refused() -> None:
         fold_batch_norm(keras.Sequential([L.Dense(2)]))
     with pytest.raises(TypeError, match="Received: NoneType"):
         fold_batch_norm(None)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("resnet20_cifar", 0), ("vgg11", 0), ("mobilenet_v3_small", 0), ("densenet_40_12", 40)],
+)
+def test_networks_of_ours_are_folded_within_their_blocks(name, left) -> None:
+    """In DenseNet, only the normalization behind the stem has a convolution before it."""
+    options = {"batch_norm": True} if name == "vgg11" else {}
+    model = kd.models.build(name, input_shape=(28, 28, 1), classes=2, alpha=0.2, **options)
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        if weight.name in ("gamma", "moving_variance"):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+        elif weight.name in ("beta", "moving_mean"):
+            weight.assign(random.normal(0, 0.1, weight.shape))
+    folded = kd.models.fold_batch_norm(model)
+    assert _norms(folded) <= left
+    _assert_same(folded, model)
