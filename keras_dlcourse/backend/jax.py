@@ -97,3 +97,8 @@ def is_between_replicas() -> bool:
     Keras on TensorFlow does so before the first step under a strategy, with means of labels.
     """
     return False
+
+
+def is_slow_in_groups() -> bool:
+    """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
+    return bool(jax.default_backend() == "cpu")

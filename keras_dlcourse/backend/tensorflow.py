@@ -121,3 +121,8 @@ def gathered(x: Any) -> Any:
 def is_between_replicas() -> bool:
     """Whether this is compiled for no replica, but for their shapes alone; see `jax`."""
     return tf.distribute.in_cross_replica_context() and not tf.executing_eagerly()
+
+
+def is_slow_in_groups() -> bool:
+    """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
+    return not any(device.device_type != "CPU" for device in tf.config.get_visible_devices())

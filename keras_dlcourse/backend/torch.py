@@ -72,3 +72,8 @@ def is_between_replicas() -> bool:
 
 def _without_graph(part: Any) -> Any:
     return part.detach() if isinstance(part, torch.Tensor) else part
+
+
+def is_slow_in_groups() -> bool:
+    """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
+    return False

@@ -141,7 +141,7 @@ class ResidualBlock(ConvolutionBlock):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Apply the block; see the class for shapes."""
         shared = run_chain(self.first, inputs)
-        outputs = run_chain(self.main, shared)
+        outputs = run_chain(self.main, shared, training)
         if self.add is not None:
             # A shortcut that changes sizes sees what the first convolution sees.
             beside = run_chain(self.side, shared) if self.side else inputs

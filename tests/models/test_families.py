@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import keras_dlcourse as kd
+from keras_dlcourse.layers._blocks import _group_by_group
 from keras_dlcourse.models.costs import cost_of, costs
 
 with Path(__file__).with_name("parameter_counts.csv").open() as _file:
@@ -242,6 +243,17 @@ class TestResNets:
         assert _trainable(plain) == _trainable(residual)
         block = kd.layers.ResidualBlock(3, shortcut="none", zero_last_gamma=True)
         assert not keras.ops.any(block(IMAGES))  # the identity that it starts as is not there
+
+    @pytest.mark.parametrize("use_bias", [False, True])
+    def test_groups_one_by_one_are_the_whole(self, use_bias):
+        """What trains on a CPU is what runs everywhere else."""
+        conv = keras.layers.Conv2D(6, 3, 2, padding="same", groups=3, use_bias=use_bias)
+        conv(IMAGES)
+        if use_bias:
+            conv.bias.assign(np.arange(6))
+        whole = keras.ops.convert_to_numpy(conv(IMAGES))
+        apart = keras.ops.convert_to_numpy(_group_by_group(conv, IMAGES))
+        np.testing.assert_allclose(apart, whole, atol=1e-5)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
