@@ -4,6 +4,11 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.models", "tensorflow", "keras")
 
+from keras_dlcourse.graph import (  # noqa: E402
+    ConvMatrix,
+    conv_as_dense_matrix,
+    dense_as_conv,
+)
 from keras_dlcourse.models.alexnet import AlexNet  # noqa: E402
 from keras_dlcourse.models.densenet import (  # noqa: E402
     DenseNet40x12,
@@ -74,6 +79,7 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 __all__ = [
     "AlexNet",
     "CompoundScale",
+    "ConvMatrix",
     "DenseNet121",
     "DenseNet169",
     "DenseNet201",
@@ -128,6 +134,8 @@ __all__ = [
     "WideResNet40x4",
     "build",
     "compound_scale",
+    "conv_as_dense_matrix",
+    "dense_as_conv",
     "embedding_model",
     "ensemble",
     "keypoint_regressor",
