@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -72,16 +73,21 @@ def test_localization(tmp_path, monkeypatch, capsys):
 
 
 def test_models(capsys):
-    builders, *others = python_blocks("docs/models.md")
+    builders, costs, windows = python_blocks("docs/models.md")
     names: dict = {}
     exec(builders, names)
-    for block in others:
-        exec(block, names)
+    exec(costs, names)
     assert "40.6 million multiply-adds" in capsys.readouterr().out
     assert names["model"].output_shape == (None, 2) and names["features"].output_shape == (
         None,
         576,
     )
+    found = {"kd": kd}
+    exec(windows, found)
+    np.testing.assert_allclose(found["scores"][:, 2, 3], found["window"], rtol=1e-4)
+    assert found["scores"].shape == (1, 5, 9, 10) and found["written"].matrix.shape == (4704, 1024)
+    expected = keras.ops.convert_to_numpy(found["conv"](found["page"][:, :32, :32]))
+    np.testing.assert_allclose(found["maps"], expected[0], atol=1e-5)
     listed = re.findall(r"^\| `(\w+)` \| `(\w+)` ", (ROOT / "docs/models.md").read_text(), re.M)
     assert sorted(name for name, _ in listed) == list(kd.models.names())
     assert all(hasattr(kd.models, builder) for _, builder in listed)

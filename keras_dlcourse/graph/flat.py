@@ -89,6 +89,7 @@ class Graph:
         self,
         call: Callable[[Node, tuple[Any, ...], dict[str, Any]], Any],
         on_input: Callable[[int, Any], Any] | None = None,
+        new_input: Callable[[Any], Any] | None = None,
     ) -> keras.Model:
         """Return a functional model made by calling `call` for each node in order.
 
@@ -97,12 +98,14 @@ class Graph:
                 what stands for the node's outputs in the new model.
             on_input: Given the number of an input and its new tensor, returns what the rest of the
                 network sees of it.
+            new_input: Given an input, returns the one that stands for it; by default one of the
+                same shape.
 
         Returns:
             A model with the same name, and the same structure of inputs and outputs.
         """
         fresh: dict[int, Any] = {}
-        inputs = [_like(tensor) for tensor in self.model.inputs]
+        inputs = [(new_input or _like)(tensor) for tensor in self.model.inputs]
         for number, (old, new) in enumerate(zip(self.model.inputs, inputs, strict=True)):
             fresh[id(old)] = new if on_input is None else on_input(number, new)
 

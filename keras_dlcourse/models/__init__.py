@@ -4,7 +4,12 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.models", "tensorflow", "keras")
 
-from keras_dlcourse.graph.folding import fold_batch_norm  # noqa: E402
+from keras_dlcourse.graph import (  # noqa: E402
+    ConvMatrix,
+    conv_as_dense_matrix,
+    dense_as_conv,
+    fold_batch_norm,
+)
 from keras_dlcourse.graph.profile import LayerProfile, Profile, profile  # noqa: E402
 from keras_dlcourse.graph.receptive_field import (  # noqa: E402
     ReceptiveField,
@@ -80,6 +85,7 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 __all__ = [
     "AlexNet",
     "CompoundScale",
+    "ConvMatrix",
     "DenseNet121",
     "DenseNet169",
     "DenseNet201",
@@ -137,6 +143,8 @@ __all__ = [
     "WideResNet40x4",
     "build",
     "compound_scale",
+    "conv_as_dense_matrix",
+    "dense_as_conv",
     "embedding_model",
     "ensemble",
     "fold_batch_norm",
