@@ -15,6 +15,21 @@ import keras_dlcourse as kd
 pytestmark = pytest.mark.parametrize("case", MODELS, ids=lambda case: case.id)
 
 
+@pytest.fixture(autouse=True)
+def on_other_backends_what_depends_on_them(case: ModelCase, request) -> None:
+    """Sizes and strides are the same on each; networks run operation by operation are slow there.
+
+    Layers are checked on each backend, each by itself: test_layer_contract.py.
+    """
+    depends = {"test_probabilities_for_any_batch", "test_every_trainable_weight_gets_a_gradient"}
+    if (
+        keras.backend.backend() != "tensorflow"
+        and case.name not in LOADED_ELSEWHERE
+        and request.function.__name__ not in depends
+    ):
+        pytest.skip("it is about sizes, not backends")
+
+
 def _small(case: ModelCase, **changes: object) -> keras.Model:
     return kd.models.build(case.name, **{**case.small, **changes})
 
