@@ -270,6 +270,12 @@ def _codes(layer: Any, node: Node) -> int:
     return math.prod(layer.codes.shape) * _positions(node.outputs[0], layer)
 
 
+def _filter(layer: Any, node: Node) -> int:
+    """Each number of the input is multiplied by all of the kernel."""
+    places = _positions(node.outputs[0], layer)
+    return math.prod(layer.window) * node.inputs[0].shape[-1] * places
+
+
 _COUNTS: tuple[tuple[tuple[type, ...], Callable[[Any, Node], int]], ...] = (
     ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
     ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
@@ -287,6 +293,7 @@ _COUNTS: tuple[tuple[tuple[type, ...], Callable[[Any, Node], int]], ...] = (
         _kernel,
     ),
     ((our_layers.RadialBasisOutput,), _codes),
+    ((our_layers.LocalFilter2D,), _filter),
     ((layers.LayerNormalization, layers.GroupNormalization), lambda layer, node: 0),
 )
 # Operations of keras.ops and layers without weights of their own that multiply matrices.

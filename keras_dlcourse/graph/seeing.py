@@ -21,6 +21,7 @@ from keras_dlcourse.graph.positions import (
 )
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers._blocks import CompositeLayer
+from keras_dlcourse.layers._windows import margins
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +131,16 @@ def _sparse_convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]
     return sliding(count, layer.kernel_size, padding=layer.padding)
 
 
+def _filter(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    """A local filter, whose even windows have the later one of the middle two for a centre."""
+    size = layer.window[number]
+    before, behind = margins(size) if layer.padding == "same" else (0, 0)
+    if getattr(layer, "flip", False):
+        before, behind = behind, before
+    taps, windows = sliding(count + before + behind, size)
+    return Taps(tuple(tuple(t - before for t in row) for row in taps.places), 1), windows
+
+
 def _pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
     return sliding(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
 
@@ -162,6 +173,7 @@ _Rule = Callable[[Any, int, int], tuple[Taps, int] | None]
 _TAPS: tuple[tuple[tuple[type, ...], _Rule], ...] = (
     ((layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D), _convolution),
     ((our_layers.SparseConnectedConv2D,), _sparse_convolution),
+    ((our_layers.LocalFilter2D, our_layers.RankFilter2D), _filter),
     ((layers.MaxPooling2D, layers.AveragePooling2D), _pooling),
     ((layers.Conv2DTranspose,), _transposed),
     ((layers.ZeroPadding2D,), _padding),

@@ -24,6 +24,7 @@ from keras_dlcourse.layers.image_description import ImageDescription, describe  
 from keras_dlcourse.layers.inception_module import InceptionModule  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
+from keras_dlcourse.layers.local_filter import LocalFilter2D  # noqa: E402
 from keras_dlcourse.layers.local_response_normalization import (  # noqa: E402
     LocalResponseNormalization,
 )
@@ -32,6 +33,7 @@ from keras_dlcourse.layers.output_description import OutputDescription  # noqa: 
 from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
 from keras_dlcourse.layers.radial_basis_output import RadialBasisOutput  # noqa: E402
 from keras_dlcourse.layers.random_affine import RandomAffine  # noqa: E402
+from keras_dlcourse.layers.rank_filter import RankFilter2D  # noqa: E402
 from keras_dlcourse.layers.residual_block import ResidualBlock  # noqa: E402
 from keras_dlcourse.layers.sparse_connected_conv2d import SparseConnectedConv2D  # noqa: E402
 from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
@@ -56,6 +58,7 @@ __all__ = [
     "InceptionModule",
     "InvertedResidual",
     "L2Normalization",
+    "LocalFilter2D",
     "LocalResponseNormalization",
     "MLPConv2D",
     "OutputDescription",
@@ -63,6 +66,7 @@ __all__ = [
     "PruneWeight",
     "RadialBasisOutput",
     "RandomAffine",
+    "RankFilter2D",
     "ResidualBlock",
     "SparseConnectedConv2D",
     "SqueezeExcite",

@@ -48,6 +48,8 @@ def test_a_convolution_has_hwc_weights_a_filter_and_one_bias(size, h, w, c, padd
         (lambda: layers.MaxPooling2D(), 0, 0),
         (lambda: kd.layers.SparseConnectedConv2D([[0, 3], [1]], 3, "same"), 27 + 2, 64 * 27),
         (lambda: kd.layers.RadialBasisOutput(3), 12, 64 * 12),
+        (lambda: kd.layers.LocalFilter2D("box", 5), 0, 64 * 25 * 4),
+        (lambda: kd.layers.LocalFilter2D("box", sum_channels=True), 0, 64 * 9 * 4),
     ],
 )
 def test_kinds_of_layers(layer, parameters, multiply_adds):

@@ -112,6 +112,28 @@ def test_same_padding_puts_the_odd_row_behind(height):
     _assert_exact(model, "end")
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: kd.layers.LocalFilter2D("box", 5, name="end"),
+        lambda: kd.layers.LocalFilter2D([[1, 2, 3, 4]], name="end"),
+        lambda: kd.layers.LocalFilter2D([[1, 2, 3, 4]], flip=True, padding="valid", name="end"),
+        lambda: kd.layers.LocalFilter2D(np.ones((2, 4)), flip=True, name="end"),
+    ],
+)
+def test_local_filters(layer):
+    inputs = keras.Input((8, 9, 2))
+    _assert_exact(keras.Model(inputs, layer()(inputs)), "end")
+
+
+def test_rank_filters_repeat_the_border():
+    """What stands there is read again: the field is clipped, and sees no padding."""
+    inputs = keras.Input((8, 9, 1))
+    model = keras.Model(inputs, kd.layers.RankFilter2D(size=3, name="end")(inputs))
+    field = receptive_field(model, "end")
+    assert field.size == (3, 3) and field.region(0, 8) == (7, 0, 9, 2)
+
+
 def test_branches_are_joined():
     x = inputs = keras.Input((11, 10, 2))
     far = layers.Conv2D(2, 3, dilation_rate=3, padding="same")(x)
