@@ -26,6 +26,12 @@ def _numpy(tensor):
     return ops.convert_to_numpy(tensor)
 
 
+def _gradient(function, *arrays):
+    """Return the gradient by the first array of a scalar function, and what else that returns."""
+    slope, aside = backend.gradient(function)(*map(ops.convert_to_tensor, arrays))
+    return _numpy(slope), aside
+
+
 def _starts(size, window, stride, padding):
     """Return the first pixel of each window along an axis: below 0 it lies in the padding."""
     if padding == "valid":
@@ -109,24 +115,21 @@ def test_the_gradient_of_max_pooling_goes_to_the_maximum(padding, sides, window,
     def pooled(x):
         return ops.max_pool(x, window, stride, padding)
 
-    upstream = rng.normal(size=_numpy(pooled(images)).shape).astype("float32")
-    found, _ = backend.gradient(lambda x: (ops.sum(pooled(x) * upstream), ()))(
-        ops.convert_to_tensor(images)
-    )
+    upstream = rng.normal(size=pooled(images).shape).astype("float32")
+    found, _ = _gradient(lambda x, sent: (ops.sum(pooled(x) * sent), ()), images, upstream)
     expected = np.zeros_like(images)
     for (i, j), box in _windows(sides, window, stride, padding):
         for image, channel in np.ndindex(2, 2):
             seen = images[image, ..., channel][box]
             target = expected[image, ..., channel][box]
             target[np.unravel_index(seen.argmax(), seen.shape)] += upstream[image, i, j, channel]
-    np.testing.assert_allclose(_numpy(found), expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_of_equal_maxima_one_gets_the_gradient():
-    found, _ = backend.gradient(lambda x: (ops.sum(ops.max_pool(x, 2, 2)), ()))(
-        ops.ones((1, 6, 4, 1))
-    )
-    by_window = _numpy(found).reshape(3, 2, 2, 2).swapaxes(1, 2).reshape(-1, 4)
+    images = np.ones((1, 6, 4, 1), "float32")
+    found, _ = _gradient(lambda x: (ops.sum(ops.max_pool(x, 2, 2)), ()), images)
+    by_window = found.reshape(3, 2, 2, 2).swapaxes(1, 2).reshape(-1, 4)
     np.testing.assert_array_equal(np.sort(by_window), [[0, 0, 0, 1]] * 6)
 
 
@@ -143,23 +146,26 @@ def test_the_gradient_of_a_shared_weight_is_the_sum(padding, sides, window, stri
     copies = np.repeat(kernel.reshape(1, -1, 3), patches.shape[1], axis=0)
     upstream = rng.normal(size=(2, patches.shape[1], 3)).astype("float32")
 
-    def loss(outputs):
-        return ops.sum(ops.square(ops.reshape(outputs, (2, -1, 3))) * upstream), outputs
+    def loss(outputs, sent):
+        outputs = ops.reshape(outputs, (2, -1, 3))
+        return ops.sum(ops.square(outputs) * sent), ops.stop_gradient(outputs)
 
-    shared, outputs = backend.gradient(
-        lambda weights: loss(ops.conv(images, weights, stride, padding))
-    )(ops.convert_to_tensor(kernel))
-    unshared, same = backend.gradient(
-        lambda weights: loss(ops.einsum("npk,pkf->npf", patches, weights))
-    )(ops.convert_to_tensor(copies))
-    np.testing.assert_allclose(_numpy(outputs).reshape(2, -1, 3), _numpy(same), atol=1e-4)
+    shared, outputs = _gradient(
+        lambda weights, x, sent: loss(ops.conv(x, weights, stride, padding), sent),
+        kernel, images, upstream,
+    )  # fmt: skip
+    unshared, same = _gradient(
+        lambda weights, x, sent: loss(ops.einsum("npk,pkf->npf", x, weights), sent),
+        copies, patches, upstream,
+    )  # fmt: skip
+    np.testing.assert_allclose(_numpy(outputs), _numpy(same), atol=1e-4)
     total = np.zeros_like(kernel)
     for position in range(len(copies)):  # each by the chain rule
         inner = 2 * (patches[:, position] @ copies[position]) * upstream[:, position]
         by_hand = patches[:, position].T @ inner
-        np.testing.assert_allclose(_numpy(unshared)[position], by_hand, atol=1e-3)
+        np.testing.assert_allclose(unshared[position], by_hand, atol=1e-3)
         total += by_hand.reshape(kernel.shape)
-    np.testing.assert_allclose(_numpy(shared), total, atol=1e-3)
+    np.testing.assert_allclose(shared, total, atol=1e-3)
 
 
 @few
