@@ -19,7 +19,7 @@ from families import fashion_mnist
 import keras_dlcourse as kd
 
 SEEDS = tuple(range(int(os.environ.get("KD_SEEDS", "3"))))
-EPOCHS = int(os.environ.get("KD_EPOCHS", "4"))
+EPOCHS = int(os.environ.get("KD_EPOCHS", "3"))
 DEPTHS = (20, 56)
 SHIFTS = (0, 2, 4, 6)
 Part = tuple[np.ndarray, np.ndarray]
