@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import numpy as np
@@ -17,3 +18,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     random.seed(0)
     np.random.seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_model_outlives_its_file():
+    """Models hold themselves in circles, which Python collects too late for a process of hours."""
+    yield
+    gc.collect()

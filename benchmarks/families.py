@@ -1,10 +1,10 @@
 """One small network of each family, trained, exported and run: the table in docs/models.md.
 
-Each gets the same CPU time (`KD_BUDGET` seconds of it, 60 by default) on the 60,000 training
-images of Fashion-MNIST (fewer if it would not see them all once), which the Debian package
+Each gets the same CPU time (`KD_BUDGET` seconds of it, 60 by default) on the 60,000 training images
+of Fashion-MNIST (fewer if it would not see them all once), which the Debian package
 `dataset-fashion-mnist` has: Adam with a rate that falls to 0 along a cosine, batches of 64, no
-augmentation. Accuracies are those on the first 5,000 of its test images. Rows of a run of part of them
-(`KD_FAMILIES=resnet20_cifar`) replace theirs in the table.
+augmentation. Accuracies are those on the first 5,000 of its test images. Rows of a run of part of
+them (`KD_FAMILIES=resnet20_cifar`) replace theirs in the table.
 """
 
 from __future__ import annotations
