@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from _figures import Figure
 from _page import put
-from families import fashion_mnist
+from families import Part, fashion_mnist
 
 import keras_dlcourse as kd
 
@@ -22,7 +22,6 @@ SEEDS = tuple(range(int(os.environ.get("KD_SEEDS", "3"))))
 EPOCHS = int(os.environ.get("KD_EPOCHS", "3"))
 DEPTHS = (20, 56)
 SHIFTS = (0, 2, 4, 6)
-Part = tuple[np.ndarray, np.ndarray]
 
 
 def measure() -> list[Figure]:

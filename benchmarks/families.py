@@ -16,8 +16,6 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +78,7 @@ class Row:
     Attributes:
         options: Its options beside those of all.
         weights: Weights that are trained.
-        images: Training images.
-        epochs: How often the budget let it see them.
+        seen: Training images that the budget let it see, again ones among them.
         seconds: CPU time of training, in seconds.
         train: Share of right answers on the training images.
         test: The same on the test images, in Keras.
@@ -95,8 +92,7 @@ class Row:
 
     options: str
     weights: int
-    images: int
-    epochs: float
+    seen: int
     seconds: float
     train: float
     test: float
@@ -130,7 +126,7 @@ def _figures(name: str, row: Row) -> list[Figure]:
     what = f"{network(name)} ({row.options})" if row.options else name
     return [
         Figure(f"{what}: accuracy", 100 * row.test, "%", -math.inf, at_most=False,
-               detail=f"{row.epochs:.1f} times {row.images:,} images, {row.seconds:.0f} s of CPU"),
+               detail=f"{row.seen:,} images seen, {row.seconds:.0f} s of CPU"),
         Figure(f"{what}: float32 file against Keras", row.float_error, "", 1e-5),
         Figure(f"{what}: int8 file less float", 100 * (row.int8 - row.test), "points", -1.0,
                at_most=False),
@@ -159,8 +155,7 @@ def _row(name: str, options: dict[str, Any], train: Part, test: Part) -> Row:
         return Row(
             options=", ".join(f"{key}={value!r}" for key, value in options.items()),
             weights=sum(math.prod(weight.shape) for weight in model.trainable_weights),
-            images=min(seen, len(x)),
-            epochs=max(1.0, seen / len(x)),
+            seen=seen,
             seconds=seconds,
             train=_right(model.predict(x[:10000], batch_size=200, verbose=0), y[:10000]),
             test=_right(answers, test[1]),
@@ -221,22 +216,14 @@ def _on_old_runtime(path: Path, test: Any) -> float | str:
     python = os.environ.get("KD_RUNTIME_PYTHON")
     if not python:
         return "not tried"
-    with _arrays(test[0]) as (images, scores):
-        done = subprocess.run(
-            [python, "-c", _OLD, path, images, scores],
-            capture_output=True, text=True, cwd=HERE.parent,
-        )  # fmt: skip
-        if done.returncode:
-            return done.stderr.strip().splitlines()[-1][:200]
-        return _right(np.load(scores), test[1])
-
-
-@contextmanager
-def _arrays(images: np.ndarray) -> Iterator[tuple[Path, Path]]:
-    with tempfile.TemporaryDirectory() as folder:
-        given, made = Path(folder) / "images.npy", Path(folder) / "scores.npy"
-        np.save(given, images)
-        yield given, made
+    images, scores = path.with_name("images.npy"), path.with_name("scores.npy")
+    np.save(images, test[0])
+    done = subprocess.run(
+        [python, "-c", _OLD, path, images, scores], capture_output=True, text=True, cwd=HERE.parent
+    )
+    if done.returncode:
+        return done.stderr.strip().splitlines()[-1][:200]
+    return _right(np.load(scores), test[1])
 
 
 def write_page(rows: dict[str, Row]) -> None:
@@ -252,8 +239,8 @@ def write_page(rows: dict[str, Row]) -> None:
         islands = f", {row.islands} operators in float" if row.islands else ""
         lines.append(
             f"| `{network(name)}`{options} | {row.weights:,} "
-            f"| {row.epochs * row.images / 1000:,.0f} k | {row.train:.1%} | {row.test:.1%} "
-            f" | {row.int8:.1%} | {row.bytes / 1000:,.0f} kB{islands} | {old} "
+            f"| {row.seen / 1000:,.0f} k | {row.train:.1%} | {row.test:.1%} "
+            f"| {row.int8:.1%} | {row.bytes / 1000:,.0f} kB{islands} | {old} "
             f"| {PUBLISHED.get(network(name), '')} |"
         )
     kinds: dict[str, list[str]] = {}

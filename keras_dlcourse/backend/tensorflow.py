@@ -125,4 +125,4 @@ def is_between_replicas() -> bool:
 
 def is_slow_in_groups() -> bool:
     """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
-    return not any(device.device_type != "CPU" for device in tf.config.get_visible_devices())
+    return all(device.device_type == "CPU" for device in tf.config.get_visible_devices())

@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     load_keras()
     from keras_dlcourse import models
-    from keras_dlcourse.models.costs import cost_table, costs
+    from keras_dlcourse.models.costs import cost_table, costs, outline
 
     if options.name is None:
         known = costs()
@@ -48,10 +48,6 @@ def run(options: argparse.Namespace) -> None:
         if others := sorted(set(models.names()) - {cost.name for cost in known}):
             print(f"\nNot built without arguments: {', '.join(others)}")
         return
-    import keras
-
     size = options.image_size
     shape = {} if size is None else {"input_shape": (size, size, 3)}
-    with keras.StatelessScope(initialize_variables=False):  # needs no memory for weights
-        model = models.build(options.name, alpha=options.alpha, **shape)
-    print(models.profile(model))
+    print(models.profile(outline(options.name, alpha=options.alpha, **shape)))

@@ -15,7 +15,7 @@ from keras_dlcourse._tables import text_table
 from keras_dlcourse.graph.flat import Graph, Node, skeleton
 from keras_dlcourse.graph.receptive_field import ReceptiveField, fields, image_size_of
 from keras_dlcourse.graph.running import Network
-from keras_dlcourse.graph.seeing import is_pointwise
+from keras_dlcourse.graph.seeing import channels_first, is_pointwise
 
 BYTES = 4  # of a number in float32
 
@@ -178,8 +178,9 @@ def _open_shape(
     if not isinstance(shape, tuple) or len(shape) != 4:
         return None  # several inputs, or no image
     height, width = image_size_of(model, image_size, 0)
-    first = keras.config.image_data_format() == "channels_first"
-    return (shape[1], height, width) if first else (height, width, shape[3])
+    if None not in shape[1:]:
+        return None
+    return (shape[1], height, width) if channels_first() else (height, width, shape[3])
 
 
 def _fields(network: Network) -> dict[int, ReceptiveField]:

@@ -131,9 +131,8 @@ def receptive_field(
     """
     network = Network(model)
     place = place_of(network, layer, image_input)
-    return fields(network, image_size_of(network.model, image_size, image_input), image_input)[
-        place
-    ]
+    size = image_size_of(network.model, image_size, image_input)
+    return fields(network, size, image_input)[place]
 
 
 def place_of(network: Network, layer: str | None, image_input: int = 0) -> Place:

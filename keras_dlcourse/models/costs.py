@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -40,13 +41,23 @@ class Cost:
 
 
 def measured(name: str) -> Cost:
-    """Build a network without the memory for its weights, and count.
+    """Build a network and count.
 
     Args:
         name: One of `names()`.
     """
+    return cost_of(outline(name))
+
+
+def outline(name: str, **options: Any) -> keras.Model:
+    """Build a network without the memory for its weights, to be read and not to be run.
+
+    Args:
+        name: One of `names()`.
+        **options: Arguments of the builder.
+    """
     with keras.StatelessScope(initialize_variables=False):
-        return cost_of(build(name))
+        return build(name, **options)
 
 
 def cost_of(model: keras.Model) -> Cost:
@@ -89,9 +100,9 @@ def _measured_or_none(name: str) -> Cost | None:
         return None
 
 
-def write(rows: Iterable[Cost], path: Path = FILE) -> None:
+def write(rows: Iterable[Cost]) -> None:
     """Write the file."""
-    with path.open("w", encoding="utf-8", newline="") as lines:
+    with FILE.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, [field.name for field in fields(Cost)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(map(asdict, rows))

@@ -64,10 +64,7 @@ def _linear(model: keras.Model) -> keras.Model:
             layer = keras.layers.AveragePooling2D(
                 **{key: config[key] for key in ("name", "pool_size", "padding", "strides")}
             )
-        elif isinstance(
-            layer,
-            (keras.layers.ReLU | keras.layers.Activation, kd.layers.LocalResponseNormalization),
-        ):
+        elif isinstance(layer, NONLINEAR):
             return keras.layers.Identity(name=layer.name)(*args)
         elif getattr(layer, "activation", None) is not None:
             layer.activation = keras.activations.linear
