@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         quantize,
         report,
         retrieval,
+        saving,
         training,
     )
 
@@ -43,6 +44,7 @@ __all__ = [
     "quantize",
     "report",
     "retrieval",
+    "saving",
     "training",
 ]
 

@@ -139,7 +139,7 @@ class Pipeline(TrainerData):
         Keras makes one iterator too many at the end of each epoch; as it asks that one for nothing,
         no order is spent on it.
         """
-        yield from self._batches(self._order)
+        yield from self._batches(self._order[self._first * self.batch_size :])
 
     def _batches(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
         for start in range(0, len(order), self.batch_size):

@@ -89,7 +89,7 @@ class Sampler(TrainerData):
 
     def one_pass(self) -> Iterator[tuple[Any, ...]]:
         """Yield the batches of the pass that has begun."""
-        yield from self
+        yield from (self[index] for index in range(self._first, len(self)))
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
         raise NotImplementedError

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ class HistoryFile(keras.callbacks.Callback):
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far, and the seconds they took.
+
+        Example:
+            >>> HistoryFile("history.csv").state_dict()["rows"]
+            []
+        """
+        return {"rows": list(self.rows), "seconds": time.monotonic() - self._began}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the rows of a `state_dict`."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self._began = time.monotonic() - state["seconds"]
 
     def _names(self) -> list[str]:
         """Return the names of the columns."""
