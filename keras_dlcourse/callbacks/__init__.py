@@ -9,7 +9,9 @@ from keras_dlcourse.callbacks.class_activation_maps import ClassActivationMaps  
 from keras_dlcourse.callbacks.collapse_monitor import CollapseMonitor  # noqa: E402
 from keras_dlcourse.callbacks.early_stopping import EarlyStopping  # noqa: E402
 from keras_dlcourse.callbacks.model_checkpoint import ModelCheckpoint  # noqa: E402
+from keras_dlcourse.callbacks.plateau_monitor import PlateauMonitor  # noqa: E402
 from keras_dlcourse.callbacks.retrieval_metrics import RetrievalMetrics  # noqa: E402
+from keras_dlcourse.callbacks.terminate_on_nan import TerminateOnNaN  # noqa: E402
 
 __all__ = [
     "BackupAndRestore",
@@ -17,5 +19,7 @@ __all__ = [
     "CollapseMonitor",
     "EarlyStopping",
     "ModelCheckpoint",
+    "PlateauMonitor",
     "RetrievalMetrics",
+    "TerminateOnNaN",
 ]

@@ -133,3 +133,12 @@ def _metrics(holder: Any) -> Iterator[Any]:
             yield from _metrics(metric)
         elif getattr(metric, "name", None) not in (None, "loss"):
             yield metric
+
+
+def classes_of_cross_entropy(model: Any) -> int | None:
+    """Return how many classes a cross-entropy of one output is about, None for other losses."""
+    loss = getattr(model, "loss", None)
+    name = str(getattr(loss, "name", getattr(loss, "__name__", loss)))
+    if "crossentropy" not in name.lower().replace("_", "") or len(model.outputs) != 1:
+        return None
+    return 2 if "binary" in name else int(model.outputs[0].shape[-1])

@@ -137,8 +137,17 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         """Number of batches of one pass over the data."""
         return len(self)
 
-    def one_pass(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of the pass that has begun."""
+    @property
+    def first_batch(self) -> int:
+        """Number of the batch that the pass which has begun began with; 0 unless it goes on."""
+        return self._first
+
+    def one_pass(self, first: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of the pass that has begun.
+
+        Args:
+            first: Number of the first one; None for where the pass began.
+        """
         raise NotImplementedError
 
     def begin_pass(self, training: bool) -> None:

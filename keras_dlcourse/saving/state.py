@@ -35,7 +35,7 @@ def capture(model: keras.Model) -> dict[str, np.ndarray]:
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
     return {
-        f"{kind}/{number}": np.array(keras.ops.convert_to_numpy(variable))
+        f"{kind}/{number}": np.array(variable.numpy())
         for kind, variables in _variables(model).items()
         for number, variable in enumerate(variables)
     }

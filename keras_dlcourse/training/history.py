@@ -40,6 +40,11 @@ class HistoryFile(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     @property
+    def seconds(self) -> float:
+        """How long the training has taken so far, that of earlier processes included."""
+        return time.monotonic() - self._began
+
+    @property
     def columns(self) -> dict[str, list[float]]:
         """A list for each column, one number an epoch, as `model.fit(...).history` has them."""
         return {name: [row[name] for row in self.rows] for name in self._names()}
@@ -52,7 +57,7 @@ class HistoryFile(keras.callbacks.Callback):
         """Add the epoch's row and write the file."""
         # Metrics are of single precision: more digits would be noise.
         metrics = {name: float(f"{float(value):.7g}") for name, value in (logs or {}).items()}
-        seconds = round(time.monotonic() - self._began, 2)
+        seconds = round(self.seconds, 2)
         self.rows.append({"epoch": epoch + 1, **metrics, "seconds": seconds})
         text = io.StringIO()
         writer = csv.DictWriter(text, self._names(), lineterminator="\n")
@@ -67,7 +72,7 @@ class HistoryFile(keras.callbacks.Callback):
             >>> HistoryFile("history.csv").state_dict()["rows"]
             []
         """
-        return {"rows": list(self.rows), "seconds": time.monotonic() - self._began}
+        return {"rows": list(self.rows), "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on after the rows of a `state_dict`."""

@@ -556,6 +556,17 @@ CALLBACKS = (
         ),
         required={"backup_dir": "backup"},
     ),
+    CallbackCase(
+        kd.callbacks.TerminateOnNaN,
+        lambda folder, images: kd.callbacks.TerminateOnNaN(folder, every=2),
+        invalid=(({"every": 0}, "every.*0"), ({"directory": 3}, "directory.*3")),
+    ),
+    CallbackCase(
+        kd.callbacks.PlateauMonitor,
+        lambda folder, images: kd.callbacks.PlateauMonitor(),
+        invalid=(({"patience": 0}, "patience.*0"), ({"min_delta": 1}, "min_delta.*1")),
+        has_state=True,
+    ),
 )
 
 _BOXES = np.array([[1, 2, 6, 7], [0, 0, 4, 9], [3, 3, 8, 6]] * 2, "float32")
