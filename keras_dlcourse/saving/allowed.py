@@ -22,7 +22,7 @@ OURS = "keras_dlcourse"
 
 _CLASSES: tuple[tuple[ModuleType, tuple[type, ...]], ...] = (
     # the namespace, and which of its classes
-    (keras, (keras.Model, keras.DTypePolicy)),
+    (keras, (keras.Model,)),
     (keras.layers, (keras.layers.Layer,)),
     (keras.initializers, (keras.Initializer,)),
     (keras.regularizers, (keras.Regularizer,)),
@@ -132,9 +132,8 @@ class Allowed:
         registered = keras.saving.get_registered_name(thing)
         if isinstance(thing, FunctionType):
             name = Name("builtins", registered, None, is_function=True)
-        elif public := get_name_from_symbol(thing):
-            module, _, class_name = public.rpartition(".")
-            name = Name(module, class_name, None)
+        elif get_name_from_symbol(thing):
+            name = _public(thing)
         else:
             is_script = thing.__module__ == "__main__"
             name = Name(None if is_script else thing.__module__, thing.__name__, registered)
@@ -149,12 +148,18 @@ def _reason_against(name: Name, kind: type) -> str | None:
     return _KEEPS_FILES if reason is None and hasattr(kind, "load_assets") else reason
 
 
+def _public(kind: type) -> Name:
+    """Return the name of a class that is public in Keras; of several, the one that it writes."""
+    module, _, class_name = get_name_from_symbol(kind).rpartition(".")
+    return Name(module, class_name, None)
+
+
 def _of_keras() -> Iterator[tuple[Name, type]]:
     """Return Keras's classes that a config may name, with those that are refused."""
     for namespace, bases in _CLASSES:
-        for class_name, kind in vars(namespace).items():
+        for kind in vars(namespace).values():
             if inspect.isclass(kind) and issubclass(kind, bases):
-                yield Name(namespace.__name__, class_name, None), kind
+                yield _public(kind), kind
     for kind in (Functional, *_operations(), *_optimizers_of_torch()):
         yield Name(kind.__module__, kind.__name__, kind.__name__), kind
 

@@ -15,7 +15,7 @@ from keras_dlcourse.saving.archive import MAX_BYTES, Contents, read
 from keras_dlcourse.saving.config import names_in, parse
 from keras_dlcourse.saving.errors import InvalidModelFile, UntrustedModelError, printable
 from keras_dlcourse.saving.outline import outline
-from keras_dlcourse.saving.weights import Shapes, check_fit, count, stored_shapes
+from keras_dlcourse.saving.weights import Shapes, check_fit, stored_shapes
 
 
 def load(
@@ -121,7 +121,7 @@ def _planned(
 ) -> keras.Model | None:
     """Build the model without memory for weights, and hold it beside what is stored."""
     try:
-        model = outline(config, allowed.custom_objects, count(stored))
+        model = outline(config, allowed.custom_objects, stored)
     except InvalidModelFile:
         raise
     except Exception as error:
@@ -145,7 +145,8 @@ def _by_keras(file: IO[bytes], allowed: Allowed, compile: bool) -> keras.Model:
 
 def _no_model(error: Exception) -> InvalidModelFile:
     """Return Keras's error, of any kind, as one sentence."""
-    reason = str(error).strip().splitlines() or [""]
+    # Keras wraps an error in the config around it, once for each model within a model.
+    reason = str(error).rpartition("Exception encountered: ")[2].strip().splitlines() or [""]
     return InvalidModelFile(
         f"Keras makes no model of it: {type(error).__name__}: {printable(reason[0], 300)}"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,25 +14,29 @@ from keras.src.saving.serialization_lib import ObjectSharingScope
 
 from keras_dlcourse.saving.config import walk
 from keras_dlcourse.saving.errors import InvalidModelFile
+from keras_dlcourse.saving.weights import Shapes
 
-_SPARE = 2**20  # numbers that a model may have and not save, such as states of random numbers
+# Sizes are counted in numbers. A variable is work and memory by itself, whatever it holds, and a
+# model may have some that it does not save, such as the states of random numbers.
+_EACH = 2**10
+_SPARE = 2**20
 _WAITING = "uninitialized_variables"  # where Keras keeps variables that get their values later
 
 
 def outline(
-    config: Mapping[str, Any], custom_objects: Mapping[str, Any], numbers: int
+    config: Mapping[str, Any], custom_objects: Mapping[str, Any], stored: Shapes
 ) -> keras.Model:
     """Build a model that can be looked at and not run.
 
     Args:
         config: The checked config.
         custom_objects: What it may name besides the parts of Keras and those registered.
-        numbers: How many the file holds. Building stops where a model has far more.
+        stored: The shapes in the file. Building stops where a model has far more.
 
     Raises:
         InvalidModelFile: If it does.
     """
-    limit = 2 * numbers + _SPARE
+    limit = 2 * sum(map(_size, stored.values())) + _SPARE
     with _without_values(limit) as variables:
         try:
             with ObjectSharingScope():  # as Keras does when it loads: shared layers stay shared
@@ -40,8 +44,8 @@ def outline(
                     _without_compile(config), custom_objects=custom_objects
                 )
         finally:
-            if variables.numbers > limit:  # whatever Keras made of the error on its way
-                raise _too_many(limit)
+            if variables.size > limit:  # whatever Keras made of the error on its way
+                raise _too_many()
 
 
 def _without_compile(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,20 +63,22 @@ class _Counted(list):
     def __init__(self, limit: int) -> None:
         super().__init__()
         self.limit = limit
-        self.numbers = 0
+        self.size = 0
 
     def append(self, variable: Any) -> None:
         """Count its numbers before anything is built on it."""
-        self.numbers += math.prod(variable.shape)
-        if self.numbers > self.limit:
-            raise _too_many(self.limit)
+        self.size += _size(variable.shape)
+        if self.size > self.limit:
+            raise _too_many()
         super().append(variable)
 
 
-def _too_many(limit: int) -> InvalidModelFile:
-    return InvalidModelFile(
-        f"its config describes a model of more than {limit:,} weights, far more than the file holds"
-    )
+def _size(shape: Iterable[int]) -> int:
+    return math.prod(shape) + _EACH
+
+
+def _too_many() -> InvalidModelFile:
+    return InvalidModelFile("its config describes far more weights than the file holds")
 
 
 @contextmanager

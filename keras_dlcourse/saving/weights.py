@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -148,8 +147,3 @@ def _wanted(model: keras.Model) -> Shapes:
         for path, values in store.contents.items()
         for key, value in values.items()
     }
-
-
-def count(shapes: Shapes) -> int:
-    """Return how many numbers arrays of these shapes hold."""
-    return sum(map(math.prod, shapes.values()))
