@@ -98,9 +98,8 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
     (code,) = python_blocks("docs/untrusted.md")
     exec(code, {})
     text = (ROOT / "docs/untrusted.md").read_text()
-    assert "\n".join(re.findall(r"^    (.+)$", text.split("```")[2], re.M)) + "\n" in (
-        capsys.readouterr().out
-    )
+    shown = re.findall(r"^    (.+)$", text.split("```")[2], re.M)
+    assert capsys.readouterr().out.splitlines() == shown
 
 
 @pytest.mark.slow

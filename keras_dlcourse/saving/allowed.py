@@ -18,7 +18,7 @@ import keras
 from keras.src.api_export import get_name_from_symbol
 from keras.src.models.functional import Functional  # public only as what `keras.Model` returns
 
-OURS = "keras_dlcourse"
+_OURS = "keras_dlcourse"
 
 _CLASSES: tuple[tuple[ModuleType, tuple[type, ...]], ...] = (
     # the namespace, and which of its classes
@@ -137,9 +137,10 @@ class Allowed:
         else:
             is_script = thing.__module__ == "__main__"
             name = Name(None if is_script else thing.__module__, thing.__name__, registered)
-        self.objects[name] = thing
-        self.trusted.add(name)
-        self.custom_objects[registered] = thing
+        if self.objects.get(name) is not thing:
+            self.objects[name] = thing
+            self.trusted.add(name)
+            self.custom_objects[registered] = thing
 
 
 def _reason_against(name: Name, kind: type) -> str | None:
@@ -188,7 +189,7 @@ def _optimizers_of_torch() -> Iterator[type]:
 def _of_ours() -> Iterator[tuple[Name, type]]:
     """Return this package's classes that are registered with Keras."""
     for registered, kind in keras.saving.get_custom_objects().items():
-        if registered.startswith(f"{OURS}>") and kind.__module__.startswith(f"{OURS}."):
+        if registered.startswith(f"{_OURS}>") and kind.__module__.startswith(f"{_OURS}."):
             yield Name(kind.__module__, kind.__name__, registered), kind
 
 

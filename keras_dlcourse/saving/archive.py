@@ -17,10 +17,10 @@ CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 ASSETS = "assets/"
 
 MAX_BYTES = 4 * 1024**3
-"""What all members may hold: five times VGG-16 with its optimizer's state."""
+"""What all members may hold: twice VGG-16 with the state of Adam, and more."""
 
-MAX_CONFIG_BYTES = 32 * 1024**2
-"""What `config.json` or a vocabulary may hold: DenseNet-201's config takes 0.6 MB."""
+MAX_CONFIG_BYTES = 16 * 1024**2
+"""What `config.json` or a vocabulary may hold: the config of Keras's EfficientNetB7 takes 0.8 MB."""
 
 MAX_ASSETS = 1000
 """How many vocabularies a file may bring along."""

@@ -20,7 +20,7 @@ class Refused:
 
     Attributes:
         name: What the config calls it.
-        where: Its place in `config.json`, e.g. `"config.layers[2].config.activation"`.
+        where: Its place, e.g. `"config.json: config.layers[2].config.activation"`.
         reason: Why it is refused.
         can_be_trusted: Whether `trust=` can open it.
     """

@@ -125,7 +125,7 @@ def _planned(
     except InvalidModelFile:
         raise
     except Exception as error:
-        if has_trusted:  # whose layers may need values while they are built
+        if has_trusted:  # whose layers may need values while they are built: the fit is seen later
             return None
         raise _no_model(error) from error
     if not isinstance(model, keras.Model):

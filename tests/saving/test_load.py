@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
-from strange_files import config_of, members, small_model, with_config, with_weights, written
+from strange_files import members, small_model, with_config, with_weights
 
 import keras_dlcourse as kd
 from keras_dlcourse.saving import InvalidModelFile, UntrustedModelError
@@ -58,7 +58,7 @@ def small(folder) -> Path:
     return folder / "small.keras"
 
 
-RANGES = {"low": -9.0, "high": 9.0, "observed": 1.0}  # of fake quantization
+RANGES = {"low": -99.0, "high": 99.0, "observed": 1.0}  # of fake quantization
 
 
 def _randomised(model: keras.Model) -> keras.Model:
@@ -67,7 +67,8 @@ def _randomised(model: keras.Model) -> keras.Model:
         if weight.name in RANGES:
             weight.assign(RANGES[weight.name])
         elif "float" in weight.dtype:
-            weight.assign(random.uniform(0.1, 0.5, weight.shape))
+            low = -0.5 if len(weight.shape) > 1 else 0.1  # variances are no kernels
+            weight.assign(random.uniform(low, 0.5, weight.shape))
     return model
 
 
@@ -307,6 +308,7 @@ class TestTrust:
         with pytest.raises(TypeError, match="trust must hold classes and named functions"):
             kd.load(small, trust=[thing])
 
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only there is export")
     def test_export_trusts_what_the_caller_has_registered(self, folder, tmp_path):
         model = keras.Sequential(
             [keras.Input((4, 4, 1)), Doubled(), layers.Flatten(), layers.Lambda(third)]
@@ -426,4 +428,3 @@ def test_nothing_is_said_and_nothing_is_left(small):
     from keras.src.backend.common import global_state
 
     assert not global_state.get_global_attribute("uninitialized_variables")
-    assert config_of(small)["class_name"] == "Functional" and written

@@ -8,6 +8,7 @@ import inspect
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,19 @@ class TestAttacks:
         assert refused.reason == "its place would get an object of another class"
         assert not refused.can_be_trusted
 
+    def test_a_trusted_function_is_meant_before_one_of_keras(self, small, tmp_path):
+        def relu(x):
+            return 0 * x
+
+        thing = {"module": "builtins", "class_name": "function", "config": "relu"}
+        path = with_config(
+            small,
+            tmp_path / "m.keras",
+            lambda config: config["config"]["layers"][1]["config"].update(activation=thing),
+        )
+        assert kd.load(path).layers[1].activation is keras.activations.relu
+        assert kd.load(path, trust=[relu]).layers[1].activation is relu
+
     def test_what_hides_behind_the_name_of_a_part(self, small, tmp_path):
         """Keras looks into its registry first, which may hold anything under any name."""
         scope = keras.saving.custom_object_scope({"relu": evil})
@@ -253,12 +267,12 @@ class TestAttacks:
         name = "\x1b[2J\rall is well\n" + "x" * 10_000
 
         def change(config):
-            config["config"]["layers"][1]["class_name"] = name
+            config[name] = {"class_name": name}
 
         with pytest.raises(UntrustedModelError) as caught:
             kd.load(with_config(small, tmp_path / "m.keras", change))
         assert r"\x1b[2J\rall is well\n" in str(caught.value)
-        assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 600
+        assert "\x1b" not in str(caught.value) and len(str(caught.value)) < 900
 
     def test_many_are_listed_and_counted(self, small, tmp_path):
         def change(config):
@@ -275,6 +289,14 @@ class TestAttacks:
 
 
 class TestSizesOfConfigs:
+    def test_places_take_no_memory(self, allowed):
+        """A long name above many things, and long lists."""
+        config = parse(b'{"%s": {"b": [%s1]}}' % (b"a" * 10**6, b"1," * 10**5))
+        tracemalloc.start()
+        names_in(config, allowed)
+        assert tracemalloc.get_traced_memory()[1] < 10**5
+        tracemalloc.stop()
+
     def test_depth(self):
         parse(b'{"a": ' * 90 + b"1" + b"}" * 90)
         with pytest.raises(InvalidModelFile, match=f"deeper than {MAX_DEPTH}"):
