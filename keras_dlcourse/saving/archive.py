@@ -20,7 +20,7 @@ MAX_BYTES = 4 * 1024**3
 """What all members may hold: twice VGG-16 with the state of Adam, and more."""
 
 MAX_CONFIG_BYTES = 16 * 1024**2
-"""What `config.json` or a vocabulary may hold: the config of Keras's EfficientNetB7 takes 0.8 MB."""
+"""What `config.json` or a vocabulary may hold: the config of EfficientNetB7 takes 0.8 MB."""
 
 MAX_ASSETS = 1000
 """How many vocabularies a file may bring along."""
