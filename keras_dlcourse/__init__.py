@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         saving,
         training,
     )
+    from keras_dlcourse.saving import load
 
 __all__ = [
     "__version__",
@@ -38,6 +39,7 @@ __all__ = [
     "explain",
     "export",
     "layers",
+    "load",
     "losses",
     "metrics",
     "models",
@@ -51,6 +53,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a part of the package on first use (PEP 562)."""
+    if name == "load":
+        return importlib.import_module(f"{__name__}.saving").load
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(

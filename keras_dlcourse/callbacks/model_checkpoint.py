@@ -26,7 +26,7 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
     The interface is that of `keras.callbacks.ModelCheckpoint`. What differs:
 
     - A file is written beside, flushed and renamed: killed at any moment, or on a full disk, what
-      was saved before is there, unchanged. `manifest.json` in the folder lists all files with
+      was saved before is there, unchanged. `checkpoints.json` in the folder lists all files with
       SHA-256, and `kd.saving.latest_checkpoint` finds the newest, or best, that is whole.
     - Where `filepath` is one fixed name, the file before stays as `name.previous.keras`.
     - `keep` and `keep_best` bound how many files there are; older ones are deleted when the new one

@@ -1,6 +1,6 @@
 """A folder of checkpoints that a kill, a full disk or a flipped bit does not lose.
 
-Each file is written beside, flushed and renamed. `manifest.json` lists what was written, oldest
+Each file is written beside, flushed and renamed. `checkpoints.json` lists what was written, oldest
 first, with SHA-256; it names a file's new content before that content takes its place, and goes
 on naming the one before, so that at no moment there is a whole file that it does not know.
 """
@@ -23,9 +23,9 @@ from filelock import FileLock, Timeout
 
 from keras_dlcourse._files import remove_leftovers, write_text, written_whole
 
-MANIFEST = "manifest.json"
-_COPY = ".manifest.json"  # for the day on which the other one is damaged
-_LOCK = ".lock"
+MANIFEST = "checkpoints.json"
+_COPY = ".checkpoints.json"  # for the day on which the other one is damaged
+_LOCK = ".checkpoints.lock"
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,10 @@ class CheckpointFolder:
         for path in there:
             with suppress(ValueError, KeyError, TypeError):
                 content = json.loads(path.read_text())
-                if content["sha256"] == _digest(content["checkpoints"]):
-                    return [Checkpoint(**row) for row in content["checkpoints"]]
+                found = [Checkpoint(**row) for row in content["checkpoints"]]
+                plain = all(Path(row.name).name == row.name for row in found)
+                if plain and content["sha256"] == _digest(content["checkpoints"]):
+                    return found
         if there:
             raise ValueError(
                 f"{there[0]} is damaged, so that nobody can tell which checkpoints are whole. "
@@ -266,6 +268,33 @@ def latest_checkpoint(path: str | os.PathLike[str], best: bool = False) -> Path:
         raise ValueError(f"{path}: best=True, but none of the checkpoints has a monitored value.")
     sign = -1 if measured[0].facts["mode"] == "max" else 1
     return folder.path / min(measured, key=lambda row: sign * row.facts["value"]).name
+
+
+def checked(path: Path) -> Path:
+    """Return a file with the content that a manifest beside it lists, if one lists it.
+
+    Args:
+        path: A file, or a folder, of which the newest whole checkpoint is taken.
+
+    Returns:
+        The path; that of the file before where that is kept, and `path` is not whole.
+
+    Raises:
+        ValueError: If the file is not whole, and there is none before.
+    """
+    if path.is_dir():
+        return latest_checkpoint(path)
+    folder = CheckpointFolder(path.parent)
+    rows = [row for row in folder.checkpoints() if row.name == path.name]
+    if not rows or any(map(folder.is_whole, rows)):
+        return path
+    if rows[-1].group == path.name and any(folder.is_whole(row) for row in folder.checkpoints()):
+        return latest_checkpoint(path)
+    raise ValueError(
+        f"{path} is damaged, or was written again by something else: its SHA-256 is not the one "
+        f"in {MANIFEST}. kd.saving.latest_checkpoint finds the newest file that is whole; without "
+        f"{MANIFEST} the file is loaded as it is."
+    )
 
 
 def sha256_of(path: Path) -> str:

@@ -73,7 +73,7 @@ def run(
     during the training keeps the best weights and ends with a valid folder, without exports.
 
     The folder then holds `config.json`, `history.csv`, `results.json`, `model.keras` with its
-    SHA-256 in `manifest.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html` and
+    SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html` and
     pictures in `maps/`. Until then it has `backup/`, from which a run that was killed, or stopped
     by Ctrl-C, goes on with `resume=True`, to the very weights that it would have ended with.
 
@@ -285,7 +285,7 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
 
 
 def save_model(model: keras.Model, folder: RunFolder) -> None:
-    """Write `model.keras`, and its SHA-256 to `manifest.json`: the whole file, or none."""
+    """Write `model.keras`, and its SHA-256 to `checkpoints.json`: the whole file, or none."""
     kept = CheckpointFolder(folder.path)
     kept.save(folder.model.name, model.save, group=folder.model.name)
     kept.prune(folder.model.name, lambda models: models[-1:])  # not what an interrupt had left

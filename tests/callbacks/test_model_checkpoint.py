@@ -47,13 +47,13 @@ def fit(model: keras.Model, saver: ModelCheckpoint, epochs: int = 6, **options: 
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("[!.]*") if path.name != "manifest.json")
+    return sorted(path.name for path in folder.glob("[!.]*") if path.name != "checkpoints.json")
 
 
 def test_each_epoch_has_a_file_that_the_manifest_knows(model: keras.Model, tmp_path: Path) -> None:
     fit(model, ModelCheckpoint(tmp_path / "{epoch}-{score:.1f}.keras", monitor="score"), 2)
     assert names(tmp_path) == ["1-3.0.keras", "2-1.0.keras"]
-    for row in json.loads((tmp_path / "manifest.json").read_text())["checkpoints"]:
+    for row in json.loads((tmp_path / "checkpoints.json").read_text())["checkpoints"]:
         content = (tmp_path / row["name"]).read_bytes()
         assert row["sha256"] == hashlib.sha256(content).hexdigest()
         assert row["bytes"] == len(content)
@@ -173,13 +173,45 @@ def test_no_damage_is_overlooked(data: st.DataObject, model: keras.Model, tmp_pa
         newest.write_bytes(content)
 
 
+def test_kd_load_looks_at_the_manifest(model: keras.Model, tmp_path: Path) -> None:
+    fixed, numbered = tmp_path / "fixed", tmp_path / "numbered"
+    for _ in range(2):
+        fit(model, ModelCheckpoint(fixed / "model.keras"), 1)
+    fit(model, ModelCheckpoint(numbered / "{epoch}.keras"), 2)
+    newest = model.get_weights()[0]
+    np.testing.assert_array_equal(kd.load(numbered).get_weights()[0], newest)
+    for path in (fixed / "model.keras", numbered / "2.keras"):
+        content = bytearray(path.read_bytes())
+        content[-1] ^= 1  # the length of the archive's comment
+        path.write_bytes(content)
+    with pytest.warns(UserWarning, match="model.keras is damaged; going back"):
+        before = kd.load(fixed / "model.keras")
+    assert not np.array_equal(before.get_weights()[0], newest)
+    with pytest.raises(ValueError, match="2.keras is damaged, or was written again.*latest_check"):
+        kd.load(numbered / "2.keras")
+    with pytest.warns(UserWarning, match="2.keras is damaged; going back"):
+        kd.load(numbered)
+
+
+def test_a_manifest_names_files_of_its_folder_only(model: keras.Model, tmp_path: Path) -> None:
+    fit(model, ModelCheckpoint(tmp_path / "{epoch}.keras"), 1)
+    for name in ("checkpoints.json", ".checkpoints.json"):
+        path = tmp_path / name
+        rows = json.loads(path.read_text())["checkpoints"]
+        rows[0]["name"] = "../1.keras"
+        digest = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+        path.write_text(json.dumps({"sha256": digest, "checkpoints": rows}))
+    with pytest.raises(ValueError, match="checkpoints.json is damaged"):
+        kd.saving.latest_checkpoint(tmp_path)
+
+
 def test_a_damaged_manifest(model: keras.Model, tmp_path: Path) -> None:
     fit(model, ModelCheckpoint(tmp_path / "{epoch}.keras"), 2)
-    manifest = tmp_path / "manifest.json"
+    manifest = tmp_path / "checkpoints.json"
     manifest.write_text(manifest.read_text().replace("2.keras", "3.keras"))
     assert kd.saving.latest_checkpoint(tmp_path).name == "2.keras"  # there is a copy
-    (tmp_path / ".manifest.json").write_text("")
-    with pytest.raises(ValueError, match="manifest.json is damaged.*Delete it"):
+    (tmp_path / ".checkpoints.json").write_text("")
+    with pytest.raises(ValueError, match="checkpoints.json is damaged.*Delete it"):
         kd.saving.latest_checkpoint(tmp_path)
 
 

@@ -32,8 +32,8 @@ FILES = {
     "model.int8.tflite",
     "report.html",
     "maps",
-    "manifest.json",
-    ".manifest.json",
+    "checkpoints.json",
+    ".checkpoints.json",
 }
 RECIPE = Recipe(model="tiny", epochs=3, learning_rate=0.02, dropout=0.0)
 
