@@ -245,7 +245,7 @@ def write_page(rows: dict[str, Row]) -> None:
         )
     kinds: dict[str, list[str]] = {}
     for name, row in rows.items():
-        kinds.setdefault(row.operators, []).append(f"`{network(name)}`")
+        kinds.setdefault(row.operators, []).append(f"`{network(name)}`{name[len(network(name)) :]}")
     lines += ["", "Operators of the int8 files:", ""]
     lines += [f"- {', '.join(dict.fromkeys(names))}: {ops}" for ops, names in kinds.items()]
     put("models.md", "families", lines)

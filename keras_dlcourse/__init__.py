@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         quantize,
         report,
         retrieval,
+        saving,
         training,
     )
+    from keras_dlcourse.saving import load
 
 __all__ = [
     "__version__",
@@ -37,18 +39,22 @@ __all__ = [
     "explain",
     "export",
     "layers",
+    "load",
     "losses",
     "metrics",
     "models",
     "quantize",
     "report",
     "retrieval",
+    "saving",
     "training",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import a part of the package on first use (PEP 562)."""
+    if name == "load":
+        return importlib.import_module(f"{__name__}.saving").load
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(

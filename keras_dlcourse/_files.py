@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -67,6 +68,19 @@ def folder_written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
         whole.mkdir()
         yield whole
         whole.replace(folder)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Delete what a process that was killed while it wrote has left in a folder.
+
+    Args:
+        folder: A folder that no other process is writing to.
+    """
+    for left in Path(folder).glob(".*"):
+        if left.is_dir() and not left.is_symlink():
+            inside = [path.name for path in left.iterdir()]
+            if len(inside) == 1 and left.name.startswith(f".{inside[0]}."):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -93,6 +93,15 @@ def test_models(capsys):
     assert all(hasattr(kd.models, builder) for _, builder in listed)
 
 
+def test_untrusted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (code,) = python_blocks("docs/untrusted.md")
+    exec(code, {})
+    text = (ROOT / "docs/untrusted.md").read_text()
+    shown = re.findall(r"^    (.+)$", text.split("```")[2], re.M)
+    assert capsys.readouterr().out.splitlines() == shown
+
+
 @pytest.mark.slow
 def test_multi_label(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -60,7 +60,7 @@ def test_unknown_names():
 
 
 @pytest.mark.parametrize(
-    "part", ["data", "layers", "models", "callbacks", "explain", "export", "retrieval"]
+    "part", ["data", "layers", "models", "callbacks", "explain", "export", "retrieval", "saving"]
 )
 def test_a_missing_extra_is_one_sentence(part):
     """Where Keras is not installed, each part that needs it says how to get it."""

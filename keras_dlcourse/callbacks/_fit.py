@@ -32,20 +32,38 @@ def callback_list_of(callback: keras.callbacks.Callback, frame: FrameType | None
     return None
 
 
-def has_validation_data(callback_list: Any, frame: FrameType | None) -> bool | None:
-    """Tell whether the `fit` that drives `callback_list` was given validation data.
+def arguments_of(callback_list: Any, frame: FrameType | None) -> dict[str, Any]:
+    """Return the local variables, its arguments among them, of the `fit` of `callback_list`.
 
     Args:
         callback_list: What `callback_list_of` found.
         frame: Where to start; the frames that called it are searched.
 
     Returns:
-        True or False, or None if that cannot be seen.
+        The variables, or an empty dictionary if that `fit` cannot be seen.
     """
     for local_values in _locals(frame):
         if local_values.get("callbacks") is callback_list and "validation_data" in local_values:
-            return local_values["validation_data"] is not None
-    return None
+            return local_values
+    return {}
+
+
+def before(callback_list: Any, hook: str, act: Callable[..., None]) -> None:
+    """Call `act` before any callback's `hook`, with the same arguments.
+
+    Args:
+        callback_list: What `callback_list_of` found. Only this one object is changed.
+        hook: Name of the method, such as `"on_epoch_begin"`.
+        act: What to call.
+    """
+    method = getattr(callback_list, hook)
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> None:
+        act(*args, **kwargs)
+        method(*args, **kwargs)
+
+    setattr(callback_list, hook, call)
 
 
 def on_exception(callback_list: Any, act: Callable[[BaseException], None]) -> None:

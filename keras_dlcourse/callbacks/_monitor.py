@@ -19,9 +19,10 @@ class Monitor:
         name: Its name in the logs, e.g. `"val_loss"`.
         mode: `"min"`, `"max"` or `"auto"`.
         min_delta: How much better is better.
+        owner: The callback, as messages call it.
     """
 
-    def __init__(self, name: str, mode: str, min_delta: float) -> None:
+    def __init__(self, name: str, mode: str, min_delta: float, owner: str) -> None:
         if not isinstance(name, str) or not name:
             raise ValueError(
                 f"monitor must be a name in the logs, such as 'val_loss'. Received: {name!r}"
@@ -30,6 +31,7 @@ class Monitor:
             raise ValueError(f"mode must be 'auto', 'min' or 'max'. Received: {mode!r}")
         self.name = name
         self.min_delta = min_delta
+        self.owner = owner
         self.chosen = _CHOSEN.get(mode)
         self.start()
 
@@ -43,7 +45,7 @@ class Monitor:
         self.direction = self.direction or infer_direction(model, self.name)
         if self.direction is None and required:
             raise ValueError(
-                f"EarlyStopping cannot tell whether more or less {self.name!r} is better: the "
+                f"{self.owner} cannot tell whether more or less {self.name!r} is better: the "
                 "model's loss and metrics do not say. Pass mode='max' or mode='min'."
             )
 
@@ -81,7 +83,7 @@ class Monitor:
 
     def _missing(self, names: list[str], unvalidated: bool) -> str:
         message = (
-            f"EarlyStopping monitors {self.name!r}, which is not in the logs. "
+            f"{self.owner} monitors {self.name!r}, which is not in the logs. "
             f"They have: {', '.join(names) or 'nothing'}. "
         )
         if unvalidated:
@@ -131,3 +133,12 @@ def _metrics(holder: Any) -> Iterator[Any]:
             yield from _metrics(metric)
         elif getattr(metric, "name", None) not in (None, "loss"):
             yield metric
+
+
+def classes_of_cross_entropy(model: Any) -> int | None:
+    """Return how many classes a cross-entropy of one output is about, None for other losses."""
+    loss = getattr(model, "loss", None)
+    name = str(getattr(loss, "name", getattr(loss, "__name__", loss)))
+    if "crossentropy" not in name.lower().replace("_", "") or len(model.outputs) != 1:
+        return None
+    return 2 if "binary" in name else int(model.outputs[0].shape[-1])

@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
 from keras_dlcourse.losses._pairs import PairLoss
 
 
-class CollapseMonitor(keras.callbacks.Callback):
+class CollapseMonitor(Remembers, keras.callbacks.Callback):
     """After each epoch, look whether the network still tells images apart; warn once if not.
 
     A triplet loss that stays near its margin has one well-known cause: the network gives one
@@ -38,6 +39,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         variances: The variance after each epoch; it also goes to the logs, as
             `embedding_variance`.
         collapsed: Whether the embeddings have collapsed in the last epoch.
+        told: Whether the warning has been given.
 
     Raises:
         ValueError: For arguments that make no sense; before the first epoch if there are no
@@ -57,6 +59,8 @@ class CollapseMonitor(keras.callbacks.Callback):
         >>> [str(warning.message)[:30] for warning in caught if "collapsed" in str(warning.message)]
         ['The embeddings have collapsed:']
     """
+
+    _remembered = ("losses", "variances", "collapsed", "told")
 
     def __init__(
         self,
@@ -94,7 +98,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         self.losses: list[float] = []
         self.variances: list[float] = []
         self.collapsed = False
-        self._told = False
+        self.told = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the loss, and refuse a model that has none of embeddings."""
@@ -108,7 +112,7 @@ class CollapseMonitor(keras.callbacks.Callback):
         self._watched = type(found).from_config(
             {**found.get_config(), "gather": False, "reduction": "sum_over_batch_size"}
         )
-        self.losses, self.variances, self.collapsed, self._told = [], [], False, False
+        self.losses, self.variances, self.collapsed, self.told = [], [], False, False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Take both figures, and warn the first time that they mean collapse."""
@@ -126,8 +130,8 @@ class CollapseMonitor(keras.callbacks.Callback):
             logs["embedding_variance"] = variance
         near = abs(loss - if_alike) <= self.tolerance * if_alike
         self.collapsed = near and variance < self.variance
-        if self.collapsed and not self._told:
-            self._told = True
+        if self.collapsed and not self.told:
+            self.told = True
             warnings.warn(self._message(epoch, loss, if_alike, variance), stacklevel=2)
 
     def _message(self, epoch: int, loss: float, if_alike: float, variance: float) -> str:

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from keras_dlcourse.callbacks._fit import (
+    arguments_of,
     callback_list_of,
-    has_validation_data,
     on_exception,
 )
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
@@ -101,7 +101,7 @@ no improvement in 2 epochs.
         for name, value in (("patience", patience), ("start_from_epoch", start_from_epoch)):
             if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"{name} must be a whole number, 0 or more. Received: {value!r}")
-        self._quantity = Monitor(monitor, mode, float(min_delta))
+        self._quantity = Monitor(monitor, mode, float(min_delta), "EarlyStopping")
         self.monitor = monitor
         self.min_delta = float(min_delta)
         self.patience = int(patience)
@@ -144,6 +144,7 @@ no improvement in 2 epochs.
         """Look after Ctrl-C, and let one that was held back go on."""
         self._let_interrupt_go_on()
         self._epoch = epoch
+        self._loaded = False  # a state that came after `on_train_begin` is this run's, too
         # Not before: another callback may still refuse to begin, unseen from here.
         if self.restore_best_weights:
             self._interrupts.install()
@@ -298,7 +299,7 @@ no improvement in 2 epochs.
         """Tell whether `fit` has validation data, for a later epoch (validation_freq)."""
         frame = sys._getframe()
         callback_list = callback_list_of(self, frame)
-        return callback_list is not None and has_validation_data(callback_list, frame) is True
+        return arguments_of(callback_list, frame).get("validation_data") is not None
 
     def _check_loaded_weights(self) -> None:
         if not self._loaded or self.best_weights is None:

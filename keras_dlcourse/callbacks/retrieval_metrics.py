@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import checks, take
 from keras_dlcourse.edge.search import checked_metric
 from keras_dlcourse.retrieval.evaluation import (
@@ -19,7 +20,7 @@ from keras_dlcourse.retrieval.evaluation import (
 from keras_dlcourse.retrieval.features import Extractor
 
 
-class RetrievalMetrics(keras.callbacks.Callback):
+class RetrievalMetrics(Remembers, keras.callbacks.Callback):
     """After each epoch, embed validation images and measure how well they find their class.
 
     These measures look at all pairs of images and are no sums over batches, so they are no Keras
@@ -55,6 +56,8 @@ class RetrievalMetrics(keras.callbacks.Callback):
         >>> sorted(history.history)
         ['loss', 'val_map@r', 'val_recall@1']
     """
+
+    _remembered = ("before",)
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
@@ -12,6 +13,7 @@ EXAMPLES = """
 keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 keras-dlcourse train photos/ --model mobilenet --alpha 0.25 --image-size 64 -o runs/small
 keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
+keras-dlcourse train photos/ -o runs/photos --resume
 
 photos/ holds a folder a class:
   photos/cat/1.jpg  photos/cat/2.jpg  photos/dog/1.jpg ...
@@ -28,27 +30,29 @@ def add_parser(commands: Any) -> None:
         EXAMPLES,
     )
     parser.add_argument("folder", metavar="DIR", help="folder with a folder of images a class")
+    parser.add_argument("--model", metavar="NAME", help="one of: keras-dlcourse models")
     parser.add_argument(
-        "--model", required=True, metavar="NAME", help="one of: keras-dlcourse models"
-    )
-    parser.add_argument(
-        "--alpha", type=float, default=1.0, metavar="A", help="width of the network (default: 1.0)"
+        "--alpha", type=float, metavar="A", help="width of the network (default: 1.0)"
     )
     parser.add_argument(
         "--image-size",
         type=int,
-        default=96,
         metavar="N",
         help="height and width in pixels that images are resized to (default: 96)",
     )
     parser.add_argument(
-        "--epochs", type=int, default=30, metavar="N", help="passes over the images (default: 30)"
+        "--epochs", type=int, metavar="N", help="passes over the images (default: 30)"
     )
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out files that cannot be read as images"
     )
     parser.add_argument(
         "-o", "--output", required=True, metavar="RUN", help="new folder for the run"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in that folder, which was killed or interrupted",
     )
 
 
@@ -57,11 +61,23 @@ def run(options: argparse.Namespace) -> int:
     print("Starting Keras and its backend", flush=True)
     load_keras()
     from keras_dlcourse import data, training
+    from keras_dlcourse.training.run import image_size_of, recipe_of
     from keras_dlcourse.training.run_folder import check_free
 
-    check_free(options.output)  # before the images are read
-    recipe = training.Recipe(model=options.model, alpha=options.alpha, epochs=options.epochs)
-    images = data.image_folder(
-        options.folder, image_size=options.image_size, skip_bad=options.skip_bad
-    )
-    return int(training.run(images, options.output, recipe).interrupted)
+    given = {
+        name: getattr(options, name)
+        for name in ("model", "alpha", "epochs")
+        if getattr(options, name) is not None
+    }
+    size = options.image_size
+    if options.resume:
+        recipe = recipe_of(options.output)
+        recipe_of(options.output, replace(recipe, **given))  # what was said has to be the same
+        size = size or image_size_of(options.output)
+    elif "model" not in given:
+        raise ValueError("--model NAME is needed; keras-dlcourse models lists the names")
+    else:
+        check_free(options.output)  # before the images are read
+        recipe = training.Recipe(**given)
+    images = data.image_folder(options.folder, image_size=size or 96, skip_bad=options.skip_bad)
+    return int(training.run(images, options.output, recipe, resume=options.resume).interrupted)

@@ -77,6 +77,8 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         super().__init__()
         self.seed = checks.whole_number("seed", seed, least=0)
         self.epoch = 0
+        self._done = 0  # batches of the next pass of training that are not to come again
+        self._first = 0  # of the pass that has begun, the batch it begins with
 
     @property
     def examples(self) -> int:
@@ -92,37 +94,60 @@ class TrainerData(*_BASES):  # type: ignore[misc]
     def epoch(self, value: int) -> None:
         self._epoch = checks.whole_number("epoch", value, least=0)
 
-    def state_dict(self) -> dict[str, int]:
-        """Return what decides the order from here on, to keep beside a checkpoint."""
-        return {"examples": self.examples, "seed": self.seed, "epoch": self.epoch}
+    def state_dict(self, batch: int | None = None) -> dict[str, int]:
+        """Return what decides the order from here on, to keep beside a checkpoint.
+
+        Args:
+            batch: Within an epoch of `fit`, number of its batches that are done. It has to be told,
+                because data is read ahead of the training. None between epochs.
+        """
+        done = 0 if batch is None else checks.whole_number("batch", batch, least=0)
+        epoch = self.epoch - (batch is not None)
+        return {"examples": self.examples, "seed": self.seed, "epoch": epoch, "batch": done}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where a `state_dict` was taken.
+        """Go on where a `state_dict` was taken: the next epoch of `fit` begins at its batch.
 
         Raises:
             ValueError: If it is from other data or no such state.
         """
         kind = type(self).__name__
-        if set(state) != {"examples", "seed", "epoch"}:
+        if set(state) | {"batch"} != {"examples", "seed", "epoch", "batch"}:
             raise ValueError(
-                f"state must be what {kind}.state_dict() returned, with examples, seed and epoch; "
-                f"it has: {', '.join(map(str, state)) or 'nothing'}."
+                f"state must be what {kind}.state_dict() returned, with examples, seed, epoch and "
+                f"batch; it has: {', '.join(map(str, state)) or 'nothing'}."
             )
         if state["examples"] != self.examples:
             raise ValueError(
                 f"state is of a {kind} of {state['examples']} examples, this one has "
                 f"{self.examples}: their orders have nothing in common. Use the same data."
             )
+        batch = checks.whole_number("batch", state.get("batch", 0), least=0)
+        if batch >= len(self):
+            raise ValueError(
+                f"state is at batch {batch}, an epoch of this {kind} has {len(self)}: use the same "
+                "batch_size."
+            )
         self.seed = checks.whole_number("seed", state["seed"], least=0)
         self.epoch = state["epoch"]
+        self._done = batch
 
     @property
     def num_batches(self) -> int:
         """Number of batches of one pass over the data."""
         return len(self)
 
-    def one_pass(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of the pass that has begun."""
+    @property
+    def first_batch(self) -> int:
+        """Number of the batch that the pass which has begun began with; 0 unless it goes on."""
+        return self._first
+
+    def one_pass(self, first: int | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of the pass that has begun.
+
+        Args:
+            first: Number of the first one; None for where the pass began.
+        """
         raise NotImplementedError
 
     def begin_pass(self, training: bool) -> None:
@@ -133,7 +158,12 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         """Called by Keras before each epoch of fit, and before evaluate and predict."""
         method, arguments = running_method()
         _refuse_ignored_arguments(method, arguments)
-        self.begin_pass(training=method in ("fit", "other"))
+        training = method in ("fit", "other")
+        self.begin_pass(training)
+        self._first = 0
+        if training:
+            self._first, self._done = self._done, 0
+            _expect_batches(arguments.get("epoch_iterator"), len(self) - self._first)
 
     def on_epoch_end(self) -> None:
         """Called by Keras after an epoch, but also before the first and not after a broken one."""
@@ -153,6 +183,15 @@ class TrainerData(*_BASES):  # type: ignore[misc]
     def get_torch_dataloader(self) -> Any:
         """A data loader for the PyTorch backend."""
         return _PassAdapter(self).get_torch_dataloader()
+
+
+def _expect_batches(epoch_iterator: Any, count: int) -> None:
+    """Tell `fit` how many batches this epoch has, so that it does not miss those of a resumed one.
+
+    Where Keras keeps the number elsewhere, it warns that the data ran out, and goes on.
+    """
+    if getattr(epoch_iterator, "steps_per_epoch", 0) is None:
+        epoch_iterator._num_batches = count
 
 
 def _refuse_ignored_arguments(method: str, arguments: Mapping[str, Any]) -> None:

@@ -10,12 +10,15 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
 
 from keras_dlcourse._stderr import captured_stderr
 from keras_dlcourse.export.device_model import ExportError
+from keras_dlcourse.saving import load
 
 _FAKE_QUANTIZATION = "FakeQuantWithMinMax"
 _SIGNATURES = ("serving_default", "serve")
@@ -31,6 +34,8 @@ def load_model(model: Any) -> keras.Model:
         TypeError: If it is neither a model nor a path.
         FileNotFoundError: If nothing is there.
         ValueError: If what is there is neither.
+        UntrustedModelError: If a `.keras` file names anything but parts of Keras, of this package,
+            and what the caller has registered with Keras.
         ExportError: If a SavedModel has no signature with one float input and one output.
 
     Example:
@@ -58,11 +63,23 @@ def load_model(model: Any) -> keras.Model:
             f"{path} must be a .keras file, as model.save('model.keras') writes it, or the folder "
             "of a SavedModel"
         )
-    from keras_dlcourse import models  # noqa: F401  (their layers must be known to Keras)
-
     # Nothing is trained here, and the optimizer of a file from PyTorch is a class of Keras that
     # cannot be imported without PyTorch.
-    return keras.saving.load_model(path, compile=False)
+    return load(path, trust=_registered_here(), compile=False)
+
+
+def _registered_here() -> list[Any]:
+    """Return the caller's own classes and functions: what this process has registered with Keras.
+
+    Whoever calls has imported their code, and a command has none. `Lambda` may run them.
+    """
+    in_scope = global_state.get_global_attribute("custom_objects_scope_dict", {})
+    own = [*keras.saving.get_custom_objects().values(), *in_scope.values(), keras.layers.Lambda]
+    return [
+        thing
+        for thing in own
+        if isinstance(thing, type | FunctionType) and thing.__name__ != "<lambda>"
+    ]
 
 
 class SavedModelLayer(keras.layers.TFSMLayer):

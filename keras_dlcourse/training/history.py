@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ class HistoryFile(keras.callbacks.Callback):
         self._began = time.monotonic()
 
     @property
+    def seconds(self) -> float:
+        """How long the training has taken so far, that of earlier processes included."""
+        return time.monotonic() - self._began
+
+    @property
     def columns(self) -> dict[str, list[float]]:
         """A list for each column, one number an epoch, as `model.fit(...).history` has them."""
         return {name: [row[name] for row in self.rows] for name in self._names()}
@@ -51,13 +57,27 @@ class HistoryFile(keras.callbacks.Callback):
         """Add the epoch's row and write the file."""
         # Metrics are of single precision: more digits would be noise.
         metrics = {name: float(f"{float(value):.7g}") for name, value in (logs or {}).items()}
-        seconds = round(time.monotonic() - self._began, 2)
+        seconds = round(self.seconds, 2)
         self.rows.append({"epoch": epoch + 1, **metrics, "seconds": seconds})
         text = io.StringIO()
         writer = csv.DictWriter(text, self._names(), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.path, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows so far, and the seconds they took.
+
+        Example:
+            >>> HistoryFile("history.csv").state_dict()["rows"]
+            []
+        """
+        return {"rows": list(self.rows), "seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on after the rows of a `state_dict`."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self._began = time.monotonic() - state["seconds"]
 
     def _names(self) -> list[str]:
         """Return the names of the columns."""

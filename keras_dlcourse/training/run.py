@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -18,11 +17,11 @@ import keras
 
 from keras_dlcourse import callbacks, export, models
 from keras_dlcourse._extras import require
-from keras_dlcourse._files import written_whole
 from keras_dlcourse._version import __version__
 from keras_dlcourse.data import Dataset
 from keras_dlcourse.export.calibration import MINIMUM
 from keras_dlcourse.report import write_run_page
+from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.checks import check_dataset
 from keras_dlcourse.training.evidence import Evidence
 from keras_dlcourse.training.history import HistoryFile
@@ -31,6 +30,7 @@ from keras_dlcourse.training.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run_folder import RunFolder, check_free
 
 QUANTIZATIONS = ("float32", "int8")
+SAVE_EVERY = 500  # batches, or an epoch if that has fewer
 MAP_PICTURES = 4  # drawn during a run, evenly spread over its epochs
 
 
@@ -64,6 +64,7 @@ def run(
     output: str | os.PathLike[str],
     recipe: Recipe | None = None,
     say: Callable[[str], None] | None = None,
+    resume: bool = False,
 ) -> Run:
     """Train a model on a data set, export it, verify the files and write a report.
 
@@ -71,37 +72,49 @@ def run(
     the test part, which chose nothing. Everything is checked before the training starts. Ctrl-C
     during the training keeps the best weights and ends with a valid folder, without exports.
 
-    The folder then holds `config.json`, `history.csv`, `results.json`, `model.keras`,
-    `model.float32.tflite`, `model.int8.tflite`, `report.html` and pictures in `maps/`.
+    The folder then holds `config.json`, `history.csv`, `results.json`, `model.keras` with its
+    SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html` and
+    pictures in `maps/`. Until then it has `backup/`, from which a run that was killed, or stopped
+    by Ctrl-C, goes on with `resume=True`, to the very weights that it would have ended with.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
-        output: The folder to make; it must not exist, or be empty.
-        recipe: The model and how it is trained.
+        output: The folder to make; it must not exist, or be empty. With `resume`, that of the run.
+        recipe: The model and how it is trained. With `resume`, that of the run, which None takes.
         say: Called with a line at each step; by default the lines are printed.
+        resume: Whether to go on with a run that was broken off.
 
     Returns:
         A `Run`.
 
     Raises:
         FileExistsError: If there is something in the folder.
+        FileNotFoundError: If there is no run to resume.
         OSError: If the folder cannot be written to, or the disk is full.
-        ValueError: If the data or the recipe cannot be trained on.
+        ValueError: If the data or the recipe cannot be trained on, or are not those of the run that
+            is to go on.
 
     Example:
         >>> data = kd.data.image_folder("photos/")  # doctest: +SKIP
         >>> kd.training.run(data, "runs/photos", Recipe(alpha=0.35)).accuracy  # doctest: +SKIP
         0.93
     """
+    if resume:
+        recipe = recipe_of(output, recipe)
     recipe = Recipe() if recipe is None else recipe
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
-    check_free(output)
+    if not resume:
+        check_free(output)
     check_dataset(data)
     model = build_model(data, recipe)
-    folder = RunFolder(output)
+    folder = RunFolder(output, resume)
     folder.require_space(space_needed(model))
-    folder.write_json(folder.config, describe_run(data, recipe, model))
+    description = describe_run(data, recipe, model)
+    if resume:
+        check_same_run(folder, description, say)
+    else:
+        folder.write_json(folder.config, description)
 
     say(f"Training {recipe.model} for {recipe.epochs} epochs; everything goes to {folder.path}")
     training = fit_model(model, data, recipe, folder)
@@ -110,13 +123,59 @@ def run(
     evidence = Evidence.collect(model, data)
     results = finish(folder, training, evidence, files=[])
     if training.interrupted:
-        say(f"Interrupted: the best weights so far are in {folder.model}. {how_to_export(folder)}")
+        say(
+            f"Interrupted: the best weights so far are in {folder.model}. {how_to_export(folder)} "
+            "To go on with the training: the same command, with --resume."
+        )
         return Run(folder, model, results)
 
     files = export_model(model, data, folder, say)
     results = finish(folder, training, evidence, files)
+    CheckpointFolder(folder.backup).remove()
     say(f"Done: {evidence.accuracy:.1%} on the test images. Report: {folder.report}")
     return Run(folder, model, results)
+
+
+def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> Recipe:
+    """Return the recipe of a run that is to go on.
+
+    Raises:
+        FileNotFoundError: If there is no such run.
+        ValueError: If another one is wanted.
+    """
+    config = json.loads(RunFolder(output, resume=True).config.read_text())
+    recipe = Recipe(**{name: config[name] for name in Recipe.__dataclass_fields__})
+    if wanted is not None and wanted != recipe:
+        name = next(n for n in Recipe.__dataclass_fields__ if config[n] != getattr(wanted, n))
+        raise ValueError(
+            f"{name}={getattr(wanted, name)!r} is not that of the run in {output}, which has "
+            f"{config[name]!r}; to change it, begin a new run."
+        )
+    return recipe
+
+
+def image_size_of(output: str | os.PathLike[str]) -> tuple[int, int]:
+    """Return height and width of the images of a run that is to go on."""
+    height, width, _ = json.loads(RunFolder(output, resume=True).config.read_text())["input_shape"]
+    return height, width
+
+
+def check_same_run(
+    folder: RunFolder, description: dict[str, Any], say: Callable[[str], None]
+) -> None:
+    """Raise ValueError if a run cannot go on: it is through, or the data are others."""
+    if not folder.backup.exists() and folder.results.exists():
+        raise ValueError(f"the run in {folder.path} is through: there is nothing to go on with.")
+    before = json.loads(folder.config.read_text())
+    now = json.loads(json.dumps(description))
+    for name in ("input_shape", "parameters", "data"):
+        if before[name] != now[name]:
+            raise ValueError(
+                f"the data are not those of the run in {folder.path}: {name} was {before[name]}, "
+                f"now it is {now[name]}."
+            )
+    if before["versions"] != now["versions"]:
+        say(f"The run was begun with other versions ({before['versions']}): numbers may differ")
 
 
 def build_model(data: Dataset, recipe: Recipe) -> keras.Model:
@@ -194,17 +253,20 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
         metrics=["accuracy"],
     )
     history = HistoryFile(folder.history)
+    backup = callbacks.BackupAndRestore(
+        folder.backup, save_freq=min(SAVE_EVERY, len(data.train)), delete_checkpoint=False
+    )
     # A patience as long as the run never stops it, and keeps the best weights all the same.
     keeper = callbacks.EarlyStopping("val_accuracy", mode="max", patience=recipe.epochs, verbose=0)
     every = max(1, recipe.epochs // MAP_PICTURES)
     maps = callbacks.ClassActivationMaps(data.validation, folder.maps, every=every)
-    interrupted, began = False, time.monotonic()
+    interrupted = False
     try:
         model.fit(
             data.train,
             validation_data=data.validation,
             epochs=recipe.epochs,
-            callbacks=[history, maps, keeper],
+            callbacks=[history, maps, keeper, backup],
             verbose=fit_verbosity(),
         )
     except KeyboardInterrupt:
@@ -217,15 +279,16 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
         interrupted=interrupted,
         best_epoch=best_epoch,
         validation_accuracy=keeper.best,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(history.seconds, 1),
         maps=maps.picture(f"Weights of epoch {best_epoch}") if history.rows else None,
     )
 
 
 def save_model(model: keras.Model, folder: RunFolder) -> None:
-    """Write `model.keras`: the whole file, or none."""
-    with written_whole(folder.model) as temporary:
-        model.save(temporary)
+    """Write `model.keras`, and its SHA-256 to `checkpoints.json`: the whole file, or none."""
+    kept = CheckpointFolder(folder.path)
+    kept.save(folder.model.name, model.save, group=folder.model.name)
+    kept.prune(folder.model.name, lambda models: models[-1:])  # not what an interrupt had left
 
 
 def how_to_export(folder: RunFolder) -> str:

@@ -15,10 +15,11 @@ from keras_dlcourse._files import write_text
 
 
 class RunFolder:
-    """A new folder for one run, and the paths of the files in it.
+    """The folder of one run, and the paths of the files in it.
 
     Args:
-        path: A folder that does not exist yet or is empty.
+        path: A folder that does not exist yet or is empty, or with `resume` one of a run.
+        resume: Whether to go on with a run that was broken off.
 
     Attributes:
         path: The folder.
@@ -28,9 +29,11 @@ class RunFolder:
         model: `model.keras`: the Keras model with the best weights.
         report: `report.html`: all of it on one page.
         maps: `maps/`: class activation maps drawn during the training.
+        backup: `backup/`: the state of the training, until the run is through.
 
     Raises:
         FileExistsError: If there is something in the folder: nothing is ever written over.
+        FileNotFoundError: If there is no run to go on with.
         OSError: If the folder cannot be made or written to.
 
     Example:
@@ -40,16 +43,23 @@ class RunFolder:
         'model.int8.tflite'
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], resume: bool = False) -> None:
         self.path = Path(path)
-        check_free(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            check_free(self.path)
+            self.path.mkdir(parents=True, exist_ok=True)
         self.config = self.path / "config.json"
         self.history = self.path / "history.csv"
         self.results = self.path / "results.json"
         self.model = self.path / "model.keras"
         self.report = self.path / "report.html"
         self.maps = self.path / "maps"
+        self.backup = self.path / "backup"
+        if resume and not self.config.exists():
+            raise FileNotFoundError(
+                f"output: {self.path} holds no run that was begun (no {self.config.name}); leave "
+                "resume away to begin one"
+            )
 
     def tflite(self, quantization: str) -> Path:
         """Return the path of an exported file."""

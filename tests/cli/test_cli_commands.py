@@ -384,3 +384,59 @@ def test_a_real_ctrl_c_keeps_the_best_weights(photos, tmp_path):
     assert not list(run.glob("*.tflite"))
     assert command("export", run / "model.keras", "-o", run / "model.tflite") == 0
     assert ImageClassifier(run / "model.tflite").labels == ("across", "down & <b>")
+
+
+def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, capsys):
+    from keras_dlcourse.training import HistoryFile
+
+    words = ["train", photos, "-o", tmp_path / "run"]
+    assert command(*words) == 1
+    assert "--model NAME is needed" in capsys.readouterr().err
+    assert command(*words, "--resume") == 1
+    assert "holds no run that was begun" in capsys.readouterr().err
+
+    def press(self, epoch, logs=None):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HistoryFile, "on_epoch_begin", press, raising=False)
+        assert command(*words, "--model", "tiny", "--image-size", 32, "--epochs", 2) == 1
+    assert "with --resume" in capsys.readouterr().out
+    assert command(*words, "--resume", "--epochs", 3) == 1
+    assert "epochs=3 is not that of the run" in capsys.readouterr().err
+    assert command(*words, "--resume", "--image-size", 16) == 1
+    assert "the data are not those of the run" in capsys.readouterr().err
+    assert command(*words, "--resume") == 0
+    assert "going on at batch" in capsys.readouterr().out
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_has_the_history_of_one_that_was_not(photos, tmp_path):
+    """SIGKILL, to a process that trains with dropout on one thread."""
+    begin = ["--model", "mobilenet_v2", "--alpha", "0.1", "--image-size", "32", "--epochs", "5"]
+
+    def start(run, *words):
+        words = [sys.executable, "-m", "keras_dlcourse.cli", "train", photos, "-o", run, *words]
+        threads = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+        return subprocess.Popen(
+            [str(word) for word in words], env=os.environ | threads, stdout=subprocess.DEVNULL
+        )
+
+    def rows(run):
+        lines = (run / "history.csv").read_text().splitlines()
+        return [line.rpartition(",")[0] for line in lines]  # but for the seconds
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole, *begin).wait(300) == 0
+    process = start(killed, *begin)
+    deadline = time.monotonic() + 240
+    while not (killed / "history.csv").exists() or len(rows(killed)) < 4:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert start(killed, "--resume").wait(300) == 0
+    assert rows(killed) == rows(whole)
+    assert not (killed / "backup").exists()

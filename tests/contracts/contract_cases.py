@@ -512,6 +512,7 @@ CALLBACKS = (
             ({"prefix": None}, "prefix.*None"),
         ),
         required={"data": (np.zeros((4, 8, 8, 1)), np.zeros(4))},
+        has_state=True,
     ),
     CallbackCase(
         kd.callbacks.CollapseMonitor,
@@ -527,6 +528,44 @@ CALLBACKS = (
             ({"data": (np.zeros((4, 8, 8, 1)), np.arange(4))}, "4 images of 4 classes"),
         ),
         required={"data": (np.zeros((4, 8, 8, 1)), np.arange(4) % 2)},
+        has_state=True,
+    ),
+    CallbackCase(
+        kd.callbacks.ModelCheckpoint,
+        lambda folder, images: kd.callbacks.ModelCheckpoint(
+            folder / "best.keras", save_best_only=True
+        ),
+        invalid=(
+            ({"filepath": "model.h5"}, "filepath.*'model.h5'"),
+            ({"monitor": ""}, "monitor.*''"),
+            ({"save_freq": "batch"}, "save_freq.*'batch'"),
+            ({"keep": 0}, "keep.*0"),
+            ({"on_error": None}, "on_error.*None"),
+        ),
+        required={"filepath": "{epoch}.keras"},
+        has_state=True,
+    ),
+    CallbackCase(
+        kd.callbacks.BackupAndRestore,
+        lambda folder, images: kd.callbacks.BackupAndRestore(folder),
+        invalid=(
+            ({"backup_dir": ""}, "backup_dir.*''"),
+            ({"save_freq": 0}, "save_freq.*0"),
+            ({"also": [3]}, "also.*int"),
+            ({"on_error": "stop"}, "on_error.*'stop'"),
+        ),
+        required={"backup_dir": "backup"},
+    ),
+    CallbackCase(
+        kd.callbacks.TerminateOnNaN,
+        lambda folder, images: kd.callbacks.TerminateOnNaN(folder, every=2),
+        invalid=(({"every": 0}, "every.*0"), ({"directory": 3}, "directory.*3")),
+    ),
+    CallbackCase(
+        kd.callbacks.PlateauMonitor,
+        lambda folder, images: kd.callbacks.PlateauMonitor(),
+        invalid=(({"patience": 0}, "patience.*0"), ({"min_delta": 1}, "min_delta.*1")),
+        has_state=True,
     ),
 )
 

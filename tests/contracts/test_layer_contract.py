@@ -20,6 +20,8 @@ from contract_kit import (
     tflite,
 )
 
+import keras_dlcourse as kd
+
 pytestmark = pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.id)
 
 
@@ -98,6 +100,12 @@ def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded)
     expected, actual = reloaded(case.id, backend)
     # Backends sum in different orders; float32 keeps about 7 digits.
     assert relative_error(actual, expected) < 1e-5
+
+
+def test_a_file_from_a_stranger_opens(case: LayerCase, saved_parts) -> None:
+    loaded = kd.load(saved_parts / f"{case.id}.keras")
+    expected = np.load(saved_parts / f"{case.id}.expected.npy")
+    np.testing.assert_array_equal(answers(loaded, images(case.input_shape)), expected)
 
 
 def test_a_training_step_changes_every_weight_that_it_should(case: LayerCase) -> None:

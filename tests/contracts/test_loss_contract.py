@@ -14,6 +14,7 @@ import pytest
 from contract_cases import LOSSES, LossCase
 from contract_kit import BACKENDS, run_on
 
+import keras_dlcourse as kd
 from keras_dlcourse import backend
 
 pytestmark = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
@@ -77,10 +78,11 @@ def test_every_argument_changes_something(case: LossCase) -> None:
         assert _value(case.loss(**others), case) != expected, name
 
 
-def test_a_compiled_model_survives_its_file(case: LossCase, tmp_path: Path) -> None:
+@pytest.mark.parametrize("load", [keras.models.load_model, kd.load])
+def test_a_compiled_model_survives_its_file(case: LossCase, load: Any, tmp_path: Path) -> None:
     model = _model(case)
     model.save(tmp_path / "model.keras")
-    loaded = keras.models.load_model(tmp_path / "model.keras")
+    loaded = load(tmp_path / "model.keras")
     expected = model.evaluate(_inputs(case), case.true, verbose=0)
     assert loaded.evaluate(_inputs(case), case.true, verbose=0) == pytest.approx(expected)
     assert isinstance(loaded.loss, case.loss) and expected > 0

@@ -56,6 +56,12 @@ def test_probabilities_for_any_batch(case: ModelCase) -> None:
         assert len(np.unique(logits)) == logits.size, "the images are not told apart"
 
 
+def test_a_file_from_a_stranger_opens(case: ModelCase, saved_parts) -> None:
+    loaded = kd.load(saved_parts / f"{case.id}.keras")
+    expected = np.load(saved_parts / f"{case.id}.expected.npy")
+    np.testing.assert_array_equal(answers(loaded, images(loaded.input_shape[1:])), expected)
+
+
 @pytest.mark.parametrize(
     ("shape", "output_stride", "expected"),
     [

@@ -8,12 +8,14 @@ import importlib
 import json
 import os
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+import keras_dlcourse as kd
 from keras_dlcourse import training
 from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.training import Recipe
@@ -30,6 +32,8 @@ FILES = {
     "model.int8.tflite",
     "report.html",
     "maps",
+    "checkpoints.json",
+    ".checkpoints.json",
 }
 RECIPE = Recipe(model="tiny", epochs=3, learning_rate=0.02, dropout=0.0)
 
@@ -185,6 +189,62 @@ def test_ctrl_c_keeps_the_best_weights_and_a_valid_folder(
         assert accuracy == pytest.approx(results["validation_accuracy"])
 
 
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("leave", [Killed, KeyboardInterrupt])
+def test_a_run_that_was_broken_off_goes_on_to_the_same_end(shapes, tmp_path, monkeypatch, leave):
+    def break_off(self, epoch, logs=None):
+        if epoch == 1:
+            raise leave
+
+    expected = training.run(shapes(), tmp_path / "whole", RECIPE, lambda text: None)
+    said = []
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module.HistoryFile, "on_epoch_begin", break_off, raising=False)
+        try:
+            broken = training.run(shapes(), tmp_path / "run", RECIPE, said.append)
+        except Killed:
+            assert not (tmp_path / "run" / "model.keras").exists()
+        else:
+            assert broken.interrupted
+            assert "the same command, with --resume" in said[-1]
+    assert (tmp_path / "run" / "backup").exists()
+    resumed = training.run(shapes(), tmp_path / "run", None, said.append, resume=True)
+    for before, after in zip(
+        expected.model.get_weights(), resumed.model.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(after, before)
+    assert names(resumed.folder.path) == names(expected.folder.path)
+    histories = [
+        [line.rpartition(",")[0] for line in run.folder.history.read_text().splitlines()]
+        for run in (expected, resumed)
+    ]
+    assert histories[0] == histories[1]  # but for the seconds
+    assert kd.saving.latest_checkpoint(resumed.folder.path) == resumed.folder.model
+    with pytest.raises(ValueError, match="is through: there is nothing to go on with"):
+        training.run(shapes(), tmp_path / "run", None, said.append, resume=True)
+
+
+def test_only_the_same_run_goes_on(shapes, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match="holds no run that was begun"):
+        training.run(shapes(), tmp_path / "run", None, lambda text: None, resume=True)
+
+    def kill(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "fit_model", kill)
+        with pytest.raises(Killed):
+            training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None)
+    other = replace(RECIPE, learning_rate=0.5)
+    with pytest.raises(ValueError, match=r"learning_rate=0\.5 is not that of the run"):
+        training.run(shapes(), tmp_path / "run", other, lambda text: None, resume=True)
+    with pytest.raises(ValueError, match="the data are not those of the run.*data was"):
+        training.run(shapes(examples=80), tmp_path / "run", None, lambda text: None, resume=True)
+
+
 def test_a_full_disk_leaves_no_half_file(shapes, tmp_path, monkeypatch):
     def full(self, path, *args, **kwargs):
         path.write_bytes(b"half")
@@ -193,7 +253,7 @@ def test_a_full_disk_leaves_no_half_file(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "save", full)
     with pytest.raises(OSError, match="No space left on device"):
         training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None)
-    assert names(tmp_path / "run") <= {"config.json", "history.csv", "maps"}
+    assert names(tmp_path / "run") <= {"config.json", "history.csv", "maps", "backup"}
 
 
 def test_export_that_fails_leaves_the_trained_model_and_its_results(shapes, tmp_path, monkeypatch):

@@ -1,0 +1,255 @@
+"""Save models during a training, so that a kill, a full disk or a flipped bit loses none."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import string
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_dlcourse.callbacks._fit import arguments_of, callback_list_of, on_exception
+from keras_dlcourse.callbacks._monitor import Direction, Monitor
+from keras_dlcourse.callbacks._saving import check_on_error, check_save_freq, or_warn
+from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.saving.checkpoints import Checkpoint, CheckpointFolder
+
+
+class ModelCheckpoint(Remembers, keras.callbacks.Callback):
+    """Save the model, or its weights, after each epoch or some batches.
+
+    The interface is that of `keras.callbacks.ModelCheckpoint`. What differs:
+
+    - A file is written beside, flushed and renamed: killed at any moment, or on a full disk, what
+      was saved before is there, unchanged. `checkpoints.json` in the folder lists all files with
+      SHA-256, and `kd.saving.latest_checkpoint` finds the newest, or best, that is whole.
+    - Where `filepath` is one fixed name, the file before stays as `name.previous.keras`.
+    - `keep` and `keep_best` bound how many files there are; older ones are deleted when the new one
+      is whole.
+    - A save that fails is a warning that says what is still there, and training goes on, unless
+      `on_error="raise"`.
+    - Which way is better is known from the loss or metric, or asked; NaN is never the best; a
+      quantity that is not in the logs is an error that names what is there.
+    - Two runs cannot use one folder at the same time.
+
+    Args:
+        filepath: Path of the file, ending in `.keras`, or in `.weights.h5` with
+            `save_weights_only=True`. The name may have fields that `str.format` fills: `epoch`
+            (from 1), `batch` (from 1, with `save_freq` in batches) and the names in the logs, as in
+            `"runs/{epoch:03d}-{val_loss:.2f}.keras"`.
+        monitor: Name in the logs of what is best.
+        verbose: 1 prints a line at each save, 0 nothing.
+        save_best_only: Whether to save only when the quantity is better than ever before.
+        save_weights_only: Whether to save weights, or the whole model with its optimizer.
+        mode: `"min"` or `"max"`: less or more is better; `"auto"` asks the loss or metric.
+        save_freq: `"epoch"`, or a number of batches.
+        initial_value_threshold: With `save_best_only`, a value that the first save has to beat.
+        keep: How many of the newest files to keep; None keeps all, or the last one if there is a
+            `keep_best`.
+        keep_best: How many of the best files to keep beside them.
+        on_error: What to do if a save fails, e.g. on a full disk: `"warn"` and go on, or `"raise"`.
+
+    Attributes:
+        best: Best value so far, or None.
+        direction: `"min"` or `"max"`, once it is known which.
+        batches: Number of batches since the last save.
+
+    Raises:
+        ValueError: For arguments that make no sense; in `fit` if the monitored quantity or a field
+            of the name is not in the logs.
+        RuntimeError: If another run uses the folder.
+        OSError: If the folder cannot be written to at all; later, if `on_error="raise"`.
+
+    Example:
+        >>> import keras, numpy as np, tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> saver = ModelCheckpoint(folder + "/{epoch:02d}.keras", monitor="loss", keep=2)
+        >>> history = model.fit(np.ones((8, 2)), np.ones(8), epochs=4, verbose=0,
+        ...                     callbacks=[saver])
+        >>> sorted(name for name in os.listdir(folder) if name.endswith(".keras"))
+        ['03.keras', '04.keras']
+    """
+
+    _remembered = ("best", "direction", "batches")
+
+    def __init__(
+        self,
+        filepath: str | os.PathLike[str],
+        monitor: str = "val_loss",
+        verbose: int = 0,
+        save_best_only: bool = False,
+        save_weights_only: bool = False,
+        mode: str = "auto",
+        save_freq: int | str = "epoch",
+        initial_value_threshold: float | None = None,
+        keep: int | None = None,
+        keep_best: int | None = None,
+        on_error: str = "warn",
+    ) -> None:
+        super().__init__()
+        path = Path(filepath)
+        ending = ".weights.h5" if save_weights_only else ".keras"
+        if not path.name.endswith(ending):
+            raise ValueError(
+                f"filepath must end in {ending!r} with save_weights_only={save_weights_only}. "
+                f"Received: {str(filepath)!r}"
+            )
+        if _fields(str(path.parent)):
+            raise ValueError(
+                "filepath can have fields such as {epoch} in the name of the file, not of its "
+                f"folder. Received: {str(filepath)!r}"
+            )
+        check_save_freq(save_freq)
+        check_on_error(on_error)
+        for name, value in (("keep", keep), ("keep_best", keep_best)):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, int) or value < 1
+            ):
+                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {value!r}")
+            if value is not None and not _fields(path.name):
+                raise ValueError(
+                    f"{name}={value} needs a name for each file, such as 'model-{{epoch:03d}}"
+                    f"{ending}'. Received: {path.name!r}"
+                )
+        self.filepath = path
+        self.monitor = monitor
+        self.verbose = verbose
+        self.save_best_only = bool(save_best_only)
+        self.save_weights_only = bool(save_weights_only)
+        self.save_freq = save_freq
+        self.keep, self.keep_best = keep, keep_best
+        self.on_error = on_error
+        self.initial_value_threshold = initial_value_threshold
+        self.best = initial_value_threshold
+        self._quantity = Monitor(monitor, mode, 0.0, "ModelCheckpoint")
+        self._folder = CheckpointFolder(path.parent)
+        self._epoch = self._last = self.batches = 0
+        self.async_safe = save_freq == "epoch"  # Keras's word: it need not wait for our batch hook
+
+    @property
+    def direction(self) -> Direction | None:
+        """Which way is better, once that is known."""
+        return self._quantity.direction
+
+    @direction.setter
+    def direction(self, value: Direction | None) -> None:
+        self._quantity.direction = value
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Take the folder."""
+        self.best = self.initial_value_threshold
+        self.batches = 0
+        self._quantity.start()
+        self._folder.unlock()
+        self._folder.lock()
+        callback_list = callback_list_of(self, sys._getframe())
+        if callback_list is not None:
+            on_exception(callback_list, lambda error: self._folder.unlock())
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count."""
+        self._epoch, self._last = epoch, -1
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save, if it is time to."""
+        self.batches += batch - self._last
+        self._last = batch
+        if isinstance(self.save_freq, int) and self.batches >= self.save_freq:
+            self.batches = 0
+            self._save(logs or {}, batch)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Save, if it is time to."""
+        if self.save_freq == "epoch":
+            self._save(logs or {}, None)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Let the folder go."""
+        self._folder.unlock()
+
+    def _save(self, logs: Mapping[str, Any], batch: int | None) -> None:
+        value = self._value(logs)
+        if self.save_best_only:
+            if value is None or not self._quantity.is_better(value, self.best):
+                return
+            self.best = value
+        path = self.filepath.with_name(self._name(logs, batch))
+        with or_warn(self.on_error, f"ModelCheckpoint could not save {path}"):
+            self._folder.save(
+                path.name,
+                self._write,
+                group=self.filepath.name,
+                epoch=self._epoch + 1,
+                value=value,
+                mode=self._quantity.direction,
+            )
+            if self.keep is not None or self.keep_best is not None:
+                self._folder.prune(self.filepath.name, self._wanted)
+            if self.verbose:
+                print(f"\nModelCheckpoint: saved {path}")
+
+    def _value(self, logs: Mapping[str, Any]) -> float | None:
+        """Return the monitored value; None if it is not finite, or was not measured."""
+        needed = self.save_best_only or self.keep_best is not None
+        if not needed and self.monitor not in logs:
+            return None
+        # In the middle of an epoch there is no validation, which is no mistake of the name.
+        value = self._quantity.read(logs, self._is_validation_to_come)
+        if value is None or not math.isfinite(value):
+            return None
+        self._quantity.resolve(self.model, required=needed)
+        return value
+
+    def _is_validation_to_come(self) -> bool:
+        frame = sys._getframe()
+        return arguments_of(callback_list_of(self, frame), frame).get("validation_data") is not None
+
+    def _name(self, logs: Mapping[str, Any], batch: int | None) -> str:
+        fields = {**logs, "epoch": self._epoch + 1}
+        if batch is not None:
+            fields["batch"] = batch + 1
+        try:
+            return self.filepath.name.format(**fields)
+        except KeyError as error:
+            raise ValueError(
+                f"filepath {self.filepath.name!r} names {error}, which is not in the logs. They "
+                f"have: {', '.join(fields)}."
+            ) from error
+
+    def _write(self, path: Path) -> None:
+        # During an epoch the JAX backend keeps the weights outside of the model.
+        if hasattr(self.model, "jax_state_sync"):
+            self.model.jax_state_sync()
+        if self.save_weights_only:
+            content = _InMemory()
+            self.model.save_weights(content)
+            path.write_bytes(content.getbuffer())
+        else:
+            self.model.save(path)
+
+    def _wanted(self, there: list[Checkpoint]) -> list[Checkpoint]:
+        """Choose what to keep: the newest ones, and the best."""
+        newest = there[-(self.keep or 1) :]
+        measured = [found for found in there if found.facts["value"] is not None]
+        sign = -1 if self._quantity.direction == "max" else 1
+        best = sorted(measured, key=lambda found: sign * found.facts["value"])
+        return newest + best[: self.keep_best or 0]
+
+
+class _InMemory(io.BytesIO):
+    """A file of weights that never meets the disk: HDF5 kills the process if that is full."""
+
+    def __str__(self) -> str:
+        return "memory.weights.h5"  # Keras tells the format by it
+
+
+def _fields(name: str) -> list[str]:
+    """Return the names of the fields in a format string."""
+    return [field for _, field, _, _ in string.Formatter().parse(name) if field]

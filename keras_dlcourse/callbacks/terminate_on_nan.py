@@ -1,0 +1,257 @@
+"""Stop when the loss is no number any more, and say where that began."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import math
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from keras_dlcourse._files import written_whole
+from keras_dlcourse.callbacks._fit import arguments_of, callback_list_of
+from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
+from keras_dlcourse.data.trainer import TrainerData
+from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.saving.state import capture, restore
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The batch at which a training broke.
+
+    Attributes:
+        batch: Its number in the epoch, from 0.
+        data: The batch: inputs, and labels and weights if there are any.
+        where: What the first number that is none was in, in words.
+        in_data: Whether that was the data.
+        before: What `capture` returned before it.
+    """
+
+    batch: int
+    data: tuple[Any, ...]
+    where: str
+    in_data: bool
+    before: dict[str, np.ndarray]
+
+
+class TerminateOnNaN(keras.callbacks.Callback):
+    """Stop training when the loss is NaN or infinite, name the first cause, put weights back.
+
+    `keras.callbacks.TerminateOnNaN` says at which batch it saw the loss, when all weights are lost
+    already. This one looks at the loss every few batches and keeps a copy of what decided the
+    training when it was still good. Once the loss is NaN or infinite it goes back to that copy,
+    trains those batches again one by one, and says which batch it was and what was the first to be
+    no number: the data, a layer's output, the loss, or the gradient of a weight. That batch is kept
+    on the disk, and the weights of the best epoch, or else those before the batch, are put back.
+
+    The batches come again from what `kd.data.pipeline` makes, or a sampler; with other data only
+    the range of batches is known.
+
+    Args:
+        directory: Folder to keep the batch in, as `nan-epoch-2-batch-17.npz`, both from 1, with
+            `inputs/0`, `labels/0` and so on; None keeps none.
+        every: Number of batches between two looks, and copies. Looking waits for the accelerator.
+
+    Attributes:
+        finding: None, or a `Finding` after the last `fit` broke: `batch`, `data`, `where`.
+        best: Smallest loss of an epoch so far, that of the validation where there is one.
+
+    Raises:
+        ValueError: If `every` is no whole number of at least 1.
+
+    Example:
+        >>> import keras_dlcourse as kd
+        >>> x = np.random.default_rng(0).normal(size=(40, 2, 2, 1))
+        >>> x[17] = np.nan
+        >>> data = kd.data.pipeline(x[:16], np.zeros((16, 1)), batch_size=4)
+        >>> data.x = np.concatenate([x[:15], x[17:18]])  # what its checks would have refused
+        >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(),
+        ...                           keras.layers.Dense(1)])
+        >>> model.compile("sgd", "mse")
+        >>> guard = TerminateOnNaN()
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     _ = model.fit(data, epochs=2, verbose=0, callbacks=[guard])
+        >>> guard.finding.batch, guard.finding.where
+        (3, 'the data: 1 of 4 inputs')
+    """
+
+    def __init__(self, directory: str | Path | None = None, every: int = 20) -> None:
+        super().__init__()
+        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be a whole number, 1 or more. Received: {every!r}")
+        if directory is not None and not isinstance(directory, str | Path):
+            raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
+        self.directory = None if directory is None else Path(directory)
+        self.every = every
+        self.finding: Finding | None = None
+        self.best: float | None = None
+        self._best_weights: list[np.ndarray] | None = None
+        self._best_epoch = self._epoch = 0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Find the data."""
+        frame = sys._getframe()
+        data = arguments_of(callback_list_of(self, frame), frame).get("x")
+        self._data = data if isinstance(data, TrainerData) else None
+        self.finding, self.best, self._best_weights = None, None, None
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Copy what the epoch begins with."""
+        self._epoch, self._broken = epoch, False
+        self._good_batch, self._good = 0, capture(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Look at the loss, if it is time to."""
+        done = batch + 1
+        if self._broken or (done % self.every and done != self.params.get("steps")):
+            return
+        if _is_finite(logs):
+            self._good_batch, self._good = done, capture(self.model)
+        else:
+            self._break(done)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Keep the weights of the best epoch."""
+        if self._broken:
+            return
+        if not _is_finite(logs):
+            self._break(None)
+            return
+        value = float((logs or {}).get("val_loss", (logs or {}).get("loss", math.nan)))
+        if math.isfinite(value) and (self.best is None or value < self.best):
+            self.best, self._best_epoch = value, epoch
+            self._best_weights = self.model.get_weights()
+
+    def _break(self, done: int | None) -> None:
+        """Find the cause, put weights back and end the training."""
+        self._broken = self.model.stop_training = True
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        self.finding = None if self._data is None else self._search(self._data)
+        restore(self.model, self._good if self.finding is None else self.finding.before)
+        kept = self._keep()
+        if self._best_weights is not None:
+            self.model.set_weights(self._best_weights)
+            weights = f"those of epoch {self._best_epoch + 1}, the best"
+        else:
+            weights = "those before that batch"
+        warnings.warn(
+            f"Training stopped in epoch {self._epoch + 1}: {self._cause(done)}. {kept}The weights "
+            f"are {weights}. {self._advice(rate)}",
+            stacklevel=3,
+        )
+
+    def _search(self, data: TrainerData) -> Finding | None:
+        """Train the last batches again, one by one, up to the one that breaks it."""
+        restore(self.model, self._good)
+        first = self._good_batch + data.first_batch
+        batches = itertools.islice(data.one_pass(first), self.every)
+        for number, batch in enumerate(batches, first):
+            before = capture(self.model)
+            logs = self.model.train_on_batch(*batch, return_dict=True)
+            after = capture(self.model)
+            if not _is_finite(logs) or _first_bad(after) is not None:
+                restore(self.model, before)
+                where, in_data = self._where(batch, _is_finite(logs), after)
+                return Finding(number, batch, where, in_data, before)
+        return None
+
+    def _where(
+        self, batch: tuple[Any, ...], loss_is_finite: bool, after: dict[str, np.ndarray]
+    ) -> tuple[str, bool]:
+        for name, part in zip(("inputs", "labels", "sample weights"), batch, strict=False):
+            for array in map(np.asarray, tree.flatten(part)):
+                bad = ~np.isfinite(array.astype("float64")).reshape(len(array), -1).all(1)
+                if bad.any():
+                    return f"the data: {bad.sum()} of {len(array)} {name}", True
+        place = _first_bad_place(self.model, batch[0])
+        if place is not None:
+            return f"the output of {place.name} ({type(place.node.operation).__name__})", False
+        if not loss_is_finite:
+            return "the loss, of outputs that are finite", False
+        kind, number = (_first_bad(after) or "variables/0").split("/")
+        variable = self.model.variables if kind == "variables" else self.model.optimizer.variables
+        return f"the step: {variable[int(number)].path} after it", False
+
+    def _keep(self) -> str:
+        if self.directory is None or self.finding is None:
+            return ""
+        name = f"nan-epoch-{self._epoch + 1}-batch-{self.finding.batch + 1}.npz"
+        arrays = {
+            f"{part}/{number}": np.asarray(array)
+            for part, value in zip(("inputs", "labels", "weights"), self.finding.data, strict=False)
+            for number, array in enumerate(tree.flatten(value))
+        }
+        with written_whole(self.directory / name) as path, path.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        return f"The batch is in {self.directory / name}. "
+
+    def _cause(self, done: int | None) -> str:
+        if self.finding is not None:
+            number = self.finding.batch + 1
+            return f"NaN or infinity came first with batch {number}, in {self.finding.where}"
+        span = f"batches {self._good_batch + 1} to {done}" if done else "its last batches"
+        if self._data is None:
+            return (
+                f"the loss became NaN or infinite in {span}; with data of kd.data.pipeline this "
+                "callback says which batch and layer it was"
+            )
+        return f"the loss became NaN or infinite in {span}, and did not when they came again"
+
+    def _advice(self, rate: float) -> str:
+        if self.finding is not None and self.finding.in_data:
+            return "Look for NaN and infinity in the data, and leave those examples out."
+        advice = [f"a lower learning rate (it was {rate:.3g}; try {rate / 10:.3g})",
+                  "a warm-up", "clipnorm=1.0 in the optimizer"]  # fmt: skip
+        in_loss = self.finding is not None and self.finding.where.startswith("the loss")
+        if in_loss and classes_of_cross_entropy(self.model):
+            advice.insert(0, "a loss with from_logits=True and no softmax before it")
+        if "float16" in str(self.model.dtype_policy.name):
+            advice.insert(0, "bfloat16 in place of float16")
+        return f"Try {'; '.join(advice)}."
+
+
+def _is_finite(logs: Any) -> bool:
+    loss = (logs or {}).get("loss")
+    return loss is None or bool(np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss))).all())
+
+
+def _first_bad(arrays: dict[str, np.ndarray]) -> str | None:
+    """Return the name of the first array of weights or optimizer that is not finite."""
+    for name, array in arrays.items():
+        if not name.startswith("metrics/") and not np.isfinite(array.astype("float64")).all():
+            return name
+    return None
+
+
+def _first_bad_place(model: keras.Model, inputs: Any) -> Place | None:
+    """Return the first call of a layer whose output is not finite, though its inputs are."""
+    try:
+        network = Network(model)
+    except (TypeError, ValueError):
+        return None  # a subclassed model has no graph to look into
+    found: list[Place] = []
+
+    def call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        operation = place.node.operation
+        if "training" in inspect.signature(operation.call).parameters:
+            kwargs = {**kwargs, "training": True}
+        return operation(*args, **kwargs)
+
+    def after(place: Place, outputs: Any) -> Any:
+        arrays = map(keras.ops.convert_to_numpy, tree.flatten(outputs))
+        if not found and not all(np.isfinite(array.astype("float64")).all() for array in arrays):
+            found.append(place)
+        return outputs
+
+    given = [keras.ops.convert_to_tensor(array) for array in tree.flatten(inputs)]
+    network.run(given, call, after)
+    return found[0] if found else None
