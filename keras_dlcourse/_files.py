@@ -37,10 +37,10 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         temporary.replace(path)
     with suppress(OSError):  # not every file system can flush a folder
-        _flush(path.parent)
+        flush(path.parent)
 
 
 @contextmanager
@@ -94,8 +94,12 @@ def write_text(path: str | os.PathLike[str], content: str) -> None:
     write_bytes(path, content.encode())
 
 
-def _flush(path: Path) -> None:
-    """Wait until the file or folder is on the disk."""
+def flush(path: Path) -> None:
+    """Wait until a file or folder is on the disk.
+
+    Example:
+        >>> flush(Path("."))
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

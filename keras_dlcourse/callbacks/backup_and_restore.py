@@ -274,18 +274,24 @@ class BackupAndRestore(keras.callbacks.Callback):
 
     def _save(self, batch: int | None) -> None:
         self._saved = self._position(batch or 0)
-        self._write(*self._state(batch))
+        self._write(*self._state(batch, copy=False))
 
-    def _state(self, batch: int | None) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def _state(
+        self, batch: int | None, copy: bool = True
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         states = {name: state_of(part, batch) for name, part in self._parts.items()}
-        return capture(self.model), {"epoch": self._epoch, "batch": batch or 0, "states": states}
+        return capture(self.model, copy), {
+            "epoch": self._epoch,
+            "batch": batch or 0,
+            "states": states,
+        }
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         with or_warn(self.on_error, f"BackupAndRestore could not save to {self.backup_dir}"):
             known = self._folder.checkpoints()
             number = 1 + max((row.facts["number"] for row in known), default=0)
             self._folder.save(
-                f"state-{number:06}.npz",
+                f"{number:06}.state",
                 lambda path: write_state(path, arrays, facts),
                 number=number,
                 epoch=facts["epoch"],

@@ -13,6 +13,7 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -21,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from keras_dlcourse._files import remove_leftovers, write_text, written_whole
+from keras_dlcourse._files import flush, remove_leftovers, write_text, written_whole
 
 MANIFEST = "checkpoints.json"
 _COPY = ".checkpoints.json"  # for the day on which the other one is damaged
@@ -139,9 +140,12 @@ class CheckpointFolder:
             raise FileNotFoundError(f"the folder {self.path} is gone")
         with written_whole(path) as temporary:
             write(temporary)
+            with ThreadPoolExecutor(1) as other:  # each takes as long as the writing did
+                digest = other.submit(sha256_of, temporary)
+                flush(temporary)
             new = Checkpoint(
                 name,
-                sha256_of(temporary),
+                digest.result(),
                 temporary.stat().st_size,
                 datetime.now().astimezone().isoformat(timespec="seconds"),
                 group,

@@ -169,7 +169,7 @@ def test_killed_anywhere_and_again(
         try:
             train(model, folder, KillAt(hook, count), save_freq=save_freq)
         except Killed:
-            saved = any((folder / "backup").glob("state-*.npz"))
+            saved = any((folder / "backup").glob("*.state"))
             model = scrambled.changed() if saved else scrambled.fresh()
             continue
         break  # what was left is less than that
@@ -209,7 +209,7 @@ def test_a_signal_saves_before_it_ends_the_training(
         assert raised.value.code == 128 + signal.SIGTERM
     assert "saving the state" in capsys.readouterr().err
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == handlers
-    _, facts = read_state(*(tmp_path / "backup").glob("state-*.npz"))
+    _, facts = read_state(*(tmp_path / "backup").glob("*.state"))
     # Whatever comes after the epoch's last batch runs again, after that batch.
     at = {
         "on_train_batch_end": (1, 3),
@@ -235,7 +235,7 @@ def test_the_state_is_saved_before_early_stopping_restores_its_best(
     model = scrambled.fresh()
     with pytest.raises(KeyboardInterrupt):
         model.fit(data(), epochs=3, verbose=0, callbacks=callbacks)
-    arrays, facts = read_state(*(tmp_path / "backup").glob("state-*.npz"))
+    arrays, facts = read_state(*(tmp_path / "backup").glob("*.state"))
     assert (facts["epoch"], facts["batch"]) == (2, 3)
     for name, expected in watched.items():
         np.testing.assert_array_equal(arrays[name], expected, name)
@@ -252,7 +252,7 @@ def test_a_new_process_makes_the_metrics_itself(tmp_path: Path, undisturbed: Tra
 def killed(scrambled: Scrambled, folder: Path, **options: Any) -> list[Path]:
     with pytest.raises(Killed):
         train(scrambled.fresh(), folder, KillAt("on_train_batch_end", 9), **options)
-    return sorted((folder / "backup").glob("state-*.npz"))
+    return sorted((folder / "backup").glob("*.state"))
 
 
 def test_two_states_stay_and_a_damaged_one_is_passed_over(
@@ -293,7 +293,7 @@ def test_a_full_disk_leaves_the_state_before(
     (message,) = [str(warning.message) for warning in warned if "Backup" in str(warning.message)]
     assert "could not save" in message and "What was saved before is still there" in message
     assert only.read_bytes() == before
-    assert [path.name for path in only.parent.glob("[!.]*.npz")] == [only.name]
+    assert [path.name for path in only.parent.glob("[!.]*.state")] == [only.name]
     with disk_full_for_files_over(1000), pytest.raises(OSError, match="could not save"):
         train(scrambled.changed(), tmp_path, save_freq=6, on_error="raise")
     assert_same(train(scrambled.changed(), tmp_path, save_freq=6), undisturbed)
@@ -308,7 +308,7 @@ def test_a_folder_that_vanishes_is_not_made_again(scrambled: Scrambled, tmp_path
     with pytest.warns(UserWarning, match="could not save to .*is gone"):
         train(scrambled.fresh(), tmp_path, vanisher, save_freq=5)
     assert not (tmp_path / "backup").exists()
-    assert list((tmp_path / "elsewhere").glob("state-*.npz"))
+    assert list((tmp_path / "elsewhere").glob("*.state"))
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(scrambled: Scrambled, tmp_path: Path) -> None:

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Train once undisturbed and once killed at random until it is through; then compare the two.
+# bash examples/train_through_kills.sh FOLDER [ARGUMENTS OF train ...]
+set -euo pipefail
+folder=${1:?usage: train_through_kills.sh FOLDER}
+shift
+job="$(dirname "$0")/train_through_kills.py"
+# Sums of several threads come in another order each time; on one thread two trainings are equal.
+export TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
+
+python "$job" train "$folder/undisturbed" "$@"
+kills=0
+while true; do
+  python "$job" train "$folder/killed" "$@" &
+  sleep $((7 + RANDOM % 8))
+  kill -KILL $! 2>/dev/null || break # it is through
+  wait $! 2>/dev/null || true
+  kills=$((kills + 1))
+done
+echo "killed $kills times"
+python "$job" compare "$folder/undisturbed" "$folder/killed" "$folder/curves.png"
