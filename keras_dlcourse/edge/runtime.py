@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
+
 from keras_dlcourse.edge.flatbuffer import InvalidModel
 
 # Distribution and module of each, the first that imports is taken.
@@ -28,14 +30,14 @@ def runtime_name() -> str:
     """
     import importlib.metadata
 
-    name, _ = _runtime()
+    name, _ = load_runtime()
     try:
         return f"{name} {importlib.metadata.version(name)}"
     except importlib.metadata.PackageNotFoundError:  # builds of other names, as tensorflow-cpu
         return name
 
 
-def interpreter(content: bytes, threads: int | None = None) -> Any:
+def interpreter(content: bytes, threads: int | None = None, what: str = "the model") -> Any:
     """Return an interpreter for a checked file, its tensors allocated.
 
     It is made from bytes, never from a path: a file may change between the check and the run, and
@@ -44,25 +46,95 @@ def interpreter(content: bytes, threads: int | None = None) -> Any:
     Args:
         content: What `ModelFile.read` has checked.
         threads: Threads to compute on; None leaves it to the runtime, which takes one.
+        what: What errors call the file.
 
     Raises:
         InvalidModel: If the runtime refuses the model, as for an operator that it does not know.
         ImportError: If no runtime is installed.
         ValueError: If `threads` is not a whole number above 0.
     """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads must be a whole number above 0, or None, got {threads!r}")
-    name, module = _runtime()
+    check_threads(threads)
+    name, module = load_runtime()
     try:
         made = module.Interpreter(model_content=content, num_threads=threads)
         made.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InvalidModel(f"{name} refuses the model: {_one_line(error)}") from error
+        raise InvalidModel(f"{name} refuses {what}: {_one_line(error)}") from error
     return made
 
 
-def _runtime() -> tuple[str, Any]:
-    """Return name and module of the first runtime that imports."""
+def check_threads(threads: int | None) -> None:
+    """Refuse what is no number of threads.
+
+    Raises:
+        ValueError: If it is neither a whole number above 0 nor None.
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise ValueError(f"threads must be a whole number above 0, or None, got {threads!r}")
+
+
+class Session:
+    """A checked file in an interpreter of this process: one array in, all outputs out.
+
+    Args:
+        content: What `ModelFile.read` has checked.
+        what: What errors call it.
+        threads: As for `interpreter`.
+
+    Raises:
+        InvalidModel: If the runtime refuses the model.
+    """
+
+    def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
+        self._what = what
+        self._interpreter = interpreter(content, threads, what)
+        details = self._interpreter.get_input_details()[0]
+        self._input, self._shape = details["index"], tuple(details["shape"])
+        self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
+
+    @property
+    def runtime(self) -> str:
+        """The interpreter, with its version."""
+        return runtime_name()
+
+    def run(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return what the model gives.
+
+        Args:
+            values: What the first input takes, of any batch size that the model allows.
+
+        Raises:
+            InvalidModel: If the runtime cannot run the model on that.
+        """
+        if values.shape != self._shape:
+            self._resize(values.shape)
+        try:
+            self._interpreter.set_tensor(self._input, values)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._outputs]
+        except (ValueError, RuntimeError) as error:
+            raise InvalidModel(
+                f"{self.runtime} cannot run {self._what}: {_one_line(error)}"
+            ) from error
+
+    def close(self) -> None:
+        """Free the interpreter; the session cannot run any more."""
+        self._interpreter = None
+
+    def _resize(self, shape: tuple[int, ...]) -> None:
+        """Give the input another batch size."""
+        try:
+            self._interpreter.resize_tensor_input(self._input, list(shape))
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InvalidModel(
+                f"{self._what} takes no batch of {shape[0]}: {_one_line(error)}"
+            ) from error
+        self._shape = shape
+
+
+def load_runtime() -> tuple[str, Any]:
+    """Return name and module of the first runtime that imports, which takes time only once."""
     global _found
     if _found is None:
         _found = _import_runtime()
