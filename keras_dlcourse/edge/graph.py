@@ -10,6 +10,7 @@ from typing import NamedTuple
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
 from keras_dlcourse.edge.operators import ADDING, can_add, fault, is_scale, needs_scale
+from keras_dlcourse.edge.options import read_options
 
 # Larger tensors are refused: no classifier has them, but a damaged shape easily does.
 _LARGEST = 1 << 31
@@ -172,8 +173,10 @@ class GraphReader:
         )
         bits = schema.TENSOR_TYPES[code][1]
         # Sparse tensors keep only some of their values, strings are of any length.
-        if tensor.is_constant and bits and table.table(slots.SPARSITY) is None:
+        if not _is_sparse(table) and tensor.is_constant and bits:
             self._check_constant(tensor, bits)
+        for variant in table.tables(slots.VARIANT_TENSORS):
+            variant.numbers(schema.VariantTensor.SHAPE, "i")
         return tensor
 
     def _quantization(
@@ -183,6 +186,11 @@ class GraphReader:
         if table is None:
             return (), (), 0
         slots = schema.Quantization
+        for slot in (slots.MIN, slots.MAX):
+            table.numbers(slot, "f")  # only followed, as runtimes may
+        details = table.table(slots.DETAILS)
+        if details is not None:
+            details.data(schema.CustomQuantization.CUSTOM)
         scales = table.numbers(slots.SCALE, "f")
         zero_points = table.numbers(slots.ZERO_POINT, "q")
         axis = table.number(slots.QUANTIZED_DIMENSION, "i")
@@ -221,6 +229,10 @@ class GraphReader:
         found = fault(kind.name, kind.custom, inputs, outputs)
         if found:
             raise self._damaged(found)
+        if not kind.custom:
+            read_options(kind.name, table, self._damaged)
+        table.data(slots.CUSTOM_OPTIONS)
+        table.data(slots.MUTATING_VARIABLE_INPUTS)
         return Operator(kind.name, kind.version, inputs, outputs, kind.custom)
 
     def _check_tensor(self, tensor: Tensor) -> None:
@@ -284,3 +296,20 @@ class GraphReader:
 
     def _damaged(self, finding: str) -> InvalidModel:
         return InvalidModel(f"{self._what} is damaged: {finding}")
+
+
+def _is_sparse(tensor: Table) -> bool:
+    """Return whether a tensor keeps only some of its values, after a walk through how it does."""
+    sparsity = tensor.table(schema.Tensor.SPARSITY)
+    if sparsity is None:
+        return False
+    slots = schema.Sparsity
+    sparsity.numbers(slots.TRAVERSAL_ORDER, "i")
+    sparsity.numbers(slots.BLOCK_MAP, "i")
+    for dimension in sparsity.tables(slots.DIMENSIONS):
+        for kind, vector in schema.SparseDimension.VECTORS:
+            code = schema.SparseVector.CODES.get(dimension.number(kind, "B"))
+            table = dimension.table(vector)
+            if table is not None and code is not None:
+                table.numbers(schema.SparseVector.VALUES, code)
+    return True

@@ -99,6 +99,7 @@ def _read(content: bytes, what: str) -> ModelFile:
     buffers = [_buffer(table, content, what) for table in root.tables(slots.BUFFERS)]
     kinds = [_kind(table, what) for table in root.tables(slots.OPERATOR_CODES)]
     reader = GraphReader(what, kinds, buffers)
+    root.numbers(slots.METADATA_BUFFER, "i")  # of old files; only followed, as runtimes may
     graphs = tuple(reader.read(table) for table in root.tables(slots.SUBGRAPHS))
     if not graphs or not graphs[0].inputs or not graphs[0].outputs:
         raise InvalidModel(f"{what} has no graph with inputs and outputs")

@@ -88,9 +88,12 @@ class Session:
     def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
         self._what = what
         self._interpreter = interpreter(content, threads, what)
-        details = self._interpreter.get_input_details()[0]
-        self._input, self._shape = details["index"], tuple(details["shape"])
-        self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
+        try:
+            details = self._interpreter.get_input_details()[0]
+            self._input, self._shape = details["index"], tuple(details["shape"])
+            self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
+        except (ValueError, RuntimeError) as error:
+            raise InvalidModel(f"{self.runtime} cannot run {what}: {_one_line(error)}") from error
 
     @property
     def runtime(self) -> str:

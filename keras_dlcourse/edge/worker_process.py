@@ -104,12 +104,13 @@ class WorkerProcess:
         try:
             return self._exchange(head, body, most)
         except (EOFError, OSError, wire.BadMessage) as error:
+            reason = f"gave what cannot be read: {error}"
+            if not isinstance(error, wire.BadMessage):
+                reason = _reason(self._ended())
             self.stop()
             if self._expired:
-                return {"stopped": f"took longer than {seconds:g} s"}, bytearray()
-            if isinstance(error, wire.BadMessage):
-                return {"stopped": f"gave what cannot be read: {error}"}, bytearray()
-            return {"stopped": _reason(self._process.returncode)}, bytearray()
+                reason = f"took longer than {seconds:g} s"
+            return {"stopped": reason}, bytearray()
         except BaseException:  # Ctrl-C: the answer would come to the next question
             self.stop()
             raise
@@ -124,8 +125,17 @@ class WorkerProcess:
             pass
         answer, values = wire.receive(self._process.stdout, most)  # type: ignore[arg-type]
         if "ended" in answer:
+            if answer["ended"] > 0:  # the worker has ended, too
+                self.stop()
             return {"stopped": _reason(answer["ended"])}, values
         return answer, values
+
+    def _ended(self) -> int | None:
+        """Return the exit code; None if it has closed its pipes, but not ended."""
+        try:
+            return self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _expire(self) -> None:
         self._expired = True
