@@ -16,7 +16,7 @@ from keras_dlcourse.edge.latency import Latency, measure
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.edge.quantization import decoder, encoder
-from keras_dlcourse.edge.runtime import Session, check_threads
+from keras_dlcourse.edge.runtime import ModelStopped, Session, check_threads, memory_size
 from keras_dlcourse.edge.sandbox import Limits, Sandbox
 
 # Images loaded at a time, and given at once to a model of open batch size.
@@ -213,9 +213,15 @@ class ImageModel:
 def _session(file: ModelFile, threads: int | None, untrusted: bool | Limits) -> Session | Sandbox:
     """Open a file in this process, or in one of its own."""
     check_threads(threads)
+    limits = untrusted if isinstance(untrusted, Limits) else Limits()
+    there = limits.memory if untrusted else memory_size()
+    if file.working_bytes > there:
+        raise ModelStopped(
+            f"{file.what} needs at least {file.working_bytes >> 20} MiB of memory for its values; "
+            f"it may take {there >> 20} MiB"
+        )
     if not untrusted:
         return Session(file.content, file.what, threads)
-    limits = untrusted if isinstance(untrusted, Limits) else Limits()
     return Sandbox(file.content, file.what, threads, limits)
 
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
-from keras_dlcourse.edge.graph import Graph, GraphReader, Operator, OperatorKind, Tensor
+from keras_dlcourse.edge.graph import Graph, Operator, Tensor
+from keras_dlcourse.edge.graph_checks import calls_findings, working_bytes
+from keras_dlcourse.edge.graph_reader import GraphReader, OperatorKind
 from keras_dlcourse.edge.metadata import ImageMetadata, read_metadata
 
 
@@ -89,6 +91,11 @@ class ModelFile:
         """The tensors that the caller gets."""
         return self.graphs[0].outputs
 
+    @property
+    def working_bytes(self) -> int:
+        """The least memory that the values between the operators take when it runs."""
+        return max(map(working_bytes, self.graphs))
+
 
 def _read(content: bytes, what: str) -> ModelFile:
     slots = schema.Model
@@ -103,6 +110,8 @@ def _read(content: bytes, what: str) -> ModelFile:
     graphs = tuple(reader.read(table) for table in root.tables(slots.SUBGRAPHS))
     if not graphs or not graphs[0].inputs or not graphs[0].outputs:
         raise InvalidModel(f"{what} has no graph with inputs and outputs")
+    for finding in calls_findings(graphs):
+        raise InvalidModel(f"{what} is damaged: {finding}")
     _check_signatures(root, graphs, what)
     extra = _named_buffers(root, buffers, what)
     return ModelFile(

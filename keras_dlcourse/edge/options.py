@@ -13,7 +13,7 @@ _INT32 = (-(1 << 31), (1 << 31) - 1)
 _KINDS: dict[str, tuple[str, int, int]] = {
     "padding": ("b", 0, 1),
     "activation": ("b", 0, 5),
-    "size": ("i", 1, _INT32[1]),  # kernels divide by it
+    "size": ("i", 1, 0xFFFF),  # kernels divide by it, and multiply in 32 bits
     "graph": ("i", 0, _INT32[1]),
     "type": ("b", 0, len(schema.TENSOR_TYPES) - 1),
     "mode": ("b", 0, 1),

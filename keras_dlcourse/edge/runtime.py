@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,13 @@ _RUNTIMES = (
     ("tensorflow", "tensorflow.lite.python.interpreter"),
 )
 _found: tuple[str, Any] | None = None
+
+
+class ModelStopped(InvalidModel):
+    """A model that took more memory than there is; if untrusted also one that crashed or hung.
+
+    The next call runs it again, an untrusted one in a new process.
+    """
 
 
 def runtime_name() -> str:
@@ -87,13 +97,11 @@ class Session:
 
     def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
         self._what = what
-        self._interpreter = interpreter(content, threads, what)
-        try:
+        with self._one_error(f"cannot open {what}"):
+            self._interpreter = interpreter(content, threads, what)
             details = self._interpreter.get_input_details()[0]
             self._input, self._shape = details["index"], tuple(details["shape"])
             self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
-        except (ValueError, RuntimeError) as error:
-            raise InvalidModel(f"{self.runtime} cannot run {what}: {_one_line(error)}") from error
 
     @property
     def runtime(self) -> str:
@@ -110,30 +118,38 @@ class Session:
             InvalidModel: If the runtime cannot run the model on that.
         """
         if values.shape != self._shape:
-            self._resize(values.shape)
-        try:
+            with self._one_error(f"cannot give {self._what} a batch of {len(values)}"):
+                self._interpreter.resize_tensor_input(self._input, list(values.shape))
+                self._interpreter.allocate_tensors()
+            self._shape = values.shape
+        with self._one_error(f"cannot run {self._what}"):
             self._interpreter.set_tensor(self._input, values)
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._outputs]
-        except (ValueError, RuntimeError) as error:
-            raise InvalidModel(
-                f"{self.runtime} cannot run {self._what}: {_one_line(error)}"
-            ) from error
 
     def close(self) -> None:
         """Free the interpreter; the session cannot run any more."""
         self._interpreter = None
 
-    def _resize(self, shape: tuple[int, ...]) -> None:
-        """Give the input another batch size."""
+    @contextmanager
+    def _one_error(self, failed: str) -> Iterator[None]:
+        """Make an `InvalidModel` of what interpreters raise."""
         try:
-            self._interpreter.resize_tensor_input(self._input, list(shape))
-            self._interpreter.allocate_tensors()
+            yield
+        except MemoryError as error:
+            raise ModelStopped(f"{self._what} takes more memory than there is") from error
+        except InvalidModel:
+            raise
         except (ValueError, RuntimeError) as error:
-            raise InvalidModel(
-                f"{self._what} takes no batch of {shape[0]}: {_one_line(error)}"
-            ) from error
-        self._shape = shape
+            raise InvalidModel(f"{self.runtime} {failed}: {_one_line(error)}") from error
+
+
+def memory_size() -> int:
+    """Return the bytes of memory of this machine; more than any has if that is not known."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Windows
+        return 1 << 62
 
 
 def load_runtime() -> tuple[str, Any]:

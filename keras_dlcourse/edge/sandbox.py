@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_dlcourse.edge import wire
 from keras_dlcourse.edge.flatbuffer import InvalidModel
-from keras_dlcourse.edge.worker_process import WorkerProcess
+from keras_dlcourse.edge.runtime import ModelStopped
+
+if TYPE_CHECKING:
+    from keras_dlcourse.edge.worker_process import WorkerProcess
 
 _LONGEST_ERROR = 500
-
-
-class ModelStopped(InvalidModel):
-    """An untrusted model that crashed, or took more time or memory than it may.
-
-    The process that ran it has ended; the next call runs the model in a new one.
-    """
 
 
 @dataclass(frozen=True)
@@ -102,6 +98,8 @@ class Sandbox:
 
     def _opened(self) -> WorkerProcess:
         """Return the worker, which has the model open."""
+        from keras_dlcourse.edge.worker_process import WorkerProcess  # here, because it takes time
+
         if self._worker is None or not self._worker.is_alive:
             self._worker = WorkerProcess.take()
             self._worker.tell(self._order)
@@ -121,7 +119,7 @@ class Sandbox:
             self._worker = None
             worker.give_back()
             raise self._stopped(answer["stopped"])
-        if answer.get("memory"):
+        if "memory" in answer:
             raise self._stopped(f"took more than {self._limits.memory >> 20} MiB of memory")
         if "error" in answer:
             text = str(answer["error"])

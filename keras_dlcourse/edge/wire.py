@@ -10,7 +10,6 @@ No pickle: what comes from a worker that has run a foreign file is only ever rea
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Sequence
@@ -35,6 +34,8 @@ def send(stream: BinaryIO, head: dict[str, Any], body: Sequence[Any] = ()) -> No
         head: What JSON can hold.
         body: Bytes and arrays.
     """
+    import json  # here, because only untrusted models need it
+
     parts = [_bytes_of(part) for part in body]
     text = json.dumps(head).encode()
     lengths = _LENGTHS.pack(len(text), sum(len(part) for part in parts))
@@ -54,6 +55,8 @@ def receive(stream: BinaryIO, most: int) -> tuple[dict[str, Any], bytearray]:
         EOFError: If the stream has ended.
         BadMessage: If something else comes.
     """
+    import json
+
     head_length, body_length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
     if head_length > _LONGEST_HEAD or body_length > most:
         raise BadMessage(f"a message of {head_length} and {body_length} bytes")

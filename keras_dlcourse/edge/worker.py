@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO, NoReturn
 
 from keras_dlcourse.edge import wire
 from keras_dlcourse.edge.flatbuffer import InvalidModel
-from keras_dlcourse.edge.runtime import Session, load_runtime, runtime_name
+from keras_dlcourse.edge.runtime import ModelStopped, Session, load_runtime, runtime_name
 
 try:
     import resource
@@ -91,13 +92,13 @@ def _serve(requests: BinaryIO, replies: BinaryIO, order: dict[str, Any]) -> None
     _limit(order["memory"])
     what, threads = order["what"], order["threads"]
     seconds = order["seconds"] * (threads or 1)
-    session = _answered(replies, seconds, lambda: Session(content, what, threads))
+    session = _answered(replies, seconds, partial(Session, content, what, threads))
     while True:
         head, body = wire.receive(requests, _ANY)
         if "arrays" not in head:
             return
         values = wire.arrays(head["arrays"], body)
-        _answered(replies, seconds, lambda values=values: session.run(*values))
+        _answered(replies, seconds, partial(session.run, *values))
 
 
 def _answered(replies: BinaryIO, seconds: float, work: Callable[[], Any]) -> Any:
@@ -108,8 +109,8 @@ def _answered(replies: BinaryIO, seconds: float, work: Callable[[], Any]) -> Any
         done = work()
         arrays = done if isinstance(done, list) else []
         answer: dict[str, Any] = {"arrays": wire.described(arrays)}
-    except MemoryError:
-        answer, arrays = {"error": "", "memory": True}, []
+    except (MemoryError, ModelStopped):
+        answer, arrays = {"memory": "not enough"}, []
     except (InvalidModel, wire.BadMessage) as error:
         answer, arrays = {"error": str(error)}, []
     wire.send(replies, answer, arrays)
