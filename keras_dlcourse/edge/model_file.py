@@ -49,7 +49,8 @@ class ModelFile:
             source: Path, or the bytes of the file.
 
         Raises:
-            InvalidModel: If it is no `.tflite` file, damaged, or truncated.
+            InvalidModel: If it is no `.tflite` file, damaged, truncated, or not the file that
+                `SHA256SUMS` beside it lists.
             OSError: If the file cannot be read.
             TypeError: If `source` is something else.
         """
@@ -58,7 +59,10 @@ class ModelFile:
         elif isinstance(source, str | os.PathLike):
             from pathlib import Path  # here, because it is a tenth of the import of this package
 
+            from keras_dlcourse.edge.checksums import check_sum
+
             content, what = Path(source).read_bytes(), os.fspath(source)
+            check_sum(Path(source), content)
         else:
             raise TypeError(
                 f"a model is a path or the bytes of a .tflite file, got {type(source).__name__}"

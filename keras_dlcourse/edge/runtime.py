@@ -119,6 +119,7 @@ class Session:
         """
         if values.shape != self._shape:
             with self._one_error(f"cannot give {self._what} a batch of {len(values)}"):
+                self._shape = ()  # neither the old nor the new one, if this fails
                 self._interpreter.resize_tensor_input(self._input, list(values.shape))
                 self._interpreter.allocate_tensors()
             self._shape = values.shape

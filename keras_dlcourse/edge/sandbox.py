@@ -45,8 +45,8 @@ class Limits:
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 1e6:
             raise ValueError(f"seconds must be above 0 and at most 1e6, got {self.seconds!r}")
-        if not isinstance(self.memory, int) or self.memory < 1:
-            raise ValueError(f"memory must be a whole number of bytes above 0, got {self.memory!r}")
+        if not isinstance(self.memory, int) or not 0 < self.memory <= 1 << 50:
+            raise ValueError(f"memory must be from 1 to 2**50 bytes, got {self.memory!r}")
 
 
 class Sandbox:

@@ -53,7 +53,7 @@ def main() -> None:
                     return
                 code = _in_fork(requests, replies, order)
                 wire.send(replies, {"ended": code})
-                if code > 0:  # it has failed by itself, maybe within a message
+                if code:  # it may have ended within a message
                     return
         except (EOFError, BrokenPipeError):
             return
@@ -121,20 +121,25 @@ def _limit(memory: int) -> None:
     """Keep this process from dumping cores, writing files, and taking more memory."""
     if resource is None:
         return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    _hold(resource.RLIMIT_CORE, 0)
+    _hold(resource.RLIMIT_FSIZE, 0)
     statm = Path("/proc/self/statm")
     if statm.exists():  # Linux, where the limit counts what the libraries have mapped already
         mapped = int(statm.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + memory, mapped + memory))
+        _hold(resource.RLIMIT_AS, mapped + memory)
 
 
 def _limit_processor(seconds: float) -> None:
     """End this process when it computes much longer, although the parent may be gone."""
     if resource is not None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        limit = math.ceil(usage.ru_utime + usage.ru_stime + seconds) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+        _hold(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds) + 1)
+
+
+def _hold(kind: int, most: int) -> None:
+    """Limit a resource, within what the user's process may take."""
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
 if __name__ == "__main__":

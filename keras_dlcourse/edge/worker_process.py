@@ -116,6 +116,8 @@ class WorkerProcess:
             raise
         finally:
             watchdog.cancel()
+            if self._expired:  # maybe just as the answer came
+                self.stop()
 
     def _exchange(self, head: dict[str, Any] | None, body: Sequence[Any], most: int) -> Answer:
         try:
@@ -125,9 +127,10 @@ class WorkerProcess:
             pass
         answer, values = wire.receive(self._process.stdout, most)  # type: ignore[arg-type]
         if "ended" in answer:
-            if answer["ended"] > 0:  # the worker has ended, too
+            code = answer["ended"]
+            if code != 0:  # then the worker ends, too
                 self.stop()
-            return {"stopped": _reason(answer["ended"])}, values
+            return {"stopped": _reason(code)}, values
         return answer, values
 
     def _ended(self) -> int | None:
