@@ -44,6 +44,7 @@ NAMES = (
     "variants",
     "families",
     "architectures",
+    "faults_tflite",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 

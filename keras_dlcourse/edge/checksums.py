@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keras_dlcourse.edge.flatbuffer import InvalidModel
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUMS = "SHA256SUMS"
 

@@ -141,7 +141,7 @@ class Session:
             raise ModelStopped(f"{self._what} takes more memory than there is") from error
         except InvalidModel:
             raise
-        except (ValueError, RuntimeError) as error:
+        except Exception as error:  # which kinds there are differs from runtime to runtime
             raise InvalidModel(f"{self.runtime} {failed}: {_one_line(error)}") from error
 
 

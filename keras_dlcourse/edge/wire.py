@@ -117,7 +117,7 @@ def arrays(descriptions: Any, body: bytearray) -> list[np.ndarray]:
 
 
 def _bytes_of(part: Any) -> memoryview:
-    if isinstance(part, np.ndarray):
+    if not isinstance(part, bytes | bytearray):
         part = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
     return memoryview(part)
 

@@ -17,14 +17,14 @@ def fault_models() -> dict[str, bytes]:
     made["open batch"] = Network().convert("float32", None)
     made["metadata"] = describe(made["uint8"])
     made["unit"] = Network(head="unit").convert("float32")
-    for function in (_moving, _choosing, _attention, _recurrent):
-        made[function.__name__] = _converted(function, quantized=False)
-        if function is not _recurrent:
-            made[f"{function.__name__} int8"] = _converted(function, quantized=True)
+    for function in (moving, choosing, attention, recurrent):
+        made[function.__name__] = converted(function, quantized=False)
+        if function is not recurrent:
+            made[f"{function.__name__} int8"] = converted(function, quantized=True)
     return made
 
 
-def _converted(make: Callable[[Any], Callable[[Any], Any]], *, quantized: bool) -> bytes:
+def converted(make: Callable[[Any], Callable[[Any], Any]], *, quantized: bool) -> bytes:
     import tensorflow as tf
 
     rng = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def _converted(make: Callable[[Any], Callable[[Any], Any]], *, quantized: bool) 
     return converter.convert()
 
 
-def _moving(weights: Callable[..., Any]) -> Callable[[Any], Any]:
+def moving(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     """Convolutions and pools; then all that moves values about."""
     import tensorflow as tf
 
@@ -67,7 +67,7 @@ def _moving(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     return call
 
 
-def _choosing(weights: Callable[..., Any]) -> Callable[[Any], Any]:
+def choosing(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     """Element by element, and what chooses among values."""
     import tensorflow as tf
 
@@ -90,7 +90,7 @@ def _choosing(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     return call
 
 
-def _attention(weights: Callable[..., Any]) -> Callable[[Any], Any]:
+def attention(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     """Products of batches of matrices."""
     import tensorflow as tf
 
@@ -105,7 +105,7 @@ def _attention(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     return call
 
 
-def _recurrent(weights: Callable[..., Any]) -> Callable[[Any], Any]:
+def recurrent(weights: Callable[..., Any]) -> Callable[[Any], Any]:
     """A loop over the rows of the image, which is a graph of its own in the file."""
     import tensorflow as tf
 

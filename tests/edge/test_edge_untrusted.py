@@ -34,8 +34,11 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 def children(process: int) -> list[int]:
     """Return the processes that one has started, and has not yet waited for."""
-    tasks = Path(f"/proc/{process}/task").iterdir()
-    return [int(n) for task in tasks for n in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{process}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def model_process(model: ImageClassifier) -> int:
