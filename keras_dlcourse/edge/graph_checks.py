@@ -77,6 +77,8 @@ def _in_tensor(tensor: Tensor) -> Iterator[str]:
 
 def _in_operator(operator: Operator, tensors: Sequence[Tensor]) -> Iterator[str]:
     name = operator.name
+    if operator.custom:  # nothing is known of it
+        return
     for index in (*operator.inputs, *operator.outputs):
         if index != -1 and not tensors[index].scales and needs_scale(name, tensors[index].dtype):
             yield f"tensor {index} of {name} lacks its scale"
@@ -99,9 +101,9 @@ def _in_operator(operator: Operator, tensors: Sequence[Tensor]) -> Iterator[str]
 
 
 def _shape_by_constants(operator: Operator, tensors: Sequence[Tensor]) -> list[int] | None:
-    """Return the output's shape where a constant tells it alone; sums and products of int64."""
+    """Return the output's shape where a constant tells it; None elsewhere."""
     read = [tensors[index] for index in operator.inputs]
-    if operator.custom or len(read) < 2:
+    if len(read) < 2:
         return None
     match operator.name:
         case "PAD" | "PADV2" | "MIRROR_PAD":

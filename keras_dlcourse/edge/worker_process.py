@@ -9,6 +9,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from keras_dlcourse.edge import wire
@@ -81,8 +82,9 @@ class WorkerProcess:
         return self._owner == os.getpid() and self.stop.alive and self._process.poll() is None
 
     def tell(self, head: dict[str, Any], body: Sequence[Any] = ()) -> None:
-        """Send a message that has no answer."""
-        wire.send(self._process.stdin, head, body)  # type: ignore[arg-type]
+        """Send a message; if the worker ends before it has read all, the answer will tell."""
+        with suppress(BrokenPipeError):
+            wire.send(self._process.stdin, head, body)  # type: ignore[arg-type]
 
     def ask(
         self, head: dict[str, Any] | None, body: Sequence[Any], seconds: float, most: int
@@ -120,11 +122,8 @@ class WorkerProcess:
                 self.stop()
 
     def _exchange(self, head: dict[str, Any] | None, body: Sequence[Any], most: int) -> Answer:
-        try:
-            if head is not None:
-                self.tell(head, body)
-        except BrokenPipeError:  # it ended before it had read all, and may have said why
-            pass
+        if head is not None:
+            self.tell(head, body)
         answer, values = wire.receive(self._process.stdout, most)  # type: ignore[arg-type]
         if "ended" in answer:
             code = answer["ended"]
