@@ -1,7 +1,7 @@
 """Runs files in a child process that stands for the user's, to see whether it lives.
 
-python fault_runs.py files FILES.pickle START UNTRUSTED     a line for each file
-python fault_runs.py soak MODEL.tflite CALLS THREADS        memory and wrong answers
+python fault_runs.py files FILES.pickle START SECONDS   two lines for each file; trusted if 0
+python fault_runs.py soak MODEL.tflite CALLS THREADS    memory and wrong answers
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def run_files(files: Sequence[bytes], *, untrusted: bool, seconds: float = 5.0) 
                 at = _follow(child, outcomes, 600.0 if untrusted else 10 * seconds)
             if child.returncode == 0:
                 break
+            if at < start:
+                raise RuntimeError(f"the child ended before it opened a file: {child.returncode}")
             outcomes.deaths.append((at, child.returncode))
             start = at + 1
     return outcomes
