@@ -45,6 +45,7 @@ NAMES = (
     "families",
     "architectures",
     "faults",
+    "faults_tflite",
 )
 PACKAGES = ("keras", "tensorflow", "ai-edge-litert", "numpy", "mediapipe")
 

@@ -57,10 +57,12 @@ def dense(megabytes: float) -> keras.Model:
 # Kills while a file is written.
 
 
-def kills_while_saving(count: int, seed: int = 0) -> list[Figure]:
+def kills_while_saving(
+    count: int, seed: int = 0, sizes: tuple[tuple[float, float], ...] = ((5, 0.75), (100, 0.25))
+) -> list[Figure]:
     """Kill a process that saves again and again; count how often no whole file is left."""
     figures = []
-    for megabytes, part in ((5, 0.75), (100, 0.25)):
+    for megabytes, part in sizes:
         model, kills = dense(megabytes), max(1, round(part * count))
         for who, save, is_whole, limit in (
             ("ours", _save_ours, _ours_is_whole, 0),

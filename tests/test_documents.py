@@ -93,6 +93,22 @@ def test_models(capsys):
     assert all(hasattr(kd.models, builder) for _, builder in listed)
 
 
+def test_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(3, "softmax")]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    names = {"kd": kd, "model": model, "labels": np.arange(60) % 3}
+    names["images"] = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 1)).astype("uint8")
+    for block in python_blocks("docs/checkpoints.md"):
+        exec(block, names)
+    newest, best = names["newest"].get_weights(), names["best"].get_weights()
+    assert newest[0].shape == best[0].shape == (16, 3)
+    assert not Path("runs/one/backup").exists()
+    assert 2 <= len(list(Path("runs/one").glob("*.keras"))) <= 3
+
+
 def test_untrusted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (code,) = python_blocks("docs/untrusted.md")
@@ -284,6 +300,21 @@ class TestExamples:
         share, count = re.search(r"class and box right in ([\d.]+)% of (\d+)", text).groups()
         assert float(share) > 40 and count == "200"  # of classes alone, chance is 20
         assert Image.open(tmp_path / "located.png").size == (1040, 520)
+
+    @pytest.mark.slow
+    def test_train_through_kills(self, tmp_path):
+        """Killed by a shell loop until it is through, and equal to one that was not."""
+        script = ROOT / "examples" / "train_through_kills.sh"
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        words = ["--epochs", "25", "--images", "1500", "--save-freq", "20"]
+        done = subprocess.run(
+            ["bash", script, tmp_path, *words],
+            capture_output=True, text=True, timeout=500, env=os.environ | {"PATH": path},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert int(re.search(r"killed (\d+) times", done.stdout).group(1)) > 0
+        assert "largest difference of a weight: 0;" in done.stdout
+        assert Image.open(tmp_path / "curves.png").size == (720, 420)
 
     def run(self, name, *arguments):
         done = self.call(name, *arguments)

@@ -19,7 +19,8 @@ from keras_dlcourse.edge.localizer import Detection, KeypointDetector, ObjectLoc
 from keras_dlcourse.edge.metadata import ImageMetadata
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
-from keras_dlcourse.edge.runtime import runtime_name
+from keras_dlcourse.edge.runtime import ModelStopped, runtime_name
+from keras_dlcourse.edge.sandbox import Limits
 from keras_dlcourse.edge.search import Neighbours, nearest
 from keras_dlcourse.edge.vectors import Vectors
 
@@ -38,8 +39,10 @@ __all__ = [
     "InvalidModel",
     "KeypointDetector",
     "Latency",
+    "Limits",
     "Match",
     "ModelFile",
+    "ModelStopped",
     "Neighbours",
     "Normalization",
     "NormalizedKeypoint",

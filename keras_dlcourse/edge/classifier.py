@@ -13,6 +13,7 @@ from keras_dlcourse.edge.calibration import calibrate
 from keras_dlcourse.edge.class_map import Classification, enlarge, map_output
 from keras_dlcourse.edge.image_model import ImageModel
 from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.sandbox import Limits
 
 
 class Category(NamedTuple):
@@ -46,9 +47,12 @@ class ImageClassifier(ImageModel):
         threads: Threads to compute on; None leaves it to the runtime, which takes one.
         crop: How images of other sizes are made to fit: False stretches them, True crops their
             centre. Take what training took.
+        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
+            takes too much time or memory, does not end this one: True, or the `Limits`.
 
     Raises:
-        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it.
+        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it;
+            `ModelStopped` if it is untrusted and crashed or was stopped.
         ValueError: If it is no image classifier, its pixels' normalisation is not known, or
             `labels` does not fit its outputs.
         OSError: If the file cannot be read.
@@ -74,8 +78,9 @@ class ImageClassifier(ImageModel):
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        untrusted: bool | Limits = False,
     ) -> None:
-        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop)
+        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop, untrusted=untrusted)
         self._labels = _labels(self._file, labels, self._width)
         self._calibration = self._file.metadata.score_calibration
 

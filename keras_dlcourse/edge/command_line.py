@@ -29,8 +29,8 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def add_pixel_options(parser: argparse.ArgumentParser) -> None:
-    """Add what says how pixels are made to fit the model: `--mean`, `--std`, `--crop`."""
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add how a model is opened: `--mean`, `--std` and `--crop` for its pixels, `--untrusted`."""
     parser.add_argument(
         "--mean",
         type=numbers,
@@ -41,11 +41,17 @@ def add_pixel_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop", action="store_true", help="crop the centre of images instead of stretching them"
     )
+    parser.add_argument(
+        "--untrusted",
+        action="store_true",
+        help="run the file in a process of its own, limited in time and memory",
+    )
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what these options say, as the device models take it."""
-    return {name: getattr(arguments, name) for name in ("mean", "std", "threads", "crop")}
+    names = ("mean", "std", "threads", "crop", "untrusted")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def answer_each(

@@ -11,7 +11,7 @@ from keras_dlcourse.edge.class_map import overlay
 from keras_dlcourse.edge.classifier import ImageClassifier
 from keras_dlcourse.edge.command_line import (
     add_common_options,
-    add_pixel_options,
+    add_model_options,
     answer_each,
     category_lines,
     model_options,
@@ -74,7 +74,7 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="draw where the evidence for the likeliest class stands over the image, for files "
         "exported with a class map; a folder if there are several images",
     )
-    add_pixel_options(parser)
+    add_model_options(parser)
     add_common_options(parser)
     parser.set_defaults(func=classify)
     return parser

@@ -11,6 +11,7 @@ import numpy as np
 from keras_dlcourse.edge.image_model import ImageModel
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.edge.sandbox import Limits
 
 
 class ImageEmbedder(ImageModel):
@@ -27,11 +28,14 @@ class ImageEmbedder(ImageModel):
         threads: Threads to compute on; None leaves it to the runtime, which takes one.
         crop: How images of other sizes are made to fit: False stretches them, True crops their
             centre. Take what training took.
+        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
+            takes too much time or memory, does not end this one: True, or the `Limits`.
         l2_normalize: Whether to divide each vector by its Euclidean length. For files that do not
             end in `L2_NORMALIZATION`, as those of `kd.models.embedding_model` do.
 
     Raises:
-        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it.
+        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it;
+            `ModelStopped` if it is untrusted and crashed or was stopped.
         ValueError: If it gives no vector for an image, or its pixels' normalisation is not known.
         OSError: If the file cannot be read.
         ImportError: If no interpreter is installed.
@@ -56,8 +60,9 @@ class ImageEmbedder(ImageModel):
         threads: int | None = None,
         crop: bool = False,
         l2_normalize: bool = False,
+        untrusted: bool | Limits = False,
     ) -> None:
-        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop)
+        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop, untrusted=untrusted)
         self._l2_normalize = l2_normalize
 
     @property

@@ -39,12 +39,19 @@ class _Source:
 
     def number(self, position: int, code: str) -> Any:
         size = struct.calcsize("<" + code)
+        self.check_aligned(position, size)
         self.check(position, size, 1)
         return struct.unpack_from("<" + code, self.data, position)[0]
+
+    def check_aligned(self, position: int, size: int) -> None:
+        if position % size:
+            raise InvalidModel(f"{self.what} is damaged: numbers of {size} bytes at {position}")
 
     def span(self, position: int, item_size: int) -> tuple[int, int]:
         """Return start and count of the vector at `position`."""
         count = self.number(position, "I")
+        if count:
+            self.check_aligned(position + 4, item_size)
         self.check(position + 4, count * item_size, 0)
         return position + 4, count
 
@@ -154,7 +161,9 @@ class Table:
 
     def _text(self, position: int) -> str:
         start, count = self._source.span(position, 1)
-        self._source.check(start, count, count)
+        self._source.check(start, count + 1, count)
+        if self._source.data[start + count]:
+            raise InvalidModel(f"{self._source.what} is damaged: the text at {start} has no end")
         try:
             return str(self._source.data[start : start + count], "utf-8")
         except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse.edge.command_line import (
     add_common_options,
-    add_pixel_options,
+    add_model_options,
     answer_each,
     model_options,
     one_sentence,
@@ -59,7 +59,7 @@ def add_enroll_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         help="compare with the nearest of all images or with the mean of each class, kept in the "
         "gallery (nearest)",
     )
-    _add_model_options(parser)
+    _add_embedder_options(parser)
     parser.set_defaults(func=enroll)
     return parser
 
@@ -85,7 +85,7 @@ def add_identify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--top", type=whole_number, metavar="N", help="list the N nearest enrolled images, too"
     )
-    _add_model_options(parser)
+    _add_embedder_options(parser)
     parser.set_defaults(func=identify)
     return parser
 
@@ -144,8 +144,8 @@ def _add_gallery(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("-g", "--gallery", required=True, metavar="FILE", help=text)
 
 
-def _add_model_options(parser: argparse.ArgumentParser) -> None:
-    add_pixel_options(parser)
+def _add_embedder_options(parser: argparse.ArgumentParser) -> None:
+    add_model_options(parser)
     parser.add_argument(
         "--l2-normalize", action="store_true", help="divide vectors by their length"
     )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from keras_dlcourse.edge.checksums import sha256
 from keras_dlcourse.edge.search import METRICS
 
 if TYPE_CHECKING:
@@ -79,18 +80,12 @@ def pack(content: GalleryContent) -> bytes:
     body = b"".join(
         (_LENGTH.pack(len(text)), text, owners.tobytes(), content.vectors.astype("<f4").tobytes())
     )
-    return MAGIC + _sha256(body) + body
+    return MAGIC + sha256(body) + body
 
 
 def file_hash(data: bytes) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    return _sha256(data).hex()
-
-
-def _sha256(data: bytes) -> bytes:
-    import hashlib  # here, because only galleries need it
-
-    return hashlib.sha256(data).digest()
+    return sha256(data).hex()
 
 
 def unpack(data: bytes, what: str) -> GalleryContent:
@@ -106,7 +101,7 @@ def unpack(data: bytes, what: str) -> GalleryContent:
     if data[: len(MAGIC)] != MAGIC:
         raise InvalidGallery(f"{what} is not a gallery: it does not begin with {MAGIC.decode()}")
     body = data[_BODY:]
-    if _sha256(body) != data[len(MAGIC) : _BODY]:
+    if sha256(body) != data[len(MAGIC) : _BODY]:
         raise InvalidGallery(f"{what} is damaged or truncated: its SHA-256 does not fit")
     # From here on only a file that was made wrong can fail.
     header, rest = _header(body, what)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from keras_dlcourse.edge.latency import Latency, measure
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.edge.quantization import decoder, encoder
-from keras_dlcourse.edge.runtime import interpreter, runtime_name
+from keras_dlcourse.edge.runtime import ModelStopped, Session, check_threads, memory_size
+from keras_dlcourse.edge.sandbox import Limits, Sandbox
 
 # Images loaded at a time, and given at once to a model of open batch size.
 _CHUNK = 32
@@ -34,9 +35,11 @@ class ImageModel:
         std: What they are divided by then.
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched.
+        untrusted: Whether to run the model in a process of its own, see `Limits`.
 
     Raises:
-        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it.
+        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it;
+            `ModelStopped` if it is untrusted and crashed, or took too much time or memory.
         ValueError: If it does not take one image, its first output is no vector, or its pixels'
             normalisation is not known.
         OSError: If the file cannot be read.
@@ -57,6 +60,7 @@ class ImageModel:
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        untrusted: bool | Limits = False,
     ) -> None:
         self._file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         self._input = _image_input(self._file, self._kind)
@@ -67,11 +71,26 @@ class ImageModel:
         self._crop = crop
         self._threads = threads
         self._lock = threading.Lock()
-        self._interpreter = interpreter(self._file.content, threads)
-        self._input_index = self._interpreter.get_input_details()[0]["index"]
-        self._output_indices = [d["index"] for d in self._interpreter.get_output_details()]
+        self._session = _session(self._file, threads, untrusted)
+        self._closed = False
         self._open_batch = self._input.shape_signature[0] == -1
         self._batch = self._input.shape[0]
+
+    def close(self) -> None:
+        """Free the interpreter, and end its process if the model is untrusted.
+
+        Leaving a `with` block does it, too, and so does Python when nothing refers to the model
+        any more.
+        """
+        with self._lock:
+            self._closed = True
+            self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def normalization(self) -> Normalization | None:
@@ -87,7 +106,7 @@ class ImageModel:
     @property
     def runtime(self) -> str:
         """The interpreter that runs the model, with its version."""
-        return runtime_name()
+        return self._session.runtime
 
     @property
     def model_file(self) -> ModelFile:
@@ -143,32 +162,19 @@ class ImageModel:
 
     def _invoke(self, values: np.ndarray, size: int) -> list[np.ndarray]:
         """Run the interpreter on at most `size` images; the lock is held."""
+        if self._closed:
+            raise ValueError(f"{self._file.what} is closed; open it again")
         count = len(values)
-        if self._open_batch:
-            self._resize(count)
-        elif count < size:
+        if not self._open_batch and count < size:
             padding = np.zeros((size - count, *values.shape[1:]), values.dtype)
             values = np.concatenate([values, padding])
-        try:
-            self._interpreter.set_tensor(self._input_index, values)
-            self._interpreter.invoke()
-        except RuntimeError as error:
-            raise InvalidModel(f"{self.runtime} cannot run {self._file.what}: {error}") from error
-        outputs = [self._interpreter.get_tensor(index) for index in self._output_indices]
-        return [output[:count] for output in map(np.atleast_1d, outputs)]
-
-    def _resize(self, count: int) -> None:
-        """Give the model's input room for `count` images."""
-        if count != self._batch:
-            shape = [count, *self._input.shape[1:]]
-            try:
-                self._interpreter.resize_tensor_input(self._input_index, shape)
-                self._interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise InvalidModel(
-                    f"{self._file.what} takes no batch of {count}: {error}"
-                ) from error
-            self._batch = count
+        outputs = [*map(np.atleast_1d, self._session.run(values))]
+        if len(outputs) != len(self._decoders) or outputs[0].size != len(values) * self._width:
+            raise InvalidModel(
+                f"{self._file.what} is damaged: for {len(values)} images it gives the shapes "
+                f"{[output.shape for output in outputs]}"
+            )
+        return [output[:count] for output in outputs]
 
     def _chunks(self, images: Any) -> Iterator[np.ndarray]:
         """Yield the images some at a time as arrays of the model's size."""
@@ -202,6 +208,21 @@ class ImageModel:
         ):
             return image
         return load_image(image, (height, width), channels, self._crop)
+
+
+def _session(file: ModelFile, threads: int | None, untrusted: bool | Limits) -> Session | Sandbox:
+    """Open a file in this process, or in one of its own."""
+    check_threads(threads)
+    limits = untrusted if isinstance(untrusted, Limits) else Limits()
+    there = limits.memory if untrusted else memory_size()
+    if file.working_bytes > there:
+        raise ModelStopped(
+            f"{file.what} needs at least {file.working_bytes >> 20} MiB of memory for its values; "
+            f"it may take {there >> 20} MiB"
+        )
+    if not untrusted:
+        return Session(file.content, file.what, threads)
+    return Sandbox(file.content, file.what, threads, limits)
 
 
 def _image_input(file: ModelFile, kind: str) -> Tensor:

@@ -51,6 +51,8 @@ class ObjectLocalizer(ImageClassifier):
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched. Boxes
             are in pixels of the whole image either way.
+        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
+            takes too much time or memory, does not end this one: True, or the `Limits`.
 
     Raises:
         InvalidModel: If the file is damaged, or its outputs are not what it says of them.
@@ -115,6 +117,8 @@ class KeypointDetector(ImageModel):
         std: What they are divided by then.
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched.
+        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
+            takes too much time or memory, does not end this one: True, or the `Limits`.
 
     Raises:
         InvalidModel: If the file is damaged, or its outputs are not what it says of them.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse.edge.command_line import (
     add_common_options,
-    add_pixel_options,
+    add_model_options,
     answer_each,
     category_lines,
     model_options,
@@ -53,7 +53,7 @@ def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="FILE",
         help="draw it into the image; a folder if there are several images",
     )
-    add_pixel_options(parser)
+    add_model_options(parser)
     add_common_options(parser)
     parser.set_defaults(func=locate)
     return parser

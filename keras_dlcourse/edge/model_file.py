@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
-from keras_dlcourse.edge.graph import Graph, GraphReader, Operator, OperatorKind, Tensor
+from keras_dlcourse.edge.graph import Graph, Operator, Tensor
+from keras_dlcourse.edge.graph_checks import calls_findings, working_bytes
+from keras_dlcourse.edge.graph_reader import GraphReader, OperatorKind
 from keras_dlcourse.edge.metadata import ImageMetadata, read_metadata
 
 
@@ -47,7 +49,8 @@ class ModelFile:
             source: Path, or the bytes of the file.
 
         Raises:
-            InvalidModel: If it is no `.tflite` file, damaged, or truncated.
+            InvalidModel: If it is no `.tflite` file, damaged, truncated, or not the file that
+                `SHA256SUMS` beside it lists.
             OSError: If the file cannot be read.
             TypeError: If `source` is something else.
         """
@@ -56,7 +59,10 @@ class ModelFile:
         elif isinstance(source, str | os.PathLike):
             from pathlib import Path  # here, because it is a tenth of the import of this package
 
+            from keras_dlcourse.edge.checksums import check_sum
+
             content, what = Path(source).read_bytes(), os.fspath(source)
+            check_sum(Path(source), content)
         else:
             raise TypeError(
                 f"a model is a path or the bytes of a .tflite file, got {type(source).__name__}"
@@ -89,6 +95,11 @@ class ModelFile:
         """The tensors that the caller gets."""
         return self.graphs[0].outputs
 
+    @property
+    def working_bytes(self) -> int:
+        """The least memory that the values between the operators take when it runs."""
+        return max(map(working_bytes, self.graphs))
+
 
 def _read(content: bytes, what: str) -> ModelFile:
     slots = schema.Model
@@ -99,9 +110,12 @@ def _read(content: bytes, what: str) -> ModelFile:
     buffers = [_buffer(table, content, what) for table in root.tables(slots.BUFFERS)]
     kinds = [_kind(table, what) for table in root.tables(slots.OPERATOR_CODES)]
     reader = GraphReader(what, kinds, buffers)
+    root.numbers(slots.METADATA_BUFFER, "i")  # of old files; only followed, as runtimes may
     graphs = tuple(reader.read(table) for table in root.tables(slots.SUBGRAPHS))
     if not graphs or not graphs[0].inputs or not graphs[0].outputs:
         raise InvalidModel(f"{what} has no graph with inputs and outputs")
+    for finding in calls_findings(graphs):
+        raise InvalidModel(f"{what} is damaged: {finding}")
     _check_signatures(root, graphs, what)
     extra = _named_buffers(root, buffers, what)
     return ModelFile(

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 _LEAST_INPUTS: dict[str, int] = {
     name: count
     for count, names in {
-        1: """AVERAGE_POOL_2D MAX_POOL_2D L2_POOL_2D CONCATENATION PACK UNPACK RELU RELU6
+        1: """IF WHILE AVERAGE_POOL_2D MAX_POOL_2D L2_POOL_2D CONCATENATION PACK UNPACK RELU RELU6
             RELU_N1_TO_1 RELU_0_TO_1 LOGISTIC TANH SOFTMAX LOG_SOFTMAX QUANTIZE DEQUANTIZE
             HARD_SWISH ELU LEAKY_RELU GELU ABS NEG EXP LOG SQRT RSQRT SQUARE SIN COS FLOOR CEIL
             ROUND SIGN SHAPE RANK CAST RESHAPE SQUEEZE SPACE_TO_DEPTH DEPTH_TO_SPACE
@@ -63,6 +63,21 @@ _LARGEST = 2.0**30
 # The kernels shift by 15 bits (int16) or 20, and twice the larger input must stay below.
 _SUM_RATIO = 2**14
 ADDING = ("ADD", "SUB")
+# Operators that copy bytes, by the number of the input whose type the output must have.
+_MOVING_NAMES = """
+    RESHAPE TRANSPOSE PAD PADV2 MIRROR_PAD SQUEEZE EXPAND_DIMS SLICE STRIDED_SLICE GATHER GATHER_ND
+    CONCATENATION PACK UNPACK TILE REVERSE_V2 SPACE_TO_DEPTH DEPTH_TO_SPACE SPACE_TO_BATCH_ND
+    BATCH_TO_SPACE_ND BROADCAST_TO RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR MAX_POOL_2D SPLIT_V
+    DYNAMIC_UPDATE_SLICE"""
+MOVING = dict.fromkeys(_MOVING_NAMES.split(), 0) | {"SPLIT": 1}
+# Operators that take strings, resources and the like, of which a tensor has no fixed size.
+_UNSIZED_NAMES = """
+    RESHAPE SQUEEZE EXPAND_DIMS GATHER GATHER_ND SLICE STRIDED_SLICE CONCATENATION PACK UNPACK SPLIT
+    SPLIT_V TILE TRANSPOSE BROADCAST_TO FILL SHAPE RANK WHERE EQUAL NOT_EQUAL SELECT SELECT_V2
+    UNIQUE EMBEDDING_LOOKUP HASHTABLE_LOOKUP ZEROS_LIKE REVERSE_V2"""
+SIZED_ONLY = frozenset(_LEAST_INPUTS) - frozenset(_UNSIZED_NAMES.split())
+# Operators that run other graphs, whose numbers are all of their options.
+SUBGRAPH_CALLS = ("IF", "WHILE", "CALL_ONCE")
 
 
 def fault(name: str, custom: bool, inputs: Sequence[int], outputs: Sequence[int]) -> str | None:
@@ -88,6 +103,25 @@ def fault(name: str, custom: bool, inputs: Sequence[int], outputs: Sequence[int]
     if -1 in inputs[: _OPTIONAL_FROM.get(name, len(inputs))]:
         return f"{name} lacks input {list(inputs).index(-1)}"
     return None
+
+
+def parts_fault(name: str, inputs: int, outputs: int, options: Sequence[int]) -> str | None:
+    """Return where the options tell another number of inputs or outputs than there is, or None.
+
+    Args:
+        name: Name of the operator.
+        inputs: How many it has.
+        outputs: How many it has.
+        options: What `options.read_options` gave.
+
+    Example:
+        >>> parts_fault("SPLIT", 2, 2, (3,))
+        'SPLIT has 2 parts, its options say 3'
+    """
+    parts = {"PACK": inputs, "UNPACK": outputs, "SPLIT": outputs, "SPLIT_V": outputs}.get(name)
+    if parts is None or parts == options[0]:
+        return None
+    return f"{name} has {parts} parts, its options say {options[0]}"
 
 
 def needs_scale(name: str, dtype: str) -> bool:

@@ -50,6 +50,38 @@ class Quantization:
     MIN, MAX, SCALE, ZERO_POINT, DETAILS_TYPE, DETAILS, QUANTIZED_DIMENSION = range(7)
 
 
+class CustomQuantization:
+    """Slot of what a quantization that runtimes do not know holds."""
+
+    CUSTOM = 0
+
+
+class VariantTensor:
+    """Slots of what a tensor of another tensor's values holds."""
+
+    SHAPE, TYPE, HAS_RANK = range(3)
+
+
+class Sparsity:
+    """Slots of how a sparse tensor keeps its values."""
+
+    TRAVERSAL_ORDER, BLOCK_MAP, DIMENSIONS = range(3)
+
+
+class SparseDimension:
+    """Slots of how it keeps one dimension, and those that are unions: their kind and vector."""
+
+    FORMAT, DENSE_SIZE, SEGMENTS_TYPE, SEGMENTS, INDICES_TYPE, INDICES = range(6)
+    VECTORS = ((SEGMENTS_TYPE, SEGMENTS), (INDICES_TYPE, INDICES))
+
+
+class SparseVector:
+    """Slot of the numbers, whose `struct` codes are told by the union's code."""
+
+    VALUES = 0
+    CODES = {1: "i", 2: "H", 3: "B"}
+
+
 class Operator:
     """Slots of one step of a graph; -1 among the inputs stands for one that is left out."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
+from keras_dlcourse.edge.checksums import SUMS
 from keras_dlcourse.edge.metadata import EMBEDDING
 from keras_dlcourse.export.inspection import first_labels
 
@@ -132,7 +133,7 @@ def _fill(
     shutil.copyfile(model, whole / "model.tflite")
     for part in DEVICE_PARTS:
         _copy(PACKAGE / part, whole / PACKAGE.name / part)
-    (whole / "SHA256SUMS").write_text(_checksums(whole))
+    (whole / SUMS).write_text(_checksums(whole))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -94,7 +94,7 @@ def read_index(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         )
     try:
         return _parsed(body)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidIndex(f"{name!r} cannot be read: {error!r}") from error
 
 

@@ -26,7 +26,8 @@ from keras_dlcourse.edge import (
     InvalidImage,
     InvalidModel,
 )
-from keras_dlcourse.edge.gallery_file import MAGIC, GalleryContent, _sha256, pack, unpack
+from keras_dlcourse.edge.checksums import sha256
+from keras_dlcourse.edge.gallery_file import MAGIC, GalleryContent, pack, unpack
 
 POOL = 24  # images that the sequences below draw from
 
@@ -404,7 +405,7 @@ def sealed(header, rest: bytes) -> bytes:
     """Return a file whose hash fits, whatever stands in it."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     body = struct.pack("<I", len(text)) + text + rest
-    return MAGIC + _sha256(body) + body
+    return MAGIC + sha256(body) + body
 
 
 def parts(data: bytes):
@@ -492,7 +493,7 @@ def test_headers_that_are_none(header, message):
 def test_bodies_that_end_early():
     for body, message in ((b"", "before its header"), (b"\xff" * 9, "inside its header")):
         with pytest.raises(InvalidGallery, match=message):
-            unpack(MAGIC + _sha256(body) + body, "it")
+            unpack(MAGIC + sha256(body) + body, "it")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -507,7 +508,7 @@ def test_damage_raises_only_invalid_gallery():
     """Damaged as they are, and with a hash that fits the damage."""
     content, passed = pack(content_of()), 0
     for data in mutations(content, 1500, seed=4):
-        for made in (data, MAGIC + _sha256(data[40:]) + data[40:]):
+        for made in (data, MAGIC + sha256(data[40:]) + data[40:]):
             try:
                 unpack(made, "it")
             except InvalidGallery as error:
@@ -519,7 +520,7 @@ def test_damage_raises_only_invalid_gallery():
 
 @given(st.binary(max_size=300))
 def test_random_bytes_raise_only_invalid_gallery(data):
-    for made in (data, MAGIC + data, MAGIC + _sha256(data) + data):
+    for made in (data, MAGIC + data, MAGIC + sha256(data) + data):
         with contextlib.suppress(InvalidGallery):
             unpack(made, "it")
 
