@@ -138,11 +138,11 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._interrupts.uninstall()
         self._interrupts = self._new_interrupts()
         self._resumed = self._load()
-        on_exception(callback_list, self._leave)
         # Before all other callbacks: those that end this `fit` put the best weights back.
         before(callback_list, "on_epoch_begin", self._at_epoch)
         before(callback_list, "on_train_batch_begin", self._at_batch)
         before(callback_list, "on_test_batch_begin", self._at_test_batch)
+        on_exception(callback_list, self._leave)
 
     # What was held back goes on here, where other callbacks are told that this `fit` ends.
 

@@ -18,9 +18,12 @@ from keras import tree
 from keras_dlcourse._files import written_whole
 from keras_dlcourse.callbacks._fit import arguments_of, callback_list_of
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
+from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.saving.state import capture, restore
+
+_KEPT = ("variables", "optimizer")  # metrics begin anew, and may not have been made yet
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Finding:
     before: dict[str, np.ndarray]
 
 
-class TerminateOnNaN(keras.callbacks.Callback):
+class TerminateOnNaN(Remembers, keras.callbacks.Callback):
     """Stop training when the loss is NaN or infinite, name the first cause, put weights back.
 
     `keras.callbacks.TerminateOnNaN` says at which batch it saw the loss, when all weights are lost
@@ -63,6 +66,8 @@ class TerminateOnNaN(keras.callbacks.Callback):
     Attributes:
         finding: None, or a `Finding` after the last `fit` broke: `batch`, `data`, `where`.
         best: Smallest loss of an epoch so far, that of the validation where there is one.
+        best_epoch: Its epoch, from 0, or None.
+        best_weights: Its weights, or None.
 
     Raises:
         ValueError: If `every` is no whole number of at least 1.
@@ -84,6 +89,8 @@ class TerminateOnNaN(keras.callbacks.Callback):
         (3, 'the data: 1 of 4 inputs')
     """
 
+    _remembered = ("best", "best_epoch", "best_weights")
+
     def __init__(self, directory: str | Path | None = None, every: int = 20) -> None:
         super().__init__()
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
@@ -94,15 +101,16 @@ class TerminateOnNaN(keras.callbacks.Callback):
         self.every = every
         self.finding: Finding | None = None
         self.best: float | None = None
-        self._best_weights: list[np.ndarray] | None = None
-        self._best_epoch = self._epoch = 0
+        self.best_weights: list[np.ndarray] | None = None
+        self.best_epoch: int | None = None
+        self._epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the data."""
         frame = sys._getframe()
         data = arguments_of(callback_list_of(self, frame), frame).get("x")
         self._data = data if isinstance(data, TrainerData) else None
-        self.finding, self.best, self._best_weights = None, None, None
+        self.finding = self.best = self.best_epoch = self.best_weights = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Copy what the epoch begins with."""
@@ -128,19 +136,19 @@ class TerminateOnNaN(keras.callbacks.Callback):
             return
         value = float((logs or {}).get("val_loss", (logs or {}).get("loss", math.nan)))
         if math.isfinite(value) and (self.best is None or value < self.best):
-            self.best, self._best_epoch = value, epoch
-            self._best_weights = self.model.get_weights()
+            self.best, self.best_epoch = value, epoch
+            self.best_weights = self.model.get_weights()
 
     def _break(self, done: int | None) -> None:
         """Find the cause, put weights back and end the training."""
         self._broken = self.model.stop_training = True
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.finding = None if self._data is None else self._search(self._data)
-        restore(self.model, self._good if self.finding is None else self.finding.before)
+        restore(self.model, self._good if self.finding is None else self.finding.before, *_KEPT)
         kept = self._keep()
-        if self._best_weights is not None:
-            self.model.set_weights(self._best_weights)
-            weights = f"those of epoch {self._best_epoch + 1}, the best"
+        if self.best_weights is not None and self.best_epoch is not None:
+            self.model.set_weights(self.best_weights)
+            weights = f"those of epoch {self.best_epoch + 1}, the best"
         else:
             weights = "those before that batch"
         warnings.warn(
@@ -151,7 +159,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
 
     def _search(self, data: TrainerData) -> Finding | None:
         """Train the last batches again, one by one, up to the one that breaks it."""
-        restore(self.model, self._good)
+        restore(self.model, self._good, *_KEPT)
         first = self._good_batch + data.first_batch
         batches = itertools.islice(data.one_pass(first), self.every)
         for number, batch in enumerate(batches, first):
@@ -159,7 +167,7 @@ class TerminateOnNaN(keras.callbacks.Callback):
             logs = self.model.train_on_batch(*batch, return_dict=True)
             after = capture(self.model)
             if not _is_finite(logs) or _first_bad(after) is not None:
-                restore(self.model, before)
+                restore(self.model, before, *_KEPT)
                 where, in_data = self._where(batch, _is_finite(logs), after)
                 return Finding(number, batch, where, in_data, before)
         return None

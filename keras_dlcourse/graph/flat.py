@@ -14,6 +14,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.layers._blocks import CompositeLayer
 
 
@@ -162,7 +163,7 @@ def skeleton(model: keras.Model, input_shape: tuple[int | None, ...] | None = No
     Raises:
         ValueError: If the model has no graph, because it is subclassed or unbuilt.
     """
-    with keras.StatelessScope(initialize_variables=False):
+    with weightless():
         twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
         if input_shape is not None:
             inputs = keras.Input(input_shape, dtype=twin.inputs[0].dtype, name=twin.inputs[0].name)

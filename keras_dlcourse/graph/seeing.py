@@ -20,6 +20,7 @@ from keras_dlcourse.graph.positions import (
     transposed,
 )
 from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.layers._blocks import CompositeLayer
 from keras_dlcourse.layers._windows import margins
 
@@ -98,7 +99,7 @@ def _seen(place: Place, given: list[Seen]) -> Seen:
 
 def _seen_by_block(layer: Any, place: Place, given: list[Seen]) -> Seen:
     """Look into a copy of a composite layer: its weights do not matter here."""
-    with keras.StatelessScope(initialize_variables=False):
+    with weightless():
         twin = type(layer).from_config(layer.get_config())
         inputs = keras.Input(batch_shape=place.node.inputs[0].shape)
         twin.build(inputs.shape)

@@ -13,6 +13,7 @@ import keras
 
 from keras_dlcourse._tables import text_table
 from keras_dlcourse.graph.profile import profile
+from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.models.registry import build, names
 
 FILE = Path(__file__).with_name("costs.csv")
@@ -56,7 +57,7 @@ def outline(name: str, **options: Any) -> keras.Model:
         name: One of `names()`.
         **options: Arguments of the builder.
     """
-    with keras.StatelessScope(initialize_variables=False):
+    with weightless():
         return build(name, **options)
 
 

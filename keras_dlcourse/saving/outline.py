@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
-from keras.src.backend.common import global_state
 from keras.src.saving.serialization_lib import ObjectSharingScope
 
+from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.saving.config import walk
 from keras_dlcourse.saving.errors import InvalidModelFile
 from keras_dlcourse.saving.weights import Shapes
@@ -20,7 +19,6 @@ from keras_dlcourse.saving.weights import Shapes
 # model may have some that it does not save, such as the states of random numbers.
 _EACH = 2**10
 _SPARE = 2**20
-_WAITING = "uninitialized_variables"  # where Keras keeps variables that get their values later
 
 
 def outline(
@@ -37,7 +35,8 @@ def outline(
         InvalidModelFile: If it does.
     """
     limit = 2 * sum(map(_size, stored.values())) + _SPARE
-    with _without_values(limit) as variables:
+    variables = _Counted(limit)
+    with weightless(variables):
         try:
             with ObjectSharingScope():  # as Keras does when it loads: shared layers stay shared
                 return keras.saving.deserialize_keras_object(
@@ -79,19 +78,3 @@ def _size(shape: Iterable[int]) -> int:
 
 def _too_many() -> InvalidModelFile:
     return InvalidModelFile("its config describes far more weights than the file holds")
-
-
-@contextmanager
-def _without_values(limit: int) -> Iterator[_Counted]:
-    """Let variables be made without values, and let Keras forget them afterwards.
-
-    Keras would give them their values, and so the memory, when the next such scope ends.
-    """
-    before = global_state.get_global_attribute(_WAITING)
-    variables = _Counted(limit)
-    global_state.set_global_attribute(_WAITING, variables)
-    try:
-        with keras.StatelessScope(initialize_variables=False):
-            yield variables
-    finally:
-        global_state.set_global_attribute(_WAITING, before if before is not None else [])

@@ -45,13 +45,13 @@ class KillAt(keras.callbacks.Callback):
             raise Killed
 
 
-def network() -> keras.Model:
+def network(augmented: bool = True) -> keras.Model:
     """Return a small network with all that makes a training hard to resume."""
     keras.utils.set_random_seed(1)
     model = keras.Sequential(
         [
             keras.Input((6, 6, 1)),
-            kd.layers.RandomAffine(degrees=20),
+            *([kd.layers.RandomAffine(degrees=20)] if augmented else []),
             keras.layers.Conv2D(3, 3),
             keras.layers.BatchNormalization(momentum=0.5),
             keras.layers.ReLU(),
@@ -416,3 +416,16 @@ def test_a_second_fit_begins_where_it_says(scrambled: Scrambled, tmp_path: Path)
     train(model, tmp_path)
     history = model.fit(data(), epochs=2, verbose=0)
     assert history.epoch == [0, 1]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="integers are TensorFlow's")
+def test_ranges_of_quantization_go_on(tmp_path: Path) -> None:
+    def aware() -> keras.Model:
+        made = kd.quantize.quantization_aware(network(augmented=False))
+        made.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return made
+
+    expected = train(aware(), tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(aware(), tmp_path, KillAt("on_train_batch_end", 9))
+    assert_same(train(aware(), tmp_path), expected)

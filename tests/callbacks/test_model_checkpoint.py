@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +233,33 @@ def test_a_full_disk_leaves_what_was_there(name: str, model: keras.Model, tmp_pa
     fit(model, ModelCheckpoint(tmp_path / name, **options), 1)  # and the folder is free again
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder(model: keras.Model, tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    with pytest.raises(OSError, match="denied"):
-        fit(model, ModelCheckpoint(tmp_path / "model.keras"), 1)
+@contextmanager
+def not_as_root() -> Iterator[None]:
+    """Give up root's right to write anywhere, which CI may have, for a while."""
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+
+
+def test_a_folder_that_may_not_be_written(model: keras.Model) -> None:
+    with not_as_root(), tempfile.TemporaryDirectory() as root:
+        folder = Path(root)
+        folder.chmod(0o500)
+        with pytest.raises(OSError, match="denied"):
+            fit(model, ModelCheckpoint(folder / "model.keras"), 1)
+        folder.chmod(0o700)
+        close = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: folder.chmod(0o500 if epoch else 0o700)
+        )
+        with pytest.warns(UserWarning, match="could not save .*denied.* Training goes on"):
+            fit(model, ModelCheckpoint(folder / "{epoch}.keras"), 3, callbacks=[close])
+        folder.chmod(0o700)
+        assert names(folder) == ["1.keras", "2.keras"]
 
 
 def test_what_a_killed_process_left_is_cleared_away(model: keras.Model, tmp_path: Path) -> None:

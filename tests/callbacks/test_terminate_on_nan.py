@@ -24,7 +24,7 @@ class Breaks(keras.layers.Layer):
         return keras.ops.where(keras.ops.max(inputs) > 50, inputs / 0.0, inputs)
 
 
-def network(*layers: keras.layers.Layer, rate: float = 0.01, **options: Any) -> keras.Model:
+def network(*layers: keras.layers.Layer, rate: float = 0.01) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [
@@ -35,7 +35,11 @@ def network(*layers: keras.layers.Layer, rate: float = 0.01, **options: Any) -> 
             keras.layers.Dense(3, activation="softmax", name="head"),
         ]
     )
-    model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy", **options)
+    model.compile(
+        keras.optimizers.SGD(rate, momentum=0.5),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
     return model
 
 

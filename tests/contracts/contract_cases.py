@@ -560,6 +560,7 @@ CALLBACKS = (
         kd.callbacks.TerminateOnNaN,
         lambda folder, images: kd.callbacks.TerminateOnNaN(folder, every=2),
         invalid=(({"every": 0}, "every.*0"), ({"directory": 3}, "directory.*3")),
+        has_state=True,
     ),
     CallbackCase(
         kd.callbacks.PlateauMonitor,

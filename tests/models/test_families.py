@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import keras_dlcourse as kd
+from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.layers._blocks import _group_by_group
 from keras_dlcourse.models.costs import cost_of, costs
 
@@ -33,7 +34,7 @@ def _trainable(model):
 
 def _built(name, **options):
     """Build a model of any size without the memory for its weights."""
-    with keras.StatelessScope(initialize_variables=False):
+    with weightless():
         return kd.models.build(name, **options)
 
 
