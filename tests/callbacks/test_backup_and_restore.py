@@ -157,7 +157,7 @@ KILLS = st.sampled_from(sorted(HOOKS)).flatmap(
 
 
 @pytest.mark.parametrize("save_freq", ["epoch", 1, 4, 7])
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kills=st.lists(KILLS, min_size=1, max_size=3))
 def test_killed_anywhere_and_again(
     save_freq: int | str, kills: list[tuple[str, int]], scrambled: Scrambled,
@@ -418,6 +418,7 @@ def test_a_second_fit_begins_where_it_says(scrambled: Scrambled, tmp_path: Path)
     assert history.epoch == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="integers are TensorFlow's")
 def test_ranges_of_quantization_go_on(tmp_path: Path) -> None:
     def aware() -> keras.Model:

@@ -65,7 +65,7 @@ def test_help_lists_all_commands(capsys):
 def test_wrong_words_end_in_2(capsys):
     assert "required: COMMAND" in usage_error(capsys)
     assert "invalid choice: 'trian'" in usage_error(capsys, "trian")
-    assert "required: DIR, --model, -o/--output" in usage_error(capsys, "train")
+    assert "required: DIR, -o/--output" in usage_error(capsys, "train")
     assert "invalid choice: 'int4'" in usage_error(
         capsys, "export", "m.keras", "-o", "m.tflite", "--quantization", "int4"
     )
