@@ -304,7 +304,7 @@ class TestExamples:
     @pytest.mark.slow
     def test_train_through_kills(self, tmp_path):
         """Killed by a shell loop until it is through, and equal to one that was not."""
-        script = ROOT / "examples" / "train_through_kills.sh"
+        script = (ROOT / "examples" / "train_through_kills.py").with_suffix(".sh")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         words = ["--epochs", "25", "--images", "1500", "--save-freq", "20"]
         done = subprocess.run(
