@@ -205,14 +205,14 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(finished, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr(run_module.HistoryFile, "on_epoch_begin", break_off, raising=False)
         try:
-            broken = training.run(data, tmp_path / "run", RECIPE, said.append)
+            broken = training.run(shapes(), tmp_path / "run", RECIPE, said.append)
         except Killed:
             assert not (tmp_path / "run" / "model.keras").exists()
         else:
             assert broken.interrupted
             assert "the same command, with --resume" in said[-1]
     assert (tmp_path / "run" / "backup").exists()
-    resumed = training.run(data, tmp_path / "run", None, said.append, resume=True)
+    resumed = training.run(shapes(), tmp_path / "run", None, said.append, resume=True)
     for before, after in zip(
         expected.model.get_weights(), resumed.model.get_weights(), strict=True
     ):
@@ -225,7 +225,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(finished, tmp_path, m
     assert histories[0] == histories[1]  # but for the seconds
     assert kd.saving.latest_checkpoint(resumed.folder.path) == resumed.folder.model
     with pytest.raises(ValueError, match="is through: there is nothing to go on with"):
-        training.run(data, tmp_path / "run", None, said.append, resume=True)
+        training.run(shapes(), tmp_path / "run", None, said.append, resume=True)
 
 
 def test_only_the_same_run_goes_on(shapes, tmp_path, monkeypatch):
