@@ -194,8 +194,10 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("leave", [Killed, KeyboardInterrupt])
-def test_a_run_that_was_broken_off_goes_on_to_the_same_end(finished, tmp_path, monkeypatch, leave):
-    data, expected, _ = finished
+def test_a_run_that_was_broken_off_goes_on_to_the_same_end(
+    shapes, finished, tmp_path, monkeypatch, leave
+):
+    _, expected, _ = finished
 
     def break_off(self, epoch, logs=None):
         if epoch == 1:
