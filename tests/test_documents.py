@@ -169,6 +169,13 @@ def test_commands_in_the_documents_are_understood():
         parser.parse_args(words)
 
 
+def test_practice(capsys):
+    (tasks,) = python_blocks("docs/practice.md")
+    names: dict = {}
+    exec(tasks.replace("epochs=5", "epochs=1, verbose=0"), names)
+    assert names["model"].history.history["val_accuracy"][-1] > 0.7
+
+
 class TestExamples:
     """Each example is run as a user runs it."""
 
@@ -300,6 +307,16 @@ class TestExamples:
         share, count = re.search(r"class and box right in ([\d.]+)% of (\d+)", text).groups()
         assert float(share) > 40 and count == "200"  # of classes alone, chance is 20
         assert Image.open(tmp_path / "located.png").size == (1040, 520)
+
+    @pytest.mark.slow
+    def test_universal_approximation(self, tmp_path):
+        """One hidden layer gets nearer to a function, everywhere, as it gets wider."""
+        lines = self.run("universal_approximation.py", "--epochs", "60", "--output", tmp_path)
+        rows = [re.match(r" *(\d+) units: largest error ([\d.]+)", line) for line in lines[:-1]]
+        error = {int(row.group(1)): float(row.group(2)) for row in rows}
+        assert list(error) == [1, 2, 4, 8, 16]
+        assert error[1] > 0.8 and error[16] < 0.1 and error[8] < error[4] < error[1]
+        assert Image.open(tmp_path / "error_by_width.png").size == (1440, 600)
 
     @pytest.mark.slow
     def test_train_through_kills(self, tmp_path):

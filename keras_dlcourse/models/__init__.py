@@ -46,6 +46,7 @@ from keras_dlcourse.models.ensemble import ensemble  # noqa: E402
 from keras_dlcourse.models.googlenet import GoogLeNet, without_auxiliary  # noqa: E402
 from keras_dlcourse.models.lenet import LeNet5, LeNet5Paper  # noqa: E402
 from keras_dlcourse.models.localizer import keypoint_regressor, localizer  # noqa: E402
+from keras_dlcourse.models.mlp import MLP  # noqa: E402
 from keras_dlcourse.models.mobilenet import MobileNet  # noqa: E402
 from keras_dlcourse.models.mobilenet_v2 import MobileNetV2  # noqa: E402
 from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
@@ -83,6 +84,7 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 )
 
 __all__ = [
+    "MLP",
     "AlexNet",
     "CompoundScale",
     "ConvMatrix",
