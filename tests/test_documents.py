@@ -169,11 +169,15 @@ def test_commands_in_the_documents_are_understood():
         parser.parse_args(words)
 
 
-def test_practice(capsys):
-    (tasks,) = python_blocks("docs/practice.md")
+def test_practice_foundations(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tasks, signals = python_blocks("docs/practice.md")[:2]
     names: dict = {}
-    exec(tasks.replace("epochs=5", "epochs=1, verbose=0"), names)
+    exec(tasks.replace("epochs=5", "epochs=1"), names)
     assert names["model"].history.history["val_accuracy"][-1] > 0.7
+    exec(signals.replace("epochs=3", "epochs=1"), names)
+    assert capsys.readouterr().out.splitlines()[-1] == "{}"
+    assert Image.open("runs/signals/signals.png").size == (1500, 1080)
 
 
 class TestExamples:
@@ -317,6 +321,21 @@ class TestExamples:
         assert list(error) == [1, 2, 4, 8, 16]
         assert error[1] > 0.8 and error[16] < 0.1 and error[8] < error[4] < error[1]
         assert Image.open(tmp_path / "error_by_width.png").size == (1440, 600)
+
+    @pytest.mark.slow
+    def test_vanishing_signal(self, tmp_path):
+        """Nothing comes through thirty layers of N(0, 0.01) and sigmoid, all through He's."""
+        text = "\n".join(self.run("vanishing_signal.py", "--output", tmp_path))
+        shape = r"^(.+): activations 1e(\S+), gradients 1e(\S+), accuracy (\S+)$"
+        found = {name: list(map(float, row)) for name, *row in re.findall(shape, text, re.M)}
+        sigmoid, plain = found["sigmoid, N(0, 0.01)"], found["ReLU, N(0, 0.01)"]
+        glorot, he = found["tanh, Glorot"], found["ReLU, He"]
+        assert sigmoid[0] < -10 and sigmoid[1] < -20 and sigmoid[2] < 0.2
+        assert -12 < plain[1] < -6  # 30 layers of 64 * 0.01 / 2
+        for forwards, backwards, accuracy in (glorot, he):
+            assert -4 <= forwards <= 1 and -2 <= backwards <= 2 and accuracy > 0.35
+        assert text.count("The gradient vanishes before training") == 2
+        assert len(list(tmp_path.glob("*/signals.png"))) == 4
 
     @pytest.mark.slow
     def test_train_through_kills(self, tmp_path):

@@ -31,6 +31,7 @@ from keras_dlcourse.report.page import Section, render_page, write_page  # noqa:
 from keras_dlcourse.report.patches import draw_patches  # noqa: E402
 from keras_dlcourse.report.perception import draw_perception  # noqa: E402
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
+from keras_dlcourse.report.signals import draw_signals  # noqa: E402
 
 __all__ = [
     "Code",
@@ -52,6 +53,7 @@ __all__ = [
     "draw_neighbours",
     "draw_patches",
     "draw_perception",
+    "draw_signals",
     "new_figure",
     "png_bytes",
     "render_page",

@@ -568,6 +568,21 @@ CALLBACKS = (
         invalid=(({"patience": 0}, "patience.*0"), ({"min_delta": 1}, "min_delta.*1")),
         has_state=True,
     ),
+    CallbackCase(
+        kd.callbacks.SignalMonitor,
+        lambda folder, images: kd.callbacks.SignalMonitor(
+            (images, np.arange(len(images)) % 3), directory=folder
+        ),
+        invalid=(
+            ({"images": 0}, "images.*0"),
+            ({"every": 1.5}, "every.*1.5"),
+            ({"dead": 1}, "dead.*1"),
+            ({"directory": ""}, "directory.*''"),
+            ({"data": np.zeros((4, 8, 8, 1))}, "data must hold.*labels"),
+        ),
+        required={"data": (np.zeros((4, 8, 8, 1)), np.arange(4) % 2)},
+        has_state=True,
+    ),
 )
 
 _BOXES = np.array([[1, 2, 6, 7], [0, 0, 4, 9], [3, 3, 8, 6]] * 2, "float32")
