@@ -180,6 +180,26 @@ def test_practice_foundations(tmp_path, monkeypatch, capsys):
     assert Image.open("runs/signals/signals.png").size == (1500, 1080)
 
 
+@pytest.mark.slow
+def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tasks, _, perceptron, templates, neighbours = python_blocks("docs/practice.md")[:5]
+    names: dict = {}
+    for block in (tasks, perceptron, templates, neighbours):
+        exec(block.replace("epochs=5", "epochs=2, verbose=0"), names)
+    assert names["perceptron"].score(names["points"], names["sides"]) == 1
+    assert Image.open("perceptron.png").size == (1440, 630)
+    assert Image.open("templates.png").size == (1425, 660)
+    shares = re.findall(
+        r"^(pixels|features|large sets) .*?([\d.]+)$", capsys.readouterr().out, re.M
+    )
+    found, expected = names["votes"], names["neighbours"]  # the last of these has cosine
+    expected = type(expected)(5).fit(names["vectors"]["features"][0], names["known"].y)
+    expected = expected.predict(names["vectors"]["features"][1])
+    assert np.mean(np.asarray(found) == expected) > 0.99
+    assert len(shares) == 3 and min(float(share) for _, share in shares) > 0.75
+
+
 class TestExamples:
     """Each example is run as a user runs it."""
 

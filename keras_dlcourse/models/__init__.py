@@ -2,7 +2,7 @@
 
 from keras_dlcourse._extras import require
 
-require("keras_dlcourse.models", "tensorflow", "keras")
+require("keras_dlcourse.models", "tensorflow", "keras", "sklearn", "scipy")
 
 from keras_dlcourse.graph import (  # noqa: E402
     ConvMatrix,
@@ -55,6 +55,7 @@ from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
 )
 from keras_dlcourse.models.multitask import MultitaskModel  # noqa: E402
 from keras_dlcourse.models.nin import NiNCIFAR10, NiNImageNet  # noqa: E402
+from keras_dlcourse.models.perceptron import Perceptron  # noqa: E402
 from keras_dlcourse.models.registry import build, names, register  # noqa: E402
 from keras_dlcourse.models.resnet import (  # noqa: E402
     ResNet18,
@@ -118,6 +119,7 @@ __all__ = [
     "MultitaskModel",
     "NiNCIFAR10",
     "NiNImageNet",
+    "Perceptron",
     "Profile",
     "ReceptiveField",
     "ResNeXt101",

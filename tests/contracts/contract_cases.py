@@ -855,6 +855,7 @@ NOT_PARTS = {
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
     "keras_dlcourse.models.MLP": "of vectors, not images: tests/models/test_mlp.py",
     "keras_dlcourse.models.MultitaskModel": "trains a model: tests/models/test_multitask_model.py",
+    "keras_dlcourse.models.Perceptron": "of scikit-learn's kind: tests/models/test_perceptron.py",
     "keras_dlcourse.models.Siamese": "takes a model: tests/models/test_siamese.py",
     "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
     "keras_dlcourse.models.CompoundScale": "of compound_scale: tests/models/test_families.py",
