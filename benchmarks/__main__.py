@@ -34,6 +34,7 @@ NAMES = (
     "map_cost",
     "class_map_cost",
     "callback_cost",
+    "signal_cost",
     "gallery_cost",
     "metric_learning",
     "triplet_cost",

@@ -169,6 +169,37 @@ def test_commands_in_the_documents_are_understood():
         parser.parse_args(words)
 
 
+def test_practice_foundations(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tasks, signals = python_blocks("docs/practice.md")[:2]
+    names: dict = {}
+    exec(tasks.replace("epochs=5", "epochs=1"), names)
+    assert names["model"].history.history["val_accuracy"][-1] > 0.7
+    exec(signals.replace("epochs=3", "epochs=1"), names)
+    assert capsys.readouterr().out.splitlines()[-1] == "{}"
+    assert Image.open("runs/signals/signals.png").size == (1500, 1080)
+
+
+@pytest.mark.slow
+def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tasks, _, perceptron, templates, neighbours = python_blocks("docs/practice.md")[:5]
+    names: dict = {}
+    for block in (tasks, perceptron, templates, neighbours):
+        exec(block.replace("epochs=5", "epochs=2, verbose=0"), names)
+    assert names["perceptron"].score(names["points"], names["sides"]) == 1
+    assert Image.open("perceptron.png").size == (1440, 630)
+    assert Image.open("templates.png").size == (1425, 660)
+    shares = re.findall(
+        r"^(pixels|features|large sets) .*?([\d.]+)$", capsys.readouterr().out, re.M
+    )
+    found, expected = names["votes"], names["neighbours"]  # the last of these has cosine
+    expected = type(expected)(5).fit(names["vectors"]["features"][0], names["known"].y)
+    expected = expected.predict(names["vectors"]["features"][1])
+    assert np.mean(np.asarray(found) == expected) > 0.99
+    assert len(shares) == 3 and min(float(share) for _, share in shares) > 0.75
+
+
 class TestExamples:
     """Each example is run as a user runs it."""
 
@@ -300,6 +331,31 @@ class TestExamples:
         share, count = re.search(r"class and box right in ([\d.]+)% of (\d+)", text).groups()
         assert float(share) > 40 and count == "200"  # of classes alone, chance is 20
         assert Image.open(tmp_path / "located.png").size == (1040, 520)
+
+    @pytest.mark.slow
+    def test_universal_approximation(self, tmp_path):
+        """One hidden layer gets nearer to a function, everywhere, as it gets wider."""
+        lines = self.run("universal_approximation.py", "--epochs", "60", "--output", tmp_path)
+        rows = [re.match(r" *(\d+) units: largest error ([\d.]+)", line) for line in lines[:-1]]
+        error = {int(row.group(1)): float(row.group(2)) for row in rows}
+        assert list(error) == [1, 2, 4, 8, 16]
+        assert error[1] > 0.8 and error[16] < 0.1 and error[8] < error[4] < error[1]
+        assert Image.open(tmp_path / "error_by_width.png").size == (1440, 600)
+
+    @pytest.mark.slow
+    def test_vanishing_signal(self, tmp_path):
+        """Nothing comes through thirty layers of N(0, 0.01) and sigmoid, all through He's."""
+        text = "\n".join(self.run("vanishing_signal.py", "--output", tmp_path))
+        shape = r"^(.+): activations 1e(\S+), gradients 1e(\S+), accuracy (\S+)$"
+        found = {name: list(map(float, row)) for name, *row in re.findall(shape, text, re.M)}
+        sigmoid, plain = found["sigmoid, N(0, 0.01)"], found["ReLU, N(0, 0.01)"]
+        glorot, he = found["tanh, Glorot"], found["ReLU, He"]
+        assert sigmoid[0] < -10 and sigmoid[1] < -20 and sigmoid[2] < 0.2
+        assert -12 < plain[1] < -6  # 30 layers of 64 * 0.01 / 2
+        for forwards, backwards, accuracy in (glorot, he):
+            assert -4 <= forwards <= 1 and -2 <= backwards <= 2 and accuracy > 0.35
+        assert text.count("The gradient vanishes before training") == 2
+        assert len(list(tmp_path.glob("*/signals.png"))) == 4
 
     @pytest.mark.slow
     def test_train_through_kills(self, tmp_path):

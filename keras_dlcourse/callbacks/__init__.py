@@ -11,6 +11,7 @@ from keras_dlcourse.callbacks.early_stopping import EarlyStopping  # noqa: E402
 from keras_dlcourse.callbacks.model_checkpoint import ModelCheckpoint  # noqa: E402
 from keras_dlcourse.callbacks.plateau_monitor import PlateauMonitor  # noqa: E402
 from keras_dlcourse.callbacks.retrieval_metrics import RetrievalMetrics  # noqa: E402
+from keras_dlcourse.callbacks.signal_monitor import SignalMonitor  # noqa: E402
 from keras_dlcourse.callbacks.terminate_on_nan import TerminateOnNaN  # noqa: E402
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "ModelCheckpoint",
     "PlateauMonitor",
     "RetrievalMetrics",
+    "SignalMonitor",
     "TerminateOnNaN",
 ]

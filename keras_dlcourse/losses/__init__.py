@@ -1,4 +1,4 @@
-"""Losses that shape distances between embeddings, for `model.compile(loss=...)` as it stands."""
+"""Losses of tasks, and of distances between embeddings, for `model.compile(loss=...)`."""
 
 from keras_dlcourse._extras import require
 
@@ -19,6 +19,8 @@ from keras_dlcourse.losses.multitask import MultitaskLoss  # noqa: E402
 from keras_dlcourse.losses.nt_xent import NTXent  # noqa: E402
 from keras_dlcourse.losses.proxy_anchor import ProxyAnchor  # noqa: E402
 from keras_dlcourse.losses.supervised_contrastive import SupervisedContrastive  # noqa: E402
+from keras_dlcourse.losses.tanh_crossentropy import TanhCrossentropy  # noqa: E402
+from keras_dlcourse.losses.tasks import for_task  # noqa: E402
 from keras_dlcourse.losses.triplet import TripletLoss  # noqa: E402
 from keras_dlcourse.losses.weighted_binary_crossentropy import (  # noqa: E402
     WeightedBinaryCrossentropy,
@@ -39,6 +41,8 @@ __all__ = [
     "ProxyAnchor",
     "SmoothL1Loss",
     "SupervisedContrastive",
+    "TanhCrossentropy",
     "TripletLoss",
     "WeightedBinaryCrossentropy",
+    "for_task",
 ]

@@ -2,7 +2,7 @@
 
 from keras_dlcourse._extras import require
 
-require("keras_dlcourse.models", "tensorflow", "keras")
+require("keras_dlcourse.models", "tensorflow", "keras", "sklearn", "scipy")
 
 from keras_dlcourse.graph import (  # noqa: E402
     ConvMatrix,
@@ -46,6 +46,7 @@ from keras_dlcourse.models.ensemble import ensemble  # noqa: E402
 from keras_dlcourse.models.googlenet import GoogLeNet, without_auxiliary  # noqa: E402
 from keras_dlcourse.models.lenet import LeNet5, LeNet5Paper  # noqa: E402
 from keras_dlcourse.models.localizer import keypoint_regressor, localizer  # noqa: E402
+from keras_dlcourse.models.mlp import MLP  # noqa: E402
 from keras_dlcourse.models.mobilenet import MobileNet  # noqa: E402
 from keras_dlcourse.models.mobilenet_v2 import MobileNetV2  # noqa: E402
 from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
@@ -54,6 +55,7 @@ from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
 )
 from keras_dlcourse.models.multitask import MultitaskModel  # noqa: E402
 from keras_dlcourse.models.nin import NiNCIFAR10, NiNImageNet  # noqa: E402
+from keras_dlcourse.models.perceptron import Perceptron  # noqa: E402
 from keras_dlcourse.models.registry import build, names, register  # noqa: E402
 from keras_dlcourse.models.resnet import (  # noqa: E402
     ResNet18,
@@ -83,6 +85,7 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 )
 
 __all__ = [
+    "MLP",
     "AlexNet",
     "CompoundScale",
     "ConvMatrix",
@@ -116,6 +119,7 @@ __all__ = [
     "MultitaskModel",
     "NiNCIFAR10",
     "NiNImageNet",
+    "Perceptron",
     "Profile",
     "ReceptiveField",
     "ResNeXt101",

@@ -24,6 +24,7 @@ from keras_dlcourse.report.figures import (  # noqa: E402
     draw_learning_curve,
     draw_mistakes,
 )
+from keras_dlcourse.report.linear import draw_perceptron, draw_templates  # noqa: E402
 from keras_dlcourse.report.maps import draw_class_activation_maps  # noqa: E402
 from keras_dlcourse.report.method_maps import draw_methods  # noqa: E402
 from keras_dlcourse.report.neighbours import draw_neighbours  # noqa: E402
@@ -31,6 +32,7 @@ from keras_dlcourse.report.page import Section, render_page, write_page  # noqa:
 from keras_dlcourse.report.patches import draw_patches  # noqa: E402
 from keras_dlcourse.report.perception import draw_perception  # noqa: E402
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
+from keras_dlcourse.report.signals import draw_signals  # noqa: E402
 
 __all__ = [
     "Code",
@@ -52,6 +54,9 @@ __all__ = [
     "draw_neighbours",
     "draw_patches",
     "draw_perception",
+    "draw_perceptron",
+    "draw_signals",
+    "draw_templates",
     "new_figure",
     "png_bytes",
     "render_page",

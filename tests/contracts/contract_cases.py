@@ -568,6 +568,21 @@ CALLBACKS = (
         invalid=(({"patience": 0}, "patience.*0"), ({"min_delta": 1}, "min_delta.*1")),
         has_state=True,
     ),
+    CallbackCase(
+        kd.callbacks.SignalMonitor,
+        lambda folder, images: kd.callbacks.SignalMonitor(
+            (images, np.arange(len(images)) % 3), directory=folder
+        ),
+        invalid=(
+            ({"images": 0}, "images.*0"),
+            ({"every": 1.5}, "every.*1.5"),
+            ({"dead": 1}, "dead.*1"),
+            ({"directory": ""}, "directory.*''"),
+            ({"data": np.zeros((4, 8, 8, 1))}, "data must hold.*labels"),
+        ),
+        required={"data": (np.zeros((4, 8, 8, 1)), np.arange(4) % 2)},
+        has_state=True,
+    ),
 )
 
 _BOXES = np.array([[1, 2, 6, 7], [0, 0, 4, 9], [3, 3, 8, 6]] * 2, "float32")
@@ -798,6 +813,22 @@ LOSSES = (
         invalid=(({"from_logits": "yes"}, "from_logits.*yes"),),
         suffix="-logits",
     ),
+    LossCase(
+        kd.losses.TanhCrossentropy,
+        {"from_logits": True},
+        np.random.default_rng(1).choice([-1.0, 1.0], (6, 3)).astype("float32"),
+        np.random.default_rng(2).normal(size=(6, 3)).astype("float32"),
+        invalid=(({"from_logits": "yes"}, "from_logits.*yes"),),
+        suffix="-logits",
+    ),
+    LossCase(
+        kd.losses.TanhCrossentropy,
+        {},
+        np.random.default_rng(1).choice([-1.0, 1.0], (6, 3)).astype("float32"),
+        np.random.default_rng(2).uniform(-0.9, 0.9, (6, 3)).astype("float32"),
+        invalid=(({"from_logits": 2}, "from_logits.*2"),),
+        activation="tanh",
+    ),
 )
 
 # Public names that are no part of a kind, and where they are tested instead.
@@ -818,10 +849,13 @@ NOT_PARTS = {
     "keras_dlcourse.models.Profile": "a result: tests/graph/test_profile.py",
     "keras_dlcourse.models.LayerProfile": "a result: tests/graph/test_profile.py",
     "keras_dlcourse.models.receptive_field": "a function: tests/graph/test_receptive_fields.py",
+    "keras_dlcourse.losses.for_task": "a table of losses: tests/losses/test_tasks.py",
     "keras_dlcourse.losses.GradNorm": "of MultitaskLoss: tests/models/test_multitask_model.py",
     "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
+    "keras_dlcourse.models.MLP": "of vectors, not images: tests/models/test_mlp.py",
     "keras_dlcourse.models.MultitaskModel": "trains a model: tests/models/test_multitask_model.py",
+    "keras_dlcourse.models.Perceptron": "of scikit-learn's kind: tests/models/test_perceptron.py",
     "keras_dlcourse.models.Siamese": "takes a model: tests/models/test_siamese.py",
     "keras_dlcourse.models.build": "a function: tests/models/test_registry.py",
     "keras_dlcourse.models.CompoundScale": "of compound_scale: tests/models/test_families.py",
