@@ -31,6 +31,12 @@ def test_light_imports(module):
     assert loaded == "[]"
 
 
+@pytest.mark.parametrize("part", ["data", "layers", "losses", "metrics"])
+def test_a_part_is_the_first_import(part):
+    """Each brings Keras in, which brings in all that registers with it, this part as well."""
+    python(f"import keras_dlcourse.{part}")
+
+
 def test_edge_needs_numpy_only_until_used():
     """With every other module of the desk made unimportable, the device part imports."""
     python(f"""

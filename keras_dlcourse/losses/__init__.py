@@ -4,6 +4,9 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.losses", "tensorflow", "keras")
 
+# First of all: Keras brings the metrics in (`_registration`), and these take from the losses.
+import keras  # noqa: E402, F401
+
 from keras_dlcourse.losses.boxes import (  # noqa: E402
     CIoULoss,
     DIoULoss,
