@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import joblib
@@ -288,6 +290,23 @@ class TestWorkers:
         """Keras has one random state a process."""
         with joblib.parallel_config(backend="threading", n_jobs=3):
             self._assert_same(_search(build=network, fit=MORE), alone)
+
+    def test_other_threads_may_draw_random_numbers(self, alone):
+        """As the timers of Dask's workers do."""
+        over = threading.Event()
+
+        def draw():
+            while not over.wait(0.0002):
+                random.random()
+
+        thread = threading.Thread(target=draw)
+        thread.start()
+        try:
+            found = _search(build=network, fit=MORE, refit=False)
+        finally:
+            over.set()
+            thread.join()
+        np.testing.assert_allclose(found.scores["loss"], alone.scores["loss"], rtol=1e-6)
 
     @pytest.mark.slow
     def test_settings_go_along(self):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import random
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -107,7 +109,7 @@ def run_task(recipe: Recipe, data: Any, task: Task) -> dict[str, Any]:
         `validation` and `training`, the measures by name; `better`, whether "min" or "max" of each
         is; and `seconds`.
     """
-    with _ONE_AT_A_TIME, _same_settings(recipe.settings):
+    with _ONE_AT_A_TIME, _same_settings(recipe.settings), _own_random_numbers(task.seed):
         began = time.monotonic()
         model = recipe.model(task.value, task.seed)
         train = parts.part(data, task.train)
@@ -139,6 +141,25 @@ def measure(model: keras.Model, data: Any) -> dict[str, float]:
         if variables:  # what was compiled just now is without the penalties
             model.test_function = compiled
     return {name: float(value) for name, value in found.items()}
+
+
+@contextmanager
+def _own_random_numbers(seed: int) -> Iterator[None]:
+    """Let Keras draw the seeds of weights and dropout from a generator that nobody else uses.
+
+    It draws them from Python's, and so do the timers in the other threads of a Dask worker: a fit
+    among them would begin with other weights. The numbers are those of `set_random_seed`.
+    """
+    module = sys.modules[keras.random.SeedGenerator.__module__]
+    before = getattr(module, "python_random", None)
+    if before is None:  # another Keras
+        yield
+        return
+    try:
+        module.python_random = random.Random(seed)  # type: ignore[attr-defined]
+        yield
+    finally:
+        module.python_random = before  # type: ignore[attr-defined]
 
 
 @contextmanager
