@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
@@ -116,6 +117,25 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
     text = (ROOT / "docs/untrusted.md").read_text()
     shown = re.findall(r"^    (.+)$", text.split("```")[2], re.M)
     assert capsys.readouterr().out.splitlines() == shown
+
+
+@pytest.mark.slow
+def test_practice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = [code for code in python_blocks("docs/practice.md") if "kd.training." in code]
+    choosing, tuner, sure = blocks
+    names: dict = {}
+    exec(choosing.replace("[:600]", "[:300]"), names)
+    text = capsys.readouterr().out
+    assert text.count("chosen") == 1 and "fits (3 values x 3 folds)" in text
+    assert Image.open("runs/widths/selection.png").size == (840, 600)
+    exec(sure, names)
+    before, _, after = (found.error for found in names["answers"].values())
+    assert after < before
+    assert Image.open("reliability.png").width > 500
+    if importlib.util.find_spec("keras_tuner"):
+        exec(tuner.replace("[:600]", "[:300]"), names)
+        assert 4 <= names["units"] <= 64
 
 
 @pytest.mark.slow
@@ -243,6 +263,17 @@ class TestExamples:
         ours = kd.edge.ImageClassifier(output / "model.int8.tflite")
         best = ours.classify(output / "image.png", max_results=1)[0]
         assert done.stdout.startswith(f"{best.label}: {best.score:.2f}"[:-1])
+
+    @pytest.mark.slow
+    def test_how_sure(self, tmp_path):
+        """A network that is too sure, less so with each remedy."""
+        run = runpy.run_path(str(ROOT / "examples" / "how_sure.py"))
+        found = list(run["main"](500, 25, 2, tmp_path).values())
+        alone, dropped, joined, cooled = (float(row[1].rstrip("%")) for row in found)
+        assert alone > 5 and max(dropped, joined) < alone and cooled < alone / 2
+        assert found[0][0] == found[3][0]  # the order of classes stays
+        with Image.open(tmp_path / "reliability.png") as picture:
+            assert picture.size == (840, 870)
 
     @pytest.mark.slow
     def test_perceive(self, tmp_path):

@@ -7,6 +7,7 @@ require("keras_dlcourse.data", "tensorflow", "keras")
 # First of all: Keras brings the losses in (`_registration`), and these take boxes from here.
 import keras  # noqa: E402, F401
 
+from keras_dlcourse.data.bootstrap import Bootstrap  # noqa: E402
 from keras_dlcourse.data.boxes import FORMATS as BOX_FORMATS  # noqa: E402
 from keras_dlcourse.data.boxes import check_boxes, convert_boxes  # noqa: E402
 from keras_dlcourse.data.datasets import Dataset, load  # noqa: E402
@@ -31,6 +32,7 @@ from keras_dlcourse.edge.normalization import Normalization  # noqa: E402
 
 __all__ = [
     "BOX_FORMATS",
+    "Bootstrap",
     "Dataset",
     "Examples",
     "ImageFiles",

@@ -141,9 +141,25 @@ def flat_copy(
     Raises:
         ValueError: If the model has no graph, because it is subclassed or unbuilt.
     """
+    return _flattened(copy_of(model), open_layer)
+
+
+def copy_of(model: keras.Model) -> keras.Model:
+    """Return an independent copy of a model, with the same layers and weights of its own.
+
+    Args:
+        model: A built functional or Sequential model; left as it is.
+
+    Returns:
+        A functional model.
+
+    Raises:
+        TypeError: If it is no Keras model.
+        ValueError: If the model has no graph, because it is subclassed or unbuilt.
+    """
     twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
     twin.set_weights(model.get_weights())
-    return _flattened(twin, open_layer)
+    return twin
 
 
 def open_block(layer: Any) -> Callable[..., Any] | None:

@@ -9,6 +9,7 @@ from keras_dlcourse.metrics.box_overlap import (  # noqa: E402
     BoxIoU,
     LocalizationAccuracy,
 )
+from keras_dlcourse.metrics.calibration import ExpectedCalibrationError  # noqa: E402
 from keras_dlcourse.metrics.keypoints import PCK  # noqa: E402
 from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy  # noqa: E402
 from keras_dlcourse.metrics.multilabel import MultilabelAveragePrecision  # noqa: E402
@@ -18,6 +19,7 @@ from keras_dlcourse.metrics.pointing_game import PointingGame  # noqa: E402
 __all__ = [
     "BoxAccuracy",
     "BoxIoU",
+    "ExpectedCalibrationError",
     "LocalizationAccuracy",
     "MaxBoxAccuracy",
     "MultilabelAveragePrecision",

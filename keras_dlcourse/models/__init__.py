@@ -53,6 +53,10 @@ from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
     MobileNetV3Large,
     MobileNetV3Small,
 )
+from keras_dlcourse.models.monte_carlo_dropout import (  # noqa: E402
+    MonteCarloDropout,
+    MonteCarloPrediction,
+)
 from keras_dlcourse.models.multitask import MultitaskModel  # noqa: E402
 from keras_dlcourse.models.nin import NiNCIFAR10, NiNImageNet  # noqa: E402
 from keras_dlcourse.models.perceptron import Perceptron  # noqa: E402
@@ -116,6 +120,8 @@ __all__ = [
     "MobileNetV2",
     "MobileNetV3Large",
     "MobileNetV3Small",
+    "MonteCarloDropout",
+    "MonteCarloPrediction",
     "MultitaskModel",
     "NiNCIFAR10",
     "NiNImageNet",

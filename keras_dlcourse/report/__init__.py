@@ -31,13 +31,20 @@ from keras_dlcourse.report.neighbours import draw_neighbours  # noqa: E402
 from keras_dlcourse.report.page import Section, render_page, write_page  # noqa: E402
 from keras_dlcourse.report.patches import draw_patches  # noqa: E402
 from keras_dlcourse.report.perception import draw_perception  # noqa: E402
+from keras_dlcourse.report.reliability import (  # noqa: E402
+    Reliability,
+    draw_reliability,
+    reliability,
+)
 from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
+from keras_dlcourse.report.selection import draw_selection  # noqa: E402
 from keras_dlcourse.report.signals import draw_signals  # noqa: E402
 
 __all__ = [
     "Code",
     "Picture",
     "Pictures",
+    "Reliability",
     "Section",
     "Table",
     "Text",
@@ -57,8 +64,11 @@ __all__ = [
     "draw_perceptron",
     "draw_signals",
     "draw_templates",
+    "draw_reliability",
+    "draw_selection",
     "new_figure",
     "png_bytes",
+    "reliability",
     "render_page",
     "text_table",
     "write_page",

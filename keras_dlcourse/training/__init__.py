@@ -12,18 +12,38 @@ from keras_dlcourse.training.quickstart import quickstart  # noqa: E402
 from keras_dlcourse.training.recipe import Recipe, warmup_cosine  # noqa: E402
 from keras_dlcourse.training.run import Run, run  # noqa: E402
 from keras_dlcourse.training.run_folder import RunFolder, first_free  # noqa: E402
+from keras_dlcourse.training.search import (  # noqa: E402
+    CrossValidation,
+    NestedSelection,
+    Selection,
+    cross_validate,
+    nested,
+    select,
+    select_weight_decay,
+)
 from keras_dlcourse.training.select_alpha import AlphaChoice, select_alpha  # noqa: E402
+from keras_dlcourse.training.temperature_scaling import TemperatureScaling  # noqa: E402
+from keras_dlcourse.training.weight_decay import decay_weights  # noqa: E402
 
 __all__ = [
     "AlphaChoice",
+    "CrossValidation",
     "HistoryFile",
+    "NestedSelection",
     "Recipe",
     "Run",
     "RunFolder",
+    "Selection",
+    "TemperatureScaling",
     "choose_thresholds",
+    "cross_validate",
+    "decay_weights",
     "first_free",
+    "nested",
     "quickstart",
     "run",
+    "select",
     "select_alpha",
+    "select_weight_decay",
     "warmup_cosine",
 ]

@@ -645,6 +645,13 @@ METRICS = (
         np.random.default_rng(2).random((6, 3)).astype("float32"),
         invalid=(({"classes": 0}, "classes.*0"), ({"classes": 2, "bins": 0.5}, "bins.*0.5")),
     ),
+    MetricCase(
+        kd.metrics.ExpectedCalibrationError,
+        {"bins": 3},
+        np.array([0, 1, 1, 2, 0, 2]),
+        np.random.default_rng(2).dirichlet([0.5, 1, 1], 6).astype("float32"),
+        invalid=(({"bins": 0}, "bins.*0"),),
+    ),
 )
 
 _CLASSES = np.array([0, 1, 0, 2, 1, 1, 2, 0, 0, 3])
@@ -854,6 +861,8 @@ NOT_PARTS = {
     "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
     "keras_dlcourse.models.MLP": "of vectors, not images: tests/models/test_mlp.py",
+    "keras_dlcourse.models.MonteCarloDropout": "takes models: tests/models/test_monte_carlo.py",
+    "keras_dlcourse.models.MonteCarloPrediction": "a result: tests/models/test_monte_carlo.py",
     "keras_dlcourse.models.MultitaskModel": "trains a model: tests/models/test_multitask_model.py",
     "keras_dlcourse.models.Perceptron": "of scikit-learn's kind: tests/models/test_perceptron.py",
     "keras_dlcourse.models.Siamese": "takes a model: tests/models/test_siamese.py",

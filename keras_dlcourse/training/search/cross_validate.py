@@ -1,0 +1,124 @@
+"""How well a model will do, measured on each example by a model that has not seen it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.report import text_table
+from keras_dlcourse.training.search.searching import prepare
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What `cross_validate` measured.
+
+    Attributes:
+        scores: Each measure on the examples left out, `(folds,)`, by name.
+        training_scores: Each measure on what was trained on, likewise.
+        seconds: What all fits took, added up.
+    """
+
+    scores: dict[str, np.ndarray] = field(repr=False)
+    training_scores: dict[str, np.ndarray] = field(repr=False)
+    seconds: float
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each measure over the folds."""
+        return {name: float(values.mean()) for name, values in self.scores.items()}
+
+    @property
+    def deviations(self) -> dict[str, float]:
+        """The standard deviation of each measure over the folds."""
+        return {name: float(values.std()) for name, values in self.scores.items()}
+
+    def __str__(self) -> str:
+        rows = [
+            [
+                name,
+                f"{mean:.4g}",
+                f"{self.deviations[name]:.2g}",
+                f"{self.training_scores[name].mean():.4g}",
+            ]
+            for name, mean in self.means.items()
+        ]
+        return text_table(["measure", "validation", "±", "training"], rows)
+
+
+def cross_validate(
+    build: Callable[[], keras.Model],
+    data: Any,
+    k: Any = 5,
+    *,
+    fit: Mapping[str, Any] | Callable[[keras.Model, Any, Any], object] | None = None,
+    groups: Any = None,
+    folder: str | os.PathLike[str] | None = None,
+    n_jobs: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> CrossValidation:
+    """Fit a model on each of k parts of the data, and measure it on what that part leaves out.
+
+    Use it to say how well a model will do, not to choose one: the best of several mean scores
+    promises too much. `kd.training.select` chooses, and `nested` measures what is chosen.
+
+    Args:
+        build: Returns a compiled model.
+        data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
+        k: How many folds, stratified by whole-number labels; or a splitter, such as
+            `sklearn.model_selection.LeaveOneOut()` or `kd.data.Bootstrap`; or pairs of indices.
+        fit: Arguments of `Model.fit`, or a function `fit(model, train, None)`; see `select`.
+        groups: `(n,)`: examples of one group stay in one fold.
+        folder: Where finished fits are kept: the same call goes on where it was broken off.
+        n_jobs: Fits at a time; -1 for one for each core. joblib's backends hold; see `select`.
+        seed: Of folds, weights and order.
+        say: Called with a line at each step; by default the lines are printed.
+
+    Returns:
+        A `CrossValidation`.
+
+    Raises:
+        FileExistsError: If the folder holds something else.
+        RuntimeError: If another search is using the folder.
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If an argument is out of range, or the folder holds another search.
+
+    Example:
+        >>> def build():
+        ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, "softmax")])
+        ...     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        ...     return model
+        >>> x = np.random.default_rng(0).normal(size=(30, 2))
+        >>> found = cross_validate(build, (x, (x[:, 0] > 0).astype(int)), 3, say=lambda line: None)
+        >>> sorted(found.means), found.scores["accuracy"].shape
+        (['accuracy', 'loss'], (3,))
+
+    Reference:
+        Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", section 7.10
+    """
+    if not callable(build):
+        raise TypeError(f"build must be a function that returns a model. Received: {build!r}")
+    search = prepare(WithoutValue(build), data, [None], k, fit, "loss", "min", groups, seed, say)
+    found = search.run(False, None, folder, n_jobs)
+    return CrossValidation(
+        {name: values[0] for name, values in found.scores.items()},
+        {name: values[0] for name, values in found.training_scores.items()},
+        found.seconds,
+    )
+
+
+@dataclass(frozen=True)
+class WithoutValue:
+    """Build a model that no value decides on."""
+
+    build: Callable[[], keras.Model]
+
+    def __call__(self, value: Any) -> keras.Model:
+        """Return the model, whatever the value."""
+        return self.build()

@@ -1,0 +1,118 @@
+"""What choosing itself is worth: the choice is made anew in each fold, and measured on the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.data import checks
+from keras_dlcourse.report import text_table
+from keras_dlcourse.training.narration import Narrator
+from keras_dlcourse.training.search import parts
+from keras_dlcourse.training.search.selection import Selection
+from keras_dlcourse.training.search.splits import make_splits
+
+
+@dataclass(frozen=True)
+class NestedSelection:
+    """What `nested` measured.
+
+    Attributes:
+        selections: The `Selection` made in each outer fold, without its model.
+        scores: Each measure on the outer test parts, `(folds,)`, by name.
+    """
+
+    selections: tuple[Selection, ...] = field(repr=False)
+    scores: dict[str, np.ndarray]
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """What was chosen in each outer fold: alike, where the choice is a steady one."""
+        return tuple(selection.value for selection in self.selections)
+
+    @property
+    def means(self) -> dict[str, float]:
+        """The mean of each measure: what the whole way of choosing and fitting promises."""
+        return {name: float(values.mean()) for name, values in self.scores.items()}
+
+    def __str__(self) -> str:
+        names = list(self.scores)
+        rows = [
+            [fold, f"{value}", *(f"{self.scores[name][fold]:.4g}" for name in names)]
+            for fold, value in enumerate(self.values)
+        ]
+        return text_table(["fold", "chosen", *names], rows)
+
+
+def nested(
+    choose: Callable[[Any, Any, Path | None], Selection],
+    data: Any,
+    outer: Any = 5,
+    *,
+    groups: Any = None,
+    folder: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] | None = None,
+) -> NestedSelection:
+    """Measure a selection: in each outer fold all of it is done on the rest, and tested once.
+
+    The best validation score of a search is too good: it was chosen because it is. Here no example
+    that measures has had a part in the choice.
+
+    Args:
+        choose: Called with the training part, the test part and a folder (or None); returns what
+            `select` or `select_weight_decay` does when given these as `data`, `test` and `folder`.
+        data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
+        outer: Outer folds, as `k` of `select`.
+        groups: `(n,)`: examples of one group stay in one fold.
+        folder: Where finished fits are kept, a folder for each outer fold.
+        seed: Of the folds.
+        say: Called with a line for each fold; by default the lines are printed.
+
+    Returns:
+        A `NestedSelection`.
+
+    Raises:
+        TypeError: If `choose` returns no `Selection`, or an argument is of a wrong kind.
+        ValueError: If it has not tested, or an argument is out of range.
+
+    Example:
+        >>> import keras
+        >>> x = np.random.default_rng(0).normal(size=(24, 2)).astype("float32")
+        >>> def build(rate):
+        ...     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        ...     model.compile(keras.optimizers.SGD(rate), "mse")
+        ...     return model
+        >>> def quiet(line):
+        ...     pass
+        >>> def choose(train, test, folder):
+        ...     return kd.training.select(build, train, [0.001, 0.1], 2, fit={"epochs": 9},
+        ...                               test=test, folder=folder, say=quiet)
+        >>> import keras_dlcourse as kd
+        >>> nested(choose, (x, x[:, 0]), 2, say=quiet).values
+        (0.1, 0.1)
+
+    Reference:
+        Cawley and Talbot, "On Over-fitting in Model Selection and Subsequent Selection Bias in
+        Performance Evaluation", JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html
+    """
+    splits = make_splits(data, outer, groups, checks.whole_number("seed", seed, least=0))
+    say = Narrator() if say is None else say
+    found = []
+    for number, (train, test) in enumerate(splits):
+        say(f"Outer fold {number + 1} of {len(splits)}")
+        inner = None if folder is None else Path(folder) / f"outer{number:03}"
+        selection = choose(parts.part(data, train), parts.part(data, test), inner)
+        if not isinstance(selection, Selection):
+            raise TypeError(f"choose must return a Selection. Received: {selection!r}")
+        if selection.test is None:
+            raise ValueError("choose must hand the test part on: select(..., test=test).")
+        found.append(selection.without_model())
+    names = list(found[0].test or ())
+    scores = {name: np.array([(one.test or {})[name] for one in found]) for name in names}
+    return NestedSelection(tuple(found), scores)
