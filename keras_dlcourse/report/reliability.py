@@ -11,8 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
 
-_GREEN = "#009E73"  # of the same palette
-_STYLES = ((BLUE, "o", "-"), (VERMILION, "s", "--"), (_GREEN, "^", "-."), (GREY, "D", ":"))
+_GREEN, _PURPLE = "#009E73", "#CC79A7"  # of the same palette
+_STYLES = (
+    (BLUE, "o", "-"),
+    (VERMILION, "s", "--"),
+    (_GREEN, "^", "-."),
+    (_PURPLE, "D", (0, (1, 1))),
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def draw_reliability(answers: Mapping[str, Reliability]) -> Figure:
     """
     if not 0 < len(answers) <= len(_STYLES):
         raise ValueError(f"answers must be 1 to {len(_STYLES)}; received {len(answers)}")
-    figure = new_figure(5.6, 5.8)
+    figure = new_figure(5.6, 6.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="scores that mean what they say")
     for (name, found), (color, marker, style) in zip(answers.items(), _STYLES, strict=False):
@@ -114,10 +119,13 @@ def draw_reliability(answers: Mapping[str, Reliability]) -> Figure:
         edges = np.linspace(0, 1, len(found.counts) + 1)
         lower.stairs(found.counts, edges, color=color, ls=style, lw=1.5)
     upper.set_ylabel("share right", fontsize=12)
-    upper.legend(frameon=False, fontsize=10)
+    figure.legend(loc="outside upper center", frameon=False, fontsize=10)
     lower.set_ylabel("answers", fontsize=12)
     lower.set_xlabel("score of the answer", fontsize=12)
     lower.set_yscale("log")
+    lower.yaxis.set_major_formatter(
+        "{x:g}"
+    )  # matplotlib's own is a formula, which `png_bytes` shows
     for axes in (upper, lower):
         axes.set_xlim(0, 1)
         axes.grid(alpha=0.3)

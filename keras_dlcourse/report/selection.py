@@ -90,4 +90,6 @@ def _places(axes: Any, values: Sequence[Any]) -> np.ndarray:
     if (numbers >= 0).all() and len(above) > 1 and above.max() > 20 * above.min():
         # Zero, which has no logarithm, stands a step left of the least.
         axes.set_xscale("symlog", linthresh=above.min(), linscale=0.5)
+        axes.set_xticks(numbers, [f"{value:g}" for value in numbers])
+        axes.minorticks_off()
     return numbers

@@ -87,5 +87,5 @@ def test_the_picture(tmp_path):
     y = np.where(right, scores.argmax(1), (scores.argmax(1) + 1) % 4)
     figure = draw_reliability({"plain": reliability(y, scores), "$5": reliability(y, scores**0.5)})
     assert png_bytes(figure)[1:4] == b"PNG"
-    labels = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[1].startswith("plain: error ") and labels[2].startswith("$5: error ")
