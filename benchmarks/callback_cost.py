@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 
-import keras
+from _clock import Clock
 from _figures import Figure
 
 import keras_dlcourse as kd
@@ -25,33 +24,11 @@ def measure() -> list[Figure]:
         model.compile("adam", "sparse_categorical_crossentropy")
         with tempfile.TemporaryDirectory() as folder:
             maps = kd.callbacks.ClassActivationMaps(data.validation, folder, method=method)
-            clock = _Clock(maps)
+            clock = Clock(maps)
             model.fit(data.train, epochs=EPOCHS, verbose=0, callbacks=[clock])
-        share = 100 * min(clock.drawing[1:]) / min(clock.training[1:])
-        detail = f"{1000 * min(clock.drawing[1:]):.0f} ms of {min(clock.training[1:]):.1f} s"
+        drawing = min(clock.inside[1:])
+        training = min(a - b for a, b in zip(clock.epochs[1:], clock.inside[1:], strict=True))
+        share = 100 * drawing / training
+        detail = f"{1000 * drawing:.0f} ms of {training:.1f} s"
         figures.append(Figure(f"{method}: share of an epoch", share, "%", limit, detail=detail))
     return figures
-
-
-class _Clock(keras.callbacks.Callback):
-    """Times the epochs and what another callback does behind each."""
-
-    def __init__(self, inner: keras.callbacks.Callback) -> None:
-        super().__init__()
-        self.inner, self.training, self.drawing = inner, [], []
-
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
-        self.inner.set_model(model)
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.inner.on_train_begin(logs)
-
-    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        self.began = time.perf_counter()
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        trained = time.perf_counter()
-        self.inner.on_epoch_end(epoch, logs)
-        self.training.append(trained - self.began)
-        self.drawing.append(time.perf_counter() - trained)

@@ -8,6 +8,7 @@ these functions answer None and the caller does without.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -32,20 +33,26 @@ def callback_list_of(callback: keras.callbacks.Callback, frame: FrameType | None
     return None
 
 
-def arguments_of(callback_list: Any, frame: FrameType | None) -> dict[str, Any]:
-    """Return the local variables, its arguments among them, of the `fit` of `callback_list`.
+def arguments_of(callback: keras.callbacks.Callback, frame: FrameType | None) -> dict[str, Any]:
+    """Return the local variables, its arguments among them, of the `fit` that drives `callback`.
 
     Args:
-        callback_list: What `callback_list_of` found.
+        callback: The callback that asks.
         frame: Where to start; the frames that called it are searched.
 
     Returns:
         The variables, or an empty dictionary if that `fit` cannot be seen.
     """
-    for local_values in _locals(frame):
+    callback_list = callback_list_of(callback, frame)
+    for local_values in _locals(frame) if callback_list is not None else ():
         if local_values.get("callbacks") is callback_list and "validation_data" in local_values:
             return local_values
     return {}
+
+
+def is_validating(callback: keras.callbacks.Callback) -> bool:
+    """Say whether the `fit` that drives `callback` has validation data."""
+    return arguments_of(callback, sys._getframe()).get("validation_data") is not None
 
 
 def before(callback_list: Any, hook: str, act: Callable[..., None]) -> None:

@@ -7,20 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from keras_dlcourse.layers._checks import is_whole
+
+ON_ERROR = ("warn", "raise")
+
 
 def check_save_freq(save_freq: Any) -> None:
     """Raise ValueError unless it is `"epoch"` or a number of batches."""
-    whole = isinstance(save_freq, int) and not isinstance(save_freq, bool) and save_freq > 0
-    if save_freq != "epoch" and not whole:
+    if save_freq != "epoch" and not (is_whole(save_freq) and save_freq > 0):
         raise ValueError(
             f"save_freq must be 'epoch' or a number of batches, 1 or more. Received: {save_freq!r}"
         )
-
-
-def check_on_error(on_error: Any) -> None:
-    """Raise ValueError unless it is `"warn"` or `"raise"`."""
-    if on_error not in ("warn", "raise"):
-        raise ValueError(f"on_error must be 'warn' or 'raise'. Received: {on_error!r}")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from keras import layers as L
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.graph.running import Network, Place, call_in_training
 
 _ACTIVATIONS = (L.Activation, L.ReLU, L.LeakyReLU, L.PReLU, L.ELU, L.Softmax)
 _CUT_AT_ZERO = (keras.activations.relu, keras.activations.relu6)
@@ -122,20 +121,13 @@ class Probe:
             nudge = ops.cast(ops.reshape(nudges[number], outputs.shape), outputs.dtype)
             return outputs + nudge
 
-        outputs = self.network.run([inputs], _call_in_training, after)
+        outputs = self.network.run([inputs], call_in_training, after)
         value = self.model.compute_loss(inputs, labels, outputs, training=True)
         return ops.cast(value, "float32"), (ops.stack(spread), ops.stack(dead))
 
 
 def _cut(vector: Any, cuts: list[int]) -> list[Any]:
     return list(ops.split(vector, cuts)) if cuts else [vector]
-
-
-def _call_in_training(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    operation = place.node.operation
-    if "training" in inspect.signature(operation.call).parameters:
-        kwargs = {**kwargs, "training": True}
-    return operation(*args, **kwargs)
 
 
 def _variance(rows: Any) -> Any:

@@ -14,9 +14,10 @@ import numpy as np
 
 from keras_dlcourse.callbacks._fit import arguments_of, before, callback_list_of, on_exception
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
-from keras_dlcourse.callbacks._saving import check_on_error, check_save_freq, or_warn
+from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import has_state, load_state, named, state_of
 from keras_dlcourse.data.trainer import TrainerData
+from keras_dlcourse.layers._checks import one_of
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.saving.state import capture, read_state, restore, write_state
 
@@ -103,7 +104,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         if not isinstance(backup_dir, str | Path) or not str(backup_dir):
             raise ValueError(f"backup_dir must be the path of a folder. Received: {backup_dir!r}")
         check_save_freq(save_freq)
-        check_on_error(on_error)
+        one_of("on_error", on_error, ON_ERROR)
         for part in also:
             if not has_state(part):
                 raise TypeError(
@@ -125,13 +126,15 @@ class BackupAndRestore(keras.callbacks.Callback):
         callback_list = callback_list_of(self, sys._getframe())
         if callback_list is None:
             raise RuntimeError("BackupAndRestore works in Model.fit, and found none that runs it.")
-        arguments = arguments_of(callback_list, sys._getframe())
+        arguments = arguments_of(self, sys._getframe())
         self._data = arguments.get("x")
         self._parts = self._find_parts(callback_list)
         self._check_data()
         self._validates = arguments.get("validation_data") is not None
         self._before_validation: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
         self._epoch = self._first = 0
+        # Not at each batch: on JAX `self.model` brings all weights back from the training loop.
+        self._at_once = self.model.steps_per_execution
         self._saved: int | None = None
         self._folder.unlock()
         self._folder.lock()
@@ -253,7 +256,7 @@ class BackupAndRestore(keras.callbacks.Callback):
             if self._interrupts.received or (batch and self._is_due(batch)):
                 self._save(batch)
             steps = self.params["steps"]
-            if self._validates and batch + self.model.steps_per_execution >= steps:
+            if self._validates and batch + self._at_once >= steps:
                 # Within the validation there is no state that `fit` could begin with.
                 self._before_validation = self._state(batch)
 

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from keras_dlcourse.callbacks._fit import (
-    arguments_of,
     callback_list_of,
+    is_validating,
     on_exception,
 )
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
@@ -162,7 +162,7 @@ no improvement in 2 epochs.
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the weights if the epoch is the best so far, and stop if patience is over."""
         self._last_epoch = epoch
-        value = self._quantity.read(logs or {}, self._is_validation_to_come)
+        value = self._quantity.read(logs or {}, lambda: is_validating(self))
         if value is None or epoch < self.start_from_epoch:
             return
         self._quantity.resolve(self.model, required=True)
@@ -222,9 +222,6 @@ no improvement in 2 epochs.
                 f"{self.restore_best_weights}, and {self.monitor!r} was finite in "
                 f"{'no epoch so far' if self.best_epoch is None else 'some'}."
             )
-        # During an epoch the JAX backend keeps the weights outside of the model.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
         self.model.set_weights(self.best_weights)
 
     def state_dict(self) -> dict[str, Any]:
@@ -294,12 +291,6 @@ no improvement in 2 epochs.
         self.stopped_epoch = 0
         self._stopped = False
         self._quantity.start()
-
-    def _is_validation_to_come(self) -> bool:
-        """Tell whether `fit` has validation data, for a later epoch (validation_freq)."""
-        frame = sys._getframe()
-        callback_list = callback_list_of(self, frame)
-        return arguments_of(callback_list, frame).get("validation_data") is not None
 
     def _check_loaded_weights(self) -> None:
         if not self._loaded or self.best_weights is None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.callbacks._fit import arguments_of, callback_list_of, on_exception
+from keras_dlcourse.callbacks._fit import callback_list_of, is_validating, on_exception
 from keras_dlcourse.callbacks._monitor import Direction, Monitor
-from keras_dlcourse.callbacks._saving import check_on_error, check_save_freq, or_warn
+from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.layers._checks import one_of, positive_int
 from keras_dlcourse.saving.checkpoints import Checkpoint, CheckpointFolder
 
 
@@ -107,13 +108,12 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
                 f"folder. Received: {str(filepath)!r}"
             )
         check_save_freq(save_freq)
-        check_on_error(on_error)
+        one_of("on_error", on_error, ON_ERROR)
         for name, value in (("keep", keep), ("keep_best", keep_best)):
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 1
-            ):
-                raise ValueError(f"{name} must be a whole number, 1 or more. Received: {value!r}")
-            if value is not None and not _fields(path.name):
+            if value is None:
+                continue
+            positive_int(name, value)
+            if not _fields(path.name):
                 raise ValueError(
                     f"{name}={value} needs a name for each file, such as 'model-{{epoch:03d}}"
                     f"{ending}'. Received: {path.name!r}"
@@ -201,15 +201,11 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         if not needed and self.monitor not in logs:
             return None
         # In the middle of an epoch there is no validation, which is no mistake of the name.
-        value = self._quantity.read(logs, self._is_validation_to_come)
+        value = self._quantity.read(logs, lambda: is_validating(self))
         if value is None or not math.isfinite(value):
             return None
         self._quantity.resolve(self.model, required=needed)
         return value
-
-    def _is_validation_to_come(self) -> bool:
-        frame = sys._getframe()
-        return arguments_of(callback_list_of(self, frame), frame).get("validation_data") is not None
 
     def _name(self, logs: Mapping[str, Any], batch: int | None) -> str:
         fields = {**logs, "epoch": self._epoch + 1}
@@ -224,9 +220,6 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
             ) from error
 
     def _write(self, path: Path) -> None:
-        # During an epoch the JAX backend keeps the weights outside of the model.
-        if hasattr(self.model, "jax_state_sync"):
-            self.model.jax_state_sync()
         if self.save_weights_only:
             content = _InMemory()
             self.model.save_weights(content)

@@ -10,6 +10,7 @@ import keras
 
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
 from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.layers._checks import fraction, positive_int
 
 
 class PlateauMonitor(Remembers, keras.callbacks.Callback):
@@ -54,11 +55,8 @@ class PlateauMonitor(Remembers, keras.callbacks.Callback):
 
     def __init__(self, patience: int = 5, min_delta: float = 0.01) -> None:
         super().__init__()
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 1:
-            raise ValueError(f"patience must be a whole number, 1 or more. Received: {patience!r}")
-        if not isinstance(min_delta, float | int) or not 0 <= min_delta < 1:
-            raise ValueError(f"min_delta must be from 0 up to 1. Received: {min_delta!r}")
-        self.patience, self.min_delta = patience, float(min_delta)
+        self.patience = positive_int("patience", patience)
+        self.min_delta = fraction("min_delta", min_delta)
         self.on_train_begin()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_dlcourse._files import written_whole
+from keras_dlcourse._files import write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
@@ -145,9 +145,7 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         if self._done and (not self.epochs or self.epochs[-1] != self._done):
             self._measure(self._done)
         if self.directory is not None and self.epochs:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            with written_whole(self.directory / "signals.png") as path:
-                path.write_bytes(png_bytes(self.draw()))
+            write_bytes(self.directory / "signals.png", png_bytes(self.draw()))
 
     def draw(self) -> Figure:
         """Draw the first and the last measurement, layer by layer.

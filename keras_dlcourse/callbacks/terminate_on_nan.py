@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 import sys
@@ -16,11 +15,12 @@ import numpy as np
 from keras import tree
 
 from keras_dlcourse._files import written_whole
-from keras_dlcourse.callbacks._fit import arguments_of, callback_list_of
+from keras_dlcourse.callbacks._fit import arguments_of
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data.trainer import TrainerData
-from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.graph.running import Network, Place, call_in_training
+from keras_dlcourse.layers._checks import positive_int
 from keras_dlcourse.saving.state import capture, restore
 
 _KEPT = ("variables", "optimizer")  # metrics begin anew, and may not have been made yet
@@ -93,12 +93,10 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
 
     def __init__(self, directory: str | Path | None = None, every: int = 20) -> None:
         super().__init__()
-        if isinstance(every, bool) or not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a whole number, 1 or more. Received: {every!r}")
         if directory is not None and not isinstance(directory, str | Path):
             raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
         self.directory = None if directory is None else Path(directory)
-        self.every = every
+        self.every = positive_int("every", every)
         self.finding: Finding | None = None
         self.best: float | None = None
         self.best_weights: list[np.ndarray] | None = None
@@ -107,8 +105,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the data."""
-        frame = sys._getframe()
-        data = arguments_of(callback_list_of(self, frame), frame).get("x")
+        data = arguments_of(self, sys._getframe()).get("x")
         self._data = data if isinstance(data, TrainerData) else None
         self.finding = self.best = self.best_epoch = self.best_weights = None
 
@@ -122,10 +119,10 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         done = batch + 1
         if self._broken or (done % self.every and done != self.params.get("steps")):
             return
-        if _is_finite(logs):
-            self._good_batch, self._good = done, capture(self.model)
-        else:
+        if not _is_finite(logs):
             self._break(done)
+        elif done != self.params.get("steps"):  # the next epoch begins with a copy
+            self._good_batch, self._good = done, capture(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the weights of the best epoch."""
@@ -248,12 +245,6 @@ def _first_bad_place(model: keras.Model, inputs: Any) -> Place | None:
         return None  # a subclassed model has no graph to look into
     found: list[Place] = []
 
-    def call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        operation = place.node.operation
-        if "training" in inspect.signature(operation.call).parameters:
-            kwargs = {**kwargs, "training": True}
-        return operation(*args, **kwargs)
-
     def after(place: Place, outputs: Any) -> Any:
         arrays = map(keras.ops.convert_to_numpy, tree.flatten(outputs))
         if not found and not all(np.isfinite(array.astype("float64")).all() for array in arrays):
@@ -261,5 +252,5 @@ def _first_bad_place(model: keras.Model, inputs: Any) -> Place | None:
         return outputs
 
     given = [keras.ops.convert_to_tensor(array) for array in tree.flatten(inputs)]
-    network.run(given, call, after)
+    network.run(given, call_in_training, after)
     return found[0] if found else None

@@ -133,16 +133,15 @@ class Pipeline(TrainerData):
         self._order = self.order() if training else np.arange(self.examples)
         self.epoch += training
 
-    def one_pass(self, first: int | None = None) -> Iterator[tuple[np.ndarray, ...]]:
+    def one_pass(self, first: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
         """Yield the batches of the pass that has begun when the first one is asked for.
 
         Keras makes one iterator too many at the end of each epoch; as it asks that one for nothing,
         no order is spent on it.
 
         Args:
-            first: Number of the first one; None for where the pass began.
+            first: Number of the batch to begin with.
         """
-        first = self._first if first is None else first
         yield from self._batches(self._order[first * self.batch_size :])
 
     def _batches(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:

@@ -87,9 +87,8 @@ class Sampler(TrainerData):
         self._plan = self.plan(self.epoch if training else 0)
         self.epoch += training
 
-    def one_pass(self, first: int | None = None) -> Iterator[tuple[Any, ...]]:
+    def one_pass(self, first: int = 0) -> Iterator[tuple[Any, ...]]:
         """Yield the batches of the pass that has begun, from number `first` on."""
-        first = self._first if first is None else first
         yield from (self[index] for index in range(first, len(self)))
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:

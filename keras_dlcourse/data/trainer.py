@@ -57,7 +57,8 @@ class _PassAdapter(PyDatasetAdapter):
     """Keras's adapter of a `PyDataset`, told to take batches from `one_pass` in that order."""
 
     def _get_iterator(self) -> Iterator[tuple[Any, ...]]:
-        return self.py_dataset.one_pass()
+        # When the first batch is asked for: Keras makes one iterator too many behind each epoch.
+        yield from self.py_dataset.one_pass(self.py_dataset.first_batch)
 
 
 class TrainerData(*_BASES):  # type: ignore[misc]
@@ -69,6 +70,10 @@ class TrainerData(*_BASES):  # type: ignore[misc]
 
     Args:
         seed: Seed of the order, 0 or more.
+
+    Attributes:
+        first_batch: Number of the batch that the pass which has begun began with; 0 unless it goes
+            on within an epoch.
     """
 
     batch_size: int = 0  # a plain attribute here, a property of the adapter
@@ -78,7 +83,7 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         self.seed = checks.whole_number("seed", seed, least=0)
         self.epoch = 0
         self._done = 0  # batches of the next pass of training that are not to come again
-        self._first = 0  # of the pass that has begun, the batch it begins with
+        self.first_batch = 0
 
     @property
     def examples(self) -> int:
@@ -137,17 +142,8 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         """Number of batches of one pass over the data."""
         return len(self)
 
-    @property
-    def first_batch(self) -> int:
-        """Number of the batch that the pass which has begun began with; 0 unless it goes on."""
-        return self._first
-
-    def one_pass(self, first: int | None = None) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of the pass that has begun.
-
-        Args:
-            first: Number of the first one; None for where the pass began.
-        """
+    def one_pass(self, first: int = 0) -> Iterator[tuple[Any, ...]]:
+        """Yield the batches of the pass that has begun, from number `first` on."""
         raise NotImplementedError
 
     def begin_pass(self, training: bool) -> None:
@@ -160,10 +156,10 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         _refuse_ignored_arguments(method, arguments)
         training = method in ("fit", "other")
         self.begin_pass(training)
-        self._first = 0
+        self.first_batch = 0
         if training:
-            self._first, self._done = self._done, 0
-            _expect_batches(arguments.get("epoch_iterator"), len(self) - self._first)
+            self.first_batch, self._done = self._done, 0
+            _expect_batches(arguments.get("epoch_iterator"), len(self) - self.first_batch)
 
     def on_epoch_end(self) -> None:
         """Called by Keras after an epoch, but also before the first and not after a broken one."""

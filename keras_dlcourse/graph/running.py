@@ -6,6 +6,7 @@ place where numbers can be looked at or changed on their way; the weights stay t
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -212,6 +213,14 @@ class Network:
             number = [id(made) for made in node.outputs].index(id(tensor))
             return self._maker(inside, self._graphs[inside].model.outputs[number])
         return Place(inside)
+
+
+def call_in_training(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a layer as training does: a `call` for `Network.run`."""
+    operation = place.node.operation
+    if "training" in inspect.signature(operation.call).parameters:
+        kwargs = {**kwargs, "training": True}
+    return operation(*args, **kwargs)
 
 
 def _plain_call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -18,6 +18,8 @@ from matplotlib.text import Text
 # Okabe and Ito's palette: told apart with every common form of colour blindness, and in grey print.
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
+GREEN = "#009E73"
+PURPLE = "#CC79A7"
 GREY = "#5f6368"
 
 # Tried in this order, where installed, for what matplotlib's own font lacks.

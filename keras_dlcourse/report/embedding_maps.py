@@ -9,12 +9,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.report.canvas import GREY, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, new_figure, shortened
 
 # Okabe and Ito's colours and three of Tol's, each with a mark of its own: classes differ in grey
 # print, too.
 _COLORS = (
-    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"),
+    *(BLUE, VERMILION, GREEN, PURPLE, "#E69F00"),
     *("#56B4E9", "#000000", "#882255", "#999933", "#999999"),
 )
 _MARKS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")

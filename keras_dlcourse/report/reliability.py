@@ -9,14 +9,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, new_figure, shortened
 
-_GREEN, _PURPLE = "#009E73", "#CC79A7"  # of the same palette
 _STYLES = (
     (BLUE, "o", "-"),
     (VERMILION, "s", "--"),
-    (_GREEN, "^", "-."),
-    (_PURPLE, "D", (0, (1, 1))),
+    (GREEN, "^", "-."),
+    (PURPLE, "D", (0, (1, 1))),
 )
 
 

@@ -12,9 +12,9 @@ from keras.src.saving import saving_lib
 
 from keras_dlcourse.saving.allowed import Allowed
 from keras_dlcourse.saving.archive import MAX_BYTES, Contents, read
-from keras_dlcourse.saving.checkpoints import checked
 from keras_dlcourse.saving.config import names_in, parse
 from keras_dlcourse.saving.errors import InvalidModelFile, UntrustedModelError, printable
+from keras_dlcourse.saving.newest import checked
 from keras_dlcourse.saving.outline import outline
 from keras_dlcourse.saving.weights import Shapes, check_fit, stored_shapes
 

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from faults import disk_full_for_files_over
+from full_disk import disk_full_for_files_over
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,8 @@ import keras
 import numpy as np
 
 from keras_dlcourse.report import text_table
-from keras_dlcourse.training.search.searching import prepare
+from keras_dlcourse.training.search.one_fit import Fit
+from keras_dlcourse.training.search.searching import Say, check_build, prepare
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,12 @@ def cross_validate(
     data: Any,
     k: Any = 5,
     *,
-    fit: Mapping[str, Any] | Callable[[keras.Model, Any, Any], object] | None = None,
+    fit: Fit | None = None,
     groups: Any = None,
     folder: str | os.PathLike[str] | None = None,
     n_jobs: int | None = None,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> CrossValidation:
     """Fit a model on each of k parts of the data, and measure it on what that part leaves out.
 
@@ -102,8 +103,6 @@ def cross_validate(
     Reference:
         Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", section 7.10
     """
-    if not callable(build):
-        raise TypeError(f"build must be a function that returns a model. Received: {build!r}")
     search = prepare(WithoutValue(build), data, [None], k, fit, "loss", "min", groups, seed, say)
     found = search.run(False, None, folder, n_jobs)
     return CrossValidation(
@@ -118,6 +117,9 @@ class WithoutValue:
     """Build a model that no value decides on."""
 
     build: Callable[[], keras.Model]
+
+    def __post_init__(self) -> None:
+        check_build(self.build)
 
     def __call__(self, value: Any) -> keras.Model:
         """Return the model, whatever the value."""

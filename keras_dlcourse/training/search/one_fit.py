@@ -19,6 +19,8 @@ from keras_dlcourse.callbacks._monitor import infer_direction
 from keras_dlcourse.training.search import parts
 from keras_dlcourse.training.weight_decay import Decay
 
+Fit = Mapping[str, Any] | Callable[[keras.Model, Any, Any], object]
+
 # Keras's random state is one a process: fits that share a process go one after the other.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -65,7 +67,7 @@ class Recipe:
     """
 
     build: Callable[[Any], keras.Model]
-    fit: Mapping[str, Any] | Callable[[keras.Model, Any, Any], object]
+    fit: Fit
     decay: Decay | None
     settings: dict[str, str]
 

@@ -23,7 +23,15 @@ from keras_dlcourse.training.search.splits import Split, make_splits
 from keras_dlcourse.training.search.workers import count_workers, run_tasks
 from keras_dlcourse.training.weight_decay import Decay
 
+Say = Callable[[str], None]
+
 _OURS = ("x", "y", "sample_weight", "validation_data", "validation_split")
+
+
+def check_build(build: Any) -> None:
+    """Raise TypeError if this cannot build a model."""
+    if not callable(build):
+        raise TypeError(f"build must be a function that returns a model. Received: {build!r}")
 
 
 def prepare(
@@ -36,12 +44,11 @@ def prepare(
     mode: str,
     groups: Any,
     seed: int,
-    say: Callable[[str], None] | None,
+    say: Say | None,
     decay: Decay | None = None,
 ) -> Search:
     """Check the arguments of a search, and return it; see `select`."""
-    if not callable(build):
-        raise TypeError(f"build must be a function that returns a model. Received: {build!r}")
+    check_build(build)
     one_of("mode", mode, ("auto", "min", "max"))
     values = tuple(values)
     if not values:
@@ -69,7 +76,7 @@ class Search:
     monitor: str
     mode: str
     seed: int
-    say: Callable[[str], None]
+    say: Say
 
     def run(self, refit: bool, test: Any, folder: Any, n_jobs: int | None) -> Selection:
         """Fit what is still to be fitted, choose, fit all the data, and test; see `select`."""

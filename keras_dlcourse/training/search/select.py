@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
-from keras_dlcourse.training.search.searching import prepare
+from keras_dlcourse.training.search.one_fit import Fit
+from keras_dlcourse.training.search.searching import Say, prepare
 from keras_dlcourse.training.search.selection import Selection
-
-Fit = Mapping[str, Any] | Callable[[keras.Model, Any, Any], object]
-Say = Callable[[str], None]
 
 
 def select(

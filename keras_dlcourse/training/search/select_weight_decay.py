@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 
 from keras_dlcourse.training.search.cross_validate import WithoutValue
-from keras_dlcourse.training.search.searching import prepare
+from keras_dlcourse.training.search.one_fit import Fit
+from keras_dlcourse.training.search.searching import Say, prepare
 from keras_dlcourse.training.search.selection import Selection
 from keras_dlcourse.training.weight_decay import Decay, check_gamma
 
@@ -22,7 +23,7 @@ def select_weight_decay(
     *,
     kind: str = "l2",
     decays: str | Callable[[Any], bool] = "kernels",
-    fit: Mapping[str, Any] | Callable[[keras.Model, Any, Any], object] | None = None,
+    fit: Fit | None = None,
     monitor: str = "loss",
     mode: str = "auto",
     groups: Any = None,
@@ -31,7 +32,7 @@ def select_weight_decay(
     folder: str | os.PathLike[str] | None = None,
     n_jobs: int | None = None,
     seed: int = 0,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> Selection:
     """Choose how much weights decay, by cross-validation, and fit all the data with the choice.
 
@@ -89,8 +90,6 @@ def select_weight_decay(
     Reference:
         Hastie, Tibshirani and Friedman, "The Elements of Statistical Learning", sections 3.4, 7.10
     """
-    if not callable(build):
-        raise TypeError(f"build must be a function that returns a model. Received: {build!r}")
     gammas = [check_gamma(gamma) for gamma in gammas]
     decay = Decay(kind, decays)
     search = prepare(
