@@ -389,6 +389,45 @@ class TestExamples:
         assert len(list(tmp_path.glob("*/signals.png"))) == 4
 
     @pytest.mark.slow
+    def test_compare_optimizers(self, tmp_path):
+        """As many steps an epoch as there are batches, less noise in larger ones."""
+        words = ("--images", "320", "--epochs", "4", "--output", tmp_path)
+        text = "\n".join(self.run("compare_optimizers.py", *words))
+        row = r"^([\w-]+) *: +(\d+) steps an epoch, rate (\S+), loss (\S+); effective rate: (.+)$"
+        rows = {name: values for name, *values in re.findall(row, text, re.M)}
+        steps = {name: int(values[0]) for name, values in rows.items()}
+        assert steps == dict.fromkeys(rows, 10) | {"batch": 1, "stochastic": 320}
+        assert len(rows) == 7
+        losses = {name: float(values[2]) for name, values in rows.items()}
+        assert max(losses, key=losses.get) == "batch" and losses["stochastic"] < 1
+        for name in ("batch", "stochastic", "mini-batch"):
+            layers = re.findall(r" ([\d.e-]+)(?:,|$)", rows[name][3])
+            assert layers == [rows[name][1]] * 3  # plain descent has one rate for all
+        assert len(set(re.findall(r" ([\d.e-]+)(?:,|$)", rows["RMSprop"][3]))) > 1
+        shares = re.findall(r"gradient of +(\d+) images: variance (\S+)", text)
+        noise = {int(size): float(share) for size, share in shares}
+        # Drawn without replacement from 320: sigma^2 / 32 * (320 - 32) / 319.
+        assert noise[32] / noise[1] == pytest.approx(288 / 319 / 32, rel=0.3)
+        assert noise[320] < 1e-9
+        assert Image.open(tmp_path / "optimizers.png").size == (1575, 660)
+
+    @pytest.mark.slow
+    def test_compare_activations(self):
+        """Sigmoid is slowest, ReLU is sparse, and batch normalization bears a high rate."""
+        text = "\n".join(self.run("compare_activations.py", "--epochs", "4"))
+        row = r"^(\S.*?) *: loss 0.5 (?:after (\d+) steps at rate \S+|not .+), (\d+)% of units"
+        rows = {name: (steps, int(zeros)) for name, steps, zeros in re.findall(row, text, re.M)}
+        assert list(rows) == ["sigmoid", "tanh", "ReLU", "leaky ReLU", "ELU"]
+        assert not rows["sigmoid"][0] and 0 < int(rows["ReLU"][0]) <= 252
+        assert 30 < rows["ReLU"][1] < 90 and rows["leaky ReLU"][1] == rows["tanh"][1] == 0
+        row = r"ten layers, (.+), rate (\S+): accuracy (\S+), with batch normalization (\S+)"
+        found = {(start, rate): (a, b) for start, rate, a, b in re.findall(row, text)}
+        assert len(found) == 4
+        for (_, rate), (without, with_) in found.items():
+            assert float(with_) > (0.5 if rate == "1" else 0.7)
+            assert rate != "1" or float(without) < 0.2
+
+    @pytest.mark.slow
     def test_train_through_kills(self, tmp_path):
         """Killed by a shell loop until it is through, and equal to one that was not."""
         script = (ROOT / "examples" / "train_through_kills.py").with_suffix(".sh")
