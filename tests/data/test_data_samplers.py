@@ -113,10 +113,10 @@ def test_fit_sees_the_plans_of_seed_and_epoch(sampler):
 
     original = data.one_pass
 
-    def recording():
+    def recording(first=0):
         rows = []
         seen.append(rows)
-        for batch in original():
+        for batch in original(first):
             x = batch[0] if isinstance(batch[0], tuple) else (batch[0],)
             rows.append(np.stack([_numbers(part) for part in x], axis=-1))
             yield batch
