@@ -383,6 +383,28 @@ def test_what_keras_remembers_in_its_own_callbacks(scrambled: Scrambled, tmp_pat
     assert rates(network()) == expected
 
 
+@pytest.mark.parametrize("count", [1, 8])
+def test_what_signals_were_measured_goes_on(
+    count: int, scrambled: Scrambled, tmp_path: Path
+) -> None:
+    """Also where the kill came before the first state, and within an epoch."""
+
+    def monitor() -> kd.callbacks.SignalMonitor:
+        return kd.callbacks.SignalMonitor((IMAGES / 255.0, LABELS), images=8, dead=0.99)
+
+    whole, killed, resumed = monitor(), monitor(), monitor()
+    train(scrambled.fresh(), tmp_path / "whole", whole)
+    with pytest.raises(Killed):
+        train(scrambled.fresh(), tmp_path, killed, KillAt("on_train_batch_end", count))
+    # Before the first state there is nothing to go on with.
+    again = scrambled.fresh() if count == 1 else scrambled.changed()
+    train(again, tmp_path, resumed)
+    assert resumed.layers == whole.layers
+    assert resumed.epochs == whole.epochs == [0, 1, 2, 3]
+    for name in ("activations", "gradients", "dead_units", "updates"):
+        assert getattr(resumed, name) == getattr(whole, name), name
+
+
 def test_also_holds_what_fit_does_not_see(scrambled: Scrambled, tmp_path: Path) -> None:
     class Curriculum:
         level = 0
