@@ -41,6 +41,7 @@ from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
     PolynomialDecay,
 )
 from keras_dlcourse.layers.squeeze_excite import SqueezeExcite  # noqa: E402
+from keras_dlcourse.layers.whitening import Whitening  # noqa: E402
 
 __all__ = [
     "ChannelScale",
@@ -71,6 +72,7 @@ __all__ = [
     "SparseConnectedConv2D",
     "SqueezeExcite",
     "WeightTransform",
+    "Whitening",
     "compressed",
     "compressed_class",
     "describe",

@@ -846,6 +846,7 @@ NOT_PARTS = {
     "keras_dlcourse.layers.PolynomialDecay": "a schedule: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.PruneWeight": "transforms weights: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.FakeQuantizeWeight": "of weights: tests/layers/test_compressed.py",
+    "keras_dlcourse.layers.Whitening": "adapted first: tests/layers/test_whitening.py",
     "keras_dlcourse.layers.WeightTransform": "a base class: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
