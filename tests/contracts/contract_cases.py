@@ -426,6 +426,7 @@ LAYERS = (
             "horizontal_flip": True,
             "boxes": {"box": "xyxy"},
             "keypoints": {"points": "box"},
+            "masks": {"mask": 255},
             "flip_pairs": [(0, 1)],
             "interpolation": "nearest",
             "fill_mode": "reflect",
