@@ -54,9 +54,9 @@ def hidden_trace(
 ) -> HiddenTrace:
     """Tell whether a small net can learn which images were augmented.
 
-    Half of the images, chosen at random, are augmented, and a convolutional net of some 1,300 weights
-    learns which, by cross-validation. Where it can, class-specific augmentation is dangerous: what
-    tells augmented images tells their class. No trace found by a small net in few images is no
+    Half of the images, chosen at random, are augmented, and a convolutional net of 1,300 weights or
+    so learns which, by cross-validation. Where it can, class-specific augmentation is dangerous:
+    what tells augmented images tells their class. No trace found by a small net in few images is no
     proof that a large one finds none in many.
 
     Args:

@@ -172,6 +172,20 @@ class TestKeras:
         found = _numpy(outputs["images"])[..., 1].ravel()
         np.testing.assert_allclose(found[is_mixed], expected[is_mixed], rtol=1e-3, atol=0.1)
 
+    def test_mix_up_gets_masks_and_boxes_wrong(self):
+        """The day it does not, the documents may say so."""
+        inputs = {
+            "images": np.zeros((4, 8, 8, 1), "float32"),
+            "segmentation_masks": np.zeros((4, 8, 8, 1), "float32"),
+            "bounding_boxes": {"boxes": np.zeros((4, 2, 4)), "labels": np.zeros((4, 2))},
+        }
+        layer = keras.layers.MixUp(0.5, seed=0)
+        layer.bounding_box_format = "xyxy"
+        outputs = layer(inputs, training=True)
+        assert outputs["segmentation_masks"].shape != (4, 8, 8, 1)
+        boxes = outputs["bounding_boxes"]
+        assert boxes["boxes"].shape[:2] != boxes["labels"].shape
+
     def test_cut_mix_has_the_weight_of_the_paper_only_with_equal_factors(self):
         layer = keras.layers.CutMix((1.0, 1.0))
         seeds = [keras.random.SeedGenerator(k) for k in range(20)]
@@ -206,6 +220,37 @@ class TestKeras:
             model = keras.Sequential([keras.Input((6, 6, 1)), layer])
             assert (np.abs(_numpy(model(images)) - images).max() > 0.1) == augments
             np.testing.assert_array_equal(_numpy(model(images, training=False)), images)
+
+    @pytest.mark.slow
+    def test_all_that_the_documents_name_train_within_a_model(self):
+        ours, layers, colours = kd.layers, keras.layers, {"value_range": (0, 1)}
+        stack = [
+            ours.RandomAffine(degrees=10),
+            ours.Superimpose(),
+            layers.RandomFlip(),
+            layers.RandomTranslation(0.1, 0.1),
+            layers.RandomRotation(0.1),
+            layers.RandomZoom(0.1),
+            layers.RandomPerspective(1.0),
+            layers.GaussianNoise(0.1),
+            layers.RandomGaussianBlur(1.0, **colours),
+            layers.RandomBrightness(0.2, **colours),
+            layers.RandomContrast(0.2, **colours),
+            layers.RandomColorJitter(**colours, brightness_factor=0.1, contrast_factor=0.1),
+            layers.RandomGrayscale(0.5),
+            layers.RandomErasing(0.5, **colours),
+            layers.RandAugment(**colours),
+            layers.AugMix(**colours),
+        ]
+        if keras.backend.backend() == "tensorflow":
+            stack.append(layers.RandomElasticTransform(1.0, **colours))
+        images = RANDOM.uniform(size=(4, 16, 12, 3)).astype("float32")
+        model = keras.Sequential([keras.Input((16, 12, 3)), *stack])
+        np.testing.assert_allclose(model.predict(images, verbose=0), images, atol=1e-6)
+        model.add(layers.GlobalAveragePooling2D())
+        model.compile("sgd", "mse")
+        loss = model.train_on_batch(images, images.mean((1, 2)))
+        assert np.isfinite(loss) and loss > 1e-6
 
     def test_elastic_transform_moves_no_mask_with_its_image(self):
         if keras.backend.backend() != "tensorflow":

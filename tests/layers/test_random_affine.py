@@ -276,15 +276,19 @@ def test_masks_of_another_size(shape):
         keras.layers.RandomTranslation(0.2, 0.2, fill_mode="constant", seed=1),
         keras.layers.RandomZoom((-0.3, 0.3), (-0.3, 0.3), fill_mode="constant", seed=1),
         keras.layers.RandomRotation(0.1, fill_mode="constant", seed=1),
+        keras.layers.RandomPerspective(1.0, scale=0.3, seed=1),
     ],
     ids=lambda layer: layer.name,
 )
-def test_boxes_move_with_images_in_the_layers_of_keras(layer):
+def test_boxes_and_masks_move_with_images_in_the_layers_of_keras(layer):
     """The documentation says of which layers this is true; RandomCrop and RandomShear are off."""
     layer.bounding_box_format = "xyxy"
     images, boxes = _rectangles(np.random.default_rng(0))
     marked = {"boxes": boxes[:, None], "labels": np.zeros((len(boxes), 1), "int32")}
-    moved = layer({"images": images, "bounding_boxes": marked}, training=True)
+    given = {"images": images, "bounding_boxes": marked, "segmentation_masks": images}
+    moved = layer(given, training=True)
+    is_white = _numpy(moved["images"]) > 0.5
+    assert (is_white != _numpy(moved["segmentation_masks"])).mean() < 0.001
     assert np.abs(_numpy(moved["images"]) - images).max() > 0.5
     found = _numpy(moved["bounding_boxes"]["boxes"])[:, 0]
     for image, box in zip(_numpy(moved["images"]), found, strict=True):
