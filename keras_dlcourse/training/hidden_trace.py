@@ -87,6 +87,7 @@ def hidden_trace(
         https://arxiv.org/abs/1610.06545
     """
     checks.whole_number("epochs", epochs, least=1)
+    checks.whole_number("folds", folds, least=2)
     images = take(data, checks.whole_number("examples", examples, least=2 * folds), seed).inputs
     if images.ndim != 4 or min(images.shape[1:3]) < _LEAST:
         raise ValueError(

@@ -107,3 +107,5 @@ def test_errors(model):
         kd.training.hidden_trace(IMAGES[:, :6], lambda batch: batch)
     with pytest.raises(ValueError, match="epochs must be 1 or more"):
         kd.training.hidden_trace(IMAGES, lambda batch: batch, epochs=0)
+    with pytest.raises(ValueError, match="folds must be 2 or more"):
+        kd.training.hidden_trace(IMAGES, lambda batch: batch, folds=1)
