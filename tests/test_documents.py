@@ -122,8 +122,9 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_practice(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    blocks = [code for code in python_blocks("docs/practice.md") if "kd.training." in code]
-    choosing, tuner, sure = blocks
+    document = (ROOT / "docs/practice.md").read_text()
+    before = len(re.findall("^```python", document.split("## Choosing by")[0], re.M))
+    choosing, tuner, sure = python_blocks("docs/practice.md")[before:]
     names: dict = {}
     exec(choosing.replace("[:600]", "[:300]"), names)
     text = capsys.readouterr().out
@@ -136,6 +137,29 @@ def test_practice(tmp_path, monkeypatch, capsys):
     if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):
         exec(tuner.replace("[:600]", "[:300]"), names)
         assert 4 <= names["units"] <= 64
+
+
+@pytest.mark.slow
+def test_practice_data_and_augmentation(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    document = (ROOT / "docs/practice.md").read_text()
+    before = len(re.findall("^```python", document.split("## Data")[0], re.M))
+    parts, whitened, augmented = python_blocks("docs/practice.md")[before : before + 3]
+    names: dict = {}
+    exec(parts, names)
+    text = capsys.readouterr().out
+    shown = re.findall(r"^    (22 of .*|Pairs .*)$", document, re.M)
+    assert len(shown) == 2 and all(line in text for line in shown)
+    assert "No statistic has moved between 1,600 examples" in text
+    assert len(names["clean"]) == 1978
+    exec(whitened, names)
+    assert names["model"].history.history["val_accuracy"][-1] > 0.6
+    exec(augmented, names)
+    text = capsys.readouterr().out
+    assert "answers stay after the transform" in text and "AUC 0." in text
+    assert names["trainer"].history.history["val_accuracy"][-1] > 0.4
+    sizes = [Path(f"{name}.tflite").stat().st_size for name in ("whitened", "augmented")]
+    assert sizes[0] > 2_000_000 > 200_000 > sizes[1]
 
 
 @pytest.mark.slow

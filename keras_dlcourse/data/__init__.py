@@ -19,6 +19,7 @@ from keras_dlcourse.data.keypoints import (  # noqa: E402
     keypoints_from_box,
     keypoints_to_box,
 )
+from keras_dlcourse.data.leaks import Leaks, find_leaks  # noqa: E402
 from keras_dlcourse.data.multilabel import positive_weights  # noqa: E402
 from keras_dlcourse.data.pipeline import Pipeline, pipeline  # noqa: E402
 from keras_dlcourse.data.samplers import (  # noqa: E402
@@ -27,15 +28,23 @@ from keras_dlcourse.data.samplers import (  # noqa: E402
     TripletSampler,
 )
 from keras_dlcourse.data.scenes import Scenes, compose_scenes, split_sources  # noqa: E402
+from keras_dlcourse.data.shift import (  # noqa: E402
+    CovariateShift,
+    FeatureShift,
+    covariate_shift,
+)
 from keras_dlcourse.data.split import split  # noqa: E402
 from keras_dlcourse.edge.normalization import Normalization  # noqa: E402
 
 __all__ = [
     "BOX_FORMATS",
     "Bootstrap",
+    "CovariateShift",
     "Dataset",
     "Examples",
+    "FeatureShift",
     "ImageFiles",
+    "Leaks",
     "Normalization",
     "PKSampler",
     "PairSampler",
@@ -45,6 +54,8 @@ __all__ = [
     "check_boxes",
     "compose_scenes",
     "convert_boxes",
+    "covariate_shift",
+    "find_leaks",
     "flip_keypoints",
     "image_folder",
     "keypoints_from_box",

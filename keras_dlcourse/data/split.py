@@ -9,25 +9,31 @@ import numpy as np
 
 from keras_dlcourse.data import checks
 
+_ORDERS = 20  # in which groups are gone through, of which the best is taken
+
 
 def split(
-    x: Any, y: Any, fraction: float, seed: int = 0
+    x: Any, y: Any, fraction: float, seed: int = 0, *, groups: Any = None
 ) -> tuple[tuple[Any, np.ndarray], tuple[Any, np.ndarray]]:
     """Hold out a part of the examples, each class in proportion.
 
-    Of each class, `round(fraction * examples)` are held out, but at least one and never all.
+    Of each class, `round(fraction * examples)` are held out, but at least one and never all. With
+    groups, such as the frames of a video or the photos of a person, whole groups are held out, so
+    that each class comes near to `fraction`.
 
     Args:
         x: Examples `(n, ...)`, anything that takes an array of indices.
         y: Labels, `(n,)` of any kind or `(n, classes)` one-hot.
         fraction: Part to hold out, above 0 and below 1.
         seed: Seed of the choice, 0 or more.
+        groups: `(n,)` of any kind: what belongs together and stays on one side.
 
     Returns:
         `(x_rest, y_rest), (x_held_out, y_held_out)`, each in the order of `x`.
 
     Raises:
-        ValueError: If lengths differ, `fraction` is out of range or a class has one example only.
+        ValueError: If lengths differ, `fraction` is out of range or a class has one example, or
+            one group, only.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
@@ -35,13 +41,19 @@ def split(
         >>> (x_train, y_train), (x_test, y_test) = kd.data.split(x, y, 0.2, seed=0)
         >>> len(x_train), np.bincount(y_test).tolist()
         (16, [2, 2])
+        >>> (x_train, _), (x_test, _) = kd.data.split(x, y, 0.2, groups=x // 4)
+        >>> sorted(set(x_train // 4) & set(x_test // 4))
+        []
     """
     x = x if hasattr(x, "shape") else np.asarray(x)
     y = np.asarray(y)
     if y.ndim == 0 or len(x) != len(y):
         raise ValueError(f"y must have one label for each of the {len(x)} examples, got {y.shape}.")
     check_fractions(fraction=fraction)
-    rest, held_out = split_indices(y, (fraction,), seed)
+    if groups is None:
+        rest, held_out = split_indices(y, (fraction,), seed)
+    else:
+        rest, held_out = _grouped_indices(y, np.asarray(groups), fraction, seed)
     return (x[rest], y[rest]), (x[held_out], y[held_out])
 
 
@@ -62,8 +74,7 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
     """
     from sklearn.model_selection import train_test_split  # takes a second to import
 
-    y = np.asarray(y)
-    y = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
+    y = _classes(np.asarray(y))
     random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
     parts: list[list[np.ndarray]] = [[] for _ in range(1 + len(fractions))]
     for label in np.unique(y):
@@ -73,6 +84,73 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
             parts[number].append(held_out)
         parts[0].append(members)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def _classes(y: np.ndarray) -> np.ndarray:
+    return y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
+
+
+def _grouped_indices(
+    y: np.ndarray, groups: np.ndarray, fraction: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sorted indices of the rest and of what is held out, whole groups each."""
+    random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
+    if groups.shape != (len(y),):
+        raise ValueError(
+            f"groups must have one entry for each of the {len(y)} examples, got {groups.shape}."
+        )
+    names, group = np.unique(groups, return_inverse=True)
+    labels, label = np.unique(_classes(y), return_inverse=True)
+    counts = np.zeros((len(names), len(labels)), "int32")
+    np.add.at(counts, (group, label), 1)
+    alone = labels[(counts > 0).sum(axis=0) < 2]
+    if len(alone):
+        raise ValueError(
+            f"class {alone[0]} is in one group only, but each of the 2 parts needs one; add "
+            "groups of it or leave the class out."
+        )
+    is_held = _chosen_groups(counts, fraction, random)[group]
+    held_out = np.flatnonzero(is_held)
+    for part in (label[held_out], label[~is_held]):
+        missing = np.setdiff1d(np.arange(len(labels)), part)
+        if len(missing):
+            raise ValueError(
+                f"groups: no cut was found that has class {labels[missing[0]]} on both sides; "
+                "split that class, or its groups, into more groups."
+            )
+    return np.flatnonzero(~is_held), held_out
+
+
+def _chosen_groups(
+    counts: np.ndarray, fraction: float, random: np.random.RandomState
+) -> np.ndarray:
+    """Return which groups to hold out, `(groups,)` bool.
+
+    scikit-learn's StratifiedGroupKFold knows folds of one size, its GroupShuffleSplit no classes.
+    Here each group, in a random order, is held out if the shares of classes come nearer by it.
+
+    Args:
+        counts: Examples of each class in each group, `(groups, classes)`.
+        fraction: The share of each class to hold out.
+        random: Draws the orders; the one that ends nearest counts.
+    """
+    totals = counts.sum(axis=0)
+
+    def errors(held: np.ndarray) -> np.ndarray:
+        is_missing = (held == 0) | (held == totals)
+        return (np.abs(held / totals - fraction) + is_missing).sum(axis=1)
+
+    orders = np.stack([random.permutation(len(counts)) for _ in range(_ORDERS)])
+    held = np.zeros((_ORDERS, len(totals)), int)
+    error = errors(held)
+    is_chosen = np.zeros(orders.shape, bool)
+    for group in orders.T:  # one for each order
+        more = held + counts[group]
+        error_of_more = errors(more)
+        is_nearer = error_of_more < error
+        held[is_nearer], error[is_nearer] = more[is_nearer], error_of_more[is_nearer]
+        is_chosen[np.arange(_ORDERS), group] = is_nearer
+    return is_chosen[error.argmin()]
 
 
 def check_fractions(**fractions: float) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dlcourse._extras import require
 from keras_dlcourse._stderr import captured_stderr
-from keras_dlcourse.export.device_model import ExportError, input_shape
+from keras_dlcourse.export.device_model import ExportError, in_inference, input_shape
 from keras_dlcourse.export.schemes import Scheme
 from keras_dlcourse.export.sources import graph_nodes
 
@@ -58,7 +58,7 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, captured_stderr() as log:
         try:
             # Through a SavedModel, because concrete functions leave variable reads in the graph.
-            model.export(folder, verbose=False, input_signature=signature)
+            in_inference(model).export(folder, verbose=False, input_signature=signature)
             _refuse_loops(folder, model, row)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, row, input_dtype, output_dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from typing import Any
 
 import keras
@@ -123,6 +124,23 @@ def device_model(
     if rgb:
         x = _constant_layer(keras.layers.Conv2D(1, 1, use_bias=False, name="grey"), LUMA)(x)
     return keras.Model(image, model(x, training=False), name=model.name)
+
+
+def in_inference(model: keras.Model) -> keras.Model:
+    """Return a model that is in inference however it is called.
+
+    Keras's own augmentation layers augment unless they are told not to, and `export` tells nothing:
+    the file would hold random operations.
+    """
+    if not any(_trains_untold(layer) for layer in model._flatten_layers(include_self=False)):
+        return model
+    image = keras.Input(batch_shape=model.inputs[0].shape, name="image")
+    return keras.Model(image, model(image, training=False), name=model.name)
+
+
+def _trains_untold(layer: keras.layers.Layer) -> bool:
+    training = inspect.signature(layer.call).parameters.get("training")
+    return training is not None and training.default is True
 
 
 def as_the_device_sees(inputs: np.ndarray, in_graph: Normalization | None, rgb: bool) -> np.ndarray:

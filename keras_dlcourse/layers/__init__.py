@@ -5,6 +5,7 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.layers", "tensorflow", "keras")
 
 from keras_dlcourse.layers.channel_scale import ChannelScale  # noqa: E402
+from keras_dlcourse.layers.class_specific import ClassSpecific  # noqa: E402
 from keras_dlcourse.layers.cluster_weight import ClusterWeight  # noqa: E402
 from keras_dlcourse.layers.compressed import (  # noqa: E402
     FakeQuantizeWeight,
@@ -41,9 +42,12 @@ from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
     PolynomialDecay,
 )
 from keras_dlcourse.layers.squeeze_excite import SqueezeExcite  # noqa: E402
+from keras_dlcourse.layers.superimpose import Superimpose  # noqa: E402
+from keras_dlcourse.layers.whitening import Whitening  # noqa: E402
 
 __all__ = [
     "ChannelScale",
+    "ClassSpecific",
     "ClusterWeight",
     "ConstantSparsity",
     "CosineDense",
@@ -70,7 +74,9 @@ __all__ = [
     "ResidualBlock",
     "SparseConnectedConv2D",
     "SqueezeExcite",
+    "Superimpose",
     "WeightTransform",
+    "Whitening",
     "compressed",
     "compressed_class",
     "describe",

@@ -11,7 +11,8 @@ from keras import ops
 
 from keras_dlcourse.data.boxes import check_format, convert_boxes
 from keras_dlcourse.data.keypoints import swapped
-from keras_dlcourse.layers._checks import is_real, one_of
+from keras_dlcourse.layers._checks import is_real, is_whole, one_of
+from keras_dlcourse.layers._motion import Motion, into_box, out_of_box
 
 IMAGES = "images"
 _POINTS = ("xy", "rel_xy")
@@ -20,10 +21,10 @@ _FILL_MODES = ("constant", "nearest", "wrap", "mirror", "reflect")
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class RandomAffine(keras.layers.Layer):
-    """Turn, shear, scale, shift and mirror images at random, boxes and keypoints with them.
+    """Turn, shear, scale, shift and mirror images at random, and what is marked in them.
 
-    Each image of a batch has its own draw. One matrix moves pixels and coordinates, so they cannot
-    part. Outside of training nothing changes, and nothing of it is in an exported file.
+    Each image of a batch has its own draw. One matrix moves pixels, masks and coordinates, so they
+    cannot part. Outside of training nothing changes, and nothing of it is in an exported file.
 
     A box becomes the smallest upright one around its moved corners, cut at the edges of the image:
     around a turned object it is larger than need be. A box that is left wholly outside becomes NaN,
@@ -41,6 +42,9 @@ class RandomAffine(keras.layers.Layer):
         keypoints: The entries that are keypoints, each with what they are: `"xy"` in pixels,
             `"rel_xy"` in shares of the image, or the name of an entry of `boxes` to whose box they
             are relative, as `kd.data.keypoints_to_box` makes them.
+        masks: The entries that are segmentation masks, each with the class that stands where no
+            pixel came from, under `fill_mode="constant"`. A mask takes the nearest pixel: there is
+            nothing between two classes.
         flip_pairs: Keypoints that change places when an image is mirrored, such as the left and the
             right eye.
         interpolation: `"bilinear"` or `"nearest"`.
@@ -53,7 +57,8 @@ class RandomAffine(keras.layers.Layer):
     Call arguments:
         inputs: Images `(batch, height, width, channels)`, alone or in a dictionary as `"images"`,
             with others: boxes `(batch, 4)` or `(batch, boxes, 4)`, keypoints `(batch, points, 2 or
-            3)`, and what no argument names, which stays as it is.
+            3)`, masks of class numbers as large as the image, `(batch, height, width)` or with an
+            axis of channels, and what no argument names, which stays as it is.
         training: Whether to augment.
 
     Returns:
@@ -83,6 +88,7 @@ class RandomAffine(keras.layers.Layer):
         *,
         boxes: Mapping[str, str] | None = None,
         keypoints: Mapping[str, str] | None = None,
+        masks: Mapping[str, int] | None = None,
         flip_pairs: Sequence[tuple[int, int]] = (),
         interpolation: str = "bilinear",
         fill_mode: str = "constant",
@@ -104,6 +110,7 @@ class RandomAffine(keras.layers.Layer):
             name: _checked_points(name, given, self.boxes)
             for name, given in (keypoints or {}).items()
         }
+        self.masks = {name: _checked_class(name, given) for name, given in (masks or {}).items()}
         self.flip_pairs = [(int(one), int(other)) for one, other in flip_pairs]
         self.interpolation = one_of("interpolation", interpolation, ("nearest", "bilinear"))
         self.fill_mode = one_of("fill_mode", fill_mode, _FILL_MODES)
@@ -118,29 +125,35 @@ class RandomAffine(keras.layers.Layer):
         alone = not isinstance(inputs, Mapping)
         given = {IMAGES: inputs} if alone else dict(inputs)
         marks = [] if alone else [*self.boxes, *self.keypoints]
-        _check_entries(given, marks)
+        masks = {} if alone else self.masks
+        _check_entries(given, [*marks, *masks])
         given[IMAGES] = ops.cast(ops.convert_to_tensor(given[IMAGES]), self.compute_dtype)
         given |= {name: _floats(given[name]) for name in marks}
         if training:
-            given |= self._moved(given, marks)
+            given |= self._moved(given, marks, masks)
         return given[IMAGES] if alone else given
 
-    def _moved(self, given: Mapping[str, Any], marks: Sequence[str]) -> dict[str, Any]:
+    def _moved(
+        self, given: Mapping[str, Any], marks: Sequence[str], masks: Mapping[str, int]
+    ) -> dict[str, Any]:
         """Return the entries that move."""
         images = given[IMAGES]
         first = keras.config.image_data_format() == "channels_first"
         height, width = images.shape[2:] if first else images.shape[1:3]
         size = ops.convert_to_tensor([width, height], "float32")
         motion = self._draw(ops.shape(images)[0], size)
+        matrices = motion.to_pixels()
         moved = {
             IMAGES: ops.image.affine_transform(
                 images,
-                ops.cast(motion.to_pixels(), images.dtype),
+                ops.cast(matrices, images.dtype),
                 interpolation=self.interpolation,
                 fill_mode=self.fill_mode,
                 fill_value=self.fill_value,
             )
         }
+        for name, outside in masks.items():
+            moved[name] = self._mask(given[name], matrices, (height, width), outside)
         upright = {}  # left, top, right, bottom in pixels, before and after
         for name in (name for name in self.boxes if name in marks):
             kind = self.boxes[name]
@@ -154,7 +167,30 @@ class RandomAffine(keras.layers.Layer):
             moved[name] = self._points(given[name], kind, motion, before, after)
         return moved
 
-    def _points(self, points: Any, kind: str, motion: _Motion, before: Any, after: Any) -> Any:
+    def _mask(self, mask: Any, matrices: Any, size: tuple[int, int], outside: int) -> Any:
+        """Return a mask, moved, in the type in which it came."""
+        mask = ops.convert_to_tensor(mask)
+        has_channels = len(mask.shape) == 4
+        planes = mask if has_channels else ops.expand_dims(mask, -1)
+        data_format = keras.config.image_data_format() if has_channels else "channels_last"
+        first = 2 if data_format == "channels_first" else 1
+        if len(planes.shape) != 4 or tuple(planes.shape[first : first + 2]) != tuple(size):
+            raise ValueError(
+                f"masks must be as large as the images, {tuple(size)}. Received: shape "
+                f"{tuple(mask.shape)}"
+            )
+        moved = ops.image.affine_transform(
+            ops.cast(planes, "float32"),
+            matrices,
+            interpolation="nearest",
+            fill_mode=self.fill_mode,
+            fill_value=outside,
+            data_format=data_format,
+        )
+        moved = ops.cast(ops.round(moved), mask.dtype)
+        return moved if has_channels else ops.squeeze(moved, -1)
+
+    def _points(self, points: Any, kind: str, motion: Motion, before: Any, after: Any) -> Any:
         """Return keypoints of one entry, moved."""
         if len(points.shape) != 3 or points.shape[-1] not in (2, 3):
             raise ValueError(
@@ -169,12 +205,12 @@ class RandomAffine(keras.layers.Layer):
         flipped = ops.take(points, order, axis=1)
         points = ops.where(motion.is_flipped[:, None, None], flipped, points)
         unit = motion.size if kind != "xy" else 1.0
-        places = points[..., :2] * unit if before is None else _out_of_box(points, before)
+        places = points[..., :2] * unit if before is None else out_of_box(points, before)
         places = motion.points(places)
         inside = ops.all((places >= 0) & (places <= motion.size), axis=-1)
         if after is not None:
             inside = inside & ops.logical_not(ops.isnan(after[:, :1]))
-        places = places / unit if after is None else _into_box(places, after)
+        places = places / unit if after is None else into_box(places, after)
         if points.shape[-1] == 2:
             return places
         visible = ops.where(inside, points[..., 2], 0.0)
@@ -182,7 +218,7 @@ class RandomAffine(keras.layers.Layer):
         places = ops.where(visible[..., None] > 0, places, 0.0)
         return ops.concatenate([places, visible[..., None]], axis=-1)
 
-    def _draw(self, count: Any, size: Any) -> _Motion:
+    def _draw(self, count: Any, size: Any) -> Motion:
         """Draw how each of `count` images moves."""
 
         def uniform(low: float, high: float, *more: int) -> Any:
@@ -198,7 +234,7 @@ class RandomAffine(keras.layers.Layer):
         cos, sin = ops.cos(turn) * factor, ops.sin(turn) * factor
         rows = [(cos * mirror, cos * slope - sin), (sin * mirror, sin * slope + cos)]
         matrix = ops.stack([ops.stack(row, axis=-1) for row in rows], axis=-2)
-        return _Motion(matrix, shift, size, flip)
+        return Motion(matrix, shift, size, flip)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return `input_shape`."""
@@ -232,92 +268,13 @@ class RandomAffine(keras.layers.Layer):
             "horizontal_flip": self.horizontal_flip,
             "boxes": self.boxes,
             "keypoints": self.keypoints,
+            "masks": self.masks,
             "flip_pairs": [list(pair) for pair in self.flip_pairs],
             "interpolation": self.interpolation,
             "fill_mode": self.fill_mode,
             "fill_value": self.fill_value,
             "seed": self.seed,
         }
-
-
-class _Motion:
-    """How the points of each image move: `p' = matrix (p - middle) + middle + shift`.
-
-    Points are in pixels from the upper left corner of the image, so the middle of its first pixel
-    is at (0.5, 0.5).
-
-    Attributes:
-        matrix: `(batch, 2, 2)`.
-        shift: `(batch, 2)`, x and y.
-        size: `(2,)`, width and height.
-        is_flipped: `(batch,)`, whether an image is mirrored.
-    """
-
-    def __init__(self, matrix: Any, shift: Any, size: Any, is_flipped: Any) -> None:
-        self.matrix = matrix
-        self.shift = shift
-        self.size = size
-        self.is_flipped = is_flipped
-
-    def points(self, points: Any) -> Any:
-        """Return where points `(batch, n, 2)` go."""
-        middle = self.size / 2
-        turned = ops.matmul(points - middle, ops.transpose(self.matrix, (0, 2, 1)))
-        return turned + middle + self.shift[:, None]
-
-    def boxes(self, boxes: Any) -> Any:
-        """Return the upright boxes, cut at the image, around where `(batch, ..., 4)` go."""
-        left, top, right, bottom = (boxes[..., k] for k in range(4))
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-        stacked = ops.stack([ops.stack(corner, axis=-1) for corner in corners], axis=-2)
-        moved = ops.reshape(self.points(_flat(stacked)), ops.shape(stacked))
-        low = self._inside(ops.min(moved, axis=-2))
-        high = self._inside(ops.max(moved, axis=-2))
-        gone = ops.any(high - low <= 0, axis=-1, keepdims=True) & _has_area(boxes)
-        edges = ops.concatenate([low, high], axis=-1)
-        missing = gone | ops.any(ops.isnan(boxes), axis=-1, keepdims=True)
-        return ops.where(missing, float("nan"), edges)
-
-    def _inside(self, points: Any) -> Any:
-        return ops.minimum(ops.maximum(points, 0.0), self.size)
-
-    def to_pixels(self) -> Any:
-        """Return `(batch, 8)` as Keras takes it: from a pixel that comes out to where it is from.
-
-        Keras counts the middles of pixels: ours less half a pixel.
-        """
-        (a, b), (c, d) = ((self.matrix[:, k, 0], self.matrix[:, k, 1]) for k in range(2))
-        det = a * d - b * c
-        middle = self.size / 2
-        x, y = (0.5 - middle[k] - self.shift[:, k] for k in range(2))
-        rows = [
-            (d / det, -b / det, (d * x - b * y) / det + middle[0] - 0.5),
-            (-c / det, a / det, (a * y - c * x) / det + middle[1] - 0.5),
-        ]
-        zero = ops.zeros_like(det)
-        return ops.stack([*rows[0], *rows[1], zero, zero], axis=-1)
-
-
-def _flat(corners: Any) -> Any:
-    """Return points `(batch, n, 2)` of any number of axes between."""
-    return ops.reshape(corners, (-1, math.prod(corners.shape[1:-1]), 2))
-
-
-def _has_area(boxes: Any) -> Any:
-    return ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1, keepdims=True)
-
-
-def _out_of_box(points: Any, box: Any) -> Any:
-    """Return points relative to a box, `(batch, 4)` as left, top, right, bottom, in its units."""
-    low, high = box[:, None, :2], box[:, None, 2:]
-    return points[..., :2] * (high - low) + (low + high) / 2
-
-
-def _into_box(places: Any, box: Any) -> Any:
-    """Return points relative to a box; 0 along a side without length."""
-    low, high = box[:, None, :2], box[:, None, 2:]
-    side = high - low
-    return ops.where(side > 0, places - (low + high) / 2, 0.0) / ops.where(side > 0, side, 1.0)
 
 
 def _floats(values: Any) -> Any:
@@ -334,6 +291,14 @@ def _check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
         raise ValueError(
             f"images must be a batch of rank 4. Received: shape {tuple(given[IMAGES].shape)}"
         )
+
+
+def _checked_class(name: str, given: Any) -> int:
+    if not is_whole(given):
+        raise ValueError(
+            f"what stands outside of the mask {name!r} must be a class number. Received: {given!r}"
+        )
+    return int(given)
 
 
 def _checked_points(name: str, given: str, boxes: Mapping[str, str]) -> str:

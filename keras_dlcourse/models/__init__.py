@@ -16,6 +16,7 @@ from keras_dlcourse.graph.receptive_field import (  # noqa: E402
     receptive_field,
 )
 from keras_dlcourse.models.alexnet import AlexNet  # noqa: E402
+from keras_dlcourse.models.augmented_model import AugmentedModel  # noqa: E402
 from keras_dlcourse.models.densenet import (  # noqa: E402
     DenseNet40x12,
     DenseNet121,
@@ -91,6 +92,7 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 __all__ = [
     "MLP",
     "AlexNet",
+    "AugmentedModel",
     "CompoundScale",
     "ConvMatrix",
     "DenseNet121",

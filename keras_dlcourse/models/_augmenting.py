@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_dlcourse.layers.random_affine import IMAGES
 
@@ -18,15 +19,22 @@ class AugmentingModel(keras.Model):
     Args:
         augmentation: A layer called with a dictionary of the input as `"images"` and of all
             labels, or None.
+        label: What labels that are no dictionary are called in it; None refuses such.
         **kwargs: As for `keras.Model`.
     """
 
-    def __init__(self, augmentation: keras.layers.Layer | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        augmentation: keras.layers.Layer | None = None,
+        label: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if augmentation is not None and not isinstance(augmentation, keras.layers.Layer):
             # Anything else would draw the same numbers in each compiled step.
             raise TypeError(f"augmentation must be a Keras layer. Received: {augmentation!r}")
         self.augmentation = augmentation
+        self.label_entry = label
 
     def train_step(self, *given: Any) -> Any:
         """Run a step of training on augmented data; the arguments are those of the backend."""
@@ -35,13 +43,13 @@ class AugmentingModel(keras.Model):
             return super().train_step(*given)
         *state, data = given
         if not state:
-            return super().train_step(_augmented(data, layer))
+            return super().train_step(_augmented(data, layer, self.label_entry))
         # JAX: the draws change the state of a generator, which the step hands on.
         ((trainable, non_trainable, *others),) = state
         with keras.StatelessScope(
             state_mapping=list(zip(self.non_trainable_variables, non_trainable, strict=True))
         ) as scope:
-            data = _augmented(data, layer)
+            data = _augmented(data, layer, self.label_entry)
         non_trainable = [
             value if (drawn := scope.get_current_value(variable)) is None else drawn
             for variable, value in zip(self.non_trainable_variables, non_trainable, strict=True)
@@ -49,10 +57,40 @@ class AugmentingModel(keras.Model):
         return super().train_step((trainable, non_trainable, *others), data)
 
 
-def _augmented(data: Any, layer: keras.layers.Layer) -> Any:
+def _augmented(data: Any, layer: keras.layers.Layer, entry: str | None) -> Any:
     """Return inputs, labels and weights of a batch, moved by a layer."""
     x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
-    if not isinstance(y, Mapping) or IMAGES in y:
+    if entry is not None and not isinstance(y, Mapping):
+        x, y, weights = _with_one_label(x, y, weights, layer, entry)
+    elif not isinstance(y, Mapping) or IMAGES in y:
         raise ValueError(f"augmentation takes labels as a dictionary without an entry {IMAGES!r}.")
-    moved = dict(layer({IMAGES: x, **y}, training=True))
-    return keras.utils.pack_x_y_sample_weight(moved.pop(IMAGES), moved, weights)
+    else:
+        y = dict(layer({IMAGES: x, **y}, training=True))
+        x = y.pop(IMAGES)
+    return keras.utils.pack_x_y_sample_weight(x, y, weights)
+
+
+def _with_one_label(
+    x: Any, y: Any, weights: Any, layer: keras.layers.Layer, entry: str
+) -> tuple[Any, Any, Any]:
+    """Return inputs, the one kind of labels and weights, moved by a layer.
+
+    A layer that mixes one-hot labels knows no weights. It mixes weighted labels instead, whose sum
+    is the weight of the mixture.
+    """
+    is_vector = len(y.shape) == 2 and y.shape[1] > 1
+    y = ops.cast(y, "float32") if is_vector else y
+    is_weighted = is_vector and weights is not None
+    if is_weighted:
+        y = y * ops.reshape(ops.cast(weights, "float32"), (-1, 1))
+    moved = layer({IMAGES: x, entry: y}, training=True)
+    mixed = moved[entry]
+    if len(mixed.shape) != len(y.shape):
+        raise ValueError(
+            f"augmentation by {layer.name} made labels of shape {tuple(mixed.shape)} out of "
+            f"{tuple(y.shape)}: to be mixed, they must be one-hot, (batch, classes)."
+        )
+    if is_weighted:
+        weights = ops.sum(mixed, axis=1)
+        mixed = ops.divide_no_nan(mixed, ops.expand_dims(weights, 1))
+    return moved[IMAGES], mixed, weights

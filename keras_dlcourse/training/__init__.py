@@ -7,7 +7,9 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.training", "tensorflow", "keras", "matplotlib", "rich")
 
 from keras_dlcourse.training.choose_thresholds import choose_thresholds  # noqa: E402
+from keras_dlcourse.training.hidden_trace import HiddenTrace, hidden_trace  # noqa: E402
 from keras_dlcourse.training.history import HistoryFile  # noqa: E402
+from keras_dlcourse.training.invariance import Invariance, invariance  # noqa: E402
 from keras_dlcourse.training.quickstart import quickstart  # noqa: E402
 from keras_dlcourse.training.recipe import Recipe, warmup_cosine  # noqa: E402
 from keras_dlcourse.training.run import Run, run  # noqa: E402
@@ -28,7 +30,9 @@ from keras_dlcourse.training.weight_decay import decay_weights  # noqa: E402
 __all__ = [
     "AlphaChoice",
     "CrossValidation",
+    "HiddenTrace",
     "HistoryFile",
+    "Invariance",
     "NestedSelection",
     "Recipe",
     "Run",
@@ -39,6 +43,8 @@ __all__ = [
     "cross_validate",
     "decay_weights",
     "first_free",
+    "hidden_trace",
+    "invariance",
     "nested",
     "quickstart",
     "run",

@@ -417,6 +417,14 @@ LAYERS = (
         )
     ),
     LayerCase(
+        kd.layers.Superimpose,
+        {"weight": (0.1, 0.3), "seed": 3},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
         kd.layers.RandomAffine,
         {
             "degrees": 20.0,
@@ -426,6 +434,7 @@ LAYERS = (
             "horizontal_flip": True,
             "boxes": {"box": "xyxy"},
             "keypoints": {"points": "box"},
+            "masks": {"mask": 255},
             "flip_pairs": [(0, 1)],
             "interpolation": "nearest",
             "fill_mode": "reflect",
@@ -841,15 +850,18 @@ LOSSES = (
 # Public names that are no part of a kind, and where they are tested instead.
 NOT_PARTS = {
     "keras_dlcourse.layers.OutputDescription": "describes: tests/export/test_localizers.py",
+    "keras_dlcourse.layers.ClassSpecific": "takes labels: tests/layers/test_augmentation.py",
     "keras_dlcourse.layers.ClusterWeight": "transforms weights: tests/quantize/test_clustering.py",
     "keras_dlcourse.layers.ConstantSparsity": "a schedule: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.PolynomialDecay": "a schedule: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.PruneWeight": "transforms weights: tests/quantize/test_pruning.py",
     "keras_dlcourse.layers.FakeQuantizeWeight": "of weights: tests/layers/test_compressed.py",
+    "keras_dlcourse.layers.Whitening": "adapted first: tests/layers/test_whitening.py",
     "keras_dlcourse.layers.WeightTransform": "a base class: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
+    "keras_dlcourse.models.AugmentedModel": "takes a model: tests/models/test_augmented_model.py",
     "keras_dlcourse.models.ReceptiveField": "a result: tests/graph/test_receptive_fields.py",
     "keras_dlcourse.models.fold_batch_norm": "a function: tests/graph/test_folding.py",
     "keras_dlcourse.models.profile": "a function: tests/graph/test_profile.py",

@@ -60,3 +60,50 @@ def test_a_class_of_one_and_unequal_lengths():
         kd.data.split(np.arange(4), [0, 1], 0.5)
     with pytest.raises(ValueError, match="seed must be 0 or more"):
         kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=4, max_size=30),
+    fraction=st.floats(0.05, 0.6),
+    seed=st.integers(0, 1000),
+)
+def test_no_group_is_on_both_sides(sizes, fraction, seed):
+    random = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(len(sizes)) % 7 * 100 + np.arange(len(sizes)), sizes)
+    groups = random.permutation(groups)
+    y = (groups % 2).astype(str)  # two classes, in two groups or more each
+    (x_rest, y_rest), (x_held, y_held) = kd.data.split(
+        np.arange(len(y)), y, fraction, seed, groups=groups
+    )
+    assert sorted([*x_rest, *x_held]) == list(range(len(y)))
+    assert not set(groups[x_rest]) & set(groups[x_held])
+    assert set(y_rest) == set(y_held) == set(y)
+    np.testing.assert_array_equal(y[x_held], y_held)
+    again = kd.data.split(np.arange(len(y)), y, fraction, seed, groups=groups)[1][0]
+    np.testing.assert_array_equal(again, x_held)
+
+
+def test_groups_of_unequal_size_and_mixed_classes_are_still_stratified():
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), random.integers(2, 40, 60))
+    y = (random.random(len(groups)) < 0.2 + 0.01 * groups).astype(int)
+    (_, y_rest), (_, y_held) = kd.data.split(np.arange(len(y)), y, 0.25, groups=groups)
+    np.testing.assert_allclose(np.bincount(y_held) / np.bincount(y), 0.25, atol=0.01)
+    assert len(y_rest) + len(y_held) == len(y)
+    one_hot = np.eye(2)[y]
+    found = kd.data.split(np.arange(len(y)), one_hot, 0.25, groups=groups)[1][1]
+    np.testing.assert_array_equal(found.argmax(1), y_held)
+
+
+def test_groups_that_cannot_be_split():
+    with pytest.raises(ValueError, match="class 1 is in one group only, but each of the 2 parts"):
+        kd.data.split(np.arange(4), [0, 0, 1, 1], 0.5, groups=["a", "b", "c", "c"])
+    with pytest.raises(ValueError, match=r"one entry for each of the 4 examples, got \(3,\)"):
+        kd.data.split(np.arange(4), [0, 0, 1, 1], 0.5, groups=[1, 2, 3])
+    # Each group holds two classes in a ring of three: whichever goes, one class is on one side.
+    y, groups = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2])
+    with pytest.raises(ValueError, match="no cut was found that has class . on both sides"):
+        kd.data.split(np.arange(6), y, 0.5, groups=groups)
+    with pytest.raises(ValueError, match="seed must be 0 or more"):
+        kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1, groups=[0, 1, 2, 3])

@@ -114,6 +114,47 @@ def _centre(plane):
     return [(columns * plane).sum() / plane.sum(), (rows * plane).sum() / plane.sum()]
 
 
+@pytest.mark.parametrize("motion", MOTIONS, ids=str)
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float32"])
+def test_a_mask_is_where_the_image_is(motion, dtype):
+    """An image of its own classes is its mask: moved alike, but for what is between two pixels."""
+    rng = np.random.default_rng(1)
+    # Patches of 4 x 4, so that most pixels lie within one class.
+    classes = rng.integers(1, 200, (6, HEIGHT // 4, WIDTH // 4)).repeat(4, 1).repeat(4, 2)
+    images = classes[..., None].astype("float32")
+    layer = RandomAffine(**motion, masks={"mask": 255, "planes": 0}, fill_value=255, seed=2)
+    inputs = {"images": images, "mask": classes.astype(dtype)}
+    inputs["planes"] = np.stack([classes, classes], -1).astype(dtype)
+    moved = {name: _numpy(part) for name, part in layer(inputs, training=True).items()}
+    assert moved["mask"].dtype == dtype and moved["planes"].shape == (*classes.shape, 2)
+    assert set(np.unique(moved["mask"])) <= {*np.unique(classes), 255}
+    inside = moved["planes"] > 0
+    np.testing.assert_array_equal(
+        moved["planes"][inside], np.stack([moved["mask"]] * 2, -1)[inside]
+    )
+    # Bilinear and nearest agree away from the edges of patches.
+    assert (np.abs(moved["images"][..., 0] - moved["mask"]) < 0.5).mean() > 0.3
+    nearest = RandomAffine(**motion, masks={"mask": 255}, fill_value=255, seed=2,
+                           interpolation="nearest")  # fmt: skip
+    same = nearest({"images": images, "mask": classes.astype(dtype)}, training=True)
+    np.testing.assert_array_equal(_numpy(same["images"])[..., 0], _numpy(same["mask"]))
+    still = layer(inputs)
+    np.testing.assert_array_equal(_numpy(still["mask"]), inputs["mask"])
+
+
+def test_box_and_mask_of_a_rectangle_stay_together():
+    images, boxes = _rectangles(np.random.default_rng(4))
+    layer = RandomAffine(**MOTIONS[-1], boxes={"box": "xyxy"}, masks={"mask": 0}, seed=3)
+    inputs = {"images": images, "box": boxes, "mask": images[..., 0].astype("int32")}
+    moved = {name: _numpy(part) for name, part in layer(inputs, training=True).items()}
+    compared = 0
+    for mask, box in zip(moved["mask"], moved["box"], strict=True):
+        if mask.any() and np.isfinite(box).all():
+            np.testing.assert_allclose(_shown(mask[..., None]), box, atol=1.6)
+            compared += 1
+    assert compared >= 4
+
+
 def test_what_leaves_the_image_is_missing():
     images = np.zeros((64, 20, 20, 1), "float32")
     boxes = np.tile(np.array([0, 0, 4, 4], "float32"), (64, 1))
@@ -180,6 +221,7 @@ def test_half_precision_keeps_coordinates_whole():
         ({"scale": 0.5}, "scale must be two numbers"),
         ({"boxes": {"box": "xyx"}}, "the format of 'box' must be one of xyxy"),
         ({"keypoints": {"points": "box"}}, "must be one of 'xy', 'rel_xy'"),
+        ({"masks": {"mask": "background"}}, "outside of the mask 'mask' must be a class number"),
         ({"interpolation": "cubic"}, "interpolation must be one of"),
         ({"fill_mode": "black"}, "fill_mode must be one of"),
     ],
@@ -218,6 +260,15 @@ def test_wrong_inputs(inputs, message):
         layer(inputs, training=True)
 
 
+@pytest.mark.parametrize("shape", [(2, 8, 9), (2, 8), (2, 4, 4, 1)])
+def test_masks_of_another_size(shape):
+    inputs = {"images": np.zeros((2, 8, 8, 1)), "mask": np.zeros(shape)}
+    with pytest.raises(ValueError, match=r"masks must be as large as the images, \(8, 8\)"):
+        RandomAffine(masks={"mask": 0})(inputs, training=True)
+    with pytest.raises(ValueError, match="inputs lack 'mask'"):
+        RandomAffine(masks={"mask": 0})({"images": np.zeros((2, 8, 8, 1))}, training=True)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -225,15 +276,19 @@ def test_wrong_inputs(inputs, message):
         keras.layers.RandomTranslation(0.2, 0.2, fill_mode="constant", seed=1),
         keras.layers.RandomZoom((-0.3, 0.3), (-0.3, 0.3), fill_mode="constant", seed=1),
         keras.layers.RandomRotation(0.1, fill_mode="constant", seed=1),
+        keras.layers.RandomPerspective(1.0, scale=0.3, seed=1),
     ],
     ids=lambda layer: layer.name,
 )
-def test_boxes_move_with_images_in_the_layers_of_keras(layer):
+def test_boxes_and_masks_move_with_images_in_the_layers_of_keras(layer):
     """The documentation says of which layers this is true; RandomCrop and RandomShear are off."""
     layer.bounding_box_format = "xyxy"
     images, boxes = _rectangles(np.random.default_rng(0))
     marked = {"boxes": boxes[:, None], "labels": np.zeros((len(boxes), 1), "int32")}
-    moved = layer({"images": images, "bounding_boxes": marked}, training=True)
+    given = {"images": images, "bounding_boxes": marked, "segmentation_masks": images}
+    moved = layer(given, training=True)
+    is_white = _numpy(moved["images"]) > 0.5
+    assert (is_white != _numpy(moved["segmentation_masks"])).mean() < 0.001
     assert np.abs(_numpy(moved["images"]) - images).max() > 0.5
     found = _numpy(moved["bounding_boxes"]["boxes"])[:, 0]
     for image, box in zip(_numpy(moved["images"]), found, strict=True):
