@@ -23,6 +23,7 @@ from keras_dlcourse.training.search import (  # noqa: E402
 )
 from keras_dlcourse.training.select_alpha import AlphaChoice, select_alpha  # noqa: E402
 from keras_dlcourse.training.temperature_scaling import TemperatureScaling  # noqa: E402
+from keras_dlcourse.training.threshold_for import OperatingPoint, threshold_for  # noqa: E402
 from keras_dlcourse.training.weight_decay import decay_weights  # noqa: E402
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "CrossValidation",
     "HistoryFile",
     "NestedSelection",
+    "OperatingPoint",
     "Recipe",
     "Run",
     "RunFolder",
@@ -45,5 +47,6 @@ __all__ = [
     "select",
     "select_alpha",
     "select_weight_decay",
+    "threshold_for",
     "warmup_cosine",
 ]
