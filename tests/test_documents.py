@@ -123,7 +123,7 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
 def test_practice(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = [code for code in python_blocks("docs/practice.md") if "kd.training." in code]
-    choosing, tuner, sure = blocks
+    choosing, tuner, sure, judging = blocks
     names: dict = {}
     exec(choosing.replace("[:600]", "[:300]"), names)
     text = capsys.readouterr().out
@@ -133,6 +133,16 @@ def test_practice(tmp_path, monkeypatch, capsys):
     before, _, after = (found.error for found in names["answers"].values())
     assert after < before
     assert Image.open("reliability.png").width > 500
+    exec(judging, names)
+    point, tested = names["point"], names["tested"]
+    assert point.fpr <= 0.05 and point.recall > 0.3 and tested.threshold == point.threshold
+    scores = names["calibrated"].predict(names["data"].test, verbose=0)
+    listed = [{category.index for category in each} for each in names["answers"]]
+    expected = [set(np.flatnonzero(row >= np.float32(names["thresholds"]))) for row in scores]
+    assert np.mean([one == other for one, other in zip(listed, expected, strict=True)]) > 0.99
+    shown = capsys.readouterr().out
+    assert f"{sum(not each for each in listed)} of 2000 images show nothing known" in shown
+    assert Image.open("roc.png").size == (750, 750)
     if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):
         exec(tuner.replace("[:600]", "[:300]"), names)
         assert 4 <= names["units"] <= 64
@@ -274,6 +284,17 @@ class TestExamples:
         assert found[0][0] == found[3][0]  # the order of classes stays
         with Image.open(tmp_path / "reliability.png") as picture:
             assert picture.size == (840, 990)
+
+    @pytest.mark.slow
+    def test_operating_point(self, tmp_path):
+        """What was promised on validation images about holds on others, and on the device."""
+        run = runpy.run_path(str(ROOT / "examples" / "operating_point.py"))
+        validation, test, device = run["main"](3, 0.05, tmp_path).values()
+        assert validation.fpr <= 0.05 and test.fpr < 0.1 and test.recall > 0.35
+        assert device.fpr == pytest.approx(test.fpr, abs=0.03)
+        assert device.recall == pytest.approx(test.recall, abs=0.1)
+        sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("roc", "evaluation")]
+        assert sizes == [(500, 500), (1400, 470)]
 
     @pytest.mark.slow
     def test_perceive(self, tmp_path):
