@@ -213,7 +213,7 @@ def test_practice_foundations(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tasks, _, perceptron, templates, neighbours = python_blocks("docs/practice.md")[:5]
+    tasks, _, perceptron, templates, neighbours, by_hand = python_blocks("docs/practice.md")[:6]
     names: dict = {}
     for block in (tasks, perceptron, templates, neighbours):
         exec(block.replace("epochs=5", "epochs=2, verbose=0"), names)
@@ -228,6 +228,11 @@ def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, 
     expected = expected.predict(names["vectors"]["features"][1])
     assert np.mean(np.asarray(found) == expected) > 0.99
     assert len(shares) == 3 and min(float(share) for _, share in shares) > 0.75
+    exec(re.sub(r"(data\.train\.[xy])", r"\1[:2000]", by_hand), names)
+    pixels, levels, gradients = re.findall(
+        r"nearest ([\d.]+)%, linear SVM ([\d.]+)%", capsys.readouterr().out
+    )
+    assert float(gradients[1]) > float(pixels[1]) > 75 > float(levels[1]) > 15
 
 
 class TestExamples:
