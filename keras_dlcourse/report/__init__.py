@@ -32,7 +32,11 @@ from keras_dlcourse.report.figures import (  # noqa: E402
     draw_mistakes,
 )
 from keras_dlcourse.report.interval import Interval, confidence_interval  # noqa: E402
-from keras_dlcourse.report.linear import draw_perceptron, draw_templates  # noqa: E402
+from keras_dlcourse.report.linear import (  # noqa: E402
+    draw_boundary,
+    draw_perceptron,
+    draw_templates,
+)
 from keras_dlcourse.report.maps import draw_class_activation_maps  # noqa: E402
 from keras_dlcourse.report.method_maps import draw_methods  # noqa: E402
 from keras_dlcourse.report.neighbours import draw_neighbours  # noqa: E402
@@ -64,6 +68,7 @@ __all__ = [
     "confident_mistakes",
     "confusion_counts",
     "confusion_pairs",
+    "draw_boundary",
     "draw_class_activation_maps",
     "draw_class_means",
     "draw_confusion_matrix",
