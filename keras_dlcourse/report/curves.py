@@ -171,7 +171,7 @@ def _draw(
 ) -> Figure:
     questions = one_vs_rest(labels, scores)
     figure = new_figure(5.0, 5.0)
-    draw_on(figure.subplots(), kind, questions, class_names, thresholds)
+    draw_on(figure.subplots(), kind, questions, areas(kind, questions), class_names, thresholds)
     return figure
 
 
@@ -179,13 +179,13 @@ def draw_on(
     axes: Axes,
     kind: Kind,
     questions: Sequence[Question],
+    found: NDArray[np.float64],
     class_names: Sequence[str] | None,
     thresholds: ArrayLike | None = None,
 ) -> None:
-    """Draw the curves of all classes into axes; see `draw_roc`."""
+    """Draw the curves of all classes, whose areas were found, into axes; see `draw_roc`."""
     names = checked_names(class_names, len(questions))
     least = _thresholds(thresholds, len(questions))
-    found = areas(kind, questions)
     order = [int(number) for number in np.argsort(found, kind="stable") if found[number] >= 0]
     if not order:
         raise ValueError("there is no curve: no class has examples of it, and others beside it")

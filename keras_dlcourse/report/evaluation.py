@@ -27,7 +27,7 @@ class Evaluation:
 
     Attributes:
         class_names: The classes.
-        accuracy: Share of right answers, with its interval.
+        accuracy: Share of right answers, with its interval by bootstrap; 0 to 1 of one example.
         confusion: Counts, `(classes, classes)`, row = true class.
         classes: Precision, recall and F1 of each class.
         areas: Area under the ROC curve of each class against the rest, `(classes,)`, or `(1,)` of
@@ -139,7 +139,7 @@ def evaluation(
     counts = confusion_counts(true, answers, classes)
     return Evaluation(
         class_names=tuple(class_names),
-        accuracy=confidence_interval(_accuracy, true, answers, level=level, seed=seed),
+        accuracy=_accuracy(true, answers, level, seed),
         confusion=counts,
         classes=class_scores(counts, class_names),
         areas=areas(ROC, questions),
@@ -172,15 +172,25 @@ def draw_evaluation(found: Evaluation) -> Figure:
     figure = new_figure(14.0, 4.7)
     roc, precision_recall, shares = figure.subplots(1, 3)
     names = None if found.threshold is not None else found.class_names
-    for axes, kind in ((roc, ROC), (precision_recall, PRECISION_RECALL)):
-        draw_on(axes, kind, found._questions, names, found.threshold)
+    for axes, kind, each in (
+        (roc, ROC, found.areas),
+        (precision_recall, PRECISION_RECALL, found.average_precisions),
+    ):
+        draw_on(axes, kind, found._questions, each, names, found.threshold)
     draw_shares(shares, {"calibration": found.reliability})
     shares.legend(frameon=False, fontsize=10)
     return figure
 
 
-def _accuracy(labels: NDArray, answers: NDArray) -> float:
-    return float(np.mean(labels == answers))
+def _accuracy(labels: NDArray, answers: NDArray, level: float, seed: int) -> Interval:
+    """Return the share of right answers; of a single one nothing can be drawn."""
+
+    def measure(labels: NDArray, answers: NDArray) -> float:
+        return float(np.mean(labels == answers))
+
+    if len(labels) == 1:
+        return Interval(measure(labels, answers), 0.0, 1.0, level)
+    return confidence_interval(measure, labels, answers, level=level, seed=seed)
 
 
 def _mean(values: NDArray[np.float64]) -> float:

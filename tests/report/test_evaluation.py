@@ -62,6 +62,8 @@ def test_what_has_no_figure_is_none():
     assert found.confused() == [] and "true class" not in str(found)
     with pytest.raises(ValueError, match="there is no curve"):
         draw_evaluation(found)
+    one = evaluation([1], [[0.3, 0.7]], ["a", "b"])
+    assert (one.accuracy.value, one.accuracy.low, one.accuracy.high) == (1, 0, 1)
 
 
 @pytest.mark.parametrize(
