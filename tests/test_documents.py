@@ -120,31 +120,45 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_practice(tmp_path, monkeypatch, capsys):
+def test_choosing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    document = (ROOT / "docs/practice.md").read_text()
-    before = len(re.findall("^```python", document.split("## Choosing by")[0], re.M))
-    choosing, tuner, sure = python_blocks("docs/practice.md")[before:]
+    choosing, tuner = python_blocks("docs/choosing.md")
     names: dict = {}
     exec(choosing.replace("[:600]", "[:300]"), names)
     text = capsys.readouterr().out
     assert text.count("chosen") == 1 and "fits (3 values x 3 folds)" in text
     assert Image.open("runs/widths/selection.png").size == (840, 600)
-    exec(sure, names)
-    before, _, after = (found.error for found in names["answers"].values())
-    assert after < before
-    assert Image.open("reliability.png").width > 500
     if all(map(importlib.util.find_spec, ("keras_tuner", "tensorboard"))):
         exec(tuner.replace("[:600]", "[:300]"), names)
         assert 4 <= names["units"] <= 64
 
 
 @pytest.mark.slow
-def test_practice_data_and_augmentation(tmp_path, monkeypatch, capsys):
+def test_evaluation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    document = (ROOT / "docs/practice.md").read_text()
-    before = len(re.findall("^```python", document.split("## Data")[0], re.M))
-    parts, whitened, augmented = python_blocks("docs/practice.md")[before : before + 3]
+    sure, judging = python_blocks("docs/evaluation.md")
+    names: dict = {}
+    exec(sure, names)
+    before, _, after = (found.error for found in names["answers"].values())
+    assert after < before
+    assert Image.open("reliability.png").width > 500
+    exec(judging, names)
+    point, tested = names["point"], names["tested"]
+    assert point.fpr <= 0.05 and point.recall > 0.3 and tested.threshold == point.threshold
+    scores = names["calibrated"].predict(names["data"].test, verbose=0)
+    listed = [{category.index for category in each} for each in names["answers"]]
+    expected = [set(np.flatnonzero(row >= np.float32(names["thresholds"]))) for row in scores]
+    assert np.mean([one == other for one, other in zip(listed, expected, strict=True)]) > 0.99
+    shown = capsys.readouterr().out
+    assert f"{sum(not each for each in listed)} of 2000 images show nothing known" in shown
+    assert Image.open("roc.png").size == (750, 750)
+
+
+@pytest.mark.slow
+def test_data_and_augmentation(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    document = (ROOT / "docs/data.md").read_text()
+    parts, whitened, augmented = python_blocks("docs/data.md")
     names: dict = {}
     exec(parts, names)
     text = capsys.readouterr().out
@@ -227,7 +241,7 @@ def test_practice_foundations(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    tasks, _, perceptron, templates, neighbours = python_blocks("docs/practice.md")[:5]
+    tasks, _, perceptron, templates, neighbours, by_hand = python_blocks("docs/practice.md")
     names: dict = {}
     for block in (tasks, perceptron, templates, neighbours):
         exec(block.replace("epochs=5", "epochs=2, verbose=0"), names)
@@ -242,6 +256,11 @@ def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, 
     expected = expected.predict(names["vectors"]["features"][1])
     assert np.mean(np.asarray(found) == expected) > 0.99
     assert len(shares) == 3 and min(float(share) for _, share in shares) > 0.75
+    exec(re.sub(r"(data\.train\.[xy])", r"\1[:2000]", by_hand), names)
+    pixels, levels, gradients = re.findall(
+        r"nearest ([\d.]+)%, linear SVM ([\d.]+)%", capsys.readouterr().out
+    )
+    assert float(gradients[1]) > float(pixels[1]) > 75 > float(levels[1]) > 15
 
 
 class TestExamples:
@@ -298,6 +317,17 @@ class TestExamples:
         assert found[0][0] == found[3][0]  # the order of classes stays
         with Image.open(tmp_path / "reliability.png") as picture:
             assert picture.size == (840, 990)
+
+    @pytest.mark.slow
+    def test_operating_point(self, tmp_path):
+        """What was promised on validation images about holds on others, and on the device."""
+        run = runpy.run_path(str(ROOT / "examples" / "operating_point.py"))
+        validation, test, device = run["main"](3, 0.05, tmp_path).values()
+        assert validation.fpr <= 0.05 and test.fpr < 0.1 and test.recall > 0.35
+        assert device.fpr == pytest.approx(test.fpr, abs=0.03)
+        assert device.recall == pytest.approx(test.recall, abs=0.1)
+        sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("roc", "evaluation")]
+        assert sizes == [(500, 500), (1400, 470)]
 
     @pytest.mark.slow
     def test_perceive(self, tmp_path):

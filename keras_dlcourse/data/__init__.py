@@ -11,6 +11,7 @@ from keras_dlcourse.data.bootstrap import Bootstrap  # noqa: E402
 from keras_dlcourse.data.boxes import FORMATS as BOX_FORMATS  # noqa: E402
 from keras_dlcourse.data.boxes import check_boxes, convert_boxes  # noqa: E402
 from keras_dlcourse.data.datasets import Dataset, load  # noqa: E402
+from keras_dlcourse.data.descriptors import color_histogram, hog  # noqa: E402
 from keras_dlcourse.data.examples import Examples, take  # noqa: E402
 from keras_dlcourse.data.folder import image_folder  # noqa: E402
 from keras_dlcourse.data.image_files import ImageFiles  # noqa: E402
@@ -52,11 +53,13 @@ __all__ = [
     "Scenes",
     "TripletSampler",
     "check_boxes",
+    "color_histogram",
     "compose_scenes",
     "convert_boxes",
     "covariate_shift",
     "find_leaks",
     "flip_keypoints",
+    "hog",
     "image_folder",
     "keypoints_from_box",
     "keypoints_to_box",

@@ -93,7 +93,8 @@ class ImageClassifier(ImageModel):
     def score_thresholds(self) -> tuple[float, ...] | None:
         """For each class the score from which on it counts as there, None if the file has none.
 
-        A file of a network for images with any number of labels has them.
+        A file of a network for images with any number of labels has them, or one that may answer
+        that it does not know: then `classify` lists nothing.
         """
         return self._file.metadata.score_thresholds
 

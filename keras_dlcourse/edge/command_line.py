@@ -83,7 +83,9 @@ def answer_each(
 
 
 def category_lines(categories: list[Category]) -> list[str]:
-    """Return a line for each category."""
+    """Return a line for each category, or one that says that there is none."""
+    if not categories:
+        return ["  nothing: no class reaches its threshold"]
     return [f"  {category.score:.4f}  {category.label}" for category in categories]
 
 

@@ -15,7 +15,8 @@ class Table(dict[int, Any]):
     """A flatbuffer table: the value of each field by its slot; None is left out.
 
     Values are strings, tables, lists of them, lists of float or of `numpy.uint32`, or NumPy
-    scalars, whose type is the field's (`numpy.int8`, `numpy.uint8`, `numpy.uint32`).
+    scalars, whose type is the field's (`numpy.int8`, `numpy.uint8`, `numpy.uint32`,
+    `numpy.float32`).
     """
 
 
@@ -77,5 +78,6 @@ def _add_scalar(builder: flatbuffers.Builder, slot: int, value: np.generic) -> N
         np.int8: builder.PrependInt8Slot,
         np.uint8: builder.PrependUint8Slot,
         np.uint32: builder.PrependUint32Slot,
+        np.float32: builder.PrependFloat32Slot,
     }[type(value)]
-    prepend(slot, int(value), 0)
+    prepend(slot, value.item(), 0)

@@ -148,11 +148,11 @@ def _own_record(description: Description) -> bytes:
 def _standard_record(description: Description) -> bytes:
     """Return standard TFLite metadata for an image model."""
     if description.outputs:
-        outputs = [_output(*one, description.labels) for one in description.outputs]
+        outputs = [_output(*one, description) for one in description.outputs]
     elif description.embedding:
         outputs = [_embedding_output()]
     else:
-        outputs = [_scores_output(description.labels)]
+        outputs = [_scores_output(description)]
     if description.class_map:
         outputs.append(_map_output())
     graph = Table(
@@ -209,24 +209,22 @@ def _image_input(description: Description) -> Table:
             ),
             schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.IMAGE, properties),
             schema.TensorMetadata.PROCESS_UNITS: [
-                Table(
-                    {
-                        schema.ProcessUnit.OPTIONS_TYPE: np.uint8(
-                            schema.ProcessUnitOptions.NORMALIZATION
-                        ),
-                        schema.ProcessUnit.OPTIONS: options,
-                    }
-                )
+                _process_unit(schema.ProcessUnitOptions.NORMALIZATION, options)
             ],
             schema.TensorMetadata.STATS: Table({schema.Stats.MAX: high, schema.Stats.MIN: low}),
         }
     )
 
 
-def _scores_output(labels: tuple[str, ...] | None, name: str = "scores") -> Table:
+def _scores_output(description: Description, name: str = "scores") -> Table:
     """Describe the output: one score a class, whose names stand in the labels file."""
-    files = None
-    if labels is not None:
+    files, units = None, None
+    if description.score_thresholds is not None:
+        # The standard has one for all classes: what is below the least counts as none of them.
+        least = min(description.score_thresholds)
+        options = Table({schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD: np.float32(least)})
+        units = [_process_unit(schema.ProcessUnitOptions.SCORE_THRESHOLDING, options)]
+    if description.labels is not None:
         files = [
             Table(
                 {
@@ -243,17 +241,18 @@ def _scores_output(labels: tuple[str, ...] | None, name: str = "scores") -> Tabl
             schema.TensorMetadata.NAME: name,
             schema.TensorMetadata.DESCRIPTION: "One score for each class.",
             schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
+            schema.TensorMetadata.PROCESS_UNITS: units,
             schema.TensorMetadata.ASSOCIATED_FILES: files,
         }
     )
 
 
 def _output(
-    name: str, layout: BoxLayout | KeypointLayout | None, labels: tuple[str, ...] | None
+    name: str, layout: BoxLayout | KeypointLayout | None, description: Description
 ) -> Table:
     """Describe one of several outputs."""
     if layout is None:
-        return _scores_output(labels, name)
+        return _scores_output(description, name)
     if isinstance(layout, KeypointLayout):
         return _tensor(name, f"x and y of keypoints, relative to the {layout.relative_to}")
     slots = schema.BoundingBoxProperties
@@ -289,6 +288,16 @@ def _tensor(name: str, text: str, content: Table | None = None) -> Table:
             schema.TensorMetadata.DESCRIPTION: text,
             schema.TensorMetadata.CONTENT: content
             or _content(schema.ContentProperties.FEATURE, Table()),
+        }
+    )
+
+
+def _process_unit(kind: int, options: Table) -> Table:
+    """Describe a step that numbers go through before or after the graph."""
+    return Table(
+        {
+            schema.ProcessUnit.OPTIONS_TYPE: np.uint8(kind),
+            schema.ProcessUnit.OPTIONS: options,
         }
     )
 

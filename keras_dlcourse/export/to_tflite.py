@@ -109,7 +109,7 @@ def to_tflite(
     input_dtype: str | None = None,
     output_dtype: str | None = None,
     class_map: bool = False,
-    score_thresholds: Sequence[float] | None = None,
+    score_thresholds: Sequence[float] | float | None = None,
 ) -> ExportResult:
     """Write a Keras model as a `.tflite` file of builtin operations that describes itself.
 
@@ -149,8 +149,11 @@ def to_tflite(
             or 1x1 convolution. The scores are those of the plain file, the weights stand once. A
             model that was made quantization-aware needs `calibration` for it.
         score_thresholds: For each class the score from 0 to 1 from which on the device lists it,
-            e.g. of `kd.training.choose_thresholds`: for images with any number of labels. One above
-            the highest score of an integer file is lowered to that, with a warning.
+            or one number for all: those of `kd.training.choose_thresholds` for images with any
+            number of labels, that of `kd.training.threshold_for` for one sigmoid or for a softmax,
+            where an image of which no class reaches its threshold is unknown. One above the highest
+            score of an integer file is lowered to that, with a warning. MediaPipe Tasks, which
+            know one threshold for all, go by the least of them.
 
     Returns:
         An `ExportResult`; it can be used as a path.
@@ -269,7 +272,7 @@ def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
 
 
 def _checked_thresholds(
-    given: Sequence[float] | None, scores: Any, row: Scheme
+    given: Sequence[float] | float | None, scores: Any, row: Scheme
 ) -> tuple[float, ...] | None:
     """Return a threshold for each class that its scores can reach, or say what is wrong."""
     if given is None:
@@ -280,10 +283,12 @@ def _checked_thresholds(
         values = np.asarray(given, "float64")
     except (TypeError, ValueError):
         values = np.array(np.nan)
+    if values.ndim == 0:
+        values = np.full(scores.shape[-1], values)
     if values.shape != (scores.shape[-1],) or not ((values >= 0) & (values <= 1)).all():
         raise ValueError(
-            f"score_thresholds must be {scores.shape[-1]} numbers from 0 to 1, one for each class; "
-            f"received {given!r}"
+            f"score_thresholds must be {scores.shape[-1]} numbers from 0 to 1, one for each class, "
+            f"or one for all; received {given!r}"
         )
     beyond = np.flatnonzero(values > row.highest_score).tolist()
     if beyond:

@@ -51,7 +51,7 @@ class Verification:
         max_error_steps: `max_error` in quantization steps.
         mean_error_steps: `mean_error` in quantization steps.
         agreement: Share of examples with the same top class; for images with any number of labels
-            the share of labels on which both agree; None for embeddings.
+            the share of labels on which both agree; None for embeddings and other numbers.
         keras_accuracy: Accuracy of the Keras model, None without labels; likewise of each label.
         accuracy: Accuracy of the file.
         keras_bytes: Size of the Keras model's weights in memory.
@@ -66,7 +66,8 @@ class Verification:
         min_cosine: For embeddings, the least cosine between the two models' vectors; else None.
         mean_cosine: The mean of these cosines.
         is_multilabel: Whether images have any number of labels: the labels say so, or the file has
-            thresholds of scores and the labels are no class numbers.
+            thresholds of scores and the labels are no class numbers. Likewise of one score that is
+            for a thing that is there (1) or not (0).
         coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
             difference of each, by the name of the output; in shares of the image or of the box.
     """
@@ -269,7 +270,12 @@ def verify(
     labels, thresholds = examples.labels, file.metadata.score_thresholds
     if isinstance(labels, Mapping):
         labels = labels.get(names[0]) if names else None
-    multilabel = categorical and _is_multilabel(labels, thresholds)
+    one = not names and ours[0].size == 1
+    if one and labels is not None:
+        labels = np.asarray(labels).reshape(len(ours), -1)
+    multilabel = categorical and _is_multilabel(labels, thresholds, one)
+    # One number that is no share of yes and no has no classes to agree on.
+    categorical = categorical and (multilabel or not one)
     agreement, keras_accuracy, accuracy = (
         _judged(ours, theirs, labels, thresholds, multilabel) if categorical else (None, None, None)
     )
@@ -389,14 +395,17 @@ def _array_device(file: ModelFile, examples: Examples) -> Device:
     return run
 
 
-def _is_multilabel(labels: Any, thresholds: tuple[float, ...] | None) -> bool:
-    """Whether each class is there or not by itself, by the labels, or else by the file."""
+def _is_multilabel(labels: Any, thresholds: tuple[float, ...] | None, one: bool) -> bool:
+    """Whether each class is there or not by itself, by the labels, or else by the file.
+
+    Of a file with `one` score the labels are `(n, 1)`.
+    """
     if labels is None:
         return thresholds is not None
     labels = np.asarray(labels)
     if thresholds is not None:
         return labels.shape[1:] == (len(thresholds),)
-    if labels.ndim != 2 or labels.shape[1] < 2 or names_one_class(labels):
+    if not one and (labels.ndim != 2 or labels.shape[1] < 2 or names_one_class(labels)):
         return False
     return bool(((labels == 0) | (labels == 1) | ~(labels >= 0)).all())  # no shares of classes
 

@@ -13,18 +13,30 @@ from keras_dlcourse._tables import text_table  # noqa: E402
 from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text  # noqa: E402
 from keras_dlcourse.report.canvas import new_figure, png_bytes  # noqa: E402
 from keras_dlcourse.report.class_means import draw_class_means  # noqa: E402
+from keras_dlcourse.report.class_scores import ClassScores, class_scores  # noqa: E402
 from keras_dlcourse.report.confusion import (  # noqa: E402
     confusion_counts,
     confusion_pairs,
     draw_confusion_matrix,
 )
+from keras_dlcourse.report.curves import draw_precision_recall, draw_roc  # noqa: E402
 from keras_dlcourse.report.embedding_maps import draw_embedding_map  # noqa: E402
+from keras_dlcourse.report.evaluation import (  # noqa: E402
+    Evaluation,
+    draw_evaluation,
+    evaluation,
+)
 from keras_dlcourse.report.figures import (  # noqa: E402
     confident_mistakes,
     draw_learning_curve,
     draw_mistakes,
 )
-from keras_dlcourse.report.linear import draw_perceptron, draw_templates  # noqa: E402
+from keras_dlcourse.report.interval import Interval, confidence_interval  # noqa: E402
+from keras_dlcourse.report.linear import (  # noqa: E402
+    draw_boundary,
+    draw_perceptron,
+    draw_templates,
+)
 from keras_dlcourse.report.maps import draw_class_activation_maps  # noqa: E402
 from keras_dlcourse.report.method_maps import draw_methods  # noqa: E402
 from keras_dlcourse.report.neighbours import draw_neighbours  # noqa: E402
@@ -41,20 +53,27 @@ from keras_dlcourse.report.selection import draw_selection  # noqa: E402
 from keras_dlcourse.report.signals import draw_signals  # noqa: E402
 
 __all__ = [
+    "ClassScores",
     "Code",
+    "Evaluation",
+    "Interval",
     "Picture",
     "Pictures",
     "Reliability",
     "Section",
     "Table",
     "Text",
+    "class_scores",
+    "confidence_interval",
     "confident_mistakes",
     "confusion_counts",
     "confusion_pairs",
+    "draw_boundary",
     "draw_class_activation_maps",
     "draw_class_means",
     "draw_confusion_matrix",
     "draw_embedding_map",
+    "draw_evaluation",
     "draw_learning_curve",
     "draw_methods",
     "draw_mistakes",
@@ -62,10 +81,13 @@ __all__ = [
     "draw_patches",
     "draw_perception",
     "draw_perceptron",
+    "draw_precision_recall",
+    "draw_reliability",
+    "draw_roc",
+    "draw_selection",
     "draw_signals",
     "draw_templates",
-    "draw_reliability",
-    "draw_selection",
+    "evaluation",
     "new_figure",
     "png_bytes",
     "reliability",

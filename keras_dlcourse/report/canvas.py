@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import warnings
 from functools import cache
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -21,6 +22,13 @@ VERMILION = "#D55E00"
 GREEN = "#009E73"
 PURPLE = "#CC79A7"
 GREY = "#5f6368"
+# Colour, marker and line of the first, second, ... curve: they differ in grey print, too.
+STYLES: tuple[tuple[str, str, Any], ...] = (
+    (BLUE, "o", "-"),
+    (VERMILION, "s", "--"),
+    (GREEN, "^", "-."),
+    (PURPLE, "D", (0, (1, 1))),
+)
 
 # Tried in this order, where installed, for what matplotlib's own font lacks.
 _FALLBACK_FONTS = (

@@ -23,16 +23,21 @@ class _Style:
     cell: float
     label_size: float
     number_size: float
-    counts: bool
-    shares: bool
+    lines: int
 
 
-# The more classes, the less fits into a cell: count and share, the count alone, colour alone.
+# The more classes, the less fits into a cell: two lines, one, or colour alone.
 _STYLES = (
-    _Style(12, cell=0.62, label_size=11, number_size=10, counts=True, shares=True),
-    _Style(30, cell=0.36, label_size=9, number_size=7.5, counts=True, shares=False),
-    _Style(float("inf"), cell=0.15, label_size=7, number_size=0, counts=False, shares=False),
+    _Style(12, cell=0.62, label_size=11, number_size=10, lines=2),
+    _Style(30, cell=0.36, label_size=9, number_size=7.5, lines=1),
+    _Style(float("inf"), cell=0.15, label_size=7, number_size=0, lines=0),
 )
+# What is written into a cell, the more important line first.
+_SHOWN = {
+    "both": ("{count}", "{share:.0%}"),
+    "counts": ("{count}",),
+    "shares": ("{share:.0%}",),
+}
 
 
 def confusion_counts(labels: ArrayLike, predictions: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -84,7 +89,7 @@ def confusion_pairs(counts: ArrayLike, limit: int = 10) -> list[tuple[int, int, 
         >>> confusion_pairs([[5, 2], [3, 9]])
         [(1, 0, 3), (0, 1, 2)]
     """
-    wrong = _checked(counts).copy()
+    wrong = square(counts).copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
     rows, columns = np.unravel_index(order, wrong.shape)
@@ -95,33 +100,35 @@ def confusion_pairs(counts: ArrayLike, limit: int = 10) -> list[tuple[int, int, 
     return [pair for pair in pairs if pair[2]]
 
 
-def draw_confusion_matrix(counts: ArrayLike, class_names: Sequence[str]) -> Figure:
+def draw_confusion_matrix(
+    counts: ArrayLike, class_names: Sequence[str], show: str = "both"
+) -> Figure:
     """Draw a confusion matrix: colour is the share of the row, numbers are counts and shares.
 
-    Up to 12 classes show count and row share in each cell, up to 30 the count; more show colour
-    only. Cells that never happened are left blank.
+    Up to 12 classes show count and row share in each cell, up to 30 the count or the share; more
+    show colour only. Cells that never happened are left blank.
 
     Args:
         counts: Confusion counts, shape `(classes, classes)`, row = true class.
         class_names: A name for each class.
+        show: Numbers in the cells: `"counts"`, `"shares"`, which are per cent of the row, or
+            `"both"`.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If `counts` is not square or there is not one name for each class.
+        ValueError: If `counts` is not square, there is not one name for each class, or `show` is
+            none of these.
 
     Example:
         >>> figure = draw_confusion_matrix([[8, 2], [1, 9]], ["cat", "dog"])
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['8\\n80%', '2\\n20%', '1\\n10%', '9\\n90%']
     """
-    counts = _checked(counts)
-    if len(class_names) != len(counts):
-        raise ValueError(
-            f"class_names must hold one name for each of {len(counts)} classes; "
-            f"received {len(class_names)}"
-        )
+    if show not in _SHOWN:
+        raise ValueError(f"show must be one of {', '.join(map(repr, _SHOWN))}; received {show!r}")
+    counts = square(counts, class_names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     style = next(style for style in _STYLES if len(counts) <= style.classes)
     side = max(len(counts) * style.cell, 2.5)
@@ -137,15 +144,20 @@ def draw_confusion_matrix(counts: ArrayLike, class_names: Sequence[str]) -> Figu
         label="share of the true class",
     )
     _label(axes, [shortened(name) for name in class_names], style)
-    _number(axes, counts, shares, style)
+    _number(axes, counts, shares, style, "\n".join(_SHOWN[show][: style.lines]))
     return figure
 
 
-def _checked(counts: ArrayLike) -> NDArray[np.int64]:
-    """Return confusion counts as a square array of integers."""
+def square(counts: ArrayLike, class_names: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """Return confusion counts as a square array of integers, with a name for each class."""
     array = np.asarray(counts)
     if array.ndim != 2 or array.shape[0] != array.shape[1] or not array.size:
         raise ValueError(f"counts must be a square matrix; received shape {array.shape}")
+    if class_names is not None and len(class_names) != len(array):
+        raise ValueError(
+            f"class_names must hold one name for each of {len(array)} classes; "
+            f"received {len(class_names)}"
+        )
     return array.astype(np.int64)
 
 
@@ -159,17 +171,18 @@ def _label(axes: Axes, names: list[str], style: _Style) -> None:
     axes.set_ylabel("true class")
 
 
-def _number(axes: Axes, counts: NDArray[np.int64], shares: NDArray, style: _Style) -> None:
+def _number(
+    axes: Axes, counts: NDArray[np.int64], shares: NDArray, style: _Style, form: str
+) -> None:
     """Write the numbers into the cells that are not empty."""
-    if not style.counts:
+    if not form:
         return
     for row, column in zip(*np.nonzero(counts), strict=True):
         share = shares[row, column]
-        number = f"{counts[row, column]}"
         axes.text(
             column,
             row,
-            f"{number}\n{share:.0%}" if style.shares else number,
+            form.format(count=counts[row, column], share=share),
             ha="center",
             va="center",
             fontsize=style.number_size,

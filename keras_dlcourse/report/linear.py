@@ -1,15 +1,27 @@
-"""What a linear classifier has learned: its boundary in the plane, and its templates."""
+"""What a classifier has learned: its boundary in the plane, and a linear one's templates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, STYLES, new_figure, shortened
+
+# Colour and marker of each class: those of curves, then the rest of the palette.
+_CLASSES = (
+    *((color, marker) for color, marker, _ in STYLES),
+    ("#E69F00", "v"),
+    ("#56B4E9", "P"),
+    ("#F0E442", "X"),
+    ("#000000", "*"),
+)
 
 
 def draw_perceptron(
@@ -50,8 +62,7 @@ def draw_perceptron(
         )
     figure = new_figure(9.6, 4.2)
     left, right = figure.subplots(1, 2)
-    for one, color, mark in zip(classes, (BLUE, VERMILION), "os", strict=True):
-        left.scatter(*x[y == one].T, c=color, marker=mark, s=28, label=shortened(str(one)))
+    _scatter(left, x, y, classes)
     numbers, times = np.unique(np.asarray(mistakes, int), return_counts=True)
     left.scatter(
         *x[numbers].T, s=90 + 40 * np.log2(times), facecolors="none", edgecolors=GREY, lw=1.2
@@ -61,11 +72,7 @@ def draw_perceptron(
     if length:  # through the point of the line that is nearest to the middle of the data
         foot = middle - w * (w @ middle + intercept) / length
         left.axline(foot, foot + [-w[1], w[0]], color="black", lw=1.5)
-    margin = 0.08 * np.maximum(np.ptp(x, axis=0), 1e-9)
-    left.set_xlim(x[:, 0].min() - margin[0], x[:, 0].max() + margin[0])
-    left.set_ylim(x[:, 1].min() - margin[1], x[:, 1].max() + margin[1])
     left.set_title("mistakes are circled", fontsize=12)
-    left.legend(frameon=False, fontsize=10)
     passes = range(1, len(mistakes_by_pass) + 1)
     right.plot(passes, mistakes_by_pass, color=BLUE, marker="o", ms=4, lw=1.8)
     right.set_title(f"{sum(mistakes_by_pass)} mistakes in {len(passes)} passes", fontsize=12)
@@ -77,6 +84,99 @@ def draw_perceptron(
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_boundary(
+    predict: Callable[[NDArray[np.float64]], Any],
+    points: ArrayLike,
+    labels: ArrayLike,
+    resolution: int = 200,
+) -> Figure:
+    """Draw which class any classifier gives to each place of the plane, and what it was taught.
+
+    A linear classifier has straight boundaries, a network with hidden layers curved ones.
+
+    Args:
+        predict: Called with places, float64 `(k, 2)`; gives a class for each, `(k,)`, as `predict`
+            of scikit-learn's classifiers, or scores `(k, classes)` with the classes in sorted
+            order, as `predict` of Keras models that end in a softmax. Of one sigmoid take
+            `lambda places: model.predict(places)[:, 0] > 0.5`.
+        points: `(n, 2)`.
+        labels: Up to 8 classes, `(n,)`.
+        resolution: Places asked for in each direction.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the points are not in the plane, there are no or too many classes, or
+            `predict` gives another shape or a class that `labels` has not.
+
+    Example:
+        >>> figure = draw_boundary(lambda at: at[:, 0] > 1, [[0, 0], [2, 2]], [False, True])
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['False', 'True']
+    """
+    x, y = np.asarray(points, float), np.asarray(labels)
+    classes = np.unique(y)
+    fits = x.ndim == 2 and x.shape[1] == 2 and y.shape == (len(x),)
+    if not fits or not 0 < len(classes) <= len(_CLASSES):
+        raise ValueError(
+            f"points and labels must be (n, 2) and 1 to {len(_CLASSES)} classes (n,). Received: "
+            f"{x.shape} and {len(classes)} classes {y.shape}"
+        )
+    figure = new_figure(5.2, 4.6)
+    axes = figure.subplots()
+    _scatter(axes, x, y, classes)
+    sides = [np.linspace(*ends, resolution) for ends in (axes.get_xlim(), axes.get_ylim())]
+    across, up = np.meshgrid(*sides)
+    places = np.column_stack([across.ravel(), up.ravel()])
+    answers = _class_numbers(np.asarray(predict(places)), classes, len(places))
+    axes.pcolormesh(
+        across,
+        up,
+        answers.reshape(across.shape),
+        cmap=ListedColormap([color for color, _ in _CLASSES]),
+        vmin=-0.5,
+        vmax=len(_CLASSES) - 0.5,
+        alpha=0.2,
+        linewidth=0,
+        rasterized=True,
+    )
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _class_numbers(answers: NDArray[Any], classes: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return answers or scores as numbers into `classes`."""
+    if answers.shape == (count, len(classes)) and len(classes) > 1:
+        return answers.argmax(axis=1)
+    if answers.shape != (count,):
+        raise ValueError(
+            f"predict must give a class for each place, ({count},), or scores ({count}, "
+            f"{len(classes)}). Received: {answers.shape}"
+        )
+    strange = ~np.isin(answers, classes)
+    if strange.any():
+        raise ValueError(
+            f"predict gives the class {answers[strange][0]!r}, which labels have not: "
+            f"{classes.tolist()}"
+        )
+    return np.searchsorted(classes, answers)
+
+
+def _scatter(axes: Axes, x: NDArray[Any], y: NDArray[Any], classes: NDArray[Any]) -> None:
+    """Draw the points of each class, and set the limits a little wider."""
+    for one, (color, marker) in zip(classes, _CLASSES, strict=False):
+        label = shortened(str(one))
+        across, up = x[y == one].T
+        axes.scatter(across, up, c=color, marker=marker, s=28, label=label, zorder=2)
+    low, high = x.min(axis=0), x.max(axis=0)
+    margin = 0.08 * np.maximum(high - low, 1e-9)
+    (left, bottom), (right, top) = low - margin, high + margin
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    axes.legend(frameon=False, fontsize=10)
 
 
 def draw_templates(

@@ -6,17 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, new_figure, shortened
-
-_STYLES = (
-    (BLUE, "o", "-"),
-    (VERMILION, "s", "--"),
-    (GREEN, "^", "-."),
-    (PURPLE, "D", (0, (1, 1))),
-)
+from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, shortened
 
 
 @dataclass(frozen=True)
@@ -102,32 +96,40 @@ def draw_reliability(answers: Mapping[str, Reliability]) -> Figure:
         >>> [axes.get_ylabel() for axes in figure.axes]
         ['share right', 'answers']
     """
-    if not 0 < len(answers) <= len(_STYLES):
-        raise ValueError(f"answers must be 1 to {len(_STYLES)}; received {len(answers)}")
+    if not 0 < len(answers) <= len(STYLES):
+        raise ValueError(f"answers must be 1 to {len(STYLES)}; received {len(answers)}")
     figure = new_figure(5.6, 6.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="scores that mean what they say")
-    for (name, found), (color, marker, style) in zip(answers.items(), _STYLES, strict=False):
+    draw_shares(upper, answers)
+    for found, (color, _, style) in zip(answers.values(), STYLES, strict=False):
+        edges = np.linspace(0, 1, len(found.counts) + 1)
+        lower.stairs(found.counts, edges, color=color, ls=style, lw=1.5)
+    figure.legend(loc="outside upper center", frameon=False, fontsize=10)
+    lower.set_ylabel("answers", fontsize=12)
+    upper.set_xlabel("")
+    lower.set_xlabel("score of the answer", fontsize=12)
+    lower.set_yscale("log")
+    # matplotlib's own is a formula, which `png_bytes` shows
+    lower.yaxis.set_major_formatter("{x:g}")
+    lower.grid(alpha=0.3)
+    lower.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_shares(axes: Axes, answers: Mapping[str, Reliability]) -> None:
+    """Draw the share of right answers against their score into axes; see `draw_reliability`."""
+    axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="scores that mean what they say")
+    for (name, found), (color, marker, style) in zip(answers.items(), STYLES, strict=False):
         there = found.counts > 0
         x, y = found.scores[there], found.shares[there]
         label = f"{shortened(name, 24)}: error {found.error:.1%}"
-        upper.plot(x, y, color=color, ls=style, lw=1.5, label=label)
+        axes.plot(x, y, color=color, ls=style, lw=1.5, label=label)
         few = found.counts[there] < 10
         for chosen, alpha in ((few, 0.3), (~few, 1.0)):
-            upper.scatter(x[chosen], y[chosen], color=color, marker=marker, s=28, alpha=alpha)
-        edges = np.linspace(0, 1, len(found.counts) + 1)
-        lower.stairs(found.counts, edges, color=color, ls=style, lw=1.5)
-    upper.set_ylabel("share right", fontsize=12)
-    figure.legend(loc="outside upper center", frameon=False, fontsize=10)
-    lower.set_ylabel("answers", fontsize=12)
-    lower.set_xlabel("score of the answer", fontsize=12)
-    lower.set_yscale("log")
-    lower.yaxis.set_major_formatter(
-        "{x:g}"
-    )  # matplotlib's own is a formula, which `png_bytes` shows
-    for axes in (upper, lower):
-        axes.set_xlim(0, 1)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    upper.set_ylim(0, 1.02)
-    return figure
+            axes.scatter(x[chosen], y[chosen], color=color, marker=marker, s=28, alpha=alpha)
+    axes.set_xlabel("score of the answer", fontsize=12)
+    axes.set_ylabel("share right", fontsize=12)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

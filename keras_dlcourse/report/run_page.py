@@ -6,8 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from keras_dlcourse.report.blocks import Block, Code, Picture, Pictures, Table, Text
 from keras_dlcourse.report.canvas import png_bytes
+from keras_dlcourse.report.class_scores import class_scores
 from keras_dlcourse.report.confusion import confusion_pairs, draw_confusion_matrix
 from keras_dlcourse.report.figures import draw_learning_curve
 from keras_dlcourse.report.page import Section, write_page
@@ -25,6 +28,17 @@ _FILE_ROWS = (
     ("time an image, 9 of 10 within", "latency_p90_ms", "{:.2f} ms"),
 )
 
+_CURVES = (
+    "Each class against the rest: what a threshold finds against what it falsely reports, and how "
+    "much of what it finds is right. On the right, whether scores mean what they say."
+)
+# What is said of the test part below its accuracy: the heading and the key in results["test"].
+_TEST_ROWS = (
+    ("Mean F1 of the classes", "f1"),
+    ("Mean area under ROC", "area"),
+    ("Calibration error", "calibration_error"),
+)
+
 
 def write_run_page(
     path: str | os.PathLike[str],
@@ -34,6 +48,7 @@ def write_run_page(
     maps: bytes | None = None,
     mistakes: bytes | None = None,
     class_means: bytes | None = None,
+    curves: bytes | None = None,
 ) -> None:
     """Write `report.html` of a run.
 
@@ -45,6 +60,7 @@ def write_run_page(
         maps: PNG file of the class activation maps, if there are any.
         mistakes: PNG file of the most confident mistakes, if there are any.
         class_means: PNG file of the mean map of each class, if there is one.
+        curves: PNG file of `draw_evaluation`, if there is one.
 
     Example:
         >>> import json, pathlib, tempfile
@@ -60,6 +76,7 @@ def write_run_page(
         Section("Summary", _summary(config, results)),
         Section("Learning curves", _curves(history, results)),
         Section("Confusion matrix", _confusion(results, names)),
+        Section("Class by class", _classes(results, names, curves)),
         Section("What the network looks at", _maps(maps, class_means)),
         Section("Most confident mistakes", _mistakes(mistakes)),
         Section("Exported files", _files(results)),
@@ -78,7 +95,8 @@ def _summary(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Bloc
     data, seconds, test = config["data"], results.get("seconds", {}), results.get("test")
     kept = results.get("best_epoch")
     rows = [
-        ("Test accuracy", test and f"{test['accuracy']:.1%} of {test['examples']:,} images"),
+        ("Test accuracy", test and _accuracy(test)),
+        *((heading, _figure(test or {}, key)) for heading, key in _TEST_ROWS),
         ("Validation accuracy", kept and f"{results['validation_accuracy']:.1%}, epoch {kept}"),
         ("Epochs", f"{results['epochs']} of {config.get('epochs', results['epochs'])}"),
         ("Model", _model(config)),
@@ -95,6 +113,20 @@ def _summary(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Bloc
         "Test images were used neither to train nor to choose the epoch whose weights were kept."
     )
     return [*blocks, table, *([note] if test else [])]
+
+
+def _accuracy(test: Mapping[str, Any]) -> str:
+    """Write the test accuracy, with its interval where it is known."""
+    text = f"{test['accuracy']:.1%} of {test['examples']:,} images"
+    if "accuracy_low" not in test:
+        return text
+    interval = f"{test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}"
+    return f"{text}; {interval} with {test['accuracy_level']:.0%} confidence, by bootstrap"
+
+
+def _figure(test: Mapping[str, Any], key: str) -> str:
+    """Write a figure of the test part; nothing where it is not known."""
+    return "" if test.get(key) is None else f"{test[key]:.3f}"
 
 
 def _model(config: Mapping[str, Any]) -> str:
@@ -158,6 +190,23 @@ def _confusion(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
     ]
     columns = ["true class", "answer", "images", "of the class"]
     return [picture, *([Table("The commonest mistakes", columns, pairs)] if pairs else [])]
+
+
+def _classes(results: Mapping[str, Any], names: Sequence[str], curves: bytes | None) -> list[Block]:
+    """Tabulate how well each class is found, and draw what other thresholds would give."""
+    counts = results.get("confusion_matrix")
+    if counts is None or not np.any(counts):
+        return []
+    rows = [
+        (name, *("–" if one is None else f"{one:.3f}" for one in scores), f"{count:,}")
+        for name, *scores, count in class_scores(counts, names).rows()
+    ]
+    columns = ["class", "precision", "recall", "F1", "test images"]
+    blocks: list[Block] = [Table("How well each class is found", columns, rows)]
+    if curves is not None:
+        alt = "ROC curves and precision against recall of each class, and the reliability diagram."
+        blocks.append(Picture(curves, alt, _CURVES, width=900, min_width=760))
+    return blocks
 
 
 def _maps(maps: bytes | None, class_means: bytes | None) -> list[Block]:

@@ -25,6 +25,7 @@ from keras_dlcourse.training.search import (  # noqa: E402
 )
 from keras_dlcourse.training.select_alpha import AlphaChoice, select_alpha  # noqa: E402
 from keras_dlcourse.training.temperature_scaling import TemperatureScaling  # noqa: E402
+from keras_dlcourse.training.threshold_for import OperatingPoint, threshold_for  # noqa: E402
 from keras_dlcourse.training.weight_decay import decay_weights  # noqa: E402
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "HistoryFile",
     "Invariance",
     "NestedSelection",
+    "OperatingPoint",
     "Recipe",
     "Run",
     "RunFolder",
@@ -51,5 +53,6 @@ __all__ = [
     "select",
     "select_alpha",
     "select_weight_decay",
+    "threshold_for",
     "warmup_cosine",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_dlcourse.data.multilabel import multi_hot
 from keras_dlcourse.data.stream import stream_labelled
+from keras_dlcourse.training.threshold_for import midway
 
 
 def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 32) -> np.ndarray:
@@ -94,7 +95,4 @@ def _best(y_true: np.ndarray, scores: np.ndarray) -> float | None:
     both = precision[:-1] + recall[:-1]
     f1 = 2 * precision[:-1] * recall[:-1] / np.where(both > 0, both, 1)
     least = at[f1.argmax()]
-    below = scores[scores < least].max(initial=0.0)
-    middle = np.float32((float(least) + float(below)) / 2)
-    # Between neighbours in float32 there is nothing: the middle may be the lower one.
-    return float(middle if middle > below else least)
+    return midway(least, np.append(scores[scores < least], np.float32(0)))

@@ -23,19 +23,25 @@ class Evidence:
     """Answers of a model on images that it has not seen.
 
     Attributes:
-        accuracy: Share of right answers.
+        found: Accuracy with its interval, confusion, figures of each class, calibration error.
         loss: Mean cross-entropy.
-        confusion: Counts, shape `(classes, classes)`, row = true class.
         mistakes: PNG file of the wrong answers with the highest scores, with the maps of the true
             and the predicted class; None if all are right.
         class_means: PNG file of the mean map of each class.
+        curves: PNG file of the ROC curves, precision against recall and reliability; None if all
+            images are of one class.
     """
 
-    accuracy: float
+    found: report.Evaluation
     loss: float
-    confusion: NDArray[np.int64]
     mistakes: bytes | None
     class_means: bytes
+    curves: bytes | None
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers."""
+        return self.found.accuracy.value
 
     @classmethod
     def collect(cls, model: keras.Model, data: Dataset) -> Evidence:
@@ -50,25 +56,26 @@ class Evidence:
         """
         scores = np.asarray(model.predict(data.test, verbose=0))
         labels = np.asarray(data.test.y)
-        answers = scores.argmax(axis=1)
         right = np.clip(scores[np.arange(len(labels)), labels], 1e-7, None)
+        found = report.evaluation(labels, scores, data.class_names)
+        several = np.count_nonzero(found.classes.support) > 1
         return cls(
-            accuracy=float(np.mean(answers == labels)),
+            found=found,
             loss=float(-np.log(right).mean()),
-            confusion=report.confusion_counts(labels, answers, len(data.class_names)),
             mistakes=_draw_mistakes(model, data, labels, scores),
             class_means=_draw_class_means(model, data),
+            curves=report.png_bytes(report.draw_evaluation(found)) if several else None,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able values."""
         return {
             "test": {
-                "examples": int(self.confusion.sum()),
-                "accuracy": self.accuracy,
+                "examples": int(self.found.confusion.sum()),
                 "loss": self.loss,
+                **self.found.to_dict(),
             },
-            "confusion_matrix": self.confusion.tolist(),
+            "confusion_matrix": self.found.confusion.tolist(),
         }
 
 

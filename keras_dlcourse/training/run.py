@@ -361,5 +361,6 @@ def finish(
         maps=training.maps,
         mistakes=evidence.mistakes,
         class_means=evidence.class_means,
+        curves=evidence.curves,
     )
     return results

@@ -61,7 +61,8 @@ def test_classify_json(folder, capsys):
 
 def test_threshold(folder, capsys):
     assert main(["classify", "model.tflite", "a.png", "--score-threshold", "2"]) == 0
-    assert capsys.readouterr().out == "a.png\n"
+    said = "a.png\n  nothing: no class reaches its threshold\n"
+    assert capsys.readouterr().out == said
 
 
 def test_one_bad_image_does_not_stop_the_others(folder, capsys):

@@ -113,6 +113,7 @@ def test_without_hidden_layers_it_is_the_linear_model_and_logits_are_before_the_
 
 def test_two_linear_layers_are_one():
     model = MLP(5, (7,), task="regression", activation="linear")
+    model.set_weights([RNG.normal(size=weight.shape) for weight in model.get_weights()])
     (first, bias), (second, offset) = (layer.get_weights() for layer in model.layers[1:])
     one = MLP(5, (), task="regression")
     one.set_weights([first @ second, bias @ second + offset])

@@ -59,7 +59,15 @@ RESULTS = {
     "epochs": 3,
     "best_epoch": 2,
     "validation_accuracy": 0.9,
-    "test": {"examples": 20, "accuracy": 0.85},
+    "test": {
+        "examples": 20,
+        "accuracy": 0.85,
+        "accuracy_low": 0.7,
+        "accuracy_high": 0.951,
+        "accuracy_level": 0.95,
+        "area": 0.9127,
+        "calibration_error": None,
+    },
     "confusion_matrix": [[9, 1], [2, 8]],
     "seconds": {"training": 125.2},
     "files": [
@@ -83,7 +91,7 @@ RESULTS = {
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     png = report.png_bytes(report.new_figure(1, 1))
-    report.write_run_page(path, CONFIG, HISTORY, RESULTS, maps=png, mistakes=png)
+    report.write_run_page(path, CONFIG, HISTORY, RESULTS, maps=png, mistakes=png, curves=png)
     return Page(path.read_text(encoding="utf-8"))
 
 
@@ -113,6 +121,7 @@ def test_page_has_all_sections_in_order(page):
         "Summary",
         "Learning curves",
         "Confusion matrix",
+        "Class by class",
         "What the network looks at",
         "Most confident mistakes",
         "Exported files",
@@ -125,7 +134,7 @@ def test_page_has_all_sections_in_order(page):
 
 def test_pictures_are_png_and_described(page):
     images = page.all("img")
-    assert len(images) == 5  # two curves, matrix, maps, mistakes
+    assert len(images) == 6  # two curves, matrix, curves of classes, maps, mistakes
     for image in images:
         assert base64.b64decode(image["src"].split(",")[1]).startswith(b"\x89PNG")
         assert len(image["alt"]) > 20
@@ -146,8 +155,11 @@ def test_page_is_made_for_phones_and_screen_readers(page):
 
 def test_figures_of_the_run_are_on_the_page(page):
     text = " ".join(page.texts)
-    for figure in ("85.0%", "90.0%, epoch 2", "1,234,567", "2 min 5 s", "712 kB", "98.3%", "0.012"):
+    figures = ("85.0%", "90.0%, epoch 2", "1,234,567", "2 min 5 s", "712 kB", "98.3%", "0.012")
+    of_classes = ("70.0% to 95.1% with 95%", "0.913", "0.818", "0.889", "0.850")
+    for figure in figures + of_classes:
         assert figure in text, figure
+    assert "Calibration error" not in text  # which is not known
     assert "keras-dlcourse classify model.int8.tflite" in text
 
 
