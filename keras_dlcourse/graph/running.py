@@ -80,14 +80,14 @@ class Network:
         Args:
             inputs: A tensor for each of `model.inputs`, in that order.
             call: Stands for the call of each layer: takes its place and the arguments. Nested
-                models are opened and not called.
+                models are opened and not called. By default layers are called in inference.
             after: Takes a place and what came out there, and returns what goes on from there. It
                 is asked for nested models, too, behind their last layer.
 
         Returns:
             The outputs, in the model's structure.
         """
-        return self._run((), list(inputs), call or _plain_call, after or _as_it_is)
+        return self._run((), list(inputs), call or call_in_inference, after or _as_it_is)
 
     def output_at(self, place: Place, inputs: Sequence[Any]) -> Any:
         """Compute what comes out at a place.
@@ -217,14 +217,21 @@ class Network:
 
 def call_in_training(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a layer as training does: a `call` for `Network.run`."""
-    operation = place.node.operation
+    return _called(place.node.operation, args, kwargs, training=True)
+
+
+def call_in_inference(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a layer as `predict` does: a `call` for `Network.run`.
+
+    Left to itself, an augmentation layer of Keras would augment.
+    """
+    return _called(place.node.operation, args, kwargs, training=False)
+
+
+def _called(operation: Any, args: Any, kwargs: dict[str, Any], training: bool) -> Any:
     if "training" in inspect.signature(operation.call).parameters:
-        kwargs = {**kwargs, "training": True}
+        kwargs = {**kwargs, "training": training}
     return operation(*args, **kwargs)
-
-
-def _plain_call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return place.node.operation(*args, **kwargs)
 
 
 def _as_it_is(place: Place, outputs: Any) -> Any:

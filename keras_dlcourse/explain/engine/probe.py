@@ -18,6 +18,7 @@ from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
 from keras_dlcourse.explain.engine.scores import Scores, Target
 from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.places import find_place
+from keras_dlcourse.graph.running import call_in_inference
 
 INPUT = "input"  # in place of a layer's name: the image itself
 _TOP = -1  # in place of a class: the one with the highest score
@@ -185,9 +186,8 @@ class Probe:
         return ops.sum(values), (ops.cast(seen["features"], "float32"), values, scores)
 
     def _call(self, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self.scores is not None:
-            return self.scores.call(place, args, kwargs)
-        return place.node.operation(*args, **kwargs)
+        call = call_in_inference if self.scores is None else self.scores.call
+        return call(place, args, kwargs)
 
     def _explained(self, outputs: Any, classes: Any) -> tuple[Any, Any]:
         """Return what is explained for each image, and the scores of all classes."""

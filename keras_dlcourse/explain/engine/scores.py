@@ -11,6 +11,7 @@ from keras import ops, tree
 
 from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.head import PASSING
+from keras_dlcourse.graph.running import call_in_inference
 
 # From the model's outputs to one number for each image, shape (n,).
 Target = Callable[[Any], Any]
@@ -71,7 +72,7 @@ class Scores:
         """Call a layer, without its activation if it is the one at the end."""
         operation = place.node.operation
         if place not in self.head or _activation(operation) is None:
-            return operation(*args, **kwargs)
+            return call_in_inference(place, args, kwargs)
         if not hasattr(operation, "kernel"):
             return args[0]
         return with_activation(operation, keras.activations.linear)(*args, **kwargs)
