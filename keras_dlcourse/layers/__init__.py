@@ -21,6 +21,7 @@ from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
     FreezingBatchNormalization,
 )
 from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
+from keras_dlcourse.layers.image_views import ImageViews  # noqa: E402
 from keras_dlcourse.layers.inception_module import InceptionModule  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
@@ -55,6 +56,7 @@ __all__ = [
     "FloatBarrier",
     "FreezingBatchNormalization",
     "ImageDescription",
+    "ImageViews",
     "InceptionModule",
     "InvertedResidual",
     "L2Normalization",

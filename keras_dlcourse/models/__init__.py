@@ -80,6 +80,11 @@ from keras_dlcourse.models.resnext import (  # noqa: E402
     ResNeXt101,
 )
 from keras_dlcourse.models.siamese import Siamese  # noqa: E402
+from keras_dlcourse.models.test_time_augmentation import (  # noqa: E402
+    AugmentationGain,
+    AugmentedPrediction,
+    TestTimeAugmentation,
+)
 from keras_dlcourse.models.vgg import VGG11, VGG13, VGG16, VGG19  # noqa: E402
 from keras_dlcourse.models.wide_resnet import (  # noqa: E402
     WideResNet,
@@ -91,6 +96,8 @@ from keras_dlcourse.models.wide_resnet import (  # noqa: E402
 __all__ = [
     "MLP",
     "AlexNet",
+    "AugmentationGain",
+    "AugmentedPrediction",
     "CompoundScale",
     "ConvMatrix",
     "DenseNet121",
@@ -143,6 +150,7 @@ __all__ = [
     "ResNet50",
     "ResNet56CIFAR",
     "Siamese",
+    "TestTimeAugmentation",
     "VGG11",
     "VGG13",
     "VGG16",
