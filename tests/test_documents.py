@@ -123,7 +123,7 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
 def test_practice(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = [code for code in python_blocks("docs/practice.md") if "kd.training." in code]
-    choosing, tuner, sure = blocks
+    choosing, tuner, sure = blocks[:3]
     names: dict = {}
     exec(choosing.replace("[:600]", "[:300]"), names)
     text = capsys.readouterr().out
@@ -220,6 +220,22 @@ def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, 
     assert len(shares) == 3 and min(float(share) for _, share in shares) > 0.75
 
 
+@pytest.mark.slow
+def test_practice_of_transfer_and_views(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    transfer, views = python_blocks("docs/practice.md")[-2:]
+    names: dict = {}
+    exec(transfer.replace("epochs=5", "epochs=2"), names)
+    text = capsys.readouterr().out
+    assert "head on features read from the disk: 20 epochs" in text
+    assert "the last 2 layers" in text and len(list(Path("runs/features").glob("*.npy"))) == 2
+    exec(views, names)
+    assert "images asked again" in capsys.readouterr().out
+    with kd.edge.ImageClassifier("views.tflite") as classifier:
+        scores = classifier.scores(names["digits"].test.x)
+    assert np.mean(scores.argmax(1) == names["digits"].test.y) > 0.6
+
+
 class TestExamples:
     """Each example is run as a user runs it."""
 
@@ -274,6 +290,19 @@ class TestExamples:
         assert found[0][0] == found[3][0]  # the order of classes stays
         with Image.open(tmp_path / "reliability.png") as picture:
             assert picture.size == (840, 990)
+
+    @pytest.mark.slow
+    def test_few_photos(self, tmp_path):
+        """More photos help, the file knows them, and the curve is drawn."""
+        text = "\n".join(self.run("few_photos.py", "--quick", "--output", tmp_path))
+        assert len(list((tmp_path / "photos").rglob("*.png"))) == 80
+        share = float(re.search(r"few_photos.tflite: ([\d.]+)% right", text).group(1))
+        assert share > 40  # of four, chance is 25
+        for way in ("scratch", "frozen", "fine-tuned"):
+            row = re.search(rf"^ {way} +([\d.]+)% +([\d.]+)%$", text, re.M)
+            assert float(row.group(1)) > 25 and float(row.group(2)) > 40
+        with Image.open(tmp_path / "scarcity.png") as picture:
+            assert picture.size == (960, 660)
 
     @pytest.mark.slow
     def test_perceive(self, tmp_path):
