@@ -35,6 +35,7 @@ NAMES = (
     "class_map_cost",
     "callback_cost",
     "signal_cost",
+    "transfer",
     "gallery_cost",
     "metric_learning",
     "triplet_cost",

@@ -263,6 +263,22 @@ def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, 
     assert float(gradients[1]) > float(pixels[1]) > 75 > float(levels[1]) > 15
 
 
+@pytest.mark.slow
+def test_transfer_and_views(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    transfer, views = python_blocks("docs/transfer.md")
+    names: dict = {}
+    exec(transfer.replace("epochs=5", "epochs=2"), names)
+    text = capsys.readouterr().out
+    assert "head on features read from the disk: 20 epochs" in text
+    assert "the last 2 layers" in text and len(list(Path("runs/features").glob("*.npy"))) == 2
+    exec(views, names)
+    assert "images asked again" in capsys.readouterr().out
+    with kd.edge.ImageClassifier("views.tflite") as classifier:
+        scores = classifier.scores(names["digits"].test.x)
+    assert np.mean(scores.argmax(1) == names["digits"].test.y) > 0.6
+
+
 class TestExamples:
     """Each example is run as a user runs it."""
 
@@ -328,6 +344,19 @@ class TestExamples:
         assert device.recall == pytest.approx(test.recall, abs=0.1)
         sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("roc", "evaluation")]
         assert sizes == [(500, 500), (1400, 470)]
+
+    @pytest.mark.slow
+    def test_few_photos(self, tmp_path):
+        """More photos help, the file knows them, and the curve is drawn."""
+        text = "\n".join(self.run("few_photos.py", "--quick", "--output", tmp_path))
+        assert len(list((tmp_path / "photos").rglob("*.png"))) == 80
+        share = float(re.search(r"few_photos.tflite: ([\d.]+)% right", text).group(1))
+        assert share > 40  # of four, chance is 25
+        for way in ("scratch", "frozen", "fine-tuned"):
+            row = re.search(rf"^ {way} +([\d.]+)% +([\d.]+)%$", text, re.M)
+            assert float(row.group(1)) > 25 and float(row.group(2)) > 40
+        with Image.open(tmp_path / "scarcity.png") as picture:
+            assert picture.size == (960, 660)
 
     @pytest.mark.slow
     def test_perceive(self, tmp_path):

@@ -46,6 +46,31 @@ def find_place(
     return named[-1]
 
 
+def named_place(network: Network, layer: str) -> Place:
+    """Return the last call of a layer, whatever comes out of it.
+
+    Args:
+        network: The model.
+        layer: Its name, with the names of the nested models around it or without.
+
+    Raises:
+        TypeError: If `layer` is no text.
+        ValueError: If there is no such layer; the message names those with similar names.
+    """
+    if not isinstance(layer, str):
+        raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
+    named = [place for place in network.places if layer in (place.name, place.node.name)]
+    if named:
+        return named[-1]
+    names = list(dict.fromkeys(place.name for place in network.places))
+    short = [name.rpartition("/")[2] for name in names]
+    close = difflib.get_close_matches(layer, [*names, *short], 3) or names[-8:]
+    raise ValueError(
+        f"model {network.model.name!r} has no layer {layer!r}. "
+        f"Did you mean {' or '.join(repr(name) for name in dict.fromkeys(close))}?"
+    )
+
+
 def is_map(place: Place) -> bool:
     """Whether what comes out has rows, columns and channels, and more than one place."""
     shape = place.shape

@@ -22,6 +22,7 @@ from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
     FreezingBatchNormalization,
 )
 from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
+from keras_dlcourse.layers.image_views import ImageViews  # noqa: E402
 from keras_dlcourse.layers.inception_module import InceptionModule  # noqa: E402
 from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
 from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
@@ -59,6 +60,7 @@ __all__ = [
     "FloatBarrier",
     "FreezingBatchNormalization",
     "ImageDescription",
+    "ImageViews",
     "InceptionModule",
     "InvertedResidual",
     "L2Normalization",

@@ -81,6 +81,11 @@ from keras_dlcourse.models.resnext import (  # noqa: E402
     ResNeXt101,
 )
 from keras_dlcourse.models.siamese import Siamese  # noqa: E402
+from keras_dlcourse.models.test_time_augmentation import (  # noqa: E402
+    AugmentationGain,
+    AugmentedPrediction,
+    TestTimeAugmentation,
+)
 from keras_dlcourse.models.vgg import VGG11, VGG13, VGG16, VGG19  # noqa: E402
 from keras_dlcourse.models.wide_resnet import (  # noqa: E402
     WideResNet,
@@ -93,6 +98,8 @@ __all__ = [
     "MLP",
     "AlexNet",
     "AugmentedModel",
+    "AugmentationGain",
+    "AugmentedPrediction",
     "CompoundScale",
     "ConvMatrix",
     "DenseNet121",
@@ -145,6 +152,7 @@ __all__ = [
     "ResNet50",
     "ResNet56CIFAR",
     "Siamese",
+    "TestTimeAugmentation",
     "VGG11",
     "VGG13",
     "VGG16",

@@ -65,7 +65,7 @@ def embedding_model(
     dimensions = positive_int("dimensions", dimensions)
     if pooling not in ("avg", "max"):
         raise ValueError(f"pooling must be 'avg' or 'max'. Received: {pooling!r}")
-    x = _pooled(backbone, _output(backbone), pooling)
+    x = pooled(backbone, backbone_output(backbone), pooling)
     # In 16 bits, near vectors would fall together.
     dtype = _graph.output_dtype()
     x = keras.layers.Dense(dimensions, dtype=dtype, name="embedding")(x)
@@ -75,7 +75,7 @@ def embedding_model(
     return keras.Model(inputs[0] if len(inputs) == 1 else inputs, x, name=name)
 
 
-def _output(backbone: keras.Model) -> Any:
+def backbone_output(backbone: keras.Model) -> Any:
     """Return the one output of a backbone, checked to hold features."""
     if not isinstance(backbone, keras.Model):
         raise TypeError(f"backbone must be a keras.Model. Received: {type(backbone).__name__}")
@@ -107,7 +107,7 @@ def _output(backbone: keras.Model) -> Any:
     return outputs[0]
 
 
-def _pooled(backbone: keras.Model, x: Any, pooling: str) -> Any:
+def pooled(backbone: keras.Model, x: Any, pooling: str) -> Any:
     """Pool feature maps over their places; a vector stays as it is."""
     axes = len(x.shape)
     if axes == 2:

@@ -12,7 +12,7 @@ from keras_dlcourse.edge.coordinates import BOX, KEYPOINTS, RELATIVE_TO
 from keras_dlcourse.layers import OutputDescription
 from keras_dlcourse.layers._checks import positive_int
 from keras_dlcourse.models import _graph
-from keras_dlcourse.models.embedding import _output, _pooled
+from keras_dlcourse.models.embedding import backbone_output, pooled
 
 _PLACES_CHANNELS = 64  # of the maps that coordinates are read from
 
@@ -72,10 +72,10 @@ def localizer(
     classes = positive_int("classes", classes)
     maps = _maps(backbone)
     dtype = _graph.output_dtype()
-    pooled = _pooled(backbone, maps, "avg")
+    x = pooled(backbone, maps, "avg")
     if dropout:
-        pooled = L.Dropout(dropout, name="dropout")(pooled)
-    label = L.Dense(classes, activation="softmax", dtype=dtype, name="label")(pooled)
+        x = L.Dropout(dropout, name="dropout")(x)
+    label = L.Dense(classes, activation="softmax", dtype=dtype, name="label")(x)
     places = _places(maps, backbone)
     outputs = {"label": label, BOX: _box(places, bounding_box_format)}
     count, names = _counted(keypoints, least=0)
@@ -135,7 +135,7 @@ def keypoint_regressor(
 
 def _maps(backbone: keras.Model) -> Any:
     """Return the feature maps of a backbone, of fixed size."""
-    maps = _output(backbone)
+    maps = backbone_output(backbone)
     if len(maps.shape) != 4 or None in maps.shape[1:]:
         raise ValueError(
             f"backbone {backbone.name!r} must end in feature maps (batch, height, width, channels) "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +15,7 @@ from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream_labelled
 from keras_dlcourse.explain.engine.scores import Scores
 from keras_dlcourse.graph import Network, Place
+from keras_dlcourse.graph.places import named_place
 from keras_dlcourse.layers import describe
 
 _CLASSIFYING = ("softmax", "sigmoid", "log_softmax")
@@ -110,7 +110,7 @@ class Extractor:
                 f"model must have one input, {model.name!r} has {len(network.model.inputs)}; make "
                 "a keras.Model of the branch that embeds an image."
             )
-        place = _last(network) if layer is None else _named(network, layer)
+        place = _last(network) if layer is None else named_place(network, layer)
         if len(place.node.outputs) != 1:
             raise ValueError(f"layer {place.name!r} has {len(place.node.outputs)} outputs, not 1.")
         self._channels_first = (
@@ -156,18 +156,3 @@ def _last(network: Network) -> Place:
     if end is None:
         raise ValueError(f"model {network.model.name!r} hands on its input, it has no features.")
     return end
-
-
-def _named(network: Network, layer: Any) -> Place:
-    if not isinstance(layer, str):
-        raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
-    named = [place for place in network.places if layer in (place.name, place.node.name)]
-    if named:
-        return named[-1]
-    names = list(dict.fromkeys(place.name for place in network.places))
-    short = [name.rpartition("/")[2] for name in names]
-    close = difflib.get_close_matches(layer, [*names, *short], 3) or names[-8:]
-    raise ValueError(
-        f"model {network.model.name!r} has no layer {layer!r}. "
-        f"Did you mean {' or '.join(repr(name) for name in dict.fromkeys(close))}?"
-    )

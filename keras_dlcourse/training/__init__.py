@@ -26,6 +26,7 @@ from keras_dlcourse.training.search import (  # noqa: E402
 from keras_dlcourse.training.select_alpha import AlphaChoice, select_alpha  # noqa: E402
 from keras_dlcourse.training.temperature_scaling import TemperatureScaling  # noqa: E402
 from keras_dlcourse.training.threshold_for import OperatingPoint, threshold_for  # noqa: E402
+from keras_dlcourse.training.transfer import Transfer, transfer  # noqa: E402
 from keras_dlcourse.training.weight_decay import decay_weights  # noqa: E402
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "RunFolder",
     "Selection",
     "TemperatureScaling",
+    "Transfer",
     "choose_thresholds",
     "cross_validate",
     "decay_weights",
@@ -54,5 +56,6 @@ __all__ = [
     "select_alpha",
     "select_weight_decay",
     "threshold_for",
+    "transfer",
     "warmup_cosine",
 ]

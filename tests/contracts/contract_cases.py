@@ -849,6 +849,7 @@ LOSSES = (
 
 # Public names that are no part of a kind, and where they are tested instead.
 NOT_PARTS = {
+    "keras_dlcourse.layers.ImageViews": "of a fixed size: tests/layers/test_image_views.py",
     "keras_dlcourse.layers.OutputDescription": "describes: tests/export/test_localizers.py",
     "keras_dlcourse.layers.ClassSpecific": "takes labels: tests/layers/test_augmentation.py",
     "keras_dlcourse.layers.ClusterWeight": "transforms weights: tests/quantize/test_clustering.py",
@@ -862,6 +863,9 @@ NOT_PARTS = {
     "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
     "keras_dlcourse.models.AugmentedModel": "takes a model: tests/models/test_augmented_model.py",
+    "keras_dlcourse.models.AugmentationGain": "a result: tests/models/test_test_time.py",
+    "keras_dlcourse.models.AugmentedPrediction": "a result: tests/models/test_test_time.py",
+    "keras_dlcourse.models.TestTimeAugmentation": "takes models: tests/models/test_test_time.py",
     "keras_dlcourse.models.ReceptiveField": "a result: tests/graph/test_receptive_fields.py",
     "keras_dlcourse.models.fold_batch_norm": "a function: tests/graph/test_folding.py",
     "keras_dlcourse.models.profile": "a function: tests/graph/test_profile.py",

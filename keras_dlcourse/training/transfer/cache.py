@@ -1,0 +1,124 @@
+"""What a frozen network says of each image, computed once and kept on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse._files import written_whole
+from keras_dlcourse.data import Pipeline
+from keras_dlcourse.data.progress import track
+from keras_dlcourse.data.stream import count_batches, stream
+from keras_dlcourse.graph import Network
+
+_CHUNK = 256  # images hashed at a time
+
+
+def cached_features(
+    features: keras.Model, data: Pipeline, folder: str | os.PathLike[str]
+) -> Pipeline:
+    """Return the same examples in the same order, with vectors in place of images.
+
+    Args:
+        features: From images to vectors `(n, d)`; it is run in inference mode.
+        data: The images.
+        folder: Where the vectors are kept, in a file named by a SHA-256 of all that they depend
+            on: pixels, normalization, layers and weights.
+
+    Returns:
+        A pipeline of "images" of shape `(1, 1, d)`, read from the file as they are used.
+    """
+    path = Path(folder) / f"{key(features, data)}.npy"
+    width = int(features.outputs[0].shape[-1])
+    vectors = _read(path, (data.examples, width))
+    if vectors is None:
+        _write(path, features, data, width)
+        vectors = np.load(path, mmap_mode="r")
+    same = Pipeline(
+        vectors[:, None, None, :],
+        data.y,
+        batch_size=data.batch_size,
+        shuffle=data.shuffle,
+        seed=data.seed,
+        class_names=data.class_names,
+        sample_weight=data.sample_weight,
+    )
+    same.epoch = data.epoch
+    return same
+
+
+def key(features: keras.Model, data: Pipeline) -> str:
+    """Return a SHA-256 of all that the vectors depend on, the same in each process."""
+    found = hashlib.sha256()
+    for line in _layers(features):
+        found.update(line.encode())
+    for weight in features.weights:
+        _add(found, keras.ops.convert_to_numpy(weight))
+    found.update(repr((data.normalization, data.examples)).encode())
+    for start in range(0, data.examples, _CHUNK):
+        _add(found, np.asarray(data.x[start : start + _CHUNK]))
+    return found.hexdigest()
+
+
+def _add(found: Any, array: np.ndarray) -> None:
+    found.update(repr((array.shape, str(array.dtype))).encode())
+    found.update(np.ascontiguousarray(array).tobytes())
+
+
+def _layers(features: keras.Model) -> list[str]:
+    """Return a line for each call: the kind, its settings, and which calls it reads."""
+    network = Network(features)
+    number = {place: index for index, place in enumerate(network.places)}
+    lines = []
+    for place in network.places:
+        layer = place.node.operation
+        if isinstance(layer, keras.Model):
+            continue  # its inside has lines of its own
+        sources = [network.source(place, which) for which in range(len(place.node.inputs))]
+        config = layer.get_config() if isinstance(layer, keras.layers.Layer) else {}
+        told = {name: config[name] for name in sorted(config) if name not in ("name", "trainable")}
+        constants = keras.tree.map_structure(
+            lambda value: "input" if isinstance(value, keras.KerasTensor) else _said(value),
+            (place.node.args, place.node.kwargs),
+        )
+        reads = [None if source is None else number[source] for source in sources]
+        lines.append(f"{type(layer).__name__} {told} {constants} {reads}\n")
+    return lines
+
+
+def _said(value: Any) -> Any:
+    """Return a constant as text that has all of it."""
+    is_array = hasattr(value, "shape") and hasattr(value, "dtype")
+    return keras.ops.convert_to_numpy(value).tolist() if is_array else repr(value)
+
+
+def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return the vectors of a file, None if it is not there or not whole."""
+    try:
+        vectors: np.ndarray = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    return vectors if vectors.shape == shape and vectors.dtype == np.float32 else None
+
+
+def _write(path: Path, features: keras.Model, data: Pipeline, width: int) -> None:
+    batches = track(stream(data, data.batch_size), count_batches(data, data.batch_size), "Features")
+    with written_whole(path) as temporary:
+        vectors = np.lib.format.open_memmap(
+            temporary, "w+", dtype=np.float32, shape=(data.examples, width)
+        )
+        start = 0
+        for inputs, _ in batches:
+            vectors[start : start + len(inputs)] = features.predict_on_batch(inputs)
+            start += len(inputs)
+        vectors.flush()
+        if not np.isfinite(vectors).all():
+            raise ValueError(
+                "the base gives NaN or infinity for some images: look at its weights, and at "
+                "preprocessing="
+            )

@@ -1,0 +1,143 @@
+"""What `transfer` is given of data, checked before anything long begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.data import Normalization, Pipeline, take
+from keras_dlcourse.data.multilabel import names_one_class
+from keras_dlcourse.layers._checks import positive_int
+from keras_dlcourse.layers.image_description import checked_class_names
+
+
+@dataclass(frozen=True)
+class Given:
+    """Data to train and validate with.
+
+    Attributes:
+        train: What `fit` takes; a pipeline wherever the examples can be told apart.
+        validation: Likewise, or None.
+        image_shape: Height, width and channels.
+        normalization: What pixels went through before they come out of it.
+        classes: Number of classes.
+        class_names: What they are called, or None.
+        one_hot: Whether labels are one-hot.
+    """
+
+    train: Any
+    validation: Any
+    image_shape: tuple[int, ...]
+    normalization: Normalization
+    classes: int
+    class_names: tuple[str, ...] | None
+    one_hot: bool
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        if isinstance(self.train, keras.utils.PyDataset):
+            return int(self.train.num_batches or 0)
+        try:
+            return len(self.train)
+        except TypeError:  # e.g. a filtered tf.data.Dataset
+            return sum(1 for _ in self.train)
+
+
+def check_given(
+    train: Any,
+    validation: Any,
+    classes: int | Sequence[str],
+    batch_size: int,
+    seed: int,
+    keep: bool,
+) -> Given:
+    """Look at the data, and bring arrays into the form of pipelines.
+
+    Args:
+        train: As `transfer` takes it.
+        validation: As `transfer` takes it.
+        classes: How many, or their names.
+        batch_size: Of arrays.
+        seed: Of the order of arrays.
+        keep: Whether data that can only be gone through are to be read into memory.
+
+    Raises:
+        TypeError: If data is of another kind.
+        ValueError: If it does not fit the classes, or its parts do not fit each other.
+    """
+    names = None if isinstance(classes, int | np.integer) else checked_class_names(classes)
+    count = positive_int("classes", classes if names is None else len(names))
+    if count < 2:
+        raise ValueError(f"classes must be at least 2. Received: {classes!r}")
+    parts = {
+        "train": _whole("train", train, batch_size, seed, True, keep),
+        "validation": _whole("validation", validation, batch_size, seed, False, keep),
+    }
+    first = take(parts["train"], 1)
+    shape = tuple(int(size) for size in first.inputs.shape[1:])
+    for name, part in parts.items():
+        if part is not None:
+            _check_part(name, part, shape, first.normalization, count)
+    own = first.class_names if first.class_names and len(first.class_names) == count else None
+    return Given(
+        **parts,
+        image_shape=shape,
+        normalization=first.normalization or Normalization.identity(),
+        classes=count,
+        class_names=names or own,
+        one_hot=np.ndim(first.labels) == 2 and first.labels.shape[1] > 1,
+    )
+
+
+def _whole(name: str, data: Any, batch_size: int, seed: int, shuffle: bool, keep: bool) -> Any:
+    if data is None or isinstance(data, Pipeline):
+        return data
+    if isinstance(data, Iterator):
+        raise TypeError(f"{name} must be data that can be gone through again. Received: {data!r}")
+    if not isinstance(data, tuple):
+        if not keep:
+            return data
+        taken = take(data)
+        data = (taken.inputs if taken.pixels is None else taken.pixels, taken.labels)
+    weights = data[2] if len(data) > 2 else None
+    return Pipeline(
+        *data[:2], batch_size=batch_size, shuffle=shuffle, seed=seed, sample_weight=weights
+    )
+
+
+def _check_part(
+    name: str,
+    part: Any,
+    shape: tuple[int, ...],
+    normalization: Normalization | None,
+    classes: int,
+) -> None:
+    some = take(part, 16)
+    if some.inputs.shape[1:] != shape:
+        raise ValueError(f"{name} has images of {some.inputs.shape[1:]}, train of {shape}.")
+    if some.normalization != normalization:
+        raise ValueError(
+            f"{name} has the normalization {some.normalization}, train has {normalization}: give "
+            "both the same, such as two parts of a kd.data.Dataset."
+        )
+    if normalization is None and some.pixels is None and 0 < some.inputs.max() <= 1:
+        raise ValueError(
+            f"{name} has pixels up to {some.inputs.max():g}, they must be from 0 to 255. Say what "
+            "they went through by kd.data.pipeline(pixels, labels, normalization=...)."
+        )
+    labels = part.y if isinstance(part, Pipeline) else some.labels
+    if not isinstance(labels, np.ndarray):
+        raise ValueError(f"{name} must have labels, one class an image. Received: {type(labels)}")
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if labels.shape[1] != classes or not names_one_class(labels):
+            raise ValueError(
+                f"{name} must have one-hot labels of {classes} classes. Received: {labels.shape}"
+            )
+    elif not np.isin(labels, np.arange(classes)).all():
+        wrong = labels[~np.isin(labels, np.arange(classes))].ravel()[0]
+        raise ValueError(f"{name} must have labels from 0 to {classes - 1}. Received: {wrong}")

@@ -1,0 +1,149 @@
+"""The two stages: which layers are trained, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers as L
+
+from keras_dlcourse import losses
+from keras_dlcourse.callbacks import EarlyStopping
+from keras_dlcourse.graph import Network
+from keras_dlcourse.graph.blocks import NORMS, block_starts, layers_from, weighted_places
+from keras_dlcourse.graph.places import named_place
+from keras_dlcourse.models._graph import output_dtype
+from keras_dlcourse.training.recipe import warmup_cosine
+from keras_dlcourse.training.transfer.given import Given
+
+
+class Steps(keras.Model):
+    """A network in training: augmentation before it, its base in inference mode.
+
+    Keras tells all layers of a functional model that it is training, even where the model was built
+    by `base(x, training=False)`; here the base is told otherwise. So neither batch normalization
+    nor dropout inside it knows of the training, and nothing of augmentation is in the network.
+    """
+
+    def __init__(self, features: keras.Model, head: keras.Model, augmentation: Any) -> None:
+        super().__init__(name="transfer")
+        self.augmentation, self.features, self.head = augmentation, features, head
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Return scores of a batch of images."""
+        if self.augmentation is not None:
+            inputs = self.augmentation(inputs, training=training)
+        return self.head(self.features(inputs, training=False), training=training)
+
+
+def new_head(width: int, classes: int, dropout: float, seed: int) -> keras.Model:
+    """Build dropout and a dense layer from vectors to logits, all of them 0 at first."""
+    inputs = keras.Input((width,))
+    x = L.Dropout(dropout, seed=seed, name="head_dropout")(inputs)
+    return keras.Model(inputs, _classifier(classes, "linear")(x), name="head")
+
+
+def _classifier(classes: int, activation: str) -> L.Layer:
+    # One linear layer has one best answer wherever it begins: from 0 it is found the soonest.
+    return L.Dense(
+        classes, activation, kernel_initializer="zeros", dtype=output_dtype(), name="predictions"
+    )
+
+
+def of_vectors(head: keras.Model) -> keras.Model:
+    """Return the head for vectors in the form of images of one place, as a cache gives them."""
+    inputs = keras.Input((1, 1, head.inputs[0].shape[-1]))
+    return keras.Model(inputs, head(L.Flatten()(inputs)), name="head_of_vectors")
+
+
+def joined(features: keras.Model, head: keras.Model, name: str) -> keras.Model:
+    """Return base and head as one functional model, with softmax in place of logits."""
+    _, dropout, trained = head.layers
+    last = _classifier(trained.units, "softmax")
+    model = keras.Model(features.inputs[0], last(dropout(features.outputs[0])), name=name)
+    last.set_weights(trained.get_weights())
+    return model
+
+
+def chosen_layers(body: keras.Model, unfreeze: int | str) -> tuple[list[L.Layer], str]:
+    """Return the layers that the second stage trains, and in words where they begin.
+
+    Args:
+        body: The network without its head.
+        unfreeze: How many blocks, from the end; of a network without blocks, how many layers with
+            weights; or the name of the first layer.
+
+    Raises:
+        ValueError: If there are not so many, or no such layer.
+    """
+    if unfreeze == 0:
+        return [], "nothing of the base"
+    network = Network(body)
+    if isinstance(unfreeze, str):
+        start = named_place(network, unfreeze)
+        return layers_from(network, start), f"from {unfreeze} on"
+    starts, kind = block_starts(network), "block"
+    if not starts:
+        starts, kind = weighted_places(network), "layer"
+    if unfreeze > len(starts):
+        raise ValueError(
+            f"unfreeze={unfreeze} is more than the {len(starts)} {kind}s of {body.name!r}. Name "
+            f"the first layer to train instead, such as {starts[0].name!r}."
+            if starts
+            else f"base {body.name!r} has no layers with weights to unfreeze: pass unfreeze=0."
+        )
+    words = f"the last {kind}" if unfreeze == 1 else f"the last {unfreeze} {kind}s"
+    layers = layers_from(network, starts[-unfreeze])
+    return layers, f"{words}, from {layers[0].name} on"
+
+
+def weighted_names(body: keras.Model) -> list[str]:
+    """Return the names of the layers with weights, normalizations aside, each once."""
+    return list(dict.fromkeys(place.node.name for place in weighted_places(Network(body))))
+
+
+def set_trained(model: keras.Model, layers: list[L.Layer]) -> None:
+    """Let these layers of a model be trained and no others; batch normalization is not.
+
+    A frozen batch normalization stays in inference mode in all later trainings, too.
+    """
+    for layer in model._flatten_layers(include_self=False):
+        if not isinstance(layer, keras.Model):
+            layer.trainable = False
+    for layer in layers:
+        layer.trainable = True
+        for inner in layer._flatten_layers():
+            if isinstance(inner, NORMS):
+                inner.trainable = False
+
+
+def compiled(model: keras.Model, rate: Any, one_hot: bool, from_logits: bool = False) -> None:
+    """Compile with Adam and cross-entropy."""
+    loss = losses.for_task("multiclass", one_hot=one_hot, from_logits=from_logits)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
+
+
+def run_stage(
+    model: keras.Model,
+    given: Given,
+    epochs: int,
+    rate: float,
+    warmup: float,
+    patience: int | None,
+    callbacks: Sequence[keras.callbacks.Callback],
+    verbose: int,
+) -> dict[str, list[float]]:
+    """Train, the rate rising to `rate` and falling to 0; return the history."""
+    compiled(
+        model, warmup_cosine(epochs * given.batches, rate, warmup), given.one_hot, from_logits=True
+    )
+    stop = [] if patience is None else [EarlyStopping(patience=patience, verbose=min(verbose, 1))]
+    history = model.fit(
+        given.train,
+        validation_data=given.validation,
+        epochs=epochs,
+        callbacks=[*stop, *callbacks],
+        verbose=verbose,
+    ).history
+    return {name: [float(value) for value in values] for name, values in history.items()}
