@@ -46,6 +46,7 @@ NAMES = (
     "variants",
     "families",
     "architectures",
+    "saving_cost",
     "faults",
     "faults_tflite",
 )

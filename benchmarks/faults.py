@@ -21,7 +21,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from _figures import Figure, in_turn, ratio
+from _figures import Figure
 
 import keras_dlcourse as kd
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
@@ -35,7 +35,6 @@ ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN
 def measure() -> list[Figure]:
     return [
         *kills_while_saving(_scaled(200)),
-        *saving_time(),
         *kills_in_training(_scaled(50)),
         *damage(_scaled(1000)),
     ]
@@ -65,8 +64,8 @@ def kills_while_saving(
     for megabytes, part in sizes:
         model, kills = dense(megabytes), max(1, round(part * count))
         for who, save, is_whole, limit in (
-            ("ours", _save_ours, _ours_is_whole, 0),
-            ("Keras", _save_keras, _keras_is_whole, math.inf),
+            ("ours", save_ours, _ours_is_whole, 0),
+            ("Keras", save_by_keras, _keras_is_whole, math.inf),
         ):
             lost = _lost(model, save, is_whole, kills, seed)
             what = f"checkpoints of {megabytes} MB lost to kills while saving: {who}"
@@ -74,11 +73,11 @@ def kills_while_saving(
     return figures
 
 
-def _save_ours(model: keras.Model, folder: Path) -> None:
+def save_ours(model: keras.Model, folder: Path) -> None:
     CheckpointFolder(folder).save("model.keras", model.save, group="model.keras")
 
 
-def _save_keras(model: keras.Model, folder: Path) -> None:
+def save_by_keras(model: keras.Model, folder: Path) -> None:
     model.save(folder / "model.keras")
 
 
@@ -125,35 +124,6 @@ def _lost(
             os.waitpid(child, 0)
             lost += not is_whole(folder)
     return lost
-
-
-# What it costs.
-
-
-def saving_time() -> list[Figure]:
-    figures = []
-    for megabytes in (5, 100):
-        model = dense(megabytes)
-        with tempfile.TemporaryDirectory() as root:
-            ours, theirs, state = (Path(root) / name for name in ("ours", "theirs", "state"))
-            theirs.mkdir()
-            times = in_turn(
-                lambda m=model, f=ours: _save_ours(m, f),
-                lambda m=model, f=theirs: _save_keras(m, f),
-                rounds=9,
-            )
-            figures.append(ratio(f"saving a model of {megabytes} MB beside Keras", *times, 2.0))
-            folder = CheckpointFolder(state)
-            times = in_turn(
-                lambda m=model, f=folder: f.save(
-                    "training.state", lambda path: write_state(path, capture(m, copy=False), {})
-                ),
-                lambda m=model, f=theirs: m.save_weights(f / "latest.weights.h5"),
-                rounds=9,
-            )
-            what = f"saving the state of a training of {megabytes} MB beside Keras"
-            figures.append(ratio(what, *times, 2.0))
-    return figures
 
 
 # Kills while it trains.
