@@ -15,6 +15,10 @@ from keras_dlcourse.graph.receptive_field import (  # noqa: E402
     ReceptiveField,
     receptive_field,
 )
+from keras_dlcourse.models._augmented import (  # noqa: E402
+    AugmentationGain,
+    AugmentedPrediction,
+)
 from keras_dlcourse.models.alexnet import AlexNet  # noqa: E402
 from keras_dlcourse.models.augmented_model import AugmentedModel  # noqa: E402
 from keras_dlcourse.models.densenet import (  # noqa: E402
@@ -81,11 +85,7 @@ from keras_dlcourse.models.resnext import (  # noqa: E402
     ResNeXt101,
 )
 from keras_dlcourse.models.siamese import Siamese  # noqa: E402
-from keras_dlcourse.models.test_time_augmentation import (  # noqa: E402
-    AugmentationGain,
-    AugmentedPrediction,
-    TestTimeAugmentation,
-)
+from keras_dlcourse.models.test_time_augmentation import TestTimeAugmentation  # noqa: E402
 from keras_dlcourse.models.vgg import VGG11, VGG13, VGG16, VGG19  # noqa: E402
 from keras_dlcourse.models.wide_resnet import (  # noqa: E402
     WideResNet,

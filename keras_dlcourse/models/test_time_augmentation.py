@@ -3,92 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._tables import text_table
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.stream import stream_labelled
 from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.logits import find_logits
 from keras_dlcourse.layers._checks import is_real, one_of
 from keras_dlcourse.layers.image_views import ImageViews, View, checked_views
+from keras_dlcourse.models._augmented import AugmentationGain, AugmentedPrediction
 
 MEANS = ("arithmetic", "geometric")
 _TINY = 1e-30
 _NEAR_ONE = 1e-7  # how near a float32 sigmoid comes to 1, so it is let no nearer to 0
-
-
-@dataclass(frozen=True)
-class AugmentedPrediction:
-    """What `TestTimeAugmentation.predict` says. It prints as a sentence about the cost.
-
-    Attributes:
-        scores: `(n, classes)`.
-        asked: `(n,)`, whether an image was looked at in more ways than one.
-        calls: How often the network was run for an image, on average.
-    """
-
-    scores: np.ndarray
-    asked: np.ndarray
-    calls: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.asked.sum():,} of {len(self.asked):,} images asked again "
-            f"({self.asked.mean():.0%}), {self.calls:.2f} calls of the network an image"
-        )
-
-
-@dataclass(frozen=True)
-class AugmentationGain:
-    """What `TestTimeAugmentation.gain` measured. It prints as a table.
-
-    Attributes:
-        below: The confidence below which images were asked again: 0 for none, 1 for all.
-        accuracies: The share that was right with each.
-        asked: The share of images that was asked again.
-        calls: Calls of the network an image.
-        mended: How many images became right by asking again.
-        spoiled: How many became wrong.
-        images: How many there were.
-    """
-
-    below: tuple[float, ...]
-    accuracies: tuple[float, ...]
-    asked: tuple[float, ...]
-    calls: tuple[float, ...]
-    mended: tuple[int, ...]
-    spoiled: tuple[int, ...]
-    images: int
-
-    def __str__(self) -> str:
-        columns = ["asked again", "right", "mended", "spoiled", "images asked", "calls an image"]
-        names = {0.0: "none", 1.0: "all"}
-        rows = [
-            [
-                names.get(below, f"below {below:g}"),
-                f"{accuracy:.2%}",
-                mended,
-                spoiled,
-                f"{asked:.0%}",
-                f"{calls:.2f}",
-            ]
-            for below, accuracy, mended, spoiled, asked, calls in zip(
-                self.below,
-                self.accuracies,
-                self.mended,
-                self.spoiled,
-                self.asked,
-                self.calls,
-                strict=True,
-            )
-        ]
-        return text_table(columns, rows, title=f"{self.images:,} images")
 
 
 class TestTimeAugmentation:

@@ -281,8 +281,9 @@ APPLICATIONS = keras.applications
         ),
         (lambda: kd.models.ResNet20CIFAR((32, 32, 3), alpha=0.25), (8, 8, 16), False),
         (lambda: kd.models.LeNet5((32, 32, 1)), (1, 1, 120), False),
+        (lambda: kd.models.LeNet5Paper((32, 32, 1)), (1, 1, 120), False),  # rescales within
     ],
-    ids=["head", "own preprocessing", "dense head", "pooled", "ours", "flattened"],
+    ids=["head", "own preprocessing", "dense head", "pooled", "ours", "flattened", "rescaled"],
 )
 def test_the_last_features_are_found(make, shape, says):
     base = make()
@@ -333,6 +334,7 @@ def test_the_function_of_a_family_stands_before_its_network():
         ({"warmup": 1}, "warmup.*1"),
         ({"dropout": -0.1}, "dropout.*-0.1"),
         ({"pooling": "sum"}, "pooling.*'sum'"),
+        ({"preprocessing": "tf"}, "preprocessing must be.*'tf'"),
         ({"seed": -1}, "seed.*-1"),
         ({"augmentation": abs}, "augmentation must be"),
         ({"augmentation": L.RandomFlip(), "cache": "somewhere"}, "leave one of them out"),

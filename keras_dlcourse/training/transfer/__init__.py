@@ -1,5 +1,6 @@
 """Transfer learning: a new head on a trained network, then its last blocks."""
 
-from keras_dlcourse.training.transfer.recipe import Transfer, transfer
+from keras_dlcourse.training.transfer.recipe import transfer
+from keras_dlcourse.training.transfer.result import Transfer
 
 __all__ = ["Transfer", "transfer"]

@@ -45,6 +45,7 @@ def without_head(base: keras.Model) -> keras.Model:
     for layer in body._flatten_layers():
         if isinstance(layer, ImageDescription):  # what the new model says counts
             layer.class_names = layer.normalization = None
+    backbone_output(body)  # checks that it ends in features
     return body
 
 
@@ -84,11 +85,11 @@ def preprocessing_of(base: keras.Model) -> Normalization:
     described = describe(base)
     if described is not None and described.normalization is not None:
         return described.normalization
-    if any(
-        isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization)
-        for layer in base._flatten_layers()
-    ):
-        return Normalization.identity()  # it does the rest itself
+    for layer in base._flatten_layers(include_self=False):
+        if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
+            return Normalization.identity()  # it does the rest itself
+        if layer.weights and not isinstance(layer, keras.Model):
+            break  # rescaling behind is no preprocessing
     raise ValueError(
         f"base {base.name!r} does not say what its pixels went through in training. Pass "
         "preprocessing=, a kd.data.Normalization such as Normalization(127.5, 127.5), or the "
@@ -157,8 +158,3 @@ def _rescaled(x: Any, given: Normalization, wanted: Normalization, name: str) ->
     channels = (x.shape[-1],)
     numbers = (np.broadcast_to(one, channels).tolist() for one in (scale, offset))
     return keras.layers.Rescaling(*numbers, name=name)(x)
-
-
-def check_backbone(body: keras.Model) -> None:
-    """Raise an error if a network does not end in features."""
-    backbone_output(body)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
 
+from keras_dlcourse.data import Normalization
 from keras_dlcourse.layers._checks import (
     fraction,
     is_whole,
@@ -21,50 +22,13 @@ from keras_dlcourse.training.narration import fit_verbosity
 from keras_dlcourse.training.transfer import stages
 from keras_dlcourse.training.transfer.base import (
     Preprocessing,
-    check_backbone,
     feature_model,
     preprocessing_of,
     without_head,
 )
 from keras_dlcourse.training.transfer.cache import cached_features
 from keras_dlcourse.training.transfer.given import Given, check_given
-
-History = dict[str, list[float]]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """What `transfer` made. It prints as a few sentences.
-
-    Attributes:
-        model: From images, as the training data gave them, to probabilities `(batch, classes)`.
-        head_history: Of the first stage: a list for each measure, one number an epoch.
-        fine_history: Of the second stage; empty if there was none.
-        trained: Names of the layers of the base that the second stage trained.
-        frozen: Names of its layers with weights that kept them.
-        began: In words, from where on the base was trained.
-        seconds: What each stage took.
-        cached: Whether the first stage read vectors in place of running the base.
-    """
-
-    model: keras.Model
-    head_history: History = field(repr=False)
-    fine_history: History = field(repr=False)
-    trained: tuple[str, ...]
-    frozen: tuple[str, ...]
-    began: str
-    seconds: tuple[float, float]
-    cached: bool
-
-    def __str__(self) -> str:
-        how = " on features read from the disk" if self.cached else ""
-        lines = [f"head{how}: {_said(self.head_history, self.seconds[0])}"]
-        if self.fine_history:
-            share = f"{len(self.trained)} of {len(self.trained) + len(self.frozen)} layers"
-            lines.append(f"{self.began}, {share}: {_said(self.fine_history, self.seconds[1])}")
-        else:
-            lines.append("the base is as it was")
-        return "\n".join(lines)
+from keras_dlcourse.training.transfer.result import History, Transfer
 
 
 def transfer(
@@ -159,13 +123,13 @@ def transfer(
         Yosinski et al., "How transferable are features in deep neural networks?", NIPS 2014,
         https://arxiv.org/abs/1411.1792
     """
-    _check(epochs, learning_rates, unfreeze, patience, validation, augmentation, cache, seed)
+    _check(epochs, learning_rates, unfreeze, patience, validation, seed)
+    _check_inputs(preprocessing, augmentation, cache)
     fraction("warmup", warmup)
     fraction("dropout", dropout)
     one_of("pooling", pooling, ("avg", "max"))
     positive_int("batch_size", batch_size)
     body = without_head(base)
-    check_backbone(body)
     layers, began = stages.chosen_layers(body, unfreeze if epochs[1] else 0)
     before = preprocessing_of(base) if preprocessing is None else preprocessing
     given = check_given(train, validation, classes, batch_size, seed, cache is not None)
@@ -220,11 +184,9 @@ def _check(
     unfreeze: Any,
     patience: Any,
     validation: Any,
-    augmentation: Any,
-    cache: Any,
     seed: Any,
 ) -> None:
-    """Raise an error for arguments that make no sense, before anything is built."""
+    """Raise an error for numbers that make no sense, before anything is built."""
     for argument, value in (("epochs", epochs), ("learning_rates", learning_rates)):
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise ValueError(f"{argument} must be a pair, one for each stage. Received: {value!r}")
@@ -242,6 +204,18 @@ def _check(
         positive_int("patience", patience)
         if validation is None:
             raise ValueError("patience needs validation= data to measure the loss on.")
+    if not is_whole(seed) or seed < 0:
+        raise ValueError(f"seed must be a whole number of 0 or more. Received: {seed!r}")
+
+
+def _check_inputs(preprocessing: Any, augmentation: Any, cache: Any) -> None:
+    """Raise an error for what images cannot go through."""
+    known = preprocessing is None or isinstance(preprocessing, Normalization)
+    if not known and not callable(preprocessing):
+        raise TypeError(
+            "preprocessing must be a kd.data.Normalization or a function of a tensor. Received: "
+            f"{preprocessing!r}"
+        )
     if augmentation is not None and not isinstance(augmentation, keras.layers.Layer):
         raise TypeError(f"augmentation must be a Keras layer. Received: {augmentation!r}")
     if augmentation is not None and cache is not None:
@@ -249,8 +223,6 @@ def _check(
             "cache keeps the features of each image, and augmentation makes other images each "
             "epoch: leave one of them out."
         )
-    if not is_whole(seed) or seed < 0:
-        raise ValueError(f"seed must be a whole number of 0 or more. Received: {seed!r}")
 
 
 def _with_vectors(features: keras.Model, given: Given, cache: str | os.PathLike[str]) -> Given:
@@ -261,13 +233,3 @@ def _with_vectors(features: keras.Model, given: Given, cache: str | os.PathLike[
         train=cached_features(features, given.train, cache),
         validation=None if held_out is None else cached_features(features, held_out, cache),
     )
-
-
-def _said(history: History, seconds: float) -> str:
-    """Say how a stage ended."""
-    measures = ", ".join(
-        f"{name.replace('val_', 'validation ')} {values[-1]:.3g}"
-        for name, values in history.items()
-    )
-    epochs = len(history["loss"])
-    return f"{epochs} epoch{'s' if epochs > 1 else ''} in {seconds} s, {measures}"
