@@ -36,6 +36,7 @@ NAMES = (
     "callback_cost",
     "signal_cost",
     "transfer",
+    "scarcity",
     "gallery_cost",
     "metric_learning",
     "triplet_cost",

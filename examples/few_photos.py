@@ -1,4 +1,4 @@
-"""From twenty photos a class to a file on a device: transfer, several views, temperature, export.
+"""From twenty photos a class to a file on a device: transfer, views, temperature, threshold.
 
 Official ImageNet weights would be the base at home. Here nothing is fetched: a small network is
 trained on six kinds of clothes, and has to tell four others apart, of which there are few photos.
@@ -134,18 +134,31 @@ def deploy(base: keras.Model, output: Path, later: Part) -> None:
     print(tta.gain(unseen, below=(0.6, 0.9)))
     scaling = kd.training.TemperatureScaling().fit(tta.augmented, data.validation)
     calibrated = scaling.apply(tta.augmented)
-    # Here a threshold for each class would be chosen on data.validation and given to to_tflite.
+    point = surest(calibrated, data.validation)
     path = output / "few_photos.tflite"
-    kd.export.to_tflite(calibrated, path, labels=data.class_names)
+    kd.export.to_tflite(calibrated, path, labels=data.class_names, score_thresholds=point.threshold)
 
     with kd.edge.ImageClassifier(path) as classifier:
         first = next(iter(sorted((output / "photos").rglob("*.png"))))
         print(first.parent.name, classifier.classify(first, max_results=2))
         scores = classifier.scores(later[0])
+        answers = classifier.classify_batch(later[0], max_results=1)
+    given = [(one[0].index, label) for one, label in zip(answers, later[1], strict=True) if one]
+    print(
+        f"scores from {point.threshold:.2f} on count: {len(given) / len(answers):.1%} of later "
+        f"photos have an answer, {np.mean([a == b for a, b in given]):.1%} of these are right"
+    )
     before = kd.report.reliability(later[1], tta.predict(unseen).scores).error
     after = kd.report.reliability(later[1], scores).error
     print(f"{path.name}: {np.mean(scores.argmax(1) == later[1]):.1%} right, calibration error "
           f"{before:.1%}, {after:.1%} at temperature {scaling.temperature:.2f}")  # fmt: skip
+
+
+def surest(model: keras.Model, validation: kd.data.Pipeline) -> kd.training.OperatingPoint:
+    """Choose from which score on nine in ten answers are right."""
+    scores = model.predict(validation, verbose=0)
+    right = scores.argmax(axis=1) == validation.y
+    return kd.training.threshold_for(right, scores.max(axis=1), precision=0.9)
 
 
 def scarcity(

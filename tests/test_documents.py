@@ -351,6 +351,8 @@ class TestExamples:
         text = "\n".join(self.run("few_photos.py", "--quick", "--output", tmp_path))
         assert len(list((tmp_path / "photos").rglob("*.png"))) == 80
         share = float(re.search(r"few_photos.tflite: ([\d.]+)% right", text).group(1))
+        given, right = re.search(r"([\d.]+)% of later photos .* ([\d.]+)% of these", text).groups()
+        assert 10 < float(given) < 100 and float(right) > share
         assert share > 40  # of four, chance is 25
         for way in ("scratch", "frozen", "fine-tuned"):
             row = re.search(rf"^ {way} +([\d.]+)% +([\d.]+)%$", text, re.M)

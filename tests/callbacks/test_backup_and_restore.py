@@ -21,6 +21,8 @@ import keras_dlcourse as kd
 from keras_dlcourse.saving.state import capture, read_state
 from keras_dlcourse.training.history import HistoryFile
 
+pytestmark = pytest.mark.usefixtures("broken_off")
+
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (22, 6, 6, 1)).astype("uint8"), np.arange(22) % 3
 EPOCHS, BATCH = 3, 4
