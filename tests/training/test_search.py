@@ -38,12 +38,12 @@ class TestChoice:
     def test_the_best_mean_is_chosen_and_fitted_on_all(self):
         rates = [1e-6, 0.2, 1e6]  # too slow, right, diverging
         found = kd.training.select(
-            linear, (X, Y), rates, 3, fit={"epochs": 30, "batch_size": 60}, say=quiet
+            linear, (X, Y), rates, 3, fit={"epochs": 15, "batch_size": 60}, say=quiet
         )
         assert found.value == 0.2 and found.values == tuple(rates)
         assert not np.isfinite(found.means[2])
         exact = np.linalg.lstsq(np.c_[X, np.ones(60)], Y, rcond=None)[0]
-        np.testing.assert_allclose(found.model.get_weights()[0][:, 0], exact[:-1], atol=1e-2)
+        np.testing.assert_allclose(found.model.get_weights()[0][:, 0], exact[:-1], atol=0.15)
         assert "chosen" in str(found) and found.scores["loss"].shape == (3, 3)
         assert found.training_scores["loss"][1].mean() < found.means[1]
 
