@@ -11,6 +11,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,6 +20,7 @@ from keras_dlcourse import callbacks, export, models
 from keras_dlcourse._extras import require
 from keras_dlcourse._version import __version__
 from keras_dlcourse.data import Dataset
+from keras_dlcourse.explain.methods import method_for
 from keras_dlcourse.export.calibration import MINIMUM
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
@@ -258,8 +260,7 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
     )
     # A patience as long as the run never stops it, and keeps the best weights all the same.
     keeper = callbacks.EarlyStopping("val_accuracy", mode="max", patience=recipe.epochs, verbose=0)
-    every = max(1, recipe.epochs // MAP_PICTURES)
-    maps = callbacks.ClassActivationMaps(data.validation, folder.maps, every=every)
+    maps = map_pictures(data, recipe, folder.maps, model)
     interrupted = False
     try:
         model.fit(
@@ -281,6 +282,16 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
         validation_accuracy=keeper.best,
         seconds=round(history.seconds, 1),
         maps=maps.picture(f"Weights of epoch {best_epoch}") if history.rows else None,
+    )
+
+
+def map_pictures(
+    data: Dataset, recipe: Recipe, folder: Path, model: keras.Model
+) -> callbacks.ClassActivationMaps:
+    """Return the callback that draws what a network looks at, by what its head allows."""
+    every = max(1, recipe.epochs // MAP_PICTURES)
+    return callbacks.ClassActivationMaps(
+        data.validation, folder, every=every, method=method_for(model)
     )
 
 

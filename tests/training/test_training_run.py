@@ -59,6 +59,19 @@ def test_all_files_are_there_and_nothing_else(finished):
     assert not result.interrupted
 
 
+@pytest.mark.parametrize("name", ["lenet5", "alexnet", "vgg11"])
+def test_networks_with_dense_heads_get_maps_too(name, tmp_path):
+    """Their heads are none for class activation maps: the pictures are Grad-CAM's."""
+    data = kd.data.load("fashion_mnist_small")
+    recipe = replace(RECIPE, model=name, alpha=1.0 if name.startswith("lenet") else 0.05)
+    model = run_module.build_model(data, recipe)
+    maps = run_module.map_pictures(data, recipe, tmp_path, model)
+    maps.set_model(model)
+    maps.on_train_begin()
+    maps.on_epoch_end(0, {})
+    assert len(list(tmp_path.glob("*.png"))) == 1
+
+
 def test_config_says_what_the_run_was_told(finished):
     data, result, _ = finished
     config = read(result.folder.config)
