@@ -353,7 +353,7 @@ def test_a_process_is_quiet_and_ends_in_its_exit_code(trained, tmp_path):
 def test_a_real_ctrl_c_keeps_the_best_weights(photos, tmp_path):
     """The signal of a terminal, to the whole process, in the middle of a training."""
     run = tmp_path / "run"
-    words = ["train", photos, "--model", "mobilenet_v2", "--alpha", "0.1", "--image-size", "32"]
+    words = ["train", photos, "--model", "lenet5", "--image-size", "32"]
     process = subprocess.Popen(
         [
             sys.executable,
@@ -415,7 +415,7 @@ def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, cap
 @pytest.mark.slow
 def test_a_run_that_was_killed_has_the_history_of_one_that_was_not(photos, tmp_path):
     """SIGKILL, to a process that trains with dropout on one thread."""
-    begin = ["--model", "mobilenet_v2", "--alpha", "0.1", "--image-size", "32", "--epochs", "5"]
+    begin = ["--model", "lenet5", "--image-size", "32", "--epochs", "20"]
 
     def start(run, *words):
         words = [sys.executable, "-m", "keras_dlcourse.cli", "train", photos, "-o", run, *words]
