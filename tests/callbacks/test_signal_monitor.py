@@ -180,8 +180,9 @@ def test_models_it_cannot_look_into_are_refused():
             keras.layers.Dense(1, "sigmoid"),
         ]
     )
+    images = np.resize(X, (len(X), 5, 5, 1))
     with pytest.raises(ValueError, match="inputs of one size"):
-        _fitted(_compiled(any_size), SignalMonitor((X, Y)))
+        _compiled(any_size).fit(images, Y, verbose=0, callbacks=[SignalMonitor((images, Y))])
     with pytest.raises(ValueError, match="nothing has been measured"):
         SignalMonitor((X, Y)).draw()
     assert math.isfinite(SignalMonitor((X, Y)).dead)

@@ -658,7 +658,7 @@ METRICS = (
         kd.metrics.ExpectedCalibrationError,
         {"bins": 3},
         np.array([0, 1, 1, 2, 0, 2]),
-        np.random.default_rng(2).dirichlet([0.5, 1, 1], 6).astype("float32"),
+        np.random.default_rng(6).dirichlet([0.5, 1, 1], 6).astype("float32"),
         invalid=(({"bins": 0}, "bins.*0"),),
     ),
 )
