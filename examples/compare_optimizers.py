@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_dlcourse as kd
-from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION
+from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, plain_axes
 
 PLAIN, ADAPTIVE = (0.01, 0.03, 0.1, 0.3, 1.0), (3e-4, 1e-3, 3e-3)
 BATCH = 32
@@ -86,20 +86,21 @@ def main(images: int, epochs: int, output: Path) -> None:
     print(f"picture: {path}")
 
 
-def network(shape: tuple[int, ...], optimizer: keras.optimizers.Optimizer) -> keras.Model:
+def network(
+    shape: tuple[int, ...], optimizer: keras.optimizers.Optimizer, steps: int = 1
+) -> keras.Model:
     keras.utils.set_random_seed(0)
     model = kd.models.MLP(shape, (32, 32), task="multiclass", outputs=10, activation="tanh")
-    model.compile(optimizer, kd.losses.for_task("multiclass"), steps_per_execution=1)
+    model.compile(optimizer, kd.losses.for_task("multiclass"), steps_per_execution=steps)
     return model
 
 
 def train(way: Way, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
     """Fill in what came of a way, at the best of its rates."""
     for rate in way.rates:
-        model = network(x.shape[1:], way.optimizer(rate))
-        # One call of the compiled step for many batches: single images would take minutes.
         batch = way.batch or len(x)
-        model.steps_per_execution = max(1, min(50, len(x) // batch))
+        # One call of the compiled step for many batches: single images would take minutes.
+        model = network(x.shape[1:], way.optimizer(rate), max(1, min(50, len(x) // batch)))
         kept = AllImages(x, y)
         model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[kept])
         if not way.losses or kept.losses[-1] < way.losses[-1]:
@@ -184,9 +185,7 @@ def draw(compared: dict[str, Way], images: int) -> Figure:
     right.set_xlabel("steps: updates of the weights", fontsize=12)
     left.set_ylabel("loss on all training images", fontsize=12)
     left.legend(frameon=False, fontsize=10)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(left, right)
     return figure
 
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import keras_dlcourse as kd
-from keras_dlcourse.report.canvas import BLUE, GREEN, VERMILION
+from keras_dlcourse.report.canvas import BLUE, GREEN, VERMILION, plain_axes
 
 NEW = (8, 4, 2, 7)  # bags, coats, pullovers, sneakers: in the order of their folders
 PHOTOS = 20
@@ -227,8 +227,7 @@ def draw(counts: list[float], curves: dict[str, list[float]]) -> Figure:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("photos a class", fontsize=12)
     axes.set_ylabel("right, of photos taken later", fontsize=12)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=10)
     return figure
 

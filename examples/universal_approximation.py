@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_dlcourse as kd
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, plain_axes
 
 WIDTHS = (1, 2, 4, 8, 16)
 SHOWN = (1, 4, 16)
@@ -85,9 +85,7 @@ def draw(x: np.ndarray, fits: dict[int, np.ndarray]) -> Figure:
     right.set_xlabel("units of the hidden layer", fontsize=12)
     right.set_ylabel("error", fontsize=12)
     right.legend(frameon=False, fontsize=10)
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(left, right)
     return figure
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data.multilabel import names_one_class
+from keras_dlcourse.data.multilabel import classes_of, names_one_class
 from keras_dlcourse.edge.normalization import Normalization
 
 _CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
@@ -177,7 +177,7 @@ def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
             "class_weight is for one class an image. For several give positive_weight of "
             "kd.data.positive_weights(y) to kd.losses.WeightedBinaryCrossentropy."
         )
-    classes = y.argmax(1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel().astype(int)
+    classes = classes_of(y).astype(int)
     result = np.ones(len(y), "float32")
     for number, weight in class_weight.items():
         if not (np.isfinite(weight) and weight >= 0):

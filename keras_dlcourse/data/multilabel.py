@@ -44,6 +44,23 @@ def names_one_class(y: np.ndarray) -> bool:
     return bool((y >= 0).all() and np.allclose(y.sum(1), 1))
 
 
+def classes_of(y: np.ndarray) -> np.ndarray:
+    """Return the class of each image, `(n,)`, of labels `(n,)`, `(n, 1)` or one-hot."""
+    return y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
+
+
+def class_numbers(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
+    """Return class numbers `(n,)` of labels that are these or one-hot, or raise ValueError."""
+    one_hot = labels.ndim == 2 and labels.shape[1] == classes
+    numbers: np.ndarray = labels.argmax(axis=1) if one_hot else labels.reshape(-1)
+    if len(numbers) != n or not np.isin(numbers, np.arange(classes)).all():
+        raise ValueError(
+            f"labels must be class numbers 0..{classes - 1}, one an image, or one-hot. Received: "
+            f"shape {labels.shape}"
+        )
+    return numbers.astype(int)
+
+
 def multi_hot(y: Any, name: str = "y") -> np.ndarray:
     """Return labels as float32 `(n, classes)` of 1, 0 and NaN for unknown, or raise ValueError.
 

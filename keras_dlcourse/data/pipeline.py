@@ -160,6 +160,15 @@ class Pipeline(TrainerData):
         return f"<Pipeline: {self.examples} images of {size}{classes}, {order}>"
 
 
+def rebuilt(data: Pipeline, **changes: Any) -> Pipeline:
+    """Return a pipeline with the arguments of another one, but for those that are given."""
+    names = (
+        *("x", "y", "batch_size", "shuffle", "seed"),
+        *("normalization", "class_names", "sample_weight"),
+    )
+    return Pipeline(**{name: getattr(data, name) for name in names} | changes)
+
+
 def rows_of(labels: Any, rows: Any) -> Any:
     """Return some rows of labels, or of those of each task."""
     if isinstance(labels, Mapping):

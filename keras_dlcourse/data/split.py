@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data import checks
+from keras_dlcourse.data.multilabel import classes_of
 
 _ORDERS = 20  # in which groups are gone through, of which the best is taken
 
@@ -74,7 +75,7 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
     """
     from sklearn.model_selection import train_test_split  # takes a second to import
 
-    y = _classes(np.asarray(y))
+    y = classes_of(np.asarray(y))
     random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
     parts: list[list[np.ndarray]] = [[] for _ in range(1 + len(fractions))]
     for label in np.unique(y):
@@ -84,10 +85,6 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
             parts[number].append(held_out)
         parts[0].append(members)
     return [np.sort(np.concatenate(part)) for part in parts]
-
-
-def _classes(y: np.ndarray) -> np.ndarray:
-    return y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
 
 
 def _grouped_indices(
@@ -100,7 +97,7 @@ def _grouped_indices(
             f"groups must have one entry for each of the {len(y)} examples, got {groups.shape}."
         )
     names, group = np.unique(groups, return_inverse=True)
-    labels, label = np.unique(_classes(y), return_inverse=True)
+    labels, label = np.unique(classes_of(y), return_inverse=True)
     counts = np.zeros((len(names), len(labels)), "int32")
     np.add.at(counts, (group, label), 1)
     alone = labels[(counts > 0).sum(axis=0) < 2]

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse.data import checks
+from keras_dlcourse.data.multilabel import class_numbers
 from keras_dlcourse.data.stream import stream_labelled
 from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.logits import find_logits
@@ -211,13 +212,7 @@ class TestTimeAugmentation:
                 raise ValueError(f"labels must be ({n}, {classes}) of 0 and 1. Received: {y.shape}")
             right: np.ndarray = ((scores > 0.5) == (y.reshape(n, classes) > 0.5)).all(axis=1)
             return right
-        numbers = y.argmax(axis=1) if y.ndim == 2 and y.shape[1] == classes else y.reshape(-1)
-        if len(numbers) != n or not np.isin(numbers, np.arange(classes)).all():
-            raise ValueError(
-                f"labels must be class numbers 0..{classes - 1}, one an image, or one-hot. "
-                f"Received: shape {y.shape}"
-            )
-        same: np.ndarray = scores.argmax(axis=1) == numbers
+        same: np.ndarray = scores.argmax(axis=1) == class_numbers(y, n, classes)
         return same
 
 

@@ -11,6 +11,7 @@ import warnings
 from functools import cache
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
@@ -59,6 +60,20 @@ def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     return figure
+
+
+def plain_axes(*axes: Axes) -> None:
+    """Give axes a light grid, and no frame above and at the right.
+
+    Args:
+        *axes: The axes.
+
+    Example:
+        >>> plain_axes(new_figure(4, 3).subplots())
+    """
+    for one in axes:
+        one.grid(alpha=0.3)
+        one.spines[["top", "right"]].set_visible(False)
 
 
 def png_bytes(figure: Figure, dpi: int = 150) -> bytes:

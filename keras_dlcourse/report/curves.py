@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, shortened
+from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, plain_axes, shortened
 from keras_dlcourse.report.one_vs_rest import Question, checked_names, one_vs_rest
 
 
@@ -210,8 +210,7 @@ def draw_on(
     axes.set_ylabel(kind.y, fontsize=12)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=10, loc="lower right" if kind is ROC else "lower left")
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, plain_axes, shortened
 
 
 def draw_learning_curve(
@@ -50,8 +50,7 @@ def draw_learning_curve(
     axes.set_ylabel(metric.replace("_", " "), fontsize=12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=11)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=11)
     return figure
 

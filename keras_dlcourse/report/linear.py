@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREY, STYLES, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, STYLES, new_figure, plain_axes, shortened
 
 # Colour and marker of each class: those of curves, then the rest of the palette.
 _CLASSES = (
@@ -80,9 +80,7 @@ def draw_perceptron(
     right.set_ylabel("mistakes", fontsize=12)
     for axis in (right.xaxis, right.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    for axes in (left, right):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(left, right)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, shortened
+from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, plain_axes, shortened
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,7 @@ def draw_reliability(answers: Mapping[str, Reliability]) -> Figure:
     lower.set_yscale("log")
     # matplotlib's own is a formula, which `png_bytes` shows
     lower.yaxis.set_major_formatter("{x:g}")
-    lower.grid(alpha=0.3)
-    lower.spines[["top", "right"]].set_visible(False)
+    plain_axes(lower)
     return figure
 
 
@@ -131,5 +130,4 @@ def draw_shares(axes: Axes, answers: Mapping[str, Reliability]) -> None:
     axes.set_ylabel("share right", fontsize=12)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)

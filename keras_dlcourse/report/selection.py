@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, plain_axes, shortened
 
 
 def draw_selection(
@@ -74,8 +74,7 @@ def draw_selection(
     axes.axvline(at[chosen], color=GREY, lw=1, ls=":", label=label)
     axes.set_xlabel(name, fontsize=12)
     axes.set_ylabel(measure.replace("_", " "), fontsize=12)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
     axes.legend(frameon=False, fontsize=11)
     return figure
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, plain_axes, shortened
 
 Measurements = Mapping[str, Sequence[float | None]]
 
@@ -89,8 +89,7 @@ def _draw_panel(axes: Axes, title: str, measurements: Measurements) -> None:
         axes.legend(frameon=False, fontsize=10)
     else:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY, fontsize=12)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain_axes(axes)
 
 
 def _label_layers(axes: Axes, layers: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import keras
 import numpy as np
 
+from keras_dlcourse.data.multilabel import classes_of
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream_labelled
 
@@ -102,7 +103,7 @@ def invariance(
         after.append(_classes(model, transformed(transform, inputs), threshold))
         if known is not None:
             labels.append(known)
-    true = _true_classes(np.concatenate(labels)) if labels else None
+    true = classes_of(np.concatenate(labels)).astype(int) if labels else None
     return Invariance(np.concatenate(before), np.concatenate(after), true)
 
 
@@ -132,8 +133,3 @@ def _classes(model: keras.Model, inputs: np.ndarray, threshold: float) -> np.nda
     if scores.shape[1] == 1:
         return (scores[:, 0] > threshold).astype(int)
     return np.asarray(scores.argmax(axis=1))
-
-
-def _true_classes(labels: np.ndarray) -> np.ndarray:
-    is_one_hot = labels.ndim == 2 and labels.shape[1] > 1
-    return labels.argmax(axis=1) if is_one_hot else labels.reshape(-1).astype(int)

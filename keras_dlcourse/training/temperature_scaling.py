@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dlcourse.data.multilabel import class_numbers
 from keras_dlcourse.data.stream import stream_labelled
 from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.flat import copy_of
@@ -181,14 +182,7 @@ def _checked_labels(labels: np.ndarray, logits: np.ndarray, kind: str) -> np.nda
                 f"{labels.shape}"
             )
         return y
-    one_hot = labels.ndim == 2 and labels.shape[1] == classes
-    numbers: np.ndarray = labels.argmax(axis=1) if one_hot else labels.reshape(-1)
-    if len(numbers) != n or not np.isin(numbers, np.arange(classes)).all():
-        raise ValueError(
-            f"labels must be class numbers 0..{classes - 1}, one an image, or one-hot. Received: "
-            f"shape {labels.shape}"
-        )
-    return numbers.astype(int)
+    return class_numbers(labels, n, classes)
 
 
 def _softmax_loss(logits: np.ndarray, y: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from keras import tree
 
 from keras_dlcourse.data import ImageFiles, Pipeline
-from keras_dlcourse.data.pipeline import rows_of
+from keras_dlcourse.data.pipeline import rebuilt, rows_of
 
 
 def check_data(name: str, data: Any) -> int:
@@ -47,14 +47,10 @@ def part(data: Any, indices: np.ndarray) -> Any:
     """Return the examples with these indices, in this order, as the same kind of data."""
     if isinstance(data, Pipeline):
         lazy = isinstance(data.x, ImageFiles)
-        return Pipeline(
-            data.x.subset(indices) if lazy else data.x[indices],
-            rows_of(data.y, indices),
-            batch_size=data.batch_size,
-            shuffle=data.shuffle,
-            seed=data.seed,
-            normalization=data.normalization,
-            class_names=data.class_names,
+        return rebuilt(
+            data,
+            x=data.x.subset(indices) if lazy else data.x[indices],
+            y=rows_of(data.y, indices),
             sample_weight=None if data.sample_weight is None else data.sample_weight[indices],
         )
     return tree.map_structure(lambda array: np.asarray(array)[indices], data)

@@ -12,6 +12,7 @@ import numpy as np
 
 from keras_dlcourse._files import written_whole
 from keras_dlcourse.data import Pipeline
+from keras_dlcourse.data.pipeline import rebuilt
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream
 from keras_dlcourse.graph import Network
@@ -39,15 +40,7 @@ def cached_features(
     if vectors is None:
         _write(path, features, data, width)
         vectors = np.load(path, mmap_mode="r")
-    same = Pipeline(
-        vectors[:, None, None, :],
-        data.y,
-        batch_size=data.batch_size,
-        shuffle=data.shuffle,
-        seed=data.seed,
-        class_names=data.class_names,
-        sample_weight=data.sample_weight,
-    )
+    same = rebuilt(data, x=vectors[:, None, None, :], normalization=None)
     same.epoch = data.epoch
     return same
 
