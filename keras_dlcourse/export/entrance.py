@@ -128,6 +128,39 @@ def takes_pixels(model: keras.Model) -> tuple[bool, str]:
     return True, ""
 
 
+def check_learned_range(model: keras.Model, normalization: Normalization) -> None:
+    """Refuse pixels that a quantization-aware model was not trained on, by its learned range.
+
+    Training images seldom reach black and white in every batch, and augmentation goes a little
+    beyond, so a quarter of the range of all pixels is allowed: the learned range may end that far
+    beyond either end, begin that far above black, and must hold that much.
+
+    Args:
+        model: A model of images, quantization-aware or not.
+        normalization: What the file would do to pixels.
+
+    Raises:
+        ValueError: Naming both ranges.
+    """
+    for layer, seen in entrance(model, normalization).rounders:
+        if not layer.is_observed:  # which has an error of its own
+            continue
+        low, high = layer.range()
+        black, white = min(seen.range[0], 0.0), max(seen.range[1], 0.0)
+        quarter = (white - black) / 4
+        begins = black - quarter <= low <= black + quarter
+        ends = black + quarter <= high <= white + quarter
+        if begins and ends:
+            continue
+        raise ValueError(
+            f"model {model.name!r} was trained on inputs from {low:.4g} to {high:.4g} (layer "
+            f"{layer.name!r}), but pixels from 0 to 255 with mean {normalization.mean} and standard "
+            f"deviation {normalization.std} would come in as {black:.4g} to {white:.4g}: pass as "
+            "preprocessing= what its training images went through, or train it on images that "
+            "went through this"
+        )
+
+
 def _follow(model: keras.Model, inputs: list[Seen], found: Entrance) -> list[Seen | None]:
     """Note what a model's entrance does; return its outputs, None for those that are computed."""
     try:

@@ -46,6 +46,8 @@ def find_normalization(
         )
     places = (("preprocessing", preprocessing), ("calibration", carried), ("model", known))
     for source, normalization in places:
+        if normalization == Normalization.identity() and len(shape) not in (2, 3):
+            continue  # nothing is done to what are no pixels
         if normalization is not None:
             _check_fits(normalization, source, shape)
             return normalization, source

@@ -33,6 +33,7 @@ from keras_dlcourse.export.device_model import (
     with_folded_transposes,
     with_pixel_range,
 )
+from keras_dlcourse.export.entrance import check_learned_range
 from keras_dlcourse.export.inspection import float_islands
 from keras_dlcourse.export.integer_form import has_baking, integer_form
 from keras_dlcourse.export.metadata import Description, describe_file
@@ -105,7 +106,7 @@ def to_tflite(
     calibration: Any = None,
     labels: Sequence[str] | None = None,
     preprocessing: Normalization | None = None,
-    rgb: bool = False,
+    rgb: bool | None = None,
     batch: int | None = 1,
     input_dtype: str | None = None,
     output_dtype: str | None = None,
@@ -142,8 +143,9 @@ def to_tflite(
             `kd.layers.ImageDescription`); and a model whose first layers are `Rescaling`,
             `Normalization` or arithmetic with constants takes raw pixels. It must be known for
             images; models of other inputs have none.
-        rgb: Put the conversion from RGB to grey of a one-channel model inside the graph, because
-            phones deliver RGB.
+        rgb: Whether a model of grey images takes RGB, the conversion to grey inside the graph: by
+            default True, because phones deliver RGB and MediaPipe Tasks take nothing else. False
+            for a camera that gives grey, as on many microcontrollers.
         batch: Static batch size, which browsers and microcontrollers need; None for an open one.
         input_dtype: Type of the input tensor; for `"int8"` one of `"uint8"` (default), `"int8"`,
             `"float32"`.
@@ -189,12 +191,14 @@ def to_tflite(
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
     shape = input_shape(model)
-    _check_rgb(rgb, shape)
+    rgb = _checked_rgb(rgb, shape)
 
     examples = _examples(row, calibration, ranges_known)
     recorded = layers.describe(model)
     outputs = described_outputs(model)
     normalization, source = find_normalization(model, preprocessing, examples, recorded, shape)
+    if normalization is not None and is_image_shape(shape):
+        check_learned_range(model, normalization)
     # One mean and one deviation stand in the metadata; one a channel has no place there.
     in_graph = normalization is not None and not normalization.is_scalar
 
@@ -270,11 +274,14 @@ def _check_path(path: Path) -> None:
         raise PermissionError(f"{path} cannot be written: {folder} is not a writable folder")
 
 
-def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
-    if rgb and (len(shape) != 3 or shape[-1] != 1):
+def _checked_rgb(rgb: bool | None, shape: tuple[int, ...]) -> bool:
+    """Return whether the file turns RGB into grey."""
+    grey = is_image_shape(shape) and shape[-1] == 1
+    if rgb and not grey:
         raise ValueError(
             f"rgb=True converts colour to grey for models of one channel; this one takes {shape}"
         )
+    return grey if rgb is None else rgb
 
 
 def _checked_thresholds(

@@ -156,6 +156,4 @@ def _is_rescaling(part: Any) -> bool:
     """Whether a layer or operation changes its one input by constants."""
     if isinstance(part, keras.layers.Layer):
         return isinstance(part, RESCALING_LAYERS)
-    return type(part).__name__ in RESCALING_OPERATIONS and isinstance(
-        part.input, keras.KerasTensor
-    )
+    return type(part).__name__ in RESCALING_OPERATIONS and isinstance(part.input, keras.KerasTensor)

@@ -253,7 +253,9 @@ def test_verify_of_an_embedder_takes_any_images(photos, tmp_path, capsys):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3, activation="relu")]
     model = kd.models.embedding_model(keras.Sequential(layers), 5)
     model.save(tmp_path / "m.keras")
-    kd.export.to_tflite(model, tmp_path / "m.tflite")
+    kd.export.to_tflite(
+        model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     words = ["verify", tmp_path / "m.keras", tmp_path / "m.tflite", photos / "across"]
     assert command(*words, "--min-cosine", 0.999) == 0
     assert "cosine, least" in capsys.readouterr().out

@@ -244,7 +244,9 @@ class TestRefused:
         model = keras.Sequential(
             [keras.Input((4,)), Compute(lambda x: keras.ops.gelu(x, approximate=False))]
         )
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
         with pytest.raises(ValueError, match="does not run in tflite-micro"):
             measure_arena(path.read_bytes())
 
@@ -256,7 +258,12 @@ class TestRefused:
 
 def test_labels_of_any_script(classifier, tmp_path):
     names = ('a "quoted" one', "back\\slash", "überall", "日本")
-    file = kd.export.to_tflite(classifier, tmp_path / "m.tflite", labels=names)
+    file = kd.export.to_tflite(
+        classifier,
+        tmp_path / "m.tflite",
+        labels=names,
+        preprocessing=kd.data.Normalization.identity(),
+    )
     result = kd.export.micro(file, tmp_path / "micro")
     assert result.labels == names
     source = (result.folder / "model_data.cc").read_text()

@@ -82,7 +82,13 @@ def write(folder: Path, pairs) -> list[Path]:
         path = folder / f"{name}.{scheme}.tflite"
         calibration = CALIBRATION if scheme in ("int8", "int16x8") else None
         try:
-            kd.export.to_tflite(build(name), path, quantization=scheme, calibration=calibration)
+            kd.export.to_tflite(
+                build(name),
+                path,
+                quantization=scheme,
+                calibration=calibration,
+                preprocessing=kd.data.Normalization.identity(),
+            )
         except (kd.export.ExportError, kd.edge.InvalidModel):
             continue  # refused with a reason: there is no file to judge
         paths.append(path)
@@ -170,7 +176,14 @@ def image_files(tmp_path_factory):
     made["two"] = (keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]), {})
     paths = []
     for name, (model, options) in made.items():
-        paths.append(kd.export.to_tflite(model, folder / f"{name}.tflite", **options).path)
+        paths.append(
+            kd.export.to_tflite(
+                model,
+                folder / f"{name}.tflite",
+                **options,
+                preprocessing=kd.data.Normalization.identity(),
+            ).path
+        )
     paths.append(folder / "bare.tflite")
     paths[-1].write_bytes(without_metadata(paths[0].read_bytes()))
     return paths
@@ -192,14 +205,20 @@ def rewritten(content: bytes, change) -> bytes:
 @pytest.fixture
 def bare(classifier, tmp_path):
     """A file without labels: programs that rewrite files drop those."""
-    return kd.export.to_tflite(classifier, tmp_path / "bare.tflite").path
+    return kd.export.to_tflite(
+        classifier, tmp_path / "bare.tflite", preprocessing=kd.data.Normalization.identity()
+    ).path
 
 
 class TestReasons:
     def test_names_operator_layer_and_fix(self, tmp_path):
         image = keras.Input((8, 8, 3))
         x = keras.layers.Conv2D(4, 3, activation="gelu", name="fancy")(image)
-        path = kd.export.to_tflite(keras.Model(image, x), tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            keras.Model(image, x),
+            tmp_path / "m.tflite",
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         verdict = kd.export.preflight(path, ["tflite-micro"], trials=False)["tflite-micro"]
         assert verdict.runs == "no"
         (reason,) = verdict.reasons
@@ -221,7 +240,12 @@ class TestReasons:
         assert found["ai-edge-litert"].runs == "yes"
 
     def test_open_batch(self, classifier, tmp_path):
-        path = kd.export.to_tflite(classifier, tmp_path / "m.tflite", batch=None).path
+        path = kd.export.to_tflite(
+            classifier,
+            tmp_path / "m.tflite",
+            batch=None,
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         found = kd.export.preflight(path, trials=False)
         for target in ("tflite-micro", "edge-tpu", "gpu-delegate"):
             assert found[target].runs == "no"
