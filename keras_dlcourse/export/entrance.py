@@ -154,8 +154,8 @@ def check_learned_range(model: keras.Model, normalization: Normalization) -> Non
             continue
         raise ValueError(
             f"model {model.name!r} was trained on inputs from {low:.4g} to {high:.4g} (layer "
-            f"{layer.name!r}), but pixels from 0 to 255 with mean {normalization.mean} and standard "
-            f"deviation {normalization.std} would come in as {black:.4g} to {white:.4g}: pass as "
+            f"{layer.name!r}), but pixels from 0 to 255 with mean {normalization.mean} and "
+            f"standard deviation {normalization.std} would come in as {black:.4g} to {white:.4g}: pass as "
             "preprocessing= what its training images went through, or train it on images that "
             "went through this"
         )

@@ -54,7 +54,7 @@ def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     file = kd.export.to_tflite(
         make(), folder / "m.tflite", quantization="int8", calibration=data, input_dtype="int8",
-        output_dtype="int8",
+        output_dtype="int8", rgb=False,
     )  # fmt: skip
     return file, kd.export.micro(file, folder / "micro"), pixels[:20]
 
@@ -135,7 +135,7 @@ def test_trained_network_answers_like_the_default_kernels(tmp_path):
     model.fit(train, data.train.y[:3000], epochs=2, verbose=0)
     file = kd.export.to_tflite(
         model, tmp_path / "m.tflite", quantization="int8", calibration=data.train,
-        input_dtype="int8", output_dtype="int8",
+        input_dtype="int8", output_dtype="int8", rgb=False,
     )  # fmt: skip
     content = file.path.read_bytes()
     inputs = (data.test.x[:200].astype(int) - 128).astype("int8")

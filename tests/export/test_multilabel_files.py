@@ -194,7 +194,12 @@ def test_integers_that_end_below_a_threshold(tmp_path, options):
     said = pytest.warns(UserWarning, match=r"classes \[0\] are lowered to 0.9961")
     with said if eight_bits else contextlib.nullcontext():
         path = kd.export.to_tflite(
-            model, tmp_path / "a.tflite", calibration=data, score_thresholds=chosen, **options
+            model,
+            tmp_path / "a.tflite",
+            calibration=data,
+            score_thresholds=chosen,
+            **options,
+            rgb=False,
         ).path
     classifier = ImageClassifier(path)
     least = np.float32(classifier.score_thresholds)

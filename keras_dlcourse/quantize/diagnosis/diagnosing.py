@@ -109,7 +109,7 @@ def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, A
             model,
             Path(folder) / "float32.tflite",
             quantization="float32",
-            # Layers are compared on what the model gets: if the file says nothing, nothing lies before.
+            # Layers are compared on what the model gets, so nothing said is nothing done.
             preprocessing=Normalization.from_dict(trained) if trained else Normalization.identity(),
             rgb=bool(record.get("rgb", False)),
         )
