@@ -103,12 +103,18 @@ def run(options: argparse.Namespace) -> None:
 
     load_keras()
     from keras_dlcourse import data, export
-    from keras_dlcourse.cli.model_input import calibration_images, load_model
+    from keras_dlcourse.cli.model_input import calibration_images, load_model, says_normalization
 
     model = load_model(options.model)
     normalization = None
     if options.mean is not None:
         normalization = data.Normalization(options.mean, options.std)
+    elif not says_normalization(model):
+        raise UsageError(
+            f"{options.model} does not say what its pixels went through in training: pass --mean "
+            "and --std, e.g. --mean 0 --std 255 for images divided by 255, --mean 127.5 "
+            "--std 127.5 for -1 to 1, --mean 0 --std 1 for raw pixels from 0 to 255"
+        )
     images = None
     if options.calibration is not None:
         images = calibration_images(model, options.calibration, normalization)

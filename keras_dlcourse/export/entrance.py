@@ -30,6 +30,7 @@ _PASSING_LAYERS = (
 # Operations of `keras.ops` and layers that have no number to learn: they are run as they are.
 _RUN_OPERATIONS = (*RESCALING_OPERATIONS, "Cast", "Concatenate", "Flip", "GetItem", "Stack")
 
+_OPEN_SIZE = 32  # of the image that is followed into a model of any size
 # The size of what a network is normally fed, see `takes_pixels`.
 _LARGEST_SCALED, _LEAST_SPREAD = 64, 0.25
 _LARGEST_CENTRED, _LEAST_MEAN = 256, 8
@@ -76,7 +77,7 @@ def entrance(model: keras.Model, normalization: Normalization) -> Entrance:
     passed.
 
     Args:
-        model: A model of images of one size.
+        model: A model of images.
         normalization: What pixels from 0 to 255 go through before the model.
 
     Returns:
@@ -87,7 +88,8 @@ def entrance(model: keras.Model, normalization: Normalization) -> Entrance:
         model = functional(model)
     except ValueError:  # subclassed
         return found
-    pixels = (np.full((1, *model.inputs[0].shape[1:]), level, "uint8") for level in (0, 255))
+    shape = [size or _OPEN_SIZE for size in model.inputs[0].shape[1:]]
+    pixels = (np.full((1, *shape), level, "uint8") for level in (0, 255))
     _follow(model, [Seen(*map(normalization, pixels))], found)
     return found
 
@@ -102,7 +104,7 @@ def takes_pixels(model: keras.Model) -> tuple[bool, str]:
     takes pixels, too.
 
     Args:
-        model: A model of images of one size.
+        model: A model of images.
 
     Returns:
         Whether it takes pixels as they are; and, if it has such layers and does not, what they make
@@ -155,9 +157,9 @@ def check_learned_range(model: keras.Model, normalization: Normalization) -> Non
         raise ValueError(
             f"model {model.name!r} was trained on inputs from {low:.4g} to {high:.4g} (layer "
             f"{layer.name!r}), but pixels from 0 to 255 with mean {normalization.mean} and "
-            f"standard deviation {normalization.std} would come in as {black:.4g} to {white:.4g}: pass as "
-            "preprocessing= what its training images went through, or train it on images that "
-            "went through this"
+            f"standard deviation {normalization.std} would come in as {black:.4g} to {white:.4g}: "
+            "pass as preprocessing= what its training images went through, or train it on images "
+            "that went through this"
         )
 
 

@@ -56,8 +56,6 @@ def find_normalization(
     is_raw, but = takes_pixels(model)
     if is_raw:
         return Normalization.identity(), "graph"
-    if examples is not None and examples.pixels is not None:  # uint8, given to the model as it is
-        return Normalization.identity(), "calibration"
     raise ValueError(
         f"model {model.name!r} does not say what its pixels went through in training, so its file "
         f"cannot tell a device. {but}Pass one of: preprocessing=kd.data.Normalization(mean, std), "
