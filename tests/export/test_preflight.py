@@ -82,13 +82,7 @@ def write(folder: Path, pairs) -> list[Path]:
         path = folder / f"{name}.{scheme}.tflite"
         calibration = CALIBRATION if scheme in ("int8", "int16x8") else None
         try:
-            kd.export.to_tflite(
-                build(name),
-                path,
-                quantization=scheme,
-                calibration=calibration,
-                preprocessing=kd.data.Normalization.identity(),
-            )
+            kd.export.to_tflite(build(name), path, quantization=scheme, calibration=calibration)
         except (kd.export.ExportError, kd.edge.InvalidModel):
             continue  # refused with a reason: there is no file to judge
         paths.append(path)
@@ -151,7 +145,7 @@ def image_files(tmp_path_factory):
     grey = kd.data.pipeline(images(channels=1), np.zeros(120, int), normalization=norm)
     data = kd.data.pipeline(images(), np.zeros(120, int), normalization=norm, class_names=CLASSES)
     made = {
-        "grey": (small_classifier(1), {"preprocessing": norm}),
+        "grey": (small_classifier(1), {"preprocessing": norm, "rgb": False}),
         "rgb": (small_classifier(1), {"calibration": grey, "quantization": "int8", "rgb": True}),
         "no_labels": (small_classifier(), {"preprocessing": norm}),
         "per_channel": (
@@ -161,7 +155,8 @@ def image_files(tmp_path_factory):
         "batch2": (small_classifier(), {"preprocessing": norm, "batch": 2}),
         "open": (small_classifier(), {"preprocessing": norm, "batch": None}),
         "vector": (keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), {}),
-        "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]), {}),
+        "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]),
+                {"preprocessing": norm}),
         **{
             f"{given}_{returned}": (
                 small_classifier(),
@@ -173,17 +168,13 @@ def image_files(tmp_path_factory):
     }  # fmt: skip
     image = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(image)
-    made["two"] = (keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]), {})
+    made["two"] = (
+        keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]),
+        {"preprocessing": norm},
+    )
     paths = []
     for name, (model, options) in made.items():
-        paths.append(
-            kd.export.to_tflite(
-                model,
-                folder / f"{name}.tflite",
-                **options,
-                preprocessing=kd.data.Normalization.identity(),
-            ).path
-        )
+        paths.append(kd.export.to_tflite(model, folder / f"{name}.tflite", **options).path)
     paths.append(folder / "bare.tflite")
     paths[-1].write_bytes(without_metadata(paths[0].read_bytes()))
     return paths
