@@ -48,6 +48,16 @@ def recorded_normalization(model: Any) -> Normalization | None:
     return None if description is None else description.normalization
 
 
+def says_normalization(model: Any) -> bool:
+    """Whether a model records what its pixels went through, scales them itself, or takes none."""
+    from keras_dlcourse.export.device_model import is_image_shape
+    from keras_dlcourse.export.entrance import takes_pixels
+
+    shape = model.input_shape
+    image = isinstance(shape, tuple) and is_image_shape(shape[1:])
+    return not image or recorded_normalization(model) is not None or takes_pixels(model)[0]
+
+
 def recorded_labels(model: Any) -> tuple[str, ...] | None:
     """Return what the model says its classes are called, if it does."""
     from keras_dlcourse import layers

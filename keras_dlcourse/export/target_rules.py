@@ -205,7 +205,7 @@ def image_input(file: ModelFile) -> Iterator[Reason]:
         return
     if tensor.shape[-1] != 3:
         why = f"the input has {tensor.shape[-1]} channels, the task gives 3"
-        yield Reason(None, None, why, "export a grey model with rgb=True")
+        yield Reason(None, None, why, "export the grey model without rgb=False")
     if tensor.dtype not in ("float32", "uint8"):
         why = f"the input is {tensor.dtype}, the task gives uint8 or float32"
         yield Reason(None, None, why, "export with input_dtype='uint8' or 'float32'")

@@ -325,7 +325,6 @@ def export_model(
             calibration=data.train if quantization == "int8" else None,
             labels=data.class_names,
             preprocessing=data.normalization,
-            rgb=data.image_shape[-1] == 1,  # phones and cameras deliver RGB
         )
         verification = export.verify(model, result, data.test)
         rows = rows or [keras_row(verification, folder)]

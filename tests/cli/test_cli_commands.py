@@ -208,13 +208,24 @@ def test_export_int8_is_calibrated_on_a_folder(trained, photos, tmp_path, capsys
 
 def test_export_of_a_quantization_aware_model_needs_no_images(trained, tmp_path, capsys):
     aware = kd.quantize.quantization_aware(keras.saving.load_model(trained / "model.keras"))
-    kd.quantize.calibrate(aware, np.random.default_rng(0).random((32, *aware.input_shape[1:])))
+    pixels = np.random.default_rng(0).integers(0, 256, (32, *aware.input_shape[1:]))
+    kd.quantize.calibrate(aware, kd.layers.describe(aware).normalization(pixels))
     aware.save(tmp_path / "aware.keras")
     assert command("export", tmp_path / "aware.keras", "-o", tmp_path / "m.tflite") == 0
     assert ", int8, in" in capsys.readouterr().out
     words = ["export", tmp_path / "aware.keras", "-o", tmp_path / "n.tflite"]
     assert command(*words, "--quantization", "int8") == 0
     assert not kd.export.inspect(tmp_path / "m.tflite").float_islands
+
+
+def test_export_asks_for_a_normalization_that_nothing_tells(tmp_path, photos, capsys):
+    layers = [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential(layers).save(tmp_path / "m.keras")
+    words = ["export", tmp_path / "m.keras", "-o", tmp_path / "m.tflite", "--calibration", photos]
+    assert command(*words) == 2
+    assert "--mean 0 --std 255 for images divided by 255" in capsys.readouterr().err
+    assert command(*words, "--mean", 0, "--std", 255) == 0
+    assert "deviation 255 (from preprocessing)" in capsys.readouterr().out
 
 
 def test_export_takes_labels_from_a_file(trained, tmp_path, capsys):
@@ -253,7 +264,9 @@ def test_verify_of_an_embedder_takes_any_images(photos, tmp_path, capsys):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3, activation="relu")]
     model = kd.models.embedding_model(keras.Sequential(layers), 5)
     model.save(tmp_path / "m.keras")
-    kd.export.to_tflite(model, tmp_path / "m.tflite")
+    kd.export.to_tflite(
+        model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     words = ["verify", tmp_path / "m.keras", tmp_path / "m.tflite", photos / "across"]
     assert command(*words, "--min-cosine", 0.999) == 0
     assert "cosine, least" in capsys.readouterr().out

@@ -145,7 +145,7 @@ def image_files(tmp_path_factory):
     grey = kd.data.pipeline(images(channels=1), np.zeros(120, int), normalization=norm)
     data = kd.data.pipeline(images(), np.zeros(120, int), normalization=norm, class_names=CLASSES)
     made = {
-        "grey": (small_classifier(1), {"preprocessing": norm}),
+        "grey": (small_classifier(1), {"preprocessing": norm, "rgb": False}),
         "rgb": (small_classifier(1), {"calibration": grey, "quantization": "int8", "rgb": True}),
         "no_labels": (small_classifier(), {"preprocessing": norm}),
         "per_channel": (
@@ -155,7 +155,8 @@ def image_files(tmp_path_factory):
         "batch2": (small_classifier(), {"preprocessing": norm, "batch": 2}),
         "open": (small_classifier(), {"preprocessing": norm, "batch": None}),
         "vector": (keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), {}),
-        "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]), {}),
+        "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]),
+                {"preprocessing": norm}),
         **{
             f"{given}_{returned}": (
                 small_classifier(),
@@ -167,7 +168,10 @@ def image_files(tmp_path_factory):
     }  # fmt: skip
     image = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(image)
-    made["two"] = (keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]), {})
+    made["two"] = (
+        keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]),
+        {"preprocessing": norm},
+    )
     paths = []
     for name, (model, options) in made.items():
         paths.append(kd.export.to_tflite(model, folder / f"{name}.tflite", **options).path)
@@ -192,14 +196,20 @@ def rewritten(content: bytes, change) -> bytes:
 @pytest.fixture
 def bare(classifier, tmp_path):
     """A file without labels: programs that rewrite files drop those."""
-    return kd.export.to_tflite(classifier, tmp_path / "bare.tflite").path
+    return kd.export.to_tflite(
+        classifier, tmp_path / "bare.tflite", preprocessing=kd.data.Normalization.identity()
+    ).path
 
 
 class TestReasons:
     def test_names_operator_layer_and_fix(self, tmp_path):
         image = keras.Input((8, 8, 3))
         x = keras.layers.Conv2D(4, 3, activation="gelu", name="fancy")(image)
-        path = kd.export.to_tflite(keras.Model(image, x), tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            keras.Model(image, x),
+            tmp_path / "m.tflite",
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         verdict = kd.export.preflight(path, ["tflite-micro"], trials=False)["tflite-micro"]
         assert verdict.runs == "no"
         (reason,) = verdict.reasons
@@ -221,7 +231,12 @@ class TestReasons:
         assert found["ai-edge-litert"].runs == "yes"
 
     def test_open_batch(self, classifier, tmp_path):
-        path = kd.export.to_tflite(classifier, tmp_path / "m.tflite", batch=None).path
+        path = kd.export.to_tflite(
+            classifier,
+            tmp_path / "m.tflite",
+            batch=None,
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         found = kd.export.preflight(path, trials=False)
         for target in ("tflite-micro", "edge-tpu", "gpu-delegate"):
             assert found[target].runs == "no"

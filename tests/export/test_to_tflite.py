@@ -143,7 +143,9 @@ def test_rgb_puts_the_conversion_to_grey_inside(tmp_path, normalization):
 
 
 def test_open_batch(tmp_path, classifier, normalization):
-    path = kd.export.to_tflite(classifier, tmp_path / "m.tflite", batch=None).path
+    path = kd.export.to_tflite(
+        classifier, tmp_path / "m.tflite", batch=None, preprocessing=normalization
+    ).path
     interpreter = ai_edge.Interpreter(model_content=path.read_bytes())
     inputs = normalization(images(5, seed=2))
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], inputs.shape)
@@ -213,24 +215,15 @@ class TestWhereThingsComeFrom:
         assert (result.normalization, result.normalization_source) == (said, "preprocessing")
         assert result.labels == CLASSES
 
-    def test_carried(self, recorded, data, tmp_path):
-        result = kd.export.to_tflite(
-            recorded, tmp_path / "m.tflite", quantization="int8", calibration=data
-        )
-        assert result.normalization_source == "calibration"
-        assert result.normalization == data.normalization
-
-    def test_nothing_known(self, classifier, tmp_path):
-        result = kd.export.to_tflite(classifier, tmp_path / "m.tflite")
-        assert result.normalization_source == "identity"
-        assert "takes pixel values as they are" in str(result)
-        assert result.labels is None
+    def test_carried(self, files, normalization):
+        assert files["int8"].normalization_source == "calibration"
+        assert files["int8"].normalization == normalization
 
     def test_bare_arrays_are_taken_as_normalised(self, classifier, normalization, tmp_path):
         inputs = normalization(images())
         result = kd.export.to_tflite(
             classifier, tmp_path / "m.tflite", quantization="int8", calibration=inputs,
-            input_dtype="float32",
+            input_dtype="float32", preprocessing=normalization,
         )  # fmt: skip
         expected = keras_scores(classifier, inputs)
         np.testing.assert_allclose(run(result, inputs), expected, atol=0.08)
@@ -246,7 +239,9 @@ class TestKindsOfModel:
             )
         )  # fmt: skip
         inputs = images(20).astype("float32") / 255
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
         np.testing.assert_allclose(run(path, inputs), keras_scores(model, inputs), atol=1e-5)
 
     def test_subclassed(self, tmp_path):
@@ -262,11 +257,18 @@ class TestKindsOfModel:
 
         model = Own()
         with pytest.raises(ValueError, match="has not been built.*call it once"):
-            kd.export.to_tflite(model, tmp_path / "m.tflite")
+            kd.export.to_tflite(
+                model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+            )
         inputs = images(20).astype("float32") / 255
         model(inputs)
         randomise(model)
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite", labels=["a", "b", "c"]).path
+        path = kd.export.to_tflite(
+            model,
+            tmp_path / "m.tflite",
+            labels=["a", "b", "c"],
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         np.testing.assert_allclose(run(path, inputs), keras_scores(model, inputs), atol=1e-5)
 
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -279,7 +281,9 @@ class TestKindsOfModel:
         twin = small_classifier()
         twin.set_weights(model.get_weights())
         inputs = images(20).astype("float32") / 100
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
         np.testing.assert_allclose(run(path, inputs), keras_scores(twin, inputs), atol=1e-5)
         assert "CAST" not in {op.name for op in ModelFile.read(path).operators}
 
@@ -324,7 +328,9 @@ class TestRefused:
             keras.layers.Conv2D(2, 3, name="plain")(image)
         )
         with pytest.raises(kd.export.ExportError, match="Erfinv in layer 'strange'.*no builtin"):
-            self.export(tmp_path, keras.Model(image, x))
+            self.export(
+                tmp_path, keras.Model(image, x), preprocessing=kd.data.Normalization.identity()
+            )
 
     def test_recurrent_loop(self, tmp_path):
         model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4, name="loop")])
@@ -402,13 +408,17 @@ class TestRefused:
         inputs = np.zeros((120, 16, 16, 3), "float32")
         inputs[:, 0, 0, 0] = np.nan
         with pytest.raises(ValueError, match="NaN"):
-            self.export(tmp_path, classifier, quantization="int8", calibration=inputs)
+            self.export(
+                tmp_path, classifier, quantization="int8", calibration=inputs,
+                preprocessing=kd.data.Normalization.identity(),
+            )  # fmt: skip
 
     def test_wrong_shape(self, tmp_path, classifier):
         with pytest.raises(ValueError, match=r"shape \(8, 8, 3\), but the model takes"):
             self.export(
                 tmp_path, classifier, quantization="int8",
                 calibration=np.zeros((120, 8, 8, 3), "float32"),
+                preprocessing=kd.data.Normalization.identity(),
             )  # fmt: skip
 
 
@@ -440,7 +450,13 @@ def test_no_batch_normalization_is_left_in_a_file(kernel, quantization, tmp_path
         weight.assign(rng.uniform(0.5, 1.5, weight.shape))
     data = rng.normal(size=(120, 8, 8, 3)).astype("float32")
     options = {"calibration": data} if quantization == "int8" else {}
-    result = kd.export.to_tflite(model, tmp_path / "m.tflite", quantization=quantization, **options)
+    result = kd.export.to_tflite(
+        model,
+        tmp_path / "m.tflite",
+        quantization=quantization,
+        **options,
+        preprocessing=kd.data.Normalization(127.5, 25.0),
+    )
     kinds = set(kd.export.inspect(result.path).operators)
     assert not kinds & {"MUL", "ADD", "SUB", "RSQRT"}
     assert not result.float_islands
