@@ -41,9 +41,11 @@ class Stored:
 
     @classmethod
     def of(cls, image: Image, content: bytes = b"") -> Stored:
-        """Look at an image before its pixels are loaded, and at the file's bytes if there are any."""
+        """Look at an image before its pixels are loaded, and at the bytes of its file, if any."""
         if image.mode not in SIXTEEN_BIT:
-            return cls(is_high_byte=any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())))
+            return cls(
+                is_high_byte=any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+            )
         if image.format in _FILLED:
             return cls(16)
         if image.format == "TIFF":
@@ -55,8 +57,8 @@ def check_bits(bits: int | None) -> None:
     """Raise ValueError unless `bits` is None or a number of bits that 16 hold."""
     if bits is not None and bits not in range(8, 17):
         raise ValueError(
-            "bits must be a whole number from 8 to 16: how many bits the values of images have that "
-            f"are stored in 16; got {bits!r}"
+            "bits must be a whole number from 8 to 16: how many bits the values of images have "
+            f"that are stored in 16; got {bits!r}"
         )
 
 
@@ -111,9 +113,9 @@ def check_high_byte(pixels: np.ndarray, bits: int | None) -> None:
     top = int(pixels[..., :3].max())
     if bits is None and top < _DARK >> 8:
         raise BitDepthError(
-            f"its colors are stored in 16 bits but end below {(top + 1) << 8}, and Pillow reads the "
-            "high byte of such images only. Give bits=16 (--bits 16) if 65535 is white; otherwise "
-            "convert the images to 8 bits"
+            f"its colors are stored in 16 bits but end below {(top + 1) << 8}, and Pillow reads "
+            "the high byte of such images only. Give bits=16 (--bits 16) if 65535 is white; "
+            "otherwise convert the images to 8 bits"
         )
 
 
