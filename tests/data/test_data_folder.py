@@ -3,6 +3,7 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -268,6 +269,27 @@ def test_class_names_choose_folders(photos):
         kd.data.image_folder(photos, 8, class_names=["cat"])
     with pytest.raises(TypeError, match="class_names must be a list of strings"):
         kd.data.image_folder(photos, 8, class_names="cat")
+
+
+def test_the_document_keeps_ones_own_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_photos(
+        tmp_path / "photos", **{"train/cat": 5, "train/dog": 8, "test/cat": 2, "test/dog": 3}
+    )
+    document = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", document, re.S)
+    (block,) = [block for block in blocks if "Dataset.from_parts" in block]
+    names = {}
+    exec(block, names)
+    data = names["data"]
+    parts = (data.train, data.validation, data.test)
+    assert [np.bincount(part.y).tolist() for part in parts] == [[4, 7], [1, 1], [2, 3]]
+    assert data.normalization == kd.data.Normalization.fit(data.train.x)
+    assert {path.parts[1] for path in data.test.x.paths} == {"test"}
+    _, y = all_of(data)
+    assert all_of(data)[0].mean(axis=(1, 2, 3)).astype(int).tolist() == pytest.approx(
+        y * 60 + 30, abs=6
+    )
 
 
 def test_names_of_classes_must_go_into_a_file(photos):
