@@ -302,6 +302,12 @@ def test_names_of_classes_must_go_into_a_file(photos):
         with pytest.raises(ValueError, match=message):
             kd.data.image_folder(photos)
         folder.rmdir()
+    # The same for names that do not come from folders.
+    name = os.fsdecode(b"caf\xe9")
+    with pytest.raises(ValueError, match="class_names must be text that UTF-8 has a place for"):
+        kd.data.pipeline(np.zeros((2, 4, 4, 1), "uint8"), [0, 1], class_names=["a", name])
+    with pytest.raises(ValueError, match="Class names must be text that UTF-8 has a place for"):
+        kd.models.MLP((4, 4, 1), classes=["a", name])
 
 
 def test_class_names_are_the_same_in_an_ascii_locale(tmp_path):
