@@ -45,4 +45,4 @@ def test_a_documented_block_in_jupyter():
     assert "40.6 million multiply-adds" in text
     rows = [line.split()[:2] for line in text.splitlines()]
     assert rows.count(["stem", "Conv2D"]) == 1
-    assert sum(row[1:] == ["Conv2D"] for row in rows) == 21  # 19 of 3x3 and two shortcuts
+    assert sum(row[1:] == ["Conv2D"] for row in rows) == 19  # and shortcuts without weights

@@ -212,7 +212,7 @@ def test_warnings_are_what_they_say(monkeypatch, capsys):
     from keras_dlcourse.cli import inspect
 
     def run(options):
-        warnings.warn("2 files:\n  a\n  b\nThey are left out.", stacklevel=2)
+        warnings.warn("2 files:\n  a\n  b\nThey are left out.", stacklevel=1)
 
     def show(message, category, filename, lineno, file=None, line=None):  # as Python does
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
