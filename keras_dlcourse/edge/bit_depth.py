@@ -6,6 +6,7 @@ BitsPerSample and MaxSampleValue.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # Pillow's modes
 _DARK = 1 << 14  # values that all lie below are those of 14 bits or fewer, or of a dark image
 _FILLED = ("PPM", "JPEG2000")  # Pillow scales their values to 16 bits by what the file says
+_HIGH_BYTE = re.compile(";16[BLN]|SGI16")  # in what Pillow says of how values are stored
 _BITS_PER_SAMPLE, _MAX_SAMPLE_VALUE = 258, 281
 
 
@@ -43,14 +45,15 @@ class Stored:
     def of(cls, image: Image, content: bytes = b"") -> Stored:
         """Look at an image before its pixels are loaded, and at the bytes of its file, if any."""
         if image.mode not in SIXTEEN_BIT:
-            return cls(
-                is_high_byte=any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
-            )
+            how = _HIGH_BYTE.search(str(getattr(image, "tile", "")))
+            return cls(is_high_byte=how is not None)
         if image.format in _FILLED:
             return cls(16)
         if image.format == "TIFF":
             return cls(_tiff_bits(image))
-        return cls(_significant_bits(content), is_png=True)
+        if image.format == "PNG":
+            return cls(_significant_bits(content), is_png=True)
+        return cls()
 
 
 def check_bits(bits: int | None) -> None:
@@ -101,8 +104,8 @@ def check_high_byte(pixels: np.ndarray, bits: int | None) -> None:
     """Raise BitDepthError if the high bytes of 16-bit values do not hold the image.
 
     Args:
-        pixels: The high bytes, `(height, width)` or `(height, width, channels)`, alpha as the last
-            of four.
+        pixels: The high bytes, `(height, width)` or `(height, width, channels)`, of which the
+            fourth is no color.
         bits: What the user says.
     """
     if bits not in (None, 16):
@@ -110,7 +113,7 @@ def check_high_byte(pixels: np.ndarray, bits: int | None) -> None:
             f"bits={bits} is for grey images; of 16-bit colour, Pillow reads the high byte only: "
             "convert the image to 8 bits"
         )
-    top = int(pixels[..., :3].max())
+    top = int(pixels.reshape(*pixels.shape[:2], -1)[..., :3].max())
     if bits is None and top < _DARK >> 8:
         raise BitDepthError(
             f"its colors are stored in 16 bits but end below {(top + 1) << 8}, and Pillow reads "

@@ -154,6 +154,22 @@ def test_colour_of_16_bits_is_its_high_bytes_or_an_error():
         read_image(png(full >> 4), bits=12)
 
 
+def test_sixteen_bits_of_other_kinds():
+    """A BMP has 5, 6 and 5 bits for three colours; of grey in SGI files, Pillow keeps 8 of 16."""
+    dark = np.full((2, 2), 3 << 5, "<u2")
+    header = struct.pack("<IiiHHIIiiII", 40, 2, 2, 1, 16, 3, dark.nbytes, 0, 0, 0, 0)
+    masks = struct.pack("<III", 0xF800, 0x07E0, 0x001F)
+    size = 14 + len(header) + len(masks)
+    bmp = struct.pack("<2sIHHI", b"BM", size + dark.nbytes, 0, 0, size) + header + masks
+    assert read_image(bmp + dark.tobytes())[..., 1].tolist() == [[12, 12], [12, 12]]
+    sgi = struct.pack(">HBBHHHHII", 474, 0, 2, 2, 5, 5, 1, 0, 65535).ljust(512, b"\0")
+    grey = np.full((5, 5), 1000, ">u2")
+    grey[:, 4] = 4000
+    with pytest.raises(ValueError, match="stored in 16 bits but end below 4096"):
+        read_image(sgi + grey.tobytes())
+    assert read_image(sgi + grey.tobytes(), bits=16).max() == 4000 >> 8
+
+
 def test_heic_where_its_reader_is_installed(monkeypatch, tmp_path):
     import pillow_heif
 
