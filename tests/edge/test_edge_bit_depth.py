@@ -177,9 +177,9 @@ def test_heic_where_its_reader_is_installed(monkeypatch, tmp_path):
     photo[:, 48:] = (250, 40, 10)
     path = tmp_path / "IMG_0001.HEIC"
     pillow_heif.from_pillow(Image.fromarray(photo)).save(path)
-    opened = dict(Image.OPEN)
-    opened.pop("HEIF", None)
-    monkeypatch.setattr(Image, "OPEN", opened)
+    # As if no other test had made Pillow know it; and so that none does because of this one.
+    monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name != "HEIF"])
+    monkeypatch.setattr(Image, "OPEN", {name: Image.OPEN[name] for name in Image.ID})
     with monkeypatch.context() as missing:
         missing.setitem(sys.modules, "pillow_heif", None)
         with pytest.raises(InvalidImage, match=r"IMG_0001\.HEIC is a HEIC photo.*pillow-heif"):
