@@ -158,7 +158,7 @@ def test_evaluation(tmp_path, monkeypatch, capsys):
 def test_data_and_augmentation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     document = (ROOT / "docs/data.md").read_text()
-    parts, whitened, augmented = python_blocks("docs/data.md")
+    parts, _, whitened, augmented = python_blocks("docs/data.md")
     names: dict = {}
     exec(parts, names)
     text = capsys.readouterr().out

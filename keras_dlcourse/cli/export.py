@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import UsageError, add_command
+from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
@@ -63,6 +63,7 @@ def add_parser(commands: Any) -> None:
         help=f"folder of training images, at least 100; needed for {' and '.join(CALIBRATED)} "
         "unless the model was made quantization-aware",
     )
+    add_image_options(parser)
     parser.add_argument(
         "--labels",
         metavar="FILE",
@@ -117,7 +118,8 @@ def run(options: argparse.Namespace) -> None:
         )
     images = None
     if options.calibration is not None:
-        images = calibration_images(model, options.calibration, normalization)
+        reading = image_options(options)
+        images = calibration_images(model, options.calibration, normalization, **reading)
     settings = {
         "quantization": options.quantization,
         "calibration": images,

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command
+from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
 
 EXAMPLES = """
 keras-dlcourse verify model.keras model.int8.tflite photos/
@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
     parser.add_argument("file", metavar="FILE", help=".tflite file made of it")
     parser.add_argument("folder", metavar="DIR", help="folder with a folder of images a class")
+    add_image_options(parser)
     parser.add_argument(
         "--min-agreement",
         type=float,
@@ -64,10 +65,11 @@ def run(options: argparse.Namespace) -> None:
 
     model = load_model(options.model)
     if EMBEDDING in metadata.outputs:  # vectors have no classes, so any images will do
-        images = calibration_images(model, options.folder, argument="DIR")
+        reading = image_options(options)
+        images = calibration_images(model, options.folder, argument="DIR", **reading)
     else:
         labels = metadata.labels or recorded_labels(model)
-        images = labelled_images(model, options.folder, labels)
+        images = labelled_images(model, options.folder, labels, **image_options(options))
     verification = export.verify(model, options.file, images)
     print(verification)
     verification.require(

@@ -66,6 +66,9 @@ class Dataset:
     ) -> Dataset:
         """Make a data set of three pairs of images (uint8) and labels, normalised by the first.
 
+        It is the way for data that somebody has split already. What of the parts is in files is
+        given as `ImageFiles`, see "A folder of photos" in docs/data.md.
+
         Args:
             name: What it is called.
             train: Images `(n, height, width, channels)` and labels `(n,)`.
@@ -74,6 +77,12 @@ class Dataset:
             class_names: What the classes are called.
             batch_size: Images in a batch.
             seed: Seed of the order of training.
+
+        Example:
+            >>> import numpy as np
+            >>> part = np.zeros((4, 8, 8, 3), "uint8"), np.array([0, 1, 0, 1])
+            >>> Dataset.from_parts("mine", part, part, part, ("cat", "dog"))
+            <Dataset mine: 8x8x3 images of 2 classes, 4 train, 4 validation, 4 test>
         """
         normalization = Normalization.fit(train[0])
 

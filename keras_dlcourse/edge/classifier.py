@@ -47,6 +47,7 @@ class ImageClassifier(ImageModel):
         threads: Threads to compute on; None leaves it to the runtime, which takes one.
         crop: How images of other sizes are made to fit: False stretches them, True crops their
             centre. Take what training took.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, so that one that crashes, or
             takes too much time or memory, does not end this one: True, or the `Limits`.
 
@@ -78,9 +79,12 @@ class ImageClassifier(ImageModel):
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        bits: int | None = None,
         untrusted: bool | Limits = False,
     ) -> None:
-        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop, untrusted=untrusted)
+        super().__init__(
+            model, mean=mean, std=std, threads=threads, crop=crop, bits=bits, untrusted=untrusted
+        )
         self._labels = _labels(self._file, labels, self._width)
         self._calibration = self._file.metadata.score_calibration
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from keras_dlcourse.edge.bit_depth import check_bits
 from keras_dlcourse.edge.flatbuffer import InvalidModel
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.images import load_image, read_image, resize
@@ -35,6 +36,7 @@ class ImageModel:
         std: What they are divided by then.
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, see `Limits`.
 
     Raises:
@@ -60,8 +62,10 @@ class ImageModel:
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        bits: int | None = None,
         untrusted: bool | Limits = False,
     ) -> None:
+        check_bits(bits)
         self._file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         self._input = _image_input(self._file, self._kind)
         self._width = _width(self._file, self._kind, self._gives, self._values)
@@ -69,6 +73,7 @@ class ImageModel:
         self._encode = encoder(self._input, self._normalization)
         self._decoders = [decoder(tensor) for tensor in self._file.outputs]
         self._crop = crop
+        self._bits = bits
         self._threads = threads
         self._lock = threading.Lock()
         self._session = _session(self._file, threads, untrusted)
@@ -194,7 +199,7 @@ class ImageModel:
     def _seen(self, image: Any) -> tuple[tuple[int, int], list[np.ndarray]]:
         """Return the size of an image, height and width, and what the model gives for it."""
         height, width, channels = self.input_shape
-        pixels = read_image(image, channels)
+        pixels = read_image(image, channels, self._bits)
         outputs = self.run(resize(pixels, (height, width), self._crop)[None])
         return (pixels.shape[0], pixels.shape[1]), outputs
 
@@ -207,7 +212,7 @@ class ImageModel:
             and image.shape == self._input.shape[1:]
         ):
             return image
-        return load_image(image, (height, width), channels, self._crop)
+        return load_image(image, (height, width), channels, self._crop, self._bits)
 
 
 def _session(file: ModelFile, threads: int | None, untrusted: bool | Limits) -> Session | Sandbox:

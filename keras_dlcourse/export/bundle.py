@@ -124,16 +124,16 @@ def _fill(
     whole.mkdir()
     files = [*sources.iterdir(), *(sources / kind).iterdir()]
     for source in sorted(path for path in files if path.is_file()):
-        text = source.read_text()
+        text = source.read_text(encoding="utf-8")
         if source.suffix != ".py":
             text = Template(text).substitute(names)
         target = whole / source.name.replace("service.service", f"{names['service']}.service")
-        target.write_text(text)
+        target.write_text(text, encoding="utf-8")
         shutil.copymode(source, target)
     shutil.copyfile(model, whole / "model.tflite")
     for part in DEVICE_PARTS:
         _copy(PACKAGE / part, whole / PACKAGE.name / part)
-    (whole / SUMS).write_text(_checksums(whole))
+    (whole / SUMS).write_text(_checksums(whole), encoding="utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:

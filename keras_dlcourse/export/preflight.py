@@ -233,7 +233,7 @@ def _try(file: ModelFile, target: Target) -> tuple[bool, str] | None:
         command = [sys.executable, trial.__file__, target.name, str(path)]
         try:
             done = subprocess.run(
-                command, capture_output=True, timeout=SECONDS, text=True, errors="replace"
+                command, capture_output=True, timeout=SECONDS, encoding="utf-8", errors="replace"
             )
         except (subprocess.TimeoutExpired, OSError):
             return None

@@ -106,7 +106,7 @@ class CheckpointFolder:
         there = [path for path in (self.path / MANIFEST, self.path / _COPY) if path.exists()]
         for path in there:
             with suppress(ValueError, KeyError, TypeError):
-                content = json.loads(path.read_text())
+                content = json.loads(path.read_text(encoding="utf-8"))
                 found = [Checkpoint(**row) for row in content["checkpoints"]]
                 plain = all(Path(row.name).name == row.name for row in found)
                 if plain and content["sha256"] == _digest(content["checkpoints"]):

@@ -282,7 +282,7 @@ def _read(folder: Path) -> dict[str, Stage]:
     if not path.is_file():
         return {}
     try:
-        return {row["name"]: Stage(**row) for row in json.loads(path.read_text())}
+        return {row["name"]: Stage(**row) for row in json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError, KeyError):
         return {}  # a damaged record costs time, not a wrong result
 

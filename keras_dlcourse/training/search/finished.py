@@ -54,7 +54,7 @@ class Finished:
         self._folder.lock()
         try:
             if config.exists():
-                _check_same(self.path, json.loads(config.read_text()), description)
+                _check_same(self.path, json.loads(config.read_text(encoding="utf-8")), description)
             else:
                 RunFolder.write_json(config, description)
         except BaseException:
@@ -179,7 +179,7 @@ def _first_difference(before: Any, now: Any) -> tuple[Any, Any]:
 
 def _read_json(path: Path | None) -> dict[str, Any] | None:
     try:
-        return None if path is None else dict(json.loads(path.read_text()))
+        return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):  # not there, or damaged: as if it had not been done
         return None
 

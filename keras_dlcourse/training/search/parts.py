@@ -88,7 +88,7 @@ def digest(data: Any) -> str:
     for array in tree.flatten(arrays):
         if isinstance(array, ImageFiles):
             sizes = [(path.name, path.stat().st_size) for path in array.paths]
-            found.update(repr((sizes, array.shape, array.crop)).encode())
+            found.update(repr((sizes, array.shape, array.crop, array.bits)).encode())
         elif array is not None:
             whole = np.ascontiguousarray(array)
             found.update(repr((whole.shape, str(whole.dtype))).encode())
