@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
@@ -88,7 +89,7 @@ def image_folder(
     checks.whole_number("seed", seed, least=0)
     check_fractions(validation=validation, test=test)
 
-    root = Path(path)
+    root = user_path(path)
     names, paths, labels = find_classes(root)
     _check_counts(root, names, labels)
     files = ImageFiles(paths, size, channels, crop)

@@ -64,6 +64,7 @@ class ImageEmbedder(ImageModel):
     ) -> None:
         super().__init__(model, mean=mean, std=std, threads=threads, crop=crop, untrusted=untrusted)
         self._l2_normalize = l2_normalize
+        self._options["l2_normalize"] = l2_normalize
 
     @property
     def dimensions(self) -> int:

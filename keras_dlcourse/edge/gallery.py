@@ -264,10 +264,10 @@ class Gallery:
             ValueError: If it was made with another model, or under other options.
             OSError: If it cannot be read.
         """
-        from pathlib import Path  # here, because it is a tenth of the import of this package
+        from keras_dlcourse._files import user_path  # here, because it takes time to import
 
         what = os.fspath(path)
-        content = unpack(Path(path).read_bytes(), what)
+        content = unpack(user_path(path).read_bytes(), what)
         gallery = cls(
             embedder,
             match=content.match,

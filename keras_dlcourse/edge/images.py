@@ -57,9 +57,9 @@ def read_image(source: Any, channels: int = 3) -> np.ndarray:
             return source
         return _pixels(_from_array(source), channels)
     if isinstance(source, str | os.PathLike):
-        from pathlib import Path  # here, because it is a tenth of the import of this package
+        from keras_dlcourse._files import user_path  # here, because it takes time to import
 
-        return _decoded(Path(source).read_bytes(), os.fspath(source), channels)
+        return _decoded(user_path(source).read_bytes(), os.fspath(source), channels)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decoded(bytes(source), f"the image of {len(source)} bytes", channels)
     from PIL import Image, ImageOps

@@ -10,6 +10,7 @@ from typing import IO, Any
 import keras
 from keras.src.saving import saving_lib
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.saving.allowed import Allowed
 from keras_dlcourse.saving.archive import MAX_BYTES, Contents, read
 from keras_dlcourse.saving.config import names_in, parse
@@ -77,7 +78,7 @@ def load(
 
 def _file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file that can be a `.keras` file."""
-    path = Path(path)
+    path = user_path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
