@@ -19,6 +19,18 @@ from keras_dlcourse.saving.newest import checked
 from keras_dlcourse.saving.outline import outline
 from keras_dlcourse.saving.weights import Shapes, check_fit, stored_shapes
 
+# What to do with files of other kinds, as the end of a sentence.
+_WAYS_OUT = {
+    **dict.fromkeys(
+        (".h5", ".hdf5"),
+        ": an HDF5 file of older Keras is read by keras.models.load_model; save it again as "
+        "model.save('model.keras')",
+    ),
+    ".task": ": a .task bundle of MediaPipe is a zip archive; unzip it, the .tflite file in it is "
+    "ready for devices",
+    ".tflite": ": a .tflite file is ready for devices; keras_dlcourse.edge runs it",
+}
+
 
 def load(
     path: str | os.PathLike[str],
@@ -91,9 +103,16 @@ def _file(path: str | os.PathLike[str]) -> Path:
         raise InvalidModelFile(f"{path} is a device, not a .keras file")
     if path.suffix != ".keras":
         raise InvalidModelFile(
-            f"{path} must be a .keras file, as model.save('model.keras') writes it"
+            f"{path} must be a .keras file, as model.save('model.keras') writes it{way_out(path)}"
         )
     return path
+
+
+def way_out(path: Path) -> str:
+    """Return what to do with a file of another kind, as the rest of a sentence."""
+    if path.name.endswith(".weights.h5"):
+        return ": it holds weights only; build the model, call model.load_weights, and pass that"
+    return _WAYS_OUT.get(path.suffix.lower(), "")
 
 
 def _load(
