@@ -65,7 +65,9 @@ def apply_fixes(
         A `Fixed`, with what was before and after.
     """
     path = diagnosis.path
-    target = path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else user_path(output)
+    target = (
+        path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else user_path(output)
+    )
     base = _options(path)
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
         float_path = Path(folder) / "float32.tflite"
