@@ -76,7 +76,7 @@ def test_classifier_takes_them(described, network):
     names = [f"class {number}" for number in range(5)]
     for labels in (
         {name: number for number, name in reversed([*enumerate(names)])},
-        {number: name for number, name in reversed([*enumerate(names)])},
+        dict(reversed([*enumerate(names)])),
         io.StringIO("\n".join(names)),
     ):
         classifier = ImageClassifier(content, labels=labels)
