@@ -224,11 +224,13 @@ def to_tflite(
         content = in_order(content, {name: name for name, _ in outputs})
 
     file = ModelFile.read(content)
-    image = is_image_shape(shape)
+    # A grey image may come without its axis of channels; a series has no normalization of pixels.
+    grey = len(shape) == 2 and normalization is not None
+    image = is_image_shape(shape) or grey
     description = Description(
         name=model.name,
         image_size=(shape[0], shape[1]) if image else None,
-        channels=file.inputs[0].shape[-1] if image else None,
+        channels=1 if grey else file.inputs[0].shape[-1] if image else None,
         input_normalization=_input_normalization(file, normalization, in_graph),
         trained_normalization=normalization or Normalization.identity(),
         normalization_in_graph=in_graph,

@@ -17,8 +17,8 @@ from keras_dlcourse.data.progress import track
 from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
 from keras_dlcourse.explain.engine.scores import Scores, Target
 from keras_dlcourse.graph import Network, Place
-from keras_dlcourse.graph.places import find_place
 from keras_dlcourse.graph.running import call_in_inference
+from keras_dlcourse.graph.tokens import find_features
 
 INPUT = "input"  # in place of a layer's name: the image itself
 _TOP = -1  # in place of a class: the one with the highest score
@@ -49,7 +49,9 @@ class Probe:
 
     Args:
         model: A functional or Sequential model, with nested models, several inputs and outputs.
-        layer: Name of the layer, see `find_place`; `"input"` for the image itself.
+        layer: Name of the layer, see `find_features`; `"input"` for the image itself.
+        reshape: Rows and columns of the patches that a layer's tokens stand for, where it gives
+            tokens `(n, tokens, numbers)`; None finds them.
         target: What is explained if it is no class: a function, in `keras.ops`, from the model's
             outputs to one number for each image, shape `(n,)`.
         output: Number or name of the output that has the classes.
@@ -66,6 +68,7 @@ class Probe:
         model: keras.Model,
         *,
         layer: str | None = None,
+        reshape: tuple[int, int] | None = None,
         target: Target | None = None,
         output: int | str = 0,
         image_input: int = 0,
@@ -86,10 +89,10 @@ class Probe:
         self.image_input, self.batch_size, self.target = image_input, batch_size, target
         self.scores = None if target else Scores(self.network, output)
         self.place: Place | None = None
+        self.grid: tuple[int, int] | None = None
         if layer != INPUT:
-            self.place = find_place(
-                self.network, layer, image_input, self.scores.head if self.scores else ()
-            )
+            heads = self.scores.head if self.scores else ()
+            self.place, self.grid = find_features(self.network, layer, image_input, heads, reshape)
 
     @property
     def classes(self) -> int:
@@ -217,6 +220,9 @@ class Probe:
     def _channels_last(self, maps: np.ndarray | None) -> np.ndarray:
         if maps is None:
             return np.zeros(0, "float32")
+        if self.grid is not None:  # further tokens, as that of the class, stand before the patches
+            rows, columns = self.grid
+            return maps[:, maps.shape[1] - rows * columns :].reshape(len(maps), rows, columns, -1)
         return np.moveaxis(maps, 1, -1) if self.channels_first else maps
 
 
@@ -246,6 +252,8 @@ def probe_of(model: keras.Model, target: Target | None = None, **options: Any) -
     """
     if target is not None or not isinstance(model, keras.Model):
         return Probe(model, target=target, **options)
+    if isinstance(options.get("reshape"), list):
+        options["reshape"] = tuple(options["reshape"])
     key = (tuple(map(id, model.layers)), *sorted(options.items()))
     # Written past Keras, which would take it for a part of the model.
     probes = model.__dict__.setdefault("_keras_dlcourse_probes", {})

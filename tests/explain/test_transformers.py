@@ -1,0 +1,122 @@
+"""Vision transformers: maps are those of the last tokens that the scores depend on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers as L
+from keras import ops
+from transformers import GRID, SIDE, spots, transformer
+
+import keras_dlcourse as kd
+from keras_dlcourse.explain.engine.probe import Probe
+
+
+@pytest.mark.parametrize(
+    ("embed", "head", "place"),
+    [
+        ("conv", "mean", "end"),
+        ("cut", "mean", "end"),
+        ("reshape", "mean", "end"),
+        # Behind the last attention, nothing of the other tokens gets into that of the class.
+        ("conv", "class", "block_0"),
+        ("reshape", "class", "block_0"),
+    ],
+)
+def test_finds_the_last_tokens_that_are_used(embed, head, place):
+    probe = Probe(transformer(embed, head))
+    assert (probe.place.name, probe.grid) == (place, (GRID, GRID))
+    found = probe(spots(2)[0], 1)
+    assert found.features.shape == (2, GRID, GRID, 16)
+    assert (np.abs(found.gradients).sum((1, 2, 3)) > 0).all()
+
+
+def test_values_are_those_of_the_tokens():
+    """Against Keras itself: outputs of the layer and their gradient, the class token left out."""
+    tf = pytest.importorskip("tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("compares with TensorFlow's tape")
+    model, (images, _, _) = transformer("conv", "class"), spots(3)
+    probe = Probe(model)
+    found = probe(images, 0)
+    inner = keras.Model(model.input, model.get_layer("block_0").output)
+    tokens = tf.convert_to_tensor(inner(images))
+    rest = keras.Model(model.get_layer("block_0").output, model.output)
+    with tf.GradientTape() as tape:
+        tape.watch(tokens)
+        score = tf.reduce_sum(rest(tokens)[:, 0])
+    grid = (3, GRID, GRID, 16)
+    np.testing.assert_allclose(found.features, tokens[:, 1:].numpy().reshape(grid), atol=1e-5)
+    expected = tape.gradient(score, tokens)[:, 1:].numpy().reshape(grid)
+    np.testing.assert_allclose(found.gradients, expected, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    keras.utils.set_random_seed(1)
+    model = transformer("conv", "mean")
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss)
+    images, classes, _ = spots(512)
+    model.fit(images, classes, epochs=6, batch_size=64, verbose=0)
+    return model
+
+
+def test_map_hits_what_decides(trained):
+    images, classes, places = spots(60, seed=9)
+    assert (trained.predict(images, verbose=0).argmax(1) == classes).mean() > 0.95
+    maps = kd.explain.grad_cam(trained, images, classes, raw=True)
+    found = np.stack(np.unravel_index(maps.reshape(60, -1).argmax(1), (GRID, GRID)), axis=1)
+    assert (found == places).all(1).mean() > 0.8
+    assert kd.explain.grad_cam(trained, images[:2]).shape == (2, SIDE, SIDE)
+
+
+class TestReshape:
+    def test_of_a_layer(self):
+        model, (images, _, _) = transformer("reshape", "class"), spots(2)
+        options = {"layer": "attended_1", "raw": True}
+        found = kd.explain.eigen_cam(model, images, **options)
+        assert found.shape == (2, GRID, GRID)
+        np.testing.assert_array_equal(
+            found, kd.explain.eigen_cam(model, images, reshape=(GRID, GRID), **options)
+        )
+        assert kd.explain.eigen_cam(model, images, reshape=[2, 8], **options).shape == (2, 2, 8)
+
+    @pytest.mark.parametrize(
+        ("reshape", "message"),
+        [
+            (4, r"reshape must be the rows and columns.*Received: 4"),
+            ((4, 0), "reshape must be the rows and columns"),
+            ((5, 5), r"reshape=\(5, 5\) is more than the 16 tokens that layer 'end' gives"),
+        ],
+    )
+    def test_refused(self, reshape, message):
+        with pytest.raises(ValueError, match=message):
+            kd.explain.GradientMapper(transformer(), reshape=reshape)
+
+    def test_a_grid_that_is_not_plain(self):
+        """Images are no squares, and no layer has a map of the patches."""
+        image = keras.Input((8, 24, 3))
+        x = ops.reshape(image, (-1, 2, 4, 6, 4, 3))
+        x = ops.reshape(ops.transpose(x, (0, 1, 3, 2, 4, 5)), (-1, 12, 48))
+        x = L.Dense(8, name="tokens")(x)
+        model = keras.Model(image, L.Dense(2)(L.GlobalAveragePooling1D()(x)))
+        with pytest.raises(
+            ValueError, match=r"'tokens' .*12 tokens.*Pass reshape=\(rows, columns\)"
+        ):
+            kd.explain.GradientMapper(model)
+        images = np.ones((1, 8, 24, 3), "float32")
+        assert kd.explain.hires_cam(model, images, reshape=(2, 6), raw=True).shape == (1, 2, 6)
+
+
+def test_columns_of_text_behind_convolutions_stay_maps():
+    """A deep network's maps, read column by column: its tokens are no grid of patches."""
+    image = keras.Input((8, 32, 1))
+    x = L.Conv2D(4, 3, strides=2, padding="same")(image)
+    x = L.Conv2D(4, 3, padding="same", name="maps")(x)
+    x = L.Reshape((16, 16))(L.Permute((2, 1, 3))(x))
+    x = L.GRU(4, return_sequences=True)(x)
+    probe = Probe(keras.Model(image, L.Dense(2)(L.GlobalAveragePooling1D()(x))))
+    assert probe.grid is None
+    assert probe.place.shape[1:] in ((4, 16, 4), (16, 4, 4))
