@@ -85,6 +85,14 @@ class Gallery:
         self._means: tuple[Vectors, list[str]] | None = None
         self.match, self.threshold = match, threshold
 
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     @property
     def match(self) -> str:
         """What an image is compared with: `"nearest"` of all templates, or the `"mean"` of each."""

@@ -115,3 +115,28 @@ def test_maps_of_features_say_what_takes_these(name):
     series = keras.Sequential([keras.Input((20, 3)), body("series"), L.Flatten(), L.Dense(2)])
     with pytest.raises(ValueError, match=r"need none, also of vectors, series and volumes"):
         getattr(kd.explain, name)(series, np.ones((2, 20, 3), "float32"), 1)
+
+
+def test_pixels_of_whole_numbers_have_gradients():
+    """As of `Input(dtype="uint8")` and `Rescaling`: those of the same network on floats."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (2, 6, 5, 3)).astype("uint8")
+    layers = [L.Rescaling(1 / 255), L.Conv2D(2, 3), L.Flatten(), L.Dense(2)]
+    whole = keras.Sequential([keras.Input((6, 5, 3), dtype="uint8"), *layers])
+    floats = keras.Sequential([keras.Input((6, 5, 3)), *layers])
+    for name in METHODS:
+        maps = getattr(kd.explain, name)(whole, pixels, 1, **QUICK.get(name, {}))
+        expected = getattr(kd.explain, name)(floats, pixels, 1, **QUICK.get(name, {}))
+        np.testing.assert_allclose(maps, expected, atol=1e-5)
+        assert maps.max() == 1
+
+
+def test_numbers_of_words_have_none():
+    model = keras.Sequential([
+        keras.Input((5,), dtype="int32", name="words"), L.Embedding(9, 3), L.Flatten(), L.Dense(2),
+    ])  # fmt: skip
+    words = np.arange(10).reshape(2, 5) % 9
+    for name in METHODS[:4]:
+        with pytest.raises(ValueError, match=r"'words' .*whole numbers \(int32\).*occlusion needs"):
+            getattr(kd.explain, name)(model, words, 1, **QUICK.get(name, {}))
+    assert kd.explain.occlusion(model, words, 1).shape == (2, 5)

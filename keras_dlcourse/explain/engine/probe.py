@@ -110,6 +110,13 @@ class Probe:
         Raises:
             ValueError: If images or classes do not fit the model.
         """
+        dtype = self._input_dtype(self.image_input)
+        if self.place is None and "float" not in dtype:
+            raise ValueError(
+                f"input {self.network.model.inputs[self.image_input].name!r} of model "
+                f"{self.model.name!r} takes whole numbers ({dtype}), by which there is no gradient; "
+                "occlusion needs none"
+            )
         arrays = checked_inputs(self.network.model, images)
         chosen = self._chosen(classes, len(arrays[0]))
         return self._found(self._with_gradient, [chosen, *arrays])
@@ -178,15 +185,17 @@ class Probe:
         def after(place: Place, outputs: Any) -> Any:
             return look(tree.flatten(outputs)[0]) if place == self.place else outputs
 
-        tensors = [
-            ops.cast(x, tensor.dtype)
-            for x, tensor in zip(inputs, self.network.model.inputs, strict=True)
-        ]
+        tensors = [ops.cast(x, self._input_dtype(number)) for number, x in enumerate(inputs)]
         if self.place is None:
             tensors[self.image_input] = look(tensors[self.image_input])
         outputs = self.network.run(tensors, self._call, after)
         values, scores = self._explained(outputs, classes)
         return ops.sum(values), (ops.cast(seen["features"], "float32"), values, scores)
+
+    def _input_dtype(self, number: int) -> str:
+        """Return the type that an input is computed in: pixels as floats, for their gradient."""
+        dtype = str(self.network.model.inputs[number].dtype)
+        return "float32" if dtype == "uint8" else dtype
 
     def _call(self, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = call_in_inference if self.scores is None else self.scores.call
