@@ -114,8 +114,8 @@ class Probe:
         if self.place is None and "float" not in dtype:
             raise ValueError(
                 f"input {self.network.model.inputs[self.image_input].name!r} of model "
-                f"{self.model.name!r} takes whole numbers ({dtype}), by which there is no gradient; "
-                "occlusion needs none"
+                f"{self.model.name!r} takes whole numbers ({dtype}), by which there is no "
+                "gradient; occlusion needs none"
             )
         arrays = checked_inputs(self.network.model, images)
         chosen = self._chosen(classes, len(arrays[0]))
