@@ -1,4 +1,4 @@
-"""Small vision transformers that are right by construction: a bright patch decides the class."""
+"""Small vision transformers, and images of which one bright patch decides the class."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ def transformer(embed: str = "conv", head: str = "mean", blocks: int = 2, width:
     return keras.Model(image, L.Dense(2, name="scores")(x))
 
 
-def spots(n: int, seed: int = 0):
-    """Dim noise with one red or green patch: images, classes, and the row and column of it."""
+def spots(n: int, seed: int = 0, noise: float = 0.1):
+    """Noise with one red or green patch: images, classes, and the row and column of it."""
     rng = np.random.default_rng(seed)
-    images = rng.normal(0, 0.1, (n, SIDE, SIDE, 3)).astype("float32")
+    images = rng.normal(0, noise, (n, SIDE, SIDE, 3)).astype("float32")
     classes, places = rng.integers(0, 2, n), rng.integers(0, GRID, (n, 2))
     for image, number, (row, column) in zip(images, classes, places * PATCH, strict=True):
         image[row : row + PATCH, column : column + PATCH, number] += 2

@@ -142,7 +142,7 @@ def occlusion(
         counts[place] += 1
     for index, at, found in variants.each(len(patches), covered, "Occlusion"):
         for number, score in zip(at, found.values, strict=True):
-            falls[(index, *patches[number])] += variants.plain.values[index] - score
+            falls[index][patches[number]] += variants.plain.values[index] - score
     maps = (falls / np.maximum(counts, 1)).astype("float32")
     return maps if raw else to_unit(maps)
 
