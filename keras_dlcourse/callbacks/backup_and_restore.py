@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import arguments_of, before, callback_list_of, on_exception
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
 from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
@@ -111,7 +112,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                     "also must hold objects with state_dict() and load_state_dict(). "
                     f"Received: {type(part).__name__}"
                 )
-        self.backup_dir = Path(backup_dir)
+        self.backup_dir = user_path(backup_dir)
         self.save_freq = save_freq
         self.double_checkpoint = bool(double_checkpoint)
         self.delete_checkpoint = bool(delete_checkpoint)

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import callback_list_of, is_validating, on_exception
 from keras_dlcourse.callbacks._monitor import Direction, Monitor
 from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
@@ -95,7 +96,7 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         on_error: str = "warn",
     ) -> None:
         super().__init__()
-        path = Path(filepath)
+        path = user_path(filepath)
         ending = ".weights.h5" if save_weights_only else ".keras"
         if not path.name.endswith(ending):
             raise ValueError(

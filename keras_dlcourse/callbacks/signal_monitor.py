@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
@@ -97,7 +97,7 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self.dead = fraction("dead", dead)
         if directory is not None and not (isinstance(directory, str | Path) and str(directory)):
             raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None else user_path(directory)
         examples = take(data, self.images, seed)
         if examples.labels is None or len(examples.inputs) < 2:
             raise ValueError("data must hold 2 examples at least, and labels: pass (x, y).")

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dlcourse._files import written_whole
+from keras_dlcourse._files import user_path, written_whole
 from keras_dlcourse.callbacks._fit import arguments_of
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
 from keras_dlcourse.callbacks._states import Remembers
@@ -95,7 +95,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         super().__init__()
         if directory is not None and not isinstance(directory, str | Path):
             raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None else user_path(directory)
         self.every = positive_int("every", every)
         self.finding: Finding | None = None
         self.best: float | None = None

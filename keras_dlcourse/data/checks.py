@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
+from keras_dlcourse.edge.labels import ordered_labels
 from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.normalization import Normalization
 
@@ -75,8 +76,11 @@ def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     """Return names as a tuple of different strings."""
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Mapping) and (
+        isinstance(names, str) or not all(isinstance(name, str) for name in names)
+    ):
         raise TypeError(f"class_names must be a list of strings, got {names!r}.")
+    names = ordered_labels(names, "class_names")
     if not names:
         raise ValueError("class_names is empty; give one name a class, or None.")
     if wrong := [name for name in names if not is_text(name)]:
@@ -84,7 +88,7 @@ def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
         raise ValueError(f"class_names must differ, got more than once: {', '.join(repeated)}.")
-    return tuple(names)
+    return names
 
 
 def labels(

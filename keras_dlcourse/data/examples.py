@@ -168,9 +168,10 @@ def _as_arrays(batch: Any) -> tuple[np.ndarray, ...]:
         for part in parts[:2]
         if part is not None
     )
-    if arrays[0].ndim < 2:
+    if arrays[0].ndim < 2 or any(array.ndim == 0 for array in arrays):
+        shapes = " and a label of shape ".join(str(array.shape) for array in arrays)
         raise ValueError(
-            f"data must come in batches, got an input of shape {arrays[0].shape}; batch it first, "
+            f"data must come in batches, got an input of shape {shapes}; batch it first, "
             "e.g. dataset.batch(32)."
         )
     return arrays

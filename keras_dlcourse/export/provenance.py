@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from keras_dlcourse.data import Examples
+from keras_dlcourse.edge.labels import ordered_labels
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.device_model import is_image_shape
 from keras_dlcourse.export.entrance import takes_pixels
@@ -90,7 +91,7 @@ def _words(normalization: Normalization) -> str:
 
 
 def find_labels(
-    labels: Sequence[str] | None,
+    labels: Any,
     recorded: ImageDescription | None,
     examples: Examples | None,
     width: int,
@@ -98,6 +99,7 @@ def find_labels(
     """Return the class names as given, as recorded in the model, or as carried by the data.
 
     Raises:
+        TypeError: If the names given have no order, see `ordered_labels`.
         ValueError: If their number is not that of the outputs, or one cannot stand in a line.
     """
     names = labels
@@ -107,13 +109,11 @@ def find_labels(
         names = examples.class_names
     if names is None:
         return None
-    if isinstance(names, str):
-        raise TypeError(f"labels must be a sequence of names; received the one string {names!r}")
-    names = tuple(str(name) for name in names)
+    names = ordered_labels(names)
     if len(names) != width:
         raise ValueError(f"there are {len(names)} labels, but the model has {width} outputs")
     for name in names:
-        if not name.strip() or "\n" in name or "\r" in name:
+        if not name or "\n" in name or "\r" in name:
             raise ValueError(
                 f"label {name!r} is empty or has a line break; it goes into a text file"
             )

@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 from keras_dlcourse import layers
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Examples, take
+from keras_dlcourse.edge.labels import Labels
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
@@ -104,7 +105,7 @@ def to_tflite(
     *,
     quantization: str | None = None,
     calibration: Any = None,
-    labels: Sequence[str] | None = None,
+    labels: Labels | None = None,
     preprocessing: Normalization | None = None,
     rgb: bool | None = None,
     batch: int | None = 1,
@@ -134,7 +135,8 @@ def to_tflite(
         calibration: The training data: anything that `fit` takes, normalised as in training. Needed
             for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used. A
             model trained with fake quantization knows its ranges and needs none.
-        labels: Class names, one for each output; by default those recorded in the model or
+        labels: Class names, one for each output: a list, a dictionary of numbers to names or of
+            names to numbers, or an open text file; by default those recorded in the model or
             carried by `calibration`. Models that end in a vector of length 1, or were made by
             `kd.models.embedding_model`, have none.
         preprocessing: What pixels from 0 to 255 go through before the model;
@@ -181,7 +183,7 @@ def to_tflite(
         ('cat', 'dog')
     """
     started = time.monotonic()
-    path = Path(path)
+    path = user_path(path)
     _check_path(path)
     model = without_auxiliary(load_model(model))
     ranges_known = is_quantized(model) or is_fake_quantized(model)
@@ -232,11 +234,13 @@ def to_tflite(
         content = in_order(content, {name: name for name, _ in outputs})
 
     file = ModelFile.read(content)
-    image = is_image_shape(shape)
+    # A grey image may come without its axis of channels; a series has no normalization of pixels.
+    grey = len(shape) == 2 and normalization is not None
+    image = is_image_shape(shape) or grey
     description = Description(
         name=model.name,
         image_size=(shape[0], shape[1]) if image else None,
-        channels=file.inputs[0].shape[-1] if image else None,
+        channels=1 if grey else file.inputs[0].shape[-1] if image else None,
         input_normalization=_input_normalization(file, normalization, in_graph),
         trained_normalization=normalization,
         normalization_in_graph=in_graph,

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.data.multilabel import multi_hot, names_one_class
 from keras_dlcourse.edge import ModelFile
@@ -285,7 +286,7 @@ def verify(
     )
     latency = measure(lambda: device(0), LATENCY_RUNS, runtime_name(), threads=1)
     return Verification(
-        path=Path(path),
+        path=user_path(path),
         quantization=record.get("quantization"),
         runtime=runtime_name(),
         examples=len(ours),

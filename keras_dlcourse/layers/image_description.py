@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse.edge.labels import ordered_labels
 from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.normalization import Normalization
 
@@ -114,12 +115,14 @@ def describe(model: keras.layers.Layer) -> ImageDescription | None:
 
 def checked_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return class names as a tuple, or say what is wrong with them."""
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Mapping) and (
+        isinstance(names, str) or not all(isinstance(name, str) for name in names)
+    ):
         raise TypeError(
             "Class names must be a sequence of strings, such as ['cat', 'dog']. "
             f"Received: {names!r}"
         )
-    names = tuple(str(name) for name in names)
+    names = ordered_labels(names, "class_names")
     if not names or not all(name.strip() for name in names):
         raise ValueError(f"Class names must not be empty. Received: {list(names)}")
     if wrong := [name for name in names if not is_text(name)]:

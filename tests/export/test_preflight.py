@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as tflite
+from ai_edge_litert.interpreter import Interpreter
+from foreign_files import detection_end, open_length, open_sides, unknown_operator, with_state
 from many_models import FLOAT_ONLY, MODELS, SHAPE, build
 from small_models import CLASSES, images, small_classifier
 
@@ -199,6 +201,66 @@ def bare(classifier, tmp_path):
     return kd.export.to_tflite(
         classifier, tmp_path / "bare.tflite", preprocessing=kd.data.Normalization.identity()
     ).path
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("foreign")
+    paths = {}
+    for make in (detection_end, unknown_operator, with_state, open_sides, open_length):
+        paths[make.__name__] = folder / f"{make.__name__}.tflite"
+        paths[make.__name__].write_bytes(make())
+    return paths
+
+
+class TestFilesOfOthers:
+    """Custom operators, operators that give nothing, and sizes left open; the runtimes decide."""
+
+    @pytest.mark.parametrize("runtime", ["ai-edge-litert", "tflite-runtime", "tflite-micro"])
+    def test_tables(self, foreign, runtime):
+        known = [foreign[name] for name in ("detection_end", "unknown_operator", "with_state")]
+        wrong, seen = disagreements(runtime, known)
+        assert not wrong, "\n".join(wrong)
+        assert seen == {"yes", "no"}
+
+    def test_operators_that_give_nothing(self, foreign):
+        assert any(not op.outputs for op in ModelFile.read(foreign["with_state"]).operators)
+        found = kd.export.preflight(foreign["with_state"], trials=False)
+        assert found["edge-tpu"].runs == found["gpu-delegate"].runs == "no"
+        assert "CALL_ONCE: is not among its operators" in map(str, found["edge-tpu"].reasons)
+
+    def test_open_size_runs_after_resizing(self, foreign):
+        """At the size in the file, 1, the interpreter refuses it."""
+        content = foreign["open_sides"].read_bytes()
+        with pytest.raises(RuntimeError):
+            Interpreter(model_content=content).allocate_tensors()
+        verdict = kd.export.preflight(foreign["open_sides"], ["ai-edge-litert"])["ai-edge-litert"]
+        assert (verdict.runs, verdict.evidence) == ("yes", "tried here")
+
+    def test_open_size_of_which_none_ran(self, foreign):
+        verdict = kd.export.preflight(foreign["open_length"], ["ai-edge-litert"])["ai-edge-litert"]
+        assert verdict.runs == "unknown"
+        (reason,) = verdict.reasons
+        assert "none of the sizes that were tried ran: " in reason.why
+        assert "resize_tensor_input" in reason.fix
+        assert "INFO" not in reason.why
+
+    @pytest.mark.parametrize(
+        ("log", "said"),
+        [
+            ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nGather index out of bounds",
+             "Gather index out of bounds"),
+            ("I0000 00:00:17 file.cc:31] no\nW0000 00:00:17 f.cc:2] no\nERROR: yes", "ERROR: yes"),
+        ],
+    )  # fmt: skip
+    def test_notes_are_no_reasons(self, files, monkeypatch, tmp_path, log, said):
+        from keras_dlcourse.export import trial
+
+        script = tmp_path / "refuses.py"
+        script.write_text(f"import sys\nprint({log!r}, file=sys.stderr)\nsys.exit({trial.REFUSED})")
+        monkeypatch.setattr(trial, "__file__", str(script))
+        verdict = kd.export.preflight(files["float32"], ["ai-edge-litert"])["ai-edge-litert"]
+        assert verdict.reasons[0].why == f"refused when tried: {said}"
 
 
 class TestReasons:

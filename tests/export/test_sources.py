@@ -205,12 +205,21 @@ class TestCommand:
 class TestRefused:
     def test_paths(self, tmp_path):
         (tmp_path / "empty").mkdir()
-        (tmp_path / "m.h5").write_bytes(b"x")
+        for name in ("m.h5", "m.weights.h5", "m.task", "done.tflite"):
+            (tmp_path / name).write_bytes(b"x")
         (tmp_path / "m.keras").write_bytes(b"no zip")
         for name, kind, message in (
             ("nowhere", FileNotFoundError, "there is no file"),
             ("empty", ValueError, "folder without saved_model.pb"),
-            ("m.h5", ValueError, r"must be a \.keras file.* or the folder of a SavedModel"),
+            (
+                "m.h5",
+                ValueError,
+                r"must be a \.keras file.* or the folder of a SavedModel: an HDF5 "
+                "file of older Keras is read by keras.models.load_model; save it again",
+            ),
+            ("m.weights.h5", ValueError, "it holds weights only; build the model"),
+            ("m.task", ValueError, "a .task bundle of MediaPipe is a zip archive; unzip it"),
+            ("done.tflite", ValueError, "a .tflite file is ready for devices"),
             ("m.keras", ValueError, "m.keras"),
         ):
             with pytest.raises(kind, match=message):

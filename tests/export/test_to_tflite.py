@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
@@ -294,6 +295,23 @@ class TestKindsOfModel:
         np.testing.assert_allclose(run(path, inputs), keras_scores(model, inputs), atol=1e-5)
 
 
+def test_labels_by_their_numbers(tmp_path):
+    """`{"dog": 1, "cat": 0}` gave the dog's name to class 0."""
+    model = keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    result = kd.export.to_tflite(
+        model, tmp_path / "m.tflite", labels={"dog": 1, "cat": 0},
+        preprocessing=kd.data.Normalization(127.5, 127.5),
+    )  # fmt: skip
+    assert result.labels == ("cat", "dog")
+    assert ModelFile.read(result.path).metadata.labels == ("cat", "dog")
+    # Of (4, 4) the device makes grey images, as the file says what their pixels go through.
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), "uint8")
+    np.testing.assert_allclose(
+        kd.edge.ImageClassifier(result.path).scores(pixels),
+        model.predict((pixels[..., 0] - 127.5) / 127.5, verbose=0), atol=1e-5,
+    )  # fmt: skip
+
+
 def test_float_islands_are_named(tmp_path, normalization):
     layers = keras.layers
     image = keras.Input((16, 16, 3))
@@ -369,6 +387,10 @@ class TestRefused:
             self.export(tmp_path, classifier, labels=["a", "b", "c", "d\ne"])
         with pytest.raises(TypeError, match="sequence of names"):
             self.export(tmp_path, classifier, labels="abcd")
+        with pytest.raises(TypeError, match="received a set, which has no order"):
+            self.export(tmp_path, classifier, labels={"a", "b", "c", "d"})
+        with pytest.raises(ValueError, match="numbers 1, 2, 3, 4"):
+            self.export(tmp_path, classifier, labels={n: f"class {n}" for n in (1, 2, 3, 4)})
 
     def test_preprocessing(self, tmp_path, classifier):
         with pytest.raises(TypeError, match="preprocessing must be a kd.data.Normalization"):
@@ -412,6 +434,50 @@ class TestRefused:
                 tmp_path, classifier, quantization="int8", calibration=inputs,
                 preprocessing=kd.data.Normalization.identity(),
             )  # fmt: skip
+
+    def test_single_examples(self, tmp_path, classifier):
+        """What `fit` would refuse, too: a dataset that was not batched."""
+        images = np.zeros((120, 16, 16, 3), "float32")
+        options = {"quantization": "int8", "preprocessing": kd.data.Normalization.identity()}
+        for data in (tf.data.Dataset.from_tensor_slices(images), list(images)):
+            with pytest.raises(
+                ValueError, match=r"\(16, 3\).*single examples.*dataset.batch\(32\)"
+            ):
+                self.export(tmp_path, classifier, calibration=data, **options)
+        labelled = tf.data.Dataset.from_tensor_slices((images, np.zeros(120, "int32")))
+        with pytest.raises(
+            ValueError, match=r"come in batches.*label of shape \(\).*batch it first"
+        ):
+            self.export(tmp_path, classifier, calibration=labelled, **options)
+        with pytest.raises(ValueError, match=r"16 examples, of shape \(16, 3\).*in batches"):
+            self.export(tmp_path, classifier, calibration=images[0], **options)
+
+    @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
+    @pytest.mark.parametrize("mode", ["int8", "float8"])
+    def test_quantized_by_keras(self, tmp_path, mode):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, name="scores")])
+        model.quantize(mode)
+        with pytest.raises(
+            kd.export.ExportError, match=f"'scores'.*model.quantize\\('{mode}'\\).*as it was before"
+        ):
+            self.export(tmp_path, model, preprocessing=kd.data.Normalization.identity())
+
+    @pytest.mark.parametrize(
+        ("layer", "name"),
+        [
+            (lambda: keras.layers.Lambda(lambda x: keras.ops.reshape(x, (32, 192)), name="rows",
+                                         output_shape=(192,)), "layer 'rows' .Lambda."),
+            (lambda: lambda x: keras.ops.reshape(x, (32, 192)), "Reshape"),
+        ],
+    )  # fmt: skip
+    def test_reshape_with_a_fixed_batch(self, tmp_path, layer, name):
+        image = keras.Input((8, 8, 3), batch_size=32)
+        model = keras.Model(image, keras.layers.Dense(2)(layer()(image)))
+        with pytest.raises(
+            kd.export.ExportError,
+            match=rf"{name} of model.*on a batch of 1: Cannot reshape.*write -1",
+        ):
+            self.export(tmp_path, model, preprocessing=kd.data.Normalization.identity())
 
     def test_wrong_shape(self, tmp_path, classifier):
         with pytest.raises(ValueError, match=r"shape \(8, 8, 3\), but the model takes"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
@@ -67,7 +67,9 @@ def apply_fixes(
         A `Fixed`, with what was before and after.
     """
     path = diagnosis.path
-    target = path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else Path(output)
+    target = (
+        path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else user_path(output)
+    )
     base = _options(path)
     if preprocessing is not None:
         base["preprocessing"] = preprocessing
