@@ -50,7 +50,17 @@ def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
     if not keep_ranges or not is_quantized(model):
         return baked
     graph = Graph(fold_batch_norm(baked))
-    return graph.rebuild(lambda *call: _call_integer_form(graph, *call))
+
+    def on_input(number: int, tensor: Any) -> Any:
+        """Let a device know the range of pixels in eight bits."""
+        if graph.model.inputs[number].dtype != "uint8":
+            return tensor
+        return layers.FakeQuantize(ranges=(0.0, 255.0), name=f"{tensor.name}_range")(tensor)
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        return _call_integer_form(graph, node, args, kwargs)
+
+    return graph.rebuild(call, on_input, _input_of_floats)
 
 
 # What a file of floats has no use for.
@@ -80,6 +90,12 @@ def _bake(layer: Any) -> Any:
         return layer.bake()
     except ValueError as error:
         raise ExportError(str(error)) from error
+
+
+def _input_of_floats(tensor: Any) -> Any:
+    """Return an input for the numbers of another; pixels in eight bits are floats on their way."""
+    dtype = "float32" if tensor.dtype == "uint8" else tensor.dtype
+    return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)
 
 
 def _call_integer_form(graph: Graph, node: Node, args: Any, kwargs: Any) -> Any:

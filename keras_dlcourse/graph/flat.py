@@ -261,12 +261,12 @@ def _clone(layer: Any) -> Any:
             name=layer.name,
         )
     try:
-        held = {
-            name: _clone(value)
+        activations = {
+            name: _built_clone(value)
             for name, value in arguments(layer).items()
             if isinstance(value, keras.layers.Layer)
         }
-        return remade(layer, **held)
+        return remade(layer, **activations)
     except Exception as error:  # these are methods of the user's layers
         raise ValueError(
             f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: its get_config() "
@@ -275,6 +275,14 @@ def _clone(layer: Any) -> Any:
             "@keras.saving.register_keras_serializable(). Received from Keras: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
+
+
+def _built_clone(layer: Any) -> Any:
+    """Return a copy of a layer with as many weights: Keras builds activations at the first call."""
+    copy = _clone(layer)
+    if layer.built:
+        copy.build_from_config(layer.get_build_config())
+    return copy
 
 
 def _flattened(model: keras.Model, open_layer: Any, keep: Callable[[str], bool]) -> keras.Model:

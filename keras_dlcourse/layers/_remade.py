@@ -7,6 +7,7 @@ Where nothing goes through a file, the function itself can go along.
 from __future__ import annotations
 
 import inspect
+import warnings
 from typing import Any
 
 import keras
@@ -35,7 +36,10 @@ def remade(layer: Any, **changes: Any) -> Any:
 
 def arguments(layer: Any) -> dict[str, Any]:
     """Return what `from_config` makes a layer of, functions as objects where Keras needs them."""
-    config = layer.get_config()
+    with warnings.catch_warnings():
+        # Nothing is saved here, of which Keras warns.
+        warnings.filterwarnings("ignore", message=".*serialized includes a `lambda`")
+        config = layer.get_config()
     return {name: _argument(layer, name, value) for name, value in config.items()}
 
 

@@ -358,6 +358,9 @@ OPERATIONS: dict[str, Rule | RuleMaker] = {
     **dict.fromkeys(("Mean", "Matmul"), _ANY),
     **dict.fromkeys(("Concatenate", "Stack", "Maximum", "Minimum"), _JOINED),
     "Clip": _clip,
+    "Cast": lambda operation: (
+        _EXACT if "float" in operation.dtype else _stays("it makes whole numbers")
+    ),
     **dict.fromkeys(("AveragePool",), _ROUNDED),
     **dict.fromkeys(
         ("MaxPool", "Max", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Pad")
