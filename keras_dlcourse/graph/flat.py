@@ -16,7 +16,7 @@ from keras import tree
 
 from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.layers._blocks import CompositeLayer
-from keras_dlcourse.layers._remade import arguments, remade
+from keras_dlcourse.layers._remade import activation_name, arguments, remade
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,15 +266,29 @@ def _clone(layer: Any) -> Any:
             for name, value in arguments(layer).items()
             if isinstance(value, keras.layers.Layer)
         }
-        return remade(layer, **activations)
+        copy = remade(layer, **activations)
+        _check_functions(layer, copy)
+        return copy
     except Exception as error:  # these are methods of the user's layers
         raise ValueError(
             f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: its get_config() "
             "must return all that its __init__ takes, for from_config() to make it again, and "
             "functions of your own inside of it must be registered with "
-            "@keras.saving.register_keras_serializable(). Received from Keras: "
+            "@keras.saving.register_keras_serializable(). Received: "
             f"{' '.join(str(error).split())[:300]}"
         ) from error
+
+
+def _check_functions(layer: Any, copy: Any) -> None:
+    """Refuse a copy with other activations: in wrappers, Keras takes its own of the same name."""
+    old, new = (
+        [activation_name(getattr(part, "activation", None)) for part in one._flatten_layers()]
+        if isinstance(one, keras.layers.Layer)
+        else []
+        for one in (layer, copy)
+    )
+    if len(old) == len(new) and old != new:  # others make their parts when they are built
+        raise ValueError(f"from_config() gave {', '.join(new)} in place of {', '.join(old)}")
 
 
 def _built_clone(layer: Any) -> Any:
