@@ -44,14 +44,14 @@ def exported(
     preprocessing: Any = PIXELS,
 ) -> tuple[str, ...]:
     """Quantize, calibrate and export; return the floats in the file, which answers as Keras."""
+    x = seen(1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that layers stay in float
         quantized = kd.quantize.quantization_aware(model, skip=skip)
-        kd.quantize.calibrate(quantized, seen(1))
+        kd.quantize.calibrate(quantized, x)
         result = kd.export.to_tflite(
             quantized, folder / "model.tflite", preprocessing=preprocessing
         )
-    x = seen(2)
     ours = ops.convert_to_numpy(quantized(x, training=False))
     theirs, step = device(result.path, x)
     assert len(np.unique(np.round(ours / step))) > 20  # the outputs do vary
@@ -130,7 +130,7 @@ def _composites(x: Any) -> Any:
     tokens = L.Reshape((16, 4))(x)
     tokens = L.MultiHeadAttention(2, 2, name="mha")(tokens, tokens, use_causal_mask=True)
     tokens = L.EinsumDense("bte,tn->bne", output_shape=(16, 4), name="mix")(tokens)
-    return L.Reshape((4, 4, 4))(tokens)
+    return L.Flatten()(tokens)
 
 
 def test_composites_and_nested_models_are_skipped_whole(tmp_path: Path) -> None:
@@ -207,12 +207,11 @@ def test_pruning_and_clustering_skip_composites_whole() -> None:
     pruned = kd.quantize.sparsity(kd.quantize.prune(model, 0.5, skip=skip))
     assert [row.layer for row in pruned.layers if row.share > 0] == [
         model.layers[1].name,
-        model.layers[-3].name,
         "scores",
     ]
     kinds = [type(layer).__name__ for layer in kd.quantize.cluster(model, 4, skip=skip).layers]
     assert {"SeparableConv2D", "Functional"} <= set(kinds)
-    assert kinds.count("CompressedConv2D") == 2 and "CompressedEinsumDense" not in kinds
+    assert kinds.count("CompressedConv2D") == 1 and "CompressedEinsumDense" not in kinds
 
 
 def test_pixels_in_eight_bits_augmented_and_clipped_are_integers_throughout(
