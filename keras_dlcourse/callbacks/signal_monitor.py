@@ -43,7 +43,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
     some seconds of compiling the first time.
 
     Args:
-        data: Examples and their labels: whatever `kd.data.take` reads, prepared as for `fit`.
+        data: Examples and their labels: whatever `kd.data.take` reads, prepared as for `fit`, with
+            as many inputs as the model takes.
         images: Number of examples. A unit that is dead in 64 is silent for all but 5 % of the data
             (with a confidence of 95 %).
         every: Number of epochs between two measurements.
@@ -64,7 +65,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
 
     Raises:
         ValueError: For arguments that make no sense; at the start of `fit` for a model without a
-            graph (a subclassed one), with several inputs or outputs, or with inputs of any size.
+            graph (a subclassed one), with several outputs, other inputs than data, or inputs of any
+            size.
 
     Example:
         >>> from keras_dlcourse.models import MLP
@@ -98,8 +100,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         if directory is not None and not (isinstance(directory, str | Path) and str(directory)):
             raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
         self.directory = None if directory is None else Path(directory)
-        examples = take(data, self.images, seed)
-        if examples.labels is None or len(examples.inputs) < 2:
+        examples = take(data, self.images, seed, several_inputs=True)
+        if examples.labels is None or len(examples) < 2:
             raise ValueError("data must hold 2 examples at least, and labels: pass (x, y).")
         self.layers: list[str] = []
         self._inputs, self._labels = examples.inputs, np.asarray(examples.labels)
@@ -110,8 +112,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self._begin()
         self._done = 0
         self._probe = Probe(self.model)
-        if len(self.model.inputs) > 1 or len(self.model.outputs) > 1:
-            raise ValueError("SignalMonitor takes models of one input and one output.")
+        if len(self.model.outputs) > 1:
+            raise ValueError("SignalMonitor takes models of one output.")
         self.layers = self._probe.names
         self._before: list[np.ndarray] | None = None
 
