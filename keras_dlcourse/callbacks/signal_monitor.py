@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from keras_dlcourse._files import write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.data import take
 from keras_dlcourse.layers._checks import fraction, positive_int
 from keras_dlcourse.report import draw_signals, png_bytes
@@ -61,7 +62,7 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         dead_units: Likewise the shares, None where there is no ReLU.
         updates: Likewise the steps, None where there is no kernel, and at the end.
         said: The warnings given, in words, by kind: `"dead"`, `"vanishing"`, `"exploding"`,
-            `"faint"`.
+            `"faint"`, `"broken"` (a weight that is NaN or infinite).
 
     Raises:
         ValueError: For arguments that make no sense; at the start of `fit` for a model without a
@@ -194,7 +195,14 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self.gradients.append(found.gradients)
         self.dead_units.append(found.dead)
         self.updates.append([None] * len(self.layers))
-        for kind, sentence in findings(self.layers, found, self.dead, epoch).items():
+        said = findings(self.layers, found, self.dead, epoch)
+        broken = first_broken(self.model)
+        if broken is not None:
+            said["broken"] = (
+                f"The weight {broken.path!r} is NaN or infinite {_when(epoch)}, whatever the loss "
+                "says. kd.callbacks.TerminateOnNaN names the cause."
+            )
+        for kind, sentence in said.items():
             if kind not in self.said:
                 self.said[kind] = sentence
                 warnings.warn(sentence, stacklevel=3)
@@ -202,7 +210,7 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
 
 def findings(names: list[str], found: Signals, dead: float, epoch: int) -> dict[str, str]:
     """Say in words what is wrong with signals, by kind; empty if nothing is."""
-    when = f"after epoch {epoch}" if epoch else "before training"
+    when = _when(epoch)
     said = {}
     share, layer = max((share or 0.0, name) for share, name in zip(found.dead, names, strict=True))
     if share >= max(dead, 1e-9):
@@ -233,6 +241,10 @@ def findings(names: list[str], found: Signals, dead: float, epoch: int) -> dict[
             "with ReLU ('glorot_uniform' with tanh), or batch normalization."
         )
     return said
+
+
+def _when(epoch: int) -> str:
+    return f"after epoch {epoch}" if epoch else "before training"
 
 
 def _ends(variances: list[float | None]) -> tuple[float, float] | None:

@@ -266,17 +266,19 @@ def _as_arrays(batch: Any) -> tuple[Any, Any]:
             f"arrays, got {type(batch).__name__} of {', '.join(type(p).__name__ for p in parts)}."
         )
     found = _mapped(_to_numpy, (_single(x), y))
-    for array in tree.flatten(found[0]):
-        if array.ndim < 2:
-            raise ValueError(
-                f"data must come in batches, got an input of shape {array.shape}; batch it first, "
-                "e.g. dataset.batch(32)."
-            )
-    sizes = [len(array) for array in tree.flatten(found) if array is not None]
+    arrays = [array for array in tree.flatten(found) if array is not None]
+    inputs = tree.flatten(found[0])
+    if any(array.ndim < 2 for array in inputs) or any(array.ndim == 0 for array in arrays):
+        raise ValueError(
+            f"data must come in batches, got an input of shape {inputs[0].shape}; batch it first, "
+            "e.g. dataset.batch(32)."
+        )
+    sizes = [len(array) for array in arrays]
     if len(set(sizes)) > 1:
         raise ValueError(
             f"data has {sizes[0]} inputs but {sizes[1:]} labels or further inputs beside them; each "
-            "input needs one."
+            "input needs one. Single examples look like this, too: batch them, e.g. "
+            "dataset.batch(32)."
         )
     return found[0], found[1]
 

@@ -39,7 +39,7 @@ class Several(Named):
 
     def __getitem__(self, index: int) -> Any:
         part = slice(4 * index, 4 * index + 4)
-        return [X[part], META[part]], Y[part]
+        return (X[part], META[part]), Y[part]
 
 
 def for_ever() -> Any:
@@ -82,7 +82,7 @@ def test_endless_data_is_refused_where_all_of_it_is_needed() -> None:
         kd.training.TemperatureScaling().fit(model, endless)
     with pytest.raises(ValueError, match="train is endless .*dataset.take"):
         kd.training.transfer(
-            kd.models.resnet18((32, 32, 3)), 2, endless, preprocessing=lambda x: x, verbose=0
+            kd.models.ResNet18((32, 32, 3)), 2, endless, preprocessing=lambda x: x, verbose=0
         )
 
 

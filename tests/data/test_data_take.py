@@ -197,6 +197,7 @@ def test_several_inputs_where_they_are_allowed():
         ([{"x": PIXELS, "y": PIXELS}], TypeError, r"2 inputs, x\['x'\], x\['y'\], .* dataset.map"),
         (([PIXELS, PIXELS], LABELS), TypeError, r"2 inputs, x\[0\], x\[1\], where one is needed"),
         (tf.data.Dataset.from_tensor_slices(LABELS), ValueError, r"dataset.batch\(32\)"),
+        (tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)), ValueError, r"dataset.batch\(32\)"),
         (Endless(), ValueError, "endless .Endless., and all of it is needed here"),
         (tf.data.Dataset.from_tensors(PIXELS).repeat(), ValueError, "leave .repeat.. away"),
     ],
