@@ -1,6 +1,6 @@
 """What `SignalMonitor` adds to an epoch, at its defaults, in the quickstart's training.
 
-And what a look at all weights adds to a training step, as `TerminateOnNaN` takes one every 20 steps.
+And what a look at all weights adds to a training step; `TerminateOnNaN` looks every 20 steps.
 """
 
 from __future__ import annotations
@@ -38,6 +38,6 @@ def measure() -> list[Figure]:
         ),
         Figure(
             "A look at all weights, at each step: share of it", 100 * look / step, "%", 10.0,
-            detail=f"{1000 * look:.2f} ms of {1000 * step:.1f} ms, {model.count_params():,} weights",
+            detail=f"{1000 * look:.2f} of {1000 * step:.1f} ms, {model.count_params():,} weights",
         ),
     ]  # fmt: skip

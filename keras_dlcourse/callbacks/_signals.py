@@ -108,13 +108,12 @@ class Probe:
                 return self._loss(_cut(nudges, cuts), inputs, labels)
 
         gradient, (spread, dead) = backend.gradient(loss)(zeros)
-        parts = [
-            ops.reshape(part, (examples, -1)) * examples
-            for part in _cut(gradient, cuts)
-        ]
+        parts = [ops.reshape(part, (examples, -1)) * examples for part in _cut(gradient, cuts)]
         return spread, ops.stack([_variance(part) for part in parts]), dead
 
-    def _loss(self, nudges: list[Any], inputs: tuple[Any, ...], labels: Any) -> tuple[Any, tuple[Any, Any]]:
+    def _loss(
+        self, nudges: list[Any], inputs: tuple[Any, ...], labels: Any
+    ) -> tuple[Any, tuple[Any, Any]]:
         spread, dead = [], []
 
         def after(place: Place, outputs: Any) -> Any:

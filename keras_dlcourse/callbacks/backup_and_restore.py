@@ -17,7 +17,7 @@ from keras_dlcourse.callbacks._fit import arguments_of, before, callback_list_of
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
 from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import has_state, load_state, named, state_of
-from keras_dlcourse.callbacks._weights import first_broken_array
+from keras_dlcourse.callbacks._weights import first_nan
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.layers._checks import one_of
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
@@ -39,7 +39,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     - A kill while it saves, a full disk or a damaged file loses no more than the time since the
       save before: files are written beside, flushed and renamed, with SHA-256 in a manifest, and
       the one before stays until the new one is whole.
-    - A state whose weights are NaN or infinite is not saved, with a warning; the one before stays.
+    - A state with weights of NaN is not saved, with a warning; the one before stays.
     - Ctrl-C and SIGTERM (how a scheduler takes a machine away) save before they end the training.
     - Two runs cannot use one folder at the same time.
 
@@ -294,7 +294,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         }
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        broken = first_broken_array(arrays)
+        broken = first_nan(arrays)
         if broken is not None:
             self._warn_once(broken, facts["epoch"])
             return
@@ -310,16 +310,14 @@ class BackupAndRestore(keras.callbacks.Callback):
             )
             self._folder.prune("", lambda rows: rows[-1 - self.double_checkpoint :])
 
-    def _warn_once(self, name: str, epoch: int) -> None:
+    def _warn_once(self, number: int, epoch: int) -> None:
         if self._warned:
             return
         self._warned = True
-        kind, number = name.split("/")
-        holder = self.model if kind == "variables" else self.model.optimizer
         warnings.warn(
             f"BackupAndRestore does not save: in epoch {epoch + 1} "
-            f"{holder.variables[int(number)].path!r} is NaN or infinite. What was saved before is "
-            "still there. kd.callbacks.TerminateOnNaN names the cause.",
+            f"{self.model.variables[number].path!r} is NaN. What was saved before is still there. "
+            "kd.callbacks.TerminateOnNaN names the cause.",
             stacklevel=4,
         )
 

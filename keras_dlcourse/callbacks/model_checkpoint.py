@@ -130,7 +130,7 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         self._needs_value = bool(save_best_only) or keep_best is not None
         if self._needs_value and save_freq != "epoch" and str(monitor).startswith("val_"):
             raise ValueError(
-                f"monitor={monitor!r} is measured at the end of an epoch, and save_freq={save_freq} "
+                f"monitor={monitor!r} is measured at the end of an epoch, save_freq={save_freq} "
                 "saves within: no save would ever see it. Pass save_freq='epoch', or monitor a "
                 f"quantity of the training, such as {monitor.removeprefix('val_')!r}."
             )
@@ -194,7 +194,7 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         self._folder.unlock()
         if self._tried and self._needs_value and not self._quantity.seen:
             raise ValueError(
-                f"ModelCheckpoint never saw {self.monitor!r}: fit ended before validation ran once. "
+                f"ModelCheckpoint never saw {self.monitor!r}: fit ended before validation ran. "
                 "Lower validation_freq, or monitor a quantity of the training data."
             )
         why = ""
@@ -221,10 +221,8 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
     def _save(self, logs: Mapping[str, Any], batch: int | None) -> None:
         self._tried = True
         value = self._value(logs)
-        if self.save_best_only:
-            if value is None or not self._quantity.is_better(value, self.best):
-                return
-        if self._is_broken():
+        is_best = value is not None and self._quantity.is_better(value, self.best)
+        if (self.save_best_only and not is_best) or self._is_broken():
             return
         if self.save_best_only:
             self.best = value

@@ -22,7 +22,7 @@ from keras_dlcourse.callbacks._monitor import (
     wrong_labels,
 )
 from keras_dlcourse.callbacks._states import Remembers
-from keras_dlcourse.callbacks._weights import first_broken, first_broken_array
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.graph.running import Network, Place, call_in_training
 from keras_dlcourse.layers._checks import positive_int
@@ -125,8 +125,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         broken = first_broken(self.model)
         if broken is not None:
             raise ValueError(
-                f"All weights must be finite before epoch {epoch + 1}. {broken.path!r} holds NaN or "
-                "infinity: build the model anew, or load weights from before that."
+                f"All weights must be finite before epoch {epoch + 1}. {broken.path!r} holds NaN "
+                "or infinity: build the model anew, adapt the layer, or load weights from before."
             )
         self._good_batch, self._good = 0, capture(self.model)
 
@@ -175,8 +175,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             weights = "those before that batch"
         cause = self._cause(done, broken)
         warnings.warn(
-            f"Training stopped in epoch {self._epoch + 1}: {cause}. {kept}The weights are {weights}. "
-            f"{self._advice(rate)}",
+            f"Training stopped in epoch {self._epoch + 1}: {cause}. {kept}The weights are "
+            f"{weights}. {self._advice(rate)}",
             stacklevel=3,
         )
 
@@ -188,16 +188,14 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         for number, batch in enumerate(batches, first):
             before = capture(self.model)
             logs = self.model.train_on_batch(*batch, return_dict=True)
-            after = capture(self.model)
-            if not _is_finite(logs) or first_broken_array(after) is not None:
+            broken = first_broken(self.model)
+            if not _is_finite(logs) or broken is not None:
                 restore(self.model, before, *_KEPT)
-                where, in_data = self._where(batch, _is_finite(logs), after)
+                where, in_data = self._where(batch, _is_finite(logs), broken)
                 return Finding(number, batch, where, in_data, before)
         return None
 
-    def _where(
-        self, batch: tuple[Any, ...], loss_is_finite: bool, after: dict[str, np.ndarray]
-    ) -> tuple[str, bool]:
+    def _where(self, batch: tuple[Any, ...], loss_is_finite: bool, broken: Any) -> tuple[str, bool]:
         for name, part in zip(("inputs", "labels", "sample weights"), batch, strict=False):
             for array in map(np.asarray, tree.flatten(part)):
                 bad = ~np.isfinite(array.astype("float64")).reshape(len(array), -1).all(1)
@@ -211,9 +209,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             return f"the output of {place.name} ({type(place.node.operation).__name__})", False
         if not loss_is_finite:
             return "the loss, of outputs that are finite", False
-        kind, number = (first_broken_array(after) or "variables/0").split("/")
-        variable = self.model.variables if kind == "variables" else self.model.optimizer.variables
-        return f"the step: {variable[int(number)].path} after it", False
+        return f"the step: {broken.path} after it", False
 
     def _keep(self) -> str:
         if self.directory is None or self.finding is None:

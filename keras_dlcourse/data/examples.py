@@ -208,10 +208,10 @@ def all_batches(data: Any) -> Iterator[tuple[Any, Any]]:
     for batch in _batches(data):
         if count >= WHOLE_LIMIT and not bounded:
             raise ValueError(
-                f"data ({type(data).__name__}) has not ended after {count:,} examples, does not say "
-                "how long it is, and all of it is needed here. Give data that has a length: a list "
-                "of batches, e.g. list(itertools.islice(generator, 100)), a keras.utils.PyDataset, "
-                "or dataset.apply(tf.data.experimental.assert_cardinality(batches))."
+                f"data ({type(data).__name__}) has not ended after {count:,} examples, does not "
+                "say how long it is, and all of it is needed here. Give data that has a length: a "
+                "list of batches, e.g. list(itertools.islice(generator, 100)), a PyDataset, or "
+                "dataset.apply(tf.data.experimental.assert_cardinality(batches))."
             )
         yield batch
         count += length(batch)
@@ -276,8 +276,8 @@ def _as_arrays(batch: Any) -> tuple[Any, Any]:
     sizes = [len(array) for array in arrays]
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"data has {sizes[0]} inputs but {sizes[1:]} labels or further inputs beside them; each "
-            "input needs one. Single examples look like this, too: batch them, e.g. "
+            f"data has {sizes[0]} inputs but {sizes[1:]} labels or further inputs beside them; "
+            "each input needs one. Single examples look like this, too: batch them, e.g. "
             "dataset.batch(32)."
         )
     return found[0], found[1]

@@ -281,7 +281,9 @@ def _class_numbers(y: Any) -> np.ndarray:
     if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iu":
         return y
     found = f"{y.dtype} of {y.shape}" if isinstance(y, np.ndarray) else y and sorted(y)
-    raise ValueError(f"data must have integer labels (n,) or (n, 1), one an image. It has: {found}.")
+    raise ValueError(
+        f"data must have integer labels (n,) or (n, 1), one an image. It has: {found}."
+    )
 
 
 def _pipeline(data: Any) -> Pipeline:

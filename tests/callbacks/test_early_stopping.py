@@ -135,9 +135,7 @@ def test_weights_of_nan_are_never_the_best(capsys):
         )
         model, stop = make_model(), EarlyStopping(patience=9)
         with pytest.warns(UserWarning, match="weight '.*/kernel' is NaN .* not the best") as warned:
-            model.fit(
-                X, Y, epochs=4, verbose=0, callbacks=[Script([3, 2, 1, 0]), breaking, stop]
-            )
+            model.fit(X, Y, epochs=4, verbose=0, callbacks=[Script([3, 2, 1, 0]), breaking, stop])
         assert sum("not the best" in str(one.message) for one in warned) == 1
         return model.get_weights()[0].item(), stop.best_epoch
 

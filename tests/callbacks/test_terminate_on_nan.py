@@ -198,7 +198,9 @@ def test_weights_that_are_nan_before_training() -> None:
         model.fit(IMAGES, LABELS, verbose=0, callbacks=[TerminateOnNaN()])
 
 
-@pytest.mark.parametrize("loss", [kd.losses.ArcFace(), kd.losses.CosFace(), kd.losses.ProxyAnchor()])
+@pytest.mark.parametrize(
+    "loss", [kd.losses.ArcFace(), kd.losses.CosFace(), kd.losses.ProxyAnchor()]
+)
 @pytest.mark.parametrize("kind", ["pipeline", "arrays"])
 def test_labels_that_the_loss_has_no_class_for(loss: keras.losses.Loss, kind: str) -> None:
     model = keras.Sequential(
@@ -206,7 +208,9 @@ def test_labels_that_the_loss_has_no_class_for(loss: keras.losses.Loss, kind: st
     )
     model.compile(keras.optimizers.SGD(0.01), loss)
     given = (data(IMAGES, LABELS + 1),) if kind == "pipeline" else (IMAGES, LABELS + 1)
-    said = "the labels: [0-9]+ of [0-9]+ are no class numbers from 0 to 2, the first is 3.*from 0 on"
+    said = (
+        "the labels: [0-9]+ of [0-9]+ are no class numbers from 0 to 2, the first is 3.*from 0 on"
+    )
     with pytest.warns(UserWarning, match=said) as warned:
         model.fit(*given, verbose=0, callbacks=[TerminateOnNaN(every=1)])
     assert "learning rate" not in str(warned[-1].message)

@@ -206,9 +206,7 @@ def test_devices_share_each_batch():
         with pytest.raises(ValueError, match=message):
             fit(make_pipeline(), 1)
         with pytest.raises(ValueError, match="10 rows in batches of 5, one of 5"):
-            make_model().predict(
-                kd.data.pipeline(np.ones((10, 1, N, 1)), batch_size=5), verbose=0
-            )
+            make_model().predict(kd.data.pipeline(np.ones((10, 1, N, 1)), batch_size=5), verbose=0)
         assert fit(make_pipeline(drop_remainder=True), 1) == documented(0)[:2]
     finally:
         keras.distribution.set_distribution(None)

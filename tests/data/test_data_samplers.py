@@ -7,9 +7,9 @@ import random
 import keras
 import numpy as np
 import pytest
-from keras import tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import tree
 
 import keras_dlcourse as kd
 from keras_dlcourse.data import PairSampler, PKSampler, TripletSampler

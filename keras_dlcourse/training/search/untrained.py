@@ -43,10 +43,10 @@ def check_untrained(search: str, model: keras.Model) -> None:
         left = trained.left(variable)
         if left is not None and left == digest(variable):
             raise ValueError(
-                "build must return a model that no earlier fit has trained, or each fold would have "
-                f"seen what it is measured on. Received one with {variable.path!r} as an earlier "
-                "fit of this search left it. Make the layers and the optimizer inside build; a base "
-                "that is shared has to be frozen: base.trainable = False."
+                "build must return a model that no earlier fit has trained, or folds would have "
+                f"seen what they are measured on. Received one with {variable.path!r} as an "
+                "earlier fit of this search left it. Make the layers and the optimizer inside "
+                "build; a base that is shared has to be frozen: base.trainable = False."
             )
 
 

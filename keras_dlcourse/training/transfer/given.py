@@ -87,8 +87,8 @@ def check_given(
     own = first.class_names
     if own is not None and len(own) != count:
         raise ValueError(
-            f"classes must be the {len(own)} of train, {', '.join(own)}. Received: {classes!r}. Pass "
-            "those names or their number, or make train without class_names."
+            f"classes must be the {len(own)} of train, {', '.join(own)}. Received: {classes!r}. "
+            "Pass those names or their number, or make train without class_names."
         )
     return Given(
         **parts,
