@@ -61,7 +61,7 @@ def _key(variables: list[Any]) -> list[tuple[int, bool]]:
 
 
 def first_nan(arrays: Mapping[str, np.ndarray]) -> int | None:
-    """Return the number of the first variable that holds NaN in what `capture` returned, or None."""
+    """Return the number of the first NaN variable in what `capture` returned, None if none is."""
     for name, array in arrays.items():
         kind, number = name.split("/")
         if kind == "variables" and np.isnan(array).any():

@@ -120,7 +120,7 @@ no improvement in 2 epochs.
         self.wait = 0
         self.stopped_epoch = 0
         self._stopped = False
-        self._broken = None
+        self._broken: str | None = None
         self._loaded = False
         self._finished = True
         self._epoch = 0
@@ -311,7 +311,7 @@ no improvement in 2 epochs.
         self.wait = 0
         self.stopped_epoch = 0
         self._stopped = False
-        self._broken: str | None = None
+        self._broken = None
         self._quantity.start()
 
     def _check_loaded_weights(self) -> None:

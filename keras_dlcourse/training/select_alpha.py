@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse.data import checks
+from keras_dlcourse.data.examples import check_end
 from keras_dlcourse.layers._checks import one_of
 from keras_dlcourse.training.search.untrained import TrainedVariables, digest, variables_of
 
@@ -107,6 +108,7 @@ def select_alpha(
             "measure of what is wanted, such as accuracy or IoU."
         )
     one_of("mode", mode, ("max", "min"))
+    check_end(validation, "validation")
     alphas, seeds = tuple(alphas), tuple(seeds)
     if not alphas or not seeds:
         raise ValueError("alphas and seeds must not be empty.")
