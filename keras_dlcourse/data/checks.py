@@ -40,7 +40,7 @@ def is_lazy(x: Any) -> bool:
 
 def images(x: Any) -> Any:
     """Return images of rank 4, uint8 or finite floats; lazy ones as they are."""
-    x = x if is_lazy(x) else np.asarray(x)
+    x = x if is_lazy(x) else _one_array(x)
     if len(x.shape) != 4:
         hint = " Add the channel with x[..., None]." if len(x.shape) == 3 else ""
         raise ValueError(
@@ -56,6 +56,24 @@ def images(x: Any) -> Any:
     if x.dtype.kind == "f" and not is_lazy(x):
         _check_finite(x)
     return x
+
+
+def _one_array(x: Any) -> np.ndarray:
+    """Return images as one array, or say that they are of several sizes."""
+    try:
+        array = np.asarray(x)
+    except ValueError:  # of a list of arrays of several shapes
+        array = np.empty(0, object)
+    if array.dtype == object:
+        shapes = sorted({np.shape(image) for image in x})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"x must be images of one size, got {len(shapes)}: "
+                f"{', '.join(map(str, shapes[:5]))}{', ...' * (len(shapes) > 5)}. Resize them "
+                "before, e.g. by keras.ops.image.resize, or read a folder of files by "
+                "kd.data.image_folder(..., image_size=...)."
+            )
+    return array
 
 
 def _check_finite(x: np.ndarray) -> None:
