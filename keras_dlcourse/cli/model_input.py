@@ -78,14 +78,18 @@ def calibration_images(
 
 
 def labelled_images(
-    model: Any, folder: str | os.PathLike[str], labels: Sequence[str] | None
+    model: Any,
+    folder: str | os.PathLike[str],
+    labels: Sequence[str] | None,
+    normalization: Normalization | None = None,
 ) -> Pipeline:
-    """Read a folder with a folder of images a class, normalised as the model says.
+    """Read a folder with a folder of images a class, normalised as given or as the model says.
 
     Args:
         model: The Keras model.
         folder: The folder; it may lack some of the classes.
         labels: Names in the order of the model's outputs; those of the folders, sorted, if None.
+        normalization: What the pixels go through; what the model records if None.
 
     Raises:
         ValueError: If a folder is not one of the classes.
@@ -109,6 +113,6 @@ def labelled_images(
     return pipeline(
         images_for(model, paths),
         outputs[numbers],
-        normalization=recorded_normalization(model),
+        normalization=normalization or recorded_normalization(model),
         class_names=known,
     )

@@ -34,46 +34,55 @@ class Output:
 def compare_outputs(
     model: keras.Model, file: ModelFile, examples: Examples, device: Device
 ) -> tuple[list[Output], str | None]:
-    """Run both models, and return their outputs with what is to be said of the labels."""
+    """Run both models, and return their outputs with what is to be said of the labels.
+
+    Raises:
+        ValueError: If the models have other outputs.
+    """
     metadata = file.metadata
     predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
     names = metadata.outputs if metadata.places else ()
     has_maps = CLASS_MAP in metadata.outputs
     _check_outputs(predicted, names, file, has_maps)
-    count = len(examples.inputs)
-    found: list[list[np.ndarray]] = [[] for _ in file.outputs]
-    for index in range(count):
-        for number, values in enumerate(device(index)):
-            if not (has_maps and number == 1 and index >= MAP_EXAMPLES):
-                found[number].append(values)
     ours = [predicted[name] for name in names] or [predicted]
     if has_maps:
         ours.append(class_maps(model, examples.inputs[:MAP_EXAMPLES]))
+    theirs: list[list[np.ndarray]] = [[] for _ in ours]
+    for index in range(len(examples)):
+        for values, kept, one in zip(device(index), theirs, ours, strict=True):
+            if index < len(one):
+                kept.append(values)
     compared = [
-        _compared(np.asarray(one, "float32"), np.concatenate(theirs), tensor.scales, file)
-        for one, theirs, tensor in zip(ours, found, file.outputs, strict=True)
+        _compared(np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file)
+        for one, kept, tensor in zip(ours, theirs, file.outputs, strict=True)
     ]
-    kinds = ["numbers"] * len(compared)
-    note = None
-    if names and names[0] in metadata.places:
-        pass
-    elif not names and (EMBEDDING in metadata.outputs or is_embedding(model)):
-        kinds[0] = "embedding"  # the largest number of an embedding is no class
-    else:
-        labels = examples.labels
-        if isinstance(labels, Mapping):
-            labels = labels.get(names[0]) if names else None
-        thresholds = metadata.score_thresholds
-        kinds[0], labels, note = kind_of_scores(
-            compared[0].ours,
-            labels,
-            thresholds=thresholds,
-            class_names=metadata.labels,
-            activation="linear" if names else _activation(model),
-        )
-        compared[0] = replace(compared[0], labels=labels, thresholds=thresholds)
     titles = names or ("", CLASS_MAP)[: len(compared)]
-    return [Output(*one) for one in zip(titles, kinds, compared, strict=True)], note
+    outputs = [Output(title, "numbers", one) for title, one in zip(titles, compared, strict=True)]
+    if titles[0] in metadata.places:
+        return outputs, None
+    if not names and (EMBEDDING in metadata.outputs or is_embedding(model)):
+        # The largest number of an embedding is no class.
+        return [replace(outputs[0], kind="embedding"), *outputs[1:]], None
+    scores, note = _scores(model, file, examples.labels, outputs[0])
+    return [scores, *outputs[1:]], note
+
+
+def _scores(
+    model: keras.Model, file: ModelFile, labels: Any, output: Output
+) -> tuple[Output, str | None]:
+    """Tell what an output holds that the file does not describe, and put the labels to it."""
+    if isinstance(labels, Mapping):
+        labels = labels.get(output.name)
+    thresholds = file.metadata.score_thresholds
+    kind, labels, note = kind_of_scores(
+        output.compared.ours,
+        labels,
+        thresholds=thresholds,
+        class_names=file.metadata.labels,
+        activation=_activation(model),
+    )
+    compared = replace(output.compared, labels=labels, thresholds=thresholds)
+    return Output(output.name, kind, compared), note
 
 
 def _compared(
@@ -107,7 +116,9 @@ def _check_outputs(predicted: Any, names: tuple[str, ...], file: ModelFile, has_
 
 
 def _activation(model: keras.Model) -> str:
-    """Return what a model ends in, "linear" if its graph cannot be looked into."""
+    """Return what a model of one output ends in, "linear" if it cannot be looked into."""
+    if isinstance(model.output, dict):
+        return "linear"
     try:
         return find_logits(Network(model)).activation
     except (TypeError, ValueError):
