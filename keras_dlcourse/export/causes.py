@@ -11,7 +11,7 @@ from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export.device_model import as_the_device_sees
 from keras_dlcourse.export.inspection import in_graph
-from keras_dlcourse.export.output_kinds import INTEGER, Compared, Kind, passed_limits
+from keras_dlcourse.export.output_kinds import INTEGER, Compared, Kind, missed_limits
 from keras_dlcourse.export.roads import Road
 
 EXAMPLES = 100  # what the tests run the file on
@@ -23,7 +23,7 @@ class Case:
     """What the causes are looked for in.
 
     Attributes:
-        failed: Whether a limit is passed. Some causes hold although the numbers agree.
+        failed: Whether a limit is not met. Some causes hold although the numbers agree.
         file: The file.
         road: How it was given the examples.
         compared: The first output, of at least the first `EXAMPLES` examples.
@@ -47,8 +47,8 @@ class Case:
         before = self.compared.first(len(theirs))
         figures = [self.kind.measure(one) for one in (before, before.with_theirs(theirs))]
         errors = [one.values["mean_error"] for one in figures]
-        passed = passed_limits(figures[1], self.kind.limits[self.storage], {})
-        return not passed and errors[1] < errors[0] / 2
+        missed = missed_limits(figures[1], self.kind.limits[self.storage], {})
+        return not missed and errors[1] < errors[0] / 2
 
     def run_on(self, road: Road) -> np.ndarray:
         """Return the first output on another road."""

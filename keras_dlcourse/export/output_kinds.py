@@ -235,10 +235,10 @@ def check_limits(limits: Mapping[str, float | None], figures: Figures) -> None:
             raise ValueError(f"{name} was asked for, but these data or this file do not give it")
 
 
-def passed_limits(
+def missed_limits(
     figures: Figures, defaults: Mapping[str, float], given: Mapping[str, float | None]
 ) -> tuple[str, ...]:
-    """Return each limit that is passed, and what was measured.
+    """Return each limit that is not met, and what was measured.
 
     Args:
         figures: What was measured; limits of other figures are left out.

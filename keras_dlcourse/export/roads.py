@@ -120,7 +120,7 @@ def _as_pixels(
     low, high = float(values.min()), float(values.max())
     wrong = (
         f"the arrays have values from {inputs.min():.4g} to {inputs.max():.4g}, which is not what "
-        f"the file makes of pixels from 0 to 255 ({said(normalization)})"
+        f"the file makes of pixels from 0 to 255 with {said(normalization)}"
     )
     if low < -_SAME_PIXEL or high > 255 + _SAME_PIXEL:
         return None, wrong

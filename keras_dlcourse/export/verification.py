@@ -28,7 +28,7 @@ from keras_dlcourse.export.output_kinds import (
     LIMITS,
     Figures,
     check_limits,
-    passed_limits,
+    missed_limits,
     storage_of,
 )
 from keras_dlcourse.export.output_pairs import compare_outputs
@@ -58,7 +58,7 @@ class Verification:
         kind: What the first output holds: `"classes"`, `"labels"` (each number a yes or no),
             `"embedding"`, or `"numbers"`.
         cause: Why the file does not agree; None if it does.
-        failures: Each limit that is passed, with what was measured.
+        failures: Each limit that is not met, with what was measured.
         limits: The limits of the first output.
         notes: What could not be measured, and why.
         max_error: Largest absolute difference.
@@ -156,22 +156,22 @@ class Verification:
         }
 
     def require(self, **limits: float | None) -> Verification:
-        """Raise an error if a limit is passed; return the verification itself.
+        """Raise an error if a limit is not met; return the verification itself.
 
         Args:
             **limits: Any of those in `verify`, e.g. `min_agreement=0.97`; they are taken exactly.
 
         Raises:
-            VerificationError: Naming every limit that is passed.
+            VerificationError: Naming every limit that is not met.
             ValueError: If there is no such limit, or it is given for a figure that could not be
                 measured.
         """
         values = {figure: getattr(self, figure) for figure, _ in LIMITS.values()}
         figures = Figures({name: value for name, value in values.items() if value is not None})
         check_limits(limits, figures)
-        passed = passed_limits(figures, {}, limits)
-        if passed:
-            raise VerificationError(f"{self.path} passes a limit: {'; '.join(passed)}")
+        missed = missed_limits(figures, {}, limits)
+        if missed:
+            raise VerificationError(f"{self.path} does not meet a limit: {'; '.join(missed)}")
         return self
 
     def __str__(self) -> str:
@@ -208,7 +208,7 @@ class Verification:
         if self.same_weights is False and self.passed:
             lines.append("The file was made of other weights than this model's.")
         if self.failures:
-            lines.append(f"passed limits: {'; '.join(self.failures)}")
+            lines.append(f"limits not met: {'; '.join(self.failures)}")
         return "\n".join([*lines, self.verdict])
 
     def _answer_rows(self) -> list[list[str]]:
@@ -314,7 +314,7 @@ def verify(
     failures = [
         f"{one.name}: {failure}" if one.name else failure
         for one, found in zip(outputs, figures, strict=True)
-        for failure in passed_limits(found, KINDS[one.kind].limits[storage], given)
+        for failure in missed_limits(found, KINDS[one.kind].limits[storage], given)
     ]
     record = own_record(file)
     same_weights = record["keras_hash"] == model_hash(model) if "keras_hash" in record else None
@@ -352,7 +352,7 @@ def verify(
         latency_ms=latency.median_ms,
         latency_p90_ms=latency.p90_ms,
         same_weights=same_weights,
-        **figures[0].values,  # type: ignore[arg-type]
+        **figures[0].values,
         max_map_error=maps.get("max_error"),
         max_map_error_steps=maps.get("max_error_steps"),
         coordinate_errors={

@@ -328,8 +328,9 @@ def export_model(
             rgb=data.image_shape[-1] == 1,  # phones and cameras deliver RGB
         )
         verification = export.verify(model, result, data.test)
-        if not verification.passed:  # the run is worth keeping; the report says it, too
-            say(f"WARNING: {result.path.name} {verification.verdict}")
+        # A run is worth keeping without its files; the report says it, too.
+        loud = "" if verification.passed else "WARNING: "
+        say(f"{loud}{result.path.name} {verification.verdict}")
         rows = rows or [keras_row(verification, folder)]
         figures = verification.to_dict()
         del figures["path"]  # the folder may be moved
