@@ -126,9 +126,12 @@ def _as_pixels(
         return None, wrong
     if 0 < high - low <= 1 + _WHOLE:  # all images in one grey level: divided by 255 already
         return None, wrong
-    whole = np.round(values)
-    if np.abs(values - whole).max() <= _WHOLE:
-        return whole.astype(np.uint8), None
+    # Metadata of integer files round a mean by up to half a grey level, which moves all alike.
+    least = values.min(axis=(0, 1, 2))
+    moved = values - (least - np.round(least))
+    whole = np.round(moved)
+    if np.abs(moved - whole).max() <= _WHOLE:
+        return whole.clip(0, 255).astype(np.uint8), None
     # Pixels of eight bits stay in equal steps whatever is done to them, but here in other ones.
     if all(_are_steps(values[..., channel]) for channel in range(values.shape[-1])):
         return None, wrong

@@ -225,6 +225,8 @@ def test_arrays_that_the_file_makes_of_pixels_go_the_way_of_the_device(trained):
     result = kd.export.verify(trained.model, trained.int8, (NORM(trained.test.x), trained.test.y))
     pixels = kd.export.verify(trained.model, trained.int8, trained.test)
     assert (result.from_pixels, result.max_error) == (True, pixels.max_error)
+    raw = kd.export.verify(trained.model, trained.raw, trained.test.x)  # what uint8 arrays are
+    assert (raw.from_pixels, raw.passed) == (True, True)
     noise = np.random.default_rng(0).uniform(0, 200, (9, 16, 16, 3))  # no pixels of eight bits
     result = kd.export.verify(trained.model, trained.float32, NORM(noise))
     assert (result.from_pixels, result.passed) == (False, True)
