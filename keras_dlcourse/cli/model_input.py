@@ -119,16 +119,18 @@ def labelled_images(
     model: Any,
     folder: str | os.PathLike[str],
     labels: Sequence[str] | None,
+    normalization: Normalization | None = None,
     *,
     skip_bad: bool = False,
     bits: int | None = None,
 ) -> Pipeline:
-    """Read a folder with a folder of images a class, normalised as the model says.
+    """Read a folder with a folder of images a class, normalised as given or as the model says.
 
     Args:
         model: The Keras model.
         folder: The folder; it may lack some of the classes.
         labels: Names in the order of the model's outputs; those of the folders, sorted, if None.
+        normalization: What the pixels go through; what the model records if None.
         skip_bad: Whether to leave out files that cannot be read, with a warning.
         bits: As `ImageFiles` takes it.
 
@@ -157,6 +159,6 @@ def labelled_images(
     return pipeline(
         images,
         outputs[numbers][good],
-        normalization=recorded_normalization(model),
+        normalization=normalization or recorded_normalization(model),
         class_names=known or names,
     )

@@ -68,10 +68,15 @@ class ImageModel:
         check_bits(bits)
         self._file = model if isinstance(model, ModelFile) else ModelFile.read(model)
         self._options: dict[str, Any] = {
-            "mean": mean, "std": std, "threads": threads, "crop": crop, "untrusted": untrusted,
-        }  # fmt: skip
+            "mean": mean,
+            "std": std,
+            "threads": threads,
+            "crop": crop,
+            "bits": bits,
+            "untrusted": untrusted,
+        }
         self._input = _image_input(self._file, self._kind)
-        self._width = _width(self._file, self._kind, self._gives, self._values)
+        self._width = self._numbers()
         self._normalization = _normalization(self._file, mean, std, self.input_shape[-1])
         self._encode = encoder(self._input, self._normalization)
         self._decoders = [decoder(tensor) for tensor in self._file.outputs]
@@ -164,6 +169,10 @@ class ImageModel:
         """
         pixels = np.random.default_rng(0).integers(0, 256, (1, *self.input_shape), np.uint8)
         return measure(lambda: self.run(pixels), runs, self.runtime, self._threads)
+
+    def _numbers(self) -> int:
+        """Return how many numbers the first output has for an image, checked to be a vector."""
+        return _width(self._file, self._kind, self._gives, self._values)
 
     def _vectors(self, images: Any) -> np.ndarray:
         """Return the first output for each image, shape (n, width)."""

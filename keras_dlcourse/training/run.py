@@ -329,6 +329,9 @@ def export_model(
             preprocessing=data.normalization,
         )
         verification = export.verify(model, result, data.test)
+        # A run is worth keeping without its files; the report says it, too.
+        loud = "" if verification.passed else "WARNING: "
+        say(f"{loud}{result.path.name} {verification.verdict}")
         rows = rows or [keras_row(verification, folder)]
         figures = verification.to_dict()
         del figures["path"]  # the folder may be moved

@@ -374,6 +374,18 @@ def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
     assert "max_accuracy_loss" in capsys.readouterr().err
 
 
+def test_verify_ends_in_1_for_a_file_that_does_not_agree(trained, photos, tmp_path, capsys):
+    """Without being asked for a limit."""
+    model = keras.saving.load_model(trained / "model.keras")
+    model.layers[-1].set_weights([-weight for weight in model.layers[-1].get_weights()])
+    model.save(tmp_path / "other.keras")
+    words = ["verify", tmp_path / "other.keras", trained / "model.float32.tflite", photos]
+    assert command(*words) == 1
+    said = capsys.readouterr()
+    assert said.out.rstrip().splitlines()[-1].startswith("does not agree: other weights")
+    assert "max_relative_error=0.001, measured" in said.err and "other weights" in said.err
+
+
 def test_verify_of_an_embedder_takes_any_images(photos, tmp_path, capsys):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3, activation="relu")]
     model = kd.models.embedding_model(keras.Sequential(layers), 5)
