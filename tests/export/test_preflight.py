@@ -105,7 +105,7 @@ class TestAgreesWithReality:
         assert len(selected) > 25
         assert {"yes", "no"} <= seen
 
-    @pytest.mark.slow
+    @pytest.mark.release
     @pytest.mark.parametrize("part", range(4))
     @pytest.mark.filterwarnings("ignore:.*is not all integer")
     def test_everything(self, tmp_path, part):

@@ -8,14 +8,14 @@ import pytest
 
 import keras_dlcourse as kd
 
-# Name there, alpha, height. The slow ones are the published sizes.
+# Name there, alpha, height. Published sizes are for releases.
 CASES = [
     ("MobileNet", 0.5, 96),
     ("MobileNetV2", 0.35, 96),
-    pytest.param("MobileNet", 1.0, 224, marks=pytest.mark.slow),
+    pytest.param("MobileNet", 1.0, 224, marks=pytest.mark.release),
     pytest.param("MobileNet", 1.0, 96, marks=pytest.mark.slow),
-    pytest.param("MobileNetV2", 1.0, 224, marks=pytest.mark.slow),
-    pytest.param("MobileNetV2", 1.4, 96, marks=pytest.mark.slow),
+    pytest.param("MobileNetV2", 1.0, 224, marks=pytest.mark.release),
+    pytest.param("MobileNetV2", 1.4, 96, marks=pytest.mark.release),
     # Odd sizes on the way down (100, 50, 25, 13, 7, 4): V2 pads them there as "same" does here.
     pytest.param("MobileNetV2", 0.5, 100, marks=pytest.mark.slow),
 ]
@@ -61,11 +61,11 @@ DEEPER = [
     ("MobileNetV3Small", {}, 64),
     ("EfficientNetB0", {}, 64),
     pytest.param("MobileNetV3Small", {"minimalistic": True}, 64, marks=pytest.mark.slow),
-    pytest.param("MobileNetV3Large", {}, 96, marks=pytest.mark.slow),
-    pytest.param("EfficientNetB2", {}, 96, marks=pytest.mark.slow),
-    pytest.param("VGG19", {}, 64, marks=pytest.mark.slow),
-    pytest.param("ResNet101", {"use_bias": True}, 96, marks=pytest.mark.slow),
-    pytest.param("DenseNet201", {}, 96, marks=pytest.mark.slow),
+    pytest.param("MobileNetV3Large", {}, 96, marks=pytest.mark.release),
+    pytest.param("EfficientNetB2", {}, 96, marks=pytest.mark.release),
+    pytest.param("VGG19", {}, 64, marks=pytest.mark.release),
+    pytest.param("ResNet101", {"use_bias": True}, 96, marks=pytest.mark.release),
+    pytest.param("DenseNet201", {}, 96, marks=pytest.mark.release),
 ]
 
 

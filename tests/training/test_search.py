@@ -276,7 +276,7 @@ class TestWorkers:
         assert dict(os.environ) == before
         assert len(list((tmp_path / "fits").glob("*.json"))) == 4
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_dask(self, alone):
         distributed = pytest.importorskip("distributed")
         with (
@@ -355,7 +355,7 @@ class TestSaid:
         assert lines[0].startswith("6 fits (2 values x 3 folds) and one on all the data: about")
         assert lines[1].startswith("Chosen: ")
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_the_estimate_is_of_the_right_size(self):
         import re
         import time
