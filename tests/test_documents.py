@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import operator
 import os
 import re
 import runpy
@@ -227,6 +229,27 @@ def test_commands_in_the_documents_are_understood():
         parser.parse_args(words)
 
 
+SOURCES = [
+    *((f"{path.name} {number}", block)
+      for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+      for number, block in enumerate(python_blocks(str(path)))),
+    *((path.name, path.read_text()) for path in sorted((ROOT / "examples").glob("*.py"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [text for _, text in SOURCES], ids=[name for name, _ in SOURCES])
+def test_what_documents_and_examples_name_is_there(source):
+    """Those that run before a release only keep up with the code, too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_dlcourse"):
+            for name in node.names:
+                assert hasattr(importlib.import_module(node.module), name.name), name.name
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("kd."):
+            chain = ast.unparse(node)
+            if re.fullmatch(r"[\w.]+", chain):
+                operator.attrgetter(chain.removeprefix("kd."))(kd)
+
+
 def test_practice_foundations(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tasks, signals = python_blocks("docs/practice.md")[:2]
@@ -286,6 +309,17 @@ class TestExamples:
         names = {path.stem for path in (ROOT / "examples").glob("*.py")}
         tested = set(re.findall(r'"(\w+)\.py"', Path(__file__).read_text()))
         assert names == tested
+
+    @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+    def test_its_arguments_are_understood(self, path, monkeypatch, capsys):
+        """As far as `--help`: all that it imports is there."""
+        if path.stem == "mediapipe_tasks":
+            pytest.skip("needs system libraries; it is run as a whole where they are")
+        monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
+        monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(path), run_name="__main__")
+        assert end.value.code == 0 and f"usage: {path.name}" in capsys.readouterr().out
 
     @pytest.fixture(scope="class")
     def output(self, tmp_path_factory):
