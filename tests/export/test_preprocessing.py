@@ -279,7 +279,9 @@ class TestCopiesKeepTheRecord:
             "fold_batch_norm": lambda model: kd.models.fold_batch_norm(model),
             "dense_as_conv": lambda model: kd.models.dense_as_conv(model),
             "ensemble": lambda model: kd.models.ensemble([model, model]),
-            "test time": lambda model: kd.models.TestTimeAugmentation(model, ["identity", "flip"]).augmented,
+            "test time": lambda model: (
+                kd.models.TestTimeAugmentation(model, ["identity", "flip"]).augmented
+            ),
             "temperature": lambda model: kd.training.TemperatureScaling().apply(model),
             "embedding": lambda model: kd.models.embedding_model(
                 keras.Model(model.inputs, model.layers[-3].output), 4
