@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command
+from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
 
 EXAMPLES = """
 keras-dlcourse verify model.keras model.int8.tflite photos/
@@ -26,6 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
     parser.add_argument("file", metavar="FILE", help=".tflite file made of it")
     parser.add_argument("folder", metavar="DIR", help="folder with a folder of images a class")
+    add_image_options(parser)
     parser.add_argument(
         "--min-agreement",
         type=float,
@@ -67,11 +68,12 @@ def run(options: argparse.Namespace) -> None:
     model = load_model(options.model)
     # A model that does not record what its pixels went through got what its file was made for.
     normalization = recorded_normalization(model) or file_normalization(file)
+    reading = image_options(options)
     if EMBEDDING in file.metadata.outputs:  # vectors have no classes, so any images will do
-        images = calibration_images(model, options.folder, normalization, argument="DIR")
+        images = calibration_images(model, options.folder, normalization, argument="DIR", **reading)
     else:
         labels = file.metadata.labels or recorded_labels(model)
-        images = labelled_images(model, options.folder, labels, normalization)
+        images = labelled_images(model, options.folder, labels, normalization, **reading)
     given = {
         "min_agreement": options.min_agreement,
         "max_accuracy_loss": options.max_accuracy_loss,

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse import layers
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.latency import measure
@@ -337,7 +338,7 @@ def verify(
     others = {one.name: found.values for one, found in zip(outputs, figures, strict=True)}
     maps = others.get(CLASS_MAP, {})
     return Verification(
-        path=Path(path),
+        path=user_path(path),
         quantization=record.get("quantization"),
         runtime=runtime_name(),
         examples=len(main.compared.ours),
