@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._files import user_path
 from keras_dlcourse import layers
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.latency import measure
