@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse.graph.places import find_place, is_joint, is_map, named_place, places_in
+from keras_dlcourse.graph.places import find_place, is_joint, is_map, places_in
 from keras_dlcourse.graph.running import Network, Place, call_in_inference
 
 Grid = tuple[int, int]
@@ -62,10 +62,10 @@ def find_features(
     sources = network.sources()
     seen = [place for place in network.places if image_input in sources[place]]
     if layer is not None:
-        place = named_place(network, layer)
-        if place not in seen or not _is_tokens(place):
+        named = [place for place in seen if layer in (place.name, place.node.name)]
+        if not named or not _is_tokens(named[-1]):
             return find_place(network, layer, image_input, besides), None
-        return place, _grid(network, seen, place, image_input, grid)
+        return named[-1], _grid(network, seen, named[-1], image_input, grid)
     coarsest = None
     if grid is None:
         try:
