@@ -96,6 +96,15 @@ class TestReshape:
         with pytest.raises(ValueError, match=message):
             kd.explain.GradientMapper(transformer(blocks=1), reshape=reshape)
 
+    @pytest.mark.parametrize("layer", [None, "embedding"])
+    def test_of_maps_is_refused(self, layer):
+        image = keras.Input((SIDE, SIDE, 3))
+        x = L.GlobalAveragePooling2D()(L.Conv2D(4, PATCH, PATCH, name="embedding")(image))
+        with pytest.raises(ValueError, match=r"'embedding' gives maps of shape \(4, 4, 4\): leave"):
+            kd.explain.GradientMapper(
+                keras.Model(image, L.Dense(2)(x)), layer=layer, reshape=(4, 4)
+            )
+
     def test_a_grid_that_is_not_plain(self):
         """Images are no squares, and no layer has a map of the patches."""
         image = keras.Input((8, 24, 3))
