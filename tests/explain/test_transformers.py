@@ -66,7 +66,7 @@ def right_by_hand():
 
 
 def test_map_hits_what_decides():
-    model, (images, classes, places) = right_by_hand(), spots(60, seed=9, noise=0.002)
+    model, (images, classes, places) = right_by_hand(), spots(60, seed=9, noise=1e-4)
     assert (model.predict(images, verbose=0).argmax(1) == classes).all()
     for method in (kd.explain.grad_cam, kd.explain.hires_cam):
         maps = method(model, images, classes, raw=True)
