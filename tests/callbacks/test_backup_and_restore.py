@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
+from keras_dlcourse.saving import checkpoints
 from keras_dlcourse.saving.state import capture, read_state
 from keras_dlcourse.training.history import HistoryFile
 
@@ -332,14 +333,16 @@ def test_a_folder_that_vanishes_is_not_made_again(scrambled: Scrambled, tmp_path
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(scrambled: Scrambled, tmp_path: Path) -> None:
+    # What CheckpointFolder.lock does, in a process that need not import Keras for it.
     hold = (
-        "import sys, time; from keras_dlcourse.saving.checkpoints import CheckpointFolder;"
-        "folder = CheckpointFolder(sys.argv[1]); folder.lock();"
-        "print('held', flush=True); time.sleep(60)"
+        "import sys; from filelock import FileLock;"
+        "lock = FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
     )
+    (tmp_path / "backup").mkdir()
     other = subprocess.Popen(
-        [sys.executable, "-c", hold, tmp_path / "backup"], stdout=subprocess.PIPE
-    )
+        [sys.executable, "-c", hold, tmp_path / "backup" / checkpoints._LOCK],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
     try:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
         with pytest.raises(RuntimeError, match="in use by another run"):

@@ -16,7 +16,8 @@ X, Y = np.zeros((4, 1), "float32"), np.zeros((4, 1), "float32")
 
 def make_model(**compile_args):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(**{"optimizer": "sgd", "loss": "mse", **compile_args})
+    eagerly = keras.backend.backend() == "tensorflow"  # where tracing takes longer than a few steps
+    model.compile(**{"optimizer": "sgd", "loss": "mse", "run_eagerly": eagerly, **compile_args})
     return model
 
 

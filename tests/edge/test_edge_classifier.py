@@ -436,7 +436,7 @@ def test_nothing_heavy_is_imported():
     assert child.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_import_costs_little_more_than_the_interpreters():
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
     modules = ("ai_edge_litert.interpreter", "keras_dlcourse.edge")
@@ -460,7 +460,7 @@ def test_no_runtime(monkeypatch):
         runtime.runtime_name()
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_classify_costs_little_more_than_the_bare_interpreter():
     import keras
     import tensorflow as tf

@@ -61,7 +61,7 @@ def run(python, folder, script, *arguments):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "KERAS"))}
     return subprocess.run(
         [python, script, *map(str, arguments)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_watches_a_folder_and_its_gallery(folder, photos, tmp_path):
         second = json.loads(service.stdout.readline())
     finally:
         service.send_signal(signal.SIGINT)
-        service.wait(20)
+        service.wait(500)
     assert [Path(r["image"]).name for r in (first, second)] == ["1.png", "2.png"]
     assert [r["label"] for r in (first, second)] == ["a", "b"]
     assert service.returncode == 130

@@ -262,7 +262,14 @@ class TestRefused:
             kd.export.to_tflite(tmp_path / "open", tmp_path / "m.tflite", preprocessing=NORM)
 
 
-def test_other_backends_say_what_to_do(float_folder, tmp_path):
+def test_other_backends_say_what_to_do(float_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(kd.export.ExportError, match="set KERAS_BACKEND=tensorflow"):
+        kd.export.to_tflite(float_folder, tmp_path / "m.tflite")
+
+
+@pytest.mark.slow
+def test_a_process_with_another_backend_says_what_to_do(float_folder, tmp_path):
     pytest.importorskip("jax")
     code = f"""
 import keras_dlcourse as kd
@@ -272,7 +279,7 @@ except kd.export.ExportError as error:
     print(error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120,
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=500,
         env={"KERAS_BACKEND": "jax", "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
     )  # fmt: skip
     assert "set KERAS_BACKEND=tensorflow" in done.stdout
