@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse.graph.places import find_place, is_joint, is_map, named_place, places_in
+from keras_dlcourse.graph.places import find_place, is_joint, is_map, places_in
 from keras_dlcourse.graph.running import Network, Place, call_in_inference
 
 Grid = tuple[int, int]
@@ -57,33 +58,49 @@ def find_features(
         ValueError: As `find_place`, or if the tokens' grid is not plain.
     """
     grid = _checked(reshape)
-    if len(network.model.inputs[image_input].shape) != 4:
-        return find_place(network, layer, image_input, besides), None
     sources = network.sources()
     seen = [place for place in network.places if image_input in sources[place]]
-    if layer is not None:
-        place = named_place(network, layer)
-        if place not in seen or not _is_tokens(place):
-            return find_place(network, layer, image_input, besides), None
-        return place, _grid(network, seen, place, image_input, grid)
+    tokens: list[Place] = []
+    if len(network.model.inputs[image_input].shape) == 4:
+        if layer is not None:
+            named = [place for place in seen if layer in (place.name, place.node.name)]
+            tokens = [place for place in named[-1:] if _is_tokens(place)]
+        else:
+            tokens = _of_patches(network, seen, image_input, besides, grid)
+    if not tokens:
+        place = find_place(network, layer, image_input, besides)
+        if grid is not None:
+            raise ValueError(
+                f"reshape is for layers that give tokens (n, tokens, numbers); layer "
+                f"{place.name!r} gives maps of shape {place.shape[1:]}: leave it out"
+            )
+        return place, None
+    found = _grid(network, seen, tokens[-1], image_input, grid)
+    return tokens[-1] if layer is not None else _looked_at(tokens, seen, found), found
+
+
+def _of_patches(
+    network: Network,
+    seen: list[Place],
+    image_input: int,
+    besides: Collection[Place],
+    grid: Grid | None,
+) -> list[Place]:
+    """Return the tokens that all goes through, where they are to be looked at instead of maps."""
+    tokens = [place for place in seen if _is_tokens(place) and place not in besides]
+    if not tokens:
+        return []
     coarsest = None
     if grid is None:
-        try:
+        with suppress(ValueError):  # there are no maps at all
             coarsest = find_place(network, None, image_input, besides)
-        except ValueError:
-            if not any(map(_is_tokens, seen)):
-                raise
-    behind = seen if coarsest is None else seen[seen.index(coarsest) + 1 :]
-    tokens = [place for place in behind if _is_tokens(place) and place not in besides]
     if coarsest is not None:
+        at = seen.index(coarsest)
+        tokens = [place for place in tokens if seen.index(place) > at]
         same = [place for place in tokens if _extra(place, _sides(coarsest)) in (0, 1)]
         # Tokens behind a deep network may be columns of text: then its maps are looked at.
-        tokens = same or (tokens if _is_shallow(seen[: seen.index(coarsest) + 1]) else [])
-    joints = [place for place in tokens if is_joint(network, place, image_input)]
-    if not joints:
-        return find_place(network, None, image_input, besides), None
-    found = _grid(network, seen, joints[-1], image_input, grid)
-    return _looked_at(joints, seen, found), found
+        tokens = same or (tokens if _is_shallow(seen[: at + 1]) else [])
+    return [place for place in tokens if is_joint(network, place, image_input)]
 
 
 def _checked(reshape: Any) -> Grid | None:

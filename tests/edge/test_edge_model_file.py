@@ -195,7 +195,7 @@ def zipped(name: str) -> bytes:
         ),
         (
             zipped("hand_detector.tflite"),
-            "(MediaPipe's .task bundles are zip archives): hand_detec",
+            r"\(MediaPipe's .task bundles are zip archives\): hand_detec",
         ),
         (zipped("config.json"), "it is a .keras file; write it with kd.export.to_tflite"),
         (zipped("a.txt"), "a zip archive, .*: none of its files is a .tflite file"),

@@ -66,7 +66,7 @@ def right_by_hand():
 
 
 def test_map_hits_what_decides():
-    model, (images, classes, places) = right_by_hand(), spots(60, seed=9, noise=0.002)
+    model, (images, classes, places) = right_by_hand(), spots(60, seed=9, noise=1e-4)
     assert (model.predict(images, verbose=0).argmax(1) == classes).all()
     for method in (kd.explain.grad_cam, kd.explain.hires_cam):
         maps = method(model, images, classes, raw=True)
@@ -95,6 +95,15 @@ class TestReshape:
     def test_refused(self, reshape, message):
         with pytest.raises(ValueError, match=message):
             kd.explain.GradientMapper(transformer(blocks=1), reshape=reshape)
+
+    @pytest.mark.parametrize("layer", [None, "embedding"])
+    def test_of_maps_is_refused(self, layer):
+        image = keras.Input((SIDE, SIDE, 3))
+        x = L.GlobalAveragePooling2D()(L.Conv2D(4, PATCH, PATCH, name="embedding")(image))
+        with pytest.raises(ValueError, match=r"'embedding' gives maps of shape \(4, 4, 4\): leave"):
+            kd.explain.GradientMapper(
+                keras.Model(image, L.Dense(2)(x)), layer=layer, reshape=(4, 4)
+            )
 
     def test_a_grid_that_is_not_plain(self):
         """Images are no squares, and no layer has a map of the patches."""
