@@ -261,6 +261,7 @@ def test_an_ascii_locale_prints_all_names(module, trained, tmp_path):
         (("classify", "RUN/model.keras", "a.png"), "is not a .tflite file"),
         (("verify", "RUN/model.keras", "RUN/report.html", "PHOTOS"), "is not a .tflite file"),
         (("verify", "RUN/model.keras", "RUN/model.int8.tflite", "nowhere"), "is not a folder"),
+        (("verify", "RUN/model.keras", "RUN/model.int8.tflite", "PHOTOS/across"), "no folders"),
         (("bundle", "RUN/report.html", "--target", "raspberry-pi", "-o", "x"), "not a .tflite"),
     ],
 )
