@@ -154,9 +154,10 @@ def find_classes(
             f"{root} holds {found}; it must hold one folder of images for each of two classes or "
             "more, e.g. cats/ and dogs/."
         )
-    if class_names is None:
+    names = checks.class_names(class_names)
+    if names is None:
         _check_not_parts(root, folders)
-    names = checks.class_names(tuple(folders) if class_names is None else class_names) or ()
+        names = tuple(folders)
     if missing := [name for name in names if name not in folders]:
         raise ValueError(
             f"class_names must be folders in {root}; it has no {', '.join(missing)}, but "
