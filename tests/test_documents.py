@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import operator
 import os
 import re
 import runpy
@@ -34,7 +36,7 @@ def test_readme(tmp_path, monkeypatch, capsys):
     exec(desk.replace("epochs=30", "epochs=1").replace("alpha=0.35", "alpha=0.1"), names)
     assert "same top class" in capsys.readouterr().out
     assert list(Path("runs/cam").glob("*.png"))
-    # The file takes one grey channel here; the device side reads any image as such.
+    # The file takes RGB, as phones give it; the device side reads any image as such.
     exec(device, {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
@@ -227,6 +229,27 @@ def test_commands_in_the_documents_are_understood():
         parser.parse_args(words)
 
 
+SOURCES = [
+    *((f"{path.name} {number}", block)
+      for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+      for number, block in enumerate(python_blocks(str(path)))),
+    *((path.name, path.read_text()) for path in sorted((ROOT / "examples").glob("*.py"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", [text for _, text in SOURCES], ids=[name for name, _ in SOURCES])
+def test_what_documents_and_examples_name_is_there(source):
+    """Those that run before a release only keep up with the code, too."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("keras_dlcourse"):
+            for name in node.names:
+                assert hasattr(importlib.import_module(node.module), name.name), name.name
+        if isinstance(node, ast.Attribute) and ast.unparse(node).startswith("kd."):
+            chain = ast.unparse(node)
+            if re.fullmatch(r"[\w.]+", chain):
+                operator.attrgetter(chain.removeprefix("kd."))(kd)
+
+
 def test_practice_foundations(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tasks, signals = python_blocks("docs/practice.md")[:2]
@@ -238,7 +261,7 @@ def test_practice_foundations(tmp_path, monkeypatch, capsys):
     assert Image.open("runs/signals/signals.png").size == (1500, 1080)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_practice_of_perceptron_templates_and_neighbours(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     tasks, _, perceptron, templates, neighbours, by_hand = python_blocks("docs/practice.md")
@@ -287,6 +310,17 @@ class TestExamples:
         tested = set(re.findall(r'"(\w+)\.py"', Path(__file__).read_text()))
         assert names == tested
 
+    @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+    def test_its_arguments_are_understood(self, path, monkeypatch, capsys):
+        """As far as `--help`: all that it imports is there."""
+        if path.stem == "mediapipe_tasks":
+            pytest.skip("needs system libraries; it is run as a whole where they are")
+        monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
+        monkeypatch.setattr(sys, "argv", [path.name, "--help"])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(path), run_name="__main__")
+        assert end.value.code == 0 and f"usage: {path.name}" in capsys.readouterr().out
+
     @pytest.fixture(scope="class")
     def output(self, tmp_path_factory):
         """What the first example leaves behind, for the others."""
@@ -323,7 +357,7 @@ class TestExamples:
         best = ours.classify(output / "image.png", max_results=1)[0]
         assert done.stdout.startswith(f"{best.label}: {best.score:.2f}"[:-1])
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_how_sure(self, tmp_path):
         """A network that is too sure, less so with each remedy."""
         run = runpy.run_path(str(ROOT / "examples" / "how_sure.py"))
@@ -345,7 +379,7 @@ class TestExamples:
         sizes = [Image.open(tmp_path / f"{name}.png").size for name in ("roc", "evaluation")]
         assert sizes == [(500, 500), (1400, 470)]
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_few_photos(self, tmp_path):
         """More photos help, the file knows them, and the curve is drawn."""
         text = "\n".join(self.run("few_photos.py", "--quick", "--output", tmp_path))
@@ -385,7 +419,7 @@ class TestExamples:
         assert accuracy == pytest.approx(measured, abs=0.05)
         assert accuracy > 0.3  # one epoch, but trained
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_quantize_mobilenet(self, tmp_path):
         """An untouched network of Keras's, named alike by each runtime that is here."""
         pytest.importorskip("tflite_micro")
@@ -395,7 +429,7 @@ class TestExamples:
         assert same[0] == 100 and min(same) > 88  # little trained, so at times undecided
         assert kd.export.inspect(tmp_path / "model.int8.tflite").float_islands == ()
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_tfmot_to_device(self, tmp_path):
         """Trained with tensorflow-model-optimization on Keras 2, in an environment of its own."""
         python = os.environ.get("KD_TFMOT_PYTHON")
@@ -412,7 +446,7 @@ class TestExamples:
         assert np.mean(file.scores(pixels).argmax(1) == data.y[:500]) > 0.3  # trained
         assert kd.export.inspect(tmp_path / "model.int8.tflite").float_islands == ()
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_find_a_shortcut(self, tmp_path):
         """The map finds the mark, the accuracy confirms it; after augmentation both are mended."""
         text = "\n".join(self.run("find_a_shortcut.py", "--output", tmp_path))
@@ -440,7 +474,7 @@ class TestExamples:
         assert float(re.search(r"cosine, least\D+([\d.]+)", text).group(1)) > 0.9
         assert (tmp_path / "gallery.kdg").is_file()
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_locate_objects(self, tmp_path):
         """Five kinds of clothes on a photograph that training has not seen."""
         text = "\n".join(self.run("locate_objects.py", "--epochs", "6", "--output", tmp_path))
@@ -458,7 +492,7 @@ class TestExamples:
         assert error[1] > 0.8 and error[16] < 0.1 and error[8] < error[4] < error[1]
         assert Image.open(tmp_path / "error_by_width.png").size == (1440, 600)
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_vanishing_signal(self, tmp_path):
         """Nothing comes through thirty layers of N(0, 0.01) and sigmoid, all through He's."""
         text = "\n".join(self.run("vanishing_signal.py", "--output", tmp_path))
@@ -473,7 +507,7 @@ class TestExamples:
         assert text.count("The gradient vanishes before training") == 2
         assert len(list(tmp_path.glob("*/signals.png"))) == 4
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_compare_optimizers(self, tmp_path):
         """As many steps an epoch as there are batches, less noise in larger ones."""
         words = ("--images", "320", "--epochs", "4", "--output", tmp_path)
@@ -496,7 +530,7 @@ class TestExamples:
         assert noise[320] < 1e-9
         assert Image.open(tmp_path / "optimizers.png").size == (1575, 660)
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_compare_activations(self):
         """Sigmoid is slowest, ReLU is sparse, and batch normalization bears a high rate."""
         text = "\n".join(self.run("compare_activations.py", "--epochs", "4"))
@@ -512,7 +546,7 @@ class TestExamples:
             assert float(with_) > (0.5 if rate == "1" else 0.7)
             assert rate != "1" or float(without) < 0.2
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_train_through_kills(self, tmp_path):
         """Killed by a shell loop until it is through, and equal to one that was not."""
         script = (ROOT / "examples" / "train_through_kills.py").with_suffix(".sh")

@@ -17,10 +17,13 @@ def values(figures: list) -> dict[str, float]:
 
 @pytest.mark.skipif(not hasattr(faults.os, "fork"), reason="kills a forked process")
 def test_kills_while_saving() -> None:
-    found = values(faults.kills_while_saving(8, sizes=((2, 1.0),)))
-    assert found["checkpoints of 2 MB lost to kills while saving: ours"] == 0
-    # Or else the kills came at no moment that matters.
-    assert found["checkpoints of 2 MB lost to kills while saving: Keras"] > 0
+    for seed in range(50):
+        found = values(faults.kills_while_saving(8, seed, sizes=((2, 1.0),)))
+        assert found["checkpoints of 2 MB lost to kills while saving: ours"] == 0
+        if found["checkpoints of 2 MB lost to kills while saving: Keras"] > 0:
+            break
+    else:
+        pytest.fail("the kills came at no moment that matters")
 
 
 def test_damage() -> None:
@@ -29,7 +32,7 @@ def test_damage() -> None:
     assert found["damaged .keras files that kd.load opens with other weights, no manifest"] == 0
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_kills_in_training() -> None:
     figures = faults.kills_in_training(2, words=("--epochs", "2", "--images", "600"))
     assert all(figure.kept for figure in figures), figures

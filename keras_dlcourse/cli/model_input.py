@@ -69,6 +69,16 @@ def recorded_normalization(model: Any) -> Normalization | None:
     return None if description is None else description.normalization
 
 
+def says_normalization(model: Any) -> bool:
+    """Whether a model records what its pixels went through, scales them itself, or takes none."""
+    from keras_dlcourse.export.device_model import is_image_shape
+    from keras_dlcourse.export.entrance import takes_pixels
+
+    shape = model.input_shape
+    image = isinstance(shape, tuple) and is_image_shape(shape[1:])
+    return not image or recorded_normalization(model) is not None or takes_pixels(model)[0]
+
+
 def recorded_labels(model: Any) -> tuple[str, ...] | None:
     """Return what the model says its classes are called, if it does."""
     from keras_dlcourse import layers
@@ -109,16 +119,18 @@ def labelled_images(
     model: Any,
     folder: str | os.PathLike[str],
     labels: Sequence[str] | None,
+    normalization: Normalization | None = None,
     *,
     skip_bad: bool = False,
     bits: int | None = None,
 ) -> Pipeline:
-    """Read a folder with a folder of images a class, normalised as the model says.
+    """Read a folder with a folder of images a class, normalised as given or as the model says.
 
     Args:
         model: The Keras model.
         folder: The folder; it may lack some of the classes.
         labels: Names in the order of the model's outputs; those of the folders, sorted, if None.
+        normalization: What the pixels go through; what the model records if None.
         skip_bad: Whether to leave out files that cannot be read, with a warning.
         bits: As `ImageFiles` takes it.
 
@@ -147,6 +159,6 @@ def labelled_images(
     return pipeline(
         images,
         outputs[numbers][good],
-        normalization=recorded_normalization(model),
+        normalization=normalization or recorded_normalization(model),
         class_names=known or names,
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data.idx import read_idx
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.split import split, split_indices
@@ -216,7 +217,7 @@ def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
     """Return the first folder that has the files of Fashion-MNIST."""
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     places = [_DEBIAN, keras_home / "datasets" / "fashion-mnist"]
-    places = places if directory is None else [Path(directory)]
+    places = places if directory is None else [user_path(directory)]
     for place in places:
         if all((place / name).is_file() for name in _fashion_files()):
             return place

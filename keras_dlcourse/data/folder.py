@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
@@ -109,7 +110,7 @@ def image_folder(
     check_fractions(validation=validation, test=test)
     check_bits(bits)
 
-    root = Path(path)
+    root = user_path(path)
     names, paths, labels = find_classes(root, class_names)
     _check_counts(root, names, labels)
     x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)

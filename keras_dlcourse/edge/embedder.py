@@ -68,6 +68,7 @@ class ImageEmbedder(ImageModel):
             model, mean=mean, std=std, threads=threads, crop=crop, bits=bits, untrusted=untrusted
         )
         self._l2_normalize = l2_normalize
+        self._options["l2_normalize"] = l2_normalize
 
     @property
     def dimensions(self) -> int:

@@ -86,9 +86,9 @@ def read_with_bits(
             return source, None
         return _pixels(_from_array(source), channels, Stored(), bits)
     if isinstance(source, str | os.PathLike):
-        from pathlib import Path  # here, because it is a tenth of the import of this package
+        from keras_dlcourse._files import user_path  # here, because it takes time to import
 
-        return _decoded(Path(source).read_bytes(), os.fspath(source), channels, bits)
+        return _decoded(user_path(source).read_bytes(), os.fspath(source), channels, bits)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decoded(bytes(source), f"the image of {len(source)} bytes", channels, bits)
     from PIL import Image, ImageOps
@@ -181,11 +181,39 @@ def _decoded(
     except BitDepthError as error:
         raise BitDepthError(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        raise InvalidImage(f"{name} is not an image in a format that Pillow reads") from None
+        raise InvalidImage(f"{name} is {_unidentified(content)}") from None
     except MemoryError:
         raise
+    except InvalidImage as error:  # it was read, but its pixels are of no use
+        raise InvalidImage(f"{name}: {error}") from None
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise InvalidImage(f"{name} is a damaged or truncated image: {error}") from error
+        raise InvalidImage(f"{name} {_refusal(error)}") from error
+
+
+def _unidentified(content: bytes) -> str:
+    """Say what a file is that Pillow does not know."""
+    if content.startswith((b"II*\0", b"MM\0*")):
+        return (
+            "a TIFF of pixels that Pillow does not read, such as float colour; convert it to 8 bits"
+        )
+    return "not an image in a format that Pillow reads"
+
+
+def _refusal(error: Exception) -> str:
+    """Say why Pillow did not read a file: for its own limits, or because of damage."""
+    from PIL import Image
+
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return (
+            f"has too many pixels: {error} Make it smaller, or, if you trust the file, raise the "
+            "limit: PIL.Image.MAX_IMAGE_PIXELS = 500_000_000, or None for no limit"
+        )
+    if "MAX_TEXT" in str(error):
+        return (
+            f"has a longer comment than Pillow reads ({error}): take the comment out, or, if you "
+            "trust the file, raise PIL.PngImagePlugin.MAX_TEXT_CHUNK and MAX_TEXT_MEMORY"
+        )
+    return f"is a damaged or truncated image: {error}"
 
 
 def _prepare_for_heic(content: bytes, name: str) -> None:
@@ -220,7 +248,10 @@ def _pixels(
     elif stored.is_high_byte:
         check_high_byte(np.array(image), bits)
     if image.mode == "F":
-        raise InvalidImage("an image of float pixels has no fixed range; convert it to 8 bits")
+        raise InvalidImage(
+            "an image of float pixels has no fixed range; convert it to 8 bits: scale its values "
+            "to 0 to 255 and pass the array as uint8"
+        )
     if "transparency" in image.info or image.mode in _WITH_ALPHA:
         image = image.convert("RGBA")
         white = pillow.new("RGBA", image.size, "white")

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from keras_dlcourse._extras import require
-from keras_dlcourse._files import folder_written_whole, write_bytes, write_text
+from keras_dlcourse._files import folder_written_whole, user_path, write_bytes, write_text
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import arena
@@ -100,7 +100,7 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
         >>> kd.export.micro("model.int8.tflite", "firmware/model")  # doctest: +SKIP
     """
     require("keras_dlcourse.export.micro", "micro", "tflite_micro")
-    folder = Path(folder)
+    folder = user_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty; choose another folder")
     file = ModelFile.read(os.fspath(model))

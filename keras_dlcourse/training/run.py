@@ -327,9 +327,11 @@ def export_model(
             calibration=data.train if quantization == "int8" else None,
             labels=data.class_names,
             preprocessing=data.normalization,
-            rgb=data.image_shape[-1] == 1,  # phones and cameras deliver RGB
         )
         verification = export.verify(model, result, data.test)
+        # A run is worth keeping without its files; the report says it, too.
+        loud = "" if verification.passed else "WARNING: "
+        say(f"{loud}{result.path.name} {verification.verdict}")
         rows = rows or [keras_row(verification, folder)]
         figures = verification.to_dict()
         del figures["path"]  # the folder may be moved

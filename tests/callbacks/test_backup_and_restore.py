@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
+from keras_dlcourse.saving import checkpoints
 from keras_dlcourse.saving.state import capture, read_state
 from keras_dlcourse.training.history import HistoryFile
 
@@ -281,6 +282,24 @@ def test_without_a_whole_state_it_does_not_begin_anew_by_itself(
         train(scrambled.fresh(), tmp_path)
 
 
+def test_weights_of_nan_are_not_saved(scrambled: Scrambled, tmp_path: Path) -> None:
+    model = scrambled.changed()
+    start = model.get_weights()
+
+    def damage(batch: int, logs: Any) -> None:
+        if batch == 5:
+            model.set_weights([np.full_like(weight, np.nan) for weight in start])
+
+    breaking = keras.callbacks.LambdaCallback(on_train_batch_end=damage)
+    with pytest.warns(UserWarning, match="does not save: in epoch 1 .* is NaN") as warned:
+        train(model, tmp_path, breaking, save_freq=2, delete_checkpoint=False)
+    assert sum("does not save" in str(one.message) for one in warned) == 1
+    newest = sorted((tmp_path / "backup").glob("*.state"))[-1]
+    arrays, facts = read_state(newest)
+    assert facts["epoch"] == 0 and facts["batch"] == 4
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
 def test_a_full_disk_leaves_the_state_before(
     scrambled: Scrambled, tmp_path: Path, undisturbed: Trained
 ) -> None:
@@ -314,14 +333,16 @@ def test_a_folder_that_vanishes_is_not_made_again(scrambled: Scrambled, tmp_path
 
 
 def test_a_folder_belongs_to_one_run_at_a_time(scrambled: Scrambled, tmp_path: Path) -> None:
+    # What CheckpointFolder.lock does, in a process that need not import Keras for it.
     hold = (
-        "import sys, time; from keras_dlcourse.saving.checkpoints import CheckpointFolder;"
-        "folder = CheckpointFolder(sys.argv[1]); folder.lock();"
-        "print('held', flush=True); time.sleep(60)"
+        "import sys; from filelock import FileLock;"
+        "lock = FileLock(sys.argv[1]); lock.acquire(); print('held', flush=True); sys.stdin.read()"
     )
+    (tmp_path / "backup").mkdir()
     other = subprocess.Popen(
-        [sys.executable, "-c", hold, tmp_path / "backup"], stdout=subprocess.PIPE
-    )
+        [sys.executable, "-c", hold, tmp_path / "backup" / checkpoints._LOCK],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
     try:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
         with pytest.raises(RuntimeError, match="in use by another run"):

@@ -15,6 +15,8 @@ from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.report.maps import draw_class_activation_maps
 
 NAMES = ["top", "bottom", "none"]
+# Tracing takes longer than three steps, and JAX is fast at neither.
+EAGERLY = keras.backend.backend() == "tensorflow"
 
 
 def make_data(n=24, channels=1, seed=0):
@@ -37,7 +39,7 @@ def make_model(channels=1, classes=3, head=None, compiled=True):
     x = (head or layers.GlobalAveragePooling2D())(x)
     model = keras.Model(inputs, layers.Dense(classes, activation="softmax")(x))
     if compiled:
-        model.compile("adam", "sparse_categorical_crossentropy")
+        model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=EAGERLY)
     return model
 
 

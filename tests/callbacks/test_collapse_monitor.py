@@ -12,6 +12,8 @@ import pytest
 from keras_dlcourse.callbacks import CollapseMonitor
 from keras_dlcourse.losses import NTXent, SupervisedContrastive, TripletLoss
 
+# Tracing takes longer than a few steps, and JAX is fast at neither.
+EAGERLY = keras.backend.backend() == "tensorflow"
 X = np.random.default_rng(0).normal(size=(24, 6)).astype("float32")
 Y = np.arange(24) % 4
 
@@ -20,7 +22,7 @@ def model(loss, kernel: np.ndarray, bias: float = 0.7) -> keras.Model:
     """Return a linear network that stays as it is, since nothing is learned at rate 0."""
     made = keras.Sequential([keras.Input((6,)), keras.layers.Dense(3)])
     made.set_weights([kernel, np.full(3, bias)])
-    made.compile(keras.optimizers.SGD(0.0), loss)
+    made.compile(keras.optimizers.SGD(0.0), loss, run_eagerly=EAGERLY)
     return made
 
 

@@ -93,11 +93,12 @@ def test_the_batch_under_way_is_finished_and_no_other_begun():
 
 
 def test_interrupt_from_another_thread_of_the_process():
-    def press_soon():
-        threading.Thread(target=lambda: (time.sleep(0.05), press())).start()
-        time.sleep(0.2)
+    def press_there():
+        thread = threading.Thread(target=press)
+        thread.start()
+        thread.join()
 
-    assert fit(EarlyStopping(patience=9, verbose=0), At("on_train_batch_end", press_soon)) == BEST
+    assert fit(EarlyStopping(patience=9, verbose=0), At("on_train_batch_end", press_there)) == BEST
 
 
 def test_a_second_interrupt_does_not_wait():

@@ -323,13 +323,24 @@ def test_export_int8_is_calibrated_on_a_folder(trained, photos, tmp_path, capsys
 
 def test_export_of_a_quantization_aware_model_needs_no_images(trained, tmp_path, capsys):
     aware = kd.quantize.quantization_aware(keras.saving.load_model(trained / "model.keras"))
-    kd.quantize.calibrate(aware, np.random.default_rng(0).random((32, *aware.input_shape[1:])))
+    pixels = np.random.default_rng(0).integers(0, 256, (32, *aware.input_shape[1:]))
+    kd.quantize.calibrate(aware, kd.layers.describe(aware).normalization(pixels))
     aware.save(tmp_path / "aware.keras")
     assert command("export", tmp_path / "aware.keras", "-o", tmp_path / "m.tflite") == 0
     assert ", int8, in" in capsys.readouterr().out
     words = ["export", tmp_path / "aware.keras", "-o", tmp_path / "n.tflite"]
     assert command(*words, "--quantization", "int8") == 0
     assert not kd.export.inspect(tmp_path / "m.tflite").float_islands
+
+
+def test_export_asks_for_a_normalization_that_nothing_tells(tmp_path, photos, capsys):
+    layers = [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential(layers).save(tmp_path / "m.keras")
+    words = ["export", tmp_path / "m.keras", "-o", tmp_path / "m.tflite", "--calibration", photos]
+    assert command(*words) == 2
+    assert "--mean 0 --std 255 for images divided by 255" in capsys.readouterr().err
+    assert command(*words, "--mean", 0, "--std", 255) == 0
+    assert "deviation 255 (from preprocessing)" in capsys.readouterr().out
 
 
 def test_export_takes_labels_from_a_file(trained, tmp_path, capsys):
@@ -364,11 +375,25 @@ def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
     assert "max_accuracy_loss" in capsys.readouterr().err
 
 
+def test_verify_ends_in_1_for_a_file_that_does_not_agree(trained, photos, tmp_path, capsys):
+    """Without being asked for a limit."""
+    model = keras.saving.load_model(trained / "model.keras")
+    model.layers[-1].set_weights([-weight for weight in model.layers[-1].get_weights()])
+    model.save(tmp_path / "other.keras")
+    words = ["verify", tmp_path / "other.keras", trained / "model.float32.tflite", photos]
+    assert command(*words) == 1
+    said = capsys.readouterr()
+    assert said.out.rstrip().splitlines()[-1].startswith("does not agree: other weights")
+    assert "max_relative_error=0.001, measured" in said.err and "other weights" in said.err
+
+
 def test_verify_of_an_embedder_takes_any_images(photos, tmp_path, capsys):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3, activation="relu")]
     model = kd.models.embedding_model(keras.Sequential(layers), 5)
     model.save(tmp_path / "m.keras")
-    kd.export.to_tflite(model, tmp_path / "m.tflite")
+    kd.export.to_tflite(
+        model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     words = ["verify", tmp_path / "m.keras", tmp_path / "m.tflite", photos / "across"]
     assert command(*words, "--min-cosine", 0.999) == 0
     assert "cosine, least" in capsys.readouterr().out
@@ -423,7 +448,7 @@ def in_process(*words, **environment):
         capture_output=True,
         text=True,
         env=os.environ | environment,
-        timeout=120,
+        timeout=500,
         check=False,
     )
 
@@ -448,20 +473,40 @@ def test_the_device_commands_import_no_keras(trained, tmp_path):
         assert done.stdout
 
 
+# What `python -m keras_dlcourse.cli` runs, for two lists of words: the second ends the process.
+ONE_AFTER_THE_OTHER = """
+import json, runpy, sys
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    try:
+        runpy.run_module("keras_dlcourse.cli", run_name="__main__")
+    except SystemExit as end:
+        if end.code:
+            raise
+        print("exit 0")
+        print("--", file=sys.stderr)
+"""
+
+
 def test_a_process_is_quiet_and_ends_in_its_exit_code(trained, tmp_path):
     """TensorFlow's notes do not reach the terminal, whatever the command ends in."""
-    labels = tmp_path / "labels.txt"
-    words = ["export", trained / "model.keras", "-o", tmp_path / "m.tflite", "--labels", labels]
-    labels.write_text("one\ntwo\nthree\n")
-    done = in_process(*words)
+    good, bad = tmp_path / "good.txt", tmp_path / "bad.txt"
+    good.write_text("one\ntwo\n")
+    bad.write_text("one\ntwo\nthree\n")
+    words = ["export", trained / "model.keras", "-o", tmp_path / "m.tflite", "--labels"]
+    turns = [[*map(str, words), str(labels)] for labels in (good, bad)]
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(turns)],
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
     assert done.returncode == 1
-    assert re.fullmatch(r"error: .*3.*2.*\n", done.stderr)
-    assert done.stdout == ""
-    labels.write_text("one\ntwo\n")
-    done = in_process(*words)
-    assert done.returncode == 0
-    assert done.stderr == ""
-    assert done.stdout.startswith(str(tmp_path / "m.tflite"))
+    said, refused = done.stdout.split("exit 0\n")
+    assert said.startswith(str(tmp_path / "m.tflite"))
+    assert refused == ""
+    assert re.fullmatch(r"--\nerror: .*3.*2.*\n", done.stderr)
 
 
 @pytest.mark.slow
@@ -527,7 +572,7 @@ def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, cap
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_a_run_that_was_killed_has_the_history_of_one_that_was_not(photos, tmp_path):
     """SIGKILL, to a process that trains with dropout on one thread."""
     begin = ["--model", "lenet5", "--image-size", "32", "--epochs", "20"]

@@ -126,7 +126,7 @@ def test_files_parts_batches_and_floats_are_taken(tmp_path, clothes):
         assert kd.data.find_leaks(train, test).exact.tolist() == expected
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_sixty_thousand_with_ten_thousand_take_a_minute_at_most(clothes):
     train = np.concatenate([np.roll(clothes.train.x, (0, k), (1, 2)) for k in range(0, 24, 4)])
     begun = time.perf_counter()

@@ -45,9 +45,9 @@ def test_a_map_as_large_as_a_photo_takes_milliseconds():
     rng = np.random.default_rng(0)
     plane = ndimage.gaussian_filter(rng.normal(size=(480, 640)), 6)
     box_from_map(plane)
-    started = time.perf_counter()
+    started = time.process_time()  # whatever else the machine does
     box_from_map(plane)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 @pytest.mark.parametrize(

@@ -53,8 +53,8 @@ def test_a_check_of_a_large_file_takes_no_time_by_the_byte(files):
     from tflite_files import with_buffers
 
     large = with_buffers(files[0], {"weights of a large file": bytes(100 << 20)})
-    began = time.perf_counter()
+    began = time.process_time()  # whatever else the machine does
     ModelFile.read(large)
-    assert time.perf_counter() - began < 2.0  # 100 MB are copied; byte by byte took a minute
+    assert time.process_time() - began < 2.0  # 100 MB are copied; byte by byte took a minute
     with pytest.raises(InvalidModel):
         ModelFile.read(large[: 50 << 20])

@@ -226,7 +226,7 @@ def test_scripts_without_a_guard_forks_and_the_older_runtime(described, tmp_path
         text=True,
         cwd=tmp_path,
         env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": os.environ["PATH"]},
-        timeout=120,
+        timeout=500,
     )
     assert child.returncode == 0, child.stderr
     assert child.stdout.count("the script runs") == 1

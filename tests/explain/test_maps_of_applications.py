@@ -21,6 +21,8 @@ NETWORKS = {
     "InceptionV3": (96, "mixed7"),
     "ConvNeXtTiny": (64, "add"),
 }
+# One for each kind of operation: inverted residuals, sums, joined branches, convolutions alone.
+EACH_KIND = ("MobileNetV2", "ResNet50V2", "DenseNet121", "VGG16")
 QUICK = {
     "augmented_grad_cam": {"copies": 2, "steps": 5},
     "smooth_grad": {"samples": 2},
@@ -32,10 +34,15 @@ PROGRAMS = ["grad_cam", "eigen_cam", "saliency"]
 WALKED = [name for name in METHODS if name not in ("cam", "score_cam")]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the attributions of")  # two steps are few
 @pytest.mark.filterwarnings("ignore:the gradient by")  # of fresh weights
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in EACH_KIND else pytest.mark.release)
+        for name in NETWORKS
+    ],
+)
 def test_every_method_finds_its_layer(name):
     keras.utils.set_random_seed(0)
     size, layer = NETWORKS[name]

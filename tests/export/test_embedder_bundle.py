@@ -61,7 +61,7 @@ def run(python, folder, script, *arguments):
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "KERAS"))}
     return subprocess.run(
         [python, script, *map(str, arguments)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=120,
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
     )  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_watches_a_folder_and_its_gallery(folder, photos, tmp_path):
         second = json.loads(service.stdout.readline())
     finally:
         service.send_signal(signal.SIGINT)
-        service.wait(20)
+        service.wait(500)
     assert [Path(r["image"]).name for r in (first, second)] == ["1.png", "2.png"]
     assert [r["label"] for r in (first, second)] == ["a", "b"]
     assert service.returncode == 130
@@ -151,6 +151,8 @@ def test_a_vector_that_is_no_embedding_needs_labels(tmp_path, model):
     plain = keras.Sequential(
         [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(4)]
     )
-    result = kd.export.to_tflite(plain, tmp_path / "m.tflite")
+    result = kd.export.to_tflite(
+        plain, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     with pytest.raises(ValueError, match="does not name its classes"):
         kd.export.bundle(result, tmp_path / "b")

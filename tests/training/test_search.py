@@ -176,19 +176,48 @@ class TestResume:
             """)
         )
 
-        def call(*words):
-            command = [sys.executable, script, *words]
-            return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        # What takes long is to import TensorFlow: once, then a fork is a new process.
+        fork = textwrap.dedent("""
+            import os, sys, traceback
+            import tensorflow
+            for line in sys.stdin:
+                sys.argv = line.split()
+                child = os.fork()
+                if not child:
+                    try:
+                        exec(open(sys.argv[0]).read())
+                        sys.stdout.flush()
+                    except BaseException:
+                        traceback.print_exc()
+                        os._exit(1)
+                    os._exit(0)
+                print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+        """)
+        with subprocess.Popen(
+            [sys.executable, "-c", fork], cwd=tmp_path, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        ) as server:  # fmt: skip
+            self._kill_and_go_on(tmp_path, script, server)
 
-        assert call("die").returncode == -signal.SIGKILL
+    @staticmethod
+    def _kill_and_go_on(tmp_path, script, server):
+        def call(*words):
+            print(script, *words, file=server.stdin, flush=True)
+            lines = []
+            while not lines or not lines[-1].startswith("ended"):
+                lines.append(server.stdout.readline().strip())
+                assert lines[-1] or server.poll() is None
+            return int(lines.pop().split()[1]), lines
+
+        assert call("die")[0] == -signal.SIGKILL
         assert len(list((tmp_path / "run/fits").glob("*.json"))) == 2
-        done = call()
-        assert done.returncode == 0, done.stderr
-        assert "2 fits (1 values x 4 folds, 2 done before)" in done.stdout
+        code, said = call()
+        assert code == 0
+        assert "2 fits (1 values x 4 folds, 2 done before)" in "\n".join(said)
         assert len((tmp_path / "fitted").read_text().splitlines()) == 3 + 2
         (tmp_path / "other").mkdir()
         (tmp_path / "run").rename(tmp_path / "other/run")
-        assert call().stdout.splitlines()[-1] == done.stdout.splitlines()[-1]
+        assert call()[1][-1] == said[-1]
 
     def test_a_search_that_is_through_fits_nothing_and_gives_the_same(self, tmp_path):
         test = (X[:10], CLASSES[:10])
@@ -252,6 +281,87 @@ class TestResume:
             _search(folder=tmp_path)
 
 
+class Built:
+    """Builds on layers that were made outside of it."""
+
+    def __init__(self, trainable=True, put_back=False):
+        keras.utils.set_random_seed(0)
+        self.base = keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(3), keras.layers.BatchNormalization()]
+        )
+        self.base.trainable = trainable
+        self.start = self.base.get_weights() if put_back else None
+
+    def __call__(self, value=None):
+        if self.start is not None:
+            self.base.set_weights(self.start)
+        model = keras.Sequential([self.base, keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+
+class TestTrainedBefore:
+    """Validation parts that an earlier fit has trained on."""
+
+    SAID = "no earlier fit has trained.*Received one with 'dense.*/kernel'"
+
+    def test_one_and_the_same_model(self):
+        model = classifier()
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.cross_validate(lambda: model, DATA, 3, fit=FEW, say=quiet)
+
+    def test_a_new_head_on_a_base_that_is_trained(self):
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.cross_validate(Built(), DATA, 3, fit=FEW, say=quiet)
+
+    def test_of_all_searches_and_after_the_trial_of_the_time_it_takes(self):
+        with pytest.raises(ValueError, match=self.SAID):
+            _search((1, 2, 3), 2, Built())
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.select_weight_decay(Built(), DATA, [0.0, 1.0], 2, fit=FEW, say=quiet)
+
+        shared = Built()
+
+        def choose(train, test, folder):
+            return kd.training.select(shared, train, [1], 2, fit=FEW, test=test, say=quiet)
+
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.nested(choose, DATA, 2, say=quiet)
+
+    def test_in_threads(self):
+        with (
+            joblib.parallel_config(backend="threading", n_jobs=2),
+            pytest.raises(ValueError, match=self.SAID),
+        ):
+            kd.training.cross_validate(Built(), DATA, 2, fit=FEW, say=quiet)
+
+    def test_an_optimizer_that_goes_on(self):
+        optimizer = keras.optimizers.Adam()
+        model, start = classifier(), classifier().get_weights()
+
+        def build():
+            model.set_weights(start)
+            model.compile(optimizer, "sparse_categorical_crossentropy", run_eagerly=True)
+            return model
+
+        with pytest.raises(ValueError, match="Received one with 'adam/iteration'"):
+            kd.training.cross_validate(build, DATA, 2, fit=FEW, say=quiet)
+
+    @pytest.mark.parametrize("options", [{"trainable": False}, {"put_back": True}])
+    def test_what_is_frozen_or_put_back_may_be_shared(self, options):
+        found = kd.training.cross_validate(Built(**options), DATA, 2, fit=FEW, say=quiet)
+        assert np.isfinite(found.scores["loss"]).all()
+
+
+def test_lists_of_numbers_are_data():
+    lists = (X.tolist(), CLASSES.tolist())
+    found, expected = (
+        kd.training.cross_validate(classifier, data, 2, fit=FEW, say=quiet)
+        for data in (lists, DATA)
+    )
+    np.testing.assert_allclose(found.scores["loss"], expected.scores["loss"], rtol=1e-5)
+
+
 class TestWorkers:
     @pytest.fixture(scope="class")
     @classmethod
@@ -276,7 +386,7 @@ class TestWorkers:
         assert dict(os.environ) == before
         assert len(list((tmp_path / "fits").glob("*.json"))) == 4
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_dask(self, alone):
         distributed = pytest.importorskip("distributed")
         with (
@@ -355,7 +465,7 @@ class TestSaid:
         assert lines[0].startswith("6 fits (2 values x 3 folds) and one on all the data: about")
         assert lines[1].startswith("Chosen: ")
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_the_estimate_is_of_the_right_size(self):
         import re
         import time
@@ -412,6 +522,8 @@ def test_bad_builds(build, message):
         (X, "cut into folds"),
         ((X, CLASSES[:5]), r"lengths: \[5, 60\]"),
         ((X[:1], Y[:1]), "2 examples"),
+        (([[1.0, 2.0], [3.0]], [0, 1]), "rows of one length"),
+        ((list(X), CLASSES), r"numpy.stack makes one.*lengths: \[6, 60\]"),
         (kd.data.pipeline(np.zeros((4, 2, 2, 1))), "must have labels"),
     ],
 )

@@ -16,7 +16,7 @@ Y = {"label": (X[:, 0] > 0).astype("int32"), "size": X[:, 1:2] * 3}
 TASKS = {"label": "sparse_categorical_crossentropy", "size": "mse"}
 
 
-def _trained(alpha, epochs=4):
+def _trained(alpha, epochs=3):
     inputs = keras.Input((4,))
     shared = keras.layers.Dense(3)(inputs)
     label, size = keras.layers.Dense(2, "softmax")(shared), keras.layers.Dense(1)(shared)
@@ -24,9 +24,11 @@ def _trained(alpha, epochs=4):
         keras.Model(inputs, {"label": label, "size": size}), MultitaskLoss(TASKS, alpha)
     )
     trainer.compile(
-        keras.optimizers.SGD(0.05), metrics={"label": "accuracy", "size": "mean_absolute_error"}
+        keras.optimizers.SGD(0.1),
+        metrics={"label": "accuracy", "size": "mean_absolute_error"},
+        run_eagerly=True,  # compiling takes longer than six steps
     )
-    trainer.fit(X, Y, batch_size=16, epochs=epochs, verbose=0)
+    trainer.fit(X, Y, batch_size=32, epochs=epochs, verbose=0)
     return trainer
 
 
@@ -51,7 +53,7 @@ def test_every_alpha_starts_from_the_same_weights():
 
     def train(alpha):
         trainer = _trained(alpha, epochs=1)
-        trainer.compile(keras.optimizers.SGD(0.0), metrics={"label": "accuracy"})
+        trainer.compile(keras.optimizers.SGD(0.0), metrics={"label": "accuracy"}, run_eagerly=True)
         starts.append(_start())
         return trainer
 
@@ -61,6 +63,25 @@ def test_every_alpha_starts_from_the_same_weights():
     select_alpha(train, (0.5, 0.5, 0.5), (X, Y), "label_accuracy", seeds=(0, 1))
     assert starts[::2] == [starts[0]] * 3 and starts[1::2] == [starts[1]] * 3
     assert starts[0] != starts[1]
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_network_that_goes_on_from_alpha_to_alpha(trainable):
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="shared")])
+    base.trainable = trainable
+
+    def train(alpha):
+        head = {name: keras.layers.Dense(2)(base.output) for name in ("label", "size")}
+        trainer = MultitaskModel(keras.Model(base.input, head), MultitaskLoss(TASKS, alpha))
+        trainer.compile("sgd", metrics={"label": "accuracy"}, run_eagerly=True)
+        trainer.fit(X, Y, batch_size=64, verbose=0)
+        return trainer
+
+    if trainable:
+        with pytest.raises(ValueError, match="a new network each time.*'shared/kernel'"):
+            select_alpha(train, (0.2, 0.8), (X, Y), "label_accuracy")
+    else:
+        select_alpha(train, (0.2, 0.8), (X, Y), "label_accuracy")
 
 
 def test_the_first_of_equal_ones():

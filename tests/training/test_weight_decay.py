@@ -7,17 +7,20 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
-from search_models import X, Y, linear, network, quiet
+from search_models import X as DRAWN
+from search_models import Y, linear, network, quiet
 from sklearn.linear_model import Lasso, Ridge
 
 import keras_dlcourse as kd
 
-FULL = {"epochs": 30, "batch_size": 60, "shuffle": False}
+# Columns at right angles and of one length: gradient descent converges in few steps.
+X = (np.linalg.svd(DRAWN - DRAWN.mean(0), full_matrices=False)[0] * 60**0.5).astype("float32")
+FULL = {"epochs": 14, "batch_size": 60, "shuffle": False}
 
 
 def quick():
     """The linear model with a rate and a momentum by which it converges in few steps."""
-    return linear(0.3, optimizer=partial(keras.optimizers.SGD, momentum=0.25))
+    return linear(0.3, optimizer=partial(keras.optimizers.SGD, momentum=0.1))
 
 
 def _fitted(gamma, kind, fit=FULL, build=quick):
@@ -39,7 +42,7 @@ def test_l1_is_the_lasso():
     gamma = 40.0
     reference = Lasso(alpha=gamma / (2 * len(X))).fit(X, Y)
     assert (reference.coef_ == 0).any()
-    steps = 120
+    steps = 60
     rate = keras.optimizers.schedules.CosineDecay(0.2, steps)
     kernel, _ = _fitted(gamma, "l1", FULL | {"epochs": steps}, lambda: linear(rate))
     # Steps along a subgradient end a little beside the corner where a weight is zero.
@@ -100,7 +103,7 @@ def test_selection_measures_without_the_penalty_and_refits_with_it():
     """The five steps against scikit-learn's, with the same folds."""
     from sklearn.model_selection import KFold
 
-    gammas = [0.0, 10.0, 60.0]
+    gammas = [0.0, 1.0, 60.0]  # the best is not the first
     found = kd.training.select_weight_decay(quick, (X, Y), gammas, 3, fit=FULL, say=quiet)
     splits = list(KFold(3, shuffle=True, random_state=0).split(X))
     expected = [

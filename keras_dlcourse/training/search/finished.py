@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.saving.newest import checked
 from keras_dlcourse.training.run_folder import RunFolder
@@ -42,7 +42,7 @@ class Finished:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, description: dict[str, Any]) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else user_path(path)
         if self.path is None:
             return
         config = self.path / "search.json"
