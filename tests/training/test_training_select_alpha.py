@@ -53,9 +53,7 @@ def test_every_alpha_starts_from_the_same_weights():
 
     def train(alpha):
         trainer = _trained(alpha, epochs=1)
-        trainer.compile(
-            keras.optimizers.SGD(0.0), metrics={"label": "accuracy"}, run_eagerly=True
-        )
+        trainer.compile(keras.optimizers.SGD(0.0), metrics={"label": "accuracy"}, run_eagerly=True)
         starts.append(_start())
         return trainer
 
