@@ -8,6 +8,8 @@ import random
 import numpy as np
 import pytest
 
+pytest_plugins = ["processor_time"]  # tests/processor_time.py
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:

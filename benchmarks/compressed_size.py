@@ -32,7 +32,7 @@ def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "float32.tflite"
         small = Path(folder) / "small.int8.tflite"
-        kd.export.to_tflite(model, plain)
+        kd.export.to_tflite(model, plain, rgb=False)
         before = _accuracy(plain, images, labels)
         schedule = kd.quantize.PolynomialDecay(end_step=steps * PRUNE_EPOCHS * 2 // 3)
         model = kd.quantize.prune(model, SPARSITY, schedule)
@@ -41,7 +41,7 @@ def measure() -> list[Figure]:
         _fit(model, data, CLUSTER_EPOCHS, 3e-4)
         model = kd.quantize.quantization_aware(model)
         _fit(model, data, QUANTIZE_EPOCHS, 3e-4)
-        kd.export.to_tflite(model, small)
+        kd.export.to_tflite(model, small, rgb=False)
         after = _accuracy(small, images, labels)
         sizes = kd.quantize.sizes(plain, small)
         print(kd.quantize.sparsity(model).total, sizes, sep="\n", flush=True)

@@ -44,7 +44,9 @@ def measure() -> list[Figure]:
             ratio(f"to_tflite {quantization} / model.export + bare converter", *times, 1.1)
         )
     sizes = [(folder / name).stat().st_size for name in ("ours.tflite", "bare.tflite")]
-    kd.export.to_tflite(model, folder / "float32.tflite", labels=LABELS)
+    kd.export.to_tflite(
+        model, folder / "float32.tflite", labels=LABELS, preprocessing=normalization
+    )
     float_size = (folder / "float32.tflite").stat().st_size
     figures.append(
         Figure(

@@ -24,7 +24,7 @@ def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "wide.tflite", Path(folder) / "narrow.tflite"]
         for path, network in zip(files, (model, narrow), strict=True):
-            kd.export.to_tflite(network, path)
+            kd.export.to_tflite(network, path, preprocessing=kd.data.Normalization(127.5, 127.5))
         wide_bytes, narrow_bytes = (path.stat().st_size for path in files)
         wide_run, narrow_run = map(_run, files)
     figure = ratio(

@@ -94,7 +94,9 @@ def main(name: str) -> dict[str, Any]:
     aware.compile(keras.optimizers.Adam(1e-4), loss, metrics=["accuracy"])
     history = aware.fit(x, y, batch_size=BATCH, epochs=AWARE_EPOCHS, verbose=0).history
     with tempfile.TemporaryDirectory() as folder:
-        result = kd.export.to_tflite(aware, Path(folder) / "model.tflite")
+        result = kd.export.to_tflite(
+            aware, Path(folder) / "model.tflite", preprocessing=kd.data.Normalization(127.5, 127.5)
+        )
         content = result.path.read_bytes()
     ours = aware.predict(x_test, batch_size=BATCH, verbose=0)
     device, step = _run(content, x_test, reference=False)

@@ -65,7 +65,6 @@ def main(python: str, output: Path, epochs: int = 10) -> None:
         quantization="int8",
         labels=data.class_names,
         preprocessing=data.normalization,
-        rgb=True,
     )
     print(result)
     print(kd.export.verify(saved, result, data.test))

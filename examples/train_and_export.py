@@ -31,10 +31,10 @@ def main(epochs: int, output: Path) -> None:
         ],
     )
     for quantization in ("float32", "int8"):
-        # rgb=True: phones deliver colour, so the conversion to grey goes into the file.
+        # The file takes RGB, as phones deliver it: the conversion to grey goes into it.
         result = kd.export.to_tflite(
             model, output / f"model.{quantization}.tflite", quantization=quantization,
-            calibration=data.train, rgb=True,
+            calibration=data.train,
         )  # fmt: skip
         print(kd.export.verify(model, result, data.test))
 

@@ -10,6 +10,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path as the user means it: a leading `~` is the home folder.
+
+    Example:
+        >>> user_path("~/model.tflite") == Path.home() / "model.tflite"
+        True
+    """
+    # Path.expanduser raises on names such as "~draft.png", which may be files.
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 @contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path beside `path` to write to, and rename it to `path` on success.
@@ -32,7 +43,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         >>> path.read_text()
         'shirt\\n'
     """
-    path = Path(path)
+    path = user_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         temporary = Path(folder) / path.name
@@ -61,7 +72,7 @@ def folder_written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
         >>> [path.name for path in folder.iterdir()]
         ['labels.txt']
     """
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as parent:
         whole = Path(parent) / folder.name

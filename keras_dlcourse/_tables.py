@@ -43,7 +43,9 @@ def text_table(
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     out = io.StringIO()
-    Console(file=out, width=width, color_system=None, force_terminal=False).print(table)
+    # Within a notebook, rich would display the table there instead of writing it to the file.
+    plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
+    Console(file=out, width=width, **plain).print(table)
     lines = [] if title is None else [title]  # rich would fold it to the width of the table
     return "\n".join(lines + [line.rstrip() for line in out.getvalue().splitlines()])
 

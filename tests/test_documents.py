@@ -36,7 +36,7 @@ def test_readme(tmp_path, monkeypatch, capsys):
     exec(desk.replace("epochs=30", "epochs=1").replace("alpha=0.35", "alpha=0.1"), names)
     assert "same top class" in capsys.readouterr().out
     assert list(Path("runs/cam").glob("*.png"))
-    # The file takes one grey channel here; the device side reads any image as such.
+    # The file takes RGB, as phones give it; the device side reads any image as such.
     exec(device, {})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
@@ -160,7 +160,7 @@ def test_evaluation(tmp_path, monkeypatch, capsys):
 def test_data_and_augmentation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     document = (ROOT / "docs/data.md").read_text()
-    parts, whitened, augmented = python_blocks("docs/data.md")
+    parts, _, whitened, augmented = python_blocks("docs/data.md")
     names: dict = {}
     exec(parts, names)
     text = capsys.readouterr().out

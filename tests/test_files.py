@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
 
+import keras
 import pytest
+from PIL import Image
 
-from keras_dlcourse._files import write_bytes, write_text, written_whole
+import keras_dlcourse as kd
+from keras_dlcourse._files import (
+    folder_written_whole,
+    user_path,
+    write_bytes,
+    write_text,
+    written_whole,
+)
+from keras_dlcourse.edge import Gallery, InvalidGallery, read_image
+from keras_dlcourse.training.run_folder import RunFolder
 
 
 def test_writes_and_replaces(tmp_path):
@@ -55,3 +67,59 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     assert done.stdout.startswith("refused:")
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+class TestHomeFolder:
+    """`~` is the home folder wherever a path is taken: no folder of that name is made."""
+
+    @pytest.fixture(autouse=True)
+    def home(self, tmp_path, monkeypatch):
+        home = tmp_path / "home"
+        (tmp_path / "here").mkdir()
+        home.mkdir()
+        monkeypatch.chdir(tmp_path / "here")
+        monkeypatch.setenv("HOME", str(home))
+        yield home
+        assert not [*(tmp_path / "here").iterdir()]
+
+    def test_files_and_folders(self, home):
+        write_text("~/new/a.txt", "a")
+        with folder_written_whole("~/folder") as temporary:
+            (temporary / "b.txt").write_text("b")
+        assert (home / "new" / "a.txt").read_text() == "a"
+        assert (home / "folder" / "b.txt").read_text() == "b"
+
+    def test_names_that_begin_like_it(self):
+        assert user_path("~draft.png").name == "~draft.png"
+        assert str(user_path("~")) == os.environ["HOME"]
+
+    def test_images_and_galleries(self, home):
+        Image.new("RGB", (4, 3), "red").save(home / "photo.png")
+        assert read_image("~/photo.png").shape == (3, 4, 3)
+        with pytest.raises(InvalidGallery, match="~/photo.png"):
+            Gallery.load("~/photo.png", None)
+
+    def test_models(self, home):
+        model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
+                                  keras.layers.Dense(2)])  # fmt: skip
+        model.save(home / "m.keras")
+        assert kd.saving.load("~/m.keras").output_shape == (None, 2)
+        result = kd.export.to_tflite(
+            "~/m.keras", "~/new/m.tflite", labels=["cat", "dog"],
+            preprocessing=kd.data.Normalization.identity(),
+        )  # fmt: skip
+        assert result.path == home / "new" / "m.tflite"
+        assert result.path.is_file()
+        assert kd.edge.ImageClassifier("~/new/m.tflite").labels == ("cat", "dog")
+        assert kd.export.inspect("~/new/m.tflite").bytes == result.bytes
+        assert kd.export.bundle("~/new/m.tflite", "~/pi") == home / "pi"
+        assert (home / "pi" / "model.tflite").is_file()
+        assert kd.quantize.sizes("~/new/m.tflite").files[0].path == result.path
+
+    def test_runs_and_checkpoints(self, home):
+        assert RunFolder("~/run").path == home / "run"
+        saver = kd.callbacks.ModelCheckpoint("~/kept/{epoch:02d}.keras", monitor="loss")
+        assert saver.filepath == home / "kept" / "{epoch:02d}.keras"
+        assert kd.callbacks.BackupAndRestore("~/backup").backup_dir == home / "backup"
+        with pytest.raises(FileNotFoundError, match=str(home / "kept")):
+            kd.saving.latest_checkpoint("~/kept")

@@ -50,6 +50,29 @@ def arguments_of(callback: keras.callbacks.Callback, frame: FrameType | None) ->
     return {}
 
 
+def check_averages(callback: keras.callbacks.Callback, monitor: str, frame: FrameType) -> None:
+    """Raise ValueError if `callback` would keep other weights than `monitor` is measured with.
+
+    `SwapEMAWeights` puts the averages into the model for the validation, and leaves them there
+    until the end of the epoch only with `swap_on_epoch=True`, and for those that stand behind it.
+    """
+    callback_list = callback_list_of(callback, frame)
+    if callback_list is None or not monitor.startswith("val_"):
+        return
+    before = True
+    for other in callback_list.callbacks:
+        before = before and other is not callback
+        if isinstance(other, keras.callbacks.SwapEMAWeights) and not (
+            before and other.swap_on_epoch
+        ):
+            name = type(callback).__name__
+            raise ValueError(
+                f"{name} must keep the weights that {monitor!r} is measured with, which are the "
+                "averages of SwapEMAWeights. Received callbacks by which it keeps others: pass "
+                f"callbacks=[SwapEMAWeights(swap_on_epoch=True), {name}(...)], in this order."
+            )
+
+
 def is_validating(callback: keras.callbacks.Callback) -> bool:
     """Say whether the `fit` that drives `callback` has validation data."""
     return arguments_of(callback, sys._getframe()).get("validation_data") is not None

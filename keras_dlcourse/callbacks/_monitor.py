@@ -6,6 +6,11 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
+import numpy as np
+
+from keras_dlcourse.losses.margin_softmax import MarginSoftmax
+from keras_dlcourse.losses.proxy_anchor import ProxyAnchor
+
 Direction = Literal["min", "max"]
 
 _KERAS_DIRECTIONS: dict[str, Direction] = {"up": "max", "down": "min"}
@@ -137,8 +142,40 @@ def _metrics(holder: Any) -> Iterator[Any]:
 
 def classes_of_cross_entropy(model: Any) -> int | None:
     """Return how many classes a cross-entropy of one output is about, None for other losses."""
-    loss = getattr(model, "loss", None)
-    name = str(getattr(loss, "name", getattr(loss, "__name__", loss)))
-    if "crossentropy" not in name.lower().replace("_", "") or len(model.outputs) != 1:
+    name = _loss_name(model)
+    if "crossentropy" not in name or len(_outputs(model)) != 1:
         return None
     return 2 if "binary" in name else int(model.outputs[0].shape[-1])
+
+
+def classes_of_labels(model: Any) -> int | None:
+    """Return how many class numbers the loss of one output knows, None if it takes none."""
+    loss, name = getattr(model, "loss", None), _loss_name(model)
+    takes_numbers = isinstance(loss, MarginSoftmax | ProxyAnchor) or "sparsecategorical" in name
+    return int(model.outputs[0].shape[-1]) if takes_numbers and len(_outputs(model)) == 1 else None
+
+
+def wrong_labels(model: Any, y: Any) -> str | None:
+    """Say which labels are no class numbers though the loss takes those; None if all are."""
+    classes = classes_of_labels(model)
+    y = np.asarray(y)
+    if classes is None or y.dtype.kind not in "biuf":
+        return None
+    ignored = getattr(model.loss, "ignore_class", None)
+    wrong = y[((y < 0) | (y >= classes)) & (y != ignored)]
+    if not wrong.size:
+        return None
+    return (
+        f"the labels: {wrong.size} of {y.size} are no class numbers from 0 to {classes - 1}, the "
+        f"first is {wrong.flat[0]:g}"
+    )
+
+
+def _loss_name(model: Any) -> str:
+    loss = getattr(model, "loss", None)
+    name = str(getattr(loss, "name", getattr(loss, "__name__", loss)))
+    return name.lower().replace("_", "")
+
+
+def _outputs(model: Any) -> Any:
+    return getattr(model, "outputs", None) or ()

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import layers as L
-from keras import ops
+from keras import ops, tree
 
 from keras_dlcourse import backend
 from keras_dlcourse.graph.running import Network, Place, call_in_training
@@ -71,14 +71,19 @@ class Probe:
         """The layers, each with the nested models around it."""
         return [place.name for place in self.places]
 
-    def measure(self, inputs: np.ndarray, labels: np.ndarray) -> Signals:
-        """Send examples through the model as in training, and back, without changing anything."""
+    def measure(self, inputs: Any, labels: np.ndarray) -> Signals:
+        """Send examples through the model as in training, and back, without changing anything.
+
+        Raises:
+            ValueError: If the model takes other inputs.
+        """
         if not self._inner:  # one layer has none before it
             nothing: list[float | None] = [None] * len(self.places)
             return Signals(nothing, nothing, nothing)
         if self._run is None:
             self._run = backend.compiled(self._pass, self._variables)
-        found = [np.asarray(ops.convert_to_numpy(part)) for part in self._run(inputs, labels)]
+        arrays = _in_order(self.network.model, inputs)
+        found = [np.asarray(ops.convert_to_numpy(part)) for part in self._run(labels, *arrays)]
 
         def row(numbers: np.ndarray) -> list[float | None]:
             known = {place: float(numbers[number]) for place, number in self._numbers.items()}
@@ -90,10 +95,11 @@ class Probe:
         ]
         return Signals(row(_squared(found[0])), row(_squared(found[1])), dead)
 
-    def _pass(self, inputs: Any, labels: Any) -> tuple[Any, Any, Any]:
+    def _pass(self, labels: Any, *inputs: Any) -> tuple[Any, Any, Any]:
         # Zeros that are added to each output: the gradient by them is that by the output. They are
         # one vector, because that is what every backend takes a gradient by.
-        sizes = [size * inputs.shape[0] for size in self._sizes]
+        examples = inputs[0].shape[0]
+        sizes = [size * examples for size in self._sizes]
         cuts = np.cumsum(sizes)[:-1].tolist()
         zeros = ops.zeros((sum(sizes),), "float32")
 
@@ -102,13 +108,12 @@ class Probe:
                 return self._loss(_cut(nudges, cuts), inputs, labels)
 
         gradient, (spread, dead) = backend.gradient(loss)(zeros)
-        parts = [
-            ops.reshape(part, (inputs.shape[0], -1)) * inputs.shape[0]
-            for part in _cut(gradient, cuts)
-        ]
+        parts = [ops.reshape(part, (examples, -1)) * examples for part in _cut(gradient, cuts)]
         return spread, ops.stack([_variance(part) for part in parts]), dead
 
-    def _loss(self, nudges: list[Any], inputs: Any, labels: Any) -> tuple[Any, tuple[Any, Any]]:
+    def _loss(
+        self, nudges: list[Any], inputs: tuple[Any, ...], labels: Any
+    ) -> tuple[Any, tuple[Any, Any]]:
         spread, dead = [], []
 
         def after(place: Place, outputs: Any) -> Any:
@@ -116,14 +121,29 @@ class Probe:
             if number is None:
                 return outputs
             given = ops.cast(outputs, "float32")
-            spread.append(_variance(ops.reshape(given, (inputs.shape[0], -1))))
+            spread.append(_variance(ops.reshape(given, (inputs[0].shape[0], -1))))
             dead.append(_dead(given, _channel_axis(place)))
             nudge = ops.cast(ops.reshape(nudges[number], outputs.shape), outputs.dtype)
             return outputs + nudge
 
-        outputs = self.network.run([inputs], call_in_training, after)
-        value = self.model.compute_loss(inputs, labels, outputs, training=True)
+        outputs = self.network.run(list(inputs), call_in_training, after)
+        seen = inputs[0] if len(inputs) == 1 else list(inputs)
+        value = self.model.compute_loss(seen, labels, outputs, training=True)
         return ops.cast(value, "float32"), (ops.stack(spread), ops.stack(dead))
+
+
+def _in_order(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    """Return the arrays of inputs in the order in which a model has them."""
+    names = [tensor.name for tensor in model.inputs]
+    if isinstance(inputs, dict) and set(inputs) == set(names):
+        return [inputs[name] for name in names]
+    arrays: list[np.ndarray] = tree.flatten(inputs)
+    if len(arrays) != len(names):
+        raise ValueError(
+            f"data must have the {len(names)} inputs of the model, {', '.join(names)}. Received: "
+            f"{len(arrays)}"
+        )
+    return arrays
 
 
 def _cut(vector: Any, cuts: list[int]) -> list[Any]:

@@ -17,7 +17,7 @@ import struct
 import time
 from pathlib import Path
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 
 _RGBA = 4  # of the colour spaces in summary.proto
 
@@ -46,7 +46,9 @@ def write_picture(
     version = _real(1, now) + _message(3, b"brain.Event:2")
     event = _real(1, now) + _number(2, step) + _message(5, summary)
     host = socket.gethostname() or "host"
-    path = Path(directory) / f"events.out.tfevents.{now:017.6f}.{host}.{os.getpid()}.{step:06d}"
+    path = (
+        user_path(directory) / f"events.out.tfevents.{now:017.6f}.{host}.{os.getpid()}.{step:06d}"
+    )
     write_bytes(path, _record(version) + _record(event))
     return path
 

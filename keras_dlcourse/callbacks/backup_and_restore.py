@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -12,10 +13,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import arguments_of, before, callback_list_of, on_exception
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
 from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import has_state, load_state, named, state_of
+from keras_dlcourse.callbacks._weights import first_nan
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.layers._checks import one_of
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
@@ -37,6 +40,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     - A kill while it saves, a full disk or a damaged file loses no more than the time since the
       save before: files are written beside, flushed and renamed, with SHA-256 in a manifest, and
       the one before stays until the new one is whole.
+    - A state with weights of NaN is not saved, with a warning; the one before stays.
     - Ctrl-C and SIGTERM (how a scheduler takes a machine away) save before they end the training.
     - Two runs cannot use one folder at the same time.
 
@@ -111,7 +115,7 @@ class BackupAndRestore(keras.callbacks.Callback):
                     "also must hold objects with state_dict() and load_state_dict(). "
                     f"Received: {type(part).__name__}"
                 )
-        self.backup_dir = Path(backup_dir)
+        self.backup_dir = user_path(backup_dir)
         self.save_freq = save_freq
         self.double_checkpoint = bool(double_checkpoint)
         self.delete_checkpoint = bool(delete_checkpoint)
@@ -136,6 +140,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         # Not at each batch: on JAX `self.model` brings all weights back from the training loop.
         self._at_once = self.model.steps_per_execution
         self._saved: int | None = None
+        self._warned = False
         self._folder.unlock()
         self._folder.lock()
         self._interrupts.uninstall()
@@ -290,6 +295,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         }
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
+        broken = first_nan(arrays)
+        if broken is not None:
+            self._warn_once(broken, facts["epoch"])
+            return
         with or_warn(self.on_error, f"BackupAndRestore could not save to {self.backup_dir}"):
             known = self._folder.checkpoints()
             number = 1 + max((row.facts["number"] for row in known), default=0)
@@ -301,6 +310,17 @@ class BackupAndRestore(keras.callbacks.Callback):
                 batch=facts["batch"],
             )
             self._folder.prune("", lambda rows: rows[-1 - self.double_checkpoint :])
+
+    def _warn_once(self, number: int, epoch: int) -> None:
+        if self._warned:
+            return
+        self._warned = True
+        warnings.warn(
+            f"BackupAndRestore does not save: in epoch {epoch + 1} "
+            f"{self.model.variables[number].path!r} is NaN. What was saved before is still there. "
+            "kd.callbacks.TerminateOnNaN names the cause.",
+            stacklevel=4,
+        )
 
     def _leave(self, error: BaseException) -> None:
         self._interrupts.uninstall()

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._files import write_bytes, written_whole
+from keras_dlcourse._files import user_path, write_bytes, written_whole
 from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.explain import class_mean_maps
@@ -227,7 +227,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
 def _folder(name: str, path: Any) -> Path:
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise ValueError(f"{name} must be the path of a folder. Received: {path!r}")
-    folder = Path(path)
+    folder = user_path(path)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{name} must be a folder, but {str(path)!r} is a file.")
     return folder

@@ -25,8 +25,8 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
     length 1 where the loss compares angles).
 
     Args:
-        data: Images and their labels: whatever `kd.data.take` reads, prepared as for `fit`. Several
-            images of each class are needed.
+        data: Images and their labels: whatever `kd.data.take` reads, prepared as for `fit`, with
+            as many inputs as the model takes. Several images of each class are needed.
         images: Number of images to look at.
         loss: A loss of labels and embeddings, such as `kd.losses.TripletLoss`. None takes the one
             that the model is compiled with.
@@ -84,7 +84,7 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
                 f"Received: {loss!r}"
             )
         self.tolerance, self.variance, self.loss = tolerance, variance, loss
-        examples = take(data, images, seed)
+        examples = take(data, images, seed, several_inputs=True)
         if examples.labels is None:
             raise ValueError("data must hold labels beside the images: pass (images, labels).")
         self._inputs = examples.inputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import sys
+import warnings
 from collections.abc import Mapping
 from types import FrameType
 from typing import Any
@@ -14,11 +15,13 @@ import numpy as np
 
 from keras_dlcourse.callbacks._fit import (
     callback_list_of,
+    check_averages,
     is_validating,
     on_exception,
 )
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
 from keras_dlcourse.callbacks._monitor import Monitor
+from keras_dlcourse.callbacks._weights import first_broken
 
 _STATE = ("monitor", "direction", "best", "best_epoch", "wait", "best_weights")
 
@@ -32,7 +35,8 @@ class EarlyStopping(keras.callbacks.Callback):
       epochs, or by Ctrl-C. A Ctrl-C waits for the next batch, the best weights are put back, and
       the KeyboardInterrupt goes on; a second Ctrl-C does not wait. Where a KeyboardInterrupt
       comes from the data, or `fit` runs outside the main thread, call `restore_best()` yourself.
-    - An epoch whose value is NaN or infinite is never the best one.
+    - An epoch whose value is NaN or infinite, or after which a weight is, is never the best one.
+    - Beside `SwapEMAWeights` it keeps the averages that were validated, or says what to pass.
     - A quantity that is not in the logs is an error that names what is there.
     - Which way is better is known from the loss or metric, or asked; it is never guessed.
     - A run that never reaches `baseline` stops after `patience` epochs, as documented there.
@@ -116,6 +120,7 @@ no improvement in 2 epochs.
         self.wait = 0
         self.stopped_epoch = 0
         self._stopped = False
+        self._broken: str | None = None
         self._loaded = False
         self._finished = True
         self._epoch = 0
@@ -133,6 +138,8 @@ no improvement in 2 epochs.
         self._last_epoch = None
         self._finished = False
         self._quantity.resolve(self.model, required=False)
+        if self.restore_best_weights:
+            check_averages(self, self.monitor, sys._getframe())
         self._interrupts.uninstall()
         self._interrupts = self._new_interrupts()
         if self.restore_best_weights:
@@ -166,7 +173,8 @@ no improvement in 2 epochs.
         if value is None or epoch < self.start_from_epoch:
             return
         self._quantity.resolve(self.model, required=True)
-        improved = math.isfinite(value) and self._quantity.is_better(value, self.best)
+        better = math.isfinite(value) and self._quantity.is_better(value, self.best)
+        improved = better and self._has_weights(epoch)
         if improved:
             self.best = value
             self.best_epoch = epoch
@@ -180,6 +188,19 @@ no improvement in 2 epochs.
             self.stopped_epoch = epoch
             self._stopped = True
             self.model.stop_training = True
+
+    def _has_weights(self, epoch: int) -> bool:
+        """Say whether all weights are finite, and warn the first time that they are not."""
+        broken = first_broken(self.model)
+        if broken is not None and self._broken is None:
+            self._broken = broken.path
+            warnings.warn(
+                f"EarlyStopping: after epoch {epoch + 1} the weight {broken.path!r} is NaN or "
+                f"infinite, though {self.monitor!r} is a number, so this is not the best epoch. "
+                "kd.callbacks.TerminateOnNaN names the cause.",
+                stacklevel=3,
+            )
+        return broken is None
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Put the best weights back and say what was kept and why."""
@@ -290,6 +311,7 @@ no improvement in 2 epochs.
         self.wait = 0
         self.stopped_epoch = 0
         self._stopped = False
+        self._broken = None
         self._quantity.start()
 
     def _check_loaded_weights(self) -> None:
@@ -341,6 +363,8 @@ no improvement in 2 epochs.
         if self.best is None or self.best_epoch is None:
             if self._last_epoch is not None and self._last_epoch < self.start_from_epoch:
                 why = f"epoch {self.start_from_epoch + 1}, the first to count, was not reached"
+            elif self._broken is not None:
+                why = f"the weight {self._broken} is NaN or infinite"
             else:
                 why = f"{self.monitor} was finite in no epoch"
             return f"kept the last weights, because {why}"

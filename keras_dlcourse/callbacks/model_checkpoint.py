@@ -7,16 +7,24 @@ import math
 import os
 import string
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_dlcourse.callbacks._fit import callback_list_of, is_validating, on_exception
+from keras_dlcourse._files import user_path
+from keras_dlcourse.callbacks._fit import (
+    callback_list_of,
+    check_averages,
+    is_validating,
+    on_exception,
+)
 from keras_dlcourse.callbacks._monitor import Direction, Monitor
 from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.layers._checks import one_of, positive_int
 from keras_dlcourse.saving.checkpoints import Checkpoint, CheckpointFolder
 
@@ -35,7 +43,8 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
     - A save that fails is a warning that says what is still there, and training goes on, unless
       `on_error="raise"`.
     - Which way is better is known from the loss or metric, or asked; NaN is never the best; a
-      quantity that is not in the logs is an error that names what is there.
+      quantity that is not in the logs, or that no save ever sees, is an error.
+    - Weights that are NaN or infinite are not saved, with a warning: what is there stays.
     - Two runs cannot use one folder at the same time.
 
     Args:
@@ -61,8 +70,9 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         batches: Number of batches since the last save.
 
     Raises:
-        ValueError: For arguments that make no sense; in `fit` if the monitored quantity or a field
-            of the name is not in the logs.
+        ValueError: For arguments that make no sense, such as a quantity of the validation with
+            `save_freq` in batches; in `fit` if the monitored quantity or a field of the name is not
+            in the logs, or `fit` ends before it was measured.
         RuntimeError: If another run uses the folder.
         OSError: If the folder cannot be written to at all; later, if `on_error="raise"`.
 
@@ -95,7 +105,7 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         on_error: str = "warn",
     ) -> None:
         super().__init__()
-        path = Path(filepath)
+        path = user_path(filepath)
         ending = ".weights.h5" if save_weights_only else ".keras"
         if not path.name.endswith(ending):
             raise ValueError(
@@ -118,6 +128,13 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
                     f"{name}={value} needs a name for each file, such as 'model-{{epoch:03d}}"
                     f"{ending}'. Received: {path.name!r}"
                 )
+        self._needs_value = bool(save_best_only) or keep_best is not None
+        if self._needs_value and save_freq != "epoch" and str(monitor).startswith("val_"):
+            raise ValueError(
+                f"monitor={monitor!r} is measured at the end of an epoch, save_freq={save_freq} "
+                "saves within: no save would ever see it. Pass save_freq='epoch', or monitor a "
+                f"quantity of the training, such as {monitor.removeprefix('val_')!r}."
+            )
         self.filepath = path
         self.monitor = monitor
         self.verbose = verbose
@@ -147,6 +164,9 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         self.best = self.initial_value_threshold
         self.batches = 0
         self._quantity.start()
+        self._tried = self._warned = False
+        if self._needs_value:
+            check_averages(self, self.monitor, sys._getframe())
         self._folder.unlock()
         self._folder.lock()
         callback_list = callback_list_of(self, sys._getframe())
@@ -171,14 +191,41 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
             self._save(logs or {}, None)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Let the folder go."""
+        """Let the folder go, and say so if nothing was saved."""
         self._folder.unlock()
+        if self._tried and self._needs_value and not self._quantity.seen:
+            raise ValueError(
+                f"ModelCheckpoint never saw {self.monitor!r}: fit ended before validation ran. "
+                "Lower validation_freq, or monitor a quantity of the training data."
+            )
+        why = ""
+        if not self._tried and self.save_freq != "epoch":
+            why = f"save_freq is {self.save_freq} batches, and fit had {self.batches}; lower it"
+        elif self._tried and self.save_best_only and self.best is None:
+            why = f"{self.monitor!r} was finite at no save"
+        if why:
+            warnings.warn(f"ModelCheckpoint has saved nothing: {why}.", stacklevel=2)
+
+    def _is_broken(self) -> bool:
+        """Say whether a weight is NaN or infinite, and warn the first time."""
+        broken = first_broken(self.model)
+        if broken is not None and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"ModelCheckpoint does not save: in epoch {self._epoch + 1} the weight "
+                f"{broken.path!r} is NaN or infinite. What was saved before is still there. "
+                "kd.callbacks.TerminateOnNaN names the cause.",
+                stacklevel=4,
+            )
+        return broken is not None
 
     def _save(self, logs: Mapping[str, Any], batch: int | None) -> None:
+        self._tried = True
         value = self._value(logs)
+        is_best = value is not None and self._quantity.is_better(value, self.best)
+        if (self.save_best_only and not is_best) or self._is_broken():
+            return
         if self.save_best_only:
-            if value is None or not self._quantity.is_better(value, self.best):
-                return
             self.best = value
         path = self.filepath.with_name(self._name(logs, batch))
         with or_warn(self.on_error, f"ModelCheckpoint could not save {path}"):
@@ -197,14 +244,13 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
 
     def _value(self, logs: Mapping[str, Any]) -> float | None:
         """Return the monitored value; None if it is not finite, or was not measured."""
-        needed = self.save_best_only or self.keep_best is not None
-        if not needed and self.monitor not in logs:
+        if not self._needs_value and self.monitor not in logs:
             return None
         # In the middle of an epoch there is no validation, which is no mistake of the name.
         value = self._quantity.read(logs, lambda: is_validating(self))
         if value is None or not math.isfinite(value):
             return None
-        self._quantity.resolve(self.model, required=needed)
+        self._quantity.resolve(self.model, required=self._needs_value)
         return value
 
     def _name(self, logs: Mapping[str, Any], batch: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import checks, take
+from keras_dlcourse.data.examples import check_end
 from keras_dlcourse.edge.search import checked_metric
 from keras_dlcourse.retrieval.evaluation import (
     DEFAULT,
@@ -34,7 +35,7 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
         measures: Names as for `kd.retrieval.evaluate`.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
         layer: Whose output embeds an image, as for `kd.retrieval.features`; None as there.
-        images: How many to take out of `data`; None for all.
+        images: How many to take out of `data`; None for all, which then has to have an end.
         seed: Chooses them, and pairs and triplets.
         prefix: What stands before each name in the logs.
         batch_size: Images embedded at a time.
@@ -80,6 +81,13 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
         if images is not None:
             examples = take(data, checks.whole_number("images", images, least=1), seed)
             data = (examples.inputs, examples.labels)
+        elif isinstance(data, Iterator):
+            raise TypeError(
+                "data must be data that can be gone through in each epoch, or pass images= to take "
+                f"some out of it once. Received: {type(data).__name__}"
+            )
+        else:
+            check_end(data)
         self.layer, self.prefix, self.seed = layer, prefix, seed
         self.before: dict[str, float] = {}
         self._data = data

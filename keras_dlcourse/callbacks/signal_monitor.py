@@ -11,9 +11,10 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.data import take
 from keras_dlcourse.layers._checks import fraction, positive_int
 from keras_dlcourse.report import draw_signals, png_bytes
@@ -43,7 +44,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
     some seconds of compiling the first time.
 
     Args:
-        data: Examples and their labels: whatever `kd.data.take` reads, prepared as for `fit`.
+        data: Examples and their labels: whatever `kd.data.take` reads, prepared as for `fit`, with
+            as many inputs as the model takes.
         images: Number of examples. A unit that is dead in 64 is silent for all but 5 % of the data
             (with a confidence of 95 %).
         every: Number of epochs between two measurements.
@@ -60,11 +62,12 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         dead_units: Likewise the shares, None where there is no ReLU.
         updates: Likewise the steps, None where there is no kernel, and at the end.
         said: The warnings given, in words, by kind: `"dead"`, `"vanishing"`, `"exploding"`,
-            `"faint"`.
+            `"faint"`, `"broken"` (a weight that is NaN or infinite).
 
     Raises:
         ValueError: For arguments that make no sense; at the start of `fit` for a model without a
-            graph (a subclassed one), with several inputs or outputs, or with inputs of any size.
+            graph (a subclassed one), with several outputs, other inputs than data, or inputs of any
+            size.
 
     Example:
         >>> from keras_dlcourse.models import MLP
@@ -97,9 +100,9 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self.dead = fraction("dead", dead)
         if directory is not None and not (isinstance(directory, str | Path) and str(directory)):
             raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
-        self.directory = None if directory is None else Path(directory)
-        examples = take(data, self.images, seed)
-        if examples.labels is None or len(examples.inputs) < 2:
+        self.directory = None if directory is None else user_path(directory)
+        examples = take(data, self.images, seed, several_inputs=True)
+        if examples.labels is None or len(examples) < 2:
             raise ValueError("data must hold 2 examples at least, and labels: pass (x, y).")
         self.layers: list[str] = []
         self._inputs, self._labels = examples.inputs, np.asarray(examples.labels)
@@ -110,8 +113,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self._begin()
         self._done = 0
         self._probe = Probe(self.model)
-        if len(self.model.inputs) > 1 or len(self.model.outputs) > 1:
-            raise ValueError("SignalMonitor takes models of one input and one output.")
+        if len(self.model.outputs) > 1:
+            raise ValueError("SignalMonitor takes models of one output.")
         self.layers = self._probe.names
         self._before: list[np.ndarray] | None = None
 
@@ -192,7 +195,14 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self.gradients.append(found.gradients)
         self.dead_units.append(found.dead)
         self.updates.append([None] * len(self.layers))
-        for kind, sentence in findings(self.layers, found, self.dead, epoch).items():
+        said = findings(self.layers, found, self.dead, epoch)
+        broken = first_broken(self.model)
+        if broken is not None:
+            said["broken"] = (
+                f"The weight {broken.path!r} is NaN or infinite {_when(epoch)}, whatever the loss "
+                "says. kd.callbacks.TerminateOnNaN names the cause."
+            )
+        for kind, sentence in said.items():
             if kind not in self.said:
                 self.said[kind] = sentence
                 warnings.warn(sentence, stacklevel=3)
@@ -200,7 +210,7 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
 
 def findings(names: list[str], found: Signals, dead: float, epoch: int) -> dict[str, str]:
     """Say in words what is wrong with signals, by kind; empty if nothing is."""
-    when = f"after epoch {epoch}" if epoch else "before training"
+    when = _when(epoch)
     said = {}
     share, layer = max((share or 0.0, name) for share, name in zip(found.dead, names, strict=True))
     if share >= max(dead, 1e-9):
@@ -231,6 +241,10 @@ def findings(names: list[str], found: Signals, dead: float, epoch: int) -> dict[
             "with ReLU ('glorot_uniform' with tanh), or batch normalization."
         )
     return said
+
+
+def _when(epoch: int) -> str:
+    return f"after epoch {epoch}" if epoch else "before training"
 
 
 def _ends(variances: list[float | None]) -> tuple[float, float] | None:

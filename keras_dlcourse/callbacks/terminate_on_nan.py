@@ -1,4 +1,4 @@
-"""Stop when the loss is no number any more, and say where that began."""
+"""Stop when the loss or a weight is no number any more, and say where that began."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dlcourse._files import written_whole
+from keras_dlcourse._files import user_path, written_whole
 from keras_dlcourse.callbacks._fit import arguments_of
-from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
+from keras_dlcourse.callbacks._monitor import (
+    classes_of_cross_entropy,
+    classes_of_labels,
+    wrong_labels,
+)
 from keras_dlcourse.callbacks._states import Remembers
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.graph.running import Network, Place, call_in_training
 from keras_dlcourse.layers._checks import positive_int
@@ -46,14 +51,16 @@ class Finding:
 
 
 class TerminateOnNaN(Remembers, keras.callbacks.Callback):
-    """Stop training when the loss is NaN or infinite, name the first cause, put weights back.
+    """Stop training when the loss or a weight is NaN, name the first cause, put weights back.
 
     `keras.callbacks.TerminateOnNaN` says at which batch it saw the loss, when all weights are lost
-    already. This one looks at the loss every few batches and keeps a copy of what decided the
-    training when it was still good. Once the loss is NaN or infinite it goes back to that copy,
+    already; and a weight can be NaN under a finite loss, because on TensorFlow ReLU makes 0 of NaN.
+    This one looks at the loss and at all weights every few batches and keeps a copy of what decided
+    the training when they were still good. Once one is NaN or infinite it goes back to that copy,
     trains those batches again one by one, and says which batch it was and what was the first to be
-    no number: the data, a layer's output, the loss, or the gradient of a weight. That batch is kept
-    on the disk, and the weights of the best epoch, or else those before the batch, are put back.
+    no number: the data, labels outside of the classes of the loss, a layer's output, the loss, or
+    the gradient of a weight. That batch is kept on the disk, and the weights of the best epoch, or
+    else those before the batch, are put back.
 
     The batches come again from what `kd.data.pipeline` makes, or a sampler; with other data only
     the range of batches is known.
@@ -61,7 +68,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
     Args:
         directory: Folder to keep the batch in, as `nan-epoch-2-batch-17.npz`, both from 1, with
             `inputs/0`, `labels/0` and so on; None keeps none.
-        every: Number of batches between two looks, and copies. Looking waits for the accelerator.
+        every: Number of batches between two looks, and copies. Looking waits for the accelerator;
+            it goes once over the weights, in a function that is compiled once.
 
     Attributes:
         finding: None, or a `Finding` after the last `fit` broke: `batch`, `data`, `where`.
@@ -70,7 +78,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         best_weights: Its weights, or None.
 
     Raises:
-        ValueError: If `every` is no whole number of at least 1.
+        ValueError: If `every` is no whole number of at least 1; in `fit`, if a weight is NaN or
+            infinite before an epoch.
 
     Example:
         >>> import keras_dlcourse as kd
@@ -95,7 +104,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         super().__init__()
         if directory is not None and not isinstance(directory, str | Path):
             raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
-        self.directory = None if directory is None else Path(directory)
+        self.directory = None if directory is None else user_path(directory)
         self.every = positive_int("every", every)
         self.finding: Finding | None = None
         self.best: float | None = None
@@ -105,22 +114,30 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Find the data."""
-        data = arguments_of(self, sys._getframe()).get("x")
+        arguments = arguments_of(self, sys._getframe())
+        data, self._labels = arguments.get("x"), arguments.get("y")
         self._data = data if isinstance(data, TrainerData) else None
         self.finding = self.best = self.best_epoch = self.best_weights = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Copy what the epoch begins with."""
         self._epoch, self._broken = epoch, False
+        broken = first_broken(self.model)
+        if broken is not None:
+            raise ValueError(
+                f"All weights must be finite before epoch {epoch + 1}. {broken.path!r} holds NaN "
+                "or infinity: build the model anew, adapt the layer, or load weights from before."
+            )
         self._good_batch, self._good = 0, capture(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the loss, if it is time to."""
+        """Look at the loss and the weights, if it is time to."""
         done = batch + 1
         if self._broken or (done % self.every and done != self.params.get("steps")):
             return
-        if not _is_finite(logs):
-            self._break(done)
+        broken = self._what_broke(logs)
+        if broken is not None:
+            self._break(done, broken)
         elif done != self.params.get("steps"):  # the next epoch begins with a copy
             self._good_batch, self._good = done, capture(self.model)
 
@@ -128,15 +145,23 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         """Keep the weights of the best epoch."""
         if self._broken:
             return
-        if not _is_finite(logs):
-            self._break(None)
+        broken = self._what_broke(logs)
+        if broken is not None:
+            self._break(None, broken)
             return
         value = float((logs or {}).get("val_loss", (logs or {}).get("loss", math.nan)))
         if math.isfinite(value) and (self.best is None or value < self.best):
             self.best, self.best_epoch = value, epoch
             self.best_weights = self.model.get_weights()
 
-    def _break(self, done: int | None) -> None:
+    def _what_broke(self, logs: Any) -> str | None:
+        """Return what is NaN or infinite by now, in words; None if nothing is."""
+        if not _is_finite(logs):
+            return "the loss"
+        variable = first_broken(self.model)
+        return None if variable is None else f"the weight {variable.path}"
+
+    def _break(self, done: int | None, broken: str) -> None:
         """Find the cause, put weights back and end the training."""
         self._broken = self.model.stop_training = True
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
@@ -148,9 +173,10 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             weights = f"those of epoch {self.best_epoch + 1}, the best"
         else:
             weights = "those before that batch"
+        cause = self._cause(done, broken)
         warnings.warn(
-            f"Training stopped in epoch {self._epoch + 1}: {self._cause(done)}. {kept}The weights "
-            f"are {weights}. {self._advice(rate)}",
+            f"Training stopped in epoch {self._epoch + 1}: {cause}. {kept}The weights are "
+            f"{weights}. {self._advice(rate)}",
             stacklevel=3,
         )
 
@@ -162,29 +188,28 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         for number, batch in enumerate(batches, first):
             before = capture(self.model)
             logs = self.model.train_on_batch(*batch, return_dict=True)
-            after = capture(self.model)
-            if not _is_finite(logs) or _first_bad(after) is not None:
+            broken = first_broken(self.model)
+            if not _is_finite(logs) or broken is not None:
                 restore(self.model, before, *_KEPT)
-                where, in_data = self._where(batch, _is_finite(logs), after)
+                where, in_data = self._where(batch, _is_finite(logs), broken)
                 return Finding(number, batch, where, in_data, before)
         return None
 
-    def _where(
-        self, batch: tuple[Any, ...], loss_is_finite: bool, after: dict[str, np.ndarray]
-    ) -> tuple[str, bool]:
+    def _where(self, batch: tuple[Any, ...], loss_is_finite: bool, broken: Any) -> tuple[str, bool]:
         for name, part in zip(("inputs", "labels", "sample weights"), batch, strict=False):
             for array in map(np.asarray, tree.flatten(part)):
                 bad = ~np.isfinite(array.astype("float64")).reshape(len(array), -1).all(1)
                 if bad.any():
                     return f"the data: {bad.sum()} of {len(array)} {name}", True
+        wrong = wrong_labels(self.model, batch[1]) if len(batch) > 1 else None
+        if wrong is not None:
+            return wrong, True
         place = _first_bad_place(self.model, batch[0])
         if place is not None:
             return f"the output of {place.name} ({type(place.node.operation).__name__})", False
         if not loss_is_finite:
             return "the loss, of outputs that are finite", False
-        kind, number = (_first_bad(after) or "variables/0").split("/")
-        variable = self.model.variables if kind == "variables" else self.model.optimizer.variables
-        return f"the step: {variable[int(number)].path} after it", False
+        return f"the step: {broken.path} after it", False
 
     def _keep(self) -> str:
         if self.directory is None or self.finding is None:
@@ -199,19 +224,34 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             np.savez(file, allow_pickle=False, **arrays)
         return f"The batch is in {self.directory / name}. "
 
-    def _cause(self, done: int | None) -> str:
+    def _cause(self, done: int | None, broken: str) -> str:
         if self.finding is not None:
             number = self.finding.batch + 1
             return f"NaN or infinity came first with batch {number}, in {self.finding.where}"
         span = f"batches {self._good_batch + 1} to {done}" if done else "its last batches"
+        wrong = self._wrong_labels()
+        if wrong is not None:
+            return f"{broken} became NaN or infinite in {span}. The cause is in {wrong}"
         if self._data is None:
             return (
-                f"the loss became NaN or infinite in {span}; with data of kd.data.pipeline this "
+                f"{broken} became NaN or infinite in {span}; with data of kd.data.pipeline this "
                 "callback says which batch and layer it was"
             )
-        return f"the loss became NaN or infinite in {span}, and did not when they came again"
+        return f"{broken} became NaN or infinite in {span}, and did not when they came again"
+
+    def _wrong_labels(self) -> str | None:
+        """Say which labels are no class numbers, of the batch that was found or of all of `fit`."""
+        if self.finding is not None:
+            return self.finding.where if self.finding.where.startswith("the labels:") else None
+        return None if self._labels is None else wrong_labels(self.model, self._labels)
 
     def _advice(self, rate: float) -> str:
+        classes = classes_of_labels(self.model)
+        if self._wrong_labels() is not None:
+            return (
+                "Number the classes from 0 on, y = numpy.unique(y, return_inverse=True)[1], or end "
+                f"the model in more than {classes} classes."
+            )
         if self.finding is not None and self.finding.in_data:
             return "Look for NaN and infinity in the data, and leave those examples out."
         advice = [f"a lower learning rate (it was {rate:.3g}; try {rate / 10:.3g})",
@@ -219,6 +259,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         in_loss = self.finding is not None and self.finding.where.startswith("the loss")
         if in_loss and classes_of_cross_entropy(self.model):
             advice.insert(0, "a loss with from_logits=True and no softmax before it")
+        if classes is not None and self.finding is None:
+            advice.insert(0, f"labels from 0 to {classes - 1} alone")
         if "float16" in str(self.model.dtype_policy.name):
             advice.insert(0, "bfloat16 in place of float16")
         return f"Try {'; '.join(advice)}."
@@ -227,14 +269,6 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
 def _is_finite(logs: Any) -> bool:
     loss = (logs or {}).get("loss")
     return loss is None or bool(np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss))).all())
-
-
-def _first_bad(arrays: dict[str, np.ndarray]) -> str | None:
-    """Return the name of the first array of weights or optimizer that is not finite."""
-    for name, array in arrays.items():
-        if not name.startswith("metrics/") and not np.isfinite(array.astype("float64")).all():
-            return name
-    return None
 
 
 def _first_bad_place(model: keras.Model, inputs: Any) -> Place | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import UsageError, add_command
+from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
 
 EXAMPLES = """
 keras-dlcourse explain model.keras photos/ -o maps/
@@ -40,6 +40,7 @@ def add_parser(commands: Any) -> None:
         help="name or number of the class to show evidence for (the one that the model answers)",
     )
     parser.add_argument("--layer", metavar="NAME", help="whose feature maps (the coarsest, last)")
+    add_image_options(parser)
     parser.add_argument(
         "-o", "--output", default="maps", metavar="DIR", help="folder for the pictures (maps)"
     )
@@ -50,25 +51,27 @@ def run(options: argparse.Namespace) -> None:
     load_keras()
     from keras_dlcourse import data
     from keras_dlcourse.cli.model_input import (
-        images_for,
         load_model,
+        readable_images,
         recorded_labels,
         recorded_normalization,
     )
+    from keras_dlcourse.data.folder import shown_name
 
     methods = _methods(options.methods, options.layer)
     paths = _image_paths(options.images)
     model = load_model(options.model)
     labels = recorded_labels(model)
     asked = _class_number(options.class_name, labels)
-    pixels = images_for(model, paths)
+    pixels, good = readable_images(model, paths, **image_options(options))
+    names = [shown_name(paths[index]) for index in good]
     normalization = recorded_normalization(model) or data.Normalization.identity()
     extra = {} if options.layer is None else {"layer": options.layer}
-    for number, start in enumerate(range(0, len(paths), ROWS), 1):
+    for number, start in enumerate(range(0, len(names), ROWS), 1):
         batch = pixels[start : start + ROWS]
         path = Path(options.output) / f"maps_{number:03d}.png"
-        names = [file.name for file in paths[start : start + ROWS]]
-        _draw(path, model, batch, normalization(batch), methods, asked, extra, names, labels)
+        captions = names[start : start + ROWS]
+        _draw(path, model, batch, normalization(batch), methods, asked, extra, captions, labels)
         print(path)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import UsageError, add_command
+from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
@@ -17,6 +17,7 @@ EXAMPLES = """
 keras-dlcourse export model.keras -o model.tflite
 keras-dlcourse export model.keras -o model.int8.tflite --quantization int8 --calibration photos/
 keras-dlcourse export model.keras -o model.tflite --labels labels.txt
+keras-dlcourse export divided_by_255.keras -o model.tflite --mean 0 --std 255
 keras-dlcourse export model.keras -o mapped.tflite --class-map
 keras-dlcourse export model.keras -o firmware/ --target microcontroller --calibration photos/
 keras-dlcourse export saved_model/ -o model.int8.tflite --quantization int8 --mean 127.5 --std 127.5
@@ -62,6 +63,7 @@ def add_parser(commands: Any) -> None:
         help=f"folder of training images, at least 100; needed for {' and '.join(CALIBRATED)} "
         "unless the model was made quantization-aware",
     )
+    add_image_options(parser)
     parser.add_argument(
         "--labels",
         metavar="FILE",
@@ -78,8 +80,8 @@ def add_parser(commands: Any) -> None:
             f"--{name}",
             type=float,
             metavar="X",
-            help=f"what in training was {what} pixels from 0 to 255 (default: what the model "
-            "records)",
+            help=f"what in training was {what} pixels from 0 to 255; --mean 0 --std 1 for a model "
+            "that takes them as they are (default: what the model records)",
         )
 
 
@@ -102,15 +104,22 @@ def run(options: argparse.Namespace) -> None:
 
     load_keras()
     from keras_dlcourse import data, export
-    from keras_dlcourse.cli.model_input import calibration_images, load_model
+    from keras_dlcourse.cli.model_input import calibration_images, load_model, says_normalization
 
     model = load_model(options.model)
     normalization = None
     if options.mean is not None:
         normalization = data.Normalization(options.mean, options.std)
+    elif not says_normalization(model):
+        raise UsageError(
+            f"{options.model} does not say what its pixels went through in training: pass --mean "
+            "and --std, e.g. --mean 0 --std 255 for images divided by 255, --mean 127.5 "
+            "--std 127.5 for -1 to 1, --mean 0 --std 1 for raw pixels from 0 to 255"
+        )
     images = None
     if options.calibration is not None:
-        images = calibration_images(model, options.calibration, normalization)
+        reading = image_options(options)
+        images = calibration_images(model, options.calibration, normalization, **reading)
     settings = {
         "quantization": options.quantization,
         "calibration": images,
@@ -119,14 +128,13 @@ def run(options: argparse.Namespace) -> None:
         "class_map": options.class_map,
     }
     if not micro:
-        # Phones and cameras deliver RGB.
-        grey = model.input_shape[-1] == 1
-        print(export.to_tflite(model, options.output, rgb=grey, **settings))
+        print(export.to_tflite(model, options.output, **settings))
         return
     if options.quantization == "int8":  # no conversion at the ends
         settings |= {"input_dtype": "int8", "output_dtype": "int8"}
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
-        file = export.to_tflite(model, Path(folder) / "model.tflite", **settings)
+        # A board's camera gives grey where the model takes grey.
+        file = export.to_tflite(model, Path(folder) / "model.tflite", rgb=False, **settings)
         print(export.micro(file, options.output))
 
 

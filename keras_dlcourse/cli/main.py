@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from keras_dlcourse._version import __version__
 from keras_dlcourse.cli import (
@@ -21,6 +23,7 @@ from keras_dlcourse.cli import (
 )
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
+from keras_dlcourse.edge.command_line import print_everywhere
 from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
 from keras_dlcourse.edge.gallery_commands import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.locate_command import add_locate_parser
@@ -77,11 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >>> main(["inspect", "nothing.tflite"])
         1
     """
+    print_everywhere()
     parser = build_parser()
     options = parser.parse_args(arguments)
     quiet_tensorflow()
     try:
-        return options.func(options) or OK
+        with _plain_warnings():
+            return options.func(options) or OK
     except UsageError as error:
         return _fail(f"{error} (see: keras-dlcourse {options.command} --help)", USAGE)
     except KeyboardInterrupt:
@@ -96,12 +101,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_sentence(error), FAILED)
 
 
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings as what they say, without the place in our source that they come from."""
+    usual = warnings.formatwarning
+    if not os.environ.get(DEBUG):
+        warnings.formatwarning = lambda message, *args, **kwargs: f"warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
 def _sentence(error: Exception) -> str:
-    """Say in a line what went wrong."""
+    """Say what went wrong, in a line, or in those that the message has."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    lines = [line.rstrip() for line in str(error).strip().splitlines()]
+    return "\n".join(filter(None, lines)) or type(error).__name__
 
 
 def _fail(message: str, code: int) -> int:

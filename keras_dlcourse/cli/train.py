@@ -7,12 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command
+from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
 
 EXAMPLES = """
 keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 keras-dlcourse train photos/ --model mobilenet --alpha 0.25 --image-size 64 -o runs/small
 keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
+keras-dlcourse train scans/ --classes healthy ill --bits 12 --model mobilenet_v2 -o runs/scans
 keras-dlcourse train photos/ -o runs/photos --resume
 
 photos/ holds a folder a class:
@@ -44,8 +45,13 @@ def add_parser(commands: Any) -> None:
         "--epochs", type=int, metavar="N", help="passes over the images (default: 30)"
     )
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out files that cannot be read as images"
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="the folders in DIR that are classes, others are left out (default: all, unless they "
+        "look like parts of a data set)",
     )
+    add_image_options(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="RUN", help="new folder for the run"
     )
@@ -79,5 +85,10 @@ def run(options: argparse.Namespace) -> int:
     else:
         check_free(options.output)  # before the images are read
         recipe = training.Recipe(**given)
-    images = data.image_folder(options.folder, image_size=size or 96, skip_bad=options.skip_bad)
+    images = data.image_folder(
+        options.folder,
+        image_size=size or 96,
+        class_names=options.classes,
+        **image_options(options),
+    )
     return int(training.run(images, options.output, recipe, resume=options.resume).interrupted)

@@ -7,6 +7,8 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
+from keras_dlcourse.edge.command_line import add_bits_option
+
 
 class UsageError(Exception):
     """The words of the command line do not go together; ends in exit code 2."""
@@ -41,3 +43,16 @@ def add_command(
     )
     parser.set_defaults(func=function)
     return parser
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> None:
+    """Add how image files are read: `--skip-bad` and `--bits`."""
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out files that cannot be read as images"
+    )
+    add_bits_option(parser)
+
+
+def image_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what these options say, as what reads images takes it."""
+    return {"skip_bad": options.skip_bad, "bits": options.bits}

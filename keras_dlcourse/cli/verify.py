@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command
+from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
 
 EXAMPLES = """
 keras-dlcourse verify model.keras model.int8.tflite photos/
@@ -20,12 +20,13 @@ def add_parser(commands: Any) -> None:
         commands,
         "verify",
         run,
-        "compare a .tflite file with its Keras model on the same images, a folder a class",
+        "judge a .tflite file beside its Keras model on the same images; 1 if they do not agree",
         EXAMPLES,
     )
     parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
     parser.add_argument("file", metavar="FILE", help=".tflite file made of it")
     parser.add_argument("folder", metavar="DIR", help="folder with a folder of images a class")
+    add_image_options(parser)
     parser.add_argument(
         "--min-agreement",
         type=float,
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
     from keras_dlcourse.edge.metadata import EMBEDDING
     from keras_dlcourse.edge.model_file import ModelFile
 
-    metadata = ModelFile.read(options.file).metadata  # the file is checked before Keras is loaded
+    file = ModelFile.read(options.file)  # the file is checked before Keras is loaded
 
     load_keras()
     from keras_dlcourse import export
@@ -60,18 +61,27 @@ def run(options: argparse.Namespace) -> None:
         labelled_images,
         load_model,
         recorded_labels,
+        recorded_normalization,
     )
+    from keras_dlcourse.export.roads import file_normalization
 
     model = load_model(options.model)
-    if EMBEDDING in metadata.outputs:  # vectors have no classes, so any images will do
-        images = calibration_images(model, options.folder, argument="DIR")
+    # A model that does not record what its pixels went through got what its file was made for.
+    normalization = recorded_normalization(model) or file_normalization(file)
+    reading = image_options(options)
+    if EMBEDDING in file.metadata.outputs:  # vectors have no classes, so any images will do
+        images = calibration_images(model, options.folder, normalization, argument="DIR", **reading)
     else:
-        labels = metadata.labels or recorded_labels(model)
-        images = labelled_images(model, options.folder, labels)
-    verification = export.verify(model, options.file, images)
+        labels = file.metadata.labels or recorded_labels(model)
+        images = labelled_images(model, options.folder, labels, normalization, **reading)
+    given = {
+        "min_agreement": options.min_agreement,
+        "max_accuracy_loss": options.max_accuracy_loss,
+        "min_cosine": options.min_cosine,
+    }
+    limits = {name: value for name, value in given.items() if value is not None}
+    verification = export.verify(model, options.file, images, limits=limits)
     print(verification)
-    verification.require(
-        min_agreement=options.min_agreement,
-        max_accuracy_loss=options.max_accuracy_loss,
-        min_cosine=options.min_cosine,
-    )
+    if not verification.passed:
+        why = "; ".join([*verification.failures, str(verification.cause)])
+        raise export.VerificationError(f"{options.file} does not agree with {options.model}: {why}")

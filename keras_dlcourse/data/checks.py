@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
+from keras_dlcourse.edge.labels import ordered_labels
+from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.normalization import Normalization
 
 _CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
@@ -38,7 +40,7 @@ def is_lazy(x: Any) -> bool:
 
 def images(x: Any) -> Any:
     """Return images of rank 4, uint8 or finite floats; lazy ones as they are."""
-    x = x if is_lazy(x) else np.asarray(x)
+    x = x if is_lazy(x) else _one_array(x)
     if len(x.shape) != 4:
         hint = " Add the channel with x[..., None]." if len(x.shape) == 3 else ""
         raise ValueError(
@@ -54,6 +56,24 @@ def images(x: Any) -> Any:
     if x.dtype.kind == "f" and not is_lazy(x):
         _check_finite(x)
     return x
+
+
+def _one_array(x: Any) -> np.ndarray:
+    """Return images as one array, or say that they are of several sizes."""
+    try:
+        array = np.asarray(x)
+    except ValueError:  # of a list of arrays of several shapes
+        array = np.empty(0, object)
+    if array.dtype == object:
+        shapes = sorted({np.shape(image) for image in x})
+        if len(shapes) > 1:
+            raise ValueError(
+                f"x must be images of one size, got {len(shapes)}: "
+                f"{', '.join(map(str, shapes[:5]))}{', ...' * (len(shapes) > 5)}. Resize them "
+                "before, e.g. by keras.ops.image.resize, or read a folder of files by "
+                "kd.data.image_folder(..., image_size=...)."
+            )
+    return array
 
 
 def _check_finite(x: np.ndarray) -> None:
@@ -74,14 +94,19 @@ def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     """Return names as a tuple of different strings."""
     if names is None:
         return None
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Mapping) and (
+        isinstance(names, str) or not all(isinstance(name, str) for name in names)
+    ):
         raise TypeError(f"class_names must be a list of strings, got {names!r}.")
+    names = ordered_labels(names, "class_names")
     if not names:
         raise ValueError("class_names is empty; give one name a class, or None.")
+    if wrong := [name for name in names if not is_text(name)]:
+        raise ValueError(f"class_names must be text that UTF-8 has a place for, got {wrong!r}.")
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
         raise ValueError(f"class_names must differ, got more than once: {', '.join(repeated)}.")
-    return tuple(names)
+    return names
 
 
 def labels(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data.idx import read_idx
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.split import split, split_indices
@@ -66,6 +67,9 @@ class Dataset:
     ) -> Dataset:
         """Make a data set of three pairs of images (uint8) and labels, normalised by the first.
 
+        It is the way for data that somebody has split already. What of the parts is in files is
+        given as `ImageFiles`, see "A folder of photos" in docs/data.md.
+
         Args:
             name: What it is called.
             train: Images `(n, height, width, channels)` and labels `(n,)`.
@@ -74,6 +78,12 @@ class Dataset:
             class_names: What the classes are called.
             batch_size: Images in a batch.
             seed: Seed of the order of training.
+
+        Example:
+            >>> import numpy as np
+            >>> part = np.zeros((4, 8, 8, 3), "uint8"), np.array([0, 1, 0, 1])
+            >>> Dataset.from_parts("mine", part, part, part, ("cat", "dog"))
+            <Dataset mine: 8x8x3 images of 2 classes, 4 train, 4 validation, 4 test>
         """
         normalization = Normalization.fit(train[0])
 
@@ -207,7 +217,7 @@ def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
     """Return the first folder that has the files of Fashion-MNIST."""
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     places = [_DEBIAN, keras_home / "datasets" / "fashion-mnist"]
-    places = places if directory is None else [Path(directory)]
+    places = places if directory is None else [user_path(directory)]
     for place in places:
         if all((place / name).is_file() for name in _fashion_files()):
             return place

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.split import check_fractions, split_indices
+from keras_dlcourse.edge.bit_depth import check_bits
+from keras_dlcourse.edge.images import InvalidImage
 
 # Left by desktops and archivers; names that begin with a dot are left out as well.
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
-_PARTS = {"train", "training", "validation", "valid", "val", "test", "testing"}
+# Words in the names of folders that hold a part of a data set.
+_PARTS = {
+    *("train", "training", "trainset", "test", "testing", "testset", "val", "valid", "valset"),
+    *("validation", "dev", "eval", "evaluation", "holdout", "unlabeled", "unlabelled", "augmented"),
+}
 _IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory unless asked otherwise
 _LISTED = 10  # bad files named in a message
 _LEAST = 3  # images a class: one for each part
@@ -34,6 +43,8 @@ def image_folder(
     skip_bad: bool = False,
     crop: bool = False,
     cache: bool | None = None,
+    class_names: Sequence[str] | None = None,
+    bits: int | None = None,
 ) -> Dataset:
     """Make a data set of a folder that has a folder of images for each class.
 
@@ -41,6 +52,10 @@ def image_folder(
     that Pillow reads, and lie at any depth below their class. Left out are files beside the class
     folders, names that begin with a dot, `Thumbs.db`, `desktop.ini` and `__MACOSX`; every other
     file must be an image, so that none is lost unseen. All files are read at the beginning.
+
+    Folders named like parts of a data set (`train`, `seg_test`, `val_images`, `unlabeled`), and
+    folders that hold the same folders, are no classes: give the folder of one part, use a split of
+    your own by `Dataset.from_parts`, or insist by `class_names`.
 
     Args:
         path: The folder.
@@ -56,6 +71,10 @@ def image_folder(
             Do on the device what was done here.
         cache: Whether to keep the pixels in memory; if not, they are read again each epoch.
             None keeps up to 1 GiB of them.
+        class_names: The folders that are the classes, in the order of their numbers; folders that
+            are not among them are left out. None takes all folders.
+        bits: How many bits the values of grey images have that are stored in 16, as
+            `keras_dlcourse.edge.read_image` takes it. Give the device the same.
 
     Returns:
         A `Dataset`: three parts, disjoint, with the classes in the same proportions, and a
@@ -64,7 +83,9 @@ def image_folder(
     Raises:
         FileNotFoundError: If there is no such folder.
         ValueError: If files are no images (it names them), if there are fewer than two classes or a
-            class has fewer than three images, or an argument is out of range.
+            class has fewer than three images, if the folders are parts of a data set, if a name is
+            not UTF-8, if 16-bit images need `bits` or differ in them, or an argument is out of
+            range.
 
     Example:
         >>> import pathlib, tempfile
@@ -87,25 +108,21 @@ def image_folder(
     checks.whole_number("batch_size", batch_size, least=1)
     checks.whole_number("seed", seed, least=0)
     check_fractions(validation=validation, test=test)
+    check_bits(bits)
 
-    root = Path(path)
-    names, paths, labels = find_classes(root)
+    root = user_path(path)
+    names, paths, labels = find_classes(root, class_names)
     _check_counts(root, names, labels)
-    files = ImageFiles(paths, size, channels, crop)
-    if cache is None:
-        cache = int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY
-    pixels = np.empty(files.shape, np.uint8) if cache else None
-    good = _read_all(files, pixels, skip_bad)
+    x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)
     labels = labels[good]
     _check_counts(root, names, labels)
 
     def part(indices: np.ndarray) -> tuple[Any, np.ndarray]:
-        chosen = good[indices]
-        return (files.subset(chosen) if pixels is None else pixels[chosen]), labels[indices]
+        return x[indices] if isinstance(x, np.ndarray) else x.subset(indices), labels[indices]
 
     train, held_out, last = map(part, split_indices(labels, (validation, test), seed))
     return Dataset.from_parts(
-        root.resolve().name, train, held_out, last, names, batch_size=batch_size, seed=seed
+        shown_name(root.resolve()), train, held_out, last, names, batch_size=batch_size, seed=seed
     )
 
 
@@ -117,28 +134,115 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def find_classes(root: Path) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    """Return class names, files, and the number of the class of each file."""
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is not a folder. Give a folder that holds one folder of images for each class."
+def find_classes(
+    root: Path, class_names: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
+    """Return class names, files, and the number of the class of each file.
+
+    Args:
+        root: A folder with a folder for each class.
+        class_names: The folders that are classes, in the order of their numbers; all if None.
+
+    Raises:
+        FileNotFoundError: If `root` is not a folder.
+        ValueError: If it does not hold those folders, or two of them at least, or if they look like
+            parts of a data set and no `class_names` are given.
+    """
+    folders = class_folders(root)
+    names = tuple(folders) if class_names is None else checks.class_names(class_names) or ()
+    if missing := [name for name in names if name not in folders]:
+        raise ValueError(
+            f"class_names must be folders in {root}; it has no {', '.join(missing)}, but "
+            f"{', '.join(folders) or 'no folders'}."
         )
-    folders = [entry for entry in _entries(root) if entry.is_dir()]
-    names = tuple(folder.name for folder in folders)
-    if len(folders) < 2:
+    if class_names is not None and len(names) < 2:
+        raise ValueError(f"class_names must name two classes or more, got {list(names)}.")
+    if len(names) < 2:
         found = f"only the folder {names[0]}" if names else "no folders"
         raise ValueError(
             f"{root} holds {found}; it must hold one folder of images for each of two classes or "
             "more, e.g. cats/ and dogs/."
         )
-    if _PARTS.issuperset(name.lower() for name in names):
-        raise ValueError(
-            f"The folders in {root} ({', '.join(names)}) look like parts of a data set, not like "
-            "classes. Give a folder of classes; the parts are made from it."
-        )
-    per_class = [files_below(folder, {_identity(root)}) for folder in folders]
-    labels = np.repeat(np.arange(len(folders)), [len(files) for files in per_class])
+    if class_names is None:
+        _check_not_parts(root, folders)
+    per_class = [files_below(folders[name], {_identity(root)}) for name in names]
+    labels = np.repeat(np.arange(len(names)), [len(files) for files in per_class])
     return names, [path for files in per_class for path in files], labels
+
+
+def class_folders(root: Path) -> dict[str, Path]:
+    """Return the folders in a folder by their names, which are text in every locale.
+
+    Raises:
+        FileNotFoundError: If `root` is not a folder.
+        ValueError: If a name cannot be that of a class.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"{root} is not a folder. Give a folder that holds one folder of images for each class."
+        )
+    folders = {_class_name(entry): entry for entry in _entries(root) if entry.is_dir()}
+    return dict(sorted(folders.items()))
+
+
+def _class_name(folder: Path) -> str:
+    """Return the name of a folder as a line of text that every file can carry."""
+    raw = os.fsencode(folder.name)  # the bytes on the disk: what Python makes of them varies
+    try:
+        name = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError(
+            f"Names of class folders must be UTF-8, as they go into the model's files; in "
+            f"{shown_name(folder.parent)} there is {raw!r}. Rename that folder."
+        ) from None
+    if name.splitlines() != [name] or not name.strip():
+        raise ValueError(
+            f"Names of class folders must be one line of text; in {folder.parent} there is "
+            f"{name!r}. Rename that folder."
+        )
+    return name
+
+
+def shown_name(path: Path) -> str:
+    """Return the name of a file or folder as text, in every locale and whatever its bytes are."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
+
+
+def _check_not_parts(root: Path, folders: dict[str, Path]) -> None:
+    """Raise ValueError if folders are the parts of a data set, by their names or what they hold."""
+    parts = [name for name in folders if _is_part(name)]
+    held = [inside for folder in folders.values() if (inside := _subfolders(folder))]
+    shared = sorted(set.intersection(*held)) if len(held) > 1 else []
+    reasons = []
+    if parts:
+        reasons.append(f"{', '.join(parts)} are named like parts of a data set")
+    if len(shared) > 1:  # one alone is a habit, as in cat/images/ and dog/images/
+        listed = ", ".join(shared[:_LISTED]) + (", ..." if len(shared) > _LISTED else "")
+        reasons.append(f"{len(held)} of them hold the same folders ({listed})")
+    if reasons:
+        candidates = parts or list(folders)
+        example = root / min(candidates, key=lambda name: "train" not in name.lower())
+        raise ValueError(
+            f"The folders in {root} ({', '.join(folders)}) must be classes, but "
+            f"{' and '.join(reasons)}. Give the folder of one part, e.g. {example}, which is "
+            "then split; or keep your own split by kd.data.Dataset.from_parts (see docs/data.md); "
+            "or, if they are classes, name all classes by class_names=[...] (--classes)."
+        )
+
+
+def _is_part(name: str) -> bool:
+    """Whether a folder's name has the word for a part: train, seg_test, ValImages, train2017."""
+    words = [word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
+    return not _PARTS.isdisjoint([*words, "".join(words)])
+
+
+def _subfolders(folder: Path) -> set[str]:
+    with os.scandir(folder) as entries:  # which need not ask the disk about each of many files
+        return {
+            shown_name(Path(entry.name))
+            for entry in entries
+            if entry.is_dir() and not _is_clutter(entry.name)
+        }
 
 
 def files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
@@ -154,11 +258,11 @@ def files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if not entry.name.startswith(".") and entry.name.lower() not in _CLUTTER
-    )
+    return sorted(entry for entry in folder.iterdir() if not _is_clutter(entry.name))
+
+
+def _is_clutter(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _CLUTTER
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -176,13 +280,31 @@ def _check_counts(root: Path, names: tuple[str, ...], labels: np.ndarray) -> Non
         )
 
 
-def _read_all(files: ImageFiles, pixels: np.ndarray | None, skip_bad: bool) -> np.ndarray:
-    """Read every file once, into `pixels` if given, and return the indices of the good ones."""
+def read_images(
+    files: ImageFiles, skip_bad: bool, cache: bool | None = None
+) -> tuple[np.ndarray | ImageFiles, np.ndarray]:
+    """Read every file once, so that those that cannot be read are known before long work.
+
+    Args:
+        files: The files.
+        skip_bad: Whether to go on without the bad ones, with a warning that names them to the
+            caller of the caller.
+        cache: Whether to keep the pixels; None keeps up to 1 GiB of them.
+
+    Returns:
+        The good images, as an array or still in their files, and their indices in `files`.
+
+    Raises:
+        ValueError: If there are bad files, and no `skip_bad`.
+    """
+    if cache is None:
+        cache = int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY
+    pixels = np.empty(files.shape, np.uint8) if cache else None
 
     def problem(index: int) -> str:
         try:
             image = files.read(index)
-        except (ValueError, OSError) as error:
+        except (InvalidImage, OSError) as error:
             return str(error)
         if pixels is not None:
             pixels[index] = image
@@ -200,4 +322,7 @@ def _read_all(files: ImageFiles, pixels: np.ndarray | None, skip_bad: bool) -> n
                 text + "Repair or remove them, or go on without them by skip_bad=True (--skip-bad)."
             )
         warnings.warn(text + "They are left out.", stacklevel=3)
-    return np.array([index for index, text in enumerate(problems) if not text], int)
+    good = np.array([index for index, text in enumerate(problems) if not text], int)
+    if pixels is None:
+        return files.subset(good), good
+    return pixels[good] if bad else pixels, good

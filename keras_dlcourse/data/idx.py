@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 
 _UINT8 = 0x08  # the only type these data sets use
 
@@ -38,7 +38,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         >>> read_idx(path)
         array([9, 0, 3], dtype=uint8)
     """
-    path = Path(path)
+    path = user_path(path)
     try:
         content = _uncompress(path)
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:

@@ -40,6 +40,7 @@ class Pipeline(TrainerData):
         normalization: The `Normalization` applied to each batch, or None.
         class_names: Tuple of names or None.
         batch_size: Images in a batch; the last of an epoch may be smaller.
+        drop_remainder: Whether that last one is left out.
         shuffle: Whether `fit` shuffles.
         seed: Seed of the order.
         epoch: Number of the next epoch of `fit`.
@@ -66,6 +67,7 @@ class Pipeline(TrainerData):
         class_names: Sequence[str] | None = None,
         sample_weight: Any = None,
         class_weight: Mapping[int, float] | None = None,
+        drop_remainder: bool = False,
     ) -> None:
         super().__init__(seed)
         self.x = checks.images(x)
@@ -74,13 +76,23 @@ class Pipeline(TrainerData):
         self.normalization = checks.normalization(normalization, self.x.shape[-1])
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))
         self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
-        self.shuffle = bool(shuffle)
+        self.shuffle, self.drop_remainder = bool(shuffle), bool(drop_remainder)
+        if self.drop_remainder and self.examples < self.batch_size:
+            raise ValueError(
+                f"drop_remainder=True needs {self.batch_size} images or more, those of a batch. "
+                f"Received: {self.examples}"
+            )
         self._order = np.arange(self.examples)
 
     @property
     def examples(self) -> int:
         """Number of images; `len(pipeline)` is the number of batches."""
         return len(self.x)
+
+    @property
+    def rows(self) -> int:
+        """Number of images in all batches of a pass."""
+        return len(self) * self.batch_size if self.drop_remainder else self.examples
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -115,6 +127,8 @@ class Pipeline(TrainerData):
     # What Keras calls.
 
     def __len__(self) -> int:
+        if self.drop_remainder:
+            return self.examples // self.batch_size
         return math.ceil(self.examples / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
@@ -145,7 +159,8 @@ class Pipeline(TrainerData):
         yield from self._batches(self._order[first * self.batch_size :])
 
     def _batches(self, order: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-        for start in range(0, len(order), self.batch_size):
+        last = len(order) - (self.batch_size - 1 if self.drop_remainder else 0)
+        for start in range(0, last, self.batch_size):
             yield self._batch(order[start : start + self.batch_size])
 
     def _batch(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -163,7 +178,7 @@ class Pipeline(TrainerData):
 def rebuilt(data: Pipeline, **changes: Any) -> Pipeline:
     """Return a pipeline with the arguments of another one, but for those that are given."""
     names = (
-        *("x", "y", "batch_size", "shuffle", "seed"),
+        *("x", "y", "batch_size", "shuffle", "seed", "drop_remainder"),
         *("normalization", "class_names", "sample_weight"),
     )
     return Pipeline(**{name: getattr(data, name) for name in names} | changes)
@@ -187,6 +202,7 @@ def pipeline(
     class_names: Sequence[str] | None = None,
     sample_weight: Any = None,
     class_weight: Mapping[int, float] | None = None,
+    drop_remainder: bool = False,
 ) -> Pipeline:
     """Make of images and labels what `Model.fit`, `evaluate` and `predict` take.
 
@@ -205,6 +221,9 @@ def pipeline(
         sample_weight: Weight `(n,)` of each example in the loss.
         class_weight: Weight of each class by its number; 1 for those not named. `fit` takes
             no `class_weight` beside a pipeline.
+        drop_remainder: Whether the last batch of a pass is left out where it is smaller, in `fit`,
+            `evaluate` and `predict`. `keras.distribution.DataParallel` needs it where the devices
+            cannot share that batch; with `shuffle` each epoch leaves out other images.
 
     Returns:
         A `Pipeline`.
@@ -234,4 +253,5 @@ def pipeline(
         class_names=class_names,
         sample_weight=sample_weight,
         class_weight=class_weight,
+        drop_remainder=drop_remainder,
     )

@@ -70,6 +70,11 @@ class Sampler(TrainerData):
         """Number of images of the data."""
         return self.data.examples
 
+    @property
+    def rows(self) -> int:
+        """Number of rows in all batches of a pass."""
+        return len(self._plan)
+
     def __len__(self) -> int:
         return math.ceil(len(self._plan) / self.batch_size)
 
@@ -270,11 +275,15 @@ class TripletSampler(Sampler):
 
 
 def _class_numbers(y: Any) -> np.ndarray:
-    """Return the labels of a pipeline if they are one class number an image."""
+    """Return the labels of a pipeline if they are one class number an image, as `(n,)`."""
+    if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iu":
         return y
     found = f"{y.dtype} of {y.shape}" if isinstance(y, np.ndarray) else y and sorted(y)
-    raise ValueError(f"data must have integer labels (n,), one an image. It has: {found}.")
+    raise ValueError(
+        f"data must have integer labels (n,) or (n, 1), one an image. It has: {found}."
+    )
 
 
 def _pipeline(data: Any) -> Pipeline:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from keras import tree
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.examples import _batches, _is_array
-from keras_dlcourse.data.pipeline import Pipeline, rows_of
+from keras_dlcourse.data.examples import all_batches, is_endless, length, one_input, rows
+from keras_dlcourse.data.pipeline import Pipeline
 
 
 def stream(data: Any, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -25,8 +26,8 @@ def stream(data: Any, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.nda
         are stored.
 
     Raises:
-        TypeError: If `data` is nothing of that kind.
-        ValueError: If there are no examples.
+        TypeError: If `data` is nothing of that kind, or has several inputs.
+        ValueError: If there are no examples, or no end: as `kd.data.take` with n None.
 
     Example:
         >>> [len(inputs) for inputs, _ in stream(np.zeros((5, 8, 8, 1)), batch_size=2)]
@@ -37,20 +38,21 @@ def stream(data: Any, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.nda
 
 
 def stream_labelled(
-    data: Any, batch_size: int = 32
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+    data: Any, batch_size: int = 32, *, several_inputs: bool = False
+) -> Iterator[tuple[Any, Any, Any]]:
     """Yield all examples as `stream` does, and their labels as the data has them.
 
     Args:
         data: As for `stream`.
         batch_size: As for `stream`.
+        several_inputs: Whether inputs may be a dictionary or a list of several arrays.
 
     Yields:
         Inputs, the images as they are stored, and labels `(n, ...)`, None if there are none.
 
     Raises:
-        TypeError: If `data` is nothing of that kind.
-        ValueError: If there are no examples.
+        TypeError: As for `stream`, unless several inputs are allowed.
+        ValueError: As for `stream`.
 
     Example:
         >>> x, y = np.zeros((3, 8, 8, 1)), np.arange(3)
@@ -60,13 +62,15 @@ def stream_labelled(
     batch_size = checks.whole_number("batch_size", batch_size, least=1)
     empty = True
     for stored, labels in _stored(data, batch_size):
-        for start in range(0, len(stored), batch_size):
+        if not several_inputs:
+            stored = one_input(stored)
+        for start in range(0, length(stored), batch_size):
             part = slice(start, start + batch_size)
-            images = np.asarray(stored[part])
+            images = tree.map_structure(np.asarray, rows(stored, part))
             prepared = data.prepare(images) if isinstance(data, Pipeline) else images
             empty = False
-            beside = None if labels is None else rows_of(labels, part)
-            yield np.asarray(prepared, "float32"), images, beside
+            inputs = tree.map_structure(lambda array: np.asarray(array, "float32"), prepared)
+            yield inputs, images, rows(labels, part)
     if empty:
         raise ValueError("data holds no examples.")
 
@@ -78,44 +82,43 @@ def count_batches(data: Any, batch_size: int = 32) -> int | None:
         data: As for `stream`.
         batch_size: As for `stream`.
     """
-    whole = _whole(data)
-    if hasattr(whole, "shape"):
-        return -(-len(whole) // batch_size)
-    return len(whole) if hasattr(whole, "__len__") else None
+    images = _images(data)
+    if images is not None:
+        return -(-len(images) // batch_size)
+    return len(data) if is_endless(data) is False else None
 
 
-def _whole(data: Any) -> Any:
-    """Return the images alone where the data is labels beside them."""
+def _images(data: Any) -> Any:
+    """Return whole images that are one array or are read as they are used; else None."""
     whole = data.x if isinstance(data, Pipeline) else data
-    if isinstance(whole, tuple) and whole and _is_array(whole[0]):
-        return whole[0]
-    return whole
-
-
-def _labels(data: Any) -> Any:
-    """Return the labels beside whole images, None if there are none."""
-    if isinstance(data, Pipeline):
-        return data.y
-    if isinstance(data, tuple) and len(data) > 1 and data[1] is not None:
-        if len(data[1]) != len(data[0]):
-            raise ValueError(
-                f"data has {len(data[0])} inputs but {len(data[1])} labels beside them; each input "
-                "needs one."
-            )
-        return np.asarray(data[1])
-    return None
+    if isinstance(whole, tuple) and whole:
+        whole = whole[0]
+    return whole if hasattr(whole, "shape") else None
 
 
 def _stored(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
     """Yield images and labels in pieces; what is read on use is cut before it is read."""
-    whole = _whole(data)
-    if checks.is_lazy(whole):
+    images = _images(data)
+    if isinstance(data, Pipeline) and not checks.is_lazy(images):
+        yield images, data.y
+    elif checks.is_lazy(images):
         labels = _labels(data)
-        for start in range(0, len(whole), batch_size):
+        for start in range(0, len(images), batch_size):
             part = slice(start, start + batch_size)
-            yield whole[part], None if labels is None else rows_of(labels, part)
-    elif isinstance(whole, np.ndarray):
-        yield whole, _labels(data)
+            yield images[part], rows(labels, part)
     else:
-        for batch in _batches(data if isinstance(data, tuple) else whole):
-            yield batch[0], batch[1] if len(batch) > 1 else None
+        yield from all_batches(data)
+
+
+def _labels(data: Any) -> Any:
+    """Return the labels beside images that are read as they are used, None if there are none."""
+    if isinstance(data, Pipeline):
+        return data.y
+    if not isinstance(data, tuple) or len(data) < 2 or data[1] is None:
+        return None
+    if len(data[1]) != len(data[0]):
+        raise ValueError(
+            f"data has {len(data[0])} inputs but {len(data[1])} labels beside them; each input "
+            "needs one."
+        )
+    return np.asarray(data[1])

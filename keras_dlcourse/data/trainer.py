@@ -91,6 +91,11 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         raise NotImplementedError
 
     @property
+    def rows(self) -> int:
+        """Number of rows in all batches of a pass."""
+        return self.examples
+
+    @property
     def epoch(self) -> int:
         """Number of the next epoch of `fit`."""
         return self._epoch
@@ -154,6 +159,7 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         """Called by Keras before each epoch of fit, and before evaluate and predict."""
         method, arguments = running_method()
         _refuse_ignored_arguments(method, arguments)
+        _check_devices(type(self).__name__, self.batch_size, self.rows)
         training = method in ("fit", "other")
         self.begin_pass(training)
         self.first_batch = 0
@@ -188,6 +194,22 @@ def _expect_batches(epoch_iterator: Any, count: int) -> None:
     """
     if getattr(epoch_iterator, "steps_per_epoch", 0) is None:
         epoch_iterator._num_batches = count
+
+
+def _check_devices(kind: str, batch_size: int, rows: int) -> None:
+    """Raise ValueError if the devices of a `keras.distribution` cannot share a batch on JAX."""
+    distribution = keras.distribution.distribution()
+    if keras.backend.backend() != "jax" or distribution is None:
+        return
+    devices = int(getattr(distribution, "num_model_replicas", 1))
+    for size in (min(batch_size, rows), rows % batch_size):
+        if size % devices:
+            raise ValueError(
+                f"Each batch must be shared evenly by the {devices} devices of keras.distribution. "
+                f"This {kind} has {rows} rows in batches of {batch_size}, one of {size}: take a "
+                f"batch_size that is a multiple of {devices}, and as many rows, or leave the "
+                "smaller last batch out by kd.data.pipeline(..., drop_remainder=True)."
+            )
 
 
 def _refuse_ignored_arguments(method: str, arguments: Mapping[str, Any]) -> None:

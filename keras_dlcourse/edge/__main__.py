@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from keras_dlcourse.edge.command_line import print_everywhere
 from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
 from keras_dlcourse.edge.gallery_commands import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.locate_command import add_locate_parser
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_enroll_parser(subparsers)
     add_identify_parser(subparsers)
     add_benchmark_parser(subparsers)
+    print_everywhere()
     parsed = parser.parse_args(arguments)
     code: int = parsed.func(parsed)
     return code

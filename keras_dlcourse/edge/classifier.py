@@ -12,6 +12,7 @@ import numpy as np
 from keras_dlcourse.edge.calibration import calibrate
 from keras_dlcourse.edge.class_map import Classification, enlarge, map_output
 from keras_dlcourse.edge.image_model import ImageModel
+from keras_dlcourse.edge.labels import Labels, ordered_labels
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.sandbox import Limits
 
@@ -40,13 +41,15 @@ class ImageClassifier(ImageModel):
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
-        labels: Names of the classes in the order of the outputs, instead of the file's.
+        labels: Names of the classes in the order of the outputs, instead of the file's: a list, a
+            dictionary of numbers to names or of names to numbers, or an open text file.
         mean: What is subtracted from pixels (0 to 255): one number or one per channel, instead of
             the file's. Given together with `std`.
         std: What they are divided by then.
         threads: Threads to compute on; None leaves it to the runtime, which takes one.
         crop: How images of other sizes are made to fit: False stretches them, True crops their
             centre. Take what training took.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, so that one that crashes, or
             takes too much time or memory, does not end this one: True, or the `Limits`.
 
@@ -73,15 +76,19 @@ class ImageClassifier(ImageModel):
         self,
         model: str | os.PathLike[str] | bytes | ModelFile,
         *,
-        labels: Sequence[str] | None = None,
+        labels: Labels | None = None,
         mean: float | Sequence[float] | None = None,
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        bits: int | None = None,
         untrusted: bool | Limits = False,
     ) -> None:
-        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop, untrusted=untrusted)
+        super().__init__(
+            model, mean=mean, std=std, threads=threads, crop=crop, bits=bits, untrusted=untrusted
+        )
         self._labels = _labels(self._file, labels, self._width)
+        self._options["labels"] = None if labels is None else self._labels
         self._calibration = self._file.metadata.score_calibration
 
     @property
@@ -267,11 +274,9 @@ def listed(
     return list(map(tuple.__new__, repeat(Category), rows))
 
 
-def _labels(file: ModelFile, labels: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
+def _labels(file: ModelFile, labels: Labels | None, classes: int) -> tuple[str, ...] | None:
     """Return the caller's labels, or else the file's, as many as classes."""
-    if isinstance(labels, str):
-        raise TypeError("labels must be a sequence of names, got one string")
-    names = file.metadata.labels if labels is None else tuple(map(str, labels))
+    names = file.metadata.labels if labels is None else ordered_labels(labels)
     if names is not None and len(names) != classes:
         raise ValueError(
             f"{len(names)} labels {'in the file' if labels is None else 'given'}, but "

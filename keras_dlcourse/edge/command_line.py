@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import functools
+import io
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +32,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add how a model is opened: `--mean`, `--std` and `--crop` for its pixels, `--untrusted`."""
+    """Add how pixels come to a model, `--mean`, `--std`, `--crop`, `--bits`, and `--untrusted`."""
     parser.add_argument(
         "--mean",
         type=numbers,
@@ -41,6 +43,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--crop", action="store_true", help="crop the centre of images instead of stretching them"
     )
+    add_bits_option(parser)
     parser.add_argument(
         "--untrusted",
         action="store_true",
@@ -48,9 +51,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bits_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--bits`."""
+    parser.add_argument(
+        "--bits",
+        type=whole_number,
+        metavar="N",
+        help="how many bits the values of grey images have that are stored in 16, e.g. 12 "
+        "(what the file says)",
+    )
+
+
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what these options say, as the device models take it."""
-    names = ("mean", "std", "threads", "crop", "untrusted")
+    names = ("mean", "std", "threads", "crop", "bits", "untrusted")
     return {name: getattr(arguments, name) for name in names}
 
 
@@ -95,6 +109,18 @@ def save_picture(picture: Image, target: Path) -> None:
 
     with written_whole(target) as temporary:
         picture.save(temporary)
+
+
+def print_everywhere() -> None:
+    """Let no character stop a print, whatever the locale: class names are UTF-8, file names bytes.
+
+    In an ASCII locale, the output becomes UTF-8, as in Python's UTF-8 mode. What an output cannot
+    show, such as a file's name that is no text, is escaped.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
+            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
 
 
 def one_sentence(command: Command) -> Command:

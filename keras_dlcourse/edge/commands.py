@@ -21,6 +21,7 @@ from keras_dlcourse.edge.command_line import (
     save_picture,
     whole_number,
 )
+from keras_dlcourse.edge.images import read_image
 from keras_dlcourse.edge.latency import measure
 from keras_dlcourse.edge.metadata import parse_labels
 from keras_dlcourse.edge.model_file import ModelFile
@@ -116,7 +117,7 @@ def classify(arguments: argparse.Namespace) -> int:
         result["categories"] = [category._asdict() for category in categories]
         lines = [image, *category_lines(categories)]
         if image in pictures:
-            _draw_map(classifier, image, pictures[image])
+            _draw_map(classifier, image, pictures[image], arguments.bits)
             result["map"] = str(pictures[image])
             lines.append(f"  map: {pictures[image]}")
         return result, lines
@@ -144,7 +145,8 @@ def _read_labels(path: str) -> tuple[str, ...]:
         raise ValueError(f"{path} is not UTF-8 text with a label a line") from None
 
 
-def _draw_map(classifier: ImageClassifier, image: str, target: Path) -> None:
+def _draw_map(classifier: ImageClassifier, image: str, target: Path, bits: int | None) -> None:
     """Draw the map of the likeliest class over its image."""
     content = Path(image).read_bytes()
-    save_picture(overlay(content, classifier.class_map(content, full_size=True)), target)
+    pixels = read_image(content, bits=bits)
+    save_picture(overlay(pixels, classifier.class_map(content, full_size=True)), target)

@@ -28,6 +28,7 @@ class ImageEmbedder(ImageModel):
         threads: Threads to compute on; None leaves it to the runtime, which takes one.
         crop: How images of other sizes are made to fit: False stretches them, True crops their
             centre. Take what training took.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, so that one that crashes, or
             takes too much time or memory, does not end this one: True, or the `Limits`.
         l2_normalize: Whether to divide each vector by its Euclidean length. For files that do not
@@ -59,11 +60,15 @@ class ImageEmbedder(ImageModel):
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        bits: int | None = None,
         l2_normalize: bool = False,
         untrusted: bool | Limits = False,
     ) -> None:
-        super().__init__(model, mean=mean, std=std, threads=threads, crop=crop, untrusted=untrusted)
+        super().__init__(
+            model, mean=mean, std=std, threads=threads, crop=crop, bits=bits, untrusted=untrusted
+        )
         self._l2_normalize = l2_normalize
+        self._options["l2_normalize"] = l2_normalize
 
     @property
     def dimensions(self) -> int:
@@ -77,6 +82,7 @@ class ImageEmbedder(ImageModel):
         return {
             "normalization": None if normalization is None else normalization.to_dict(),
             "crop": bool(self._crop),
+            "bits": self._bits,
             "l2_normalize": bool(self._l2_normalize),
         }
 

@@ -85,6 +85,14 @@ class Gallery:
         self._means: tuple[Vectors, list[str]] | None = None
         self.match, self.threshold = match, threshold
 
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
     @property
     def match(self) -> str:
         """What an image is compared with: `"nearest"` of all templates, or the `"mean"` of each."""
@@ -264,10 +272,10 @@ class Gallery:
             ValueError: If it was made with another model, or under other options.
             OSError: If it cannot be read.
         """
-        from pathlib import Path  # here, because it is a tenth of the import of this package
+        from keras_dlcourse._files import user_path  # here, because it takes time to import
 
         what = os.fspath(path)
-        content = unpack(Path(path).read_bytes(), what)
+        content = unpack(user_path(path).read_bytes(), what)
         gallery = cls(
             embedder,
             match=content.match,

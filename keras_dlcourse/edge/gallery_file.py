@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from keras_dlcourse.edge.checksums import sha256
+from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.search import METRICS
 
 if TYPE_CHECKING:
@@ -169,17 +170,9 @@ def checked_label(label: Any) -> str:
     """
     if not isinstance(label, str):
         raise TypeError(f"label must be a string, got {label!r}")
-    if not label.strip() or len(label.splitlines()) != 1 or not _is_text(label):
+    if not label.strip() or len(label.splitlines()) != 1 or not is_text(label):
         raise ValueError(f"label must be one line of text that is not empty, got {label!r}")
     return str(label)
-
-
-def _is_text(label: str) -> bool:
-    try:
-        label.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse(what: str, reason: str) -> NoReturn:

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from keras_dlcourse.edge.bit_depth import check_bits
 from keras_dlcourse.edge.flatbuffer import InvalidModel
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.images import load_image, read_image, resize
@@ -35,6 +36,7 @@ class ImageModel:
         std: What they are divided by then.
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, see `Limits`.
 
     Raises:
@@ -60,15 +62,26 @@ class ImageModel:
         std: float | Sequence[float] | None = None,
         threads: int | None = None,
         crop: bool = False,
+        bits: int | None = None,
         untrusted: bool | Limits = False,
     ) -> None:
+        check_bits(bits)
         self._file = model if isinstance(model, ModelFile) else ModelFile.read(model)
+        self._options: dict[str, Any] = {
+            "mean": mean,
+            "std": std,
+            "threads": threads,
+            "crop": crop,
+            "bits": bits,
+            "untrusted": untrusted,
+        }
         self._input = _image_input(self._file, self._kind)
-        self._width = _width(self._file, self._kind, self._gives, self._values)
-        self._normalization = _normalization(self._file, mean, std, self._input.shape[-1])
+        self._width = self._numbers()
+        self._normalization = _normalization(self._file, mean, std, self.input_shape[-1])
         self._encode = encoder(self._input, self._normalization)
         self._decoders = [decoder(tensor) for tensor in self._file.outputs]
         self._crop = crop
+        self._bits = bits
         self._threads = threads
         self._lock = threading.Lock()
         self._session = _session(self._file, threads, untrusted)
@@ -86,6 +99,10 @@ class ImageModel:
             self._closed = True
             self._session.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the file's content and the options; the copy opens an interpreter of its own."""
+        return _reopened, (type(self), self._file, self._options)
+
     def __enter__(self) -> Self:
         return self
 
@@ -100,8 +117,8 @@ class ImageModel:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of the image that the model takes."""
-        height, width, channels = self._input.shape[1:]
-        return height, width, channels
+        height, width, *channels = self._input.shape[1:]
+        return height, width, channels[0] if channels else 1
 
     @property
     def runtime(self) -> str:
@@ -129,12 +146,12 @@ class ImageModel:
         pixels = np.asarray(pixels)
         if pixels.dtype != np.uint8:
             raise TypeError(f"pixels must be uint8, from 0 to 255, got {pixels.dtype}")
-        if pixels.shape[1:] != self._input.shape[1:] or len(pixels) == 0:
+        if pixels.shape[1:] != self.input_shape or len(pixels) == 0:
             raise ValueError(
                 f"pixels must have the shape (n, {', '.join(map(str, self.input_shape))}) with n "
                 f"at least 1, got {pixels.shape}"
             )
-        values = self._encode(pixels)
+        values = self._encode(pixels).reshape(-1, *self._input.shape[1:])
         with self._lock:
             size = min(len(values), _CHUNK) if self._open_batch else self._batch
             parts = [
@@ -152,6 +169,10 @@ class ImageModel:
         """
         pixels = np.random.default_rng(0).integers(0, 256, (1, *self.input_shape), np.uint8)
         return measure(lambda: self.run(pixels), runs, self.runtime, self._threads)
+
+    def _numbers(self) -> int:
+        """Return how many numbers the first output has for an image, checked to be a vector."""
+        return _width(self._file, self._kind, self._gives, self._values)
 
     def _vectors(self, images: Any) -> np.ndarray:
         """Return the first output for each image, shape (n, width)."""
@@ -194,7 +215,7 @@ class ImageModel:
     def _seen(self, image: Any) -> tuple[tuple[int, int], list[np.ndarray]]:
         """Return the size of an image, height and width, and what the model gives for it."""
         height, width, channels = self.input_shape
-        pixels = read_image(image, channels)
+        pixels = read_image(image, channels, self._bits)
         outputs = self.run(resize(pixels, (height, width), self._crop)[None])
         return (pixels.shape[0], pixels.shape[1]), outputs
 
@@ -204,10 +225,15 @@ class ImageModel:
         if (
             isinstance(image, np.ndarray)
             and image.dtype == np.uint8
-            and image.shape == self._input.shape[1:]
+            and image.shape == self.input_shape
         ):
             return image
-        return load_image(image, (height, width), channels, self._crop)
+        return load_image(image, (height, width), channels, self._crop, self._bits)
+
+
+def _reopened(kind: type[ImageModel], file: ModelFile, options: dict[str, Any]) -> ImageModel:
+    """Open a model that was pickled."""
+    return kind(file, **options)
 
 
 def _session(file: ModelFile, threads: int | None, untrusted: bool | Limits) -> Session | Sandbox:
@@ -226,11 +252,13 @@ def _session(file: ModelFile, threads: int | None, untrusted: bool | Limits) -> 
 
 
 def _image_input(file: ModelFile, kind: str) -> Tensor:
-    """Return the input, checked to be one image."""
+    """Return the input, checked to be one image; one without channels is grey."""
     shapes = [tensor.shape_signature for tensor in file.inputs]
-    if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][-1] not in (1, 3):
+    image = len(shapes) == 1 and len(shapes[0]) in (3, 4)
+    if not image or (len(shapes[0]) == 4 and shapes[0][-1] not in (1, 3)):
         raise ValueError(
-            f"{kind} has one input of shape (batch, height, width, 1 or 3 channels); "
+            f"{kind} has one input of shape (batch, height, width, 1 or 3 channels), or (batch, "
+            "height, width) for grey images; "
             f"{file.what} has inputs of shape {', '.join(map(str, shapes)) or 'none'}"
         )
     if min(shapes[0][1:]) < 1 or file.inputs[0].shape[0] < 1:

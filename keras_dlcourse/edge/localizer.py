@@ -51,6 +51,7 @@ class ObjectLocalizer(ImageClassifier):
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched. Boxes
             are in pixels of the whole image either way.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, so that one that crashes, or
             takes too much time or memory, does not end this one: True, or the `Limits`.
 
@@ -117,6 +118,7 @@ class KeypointDetector(ImageModel):
         std: What they are divided by then.
         threads: Threads to compute on; None leaves it to the runtime.
         crop: Whether images of other sizes are cropped to their centre instead of stretched.
+        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
         untrusted: Whether to run the model in a process of its own, so that one that crashes, or
             takes too much time or memory, does not end this one: True, or the `Limits`.
 

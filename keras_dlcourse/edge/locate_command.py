@@ -18,6 +18,7 @@ from keras_dlcourse.edge.command_line import (
     save_picture,
 )
 from keras_dlcourse.edge.drawing import draw_detection
+from keras_dlcourse.edge.images import read_image
 from keras_dlcourse.edge.localizer import Detection, KeypointDetector, ObjectLocalizer
 from keras_dlcourse.edge.model_file import ModelFile
 
@@ -70,7 +71,8 @@ def locate(arguments: argparse.Namespace) -> int:
         detection = find(content)
         result, lines = {"image": image, **_table(detection)}, [image, *_lines(detection)]
         if image in pictures:
-            save_picture(draw_detection(content, detection), pictures[image])
+            pixels = read_image(content, bits=arguments.bits)
+            save_picture(draw_detection(pixels, detection), pictures[image])
             result["picture"] = str(pictures[image])
             lines.append(f"  picture: {pictures[image]}")
         return result, lines

@@ -319,6 +319,20 @@ def parse_labels(text: str) -> tuple[str, ...]:
     return tuple(lines) if lines != [""] else ()
 
 
+def is_text(label: str) -> bool:
+    """Whether UTF-8 has a place for all of a label: it has none for bytes of a file's name.
+
+    Example:
+        >>> is_text("café"), is_text("caf\\udce9")
+        (True, False)
+    """
+    try:
+        label.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _score_calibration(scores: Table | None, files: _Attached) -> ScoreCalibration | None:
     options = _option(scores, schema.ProcessUnitOptions.SCORE_CALIBRATION)
     name = _file_name(scores, schema.AssociatedFileType.TENSOR_AXIS_SCORE_CALIBRATION)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from typing import Any
 
 from keras_dlcourse.edge import schema
 from keras_dlcourse.edge.flatbuffer import InvalidModel, Table
@@ -57,23 +58,24 @@ class ModelFile:
         if isinstance(source, bytes | bytearray | memoryview):
             content, what = bytes(source), f"the model of {len(source)} bytes"
         elif isinstance(source, str | os.PathLike):
-            from pathlib import Path  # here, because it is a tenth of the import of this package
-
+            # Here, because pathlib is a tenth of the import of this package.
+            from keras_dlcourse._files import user_path
             from keras_dlcourse.edge.checksums import check_sum
 
-            content, what = Path(source).read_bytes(), os.fspath(source)
-            check_sum(Path(source), content)
+            path = user_path(source)
+            content, what = path.read_bytes(), os.fspath(source)
+            check_sum(path, content)
         else:
             raise TypeError(
                 f"a model is a path or the bytes of a .tflite file, got {type(source).__name__}"
             )
         if content[4:8] != schema.MODEL_IDENTIFIER:
-            raise InvalidModel(
-                f"{what} is not a .tflite file: it lacks 'TFL3' at byte 4"
-                if content
-                else f"{what} is empty, not a .tflite file"
-            )
+            raise InvalidModel(f"{what} is {_other_file(content)}")
         return _read(content, what)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the content; what stands in it is read and checked again."""
+        return _read, (self.content, self.what)
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -99,6 +101,40 @@ class ModelFile:
     def working_bytes(self) -> int:
         """The least memory that the values between the operators take when it runs."""
         return max(map(working_bytes, self.graphs))
+
+
+def _other_file(content: bytes) -> str:
+    """Say what a file is that is no `.tflite` file, and where known what to do."""
+    if not content:
+        return "empty, not a .tflite file"
+    if content.startswith(b"\x89HDF"):
+        return (
+            "an HDF5 file, not a .tflite file: load it on the desk with keras.models.load_model "
+            "and write it with kd.export.to_tflite"
+        )
+    if content.startswith(b"PK"):
+        return f"a zip archive, not a .tflite file: {_way_out_of_zip(content)}"
+    return "not a .tflite file: it lacks 'TFL3' at byte 4"
+
+
+def _way_out_of_zip(content: bytes) -> str:
+    import io
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, OSError):
+        return "it is damaged"
+    if "config.json" in names:
+        return "it is a .keras file; write it with kd.export.to_tflite"
+    models = [name for name in names if name.endswith(".tflite")]
+    if not models:
+        return "none of its files is a .tflite file"
+    return (
+        "unzip it and open the model in it (MediaPipe's .task bundles are zip archives): "
+        f"{', '.join(models[:5])}"
+    )
 
 
 def _read(content: bytes, what: str) -> ModelFile:

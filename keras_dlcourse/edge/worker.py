@@ -125,7 +125,7 @@ def _limit(memory: int) -> None:
     _hold(resource.RLIMIT_FSIZE, 0)
     statm = Path("/proc/self/statm")
     if statm.exists():  # Linux, where the limit counts what the libraries have mapped already
-        mapped = int(statm.read_text().split()[0]) * resource.getpagesize()
+        mapped = int(statm.read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
         _hold(resource.RLIMIT_AS, mapped + memory)
 
 

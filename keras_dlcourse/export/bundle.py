@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
 from keras_dlcourse.edge.checksums import SUMS
 from keras_dlcourse.edge.metadata import EMBEDDING
@@ -76,14 +77,14 @@ def bundle(
     """
     if target not in TARGETS:
         raise ValueError(f"target={target!r} is not known; choose one of: {', '.join(TARGETS)}")
-    output = Path(output)
+    output = user_path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists and is not empty; choose another folder")
     image_model = _image_model(ModelFile.read(model))  # refuses what would not run there
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         whole = Path(folder) / output.name
-        _fill(whole, Path(model), image_model, _sources(TARGETS[target]))
+        _fill(whole, user_path(model), image_model, _sources(TARGETS[target]))
         whole.replace(output)
     return output
 
@@ -124,16 +125,16 @@ def _fill(
     whole.mkdir()
     files = [*sources.iterdir(), *(sources / kind).iterdir()]
     for source in sorted(path for path in files if path.is_file()):
-        text = source.read_text()
+        text = source.read_text(encoding="utf-8")
         if source.suffix != ".py":
             text = Template(text).substitute(names)
         target = whole / source.name.replace("service.service", f"{names['service']}.service")
-        target.write_text(text)
+        target.write_text(text, encoding="utf-8")
         shutil.copymode(source, target)
     shutil.copyfile(model, whole / "model.tflite")
     for part in DEVICE_PARTS:
         _copy(PACKAGE / part, whole / PACKAGE.name / part)
-    (whole / SUMS).write_text(_checksums(whole))
+    (whole / SUMS).write_text(_checksums(whole), encoding="utf-8")
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -23,8 +23,9 @@ def calibration_examples(data: Any) -> Examples:
     examples = take(data, EXAMPLES, seed=SEED)
     if len(examples.inputs) < MINIMUM:
         raise ValueError(
-            f"calibration has {len(examples.inputs)} examples; at least {MINIMUM} are needed "
-            "for ranges that hold: pass the training data"
+            f"calibration has {len(examples.inputs)} examples, of shape "
+            f"{examples.inputs.shape[1:]}; at least {MINIMUM} are needed for ranges that hold: "
+            "pass the training data, in batches"
         )
     return examples
 
@@ -53,6 +54,7 @@ def calibration_inputs(
     if inputs.shape[1:] != tuple(shape):
         raise ValueError(
             f"calibration has examples of shape {inputs.shape[1:]}, but the model takes {shape}"
+            + _of_single_examples(inputs.shape[1:], tuple(shape))
         )
     if not np.isfinite(inputs).all():
         bad = np.flatnonzero(~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1))
@@ -74,3 +76,13 @@ def calibration_inputs(
             "pass examples normalised as in training (a kd.data.pipeline does it)"
         )
     return np.concatenate([inputs, black[None], white[None]])
+
+
+def _of_single_examples(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Say it where rows of single examples were taken for the examples of a batch."""
+    if given != wanted[1:]:
+        return ""
+    return (
+        ": these are single examples where batches must be; batch them, e.g. dataset.batch(32) "
+        "(a single image x is a batch as x[None])"
+    )

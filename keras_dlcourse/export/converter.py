@@ -70,7 +70,7 @@ def convert(
         except ExportError:
             raise
         except Exception as error:
-            explained = explain(f"{error}\n{log()}", model)
+            explained = explain(f"{error}\n{log()}", model) or _of_a_call(error, model, batch)
             if explained is None:
                 raise
             raise ExportError(explained) from error
@@ -167,6 +167,24 @@ def explain(log: str, model: keras.Model) -> str | None:
         f"{'have' if plural else 'has'} no builtin kernel on devices; write the layer with other "
         "operations (convolution, dense, arithmetic, pooling, reshaping), or end the exported "
         "model before it and compute the rest outside"
+    )
+
+
+def _of_a_call(error: Exception, model: keras.Model, batch: int | None) -> str | None:
+    """Say which layer Keras could not compute on the batch of the file, if that is what failed."""
+    found = re.search(r"Exception encountered when calling (\w+)\.call\(\)\.\s*(.*)", str(error))
+    if found is None:
+        return None
+    kind, reason = found.groups()
+    reason = re.sub(r"\x1b\[\d*m", "", reason)
+    place = re.search(r"{{node ([^}]+)}}", reason)
+    name = _layer_of(place[1], model) if place else None
+    size = "an open batch" if batch is None else f"a batch of {batch}"
+    return (
+        f"{f'layer {name!r} ({kind})' if name else kind} of model {model.name!r} cannot be "
+        f"computed on {size}: {reason.split(' for ')[0].rstrip('.')}. If it is written for one "
+        "size of batch only, write -1 in its place (ops.reshape(x, (-1, 192))), or pass that "
+        "size as batch="
     )
 
 

@@ -49,7 +49,22 @@ def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
     baked = Graph(flat_copy(model, lambda layer: None)).rebuild(baker.call)
     if not keep_ranges or not is_quantized(model):
         return baked
-    return Graph(fold_batch_norm(baked)).rebuild(_call_integer_form)
+    graph = Graph(fold_batch_norm(baked))
+
+    def on_input(number: int, tensor: Any) -> Any:
+        """Let a device know the range of pixels in eight bits."""
+        if graph.model.inputs[number].dtype != "uint8":
+            return tensor
+        return layers.FakeQuantize(ranges=(0.0, 255.0), name=f"{tensor.name}_range")(tensor)
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        return _call_integer_form(graph, node, args, kwargs)
+
+    return graph.rebuild(call, on_input, _input_of_floats)
+
+
+# What a file of floats has no use for.
+_FOR_INTEGERS = (layers.FakeQuantize, layers.FloatBarrier, layers.RangeBridge)
 
 
 class _Baker:
@@ -61,7 +76,7 @@ class _Baker:
 
     def call(self, node: Node, args: Any, kwargs: Any) -> Any:
         layer = node.operation
-        if isinstance(layer, layers.FakeQuantize) and not self.keep_ranges:
+        if isinstance(layer, _FOR_INTEGERS) and not self.keep_ranges:
             return args[0]
         if id(layer) not in self.baked:
             self.baked[id(layer)] = _bake(layer)
@@ -77,18 +92,40 @@ def _bake(layer: Any) -> Any:
         raise ExportError(str(error)) from error
 
 
-def _call_integer_form(node: Node, args: Any, kwargs: Any) -> Any:
+def _input_of_floats(tensor: Any) -> Any:
+    """Return an input for the numbers of another; pixels in eight bits are floats on their way."""
+    dtype = "float32" if tensor.dtype == "uint8" else tensor.dtype
+    return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)
+
+
+def _call_integer_form(graph: Graph, node: Node, args: Any, kwargs: Any) -> Any:
     """Call a node's layer, or what stands for it on a device."""
     affine = _factor_and_offset(node)
     if affine is not None:
         tensor = next(value for value in args if isinstance(value, keras.KerasTensor))
         return _depthwise(tensor, *affine, name=node.name)
-    if type(node.operation) is keras.layers.ReLU and node.operation.max_value not in (None, 6.0):
-        # The end of the fixed range behind it clips as the maximum does.
-        return keras.layers.ReLU(name=node.name)(*args)
+    if _is_done_by_range(graph, node):
+        is_relu = isinstance(node.operation, keras.layers.ReLU)
+        return keras.layers.ReLU(name=node.name)(*args) if is_relu else args[0]
     if _is_nearest(node.operation):
         return _Nearest(node.outputs[0].shape[1:3], name=node.name)(*args)
     return node.operation(*args, **kwargs)
+
+
+def _is_done_by_range(graph: Graph, node: Node) -> bool:
+    """Whether a clip, or the maximum of a ReLU, does what the ends of the range behind it do."""
+    operation, following = node.operation, graph.only_user(node)
+    if type(operation) is keras.layers.ReLU and operation.max_value not in (None, 6.0):
+        ends = 0.0, operation.max_value
+    elif type(operation).__name__ == "Clip" and not isinstance(operation, keras.layers.Layer):
+        ends = operation.x_min, operation.x_max
+    else:
+        return False
+    if following is None or not isinstance(following.operation, layers.FakeQuantize):
+        return False
+    low, high = following.operation.range()
+    step = (high - low) / 255
+    return bool(ends[0] - step <= low and high <= ends[1] + step)
 
 
 def _is_nearest(layer: Any) -> bool:

@@ -47,8 +47,8 @@ class Description:
         image_size: Height and width that the input takes; None for a model of other inputs.
         channels: Channels that the input takes.
         input_normalization: What a float input must go through; for integer inputs, what the
-            tensor's scale and zero point stand for.
-        trained_normalization: What the pixels went through in training.
+            tensor's scale and zero point stand for; None for a model that takes no images.
+        trained_normalization: What the pixels went through in training, likewise.
         normalization_in_graph: Whether the graph itself computes that.
         labels: Class names in the order of the outputs, or None.
         quantization: How numbers are stored.
@@ -64,8 +64,8 @@ class Description:
     name: str
     image_size: tuple[int, int] | None
     channels: int | None
-    input_normalization: Normalization
-    trained_normalization: Normalization
+    input_normalization: Normalization | None
+    trained_normalization: Normalization | None
     normalization_in_graph: bool
     labels: tuple[str, ...] | None
     quantization: str
@@ -128,9 +128,10 @@ def packed(model: tflite.ModelT, size: int) -> bytes:
 
 def _own_record(description: Description) -> bytes:
     """Return what the standard has no place for, as JSON."""
+    trained = description.trained_normalization
     record = asdict(description) | {
         "version": __version__,
-        "normalization": description.trained_normalization.to_dict(),
+        "normalization": None if trained is None else trained.to_dict(),
         "created_with": {
             name: importlib.metadata.version(name) for name in ("tensorflow", "keras")
         },
@@ -189,7 +190,7 @@ def _image_input(description: Description) -> Table:
             ),
         }
     )
-    normalization = description.input_normalization
+    normalization = description.input_normalization or Normalization.identity()
     options = Table(
         {
             schema.NormalizationOptions.MEAN: list(normalization.mean),

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from keras_dlcourse._extras import require
-from keras_dlcourse._files import folder_written_whole, write_bytes, write_text
+from keras_dlcourse._files import folder_written_whole, user_path, write_bytes, write_text
 from keras_dlcourse.edge.graph import Tensor
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import arena
@@ -100,7 +100,7 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
         >>> kd.export.micro("model.int8.tflite", "firmware/model")  # doctest: +SKIP
     """
     require("keras_dlcourse.export.micro", "micro", "tflite_micro")
-    folder = Path(folder)
+    folder = user_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty; choose another folder")
     file = ModelFile.read(os.fspath(model))
@@ -116,7 +116,9 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
     values = _values(file, minimum, size, operators)
     with folder_written_whole(folder) as whole:
         for source in sorted(TEMPLATES.iterdir()):
-            write_text(whole / source.name, Template(source.read_text()).substitute(values))
+            write_text(
+                whole / source.name, Template(source.read_text(encoding="utf-8")).substitute(values)
+            )
         write_bytes(whole / "model.tflite", file.content)
         if file.metadata.labels is not None:
             write_text(whole / "labels.txt", "\n".join(file.metadata.labels) + "\n")
@@ -139,7 +141,10 @@ def measure_arena(content: bytes) -> int:
         path = Path(folder) / "model.tflite"
         path.write_bytes(content)
         done = subprocess.run(
-            [sys.executable, arena.__file__, str(path)], capture_output=True, text=True
+            [sys.executable, arena.__file__, str(path)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
     if done.returncode:
         raise ValueError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse.edge.graph import Graph, Operator
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import trial
 from keras_dlcourse.export.target_rules import RULES, Reason, of_operator
@@ -20,6 +22,8 @@ from keras_dlcourse.export.targets import DEFAULT_FIX, FIXES, TARGETS, Target
 SHOWN = 3  # reasons for a target in the printed table
 SECONDS = 60  # no trial takes longer; what does is left to the table
 
+# Lines of a log below an error: "INFO: Created ...", "I0000 00:00:17 file.cc:31] ...".
+_NOTE = re.compile(r"(INFO|WARNING|VERBOSE|DEBUG):|[IWV]\d{4} |WARNING: All log messages")
 _WORDS = {"yes": "runs", "no": "does not run", "unknown": "unknown"}
 
 
@@ -184,9 +188,19 @@ def _judge(file: ModelFile, target: Target, trials: bool) -> Verdict:
     ran, said = tried
     if ran:
         return Verdict(target.name, target.title, "yes", (), "tried here")
+    if runs != "no" and _is_open(file):
+        why = f"its input has an open size, and none of the sizes that were tried ran: {said}"
+        fix = "call resize_tensor_input with the size of your data, or export with fixed sizes"
+        reasons = (Reason(None, None, why, fix, certain=False),)
+        return Verdict(target.name, target.title, "unknown", reasons, "tried here")
     if runs != "no":
         reasons = (Reason(None, None, f"refused when tried: {said}", DEFAULT_FIX),)
     return Verdict(target.name, target.title, "no", reasons, "tried here")
+
+
+def _is_open(file: ModelFile) -> bool:
+    """Whether a size besides the batch is open, so that the caller has to choose it."""
+    return any(-1 in tensor.shape_signature[1:] for tensor in file.inputs)
 
 
 def _of_table(file: ModelFile, target: Target) -> Iterator[Reason]:
@@ -194,7 +208,9 @@ def _of_table(file: ModelFile, target: Target) -> Iterator[Reason]:
     for graph in file.graphs:
         for op in graph.operators:
             if op.custom:
-                continue  # a rule of its own
+                if op.name not in target.custom:
+                    yield _of_custom(graph, op)
+                continue
             fix = FIXES.get(op.name, DEFAULT_FIX)
             newest = target.operators.get(op.name)
             given = [graph.tensors[index].dtype for index in op.inputs[:1] if index >= 0]
@@ -206,6 +222,13 @@ def _of_table(file: ModelFile, target: Target) -> Iterator[Reason]:
             elif given and given[0] in target.refused_types.get(op.name, ()):
                 why = f"has no kernel for {given[0]}"
                 yield of_operator(graph, op, why, _fix_of_type(given[0], fix))
+
+
+def _of_custom(graph: Graph, op: Operator) -> Reason:
+    """Say that an operator needs a library that the runtime does not bring."""
+    flex = ", it needs TensorFlow on the device" if op.name.startswith("Flex") else ""
+    fix = "export it with kd.export.to_tflite, which allows builtin operators only"
+    return of_operator(graph, op, f"is no builtin operator{flex}", fix)
 
 
 def _fix_of_type(dtype: str, fix: str) -> str:
@@ -233,7 +256,7 @@ def _try(file: ModelFile, target: Target) -> tuple[bool, str] | None:
         command = [sys.executable, trial.__file__, target.name, str(path)]
         try:
             done = subprocess.run(
-                command, capture_output=True, timeout=SECONDS, text=True, errors="replace"
+                command, capture_output=True, timeout=SECONDS, encoding="utf-8", errors="replace"
             )
         except (subprocess.TimeoutExpired, OSError):
             return None
@@ -241,4 +264,10 @@ def _try(file: ModelFile, target: Target) -> tuple[bool, str] | None:
         return None
     if done.returncode not in (0, trial.REFUSED):
         return False, f"the runtime ended its process (exit status {done.returncode})"
-    return done.returncode == 0, " ".join(done.stderr.split())[-200:]
+    return done.returncode == 0, _without_notes(done.stderr)[-200:]
+
+
+def _without_notes(log: str) -> str:
+    """Return what a runtime complained of, without the progress that it reports beside."""
+    lines = [line for line in log.splitlines() if not _NOTE.match(line)]
+    return " ".join(" ".join(lines).split())

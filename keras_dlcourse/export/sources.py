@@ -16,11 +16,15 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse._stderr import captured_stderr
 from keras_dlcourse.export.device_model import ExportError
 from keras_dlcourse.saving import load
+from keras_dlcourse.saving.load import way_out
 
 _FAKE_QUANTIZATION = "FakeQuantWithMinMax"
+# Modes of Keras's model.quantize whose operations the converter does not know (TF 2.21).
+_NOT_CONVERTED = ("int8", "float8")
 _SIGNATURES = ("serving_default", "serve")
 
 
@@ -45,13 +49,14 @@ def load_model(model: Any) -> keras.Model:
         FileNotFoundError: there is no file model.tflite
     """
     if isinstance(model, keras.Model):
+        refuse_quantized_by_keras(model)
         return model
     if not isinstance(model, str | os.PathLike):
         raise TypeError(
             "model must be a Keras model, the path of a .keras file, or a SavedModel folder; "
             f"received {type(model).__name__}"
         )
-    path = Path(model)
+    path = user_path(model)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
@@ -61,11 +66,30 @@ def load_model(model: Any) -> keras.Model:
     if path.suffix != ".keras":
         raise ValueError(
             f"{path} must be a .keras file, as model.save('model.keras') writes it, or the folder "
-            "of a SavedModel"
+            f"of a SavedModel{way_out(path)}"
         )
     # Nothing is trained here, and the optimizer of a file from PyTorch is a class of Keras that
     # cannot be imported without PyTorch.
-    return load(path, trust=_registered_here(), compile=False)
+    loaded = load(path, trust=_registered_here(), compile=False)
+    refuse_quantized_by_keras(loaded)
+    return loaded
+
+
+def refuse_quantized_by_keras(model: keras.Model) -> None:
+    """Refuse what `model.quantize` of Keras made: its integer operations are not those of devices.
+
+    Raises:
+        ExportError: Naming the first such layer.
+    """
+    for layer in model._flatten_layers(include_self=False):
+        mode = getattr(layer, "quantization_mode", None)
+        if mode in _NOT_CONVERTED:
+            raise ExportError(
+                f"layer {layer.name!r} of model {model.name!r} was quantized by Keras's "
+                f"model.quantize({mode!r}), whose operations have no builtin kernel on devices: "
+                "export the model as it was before, with quantization='int8' and calibration= the "
+                "training data (or quantization='dynamic', which needs none)"
+            )
 
 
 def _registered_here() -> list[Any]:

@@ -54,8 +54,8 @@ class Reason:
     def __str__(self) -> str:
         # Of fused operations the converter keeps all names; the last is the first that is computed.
         layer = (self.layer or "").split(";")[-1]
-        where = f"{self.operator} at {layer}: " if self.operator else ""
-        return f"{where}{self.why}"
+        place = f" at {layer}" if layer else ""
+        return f"{self.operator}{place}: {self.why}" if self.operator else self.why
 
 
 Rule = Callable[[ModelFile], Iterator[Reason]]
@@ -91,15 +91,9 @@ def _input(graph: Graph, operator: Operator, position: int) -> Tensor | None:
     return graph.tensors[operator.inputs[position]]
 
 
-def no_custom(file: ModelFile) -> Iterator[Reason]:
-    """Operators outside of the builtin set need a library that the runtime does not bring."""
-    for graph, operator in _operators(file):
-        if operator.custom:
-            why = "is no builtin operator" + (
-                ", it needs TensorFlow on the device" if operator.name.startswith("Flex") else ""
-            )
-            fix = "export it with kd.export.to_tflite, which allows builtin operators only"
-            yield of_operator(graph, operator, why, fix)
+def _made(graph: Graph, operator: Operator) -> Tensor | None:
+    """Return the first output of an operator, None if it has none, as `ASSIGN_VARIABLE`."""
+    return graph.tensors[operator.outputs[0]] if operator.outputs else None
 
 
 def same_type(file: ModelFile) -> Iterator[Reason]:
@@ -108,8 +102,8 @@ def same_type(file: ModelFile) -> Iterator[Reason]:
         given = _input(graph, operator, 0)
         if operator.name not in _SAME_TYPE or given is None:
             continue
-        made = graph.tensors[operator.outputs[0]]
-        if given.dtype != made.dtype:
+        made = _made(graph, operator)
+        if made is not None and given.dtype != made.dtype:
             why = f"takes {given.dtype} and is to give {made.dtype}, which its kernel refuses"
             yield of_operator(graph, operator, why, "export with quantization='int8'")
 
@@ -179,7 +173,8 @@ def static_shapes(file: ModelFile) -> Iterator[Reason]:
 def one_scale(file: ModelFile) -> Iterator[Reason]:
     """Quantizing on the device knows one scale a tensor, not one a channel."""
     for graph, operator in _operators(file):
-        if operator.name == "QUANTIZE" and len(graph.tensors[operator.outputs[0]].scales) > 1:
+        made = _made(graph, operator)
+        if operator.name == "QUANTIZE" and made is not None and len(made.scales) > 1:
             why = "gives one scale a channel"
             fix = "export with quantization='int8', which stores such weights as integers"
             yield of_operator(graph, operator, why, fix)
@@ -205,7 +200,7 @@ def image_input(file: ModelFile) -> Iterator[Reason]:
         return
     if tensor.shape[-1] != 3:
         why = f"the input has {tensor.shape[-1]} channels, the task gives 3"
-        yield Reason(None, None, why, "export a grey model with rgb=True")
+        yield Reason(None, None, why, "export the grey model without rgb=False")
     if tensor.dtype not in ("float32", "uint8"):
         why = f"the input is {tensor.dtype}, the task gives uint8 or float32"
         yield Reason(None, None, why, "export with input_dtype='uint8' or 'float32'")
@@ -250,9 +245,9 @@ def eight_bit(file: ModelFile) -> Iterator[Reason]:
     """The Edge TPU computes in eight bits only, from input to output."""
     ends = {tensor.index for tensor in file.outputs}
     for graph, operator in _operators(file):
-        if operator.name == "DEQUANTIZE" and operator.outputs[0] in ends:
+        made = _made(graph, operator)
+        if made is None or (operator.name == "DEQUANTIZE" and made.index in ends):
             continue  # at the border it stays on the processor
-        made = graph.tensors[operator.outputs[0]]
         if made.dtype not in _EIGHT_BIT:
             why = f"computes in {made.dtype}; the compiler leaves it and what follows on the CPU"
             fix = "export with quantization='int8', and replace what stays in float"
@@ -274,8 +269,8 @@ def compiler_age(file: ModelFile) -> Iterator[Reason]:
 def gpu_types(file: ModelFile) -> Iterator[Reason]:
     """The delegate computes floats, or eight bits as floats."""
     for graph, operator in _operators(file):
-        made = graph.tensors[operator.outputs[0]]
-        if made.dtype == "int16":
+        made = _made(graph, operator)
+        if made is not None and made.dtype == "int16":
             fix = "export with quantization='int8', 'float16' or 'float32'"
             yield of_operator(graph, operator, "computes in int16", fix)
         elif is_hybrid(graph, operator):
@@ -289,7 +284,7 @@ def gpu_types(file: ModelFile) -> Iterator[Reason]:
 RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
-        no_custom, same_type, no_hybrid, hybrid_transpose, versions_said, static_shapes, one_scale,
+        same_type, no_hybrid, hybrid_transpose, versions_said, static_shapes, one_scale,
         one_graph, image_input, scores_output, eight_bit, compiler_age, gpu_types,
     )
 }  # fmt: skip

@@ -126,6 +126,22 @@ _NOT_IN_MICRO = {
 }
 
 
+# Operators outside of the builtin set that a runtime brings all the same, measured on the runtimes
+# named above with graphs of one node.
+_CUSTOM_IN_2_14 = ("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess")
+_CUSTOM_IN_LITERT = (*_CUSTOM_IN_2_14, "aeq.hadamard_rotation", "odml.scaled_dot_product_attention")
+_CUSTOM_IN_MEDIAPIPE = (
+    *_CUSTOM_IN_LITERT, "Convolution2DTransposeBias", "KmeansEmbeddingLookup",
+    "MaxPoolingWithArgmax2D", "MaxUnpooling2D",
+)  # fmt: skip
+_CUSTOM_IN_MICRO = (
+    "CIRCULAR_BUFFER", "SignalDelay", "SignalEnergy", "SignalFftAutoScale", "SignalFilterBank",
+    "SignalFilterBankLog", "SignalFilterBankSpectralSubtraction", "SignalFilterBankSquareRoot",
+    "SignalFramer", "SignalIrfft", "SignalOverlapAdd", "SignalPCAN", "SignalRfft", "SignalStacker",
+    "SignalWindow", "TFLite_Detection_PostProcess",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Target:
     """A device runtime.
@@ -135,6 +151,7 @@ class Target:
         title: Its name and version for people.
         operators: The newest version it knows of each builtin operator.
         refused_types: Types that an operator does not take as its first input.
+        custom: Operators outside of the builtin set that it has.
         rules: Names of further rules, see `keras_dlcourse.export.target_rules`.
         module: The Python module that, where it is installed, lets the file be tried.
         source: Where the table comes from, in words for the report.
@@ -144,6 +161,7 @@ class Target:
     title: str
     operators: Mapping[str, int]
     refused_types: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    custom: tuple[str, ...] = ()
     rules: tuple[str, ...] = ()
     module: str | None = None
     source: str = "table measured on the runtime"
@@ -157,7 +175,8 @@ TARGETS: dict[str, Target] = {
             "ai-edge-litert 2.3 (desk, Android, 64-bit boards)",
             _LITERT_2_3,
             _NOT_IN_LITERT,
-            rules=("no_custom", "same_type"),
+            _CUSTOM_IN_LITERT,
+            rules=("same_type",),
             module="ai_edge_litert",
         ),
         Target(
@@ -165,7 +184,8 @@ TARGETS: dict[str, Target] = {
             "tflite-runtime 2.14 (older boards)",
             _TFLITE_2_14,
             _NOT_IN_2_14,
-            rules=("no_custom", "same_type", "versions_said", "hybrid_transpose"),
+            _CUSTOM_IN_2_14,
+            rules=("same_type", "versions_said", "hybrid_transpose"),
             module="tflite_runtime",
         ),
         Target(
@@ -173,7 +193,8 @@ TARGETS: dict[str, Target] = {
             "MediaPipe Tasks image classifier (Android, iOS, web)",
             _LITERT_2_3,
             _NOT_IN_LITERT,
-            rules=("no_custom", "same_type", "one_graph", "image_input", "scores_output"),
+            _CUSTOM_IN_MEDIAPIPE,
+            rules=("same_type", "one_graph", "image_input", "scores_output"),
             source="rules measured on mediapipe 1.2.2",
         ),
         Target(
@@ -181,21 +202,22 @@ TARGETS: dict[str, Target] = {
             "TensorFlow Lite Micro (microcontrollers)",
             _MICRO,
             _NOT_IN_MICRO,
-            rules=("no_custom", "same_type", "no_hybrid", "static_shapes", "one_scale"),
+            _CUSTOM_IN_MICRO,
+            rules=("same_type", "no_hybrid", "static_shapes", "one_scale"),
             module="tflite_micro",
         ),
         Target(
             "edge-tpu",
             "Coral Edge TPU, after edgetpu_compiler",
             _EDGE_TPU,
-            rules=("no_custom", "eight_bit", "static_shapes", "compiler_age"),
+            rules=("eight_bit", "static_shapes", "compiler_age"),
             source="published list, not tried",
         ),
         Target(
             "gpu-delegate",
             "GPU delegate of TensorFlow Lite (phones), wholly on the GPU",
             _GPU,
-            rules=("no_custom", "gpu_types", "static_shapes"),
+            rules=("gpu_types", "static_shapes"),
             source="published list, not tried",
         ),
     )

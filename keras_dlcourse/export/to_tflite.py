@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 from keras_dlcourse import layers
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Examples, take
+from keras_dlcourse.edge.labels import Labels
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
@@ -33,6 +34,7 @@ from keras_dlcourse.export.device_model import (
     with_folded_transposes,
     with_pixel_range,
 )
+from keras_dlcourse.export.entrance import check_learned_range
 from keras_dlcourse.export.inspection import float_islands
 from keras_dlcourse.export.integer_form import has_baking, integer_form
 from keras_dlcourse.export.metadata import Description, describe_file
@@ -53,9 +55,9 @@ class ExportResult:
         path: The file.
         quantization: How numbers are stored in it.
         bytes: Its size.
-        normalization: What pixels went through in training.
+        normalization: What pixels went through in training; None for a model that takes no images.
         normalization_source: Where that was taken from: `"preprocessing"`, `"calibration"`,
-            `"model"`, or `"identity"` if nothing was known.
+            `"model"`, or `"graph"` if the model's first layers take raw pixels; None without one.
         labels: Class names in the file, or None.
         float_islands: Operations left in float in an integer file.
         class_map: Height, width and classes of the map that is the second output, or None.
@@ -66,8 +68,8 @@ class ExportResult:
     path: Path
     quantization: str
     bytes: int
-    normalization: Normalization
-    normalization_source: str
+    normalization: Normalization | None
+    normalization_source: str | None
     labels: tuple[str, ...] | None
     float_islands: tuple[str, ...]
     keras_hash: str
@@ -80,14 +82,15 @@ class ExportResult:
     def __str__(self) -> str:
         lines = [
             f"{self.path}: {self.bytes:,} bytes, {self.quantization}, in {self.seconds:.1f} s",
-            f"pixels: mean {_numbers(self.normalization.mean)}, "
-            f"standard deviation {_numbers(self.normalization.std)}"
-            + (
-                " (none was given or recorded: the file takes pixel values as they are)"
-                if self.normalization_source == "identity"
-                else f" (from {self.normalization_source})"
-            ),
         ]
+        if self.normalization_source == "graph":
+            lines.append("pixels: as they are, the model's first layers scale them")
+        elif self.normalization is not None:
+            lines.append(
+                f"pixels: mean {_numbers(self.normalization.mean)}, "
+                f"standard deviation {_numbers(self.normalization.std)} "
+                f"(from {self.normalization_source})"
+            )
         if self.class_map is not None:
             height, width, classes = self.class_map
             lines.append(f"class map: {height} x {width} for each of {classes:,} classes")
@@ -102,9 +105,9 @@ def to_tflite(
     *,
     quantization: str | None = None,
     calibration: Any = None,
-    labels: Sequence[str] | None = None,
+    labels: Labels | None = None,
     preprocessing: Normalization | None = None,
-    rgb: bool = False,
+    rgb: bool | None = None,
     batch: int | None = 1,
     input_dtype: str | None = None,
     output_dtype: str | None = None,
@@ -132,13 +135,19 @@ def to_tflite(
         calibration: The training data: anything that `fit` takes, normalised as in training. Needed
             for `"int8"` and `"int16x8"`: at least 100 examples, of which a seeded 200 are used. A
             model trained with fake quantization knows its ranges and needs none.
-        labels: Class names, one for each output; by default those recorded in the model or
+        labels: Class names, one for each output: a list, a dictionary of numbers to names or of
+            names to numbers, or an open text file; by default those recorded in the model or
             carried by `calibration`. Models that end in a vector of length 1, or were made by
             `kd.models.embedding_model`, have none.
-        preprocessing: What pixels from 0 to 255 go through before the model; by default what
-            `calibration` carries, else what the model records, else nothing.
-        rgb: Put the conversion from RGB to grey of a one-channel model inside the graph, because
-            phones deliver RGB.
+        preprocessing: What pixels from 0 to 255 go through before the model;
+            `Normalization.identity()` if it takes them as they are. By default what `calibration`
+            carries, else what the model records (builders of `kd.models` do, see
+            `kd.layers.ImageDescription`); and a model whose first layers are `Rescaling`,
+            `Normalization` or arithmetic with constants takes raw pixels. It must be known for
+            images; models of other inputs have none.
+        rgb: Whether a model of grey images takes RGB, the conversion to grey inside the graph: by
+            default True, because phones deliver RGB and MediaPipe Tasks take nothing else. False
+            for a camera that gives grey, as on many microcontrollers.
         batch: Static batch size, which browsers and microcontrollers need; None for an open one.
         input_dtype: Type of the input tensor; for `"int8"` one of `"uint8"` (default), `"int8"`,
             `"float32"`.
@@ -160,7 +169,8 @@ def to_tflite(
 
     Raises:
         ExportError: If the model cannot run with builtin operations, naming layer and reason.
-        ValueError: If an argument does not fit the model; nothing is written then.
+        ValueError: If an argument does not fit the model, or nothing says what the pixels of an
+            image model went through; nothing is written then.
 
     Example:
         >>> import keras, tempfile
@@ -173,7 +183,7 @@ def to_tflite(
         ('cat', 'dog')
     """
     started = time.monotonic()
-    path = Path(path)
+    path = user_path(path)
     _check_path(path)
     model = without_auxiliary(load_model(model))
     ranges_known = is_quantized(model) or is_fake_quantized(model)
@@ -183,12 +193,14 @@ def to_tflite(
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
     shape = input_shape(model)
-    _check_rgb(rgb, shape)
+    rgb = _checked_rgb(rgb, shape)
 
     examples = _examples(row, calibration, ranges_known)
     recorded = layers.describe(model)
     outputs = described_outputs(model)
-    normalization, source = find_normalization(preprocessing, examples, recorded, shape)
+    normalization, source = find_normalization(model, preprocessing, examples, recorded, shape)
+    if normalization is not None and is_image_shape(shape):
+        check_learned_range(model, normalization)
     # One mean and one deviation stand in the metadata; one a channel has no place there.
     in_graph = normalization is not None and not normalization.is_scalar
 
@@ -222,13 +234,15 @@ def to_tflite(
         content = in_order(content, {name: name for name, _ in outputs})
 
     file = ModelFile.read(content)
-    image = is_image_shape(shape)
+    # A grey image may come without its axis of channels; a series has no normalization of pixels.
+    grey = len(shape) == 2 and normalization is not None
+    image = is_image_shape(shape) or grey
     description = Description(
         name=model.name,
         image_size=(shape[0], shape[1]) if image else None,
-        channels=file.inputs[0].shape[-1] if image else None,
+        channels=1 if grey else file.inputs[0].shape[-1] if image else None,
         input_normalization=_input_normalization(file, normalization, in_graph),
-        trained_normalization=normalization or Normalization.identity(),
+        trained_normalization=normalization,
         normalization_in_graph=in_graph,
         labels=names,
         quantization=row.name,
@@ -245,7 +259,7 @@ def to_tflite(
         path=path,
         quantization=row.name,
         bytes=len(content),
-        normalization=description.trained_normalization,
+        normalization=normalization,
         normalization_source=source,
         labels=names,
         float_islands=_warned_of(float_islands(file), path, row),
@@ -264,11 +278,14 @@ def _check_path(path: Path) -> None:
         raise PermissionError(f"{path} cannot be written: {folder} is not a writable folder")
 
 
-def _check_rgb(rgb: bool, shape: tuple[int, ...]) -> None:
-    if rgb and (len(shape) != 3 or shape[-1] != 1):
+def _checked_rgb(rgb: bool | None, shape: tuple[int, ...]) -> bool:
+    """Return whether the file turns RGB into grey."""
+    grey = is_image_shape(shape) and shape[-1] == 1
+    if rgb and not grey:
         raise ValueError(
             f"rgb=True converts colour to grey for models of one channel; this one takes {shape}"
         )
+    return grey if rgb is None else rgb
 
 
 def _checked_thresholds(
@@ -337,13 +354,15 @@ def _map_shape(file: ModelFile) -> tuple[int, int, int]:
 
 def _input_normalization(
     file: ModelFile, normalization: Normalization | None, in_graph: bool
-) -> Normalization:
-    """Return what a reader of the file has to do to pixels.
+) -> Normalization | None:
+    """Return what a reader of the file has to do to pixels, None if it takes none.
 
     For eight-bit inputs that is what the tensor's scale and zero point say: then a pixel p is
     stored as p, also where the mean in training was not a whole grey level.
     """
-    if normalization is None or in_graph:
+    if normalization is None:
+        return None
+    if in_graph:
         return Normalization.identity()
     tensor = file.inputs[0]
     offset = {"uint8": 0, "int8": 128}.get(tensor.dtype)

@@ -15,6 +15,9 @@ from typing import Any
 REFUSED, ABSENT = 1, 3
 # Enough for networks of some hundred layers; what is not used is only address space.
 ARENA = 64 << 20
+# Tried one after the other where the caller chooses a size: what converters write in its place,
+# then sides of images, then a second of sound; none that makes more numbers than this.
+OPEN_SIZES, LARGEST = (1, 64, 224, 16_000), 1 << 20
 
 
 def tflite(module: str) -> Callable[[str], None]:
@@ -24,16 +27,39 @@ def tflite(module: str) -> Callable[[str], None]:
         import importlib
         from pathlib import Path
 
-        made: Any = importlib.import_module(module).Interpreter(
-            model_content=Path(path).read_bytes()
-        )
-        made.allocate_tensors()
-        for given in made.get_input_details():
-            # Recurrent graphs in particular fail only here, not when tensors are allocated.
-            made.set_tensor(given["index"], _zeros(given["shape"], given["dtype"]))
-        made.invoke()
+        interpreter = importlib.import_module(module).Interpreter
+        content = Path(path).read_bytes()
+        open_axes = max(map(_open_axes, interpreter(model_content=content).get_input_details()))
+        sizes = [size for size in OPEN_SIZES if size**open_axes <= LARGEST]
+        for size in sizes if open_axes else OPEN_SIZES[:1]:
+            try:
+                _once(interpreter(model_content=content), size)
+            except (ValueError, RuntimeError) as error:
+                refused = error
+            else:
+                return
+        raise refused
 
     return run
+
+
+def _open_axes(given: Any) -> int:
+    """Return how many sizes of an input are for the caller to choose, besides the batch."""
+    return list(given["shape_signature"][1:]).count(-1)
+
+
+def _once(made: Any, size: int) -> None:
+    """Run an interpreter on zeros, its open sizes as given, of one example."""
+    for given in made.get_input_details():
+        if _open_axes(given):
+            batch, *sizes = given["shape_signature"]
+            shape = [abs(batch), *(size if axis == -1 else axis for axis in sizes)]
+            made.resize_tensor_input(given["index"], shape)
+    made.allocate_tensors()
+    for given in made.get_input_details():
+        # Recurrent graphs in particular fail only here, not when tensors are allocated.
+        made.set_tensor(given["index"], _zeros(given["shape"], given["dtype"]))
+    made.invoke()
 
 
 def micro(path: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,23 +12,31 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse import layers
+from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.data.multilabel import multi_hot, names_one_class
 from keras_dlcourse.edge import ModelFile
-from keras_dlcourse.edge.graph import Tensor
-from keras_dlcourse.edge.image_model import ImageModel
 from keras_dlcourse.edge.latency import measure
-from keras_dlcourse.edge.metadata import CLASS_MAP, EMBEDDING
-from keras_dlcourse.edge.quantization import dequantize, quantize
-from keras_dlcourse.edge.runtime import interpreter, runtime_name
-from keras_dlcourse.export.class_map import class_maps
-from keras_dlcourse.export.device_model import as_the_device_sees, input_shape, model_hash
-from keras_dlcourse.export.inspection import in_graph, own_record
+from keras_dlcourse.edge.metadata import CLASS_MAP
+from keras_dlcourse.edge.runtime import runtime_name
+from keras_dlcourse.export.causes import EXAMPLES, Case, find_cause
+from keras_dlcourse.export.device_model import input_shape, model_hash
+from keras_dlcourse.export.inspection import own_record
+from keras_dlcourse.export.output_kinds import (
+    FLOAT,
+    HALF,
+    KINDS,
+    LIMITS,
+    Figures,
+    check_limits,
+    missed_limits,
+    storage_of,
+)
+from keras_dlcourse.export.output_pairs import compare_outputs
+from keras_dlcourse.export.roads import find_road
 from keras_dlcourse.export.sources import load_model
-from keras_dlcourse.graph.head import is_embedding
 
 LATENCY_RUNS = 30
-MAP_EXAMPLES = 100  # maps are compared on so many: they are large
 
 
 class VerificationError(AssertionError):
@@ -36,7 +45,7 @@ class VerificationError(AssertionError):
 
 @dataclass(frozen=True)
 class Verification:
-    """How far a `.tflite` file is from the Keras model it was made of.
+    """How far a `.tflite` file is from the Keras model it was made of, and whether that is near.
 
     Errors are between the two models' outputs. A quantization step is the scale of the file's
     output tensor; without one, errors in steps are None. Latencies are medians for one image.
@@ -46,12 +55,25 @@ class Verification:
         quantization: How numbers are stored in it, if it says so.
         runtime: What ran it.
         examples: How many examples were compared.
+        from_pixels: Whether the file was given pixels, as on a device.
+        kind: What the first output holds: `"classes"`, `"labels"` (each number a yes or no),
+            `"embedding"`, or `"numbers"`.
+        cause: Why the file does not agree; None if it does.
+        failures: Each limit that is not met, with what was measured.
+        limits: The limits of the first output.
+        notes: What could not be measured, and why.
         max_error: Largest absolute difference.
         mean_error: Mean absolute difference.
         max_error_steps: `max_error` in quantization steps.
         mean_error_steps: `mean_error` in quantization steps.
-        agreement: Share of examples with the same top class; for images with any number of labels
-            the share of labels on which both agree; None for embeddings and other numbers.
+        max_relative_error: Largest difference in shares of the largest score; of numbers, in shares
+            of the range that each has in the outputs of Keras.
+        mean_relative_error: The mean of these; of several numbers that of the worst.
+        agreement: Share of answers that are the same: top classes, or for images with any number of
+            labels the labels on which both agree; of masks and sequences at each position. None
+            for embeddings and other numbers.
+        class_agreement: The mean of that share over what Keras answers, so that a rare class counts
+            as a common one. Answers whose margin is below a quantization step are left out.
         keras_accuracy: Accuracy of the Keras model, None without labels; likewise of each label.
         accuracy: Accuracy of the file.
         keras_bytes: Size of the Keras model's weights in memory.
@@ -59,42 +81,66 @@ class Verification:
         keras_latency_ms: Time of Keras for one image.
         latency_ms: Time of the runtime for one image, on one thread.
         latency_p90_ms: Nine of ten images took no longer.
+        accuracy_loss: `keras_accuracy` less `accuracy`.
         same_weights: Whether the file was made of exactly these weights; None if it does not say.
         max_map_error: For a file with class maps, their largest absolute difference over the first
             100 examples; else None.
         max_map_error_steps: The same in quantization steps of the map.
         min_cosine: For embeddings, the least cosine between the two models' vectors; else None.
         mean_cosine: The mean of these cosines.
-        is_multilabel: Whether images have any number of labels: the labels say so, or the file has
-            thresholds of scores and the labels are no class numbers. Likewise of one score that is
-            for a thing that is there (1) or not (0).
         coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
             difference of each, by the name of the output; in shares of the image or of the box.
+        positions: Whether the first output answers at several positions: masks, sequences.
     """
 
     path: Path
     quantization: str | None
     runtime: str
     examples: int
-    max_error: float
-    mean_error: float
-    max_error_steps: float | None
-    mean_error_steps: float | None
-    agreement: float | None
-    keras_accuracy: float | None
-    accuracy: float | None
+    from_pixels: bool
+    kind: str
+    cause: str | None
+    failures: tuple[str, ...]
+    limits: dict[str, float | None]
     keras_bytes: int
     bytes: int
     keras_latency_ms: float
     latency_ms: float
     latency_p90_ms: float
     same_weights: bool | None
-    max_map_error: float | None = None
-    max_map_error_steps: float | None = None
+    max_error: float
+    mean_error: float
+    max_relative_error: float
+    mean_relative_error: float
+    max_error_steps: float | None = None
+    mean_error_steps: float | None = None
+    agreement: float | None = None
+    class_agreement: float | None = None
+    keras_accuracy: float | None = None
+    accuracy: float | None = None
+    accuracy_loss: float | None = None
     min_cosine: float | None = None
     mean_cosine: float | None = None
-    is_multilabel: bool = False
+    max_map_error: float | None = None
+    max_map_error_steps: float | None = None
     coordinate_errors: dict[str, tuple[float, float]] = field(default_factory=dict)
+    positions: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file agrees with the Keras model."""
+        return self.cause is None
+
+    @property
+    def verdict(self) -> str:
+        """The last line of the table: "agrees", or "does not agree" and why."""
+        return "agrees" if self.cause is None else f"does not agree: {self.cause}"
+
+    @property
+    def is_multilabel(self) -> bool:
+        """Whether each number of the first output says by itself whether something is there."""
+        return self.kind == "labels"
 
     @property
     def size_ratio(self) -> float:
@@ -103,86 +149,78 @@ class Verification:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON-able values."""
-        return asdict(self) | {"path": str(self.path), "size_ratio": self.size_ratio}
+        return asdict(self) | {
+            "path": str(self.path),
+            "size_ratio": self.size_ratio,
+            "passed": self.passed,
+            "is_multilabel": self.is_multilabel,
+        }
 
-    def require(
-        self,
-        *,
-        max_error: float | None = None,
-        max_error_steps: float | None = None,
-        min_agreement: float | None = None,
-        max_accuracy_loss: float | None = None,
-        min_cosine: float | None = None,
-    ) -> Verification:
-        """Raise an error if a limit is passed; return the verification itself.
+    def require(self, **limits: float | None) -> Verification:
+        """Raise an error if a limit is not met; return the verification itself.
 
         Args:
-            max_error: Largest absolute difference allowed.
-            max_error_steps: The same in quantization steps.
-            min_agreement: Smallest share of equal top classes, from 0 to 1.
-            max_accuracy_loss: How much accuracy may fall, from 0 to 1.
-            min_cosine: Smallest cosine allowed between an embedding and that of Keras.
+            **limits: Any of those in `verify`, e.g. `min_agreement=0.97`; they are taken exactly.
 
         Raises:
-            VerificationError: Naming every limit that is passed.
-            ValueError: If a limit is given for a figure that could not be measured.
+            VerificationError: Naming every limit that is not met.
+            ValueError: If there is no such limit, or it is given for a figure that could not be
+                measured.
         """
-        loss = None
-        if self.accuracy is not None and self.keras_accuracy is not None:
-            loss = self.keras_accuracy - self.accuracy
-        limits = (
-            ("max_error", self.max_error, max_error, 1),
-            ("max_error_steps", self.max_error_steps, max_error_steps, 1),
-            ("min_agreement", self.agreement, min_agreement, -1),
-            ("max_accuracy_loss", loss, max_accuracy_loss, 1),
-            ("min_cosine", self.min_cosine, min_cosine, -1),
-        )
-        passed = []
-        for name, value, limit, sign in limits:
-            if limit is None:
-                continue
-            if value is None:
-                raise ValueError(
-                    f"{name} was asked for, but these data or this file do not give it"
-                )
-            if sign * value > sign * limit:
-                passed.append(f"{name}={limit:g}, measured {value:.6g}")
-        if passed:
-            raise VerificationError(f"{self.path} passes a limit: {'; '.join(passed)}")
+        values = {figure: getattr(self, figure) for figure, _ in LIMITS.values()}
+        figures = Figures({name: value for name, value in values.items() if value is not None})
+        check_limits(limits, figures)
+        missed = missed_limits(figures, {}, limits)
+        if missed:
+            raise VerificationError(f"{self.path} does not meet a limit: {'; '.join(missed)}")
         return self
 
     def __str__(self) -> str:
         from keras_dlcourse._tables import text_table
 
         rows = [
+            *self._answer_rows(),
             [
                 "size in bytes",
                 f"{self.keras_bytes:,}",
                 f"{self.bytes:,} ({_times(self.size_ratio)})",
             ],
             ["one image, median", f"{self.keras_latency_ms:.2f} ms", f"{self.latency_ms:.2f} ms"],
-            *self._agreement_rows(),
-            ["largest error", "", _error(self.max_error, self.max_error_steps)],
-            ["mean error", "", _error(self.mean_error, self.mean_error_steps)],
+            [
+                "largest error",
+                "",
+                _error(self.max_error, self.max_error_steps, self.max_relative_error),
+            ],
+            [
+                "mean error",
+                "",
+                _error(self.mean_error, self.mean_error_steps, self.mean_relative_error),
+            ],
         ]
-        if self.agreement is not None:
-            rows.insert(0, ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)])
         if self.max_map_error is not None:
             error = _error(self.max_map_error, self.max_map_error_steps)
             rows.append(["largest error of the class map", "", error])
         for name, (largest, mean) in self.coordinate_errors.items():
             rows.append([f"{name}: largest, mean error", "", f"{largest:.4f}, {mean:.4f}"])
-        title = f"{self.path} on {self.runtime}, {self.examples:,} examples"
-        table = text_table(["", "Keras", self.quantization or "file"], rows, title=title)
-        if self.same_weights is False:
-            table += "\nThe file was made of other weights than this model's."
-        return table
+        way = "from pixels" if self.from_pixels else "from arrays"
+        title = f"{self.path} on {self.runtime}, {self.examples:,} examples, {way}"
+        lines = [text_table(["", "Keras", self.quantization or "file"], rows, title=title)]
+        lines += self.notes
+        if self.same_weights is False and self.passed:
+            lines.append("The file was made of other weights than this model's.")
+        if self.failures:
+            lines.append(f"limits not met: {'; '.join(self.failures)}")
+        return "\n".join([*lines, self.verdict])
 
-    def _agreement_rows(self) -> list[list[str]]:
-        """Return what is the same in both models' answers: the top class, or the direction."""
+    def _answer_rows(self) -> list[list[str]]:
+        """Return what is the same in both models' answers: the classes, or the direction."""
         if self.agreement is not None:
-            same = "same labels" if self.is_multilabel else "same top class"
-            return [[same, "", _percent(self.agreement)]]
+            same = KINDS[self.kind].same + (" at a position" if self.positions else "")
+            return [
+                ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)],
+                [same, "", _percent(self.agreement)],
+                ["the same, mean of classes", "", _percent(self.class_agreement)],
+            ]
         if self.min_cosine is None or self.mean_cosine is None:
             return []
         return [
@@ -199,8 +237,10 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.2%}"
 
 
-def _error(error: float, steps: float | None) -> str:
-    return f"{error:.3g}" + ("" if steps is None else f" ({steps:.2f} steps)")
+def _error(error: float, steps: float | None, share: float | None = None) -> str:
+    more = [] if steps is None else [f"{steps:.2f} steps"]
+    more += [] if share is None else [f"{share:.2g} of the range"]
+    return f"{error:.3g}" + (f" ({', '.join(more)})" if more else "")
 
 
 def verify(
@@ -209,26 +249,47 @@ def verify(
     data: Any,
     *,
     limit: int | None = None,
+    limits: Mapping[str, float | None] | None = None,
 ) -> Verification:
-    """Run Keras and the device runtime side by side on the same examples.
+    """Run Keras and the device runtime side by side on the same examples, and judge.
 
-    For embeddings, which have no top class, the cosine between the two vectors is measured.
+    Where `data` carries pixels (a `kd.data.pipeline`, or uint8 arrays for a model that takes raw
+    pixels), the file gets the pixels, as on a device, and Keras what the pipeline makes of them; so
+    the file's normalization is tested too. Arrays that the file's normalization makes of pixels are
+    turned into these. Other arrays are quantized for the file's input; those that cannot come from
+    the file's normalization do not agree with it.
 
-    Where `data` carries pixels (a `kd.data.pipeline`), the file gets the pixels, as on a device,
-    and Keras what the pipeline makes of them; so the file's normalization is tested too. Arrays
-    are taken as normalised, and quantized for the file's input.
+    The file agrees if the first output, and every output with boxes, keypoints or class maps, is
+    within the limits of its kind:
+
+    | | float32 | float16, dynamic | int8, int16x8 |
+    |---|---|---|---|
+    | scores of classes or labels, also of masks and sequences | `max_relative_error` 0.001 | \
+`min_class_agreement` 0.97, `max_accuracy_loss` 0.01, `max_mean_relative_error` 0.02 | \
+0.95, 0.02, 0.1 |
+    | embeddings | `min_cosine` 0.9999 | `min_cosine` 0.98, `min_mean_cosine` 0.99 | 0.9, 0.97 |
+    | other numbers | `max_relative_error` 0.001 | `max_mean_relative_error` 0.02 | 0.05 |
+
+    The default limits of agreement and accuracy allow for the chance of few examples (2.33 standard
+    errors). If the file does not agree, the cause is looked for: other weights, normalization,
+    channel order, labels in another order, numbers outside of an int8 range. Arrays and names of
+    classes that do not fit the file are a cause even where the numbers agree.
 
     Args:
         model: The Keras model, or a `.keras` file or SavedModel folder of it.
         path: The `.tflite` file, or what `to_tflite` returned.
-        data: Anything that `fit` takes; with integer labels, accuracies are measured too.
+        data: Anything that `fit` takes; with labels that fit, accuracies are measured too.
         limit: Compare only the first so many examples.
+        limits: Limits in place of the default ones or beside them, by name, taken exactly; None
+            for no limit. Also `max_error`, `max_error_steps` and `min_agreement`.
 
     Returns:
-        A `Verification`: an object with the figures that prints as a table.
+        A `Verification`: an object with the figures that prints as a table, whose last line is
+        "agrees" or "does not agree" with the cause; see `passed`.
 
     Raises:
-        ValueError: If there are no examples, or model, file and data do not fit together.
+        ValueError: If there are no examples, or model, file and data do not fit together: among
+            others, if data and file have different normalizations.
 
     Example:
         >>> print(kd.export.verify(model, "model.int8.tflite", data.test))  # doctest: +SKIP
@@ -242,204 +303,80 @@ def verify(
             f"{expected}"
         )
     file = ModelFile.read(os.fspath(path))
-    device = _pixel_device(file, examples) or _array_device(file, examples)
-    predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
-    places = file.metadata.places
-    names = file.metadata.outputs if places else ()
-    _check_names(predicted, names, file)
-    ours = np.asarray(predicted[names[0]] if names else predicted, "float32")
-    theirs, maps, others = _run_all(
-        device, len(ours), has_maps=CLASS_MAP in file.metadata.outputs, others=names[1:]
-    )
-    found = {names[0]: theirs, **others} if names else {}
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"the Keras model gives outputs of shape {ours.shape[1:]}, but {file.what} gives "
-            f"{theirs.shape[1:]}: they are not the same model"
-        )
-    map_error, map_steps = None, None
-    if maps is not None:
-        expected_maps = class_maps(model, examples.inputs[: len(maps)])
-        map_error = float(np.abs(expected_maps - maps).max())
-        map_steps = _in_steps(map_error, file.outputs[1])
-    error = np.abs(ours - theirs)
-    # The largest number of an embedding is no class.
-    embedding = not names and (EMBEDDING in file.metadata.outputs or is_embedding(model))
-    cosines = _cosines(ours, theirs) if embedding else None
-    categorical = not embedding and not (names and names[0] in places)
-    labels, thresholds = examples.labels, file.metadata.score_thresholds
-    if isinstance(labels, Mapping):
-        labels = labels.get(names[0]) if names else None
-    one = not names and ours[0].size == 1
-    if one and labels is not None:
-        labels = np.asarray(labels).reshape(len(ours), -1)
-    multilabel = categorical and _is_multilabel(labels, thresholds, one)
-    # One number that is no share of yes and no has no classes to agree on.
-    categorical = categorical and (multilabel or not one)
-    agreement, keras_accuracy, accuracy = (
-        _judged(ours, theirs, labels, thresholds, multilabel) if categorical else (None, None, None)
-    )
+    road = find_road(file, examples)
+    device = road.device(file)
+    outputs, note = compare_outputs(model, file, examples, device)
+    storage = storage_of(file)
+    if storage == FLOAT and _computes_in_half(model):
+        storage = HALF
+    main, given = outputs[0], dict(limits or {})
+    figures = [KINDS[one.kind].measure(one.compared) for one in outputs]
+    check_limits(given, figures[0])
+    failures = [
+        f"{one.name}: {failure}" if one.name else failure
+        for one, found in zip(outputs, figures, strict=True)
+        for failure in missed_limits(found, KINDS[one.kind].limits[storage], given)
+    ]
     record = own_record(file)
+    same_weights = record["keras_hash"] == model_hash(model) if "keras_hash" in record else None
+    cause = find_cause(
+        Case(
+            failed=bool(failures),
+            file=file,
+            road=road,
+            compared=main.compared.first(EXAMPLES),
+            kind=KINDS[main.kind],
+            storage=storage,
+            same_weights=same_weights,
+            class_names=_class_names(model, examples),
+        )
+    )
     keras_latency = measure(
         lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()
     )
     latency = measure(lambda: device(0), LATENCY_RUNS, runtime_name(), threads=1)
+    others = {one.name: found.values for one, found in zip(outputs, figures, strict=True)}
+    maps = others.get(CLASS_MAP, {})
     return Verification(
-        path=Path(path),
+        path=user_path(path),
         quantization=record.get("quantization"),
         runtime=runtime_name(),
-        examples=len(ours),
-        max_error=float(error.max()),
-        mean_error=float(error.mean()),
-        max_error_steps=_in_steps(float(error.max()), file.outputs[0]),
-        mean_error_steps=_in_steps(float(error.mean()), file.outputs[0]),
-        agreement=agreement,
-        keras_accuracy=keras_accuracy,
-        accuracy=accuracy,
+        examples=len(main.compared.ours),
+        from_pixels=road.pixels is not None,
+        kind=main.kind,
+        cause=cause,
+        failures=tuple(failures),
+        limits={**KINDS[main.kind].limits[storage], **given},
         keras_bytes=sum(int(np.prod(w.shape)) * _item_size(w.dtype) for w in model.weights),
         bytes=len(file.content),
         keras_latency_ms=keras_latency.median_ms,
         latency_ms=latency.median_ms,
         latency_p90_ms=latency.p90_ms,
-        same_weights=record["keras_hash"] == model_hash(model) if "keras_hash" in record else None,
-        max_map_error=map_error,
-        max_map_error_steps=map_steps,
-        min_cosine=None if cosines is None else float(cosines.min()),
-        mean_cosine=None if cosines is None else float(cosines.mean()),
-        is_multilabel=multilabel,
+        same_weights=same_weights,
+        **figures[0].values,
+        max_map_error=maps.get("max_error"),
+        max_map_error_steps=maps.get("max_error_steps"),
         coordinate_errors={
-            name: _largest_and_mean(np.abs(predicted[name] - found[name])) for name in places
+            name: (others[name]["max_error"], others[name]["mean_error"])
+            for name in file.metadata.places
         },
+        positions=math.prod(main.compared.ours.shape[1:-1]) > 1,
+        notes=() if note is None else (note,),
     )
 
 
-# Runs the file on the example of that number and returns each of its outputs, shape (1, ...).
-Device = Callable[[int], list[np.ndarray]]
+def _class_names(model: keras.Model, examples: Examples) -> dict[str, tuple[str, ...]]:
+    """Return what the classes are called, by who says so."""
+    recorded = layers.describe(model)
+    names = {
+        "the data": examples.class_names,
+        "the model": None if recorded is None else recorded.class_names,
+    }
+    return {whose: tuple(given) for whose, given in names.items() if given is not None}
 
 
-def _run_all(
-    device: Device, examples: int, has_maps: bool, others: Sequence[str] = ()
-) -> tuple[np.ndarray, np.ndarray | None, dict[str, np.ndarray]]:
-    """Return the first output of all examples, the class maps of some, and the other outputs."""
-    scores, maps, rest = [], [], []
-    for index in range(examples):
-        outputs = device(index)
-        scores.append(outputs[0])
-        rest.append(outputs[1 : 1 + len(others)])
-        if has_maps and index < MAP_EXAMPLES:
-            maps.append(outputs[1])
-    joined = [np.concatenate(column) for column in zip(*rest, strict=True)]
-    by_name = dict(zip(others, joined, strict=True)) if others else {}
-    return np.concatenate(scores), np.concatenate(maps) if maps else None, by_name
-
-
-def _check_names(predicted: Any, names: Sequence[str], file: ModelFile) -> None:
-    """Raise unless the model has the outputs that the file names, and is to have none other."""
-    has = set(predicted) if isinstance(predicted, dict) else set()
-    if has != set(names):
-        raise ValueError(
-            f"the Keras model has the outputs {sorted(has) or 'one without a name'}, but "
-            f"{file.what} {sorted(names) or 'one without a name'}: they are not the same model"
-        )
-
-
-def _largest_and_mean(error: np.ndarray) -> tuple[float, float]:
-    return float(error.max()), float(error.mean())
-
-
-def _cosines(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Return the cosine between the two vectors of each example; two of zeros agree."""
-    ours, theirs = (values.reshape(len(values), -1).astype("float64") for values in (ours, theirs))
-    lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-    both_zero = ~ours.any(axis=1) & ~theirs.any(axis=1)
-    products = np.einsum("nd,nd->n", ours, theirs)
-    return np.where(both_zero, 1.0, products / np.where(lengths == 0, 1, lengths))
-
-
-def _in_steps(error: float, tensor: Tensor) -> float | None:
-    return error / tensor.scales[0] if tensor.scales else None
-
-
-def _pixel_device(file: ModelFile, examples: Examples) -> Device | None:
-    """Run the file as a device does, from pixels; None if the data does not have them."""
-    pixels = examples.pixels
-    if pixels is None or examples.normalization is None or len(file.outputs[0].shape) != 2:
-        return None
-    if file.inputs[0].shape[-1] == 3 and pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)  # a grey image, as a camera gives it
-    device = ImageModel(file, threads=1)
-    return lambda index: device.run(pixels[index : index + 1])
-
-
-def _array_device(file: ModelFile, examples: Examples) -> Device:
-    """Run the file on normalised arrays, quantized for its input."""
-    given = file.inputs[0]
-    inputs = as_the_device_sees(examples.inputs, *in_graph(file))
-    if inputs.shape[1:] != given.shape[1:]:
-        raise ValueError(
-            f"data has examples of shape {inputs.shape[1:]}, but {file.what} takes "
-            f"{given.shape[1:]}"
-        )
-    stored = quantize(inputs, given)
-    runtime = interpreter(file.content, threads=1)
-    source, targets = runtime.get_input_details()[0], runtime.get_output_details()
-
-    def run(index: int) -> list[np.ndarray]:
-        runtime.set_tensor(source["index"], stored[index : index + 1])
-        runtime.invoke()
-        return [
-            dequantize(runtime.get_tensor(target["index"]), tensor)
-            for target, tensor in zip(targets, file.outputs, strict=True)
-        ]
-
-    return run
-
-
-def _is_multilabel(labels: Any, thresholds: tuple[float, ...] | None, one: bool) -> bool:
-    """Whether each class is there or not by itself, by the labels, or else by the file.
-
-    Of a file with `one` score the labels are `(n, 1)`.
-    """
-    if labels is None:
-        return thresholds is not None
-    labels = np.asarray(labels)
-    if thresholds is not None:
-        return labels.shape[1:] == (len(thresholds),)
-    if not one and (labels.ndim != 2 or labels.shape[1] < 2 or names_one_class(labels)):
-        return False
-    return bool(((labels == 0) | (labels == 1) | ~(labels >= 0)).all())  # no shares of classes
-
-
-def _judged(
-    ours: np.ndarray, theirs: np.ndarray, labels: Any, thresholds: Any, multilabel: bool
-) -> tuple[float, float | None, float | None]:
-    """Return the share of answers that are the same, and the shares of right ones.
-
-    An answer is the class of the highest score, or for each class whether it is there.
-    """
-    if multilabel:
-        least = 0.5 if thresholds is None else np.array(thresholds, "float32")
-        answers = [scores.reshape(len(scores), -1) >= least for scores in (ours, theirs)]
-        truth = None if labels is None else multi_hot(labels, "the labels")
-    else:
-        answers = [scores.reshape(len(scores), -1).argmax(1) for scores in (ours, theirs)]
-        truth = None if labels is None else _class_numbers(labels)
-    agreement = float(np.mean(answers[0] == answers[1]))
-    if truth is None:
-        return agreement, None, None
-    known = truth >= 0  # which NaN is not
-    if not known.any():
-        return agreement, None, None
-    right = [float(np.mean((answer == truth)[known])) for answer in answers]
-    return agreement, right[0], right[1]
-
-
-def _class_numbers(labels: Any) -> np.ndarray:
-    """Return labels as class numbers."""
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] > 1:  # one-hot
-        return labels.argmax(1)
-    return labels.reshape(len(labels), -1)[:, 0]
+def _computes_in_half(model: keras.Model) -> bool:
+    return any(layer.compute_dtype in ("float16", "bfloat16") for layer in model._flatten_layers())
 
 
 def _item_size(dtype: str) -> int:

@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from keras_dlcourse import layers
 from keras_dlcourse.graph.flat import Graph, Node, flat_copy
+from keras_dlcourse.layers._remade import arguments
 
 _POOLINGS = {
     keras.layers.GlobalAveragePooling2D: keras.layers.AveragePooling2D,
@@ -372,7 +373,7 @@ def _on_the_last_axis(node: Node) -> Any:
     if not _takes_each_vector(node):
         _refuse(node, "is not known to take a vector at each position")
     layer = node.operation
-    config = layer.get_config()
+    config = arguments(layer)
     if "axis" in config:
         last = len(node.inputs[0].shape) - 1
         if any(axis not in (-1, last) for axis in tree.flatten(config["axis"])):

@@ -16,6 +16,7 @@ from keras import tree
 
 from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.layers._blocks import CompositeLayer
+from keras_dlcourse.layers._remade import activation_name, arguments, remade
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +127,9 @@ class Graph:
 
 
 def flat_copy(
-    model: keras.Model, open_layer: Callable[[Any], Callable[..., Any] | None]
+    model: keras.Model,
+    open_layer: Callable[[Any], Callable[..., Any] | None],
+    keep: Callable[[str], bool] = lambda name: False,
 ) -> keras.Model:
     """Return an independent copy of a model without nested models and composite layers.
 
@@ -134,6 +137,8 @@ def flat_copy(
         model: A built functional or Sequential model; left as it is.
         open_layer: Returns, for a composite layer (or operation), a function of its call's
             arguments that computes the same with simpler layers, and None for all others.
+        keep: Given the name of a composite layer or nested model, returns whether it stays as it
+            is. It is asked for all other layers, too.
 
     Returns:
         A functional model with weights of its own and a unique name for each layer.
@@ -141,7 +146,7 @@ def flat_copy(
     Raises:
         ValueError: If the model has no graph, because it is subclassed or unbuilt.
     """
-    return _flattened(copy_of(model), open_layer)
+    return _flattened(copy_of(model), open_layer, keep)
 
 
 def copy_of(model: keras.Model) -> keras.Model:
@@ -157,8 +162,11 @@ def copy_of(model: keras.Model) -> keras.Model:
         TypeError: If it is no Keras model.
         ValueError: If the model has no graph, because it is subclassed or unbuilt.
     """
-    twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
-    twin.set_weights(model.get_weights())
+    copies: dict[int, tuple[Any, Any]] = {}
+    twin = _copied(functional(model), copies)
+    for original, copy in copies.values():
+        if isinstance(original, keras.layers.Layer) and not isinstance(original, keras.Model):
+            copy.set_weights(original.get_weights())
     return twin
 
 
@@ -180,11 +188,11 @@ def skeleton(model: keras.Model, input_shape: tuple[int | None, ...] | None = No
         ValueError: If the model has no graph, because it is subclassed or unbuilt.
     """
     with weightless():
-        twin = keras.models.clone_model(functional(model), clone_function=_clone, recursive=True)
+        twin = _copied(functional(model), {})
         if input_shape is not None:
             inputs = keras.Input(input_shape, dtype=twin.inputs[0].dtype, name=twin.inputs[0].name)
             twin = keras.Model(inputs, twin(inputs), name=model.name)
-        return _flattened(twin, open_block)
+        return _flattened(twin, open_block, lambda name: False)
 
 
 def functional(model: keras.Model) -> keras.Model:
@@ -213,10 +221,34 @@ def functional(model: keras.Model) -> keras.Model:
     return model
 
 
-def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return a copy of a layer with new weights."""
-    if isinstance(layer, keras.Model):
-        functional(layer)  # one that is subclassed has no graph: say so
+def _copied(model: keras.Model, copies: dict[int, tuple[Any, Any]]) -> keras.Model:
+    """Return a copy of a functional model with new weights.
+
+    Not by `keras.models.clone_model`, which also copies what a model was compiled with: losses and
+    metrics of one's own have no config, and no copy needs them.
+
+    Args:
+        model: A functional model.
+        copies: Each layer and its copy, by the layer's `id`; they are added here.
+    """
+
+    def call(node: Node, args: Any, kwargs: Any) -> Any:
+        operation = node.operation
+        if id(operation) not in copies:
+            nested = isinstance(operation, keras.Model)
+            copy = _copied(functional(operation), copies) if nested else _clone(operation)
+            copies[id(operation)] = operation, copy
+        return copies[id(operation)][1](*args, **kwargs)
+
+    return Graph(model).rebuild(call)
+
+
+def _clone(layer: Any) -> Any:
+    """Return a copy of a layer with new weights.
+
+    Raises:
+        ValueError: If its arguments are not known, or do not make it again.
+    """
     if isinstance(layer, keras.layers.Lambda):
         # Rebuilding a Python function from a config is refused, as it may come from a stranger's
         # file; this one is here already. It has no weights.
@@ -228,18 +260,60 @@ def _clone(layer: keras.layers.Layer) -> keras.layers.Layer:
             dtype=layer.dtype_policy,
             name=layer.name,
         )
-    return layer.__class__.from_config(layer.get_config())
+    try:
+        activations = {
+            name: _built_clone(value)
+            for name, value in arguments(layer).items()
+            if isinstance(value, keras.layers.Layer)
+        }
+        copy = remade(layer, **activations)
+        _check_functions(layer, copy)
+        return copy
+    except Exception as error:  # these are methods of the user's layers
+        raise ValueError(
+            f"layer {layer.name!r} ({type(layer).__name__}) cannot be copied: its get_config() "
+            "must return all that its __init__ takes, for from_config() to make it again, and "
+            "functions of your own inside of it must be registered with "
+            "@keras.saving.register_keras_serializable(). Received: "
+            f"{' '.join(str(error).split())[:300]}"
+        ) from error
 
 
-def _flattened(model: keras.Model, open_layer: Any) -> keras.Model:
+def _check_functions(layer: Any, copy: Any) -> None:
+    """Refuse a copy with other activations: in wrappers, Keras takes its own of the same name."""
+    old, new = (
+        [activation_name(getattr(part, "activation", None)) for part in one._flatten_layers()]
+        if isinstance(one, keras.layers.Layer)
+        else []
+        for one in (layer, copy)
+    )
+    if len(old) == len(new) and old != new:  # others make their parts when they are built
+        raise ValueError(f"from_config() gave {', '.join(new)} in place of {', '.join(old)}")
+
+
+def _built_clone(layer: Any) -> Any:
+    """Return a copy of a layer with as many weights: Keras builds activations at the first call."""
+    copy = _clone(layer)
+    if layer.built:
+        copy.build_from_config(layer.get_build_config())
+    return copy
+
+
+def _flattened(model: keras.Model, open_layer: Any, keep: Callable[[str], bool]) -> keras.Model:
     """Open nested models and composite layers until none is left."""
     names: dict[str, Any] = {}
+    kept: dict[int, bool] = {}
     opened_before: dict[int, Any] = {}  # a shared layer is opened once, so that it stays shared
 
     def call(node: Node, args: Any, kwargs: Any) -> Any:
         return _call_opened(node.operation, args, kwargs)
 
     def _call_opened(operation: Any, args: Any, kwargs: Any) -> Any:
+        if id(operation) not in kept:
+            kept[id(operation)] = keep(operation.name)
+        if kept[id(operation)]:
+            _make_unique(operation, names)
+            return operation(*args, **kwargs)
         if isinstance(operation, keras.Model):
             inner = Graph(functional(operation))
             given = args[0] if args else kwargs["inputs"]

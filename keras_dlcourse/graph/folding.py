@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse.graph.flat import Graph, Node, flat_copy, open_block
+from keras_dlcourse.layers._remade import remade
 
 # Layers with a kernel, and the axis of the kernel's output channels.
 KERNELS: dict[type, int] = {
@@ -86,7 +87,7 @@ def _norm_behind(graph: Graph, node: Node) -> Node | None:
 def _merged(layer: Any, norm: Any) -> Any:
     """Return the layer with the normalization in its kernel and bias."""
     factor, offset = factor_and_offset(norm)
-    merged = type(layer).from_config({**layer.get_config(), "use_bias": True})
+    merged = remade(layer, use_bias=True)
     merged.build_from_config(layer.get_build_config())
     kernel = ops.convert_to_numpy(layer.kernel)
     bias = ops.convert_to_numpy(layer.bias) if layer.use_bias else 0.0

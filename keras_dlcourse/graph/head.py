@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.layers._remade import activation_name
 from keras_dlcourse.layers.compressed import CompressedLayer
 from keras_dlcourse.layers.fake_quantize import FakeQuantize
 from keras_dlcourse.layers.l2_normalization import L2Normalization
@@ -208,7 +209,7 @@ def _is_linear_activation(layer: Any) -> bool:
 def _activation_of(layer: Any) -> str:
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    return str(getattr(layer.activation, "__name__", type(layer.activation).__name__))
+    return activation_name(layer.activation)
 
 
 def _channels(pooling: Place) -> int | None:

@@ -9,6 +9,7 @@ import keras
 
 from keras_dlcourse.graph.head import PASSING
 from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.layers._remade import activation_name, remade
 from keras_dlcourse.layers.fake_quantize import FakeQuantize
 
 # A positive factor goes through these, forwards and backwards.
@@ -89,8 +90,7 @@ def logits_model(network: Network, found: Logits) -> keras.Model:
 
 def _linear(layer: Any, given: Any) -> Any:
     """Call a copy of a layer that has no activation."""
-    config = {**layer.get_config(), "activation": "linear", "name": f"{layer.name}_logits"}
-    twin = type(layer).from_config(config)
+    twin = remade(layer, activation="linear", name=f"{layer.name}_logits")
     outputs = twin(given)
     twin.set_weights(layer.get_weights())
     return outputs
@@ -112,5 +112,4 @@ def _can_end(layer: Any) -> bool:
 def _activation_of(layer: Any) -> str:
     if isinstance(layer, keras.layers.Softmax):
         return "softmax"
-    activation = getattr(layer, "activation", None)
-    return "linear" if activation is None else str(getattr(activation, "__name__", activation))
+    return activation_name(getattr(layer, "activation", None))

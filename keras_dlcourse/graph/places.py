@@ -92,16 +92,17 @@ def _coarsest(
         raise ValueError(
             f"model {network.model.name!r} has no layer with feature maps (height, width, "
             "channels) on the way from the image to the scores, so there is nothing to draw; "
-            "saliency, integrated_gradients and occlusion need none"
+            "saliency, integrated_gradients and occlusion need none, also of vectors, series and "
+            "volumes"
         )
     least = min(places_in(place.shape) for place in maps)
     coarsest = [place for place in maps if places_in(place.shape) == least]
     # One that all goes through, rather than a branch.
-    joints = (place for place in reversed(coarsest) if _is_joint(network, place, image_input))
+    joints = (place for place in reversed(coarsest) if is_joint(network, place, image_input))
     return next(joints, coarsest[-1])
 
 
-def _is_joint(network: Network, place: Place, image_input: int) -> bool:
+def is_joint(network: Network, place: Place, image_input: int) -> bool:
     """Whether nothing of the image gets to an output but through a place."""
     outputs = network.reach(without=place)
     return all(image_input not in sources for sources in outputs)

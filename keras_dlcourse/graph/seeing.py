@@ -211,6 +211,7 @@ _POINTWISE: tuple[type, ...] = (
     our_layers.ChannelScale,
     our_layers.FakeQuantize,
     our_layers.FloatBarrier,
+    our_layers.RangeBridge,
     our_layers.ImageDescription,
     our_layers.L2Normalization,
     our_layers.LocalResponseNormalization,

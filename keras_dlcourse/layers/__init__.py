@@ -35,6 +35,7 @@ from keras_dlcourse.layers.output_description import OutputDescription  # noqa: 
 from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
 from keras_dlcourse.layers.radial_basis_output import RadialBasisOutput  # noqa: E402
 from keras_dlcourse.layers.random_affine import RandomAffine  # noqa: E402
+from keras_dlcourse.layers.range_bridge import RangeBridge  # noqa: E402
 from keras_dlcourse.layers.rank_filter import RankFilter2D  # noqa: E402
 from keras_dlcourse.layers.residual_block import ResidualBlock  # noqa: E402
 from keras_dlcourse.layers.sparse_connected_conv2d import SparseConnectedConv2D  # noqa: E402
@@ -72,6 +73,7 @@ __all__ = [
     "PruneWeight",
     "RadialBasisOutput",
     "RandomAffine",
+    "RangeBridge",
     "RankFilter2D",
     "ResidualBlock",
     "SparseConnectedConv2D",

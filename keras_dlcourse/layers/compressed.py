@@ -17,6 +17,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse.layers._remade import arguments
 
 PACKAGE = "keras_dlcourse"
 
@@ -179,7 +180,7 @@ class CompressedLayer:
 
     def bake(self) -> keras.layers.Layer:
         """Return the plain Keras layer, with the transformed weights in it."""
-        config = self.get_config()
+        config = arguments(self)
         del config["weight_transforms"]
         plain = self.keras_class.from_config(config)
         plain.build_from_config(self.get_build_config())  # type: ignore[attr-defined]
@@ -247,7 +248,7 @@ def compressed(
         for name in dict.fromkeys((*before, *weight_transforms))
     }
     kind = compressed_class(getattr(layer, "keras_class", type(layer)))
-    copy = kind.from_config({**layer.get_config(), "weight_transforms": transforms})
+    copy = kind.from_config({**arguments(layer), "weight_transforms": transforms})
     copy.build_from_config(layer.get_build_config())
     for target, source in zip(
         copy.stored_weights, getattr(layer, "stored_weights", layer.weights), strict=True

@@ -7,10 +7,14 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse.edge.labels import ordered_labels
+from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.normalization import Normalization
 
-# Behind one of these, a network no longer sees the pixels that its input received.
-_RESCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+# Behind one of these, a network no longer sees the pixels that its input received; the operations
+# of `keras.ops` with constants, as in `x / 255` and Keras's `preprocess_input`.
+RESCALING_LAYERS = (keras.layers.Rescaling, keras.layers.Normalization)
+RESCALING_OPERATIONS = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -77,8 +81,8 @@ def describe(model: keras.layers.Layer) -> ImageDescription | None:
     Nested models and wrappers are searched too, in the order of the graph. If there are several
     descriptions, the first normalization and the first names found count, so that a model around a
     pretrained backbone can name its own classes. A normalization recorded behind a
-    `keras.layers.Rescaling` or `keras.layers.Normalization` does not count: it is not what the
-    model's own input expects.
+    `keras.layers.Rescaling` or `keras.layers.Normalization`, or arithmetic with constants, does not
+    count: it is not what the model's own input expects.
 
     Args:
         model: A Keras model or layer.
@@ -96,7 +100,7 @@ def describe(model: keras.layers.Layer) -> ImageDescription | None:
     normalization, class_names, rescaled = None, None, False
     found = []
     for layer in _walk(model):
-        if isinstance(layer, _RESCALING):
+        if _is_rescaling(layer):
             rescaled = True
         elif isinstance(layer, ImageDescription):
             found.append(layer)
@@ -111,14 +115,18 @@ def describe(model: keras.layers.Layer) -> ImageDescription | None:
 
 def checked_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """Return class names as a tuple, or say what is wrong with them."""
-    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, Mapping) and (
+        isinstance(names, str) or not all(isinstance(name, str) for name in names)
+    ):
         raise TypeError(
             "Class names must be a sequence of strings, such as ['cat', 'dog']. "
             f"Received: {names!r}"
         )
-    names = tuple(str(name) for name in names)
+    names = ordered_labels(names, "class_names")
     if not names or not all(name.strip() for name in names):
         raise ValueError(f"Class names must not be empty. Received: {list(names)}")
+    if wrong := [name for name in names if not is_text(name)]:
+        raise ValueError(f"Class names must be text that UTF-8 has a place for. Received: {wrong}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"Class names must differ from each other. Repeated: {repeated}")
@@ -139,11 +147,19 @@ def _checked_normalization(
     )
 
 
-def _walk(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+def _walk(layer: Any) -> Iterator[Any]:
     """Yield a layer and everything inside it, in the order of the graph."""
     yield layer
-    inner = list(getattr(layer, "layers", []))
+    # A functional model has operations of `keras.ops` between its layers.
+    inner = list(getattr(layer, "operations", None) or getattr(layer, "layers", []))
     if isinstance(layer, keras.layers.Wrapper):
         inner.append(layer.layer)
-    for sublayer in inner:
-        yield from _walk(sublayer)
+    for part in inner:
+        yield from _walk(part)
+
+
+def _is_rescaling(part: Any) -> bool:
+    """Whether a layer or operation changes its one input by constants."""
+    if isinstance(part, keras.layers.Layer):
+        return isinstance(part, RESCALING_LAYERS)
+    return type(part).__name__ in RESCALING_OPERATIONS and isinstance(part.input, keras.KerasTensor)

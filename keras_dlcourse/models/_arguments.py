@@ -11,6 +11,7 @@ from typing import TypedDict
 
 import keras
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.layers._checks import fraction, is_whole, positive_float, positive_int
 from keras_dlcourse.layers.image_description import checked_class_names
@@ -218,7 +219,7 @@ def _checked_weights(weights: Weights) -> Path | str | None:
     expected = "weights must be None, 'imagenet', or the path of a .weights.h5 file"
     if not isinstance(weights, (str, os.PathLike)):
         raise TypeError(f"{expected}. Received: {weights!r}")
-    path = Path(weights)
+    path = user_path(weights)
     if path.suffix == ".keras":
         raise ValueError(
             f"{expected}. {path} is a whole model: keras.models.load_model({str(path)!r}) loads it."

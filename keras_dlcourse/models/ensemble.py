@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import keras
 
+from keras_dlcourse.layers.image_description import describe
+
 
 def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Model:
     """Join networks that were trained apart into one that averages their predictions.
@@ -23,7 +25,8 @@ def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Mod
 
     Raises:
         TypeError: If one is no Keras model.
-        ValueError: If there are fewer than two, or their shapes differ.
+        ValueError: If there are fewer than two, their shapes differ, or they record different
+            normalizations.
 
     Example:
         >>> from keras_dlcourse.models import LeNet5
@@ -45,6 +48,7 @@ def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Mod
             "models must be two or more with the same input and output shapes. Received: "
             f"{', '.join(map(str, shapes)) or 'none'}"
         )
+    _check_pixels(models)
     inputs = keras.Input(models[0].input_shape[1:], name="image")
     # Each in a model of its own, because layers of one model must have different names.
     members = [
@@ -53,3 +57,14 @@ def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Mod
     ]
     answers = [member(inputs) for member in members]
     return keras.Model(inputs, keras.layers.Average(name="mean")(answers), name=name)
+
+
+def _check_pixels(models: Sequence[keras.Model]) -> None:
+    """Refuse models whose one input would have to be normalized in several ways."""
+    described = [layer for layer in map(describe, models) if layer is not None]
+    recorded = {layer.normalization for layer in described if layer.normalization is not None}
+    if len(recorded) > 1:
+        raise ValueError(
+            "models must take the same pixels, but they record different normalizations: "
+            f"{', '.join(sorted(map(str, recorded)))}"
+        )

@@ -18,6 +18,7 @@ from keras_dlcourse.report.page import Section, write_page
 # What is said of each file: the heading, the key in results["files"] and how its value is written.
 _FILE_ROWS = (
     ("kind", "quantization", "{}"),
+    ("agrees with Keras", "passed", "{}"),
     ("size", "bytes", "{:,.0f} kB"),
     ("accuracy on test images", "accuracy", "{:.1%}"),
     ("same answer as Keras", "agreement", "{:.1%}"),
@@ -257,7 +258,13 @@ def _files(results: Mapping[str, Any]) -> list[Block]:
         for heading, key, form in _FILE_ROWS
         if any(file.get(key) is not None for file in files)
     ]
+    warnings = [
+        Text(f"{file['file']} does not agree with Keras: {file['cause']}.")
+        for file in files
+        if file.get("passed") is False
+    ]
     return [
+        *warnings,
         Table(
             "Keras and the exported files on the same test images; times are of this machine",
             ["", *(file["file"] for file in files)],
@@ -274,6 +281,8 @@ def _cell(value: Any, key: str, form: str) -> str:
     """Write one cell of the table of files."""
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
     return form.format(value / 1000 if key == "bytes" else value)
 
 

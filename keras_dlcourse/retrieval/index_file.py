@@ -14,12 +14,11 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._files import written_whole
+from keras_dlcourse._files import user_path, written_whole
 
 # The file: these 8 bytes; SHA-256 of all that follows, 32 bytes; length of the header, 8 bytes;
 # the header, {"about": ..., "arrays": [{"name", "dtype", "shape"}, ...]}; the arrays one after
@@ -82,7 +81,7 @@ def read_index(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, 
         InvalidIndex: If the file is none of an index, or damaged.
         OSError: If it cannot be read.
     """
-    content = Path(path).read_bytes()
+    content = user_path(path).read_bytes()
     name = str(path)
     if content[: len(_MAGIC)] != _MAGIC:
         raise InvalidIndex(f"{name!r} is no index of kd.retrieval: it begins with other bytes")

@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from keras_dlcourse._files import flush, remove_leftovers, write_text, written_whole
+from keras_dlcourse._files import flush, remove_leftovers, user_path, write_text, written_whole
 
 MANIFEST = "checkpoints.json"
 _COPY = ".checkpoints.json"  # for the day on which the other one is damaged
@@ -68,7 +68,7 @@ class CheckpointFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self._lock: FileLock | None = None
 
     def lock(self) -> None:
@@ -106,7 +106,7 @@ class CheckpointFolder:
         there = [path for path in (self.path / MANIFEST, self.path / _COPY) if path.exists()]
         for path in there:
             with suppress(ValueError, KeyError, TypeError):
-                content = json.loads(path.read_text())
+                content = json.loads(path.read_text(encoding="utf-8"))
                 found = [Checkpoint(**row) for row in content["checkpoints"]]
                 plain = all(Path(row.name).name == row.name for row in found)
                 if plain and content["sha256"] == _digest(content["checkpoints"]):

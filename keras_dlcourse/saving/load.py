@@ -10,6 +10,7 @@ from typing import IO, Any
 import keras
 from keras.src.saving import saving_lib
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.saving.allowed import Allowed
 from keras_dlcourse.saving.archive import MAX_BYTES, Contents, read
 from keras_dlcourse.saving.config import names_in, parse
@@ -17,6 +18,18 @@ from keras_dlcourse.saving.errors import InvalidModelFile, UntrustedModelError, 
 from keras_dlcourse.saving.newest import checked
 from keras_dlcourse.saving.outline import outline
 from keras_dlcourse.saving.weights import Shapes, check_fit, stored_shapes
+
+# What to do with files of other kinds, as the end of a sentence.
+_WAYS_OUT = {
+    **dict.fromkeys(
+        (".h5", ".hdf5"),
+        ": an HDF5 file of older Keras is read by keras.models.load_model; save it again as "
+        "model.save('model.keras')",
+    ),
+    ".task": ": a .task bundle of MediaPipe is a zip archive; unzip it, the .tflite file in it is "
+    "ready for devices",
+    ".tflite": ": a .tflite file is ready for devices; keras_dlcourse.edge runs it",
+}
 
 
 def load(
@@ -77,7 +90,7 @@ def load(
 
 def _file(path: str | os.PathLike[str]) -> Path:
     """Return the path of a file that can be a `.keras` file."""
-    path = Path(path)
+    path = user_path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -90,9 +103,16 @@ def _file(path: str | os.PathLike[str]) -> Path:
         raise InvalidModelFile(f"{path} is a device, not a .keras file")
     if path.suffix != ".keras":
         raise InvalidModelFile(
-            f"{path} must be a .keras file, as model.save('model.keras') writes it"
+            f"{path} must be a .keras file, as model.save('model.keras') writes it{way_out(path)}"
         )
     return path
+
+
+def way_out(path: Path) -> str:
+    """Return what to do with a file of another kind, as the rest of a sentence."""
+    if path.name.endswith(".weights.h5"):
+        return ": it holds weights only; build the model, call model.load_weights, and pass that"
+    return _WAYS_OUT.get(path.suffix.lower(), "")
 
 
 def _load(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.saving.checkpoints import MANIFEST, CheckpointFolder
 
 
@@ -34,7 +35,7 @@ def latest_checkpoint(path: str | os.PathLike[str], best: bool = False) -> Path:
         >>> kd.saving.latest_checkpoint(folder).name
         '03.keras'
     """
-    path = Path(path)
+    path = user_path(path)
     whole_folder = path.is_dir()
     folder = CheckpointFolder(path if whole_folder else path.parent)
     whole = folder.whole(None if whole_folder else path.name)

@@ -7,12 +7,11 @@ import io
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_dlcourse._files import write_text
+from keras_dlcourse._files import user_path, write_text
 
 
 class HistoryFile(keras.callbacks.Callback):
@@ -35,7 +34,7 @@ class HistoryFile(keras.callbacks.Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
-        self.path = Path(path)
+        self.path = user_path(path)
         self.rows: list[dict[str, float]] = []
         self._began = time.monotonic()
 

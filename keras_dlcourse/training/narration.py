@@ -24,7 +24,14 @@ class Narrator:
         """Print a line."""
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         # A console of its own each time: standard output may have been redirected since.
-        console = Console(file=sys.stdout, highlight=False)
+        # In a notebook too it is text on standard output, in order with all else that is printed;
+        # a kernel sets FORCE_COLOR, which would put control characters into a log.
+        console = Console(
+            file=sys.stdout,
+            highlight=False,
+            force_jupyter=False,
+            force_terminal=sys.stdout.isatty(),
+        )
         line = Text.assemble((f"{minutes}:{seconds:02}", "dim"), "  ", (text, "bold"))
         console.print(line, soft_wrap=True)
         sys.stdout.flush()

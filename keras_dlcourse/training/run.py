@@ -145,7 +145,7 @@ def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> R
         FileNotFoundError: If there is no such run.
         ValueError: If another one is wanted.
     """
-    config = json.loads(RunFolder(output, resume=True).config.read_text())
+    config = json.loads(RunFolder(output, resume=True).config.read_text(encoding="utf-8"))
     recipe = Recipe(**{name: config[name] for name in Recipe.__dataclass_fields__})
     if wanted is not None and wanted != recipe:
         name = next(n for n in Recipe.__dataclass_fields__ if config[n] != getattr(wanted, n))
@@ -158,7 +158,9 @@ def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> R
 
 def image_size_of(output: str | os.PathLike[str]) -> tuple[int, int]:
     """Return height and width of the images of a run that is to go on."""
-    height, width, _ = json.loads(RunFolder(output, resume=True).config.read_text())["input_shape"]
+    height, width, _ = json.loads(
+        RunFolder(output, resume=True).config.read_text(encoding="utf-8")
+    )["input_shape"]
     return height, width
 
 
@@ -168,7 +170,7 @@ def check_same_run(
     """Raise ValueError if a run cannot go on: it is through, or the data are others."""
     if not folder.backup.exists() and folder.results.exists():
         raise ValueError(f"the run in {folder.path} is through: there is nothing to go on with.")
-    before = json.loads(folder.config.read_text())
+    before = json.loads(folder.config.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(description))
     for name in ("input_shape", "parameters", "data"):
         if before[name] != now[name]:
@@ -325,9 +327,11 @@ def export_model(
             calibration=data.train if quantization == "int8" else None,
             labels=data.class_names,
             preprocessing=data.normalization,
-            rgb=data.image_shape[-1] == 1,  # phones and cameras deliver RGB
         )
         verification = export.verify(model, result, data.test)
+        # A run is worth keeping without its files; the report says it, too.
+        loud = "" if verification.passed else "WARNING: "
+        say(f"{loud}{result.path.name} {verification.verdict}")
         rows = rows or [keras_row(verification, folder)]
         figures = verification.to_dict()
         del figures["path"]  # the folder may be moved
@@ -366,7 +370,7 @@ def finish(
     folder.write_json(folder.results, results)
     write_run_page(
         folder.report,
-        json.loads(folder.config.read_text()),
+        json.loads(folder.config.read_text(encoding="utf-8")),
         training.history,
         results,
         maps=training.maps,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_dlcourse._files import write_text
+from keras_dlcourse._files import user_path, write_text
 
 
 class RunFolder:
@@ -44,7 +44,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str], resume: bool = False) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         if not resume:
             check_free(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def check_free(path: str | os.PathLike[str]) -> None:
         >>> import tempfile
         >>> check_free(tempfile.mkdtemp())
     """
-    path = Path(path)
+    path = user_path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "is not empty" if path.is_dir() else "is a file"
         raise FileExistsError(f"output: {path} {kind}; nothing is written over: name a new folder")
@@ -120,7 +120,7 @@ def first_free(path: str | os.PathLike[str]) -> Path:
         >>> first_free(tempfile.mkdtemp()).name.endswith("-2")
         True
     """
-    path, number = Path(path), 1
+    path, number = user_path(path), 1
     candidate = path
     while candidate.exists():
         number += 1

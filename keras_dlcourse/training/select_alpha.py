@@ -11,7 +11,9 @@ from typing import Any
 import keras
 
 from keras_dlcourse.data import checks
+from keras_dlcourse.data.examples import check_end
 from keras_dlcourse.layers._checks import one_of
+from keras_dlcourse.training.search.untrained import TrainedVariables, digest, variables_of
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def select_alpha(
         An `AlphaChoice`. Of equal ones the first is chosen; one whose measure is NaN never is.
 
     Raises:
-        ValueError: If `monitor` is the loss or not measured, nothing is to be tried, or the measure
-            is NaN for all.
+        ValueError: If `monitor` is the loss or not measured, nothing is to be tried, the measure is
+            NaN for all, or `train` trains on what an earlier call of it has trained.
         TypeError: If `train` returns no Keras model.
 
     Example:
@@ -106,17 +108,23 @@ def select_alpha(
             "measure of what is wanted, such as accuracy or IoU."
         )
     one_of("mode", mode, ("max", "min"))
+    check_end(validation, "validation")
     alphas, seeds = tuple(alphas), tuple(seeds)
     if not alphas or not seeds:
         raise ValueError("alphas and seeds must not be empty.")
     for seed in seeds:
         checks.whole_number("a seed", seed, least=0)
     sign = 1 if mode == "max" else -1
+    trained = TrainedVariables()
     scores: list[tuple[float, ...]] = []
     best, chosen = -math.inf, None
     for alpha in alphas:
         values, trainer = _tried(
-            train, alpha, seeds, lambda trainer: _measured(trainer, validation, monitor, batch_size)
+            train,
+            alpha,
+            seeds,
+            lambda trainer: _measured(trainer, validation, monitor, batch_size),
+            trained,
         )
         scores.append(values)
         if sign * statistics.mean(values) > best:
@@ -131,6 +139,7 @@ def _tried(
     alpha: Any,
     seeds: Sequence[int],
     measure: Callable[[Any], float],
+    trained: TrainedVariables,
 ) -> tuple[tuple[float, ...], Any]:
     """Return the measure for each seed, and what the first one trained."""
     values, first = [], None
@@ -138,8 +147,23 @@ def _tried(
         keras.utils.set_random_seed(seed)
         trainer = train(alpha)
         values.append(measure(trainer))
+        _check_apart(trainer, trained)
         first = trainer if first is None else first
     return tuple(values), first
+
+
+def _check_apart(trainer: keras.Model, trained: TrainedVariables) -> None:
+    """Raise ValueError if this training has changed what an earlier one had trained."""
+    for variable in variables_of(trainer):
+        left, now = trained.left(variable), digest(variable)
+        if left is not None and left != now:
+            raise ValueError(
+                f"train must build a new network each time. Received one with {variable.path!r}, "
+                "which an earlier alpha or seed has trained already: make the layers and the "
+                "optimizer inside train. A base that is shared has to be frozen: "
+                "base.trainable = False."
+            )
+        trained.note(variable, now)
 
 
 def _measured(trainer: Any, validation: Any, monitor: str, batch_size: int) -> float:

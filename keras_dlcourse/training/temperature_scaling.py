@@ -62,7 +62,8 @@ class TemperatureScaling:
         Args:
             model: A classifier with one output `(n, classes)` that ends in softmax, in sigmoid, or
                 in logits, which are taken to be those of a softmax.
-            validation: Images and labels, as `kd.data.take` reads them; not those of the training.
+            validation: Images and labels, as `kd.data.take` reads them, with as many inputs as the
+                model takes and an end; not those of the training.
                 Labels are `(n,)` class numbers, one-hot, or for sigmoid `(n, classes)` of 0 and 1,
                 NaN or below 0 where not known.
             batch_size: Images at a time.
@@ -78,7 +79,7 @@ class TemperatureScaling:
         found = find_logits(network)
         scores = logits_model(network, found) if found.layer is not None else network.model
         logits, labels = [], []
-        for inputs, _, known in stream_labelled(validation, batch_size):
+        for inputs, _, known in stream_labelled(validation, batch_size, several_inputs=True):
             if known is None:
                 raise ValueError("validation must have labels: the temperature is chosen by them.")
             logits.append(np.asarray(scores.predict_on_batch(inputs), "float64"))

@@ -282,6 +282,24 @@ def test_without_a_whole_state_it_does_not_begin_anew_by_itself(
         train(scrambled.fresh(), tmp_path)
 
 
+def test_weights_of_nan_are_not_saved(scrambled: Scrambled, tmp_path: Path) -> None:
+    model = scrambled.changed()
+    start = model.get_weights()
+
+    def damage(batch: int, logs: Any) -> None:
+        if batch == 5:
+            model.set_weights([np.full_like(weight, np.nan) for weight in start])
+
+    breaking = keras.callbacks.LambdaCallback(on_train_batch_end=damage)
+    with pytest.warns(UserWarning, match="does not save: in epoch 1 .* is NaN") as warned:
+        train(model, tmp_path, breaking, save_freq=2, delete_checkpoint=False)
+    assert sum("does not save" in str(one.message) for one in warned) == 1
+    newest = sorted((tmp_path / "backup").glob("*.state"))[-1]
+    arrays, facts = read_state(newest)
+    assert facts["epoch"] == 0 and facts["batch"] == 4
+    assert all(np.isfinite(array).all() for array in arrays.values())
+
+
 def test_a_full_disk_leaves_the_state_before(
     scrambled: Scrambled, tmp_path: Path, undisturbed: Trained
 ) -> None:

@@ -75,6 +75,7 @@ class Stub:
     """The least that fit's model must be for the callback's decisions."""
 
     metrics = ()
+    weights = ()
     stop_training = False
 
     def get_weights(self):
@@ -126,6 +127,45 @@ def test_decisions_are_those_of_plain_loops(values, patience, min_delta, mode, b
 def test_best_weights_come_back_when_stopped_and_when_epochs_run_out():
     assert run(EarlyStopping(patience=2, verbose=0), [3, 1, 2, 2, 2]) == (4, 1)
     assert run(EarlyStopping(patience=9, verbose=0), [3, 2, 1, 2, 3]) == (5, 2)
+
+
+def test_weights_of_nan_are_never_the_best(capsys):
+    def run_with_nan_in(*epochs):
+        breaking = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: set_all(model, np.nan) if epoch in epochs else None
+        )
+        model, stop = make_model(), EarlyStopping(patience=9)
+        with pytest.warns(UserWarning, match="weight '.*/kernel' is NaN .* not the best") as warned:
+            model.fit(X, Y, epochs=4, verbose=0, callbacks=[Script([3, 2, 1, 0]), breaking, stop])
+        assert sum("not the best" in str(one.message) for one in warned) == 1
+        return model.get_weights()[0].item(), stop.best_epoch
+
+    assert run_with_nan_in(2, 3) == (1, 1)
+    _, epoch = run_with_nan_in(0, 1, 2, 3)
+    assert epoch is None
+    assert "the last weights, because the weight" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("swap_on_epoch", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_beside_averages_it_keeps_what_was_validated(first, swap_on_epoch):
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(32, 1))
+    model = make_model(optimizer=keras.optimizers.SGD(0.3, use_ema=True, ema_momentum=0.8))
+    stop = EarlyStopping(patience=9, verbose=0)
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=swap_on_epoch)
+    fit = {
+        "validation_data": (x, 2 * x),
+        "epochs": 3,
+        "verbose": 0,
+        "callbacks": [swap, stop] if first else [stop, swap],
+    }
+    if first and swap_on_epoch:
+        model.fit(x, 2 * x, **fit)
+        assert model.evaluate(x, 2 * x, verbose=0) == pytest.approx(stop.best, rel=1e-4)
+    else:
+        with pytest.raises(ValueError, match=r"SwapEMAWeights\(swap_on_epoch=True\), EarlyStop"):
+            model.fit(x, 2 * x, **fit)
 
 
 def test_without_restoring_the_last_weights_stay():

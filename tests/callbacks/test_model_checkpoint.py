@@ -112,6 +112,54 @@ def test_nan_is_never_the_best(model: keras.Model, tmp_path: Path) -> None:
     assert names(tmp_path) == ["1.keras", "4.keras"]
 
 
+def test_a_quantity_that_no_save_sees_is_an_error(model: keras.Model, tmp_path: Path) -> None:
+    for options in ({"save_best_only": True}, {"keep_best": 2}):
+        with pytest.raises(ValueError, match="'val_accuracy' is measured at the end.*'accuracy'"):
+            ModelCheckpoint(tmp_path / "{batch}.keras", "val_accuracy", save_freq=4, **options)
+    saver = ModelCheckpoint(tmp_path / "{epoch}.keras", keep_best=2)
+    with pytest.raises(ValueError, match="never saw 'val_loss'.*Lower validation_freq"):
+        fit(model, saver, 2, validation_data=(X, Y), validation_freq=3)
+
+
+def test_a_training_that_saved_nothing_says_so(model: keras.Model, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="saved nothing: save_freq is 9 batches, and fit had 4"):
+        fit(model, ModelCheckpoint(tmp_path / "a.keras", save_freq=9), 2)
+    saver = ModelCheckpoint(tmp_path / "a.keras", "score", mode="min", save_best_only=True)
+    with pytest.warns(UserWarning, match="saved nothing: 'score' was finite at no save"):
+        model.fit(X, Y, verbose=0, callbacks=[Script([np.nan]), saver])
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("options", [{"save_best_only": True}, {"keep": 1}])
+def test_weights_of_nan_are_not_saved(
+    options: dict[str, Any], model: keras.Model, tmp_path: Path
+) -> None:
+    start = model.get_weights()
+    breaking = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: (
+            model.set_weights([np.full_like(w, np.nan) for w in start]) if epoch else None
+        )
+    )
+    saver = ModelCheckpoint(tmp_path / "{epoch}.keras", "score", mode="min", **options)
+    try:
+        with pytest.warns(UserWarning, match="does not save: in epoch 2 the weight '.*/kernel'"):
+            model.fit(
+                X, Y, epochs=3, verbose=0, callbacks=[Script([3.0, 2.0, 1.0]), breaking, saver]
+            )
+    finally:
+        model.set_weights(start)
+    assert names(tmp_path) == ["1.keras"]
+
+
+def test_averages_have_to_be_what_is_saved(tmp_path: Path) -> None:
+    averaged = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    averaged.compile(keras.optimizers.SGD(use_ema=True), "mse")
+    saver = ModelCheckpoint(tmp_path / "a.keras", save_best_only=True)
+    callbacks = [saver, keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
+    with pytest.raises(ValueError, match="ModelCheckpoint must keep the weights that 'val_loss'"):
+        averaged.fit(X, Y, validation_data=(X, Y), verbose=0, callbacks=callbacks)
+
+
 def test_batches_are_counted_over_epochs(model: keras.Model, tmp_path: Path) -> None:
     saver = ModelCheckpoint(tmp_path / "{epoch}-{batch}.keras", save_freq=3)
     fit(model, saver, 4)  # of 2 batches each

@@ -160,6 +160,14 @@ def test_linear_models_have_steps_only():
     assert monitor.activations[0] == [None] and monitor.updates[0][0] > 0
 
 
+def test_a_weight_that_is_nan_is_said():
+    model = _compiled(MLP(6, (5,), task="binary", activation="relu"))
+    model.layers[1].set_weights([np.full((6, 5), np.nan), np.zeros(5)])
+    monitor = SignalMonitor((X, Y))
+    _fitted(model, monitor)
+    assert "hidden_1/kernel' is NaN or infinite before training" in monitor.said["broken"]
+
+
 def test_models_it_cannot_look_into_are_refused():
     class Mine(keras.Model):
         def call(self, x):
@@ -170,7 +178,7 @@ def test_models_it_cannot_look_into_are_refused():
     inputs = keras.Input((6,))
     two = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
     two.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="one input and one output"):
+    with pytest.raises(ValueError, match="models of one output"):
         two.fit(X, [Y, Y], verbose=0, callbacks=[SignalMonitor((X, Y))])
     any_size = keras.Sequential(
         [

@@ -143,6 +143,79 @@ def test_other_data_gives_the_range_of_batches() -> None:
     assert guard.finding is None
 
 
+def behind_relu(rate: float = 0.01) -> keras.Model:
+    """A network whose loss stays finite when its first kernel is NaN: ReLU makes 0 of that."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(8, activation=zero_of_nan, name="first"),
+            keras.layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.SGD(rate), "sparse_categorical_crossentropy")
+    return model
+
+
+def zero_of_nan(x: Any) -> Any:
+    """ReLU as TensorFlow computes it on some processors; others hand NaN on."""
+    return keras.ops.where(x > 0, x, 0.0)
+
+
+def test_nan_weights_under_a_finite_loss(tmp_path: Path) -> None:
+    x = IMAGES.copy()
+    x[7] = np.nan
+    pipeline, model = data(x), behind_relu()
+    before = model.get_weights()
+    number = batch_of(pipeline, 7, 0)
+    guard = TerminateOnNaN(every=1)
+    stop = kd.callbacks.EarlyStopping("loss", patience=9, verbose=0)
+    losses: list[float] = []
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: losses.append(float(logs["loss"]))
+    )
+    with pytest.warns(UserWarning, match=f"with batch {number + 1}, in the data: 1 of 4 inputs"):
+        model.fit(pipeline, epochs=3, verbose=0, callbacks=[watch, guard, stop])
+    assert np.isfinite(losses).all(), "the loss says nothing"
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    if number == 0:
+        np.testing.assert_array_equal(model.get_weights()[0], before[0])
+
+
+def test_nan_weights_of_other_data_are_named() -> None:
+    x = IMAGES.copy()
+    x[22] = np.nan
+    guard = TerminateOnNaN(every=2)
+    with pytest.warns(UserWarning, match="the weight .*first/kernel became NaN .* batches 5 to 6"):
+        behind_relu().fit(x, LABELS, batch_size=4, shuffle=False, verbose=0, callbacks=[guard])
+
+
+def test_weights_that_are_nan_before_training() -> None:
+    model = behind_relu()
+    model.layers[1].set_weights([np.full((16, 8), np.inf), np.zeros(8)])
+    with pytest.raises(ValueError, match="finite before epoch 1. '.*first/kernel' holds NaN"):
+        model.fit(IMAGES, LABELS, verbose=0, callbacks=[TerminateOnNaN()])
+
+
+@pytest.mark.parametrize(
+    "loss", [kd.losses.ArcFace(), kd.losses.CosFace(), kd.losses.ProxyAnchor()]
+)
+@pytest.mark.parametrize("kind", ["pipeline", "arrays"])
+def test_labels_that_the_loss_has_no_class_for(loss: keras.losses.Loss, kind: str) -> None:
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), keras.layers.Flatten(), kd.layers.CosineDense(3)]
+    )
+    model.compile(keras.optimizers.SGD(0.01), loss)
+    given = (data(IMAGES, LABELS + 1),) if kind == "pipeline" else (IMAGES, LABELS + 1)
+    said = (
+        "the labels: [0-9]+ of [0-9]+ are no class numbers from 0 to 2, the first is 3.*from 0 on"
+    )
+    with pytest.warns(UserWarning, match=said) as warned:
+        model.fit(*given, verbose=0, callbacks=[TerminateOnNaN(every=1)])
+    assert "learning rate" not in str(warned[-1].message)
+
+
 def test_a_training_that_is_well_is_left_alone() -> None:
     guard, plain, watched = TerminateOnNaN(every=3), network(), network()
     plain.fit(data(IMAGES), epochs=2, verbose=0)

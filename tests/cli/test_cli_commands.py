@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -118,14 +119,127 @@ def test_train_names_bad_files_and_skips_them_if_told(tmp_path, photos, capsys):
     (folder / "across" / "notes.txt").write_text("no image")
     words = ["train", folder, "--model", "tiny", "--image-size", 32, "--epochs", 1]
     assert command(*words, "-o", tmp_path / "run") == 1
-    err = capsys.readouterr().err
-    assert "broken.png" in err
-    assert "notes.txt" in err
-    assert "--skip-bad" in err
-    assert "Traceback" not in err
+    lines = capsys.readouterr().err.splitlines()  # a line for each file
+    assert lines[0] == "error: 2 of 132 files cannot be read as images:"
+    assert "broken.png" in lines[1] and lines[1].startswith("  ")
+    assert "notes.txt" in lines[2]
+    assert "--skip-bad" in lines[3] and len(lines) == 4
     assert not (tmp_path / "run").exists()
     with pytest.warns(UserWarning, match="left out"):
         assert command(*words, "--skip-bad", "-o", tmp_path / "run") == 0
+
+
+def test_explain_names_bad_files_and_skips_them_if_told(trained, photos, tmp_path, capsys):
+    for number in range(3):
+        photo = (photos / "across" / f"{number}.png").read_bytes()
+        (tmp_path / f"{number}.png").write_bytes(photo[:90] if number == 1 else photo)
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("no image, and no name in UTF-8")
+    words = ["explain", trained / "model.keras", tmp_path, "-o", tmp_path / "maps"]
+    assert command(*words) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: 2 of 4 files cannot be read as images:"
+    assert "1.png" in lines[1] and "--skip-bad" in lines[3]
+    with pytest.warns(UserWarning, match="2 of 4 files"):
+        assert command(*words, "--skip-bad") == 0
+    assert len(list((tmp_path / "maps").iterdir())) == 1
+
+
+def test_scans_that_do_not_fill_16_bits_are_asked_about(trained, photos, tmp_path, capsys):
+    """The same question, and the same answer, in all commands."""
+    for path in photos.rglob("*.png"):
+        target = tmp_path / "scans" / path.relative_to(photos)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        grey = np.asarray(Image.open(path).convert("L")).astype("uint16") << 4
+        Image.fromarray(grey).save(target)
+        Image.fromarray((grey >> 4).astype("uint8")).save(target.with_suffix(".bmp"))
+    for path in (tmp_path / "scans").rglob("*.bmp"):
+        plain = tmp_path / "plain" / path.relative_to(tmp_path / "scans")
+        plain.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(plain)
+    model, file = trained / "model.keras", trained / "model.int8.tflite"
+    out = tmp_path / "out"
+    for words in (
+        ("train", "FOLDER", "--model", "tiny", "-o", out),
+        ("explain", model, "FOLDER", "-o", out),
+        ("export", model, "--quantization", "int8", "--calibration", "FOLDER", "-o", out),
+        ("verify", model, file, "FOLDER"),
+        ("classify", file, "PHOTO"),
+        ("enroll", file, "across", "PHOTO", "-g", out),
+    ):
+        places = {"FOLDER": tmp_path / "scans", "PHOTO": tmp_path / "scans/across/0.png"}
+        assert command(*[places.get(word, word) for word in words]) == 1
+        err = capsys.readouterr().err
+        assert re.match(r"error: \S+\.png: its values are stored in 16 bits but end at 4080", err)
+        assert not out.exists()
+    answers = []
+    for photo, *bits in (("plain/across/0.bmp",), ("scans/across/0.png", "--bits", 12)):
+        assert command("classify", file, tmp_path / photo, *bits) == 0
+        answers.append(capsys.readouterr().out.splitlines()[1:])
+    assert answers[0] == answers[1]
+    assert command("verify", model, file, tmp_path / "scans", "--bits", 12) == 0
+
+
+def test_the_folders_of_a_split_are_no_classes(tmp_path, photos, capsys):
+    (tmp_path / "data").mkdir()
+    for part in ("seg_train", "seg_test"):
+        (tmp_path / "data" / part).symlink_to(photos)
+    assert command("train", tmp_path / "data", "--model", "tiny", "-o", tmp_path / "run") == 1
+    err = capsys.readouterr().err
+    assert "seg_test, seg_train are named like parts of a data set" in err
+    assert "2 of them hold the same folders (across, down & <b>)" in err
+    assert "/data/seg_train, which is then split" in err and "--classes" in err
+    words = ["train", tmp_path / "data", "--classes", "seg_train", "nowhere", "--model", "tiny"]
+    assert command(*words, "-o", tmp_path / "run") == 1
+    assert "has no nowhere, but seg_test, seg_train" in capsys.readouterr().err
+
+
+def test_a_model_knows_its_classes_whatever_they_are_called(trained, photos):
+    from keras_dlcourse.cli.model_input import labelled_images, load_model
+
+    folders = photos.parent / "renamed"
+    folders.mkdir()
+    for name, target in (("test", "across"), ("train", "down & <b>")):
+        (folders / name).symlink_to(photos / target)
+    model = load_model(trained / "model.keras")
+    images = labelled_images(model, folders, ("train", "test"))
+    assert images.class_names == ("train", "test")
+    assert images.y.tolist() == [1] * 65 + [0] * 65
+    with pytest.raises(ValueError, match="test, train are named like parts"):
+        labelled_images(model, folders, None)
+
+
+def test_warnings_are_what_they_say(monkeypatch, capsys):
+    from keras_dlcourse.cli import inspect
+
+    def run(options):
+        warnings.warn("2 files:\n  a\n  b\nThey are left out.", stacklevel=1)
+
+    def show(message, category, filename, lineno, file=None, line=None):  # as Python does
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
+
+    monkeypatch.setattr(inspect, "run", run)
+    monkeypatch.setattr(warnings, "showwarning", show)
+    usual = warnings.formatwarning
+    assert command("inspect", "any.tflite") == 0
+    assert capsys.readouterr().err == "warning: 2 files:\n  a\n  b\nThey are left out.\n"
+    assert warnings.formatwarning is usual
+
+
+@pytest.mark.parametrize("module", ["keras_dlcourse.edge", "keras_dlcourse.cli"])
+def test_an_ascii_locale_prints_all_names(module, trained, tmp_path):
+    names = [os.fsencode(tmp_path) + name for name in (b"/\xe9t\xe9.png", "/été.png".encode())]
+    for name in names:
+        Image.new("RGB", (40, 30), "red").save(os.fsdecode(name))
+    (tmp_path / "labels.txt").write_text("café\nzèbre\n", encoding="utf-8")
+    words = ["classify", trained / "model.int8.tflite", *names, "--labels", tmp_path / "labels.txt"]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        capture_output=True,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode("utf-8").count("café") == 2
 
 
 @pytest.mark.parametrize(
@@ -208,13 +322,24 @@ def test_export_int8_is_calibrated_on_a_folder(trained, photos, tmp_path, capsys
 
 def test_export_of_a_quantization_aware_model_needs_no_images(trained, tmp_path, capsys):
     aware = kd.quantize.quantization_aware(keras.saving.load_model(trained / "model.keras"))
-    kd.quantize.calibrate(aware, np.random.default_rng(0).random((32, *aware.input_shape[1:])))
+    pixels = np.random.default_rng(0).integers(0, 256, (32, *aware.input_shape[1:]))
+    kd.quantize.calibrate(aware, kd.layers.describe(aware).normalization(pixels))
     aware.save(tmp_path / "aware.keras")
     assert command("export", tmp_path / "aware.keras", "-o", tmp_path / "m.tflite") == 0
     assert ", int8, in" in capsys.readouterr().out
     words = ["export", tmp_path / "aware.keras", "-o", tmp_path / "n.tflite"]
     assert command(*words, "--quantization", "int8") == 0
     assert not kd.export.inspect(tmp_path / "m.tflite").float_islands
+
+
+def test_export_asks_for_a_normalization_that_nothing_tells(tmp_path, photos, capsys):
+    layers = [keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D()]
+    keras.Sequential(layers).save(tmp_path / "m.keras")
+    words = ["export", tmp_path / "m.keras", "-o", tmp_path / "m.tflite", "--calibration", photos]
+    assert command(*words) == 2
+    assert "--mean 0 --std 255 for images divided by 255" in capsys.readouterr().err
+    assert command(*words, "--mean", 0, "--std", 255) == 0
+    assert "deviation 255 (from preprocessing)" in capsys.readouterr().out
 
 
 def test_export_takes_labels_from_a_file(trained, tmp_path, capsys):
@@ -249,11 +374,25 @@ def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
     assert "max_accuracy_loss" in capsys.readouterr().err
 
 
+def test_verify_ends_in_1_for_a_file_that_does_not_agree(trained, photos, tmp_path, capsys):
+    """Without being asked for a limit."""
+    model = keras.saving.load_model(trained / "model.keras")
+    model.layers[-1].set_weights([-weight for weight in model.layers[-1].get_weights()])
+    model.save(tmp_path / "other.keras")
+    words = ["verify", tmp_path / "other.keras", trained / "model.float32.tflite", photos]
+    assert command(*words) == 1
+    said = capsys.readouterr()
+    assert said.out.rstrip().splitlines()[-1].startswith("does not agree: other weights")
+    assert "max_relative_error=0.001, measured" in said.err and "other weights" in said.err
+
+
 def test_verify_of_an_embedder_takes_any_images(photos, tmp_path, capsys):
     layers = [keras.Input((32, 32, 3)), keras.layers.Conv2D(6, 3, activation="relu")]
     model = kd.models.embedding_model(keras.Sequential(layers), 5)
     model.save(tmp_path / "m.keras")
-    kd.export.to_tflite(model, tmp_path / "m.tflite")
+    kd.export.to_tflite(
+        model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     words = ["verify", tmp_path / "m.keras", tmp_path / "m.tflite", photos / "across"]
     assert command(*words, "--min-cosine", 0.999) == 0
     assert "cosine, least" in capsys.readouterr().out

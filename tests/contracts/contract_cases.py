@@ -250,6 +250,14 @@ LAYERS = (
         is_composite=False,
     ),
     LayerCase(
+        kd.layers.RangeBridge,
+        {},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
         kd.layers.FreezingBatchNormalization,
         {"freeze_after": 5},
         input_shape=(6, 5, 2),

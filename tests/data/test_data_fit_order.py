@@ -198,9 +198,32 @@ def test_weights_of_examples_and_classes_reach_the_loss():
     np.testing.assert_allclose(watch.steps[0], own * np.array([2, 1, 0])[y] / N, atol=1e-6)
 
 
+@pytest.mark.skipif("KD_SECOND_BACKEND" not in os.environ, reason="runs on JAX, of 4 devices")
+def test_devices_share_each_batch():
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    try:
+        message = "evenly by the 4 devices.*11 rows in batches of 4, one of 3.*drop_remainder=True"
+        with pytest.raises(ValueError, match=message):
+            fit(make_pipeline(), 1)
+        with pytest.raises(ValueError, match="10 rows in batches of 5, one of 5"):
+            make_model().predict(kd.data.pipeline(np.ones((10, 1, N, 1)), batch_size=5), verbose=0)
+        assert fit(make_pipeline(drop_remainder=True), 1) == documented(0)[:2]
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_a_smaller_last_batch_can_be_left_out():
+    pipeline, model = make_pipeline(drop_remainder=True), make_model()
+    assert len(pipeline) == STEPS - 1 and pipeline.rows == 8
+    assert fit(pipeline, 2, model) == documented(0)[:2] + documented(1)[:2]
+    assert len(model.predict(pipeline, verbose=0)) == 8
+    assert [len(x) for x, _ in pipeline] == [4, 4]
+
+
 @pytest.mark.skipif("KD_SECOND_BACKEND" in os.environ, reason="this is the second backend")
 def test_all_of_this_on_jax():
     environment = os.environ | {"KERAS_BACKEND": "jax", "KD_SECOND_BACKEND": "1"}
+    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]

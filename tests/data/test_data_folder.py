@@ -1,11 +1,15 @@
 import os
+import re
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 import keras_dlcourse as kd
 from keras_dlcourse.data.progress import track
@@ -210,9 +214,151 @@ def test_folders_that_are_no_data_sets(tmp_path):
     make_photos(one, dog=2, eel=0)
     with pytest.raises(ValueError, match=r"at least 3 readable images.*too few in: dog \(2\), eel"):
         kd.data.image_folder(one)
-    parts = make_photos(tmp_path / "parts", train=3, test=3)
-    with pytest.raises(ValueError, match=r"\(test, train\) look like parts"):
-        kd.data.image_folder(parts)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["train", "test"], "test, train are named"),
+        (["train", "test", "unlabeled"], "test, train, unlabeled are named"),
+        (["seg_train", "seg_test", "seg_pred"], "seg_test, seg_train are named"),
+        (["train_images", "test_images"], "test_images, train_images are named"),
+        (["train2017", "val2017"], "train2017, val2017 are named"),
+        (["trainA", "trainB"], "trainA, trainB are named"),
+        (["TrainSet", "holdOut", "DEV-data"], "DEV-data, TrainSet, holdOut are named"),
+        (["cat", "dog", "augmented"], "augmented are named"),
+        (["cat", "dog", "cat_augmented"], "cat_augmented are named"),
+        (["first/cat", "first/dog", "second/cat", "second/dog"], r"2 of them hold .* \(cat, dog\)"),
+        (["cat/train", "cat/test", "dog/train", "dog/test", "eel"], r"2 of .* \(test, train\)"),
+    ],
+)
+def test_parts_of_a_data_set_are_no_classes(tmp_path, names, reason):
+    root = make_photos(tmp_path / "photos", **dict.fromkeys(names, 3))
+    with pytest.raises(ValueError, match=reason) as caught:
+        kd.data.image_folder(root)
+    message = str(caught.value)
+    classes = {name.split("/")[0] for name in names}
+    assert all(name in message for name in classes)
+    assert re.search(r"e\.g\. \S+/photos/[\w-]+, .*\.from_parts .* class_names=\[", message)
+    # Whoever insists gets what he says, in the order in which he says it.
+    insisted = sorted(classes, reverse=True)
+    data = kd.data.image_folder(root, 8, class_names=insisted)
+    assert data.class_names == tuple(insisted)
+    x, y = all_of(data)
+    first = [
+        kd.data.ImageFiles([next((root / name).rglob("*.png"))], (8, 8))[0] for name in insisted
+    ]
+    for number, pixels in enumerate(first):
+        assert y[(x == pixels).all(axis=(1, 2, 3))].tolist() == [number]
+
+
+def test_names_that_only_look_like_those_of_parts(tmp_path):
+    names = ["trainer", "contest", "valley", "device", "latest", "cat/images", "dog/images"]
+    root = make_photos(tmp_path / "photos", **dict.fromkeys(names, 3))
+    classes = ("cat", "contest", "device", "dog", "latest", "trainer", "valley")
+    assert kd.data.image_folder(root, 8).class_names == classes
+
+
+def test_class_names_choose_folders(photos):
+    data = kd.data.image_folder(photos, 8, class_names=["dog", "cat"])
+    assert data.class_names == ("dog", "cat")
+    assert np.bincount(all_of(data)[1]).tolist() == [20, 10]
+    with pytest.raises(ValueError, match=r"has no ape, cow, but cat, dog, eel"):
+        kd.data.image_folder(photos, 8, class_names=["ape", "cat", "cow"])
+    with pytest.raises(ValueError, match=r"two classes or more, got \['cat'\]"):
+        kd.data.image_folder(photos, 8, class_names=["cat"])
+    with pytest.raises(TypeError, match="class_names must be a list of strings"):
+        kd.data.image_folder(photos, 8, class_names="cat")
+
+
+def test_the_document_keeps_ones_own_split(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_photos(
+        tmp_path / "photos", **{"train/cat": 5, "train/dog": 8, "test/cat": 2, "test/dog": 3}
+    )
+    document = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", document, re.S)
+    (block,) = [block for block in blocks if "Dataset.from_parts" in block]
+    names = {}
+    exec(block, names)
+    data = names["data"]
+    parts = (data.train, data.validation, data.test)
+    assert [np.bincount(part.y).tolist() for part in parts] == [[4, 7], [1, 1], [2, 3]]
+    assert data.normalization == kd.data.Normalization.fit(data.train.x)
+    assert {path.parts[1] for path in data.test.x.paths} == {"test"}
+    x, y = all_of(data)  # those of the test are brighter by two classes
+    np.testing.assert_array_equal(x.mean(axis=(1, 2, 3)) // 60, y + np.repeat([0, 2], [13, 5]))
+
+
+def test_names_of_classes_must_go_into_a_file(photos):
+    for raw, message in (
+        (b"caf\xe9", r"must be UTF-8.*photos there is b'caf\\xe9'. Rename that folder"),
+        (b"two\nlines", r"one line of text.*'two\\nlines'"),
+    ):
+        folder = photos / os.fsdecode(raw)
+        folder.mkdir()
+        with pytest.raises(ValueError, match=message):
+            kd.data.image_folder(photos)
+        folder.rmdir()
+    # The same for names that do not come from folders.
+    name = os.fsdecode(b"caf\xe9")
+    with pytest.raises(ValueError, match="class_names must be text that UTF-8 has a place for"):
+        kd.data.pipeline(np.zeros((2, 4, 4, 1), "uint8"), [0, 1], class_names=["a", name])
+    with pytest.raises(ValueError, match="Class names must be text that UTF-8 has a place for"):
+        kd.models.LeNet5((32, 32, 1), classes=["a", name])
+
+
+def test_class_names_are_the_same_in_an_ascii_locale(tmp_path):
+    make_photos(tmp_path / "photos", café=3, zèbre=3, naïf=3)
+    code = "import sys, keras_dlcourse as kd; print(ascii(kd.data.image_folder(sys.argv[1], 8)"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}.class_names))", tmp_path / "photos"],
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "('caf\\xe9', 'na\\xeff', 'z\\xe8bre')\n", done.stderr
+
+
+def write_scans(root, bits, said=None):
+    """Write grey images of so many bits in 16, brighter the later the class."""
+    for number, name in enumerate(("healthy", "ill")):
+        (root / name).mkdir(parents=True)
+        for i in range(4):
+            high, low = (2**bits - 1) * np.array([number + 1, number]) // 2
+            values = rng.integers(low, high, (9, 9), endpoint=True).astype("uint16")
+            values[0, 0] = high
+            tags = TiffImagePlugin.ImageFileDirectory_v2()
+            if said is not None:
+                tags[281] = 2**said - 1
+            Image.fromarray(values).save(root / name / f"{i}.tif", tiffinfo=tags)
+    return root
+
+
+def test_scans_that_do_not_fill_16_bits(tmp_path):
+    scans = write_scans(tmp_path / "scans", 12)
+    for options in ({}, {"skip_bad": True}):  # nothing is bad about them
+        with pytest.raises(ValueError, match=r"\.tif: its values .* end at \d+.* bits=\d\d if"):
+            kd.data.image_folder(scans, 9, channels=1, **options)
+    for cache in (True, False):
+        data = kd.data.image_folder(scans, 9, channels=1, bits=12, cache=cache)
+        x, y = all_of(data)
+        np.testing.assert_array_equal(x.max(axis=(1, 2, 3)), np.where(y, 255, 127))
+    with pytest.raises(ValueError, match="bits must be a whole number from 8 to 16"):
+        kd.data.image_folder(tmp_path / "not even there", bits=32)
+
+
+def test_one_scale_for_a_data_set(tmp_path):
+    told = write_scans(tmp_path / "scans", 12, said=12)
+    x, y = all_of(kd.data.image_folder(told, 9, channels=1))
+    np.testing.assert_array_equal(x.max(axis=(1, 2, 3)), np.where(y, 255, 127))
+    values = np.full((9, 9), 50_000, "uint16")
+    Image.fromarray(values).save(told / "ill" / "other.tif")
+    with pytest.raises(ValueError, match=r"same number of bits.* 12 in \S+, 16 in \S+other\.tif"):
+        kd.data.image_folder(told, 9, channels=1)
+    # Black is black in any number of bits, and 8 are what they are.
+    Image.fromarray(values * 0).save(told / "ill" / "other.tif")
+    Image.fromarray(values.astype("uint8")).save(told / "ill" / "eight.png")
+    assert len(all_of(kd.data.image_folder(told, 9, channels=1))[1]) == 10
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,12 @@ ERRORS = [
     ({"x": IMAGES.astype("int64")}, TypeError, r"uint8 or float images, got int64"),
     ({"x": IMAGES > 3}, TypeError, r"got bool"),
     (
+        {"x": [IMAGES[0], IMAGES[1, 1:]], "y": [0, 1]},
+        ValueError,
+        r"one size, got 2: \(5, 5, 3\), \(6, 5, 3\)\. Resize them",
+    ),
+    ({"drop_remainder": True, "batch_size": 11}, ValueError, r"11 images or more.*Received: 10"),
+    (
         {"x": IMAGES[:0], "y": LABELS[:0]},
         ValueError,
         r"at least one image, got shape \(0, 6, 5, 3\)",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from keras import tree
 
 import keras_dlcourse as kd
 from keras_dlcourse.data import PairSampler, PKSampler, TripletSampler
@@ -148,6 +149,15 @@ def test_a_pipeline_s_normalization_is_applied():
     data = kd.data.pipeline(images, np.arange(8) % 2, normalization=norm)
     (left, _), _ = PairSampler(data, batch_size=8)[0]
     np.testing.assert_allclose(np.sort(left.ravel()), (np.arange(8) - 2) / 4)
+
+
+@pytest.mark.parametrize("sampler", [PKSampler, PairSampler, TripletSampler])
+def test_labels_may_be_a_column(sampler):
+    images, labels = _data([3, 4])
+    one, other = sampler((images, labels)), sampler((images, labels[:, None]))
+    np.testing.assert_array_equal(one.plan(0), other.plan(0))
+    for array, expected in zip(tree.flatten(other[0]), tree.flatten(one[0]), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
 GOOD = _data([3, 3])

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
+from keras_dlcourse.data import examples
+from keras_dlcourse.data.stream import stream, stream_labelled
 
 N = 23
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 4, 5, 1)).astype("uint8")
@@ -109,6 +111,78 @@ class Endless(keras.utils.PyDataset):
     def num_batches(self):
         return None
 
+    def __getitem__(self, index):
+        return as_batches(4)[index % 6]
+
+
+def for_ever():
+    while True:
+        yield from as_batches(4)
+
+
+ENDLESS = {
+    "tf.data": lambda: tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)).batch(4).repeat(),
+    "py_dataset": Endless,
+    "generator": for_ever,
+    "generated tf.data": lambda: tf.data.Dataset.from_generator(
+        for_ever,
+        output_signature=(
+            tf.TensorSpec((None, 4, 5, 1), tf.uint8),
+            tf.TensorSpec((None,), tf.int64),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("seed", [None, 3])
+def test_of_endless_data_the_first_are_taken(kind, seed, monkeypatch):
+    monkeypatch.setattr(examples, "CHOICE_LIMIT", 100)
+    got = kd.data.take(ENDLESS[kind](), 10, seed)
+    np.testing.assert_array_equal(got.pixels, PIXELS[:10])
+    np.testing.assert_array_equal(got.labels, LABELS[:10])
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("whole", [kd.data.take, lambda data: list(stream(data))])
+def test_all_of_endless_data_is_an_error(kind, whole, monkeypatch):
+    monkeypatch.setattr(examples, "WHOLE_LIMIT", 200)
+    said = "data is endless|has not ended after 20[0-3] examples, does not say how long it is"
+    with pytest.raises(ValueError, match=said):
+        whole(ENDLESS[kind]())
+
+
+def test_a_generator_within_the_limit_is_read_to_its_end(monkeypatch):
+    monkeypatch.setattr(examples, "WHOLE_LIMIT", N)
+    assert len(kd.data.take(iter(as_batches(4)))) == N
+
+
+class Named(Batches):
+    """Batches of dictionaries, as a model with named inputs takes them."""
+
+    def __getitem__(self, index):
+        x, y, _ = super().__getitem__(index)
+        return {"image": x}, {"kind": y, "size": y * 2.0}
+
+
+def test_a_dictionary_of_one_input_and_labels_of_several_tasks():
+    got = kd.data.take(Named(4), 9, seed=1)
+    expected = kd.data.take((PIXELS, LABELS), 9, seed=1)
+    np.testing.assert_array_equal(got.pixels, expected.pixels)
+    np.testing.assert_array_equal(got.labels["kind"], expected.labels)
+    np.testing.assert_array_equal(got.labels["size"], expected.labels * 2.0)
+    batches = list(stream_labelled(Named(4), 3))
+    np.testing.assert_array_equal(np.concatenate([x for x, _, _ in batches]), PIXELS)
+    np.testing.assert_array_equal(np.concatenate([y["kind"] for _, _, y in batches]), LABELS)
+
+
+def test_several_inputs_where_they_are_allowed():
+    meta = np.arange(N)[:, None] / 2
+    for data in (([PIXELS, meta], LABELS), iter([((PIXELS, meta), LABELS)])):
+        got = kd.data.take(data, 5, seed=0, several_inputs=True)
+        np.testing.assert_array_equal(got.inputs[1][:, 0] * 2 % 3, got.labels)
+        assert len(got) == 5 and got.inputs[0].shape == (5, 4, 5, 1)
+
 
 @pytest.mark.parametrize(
     ("data", "error", "message"),
@@ -119,9 +193,13 @@ class Endless(keras.utils.PyDataset):
         ([], ValueError, "no examples"),
         ((PIXELS[:0], LABELS[:0]), ValueError, "no examples"),
         ((PIXELS, LABELS[:5]), ValueError, r"23 inputs but \[5\] labels"),
-        ([{"x": PIXELS}], TypeError, "a batch must be an array or a tuple .* got dict"),
+        ([{"x": "a"}], TypeError, "a batch must be an array, or a tuple .* got dict"),
+        ([{"x": PIXELS, "y": PIXELS}], TypeError, r"2 inputs, x\['x'\], x\['y'\], .* dataset.map"),
+        (([PIXELS, PIXELS], LABELS), TypeError, r"2 inputs, x\[0\], x\[1\], where one is needed"),
         (tf.data.Dataset.from_tensor_slices(LABELS), ValueError, r"dataset.batch\(32\)"),
-        (Endless(), ValueError, "endless PyDataset"),
+        (tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)), ValueError, r"dataset.batch\(32\)"),
+        (Endless(), ValueError, "endless .Endless., and all of it is needed here"),
+        (tf.data.Dataset.from_tensors(PIXELS).repeat(), ValueError, "leave .repeat.. away"),
     ],
 )
 def test_what_cannot_be_taken_from(data, error, message):

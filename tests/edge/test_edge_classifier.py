@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from keras_dlcourse.edge import (
     ImageClassifier,
     InvalidImage,
     InvalidModel,
+    Limits,
     ModelFile,
     Normalization,
 )
@@ -167,7 +170,7 @@ def test_normalization_per_channel(plain, network):
     ("arguments", "error", "message"),
     [
         ({"labels": ["a", "b"]}, ValueError, "2 labels given, but .* has 5 outputs"),
-        ({"labels": "shirt"}, TypeError, "sequence of names, got one string"),
+        ({"labels": "shirt"}, TypeError, "sequence of names; received the one string"),
         ({"mean": 1.0}, ValueError, "mean and std are given together"),
         ({"std": 1.0}, ValueError, "mean and std are given together"),
         ({"mean": 1.0, "std": 0}, ValueError, "std must be above 0"),
@@ -246,6 +249,73 @@ def test_not_an_image_classifier():
         ImageClassifier(
             convert((1, None, None, 3), lambda x: tf.reduce_sum(x, [1, 2])), mean=0, std=1
         )
+
+
+@pytest.mark.parametrize("batch", [1, None])
+def test_images_without_an_axis_of_channels_are_grey(batch):
+    """As of `Input((28, 28))`: the scores are those of the same network on (28, 28, 1)."""
+    import tensorflow as tf
+
+    kernel = np.random.default_rng(0).normal(0, 0.1, (80, 3)).astype("float32")
+
+    def convert(shape):
+        function = tf.function(
+            lambda x: tf.matmul(tf.reshape(x, (-1, 80)), kernel),
+            input_signature=[tf.TensorSpec((batch, *shape))],
+        )
+        concrete = [function.get_concrete_function()]
+        return tf.lite.TFLiteConverter.from_concrete_functions(concrete).convert()
+
+    options = {"labels": list("abc"), "mean": MEAN, "std": STD}
+    plain = ImageClassifier(convert((10, 8)), **options)
+    images = np.random.default_rng(1).integers(0, 256, (5, 10, 8, 1), "uint8")
+    expected = normalized(images).reshape(5, 80) @ kernel
+    assert plain.input_shape == (10, 8, 1)
+    np.testing.assert_allclose(plain.scores(images), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        plain.scores([image[..., 0] for image in images]), expected, atol=1e-4
+    )
+    colour = Image.fromarray(images[0, ..., 0]).convert("RGB").resize((16, 20))
+    with_axis = ImageClassifier(convert((10, 8, 1)), **options)
+    assert plain.classify(colour) == with_axis.classify(colour)
+
+
+class TestPickled:
+    """A copy in another process has the file's content and all options."""
+
+    def test_scores_and_options(self, described, network, tmp_path):
+        path = tmp_path / "m.tflite"
+        path.write_bytes(described())
+        names = {f"class {number}": number for number in range(5)}
+        with ImageClassifier(
+            path, labels=names, mean=3, std=(2, 4, 8), threads=1, crop=True
+        ) as one:
+            path.unlink()
+            copy = pickle.loads(pickle.dumps(one))
+            images = network.images(3)
+            np.testing.assert_array_equal(copy.scores(images), one.scores(images))
+            photo = Image.fromarray(images[0]).resize((60, 20))
+            assert copy.classify(photo) == one.classify(photo)  # the crop is kept, too
+            assert copy.labels == one.labels == tuple(names)
+        assert np.isfinite(copy.scores(images)).all(), "closing the first left the copy open"
+
+    def test_pool_of_processes(self, described, network):
+        classifier, images = ImageClassifier(described("int8")), network.images(4)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            found = pool.map(classifier.scores, [images[:2], images[2:]])
+        np.testing.assert_array_equal(np.concatenate(found), classifier.scores(images))
+
+    def test_untrusted(self, described, network):
+        classifier = ImageClassifier(described(), untrusted=Limits(seconds=20))
+        copy = pickle.loads(pickle.dumps(classifier))
+        assert type(copy._session) is type(classifier._session)
+        assert copy._session._limits == classifier._session._limits
+        copy.close()
+        classifier.close()
+
+    def test_file(self, described):
+        file = ModelFile.read(described())
+        assert pickle.loads(pickle.dumps(file)) == file
 
 
 def test_more_than_one_output(network):

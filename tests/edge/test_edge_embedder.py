@@ -88,10 +88,10 @@ def test_l2_normalize(described):
 def test_settings_are_what_decides_on_the_vectors(embedder_file):
     content = embedder_file()
     normalization = {"mean": [MEAN], "std": [STD]}
-    expected = {"normalization": normalization, "crop": False, "l2_normalize": False}
+    expected = {"normalization": normalization, "crop": False, "bits": None, "l2_normalize": False}
     assert ImageEmbedder(content).settings == expected
     assert ImageEmbedder(content, threads=2).settings == expected
-    changes = [{"crop": True}, {"l2_normalize": True}, {"mean": 1.0, "std": 2.0}]
+    changes = [{"crop": True}, {"bits": 12}, {"l2_normalize": True}, {"mean": 1.0, "std": 2.0}]
     for change in changes:
         assert ImageEmbedder(content, **change).settings != expected
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import pickle
 import struct
 import threading
 from dataclasses import replace
@@ -55,6 +56,16 @@ def distance(u, v, metric):
     if metric == "dot":
         return -product
     return 1 - product / math.sqrt(sum(a * a for a in u) * sum(b * b for b in v))
+
+
+def test_pickled(embedder, images):
+    gallery = Gallery(embedder, match="mean", threshold=0.5, metric="euclidean")
+    gallery.enroll("mug", images[:3])
+    copy = pickle.loads(pickle.dumps(gallery))
+    assert (copy.match, copy.threshold, copy.labels) == ("mean", 0.5, ("mug",))
+    assert copy.identify(images[5]) == gallery.identify(images[5])
+    copy.enroll("cup", images[3:6])
+    assert gallery.labels == ("mug",)
 
 
 def unit(v):

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import warnings
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from keras_dlcourse.edge import InvalidImage, load_image, read_image, resize
 
@@ -216,3 +220,69 @@ def test_any_size_to_any_size(shape, size, channels, crop):
 def test_bad_sizes(size):
     with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
         resize(PICTURE, size)
+
+
+def header_of_png(width: int, height: int) -> bytes:
+    """A PNG of which only the size is there: what a limit on sizes is checked against."""
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", size), (b"IDAT", b"")):
+        content += struct.pack(">I", len(data)) + kind + data
+        content += struct.pack(">I", zlib.crc32(kind + data))
+    return content
+
+
+class TestTrueReasons:
+    """What a whole file is refused for is said; it is not called damaged."""
+
+    def refused(self, tmp_path, content: bytes, name: str) -> str:
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(InvalidImage) as error:
+            read_image(path)
+        said = str(error.value)
+        assert said.startswith(str(path))
+        assert "damaged" not in said
+        return said
+
+    @pytest.mark.parametrize("side", [20_000, 14_200])  # 400 and 200 megapixels
+    def test_too_many_pixels(self, tmp_path, side):
+        said = self.refused(tmp_path, header_of_png(side, side), "photo.png")
+        assert f"has too many pixels: Image size ({side**2} pixels)" in said
+        assert "PIL.Image.MAX_IMAGE_PIXELS" in said
+
+    def test_a_warning_of_pillow_made_an_error(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)  # PICTURE has 35
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            said = self.refused(tmp_path, encoded(Image.fromarray(PICTURE)), "photo.png")
+        assert "has too many pixels" in said
+
+    def test_the_limit_can_be_raised(self, monkeypatch):
+        content = encoded(Image.fromarray(PICTURE))
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+        with pytest.raises(InvalidImage, match="too many pixels"):
+            read_image(content)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+        np.testing.assert_array_equal(read_image(content), PICTURE)
+
+    def test_float_tiff(self, tmp_path):
+        image = Image.fromarray(np.ones((2, 2), "float32"))
+        said = self.refused(tmp_path, encoded(image, "TIFF"), "depth.tiff")
+        assert "float pixels has no fixed range; convert it to 8 bits" in said
+
+    def test_tiff_that_pillow_does_not_know(self, tmp_path):
+        entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 64), (262, 3, 1, 2), (277, 3, 1, 3)]
+        rows = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+        content = b"II*\0" + struct.pack("<IH", 8, len(entries)) + rows + bytes(4)
+        assert "a TIFF of pixels that Pillow does not read" in self.refused(
+            tmp_path, content, "float64.tiff"
+        )
+
+    def test_png_with_a_long_comment(self, tmp_path):
+        comment = PngInfo()
+        comment.add_text("prompt", "x" * 2_000_000, zip=True)
+        content = encoded(Image.fromarray(PICTURE), pnginfo=comment)
+        said = self.refused(tmp_path, content, "drawn.png")
+        assert "has a longer comment than Pillow reads" in said
+        assert "PIL.PngImagePlugin.MAX_TEXT_CHUNK" in said

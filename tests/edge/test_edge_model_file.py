@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import struct
+import zipfile
 
 import fault_models
 import numpy as np
@@ -175,12 +176,30 @@ def png() -> bytes:
         return file.getvalue()
 
 
+def zipped(name: str) -> bytes:
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(name, "")
+        return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "is empty, not a .tflite file"),
         (b"TFL3", "not a .tflite file"),
         (png(), "lacks 'TFL3' at byte 4"),
+        (
+            b"\x89HDF\r\n\x1a\n",
+            "is an HDF5 file, not a .tflite file: load it on",
+        ),
+        (
+            zipped("hand_detector.tflite"),
+            "(MediaPipe's .task bundles are zip archives): hand_detec",
+        ),
+        (zipped("config.json"), "it is a .keras file; write it with kd.export.to_tflite"),
+        (zipped("a.txt"), "a zip archive, .*: none of its files is a .tflite file"),
+        (b"PK\3\4" + bytes(20), "a zip archive, not a .tflite file: it is damaged"),
         (bytes(4) + b"TFL3", "empty offset"),
         (b"\xff" * 4 + b"TFL3" + bytes(99), "damaged or truncated"),
         (b"PK\x03\x04" * 99, "not a .tflite file"),

@@ -151,7 +151,9 @@ class TestRefused:
         assert [p.name for p in tmp_path.iterdir()] == ["m.tflite"]
 
     def test_no_labels(self, classifier, tmp_path):
-        result = kd.export.to_tflite(classifier, tmp_path / "m.tflite")
+        result = kd.export.to_tflite(
+            classifier, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        )
         with pytest.raises(ValueError, match="does not name its classes"):
             kd.export.bundle(result, tmp_path / "b")
 

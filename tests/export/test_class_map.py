@@ -247,7 +247,12 @@ class TestQuantizationAware:
 
     def test_the_range_of_the_map_needs_examples(self, aware, tmp_path):
         with pytest.raises(kd.export.ExportError, match="those of its map; pass calibration="):
-            kd.export.to_tflite(aware, tmp_path / "m.tflite", class_map=True)
+            kd.export.to_tflite(
+                aware,
+                tmp_path / "m.tflite",
+                class_map=True,
+                preprocessing=kd.data.Normalization.identity(),
+            )
         assert not list(tmp_path.iterdir())
 
 
@@ -384,16 +389,25 @@ class TestVerify:
 def test_other_heads_are_refused_before_anything_is_written(parts, message, tmp_path):
     model = stacked(*features(), *parts())
     with pytest.raises(kd.export.ExportError, match=f"class_map=True cannot be done.*{message}"):
-        kd.export.to_tflite(model, tmp_path / "m.tflite", class_map=True)
+        kd.export.to_tflite(
+            model,
+            tmp_path / "m.tflite",
+            class_map=True,
+            preprocessing=kd.data.Normalization.identity(),
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_the_result_says_the_size_of_the_map(pairs, tmp_path):
     model, _, _ = pairs("dense")
-    result = kd.export.to_tflite(model, tmp_path / "m.tflite", class_map=True)
+    result = kd.export.to_tflite(
+        model, tmp_path / "m.tflite", class_map=True, preprocessing=kd.data.Normalization.identity()
+    )
     assert result.class_map == (8, 8, 4)
     assert "class map: 8 x 8 for each of 4 classes" in str(result)
-    plain = kd.export.to_tflite(model, tmp_path / "m.tflite")
+    plain = kd.export.to_tflite(
+        model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     assert plain.class_map is None
     assert "class map" not in str(plain)
 
@@ -433,6 +447,7 @@ class TestCommand:
         model.save(tmp_path / "model.keras")
         target = tmp_path / "mapped.tflite"
         arguments = ["export", str(tmp_path / "model.keras"), "-o", str(target), "--class-map"]
+        arguments += ["--mean", "0", "--std", "1"]
         assert main(arguments) == 0
         assert "class map: 8 x 8 for each of 4 classes" in capsys.readouterr().out
         assert ModelFile.read(target).metadata.outputs == ("scores", "class_map")

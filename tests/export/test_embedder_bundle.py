@@ -151,6 +151,8 @@ def test_a_vector_that_is_no_embedding_needs_labels(tmp_path, model):
     plain = keras.Sequential(
         [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(4)]
     )
-    result = kd.export.to_tflite(plain, tmp_path / "m.tflite")
+    result = kd.export.to_tflite(
+        plain, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     with pytest.raises(ValueError, match="does not name its classes"):
         kd.export.bundle(result, tmp_path / "b")

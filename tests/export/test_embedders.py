@@ -170,7 +170,12 @@ def test_labels_that_are_given_make_a_classifier(tmp_path, model, clothes):
     assert ModelFile.read(result.path).metadata.outputs == ("scores",)
     assert result.labels == tuple(labels)
     with pytest.raises(ValueError, match="4 labels, but the model has 24 outputs"):
-        kd.export.to_tflite(model, tmp_path / "n.tflite", labels=CLASSES)
+        kd.export.to_tflite(
+            model,
+            tmp_path / "n.tflite",
+            labels=CLASSES,
+            preprocessing=kd.data.Normalization.identity(),
+        )
 
 
 @pytest.mark.parametrize("quantization", LEAST)

@@ -212,7 +212,12 @@ def _damaged(path: Path, name: str, value: object) -> bytes:
 def test_files_that_are_no_localizers_are_said(paths, files, scenes, normalization, tmp_path):
     with pytest.raises(ValueError, match="has no box: its metadata name the outputs scores"):
         ObjectLocalizer(files["float32"].path)
-    kd.export.to_tflite(_localizer(), tmp_path / "a.tflite", labels=LABELS)
+    kd.export.to_tflite(
+        _localizer(),
+        tmp_path / "a.tflite",
+        labels=LABELS,
+        preprocessing=kd.data.Normalization.identity(),
+    )
     with pytest.raises(ValueError, match="has no keypoints: .*label, box"):
         KeypointDetector(tmp_path / "a.tflite", mean=0, std=1)
     with pytest.raises(InvalidModel, match="names 3 keypoints and gives 2"):
@@ -230,9 +235,16 @@ def test_models_that_do_not_say_enough_are_refused(tmp_path):
         model.inputs, {**model.output, "kind": keras.layers.Dense(2)(model.output["label"])}
     )
     with pytest.raises(ValueError, match="label, kind that no OutputDescription"):
-        kd.export.to_tflite(both, tmp_path / "a.tflite")
+        kd.export.to_tflite(
+            both, tmp_path / "a.tflite", preprocessing=kd.data.Normalization.identity()
+        )
     with pytest.raises(ValueError, match="2 labels, but the model has 3 outputs"):
-        kd.export.to_tflite(model, tmp_path / "a.tflite", labels=LABELS[:2])
+        kd.export.to_tflite(
+            model,
+            tmp_path / "a.tflite",
+            labels=LABELS[:2],
+            preprocessing=kd.data.Normalization.identity(),
+        )
 
 
 def test_boxes_outside_are_brought_in_and_strange_numbers_do_no_harm():

@@ -54,7 +54,7 @@ def made(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     file = kd.export.to_tflite(
         make(), folder / "m.tflite", quantization="int8", calibration=data, input_dtype="int8",
-        output_dtype="int8",
+        output_dtype="int8", rgb=False,
     )  # fmt: skip
     return file, kd.export.micro(file, folder / "micro"), pixels[:20]
 
@@ -135,7 +135,7 @@ def test_trained_network_answers_like_the_default_kernels(tmp_path):
     model.fit(train, data.train.y[:3000], epochs=2, verbose=0)
     file = kd.export.to_tflite(
         model, tmp_path / "m.tflite", quantization="int8", calibration=data.train,
-        input_dtype="int8", output_dtype="int8",
+        input_dtype="int8", output_dtype="int8", rgb=False,
     )  # fmt: skip
     content = file.path.read_bytes()
     inputs = (data.test.x[:200].astype(int) - 128).astype("int8")
@@ -244,7 +244,9 @@ class TestRefused:
         model = keras.Sequential(
             [keras.Input((4,)), Compute(lambda x: keras.ops.gelu(x, approximate=False))]
         )
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
         with pytest.raises(ValueError, match="does not run in tflite-micro"):
             measure_arena(path.read_bytes())
 
@@ -256,7 +258,12 @@ class TestRefused:
 
 def test_labels_of_any_script(classifier, tmp_path):
     names = ('a "quoted" one', "back\\slash", "überall", "日本")
-    file = kd.export.to_tflite(classifier, tmp_path / "m.tflite", labels=names)
+    file = kd.export.to_tflite(
+        classifier,
+        tmp_path / "m.tflite",
+        labels=names,
+        preprocessing=kd.data.Normalization.identity(),
+    )
     result = kd.export.micro(file, tmp_path / "micro")
     assert result.labels == names
     source = (result.folder / "model_data.cc").read_text()

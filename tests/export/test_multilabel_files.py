@@ -194,7 +194,12 @@ def test_integers_that_end_below_a_threshold(tmp_path, options):
     said = pytest.warns(UserWarning, match=r"classes \[0\] are lowered to 0.9961")
     with said if eight_bits else contextlib.nullcontext():
         path = kd.export.to_tflite(
-            model, tmp_path / "a.tflite", calibration=data, score_thresholds=chosen, **options
+            model,
+            tmp_path / "a.tflite",
+            calibration=data,
+            score_thresholds=chosen,
+            **options,
+            rgb=False,
         ).path
     classifier = ImageClassifier(path)
     least = np.float32(classifier.score_thresholds)
@@ -285,7 +290,12 @@ def test_on_an_old_board(paths, data, tmp_path):
 )
 def test_thresholds_that_make_no_sense(model, tmp_path, given, message):
     with pytest.raises(ValueError, match=message):
-        kd.export.to_tflite(model, tmp_path / "a.tflite", score_thresholds=given)
+        kd.export.to_tflite(
+            model,
+            tmp_path / "a.tflite",
+            score_thresholds=given,
+            preprocessing=kd.data.Normalization.identity(),
+        )
     assert not (tmp_path / "a.tflite").exists()
 
 
@@ -294,7 +304,12 @@ def test_thresholds_of_a_model_without_scores(tmp_path):
     flat = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, kd.layers.L2Normalization()(flat))
     with pytest.raises(ValueError, match="scores of classes, which this model has not"):
-        kd.export.to_tflite(model, tmp_path / "a.tflite", score_thresholds=[0.5] * 4)
+        kd.export.to_tflite(
+            model,
+            tmp_path / "a.tflite",
+            score_thresholds=[0.5] * 4,
+            preprocessing=kd.data.Normalization.identity(),
+        )
 
 
 NO_SHARES = (

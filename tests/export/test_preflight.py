@@ -13,6 +13,8 @@ import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as tflite
+from ai_edge_litert.interpreter import Interpreter
+from foreign_files import detection_end, open_length, open_sides, unknown_operator, with_state
 from many_models import FLOAT_ONLY, MODELS, SHAPE, build
 from small_models import CLASSES, images, small_classifier
 
@@ -146,7 +148,7 @@ def image_files(tmp_path_factory):
     grey = kd.data.pipeline(images(channels=1), np.zeros(120, int), normalization=norm)
     data = kd.data.pipeline(images(), np.zeros(120, int), normalization=norm, class_names=CLASSES)
     made = {
-        "grey": (small_classifier(1), {"preprocessing": norm}),
+        "grey": (small_classifier(1), {"preprocessing": norm, "rgb": False}),
         "rgb": (small_classifier(1), {"calibration": grey, "quantization": "int8", "rgb": True}),
         "no_labels": (small_classifier(), {"preprocessing": norm}),
         "per_channel": (
@@ -156,7 +158,8 @@ def image_files(tmp_path_factory):
         "batch2": (small_classifier(), {"preprocessing": norm, "batch": 2}),
         "open": (small_classifier(), {"preprocessing": norm, "batch": None}),
         "vector": (keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), {}),
-        "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]), {}),
+        "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]),
+                {"preprocessing": norm}),
         **{
             f"{given}_{returned}": (
                 small_classifier(),
@@ -168,7 +171,10 @@ def image_files(tmp_path_factory):
     }  # fmt: skip
     image = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(image)
-    made["two"] = (keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]), {})
+    made["two"] = (
+        keras.Model(image, [keras.layers.Dense(n)(flat) for n in (2, 3)]),
+        {"preprocessing": norm},
+    )
     paths = []
     for name, (model, options) in made.items():
         paths.append(kd.export.to_tflite(model, folder / f"{name}.tflite", **options).path)
@@ -193,14 +199,80 @@ def rewritten(content: bytes, change) -> bytes:
 @pytest.fixture
 def bare(classifier, tmp_path):
     """A file without labels: programs that rewrite files drop those."""
-    return kd.export.to_tflite(classifier, tmp_path / "bare.tflite").path
+    return kd.export.to_tflite(
+        classifier, tmp_path / "bare.tflite", preprocessing=kd.data.Normalization.identity()
+    ).path
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("foreign")
+    paths = {}
+    for make in (detection_end, unknown_operator, with_state, open_sides, open_length):
+        paths[make.__name__] = folder / f"{make.__name__}.tflite"
+        paths[make.__name__].write_bytes(make())
+    return paths
+
+
+class TestFilesOfOthers:
+    """Custom operators, operators that give nothing, and sizes left open; the runtimes decide."""
+
+    @pytest.mark.parametrize("runtime", ["ai-edge-litert", "tflite-runtime", "tflite-micro"])
+    def test_tables(self, foreign, runtime):
+        known = [foreign[name] for name in ("detection_end", "unknown_operator", "with_state")]
+        wrong, seen = disagreements(runtime, known)
+        assert not wrong, "\n".join(wrong)
+        assert seen == {"yes", "no"}
+
+    def test_operators_that_give_nothing(self, foreign):
+        assert any(not op.outputs for op in ModelFile.read(foreign["with_state"]).operators)
+        found = kd.export.preflight(foreign["with_state"], trials=False)
+        assert found["edge-tpu"].runs == found["gpu-delegate"].runs == "no"
+        assert "CALL_ONCE: is not among its operators" in map(str, found["edge-tpu"].reasons)
+
+    def test_open_size_runs_after_resizing(self, foreign):
+        """At the size in the file, 1, the interpreter refuses it."""
+        content = foreign["open_sides"].read_bytes()
+        with pytest.raises(RuntimeError):
+            Interpreter(model_content=content).allocate_tensors()
+        verdict = kd.export.preflight(foreign["open_sides"], ["ai-edge-litert"])["ai-edge-litert"]
+        assert (verdict.runs, verdict.evidence) == ("yes", "tried here")
+
+    def test_open_size_of_which_none_ran(self, foreign):
+        verdict = kd.export.preflight(foreign["open_length"], ["ai-edge-litert"])["ai-edge-litert"]
+        assert verdict.runs == "unknown"
+        (reason,) = verdict.reasons
+        assert "none of the sizes that were tried ran: " in reason.why
+        assert "resize_tensor_input" in reason.fix
+        assert "INFO" not in reason.why
+
+    @pytest.mark.parametrize(
+        ("log", "said"),
+        [
+            ("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nGather index out of bounds",
+             "Gather index out of bounds"),
+            ("I0000 00:00:17 file.cc:31] no\nW0000 00:00:17 f.cc:2] no\nERROR: yes", "ERROR: yes"),
+        ],
+    )  # fmt: skip
+    def test_notes_are_no_reasons(self, files, monkeypatch, tmp_path, log, said):
+        from keras_dlcourse.export import trial
+
+        script = tmp_path / "refuses.py"
+        script.write_text(f"import sys\nprint({log!r}, file=sys.stderr)\nsys.exit({trial.REFUSED})")
+        monkeypatch.setattr(trial, "__file__", str(script))
+        verdict = kd.export.preflight(files["float32"], ["ai-edge-litert"])["ai-edge-litert"]
+        assert verdict.reasons[0].why == f"refused when tried: {said}"
 
 
 class TestReasons:
     def test_names_operator_layer_and_fix(self, tmp_path):
         image = keras.Input((8, 8, 3))
         x = keras.layers.Conv2D(4, 3, activation="gelu", name="fancy")(image)
-        path = kd.export.to_tflite(keras.Model(image, x), tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            keras.Model(image, x),
+            tmp_path / "m.tflite",
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         verdict = kd.export.preflight(path, ["tflite-micro"], trials=False)["tflite-micro"]
         assert verdict.runs == "no"
         (reason,) = verdict.reasons
@@ -222,7 +294,12 @@ class TestReasons:
         assert found["ai-edge-litert"].runs == "yes"
 
     def test_open_batch(self, classifier, tmp_path):
-        path = kd.export.to_tflite(classifier, tmp_path / "m.tflite", batch=None).path
+        path = kd.export.to_tflite(
+            classifier,
+            tmp_path / "m.tflite",
+            batch=None,
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         found = kd.export.preflight(path, trials=False)
         for target in ("tflite-micro", "edge-tpu", "gpu-delegate"):
             assert found[target].runs == "no"

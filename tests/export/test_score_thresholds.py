@@ -193,4 +193,9 @@ def test_one_number_that_is_lowered(binary, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="one for each class, or one for all; received 1.5"):
-            kd.export.to_tflite(model, tmp_path / "b.tflite", score_thresholds=1.5)
+            kd.export.to_tflite(
+                model,
+                tmp_path / "b.tflite",
+                score_thresholds=1.5,
+                preprocessing=kd.data.Normalization.identity(),
+            )

@@ -77,14 +77,23 @@ class TestKerasFile:
     def test_same_file_as_of_the_model(self, classifier, tmp_path):
         classifier.save(tmp_path / "m.keras")
         of_file, of_model = (
-            kd.export.to_tflite(source, tmp_path / "m.tflite", labels=CLASSES).path.read_bytes()
+            kd.export.to_tflite(
+                source,
+                tmp_path / "m.tflite",
+                labels=CLASSES,
+                preprocessing=kd.data.Normalization.identity(),
+            ).path.read_bytes()
             for source in (str(tmp_path / "m.keras"), classifier)
         )
         assert of_file == of_model
 
     def test_verify_takes_the_path(self, classifier, pixels, tmp_path):
         classifier.save(tmp_path / "m.keras")
-        result = kd.export.to_tflite(tmp_path / "m.keras", tmp_path / "m.tflite")
+        result = kd.export.to_tflite(
+            tmp_path / "m.keras",
+            tmp_path / "m.tflite",
+            preprocessing=kd.data.Normalization.identity(),
+        )
         found = kd.export.verify(tmp_path / "m.keras", result, pixels.x[:9].astype("float32"))
         assert found.max_error < 1e-5
         assert found.same_weights
@@ -147,22 +156,19 @@ class TestSavedModel:
         assert proof.same_weights
         assert kd.export.preflight(result, ["tflite-micro"])["tflite-micro"].runs == "yes"
 
-    def test_per_channel_normalization_and_no_normalization(self, quantized_folder, tmp_path):
-        """In the graph, on whole pixels; and none at all, where the learned range is the file's."""
+    def test_per_channel_normalization(self, quantized_folder, tmp_path):
+        """In the graph, on whole pixels."""
         each = kd.data.Normalization((100.0, 110.0, 120.0), (70.0, 60.0, 80.0))
-        x = images(40)
-        for normalization in (each, None):
-            result = kd.export.to_tflite(
-                quantized_folder, tmp_path / "m.tflite", quantization="int8",
-                preprocessing=normalization,
-            )  # fmt: skip
-            assert kd.export.inspect(result).float_islands == ()
-            if normalization is None:
-                tensor = kd.edge.ModelFile.read(result.path).inputs[0]
-                assert tensor.scales == pytest.approx((5 / 255,), rel=1e-3)
-                continue
-            data = kd.data.pipeline(x, np.zeros(40, int), normalization=each)
-            assert kd.export.verify(quantized_folder, result, data).max_error_steps <= 4
+        result = kd.export.to_tflite(
+            quantized_folder, tmp_path / "m.tflite", quantization="int8", preprocessing=each
+        )
+        assert kd.export.inspect(result).float_islands == ()
+        data = kd.data.pipeline(images(40), np.zeros(40, int), normalization=each)
+        assert kd.export.verify(quantized_folder, result, data).max_error_steps <= 4
+
+    def test_a_saved_model_does_not_say_its_normalization(self, quantized_folder, tmp_path):
+        with pytest.raises(ValueError, match="does not say what its pixels went through"):
+            kd.export.to_tflite(quantized_folder, tmp_path / "m.tflite")
 
     def test_bundle(self, quantized_folder, tmp_path):
         result = kd.export.to_tflite(
@@ -199,24 +205,33 @@ class TestCommand:
 class TestRefused:
     def test_paths(self, tmp_path):
         (tmp_path / "empty").mkdir()
-        (tmp_path / "m.h5").write_bytes(b"x")
+        for name in ("m.h5", "m.weights.h5", "m.task", "done.tflite"):
+            (tmp_path / name).write_bytes(b"x")
         (tmp_path / "m.keras").write_bytes(b"no zip")
         for name, kind, message in (
             ("nowhere", FileNotFoundError, "there is no file"),
             ("empty", ValueError, "folder without saved_model.pb"),
-            ("m.h5", ValueError, r"must be a \.keras file.* or the folder of a SavedModel"),
+            (
+                "m.h5",
+                ValueError,
+                r"must be a \.keras file.* or the folder of a SavedModel: an HDF5 "
+                "file of older Keras is read by keras.models.load_model; save it again",
+            ),
+            ("m.weights.h5", ValueError, "it holds weights only; build the model"),
+            ("m.task", ValueError, "a .task bundle of MediaPipe is a zip archive; unzip it"),
+            ("done.tflite", ValueError, "a .tflite file is ready for devices"),
             ("m.keras", ValueError, "m.keras"),
         ):
             with pytest.raises(kind, match=message):
-                kd.export.to_tflite(tmp_path / name, tmp_path / "m.tflite")
+                kd.export.to_tflite(tmp_path / name, tmp_path / "m.tflite", preprocessing=NORM)
         with pytest.raises(TypeError, match="received int"):
-            kd.export.to_tflite(3, tmp_path / "m.tflite")
+            kd.export.to_tflite(3, tmp_path / "m.tflite", preprocessing=NORM)
         assert not (tmp_path / "m.tflite").exists()
 
     def test_damaged_saved_model(self, tmp_path):
         (tmp_path / "saved_model.pb").write_bytes(b"damaged" * 9)
         with pytest.raises(kd.export.ExportError, match="cannot be loaded as a SavedModel"):
-            kd.export.to_tflite(tmp_path, tmp_path / "m.tflite")
+            kd.export.to_tflite(tmp_path, tmp_path / "m.tflite", preprocessing=NORM)
 
     def test_signatures(self, tmp_path):
         class Two(tf.Module):
@@ -237,14 +252,14 @@ class TestRefused:
         ):
             tf.saved_model.save(module, str(tmp_path / name), signatures=signatures)
             with pytest.raises(kd.export.ExportError, match=message):
-                kd.export.to_tflite(tmp_path / name, tmp_path / "m.tflite")
+                kd.export.to_tflite(tmp_path / name, tmp_path / "m.tflite", preprocessing=NORM)
 
     def test_open_image_size(self, tmp_path):
         image = keras.Input((None, None, 3))
         model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))
         model.export(tmp_path / "open", verbose=False)
         with pytest.raises(kd.export.ExportError, match="open shape"):
-            kd.export.to_tflite(tmp_path / "open", tmp_path / "m.tflite")
+            kd.export.to_tflite(tmp_path / "open", tmp_path / "m.tflite", preprocessing=NORM)
 
 
 def test_other_backends_say_what_to_do(float_folder, tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ class TestMediaPipeTasks:
         data = kd.data.pipeline(images(channels=1), np.zeros(120, int), normalization=normalization)
         path = kd.export.to_tflite(
             model, tmp_path / "m.tflite", quantization=quantization, calibration=data,
-            preprocessing=normalization, labels=CLASSES, rgb=True,
+            preprocessing=normalization, labels=CLASSES,
         ).path  # fmt: skip
         pixels = images(1, seed=4)[0]
         theirs = self.classify(vision, path, pixels)

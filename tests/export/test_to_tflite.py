@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
@@ -143,7 +144,9 @@ def test_rgb_puts_the_conversion_to_grey_inside(tmp_path, normalization):
 
 
 def test_open_batch(tmp_path, classifier, normalization):
-    path = kd.export.to_tflite(classifier, tmp_path / "m.tflite", batch=None).path
+    path = kd.export.to_tflite(
+        classifier, tmp_path / "m.tflite", batch=None, preprocessing=normalization
+    ).path
     interpreter = ai_edge.Interpreter(model_content=path.read_bytes())
     inputs = normalization(images(5, seed=2))
     interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], inputs.shape)
@@ -213,24 +216,15 @@ class TestWhereThingsComeFrom:
         assert (result.normalization, result.normalization_source) == (said, "preprocessing")
         assert result.labels == CLASSES
 
-    def test_carried(self, recorded, data, tmp_path):
-        result = kd.export.to_tflite(
-            recorded, tmp_path / "m.tflite", quantization="int8", calibration=data
-        )
-        assert result.normalization_source == "calibration"
-        assert result.normalization == data.normalization
-
-    def test_nothing_known(self, classifier, tmp_path):
-        result = kd.export.to_tflite(classifier, tmp_path / "m.tflite")
-        assert result.normalization_source == "identity"
-        assert "takes pixel values as they are" in str(result)
-        assert result.labels is None
+    def test_carried(self, files, normalization):
+        assert files["int8"].normalization_source == "calibration"
+        assert files["int8"].normalization == normalization
 
     def test_bare_arrays_are_taken_as_normalised(self, classifier, normalization, tmp_path):
         inputs = normalization(images())
         result = kd.export.to_tflite(
             classifier, tmp_path / "m.tflite", quantization="int8", calibration=inputs,
-            input_dtype="float32",
+            input_dtype="float32", preprocessing=normalization,
         )  # fmt: skip
         expected = keras_scores(classifier, inputs)
         np.testing.assert_allclose(run(result, inputs), expected, atol=0.08)
@@ -246,7 +240,9 @@ class TestKindsOfModel:
             )
         )  # fmt: skip
         inputs = images(20).astype("float32") / 255
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
         np.testing.assert_allclose(run(path, inputs), keras_scores(model, inputs), atol=1e-5)
 
     def test_subclassed(self, tmp_path):
@@ -262,11 +258,18 @@ class TestKindsOfModel:
 
         model = Own()
         with pytest.raises(ValueError, match="has not been built.*call it once"):
-            kd.export.to_tflite(model, tmp_path / "m.tflite")
+            kd.export.to_tflite(
+                model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+            )
         inputs = images(20).astype("float32") / 255
         model(inputs)
         randomise(model)
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite", labels=["a", "b", "c"]).path
+        path = kd.export.to_tflite(
+            model,
+            tmp_path / "m.tflite",
+            labels=["a", "b", "c"],
+            preprocessing=kd.data.Normalization.identity(),
+        ).path
         np.testing.assert_allclose(run(path, inputs), keras_scores(model, inputs), atol=1e-5)
 
     @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -279,7 +282,9 @@ class TestKindsOfModel:
         twin = small_classifier()
         twin.set_weights(model.get_weights())
         inputs = images(20).astype("float32") / 100
-        path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
         np.testing.assert_allclose(run(path, inputs), keras_scores(twin, inputs), atol=1e-5)
         assert "CAST" not in {op.name for op in ModelFile.read(path).operators}
 
@@ -288,6 +293,23 @@ class TestKindsOfModel:
         inputs = np.random.default_rng(0).normal(size=(10, 6)).astype("float32")
         path = kd.export.to_tflite(model, tmp_path / "m.tflite").path
         np.testing.assert_allclose(run(path, inputs), keras_scores(model, inputs), atol=1e-5)
+
+
+def test_labels_by_their_numbers(tmp_path):
+    """`{"dog": 1, "cat": 0}` gave the dog's name to class 0."""
+    model = keras.Sequential([keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(2)])
+    result = kd.export.to_tflite(
+        model, tmp_path / "m.tflite", labels={"dog": 1, "cat": 0},
+        preprocessing=kd.data.Normalization(127.5, 127.5),
+    )  # fmt: skip
+    assert result.labels == ("cat", "dog")
+    assert ModelFile.read(result.path).metadata.labels == ("cat", "dog")
+    # Of (4, 4) the device makes grey images, as the file says what their pixels go through.
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), "uint8")
+    np.testing.assert_allclose(
+        kd.edge.ImageClassifier(result.path).scores(pixels),
+        model.predict((pixels[..., 0] - 127.5) / 127.5, verbose=0), atol=1e-5,
+    )  # fmt: skip
 
 
 def test_float_islands_are_named(tmp_path, normalization):
@@ -324,7 +346,9 @@ class TestRefused:
             keras.layers.Conv2D(2, 3, name="plain")(image)
         )
         with pytest.raises(kd.export.ExportError, match="Erfinv in layer 'strange'.*no builtin"):
-            self.export(tmp_path, keras.Model(image, x))
+            self.export(
+                tmp_path, keras.Model(image, x), preprocessing=kd.data.Normalization.identity()
+            )
 
     def test_recurrent_loop(self, tmp_path):
         model = keras.Sequential([keras.Input((5, 3)), keras.layers.LSTM(4, name="loop")])
@@ -363,6 +387,10 @@ class TestRefused:
             self.export(tmp_path, classifier, labels=["a", "b", "c", "d\ne"])
         with pytest.raises(TypeError, match="sequence of names"):
             self.export(tmp_path, classifier, labels="abcd")
+        with pytest.raises(TypeError, match="received a set, which has no order"):
+            self.export(tmp_path, classifier, labels={"a", "b", "c", "d"})
+        with pytest.raises(ValueError, match="numbers 1, 2, 3, 4"):
+            self.export(tmp_path, classifier, labels={n: f"class {n}" for n in (1, 2, 3, 4)})
 
     def test_preprocessing(self, tmp_path, classifier):
         with pytest.raises(TypeError, match="preprocessing must be a kd.data.Normalization"):
@@ -402,13 +430,61 @@ class TestRefused:
         inputs = np.zeros((120, 16, 16, 3), "float32")
         inputs[:, 0, 0, 0] = np.nan
         with pytest.raises(ValueError, match="NaN"):
-            self.export(tmp_path, classifier, quantization="int8", calibration=inputs)
+            self.export(
+                tmp_path, classifier, quantization="int8", calibration=inputs,
+                preprocessing=kd.data.Normalization.identity(),
+            )  # fmt: skip
+
+    def test_single_examples(self, tmp_path, classifier):
+        """What `fit` would refuse, too: a dataset that was not batched."""
+        images = np.zeros((120, 16, 16, 3), "float32")
+        options = {"quantization": "int8", "preprocessing": kd.data.Normalization.identity()}
+        for data in (tf.data.Dataset.from_tensor_slices(images), list(images)):
+            with pytest.raises(
+                ValueError, match=r"\(16, 3\).*single examples.*dataset.batch\(32\)"
+            ):
+                self.export(tmp_path, classifier, calibration=data, **options)
+        labelled = tf.data.Dataset.from_tensor_slices((images, np.zeros(120, "int32")))
+        with pytest.raises(
+            ValueError, match=r"come in batches.*label of shape \(\).*batch it first"
+        ):
+            self.export(tmp_path, classifier, calibration=labelled, **options)
+        with pytest.raises(ValueError, match=r"16 examples, of shape \(16, 3\).*in batches"):
+            self.export(tmp_path, classifier, calibration=images[0], **options)
+
+    @pytest.mark.filterwarnings("ignore:.*does not have a `quantize` method")
+    @pytest.mark.parametrize("mode", ["int8", "float8"])
+    def test_quantized_by_keras(self, tmp_path, mode):
+        model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2, name="scores")])
+        model.quantize(mode)
+        with pytest.raises(
+            kd.export.ExportError, match=f"'scores'.*model.quantize\\('{mode}'\\).*as it was before"
+        ):
+            self.export(tmp_path, model, preprocessing=kd.data.Normalization.identity())
+
+    @pytest.mark.parametrize(
+        ("layer", "name"),
+        [
+            (lambda: keras.layers.Lambda(lambda x: keras.ops.reshape(x, (32, 192)), name="rows",
+                                         output_shape=(192,)), "layer 'rows' .Lambda."),
+            (lambda: lambda x: keras.ops.reshape(x, (32, 192)), "Reshape"),
+        ],
+    )  # fmt: skip
+    def test_reshape_with_a_fixed_batch(self, tmp_path, layer, name):
+        image = keras.Input((8, 8, 3), batch_size=32)
+        model = keras.Model(image, keras.layers.Dense(2)(layer()(image)))
+        with pytest.raises(
+            kd.export.ExportError,
+            match=rf"{name} of model.*on a batch of 1: Cannot reshape.*write -1",
+        ):
+            self.export(tmp_path, model, preprocessing=kd.data.Normalization.identity())
 
     def test_wrong_shape(self, tmp_path, classifier):
         with pytest.raises(ValueError, match=r"shape \(8, 8, 3\), but the model takes"):
             self.export(
                 tmp_path, classifier, quantization="int8",
                 calibration=np.zeros((120, 8, 8, 3), "float32"),
+                preprocessing=kd.data.Normalization.identity(),
             )  # fmt: skip
 
 
@@ -440,7 +516,13 @@ def test_no_batch_normalization_is_left_in_a_file(kernel, quantization, tmp_path
         weight.assign(rng.uniform(0.5, 1.5, weight.shape))
     data = rng.normal(size=(120, 8, 8, 3)).astype("float32")
     options = {"calibration": data} if quantization == "int8" else {}
-    result = kd.export.to_tflite(model, tmp_path / "m.tflite", quantization=quantization, **options)
+    result = kd.export.to_tflite(
+        model,
+        tmp_path / "m.tflite",
+        quantization=quantization,
+        **options,
+        preprocessing=kd.data.Normalization(127.5, 25.0),
+    )
     kinds = set(kd.export.inspect(result.path).operators)
     assert not kinds & {"MUL", "ADD", "SUB", "RSQRT"}
     assert not result.float_islands

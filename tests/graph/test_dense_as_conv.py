@@ -303,7 +303,13 @@ def test_a_fixed_size_of_it_runs_on_a_device(tmp_path) -> None:
 
     slides = _assert_same(_vgg_like())
     fixed = keras.Model(image := keras.Input((32, 24, 3)), slides(image))
-    device = Interpreter(str(kd.export.to_tflite(fixed, tmp_path / "slides.tflite").path))
+    device = Interpreter(
+        str(
+            kd.export.to_tflite(
+                fixed, tmp_path / "slides.tflite", preprocessing=kd.data.Normalization.identity()
+            ).path
+        )
+    )
     device.allocate_tensors()
     x = _images(32, 24, 3, count=1)
     device.set_tensor(device.get_input_details()[0]["index"], x)

@@ -168,7 +168,9 @@ def test_a_file_of_builtin_operators_answers_the_same(tmp_path, kind):
     inputs = keras.Input((4, 6, 3))
     x = keras.layers.Reshape((4, 6, 3))(whole(keras.layers.Flatten()(standard(inputs))))
     model = keras.Model(inputs, keras.layers.Flatten()(channels(x)))
-    result = kd.export.to_tflite(model, tmp_path / "white.tflite")
+    result = kd.export.to_tflite(
+        model, tmp_path / "white.tflite", preprocessing=kd.data.Normalization.identity()
+    )
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_content=result.path.read_bytes())

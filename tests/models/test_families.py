@@ -339,7 +339,9 @@ class TestGoogLeNet:
     @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
     def test_the_file_has_one_output(self, tmp_path):
         model = self._model()
-        result = kd.export.to_tflite(model, tmp_path / "model.tflite")
+        result = kd.export.to_tflite(
+            model, tmp_path / "model.tflite", preprocessing=kd.data.Normalization.identity()
+        )
         file = kd.edge.ModelFile.read(result.path)
         assert [tensor.shape for tensor in file.outputs] == [(1, 3)]
 

@@ -11,7 +11,7 @@ import numpy as np
 def plain_network(seed: int = 0) -> keras.Model:
     """A convolution, a depthwise and a transposed one, and a dense layer, with random weights."""
     layers = keras.layers
-    x = inputs = keras.Input((8, 8, 3))
+    x = inputs = keras.Input((8, 8, 4))  # no pixels
     x = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="conv")(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))
     x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
@@ -30,7 +30,7 @@ def plain_network(seed: int = 0) -> keras.Model:
 
 def images_and_labels(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return rng.normal(size=(n, 8, 8, 3)).astype("float32"), rng.integers(0, 4, n)
+    return rng.normal(size=(n, 8, 8, 4)).astype("float32"), rng.integers(0, 4, n)
 
 
 def kernel(model: keras.Model, name: str) -> np.ndarray:

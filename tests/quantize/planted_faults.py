@@ -20,7 +20,7 @@ layers = keras.layers
 
 def network(activation: str = "relu", seed: int = 0) -> keras.Model:
     """Four convolutions and a dense layer with random weights, 16x16 in, five numbers out."""
-    x = inputs = keras.Input((16, 16, 3), name="image")
+    x = inputs = keras.Input((16, 16, 4), name="image")  # no pixels
     x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="stem")(x)
     x = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depthwise")(x)
     x = layers.Conv2D(16, 1, name="middle")(x)
@@ -53,7 +53,7 @@ def randomised(model: keras.Model, seed: int = 0) -> keras.Model:
 def examples(n: int = 120, seed: int = 1) -> np.ndarray:
     """Smooth blobs, standard normal."""
     rng = np.random.default_rng(seed)
-    coarse = rng.normal(size=(n, 4, 4, 3)) + rng.normal(size=(n, 1, 1, 3))
+    coarse = rng.normal(size=(n, 4, 4, 4)) + rng.normal(size=(n, 1, 1, 4))
     return coarse.repeat(4, 1).repeat(4, 2).astype("float32")
 
 

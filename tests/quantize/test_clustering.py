@@ -182,7 +182,7 @@ def test_zeros_and_clusters_live_through_training_for_integers(pruned, clustered
         ({"clusters": 2.5}, "clusters.*2.5"),
         ({"init": "random"}, "init must be one of 'kmeans.*'random'"),
         ({"per": "model"}, "per must be one of 'channel', 'layer'"),
-        ({"skip": ["nothing*"]}, r"no layer is called 'nothing\*'"),
+        ({"skip": ["nothing*"]}, r"skip='nothing\*' matches no layer"),
         ({"skip": ["*"]}, "no layer to cluster"),
     ],
 )

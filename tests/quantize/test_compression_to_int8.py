@@ -45,7 +45,7 @@ def test_zeros_and_clusters_reach_the_file_through_training_and_export(
     assert (kernel(model, "conv") != before).any()
     kd.export.to_tflite(model, tmp_path / "model.tflite")
     codes = _codes_in_file(tmp_path / "model.tflite")
-    for shape in ((3, 3, 3, 8), (2, 2, 8, 8)):
+    for shape in ((3, 3, 4, 8), (2, 2, 8, 8)):
         if pruned:
             assert (codes[shape] == 0).mean() >= 0.5
         if clustered:

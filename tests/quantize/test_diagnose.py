@@ -218,7 +218,11 @@ def test_names_of_layers(tmp_path) -> None:
     inner = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3, name="deep")])
     x = kd.layers.InvertedResidual(4, expansion=2, name="block")(inner(inputs))
     model = keras.Model(inputs, keras.layers.Flatten()(x))
-    file = ModelFile.read(kd.export.to_tflite(model, tmp_path / "model.tflite").path)
+    file = ModelFile.read(
+        kd.export.to_tflite(
+            model, tmp_path / "model.tflite", preprocessing=kd.data.Normalization.identity()
+        ).path
+    )
     known = {layer.name for layer in model._flatten_layers(include_self=False)}
     names = [layer_name(file, operator, known) for operator in file.operators]
     assert names[0] == "deep" and set(names) <= known | {"output"}

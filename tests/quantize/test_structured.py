@@ -289,7 +289,7 @@ def test_narrow_models_train_save_and_run_on_the_device(tmp_path) -> None:
 
     model = prune_filters(plain_network(), 0.5)
     rng = np.random.default_rng(0)
-    images, labels = rng.normal(size=(8, 8, 8, 3)).astype("float32"), rng.integers(0, 4, 8)
+    images, labels = rng.normal(size=(8, 8, 8, 4)).astype("float32"), rng.integers(0, 4, 8)
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(images, labels, verbose=0)
     model.save(tmp_path / "narrow.keras")

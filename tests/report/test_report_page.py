@@ -163,6 +163,17 @@ def test_figures_of_the_run_are_on_the_page(page):
     assert "keras-dlcourse classify model.int8.tflite" in text
 
 
+def test_a_file_that_does_not_agree_is_named_with_the_cause(page, tmp_path):
+    assert "does not agree" not in " ".join(page.texts)
+    (keras_row, file), path = RESULTS["files"], tmp_path / "report.html"
+    wrong = {**file, "passed": False, "cause": "other weights: not <these>"}
+    right = {**file, "file": "model.float32.tflite", "passed": True, "cause": None}
+    report.write_run_page(path, CONFIG, HISTORY, RESULTS | {"files": [keras_row, right, wrong]})
+    text = " ".join(Page(path.read_text(encoding="utf-8")).texts)
+    assert "model.int8.tflite does not agree with Keras: other weights: not <these>" in text
+    assert "agrees with Keras – yes NO" in " ".join(text.split())
+
+
 def test_names_of_users_are_text(page):
     assert not page.all("b")
     assert sum(NASTY in text for text in page.texts) >= 3

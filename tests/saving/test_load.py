@@ -314,7 +314,11 @@ class TestTrust:
             [keras.Input((4, 4, 1)), Doubled(), layers.Flatten(), layers.Lambda(third)]
         )
         model.save(folder / "registered.keras")
-        assert kd.export.to_tflite(folder / "registered.keras", tmp_path / "m.tflite").path.exists()
+        assert kd.export.to_tflite(
+            folder / "registered.keras",
+            tmp_path / "m.tflite",
+            preprocessing=kd.data.Normalization.identity(),
+        ).path.exists()
 
 
 class TestWeights:

@@ -281,6 +281,87 @@ class TestResume:
             _search(folder=tmp_path)
 
 
+class Built:
+    """Builds on layers that were made outside of it."""
+
+    def __init__(self, trainable=True, put_back=False):
+        keras.utils.set_random_seed(0)
+        self.base = keras.Sequential(
+            [keras.Input((6,)), keras.layers.Dense(3), keras.layers.BatchNormalization()]
+        )
+        self.base.trainable = trainable
+        self.start = self.base.get_weights() if put_back else None
+
+    def __call__(self, value=None):
+        if self.start is not None:
+            self.base.set_weights(self.start)
+        model = keras.Sequential([self.base, keras.layers.Dense(2, "softmax")])
+        model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+        return model
+
+
+class TestTrainedBefore:
+    """Validation parts that an earlier fit has trained on."""
+
+    SAID = "no earlier fit has trained.*Received one with 'dense.*/kernel'"
+
+    def test_one_and_the_same_model(self):
+        model = classifier()
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.cross_validate(lambda: model, DATA, 3, fit=FEW, say=quiet)
+
+    def test_a_new_head_on_a_base_that_is_trained(self):
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.cross_validate(Built(), DATA, 3, fit=FEW, say=quiet)
+
+    def test_of_all_searches_and_after_the_trial_of_the_time_it_takes(self):
+        with pytest.raises(ValueError, match=self.SAID):
+            _search((1, 2, 3), 2, Built())
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.select_weight_decay(Built(), DATA, [0.0, 1.0], 2, fit=FEW, say=quiet)
+
+        shared = Built()
+
+        def choose(train, test, folder):
+            return kd.training.select(shared, train, [1], 2, fit=FEW, test=test, say=quiet)
+
+        with pytest.raises(ValueError, match=self.SAID):
+            kd.training.nested(choose, DATA, 2, say=quiet)
+
+    def test_in_threads(self):
+        with (
+            joblib.parallel_config(backend="threading", n_jobs=2),
+            pytest.raises(ValueError, match=self.SAID),
+        ):
+            kd.training.cross_validate(Built(), DATA, 2, fit=FEW, say=quiet)
+
+    def test_an_optimizer_that_goes_on(self):
+        optimizer = keras.optimizers.Adam()
+        model, start = classifier(), classifier().get_weights()
+
+        def build():
+            model.set_weights(start)
+            model.compile(optimizer, "sparse_categorical_crossentropy", run_eagerly=True)
+            return model
+
+        with pytest.raises(ValueError, match="Received one with 'adam/iteration'"):
+            kd.training.cross_validate(build, DATA, 2, fit=FEW, say=quiet)
+
+    @pytest.mark.parametrize("options", [{"trainable": False}, {"put_back": True}])
+    def test_what_is_frozen_or_put_back_may_be_shared(self, options):
+        found = kd.training.cross_validate(Built(**options), DATA, 2, fit=FEW, say=quiet)
+        assert np.isfinite(found.scores["loss"]).all()
+
+
+def test_lists_of_numbers_are_data():
+    lists = (X.tolist(), CLASSES.tolist())
+    found, expected = (
+        kd.training.cross_validate(classifier, data, 2, fit=FEW, say=quiet)
+        for data in (lists, DATA)
+    )
+    np.testing.assert_allclose(found.scores["loss"], expected.scores["loss"], rtol=1e-5)
+
+
 class TestWorkers:
     @pytest.fixture(scope="class")
     @classmethod
@@ -441,6 +522,8 @@ def test_bad_builds(build, message):
         (X, "cut into folds"),
         ((X, CLASSES[:5]), r"lengths: \[5, 60\]"),
         ((X[:1], Y[:1]), "2 examples"),
+        (([[1.0, 2.0], [3.0]], [0, 1]), "rows of one length"),
+        ((list(X), CLASSES), r"numpy.stack makes one.*lengths: \[6, 60\]"),
         (kd.data.pipeline(np.zeros((4, 2, 2, 1))), "must have labels"),
     ],
 )

@@ -135,6 +135,7 @@ def test_the_file_is_calibrated_and_has_no_operator_more(tmp_path, quantization)
         kd.export.to_tflite(
             one, path, quantization=quantization, labels=names,
             calibration=IMAGES if quantization == "int8" else None,
+            preprocessing=kd.data.Normalization.identity(), rgb=False,
         )  # fmt: skip
         operators.append(kd.export.inspect(path).operators)
         with kd.edge.ImageClassifier(path) as classifier:

@@ -112,6 +112,7 @@ def test_every_file_is_verified_and_runs_on_rgb(finished):
     assert list(rows) == ["model.keras", "model.float32.tflite", "model.int8.tflite"]
     assert rows["model.float32.tflite"]["max_error"] < 1e-5
     assert rows["model.int8.tflite"]["agreement"] >= 0.9
+    assert all(row["passed"] and row["cause"] is None for row in list(rows.values())[1:])
     image = Image.fromarray(data.test.x[3].squeeze()).convert("RGB")  # as a phone delivers it
     expected = result.model.predict(data.test, verbose=0)[3]
     for kind, tolerance in (("float32", 0.01), ("int8", 0.05)):

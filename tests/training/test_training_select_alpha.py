@@ -65,6 +65,25 @@ def test_every_alpha_starts_from_the_same_weights():
     assert starts[0] != starts[1]
 
 
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_network_that_goes_on_from_alpha_to_alpha(trainable):
+    base = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="shared")])
+    base.trainable = trainable
+
+    def train(alpha):
+        head = {name: keras.layers.Dense(2)(base.output) for name in ("label", "size")}
+        trainer = MultitaskModel(keras.Model(base.input, head), MultitaskLoss(TASKS, alpha))
+        trainer.compile("sgd", metrics={"label": "accuracy"}, run_eagerly=True)
+        trainer.fit(X, Y, batch_size=64, verbose=0)
+        return trainer
+
+    if trainable:
+        with pytest.raises(ValueError, match="a new network each time.*'shared/kernel'"):
+            select_alpha(train, (0.2, 0.8), (X, Y), "label_accuracy")
+    else:
+        select_alpha(train, (0.2, 0.8), (X, Y), "label_accuracy")
+
+
 def test_the_first_of_equal_ones():
     found = select_alpha(_trained, (0.5, 0.5), (X, Y), "label_accuracy")
     assert found.scores[0] == found.scores[1]

@@ -224,6 +224,23 @@ def test_kinds_of_data(kind, base, tmp_path):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data")
+@pytest.mark.parametrize("classes", [3, ["a", "b", "c"]])
+def test_names_of_the_data_are_not_dropped(classes, base):
+    train = pipeline(class_names=["cat", "dog"])
+    with pytest.raises(ValueError, match="the 2 of train, cat, dog. Received: "):
+        kd.training.transfer(base, classes, train, **FAST)
+
+
+def test_a_network_of_nan_is_no_result(base):
+    class Damaged(Batches):
+        def __getitem__(self, index):
+            x, y = super().__getitem__(index)
+            return np.where(index == len(self) - 1, np.nan, x.astype("float32")), y
+
+    with pytest.raises(ValueError, match="has diverged: the weight .*learning rate of 0.01"):
+        kd.training.transfer(base, 2, Damaged(), **FAST)
+
+
 def test_a_tf_data_dataset(base):
     import tensorflow as tf
 

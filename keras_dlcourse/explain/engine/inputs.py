@@ -65,6 +65,42 @@ def _checked(images: Any, tensor: Any) -> np.ndarray:
     return array
 
 
+def places_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes' lengths over which a map of inputs runs: all but the examples and channels.
+
+    Args:
+        shape: `(n, features)`, of which each is a place; `(n, steps, channels)`,
+            `(n, height, width, channels)` or `(n, depth, height, width, channels)`.
+
+    Raises:
+        ValueError: If it is none of these.
+
+    Example:
+        >>> places_of((8, 100, 3)), places_of((8, 30))
+        ((100,), (30,))
+    """
+    if not 2 <= len(shape) <= 5:
+        raise ValueError(
+            "maps are drawn of vectors (n, features), series (n, steps, channels), images (n, "
+            "height, width, channels), and volumes or videos (n, depth, height, width, channels). "
+            f"Received inputs of shape {shape}"
+        )
+    return shape[1:] if len(shape) == 2 else shape[1:-1]
+
+
+def require_images(shape: tuple[int, ...], method: str) -> None:
+    """Refuse inputs that are no images for a method that covers or moves images.
+
+    Raises:
+        ValueError: Naming the methods that take them.
+    """
+    if len(shape) != 4:
+        raise ValueError(
+            f"{method} needs images (n, height, width, channels); saliency, integrated_gradients "
+            f"and occlusion take vectors, series and volumes, too. Received inputs of shape {shape}"
+        )
+
+
 def checked_classes(classes: ArrayLike, n: int, count: int) -> np.ndarray:
     """Return classes of shape `(n,)` or `(n, k)`.
 

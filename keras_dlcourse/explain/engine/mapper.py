@@ -25,7 +25,11 @@ class GradientMapper:
         model: A functional or Sequential model, with nested models, several inputs and outputs.
         method: `"grad_cam"`, `"grad_cam_pp"`, `"layer_cam"`, `"hires_cam"` or `"eigen_cam"`.
         layer: Whose feature maps; in nested models `"backbone/conv5"`, or `"conv5"` alone. None
-            finds the coarsest ones and, of several with that size, the last.
+            finds the coarsest ones and, of several with that size, the last; of a vision
+            transformer the last tokens that the scores depend on.
+        reshape: Of a layer that gives tokens `(n, tokens, numbers)` the rows and columns of the
+            patches that they stand for, such as `(14, 14)`; tokens besides those stand before
+            them. None finds them where they are those of a map before, or a square.
         target: What is explained if it is no class: a function, in `keras.ops`, from the model's
             outputs to one number for each image, shape `(n,)`.
         output: Number or name of the output that has the classes.
@@ -50,6 +54,7 @@ class GradientMapper:
         method: str = "grad_cam",
         *,
         layer: str | None = None,
+        reshape: tuple[int, int] | None = None,
         target: Target | None = None,
         output: int | str = 0,
         image_input: int = 0,
@@ -59,8 +64,8 @@ class GradientMapper:
             raise ValueError(f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}")
         self.method = WEIGHTINGS[method]
         self.probe = probe_of(
-            model, layer=layer, target=target, output=output, image_input=image_input,
-            batch_size=batch_size,
+            model, layer=layer, reshape=reshape, target=target, output=output,
+            image_input=image_input, batch_size=batch_size,
         )  # fmt: skip
 
     @property
@@ -133,7 +138,13 @@ def image_size(images: np.ndarray, channels_first: bool) -> tuple[int, int]:
 
     A network may turn its images around inside: an image has few channels, so look there.
     """
-    first = channels_first and images.shape[1] <= 4 < images.shape[3]
+    if images.ndim not in (3, 4):  # three axes: a grey image, or a series drawn as one
+        raise ValueError(
+            "a map of feature maps is drawn at the size of images (n, height, width, channels). "
+            f"Received inputs of shape {images.shape}: raw=True gives it at the size of the layer; "
+            "saliency, integrated_gradients and occlusion draw vectors, series and volumes"
+        )
+    first = channels_first and images.ndim == 4 and images.shape[1] <= 4 < images.shape[3]
     height, width = images.shape[2:4] if first else images.shape[1:3]
     return int(height), int(width)
 

@@ -17,8 +17,8 @@ from keras_dlcourse.data.progress import track
 from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
 from keras_dlcourse.explain.engine.scores import Scores, Target
 from keras_dlcourse.graph import Network, Place
-from keras_dlcourse.graph.places import find_place
 from keras_dlcourse.graph.running import call_in_inference
+from keras_dlcourse.graph.tokens import find_features
 
 INPUT = "input"  # in place of a layer's name: the image itself
 _TOP = -1  # in place of a class: the one with the highest score
@@ -49,7 +49,9 @@ class Probe:
 
     Args:
         model: A functional or Sequential model, with nested models, several inputs and outputs.
-        layer: Name of the layer, see `find_place`; `"input"` for the image itself.
+        layer: Name of the layer, see `find_features`; `"input"` for the image itself.
+        reshape: Rows and columns of the patches that a layer's tokens stand for, where it gives
+            tokens `(n, tokens, numbers)`; None finds them.
         target: What is explained if it is no class: a function, in `keras.ops`, from the model's
             outputs to one number for each image, shape `(n,)`.
         output: Number or name of the output that has the classes.
@@ -66,6 +68,7 @@ class Probe:
         model: keras.Model,
         *,
         layer: str | None = None,
+        reshape: tuple[int, int] | None = None,
         target: Target | None = None,
         output: int | str = 0,
         image_input: int = 0,
@@ -86,10 +89,10 @@ class Probe:
         self.image_input, self.batch_size, self.target = image_input, batch_size, target
         self.scores = None if target else Scores(self.network, output)
         self.place: Place | None = None
+        self.grid: tuple[int, int] | None = None
         if layer != INPUT:
-            self.place = find_place(
-                self.network, layer, image_input, self.scores.head if self.scores else ()
-            )
+            heads = self.scores.head if self.scores else ()
+            self.place, self.grid = find_features(self.network, layer, image_input, heads, reshape)
 
     @property
     def classes(self) -> int:
@@ -107,6 +110,13 @@ class Probe:
         Raises:
             ValueError: If images or classes do not fit the model.
         """
+        dtype = self._input_dtype(self.image_input)
+        if self.place is None and "float" not in dtype:
+            raise ValueError(
+                f"input {self.network.model.inputs[self.image_input].name!r} of model "
+                f"{self.model.name!r} takes whole numbers ({dtype}), by which there is no "
+                "gradient; occlusion needs none"
+            )
         arrays = checked_inputs(self.network.model, images)
         chosen = self._chosen(classes, len(arrays[0]))
         return self._found(self._with_gradient, [chosen, *arrays])
@@ -175,15 +185,17 @@ class Probe:
         def after(place: Place, outputs: Any) -> Any:
             return look(tree.flatten(outputs)[0]) if place == self.place else outputs
 
-        tensors = [
-            ops.cast(x, tensor.dtype)
-            for x, tensor in zip(inputs, self.network.model.inputs, strict=True)
-        ]
+        tensors = [ops.cast(x, self._input_dtype(number)) for number, x in enumerate(inputs)]
         if self.place is None:
             tensors[self.image_input] = look(tensors[self.image_input])
         outputs = self.network.run(tensors, self._call, after)
         values, scores = self._explained(outputs, classes)
         return ops.sum(values), (ops.cast(seen["features"], "float32"), values, scores)
+
+    def _input_dtype(self, number: int) -> str:
+        """Return the type that an input is computed in: pixels as floats, for their gradient."""
+        dtype = str(self.network.model.inputs[number].dtype)
+        return "float32" if dtype == "uint8" else dtype
 
     def _call(self, place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         call = call_in_inference if self.scores is None else self.scores.call
@@ -217,6 +229,9 @@ class Probe:
     def _channels_last(self, maps: np.ndarray | None) -> np.ndarray:
         if maps is None:
             return np.zeros(0, "float32")
+        if self.grid is not None:  # further tokens, as that of the class, stand before the patches
+            rows, columns = self.grid
+            return maps[:, maps.shape[1] - rows * columns :].reshape(len(maps), rows, columns, -1)
         return np.moveaxis(maps, 1, -1) if self.channels_first else maps
 
 
@@ -246,6 +261,8 @@ def probe_of(model: keras.Model, target: Target | None = None, **options: Any) -
     """
     if target is not None or not isinstance(model, keras.Model):
         return Probe(model, target=target, **options)
+    if isinstance(options.get("reshape"), list):
+        options["reshape"] = tuple(options["reshape"])
     key = (tuple(map(id, model.layers)), *sorted(options.items()))
     # Written past Keras, which would take it for a part of the model.
     probes = model.__dict__.setdefault("_keras_dlcourse_probes", {})

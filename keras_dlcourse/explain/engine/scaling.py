@@ -23,13 +23,24 @@ def scaled(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
         >>> scaled(np.array([[[1.0, 3.0]]]), (1, 4))
         array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
     """
-    large = enlarged(maps, size)
-    axes = tuple(range(1, large.ndim))
-    low = large.min(axes, keepdims=True)
-    span = large.max(axes, keepdims=True) - low
-    # Rounding in the enlargement must not pass for evidence in a map that is the same everywhere.
-    flat = span <= 1e-6 * np.abs(large).max(axes, keepdims=True)
-    result = np.where(flat, 0, (large - low) / np.where(flat, 1, span))
+    return to_unit(enlarged(maps, size))
+
+
+def to_unit(maps: np.ndarray) -> np.ndarray:
+    """Bring the maps of each example, of any number of axes, to 0..1.
+
+    Args:
+        maps: `(n, ...)`.
+
+    Returns:
+        Float32 maps of the same shape; those that are the same everywhere are all 0.
+    """
+    axes = tuple(range(1, maps.ndim))
+    low = maps.min(axes, keepdims=True)
+    span = maps.max(axes, keepdims=True) - low
+    # Rounding in an enlargement must not pass for evidence in a map that is the same everywhere.
+    flat = span <= 1e-6 * np.abs(maps).max(axes, keepdims=True)
+    result = np.where(flat, 0, (maps - low) / np.where(flat, 1, span))
     return np.asarray(result, "float32")
 
 

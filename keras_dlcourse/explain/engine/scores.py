@@ -12,6 +12,7 @@ from keras import ops, tree
 from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.head import PASSING
 from keras_dlcourse.graph.running import call_in_inference
+from keras_dlcourse.layers._remade import activation_name
 
 # From the model's outputs to one number for each image, shape (n,).
 Target = Callable[[Any], Any]
@@ -105,8 +106,7 @@ def _activation(operation: Any) -> str | None:
     if isinstance(operation, keras.layers.Softmax):
         return "softmax"
     if isinstance(operation, keras.layers.Layer):
-        activation = getattr(operation, "activation", None)
-        name = getattr(activation, "__name__", type(activation).__name__.lower())
+        name = activation_name(getattr(operation, "activation", None))
     else:
         name = type(operation).__name__.lower()
     if isinstance(operation, keras.layers.Activation) and name == "linear":

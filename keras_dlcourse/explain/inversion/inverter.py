@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_dlcourse.explain.inversion.decoder import latent_decoder
 from keras_dlcourse.graph import Network
+from keras_dlcourse.graph.flat import copy_of
 from keras_dlcourse.graph.receptive_field import place_of
 
 
@@ -90,8 +91,7 @@ class LatentInverter(keras.Model):
         self.__dict__["explained"] = model
         self.layer, self.latent_weight = place.name, float(latent_weight)
         encoder = keras.Model(network.model.inputs[0], network.tensor_at(place))
-        self.encoder = keras.models.clone_model(encoder)
-        self.encoder.set_weights(encoder.get_weights())
+        self.encoder = copy_of(encoder)
         self.encoder.trainable = False
         self._moves = getattr(place.node.operation, "data_format", None) == "channels_first"
         latent_shape: tuple[Any, ...] = place.shape[1:]

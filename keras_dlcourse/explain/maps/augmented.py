@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from keras_dlcourse.data.progress import track
+from keras_dlcourse.explain.engine.inputs import require_images
 from keras_dlcourse.explain.engine.probe import probe_of
 from keras_dlcourse.explain.engine.scaling import enlarged, scaled
 from keras_dlcourse.explain.engine.variants import Variants
@@ -88,6 +89,7 @@ def augmented_grad_cam(
     """
     _check(copies, steps, angle, shift, variation, ridge, fusion, method)
     variants = Variants(probe_of(model, **options), images, classes)
+    require_images(variants.images.shape, "augmented_grad_cam")
     size = variants.images.shape[1:3]
     moves = _moves(size, copies, angle, shift, seed)
     maps = _coarse_maps(variants, [motion(size, *move) for move in moves], fill, method)

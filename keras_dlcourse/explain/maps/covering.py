@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse.explain.engine.inputs import places_of, require_images
 from keras_dlcourse.explain.engine.probe import INPUT, probe_of
-from keras_dlcourse.explain.engine.scaling import enlarged, scaled
+from keras_dlcourse.explain.engine.scaling import enlarged, scaled, to_unit
 from keras_dlcourse.explain.engine.variants import Variants
 
 
@@ -56,6 +58,7 @@ def score_cam(
     """
     probe = probe_of(model, **options)
     variants = Variants(probe, images, classes)
+    require_images(variants.images.shape, "score_cam")
     features, size = variants.plain.features, variants.images.shape[1:3]
 
     def masked(index: int, image: np.ndarray, numbers: range) -> np.ndarray:
@@ -79,8 +82,8 @@ def occlusion(
     classes: ArrayLike | None = None,
     raw: bool = False,
     *,
-    patch: int | tuple[int, int] | None = None,
-    stride: int | tuple[int, int] | None = None,
+    patch: int | tuple[int, ...] | None = None,
+    stride: int | tuple[int, ...] | None = None,
     value: float = 0.0,
     **options: Any,
 ) -> np.ndarray:
@@ -92,14 +95,15 @@ def occlusion(
         classes: See `saliency`.
         raw: Whether to return the mean fall of each pixel's patches in the unit of the score, not
             scaled.
-        patch: Height and width of the patch in pixels; None for a fifth of the image.
+        patch: Height and width of the patch in pixels (of series its steps, of volumes its depth,
+            height and width); None for a fifth of the image, and for one feature of a vector.
         stride: Pixels from patch to patch; None for half a patch. The last one ends at the border.
         value: What a covered pixel holds.
         **options: See `saliency`.
 
     Returns:
-        Float32 maps `(n, height, width)`: for each pixel the mean over all patches that cover it,
-        scaled to 0..1; with `raw`, as it is.
+        Float32 maps as those of `saliency`: for each pixel the mean over all patches that cover
+        it, scaled to 0..1; with `raw`, as it is.
 
     Raises:
         TypeError: As `saliency`.
@@ -116,35 +120,31 @@ def occlusion(
         https://arxiv.org/abs/1311.2901
     """
     variants = Variants(probe_of(model, layer=INPUT, **options), images, classes)
-    size = variants.images.shape[1:3]
-    if patch is None:
-        patch = (-(-size[0] // 5), -(-size[1] // 5))
-    height, width = _pair("patch", patch, size)
-    default = (max(1, height // 2), max(1, width // 2))
-    steps = _pair("stride", default if stride is None else stride, size)
-    corners = [
-        (top, left)
-        for top in _starts(size[0], height, steps[0])
-        for left in _starts(size[1], width, steps[1])
+    size = places_of(variants.images.shape)
+    if patch is None:  # the features of a vector have no neighbours
+        patch = 1 if variants.images.ndim == 2 else tuple(-(-edge // 5) for edge in size)
+    sides = _sides("patch", patch, size)
+    default = tuple(max(1, side // 2) for side in sides)
+    steps = _sides("stride", default if stride is None else stride, size)
+    patches = [
+        tuple(slice(start, start + side) for start, side in zip(corner, sides, strict=True))
+        for corner in itertools.product(*map(_starts, size, sides, steps))
     ]
 
     def covered(index: int, image: np.ndarray, numbers: range) -> np.ndarray:
         copies = np.repeat(image[None], len(numbers), axis=0)
         for copy, number in zip(copies, numbers, strict=True):
-            top, left = corners[number]
-            copy[top : top + height, left : left + width] = value
+            copy[patches[number]] = value
         return copies
 
     falls, counts = np.zeros((len(variants.images), *size)), np.zeros(size)
-    for top, left in corners:
-        counts[top : top + height, left : left + width] += 1
-    for index, at, found in variants.each(len(corners), covered, "Occlusion"):
+    for place in patches:
+        counts[place] += 1
+    for index, at, found in variants.each(len(patches), covered, "Occlusion"):
         for number, score in zip(at, found.values, strict=True):
-            top, left = corners[number]
-            fall = variants.plain.values[index] - score
-            falls[index, top : top + height, left : left + width] += fall
+            falls[index][patches[number]] += variants.plain.values[index] - score
     maps = (falls / np.maximum(counts, 1)).astype("float32")
-    return maps if raw else scaled(maps, size)
+    return maps if raw else to_unit(maps)
 
 
 def _masks(features: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
@@ -155,15 +155,23 @@ def _masks(features: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return enlarged(planes, size)
 
 
-def _pair(name: str, given: Any, size: tuple[int, ...]) -> tuple[int, int]:
-    pair = (given, given) if np.ndim(given) == 0 else tuple(given)
-    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in pair)
-    if len(pair) != 2 or not whole or not all(0 < s <= e for s, e in zip(pair, size, strict=True)):
-        raise ValueError(
-            f"{name} must be one or two whole numbers of pixels, above 0 and no larger than the "
-            f"image, {size[0]} x {size[1]}. Received: {given!r}"
+def _sides(name: str, given: Any, size: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a length for each axis of the image, given as one for all or one for each."""
+    sides = (given,) * len(size) if np.ndim(given) == 0 else tuple(given)
+    whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
+    if (
+        len(sides) != len(size)
+        or not whole
+        or not all(0 < side <= edge for side, edge in zip(sides, size, strict=True))
+    ):
+        count = {1: "one whole number", 2: "one or two whole numbers"}.get(
+            len(size), f"one or {len(size)} whole numbers"
         )
-    return int(pair[0]), int(pair[1])
+        raise ValueError(
+            f"{name} must be {count} of pixels, above 0 and no larger than the image, "
+            f"{' x '.join(map(str, size))}. Received: {given!r}"
+        )
+    return tuple(map(int, sides))
 
 
 def _starts(edge: int, patch: int, stride: int) -> list[int]:

@@ -35,7 +35,7 @@ def grad_cam(
             the class with the highest score. A model with one output answers yes or no: class 1 is
             the output, class 0 the same with the other sign.
         raw: Whether to return the maps at the resolution of the layer, not scaled.
-        **options: `layer`, `target`, `output`, `image_input` and `batch_size`, as for
+        **options: `layer`, `reshape`, `target`, `output`, `image_input` and `batch_size`, as for
             `GradientMapper`, which is the better choice for many calls: it compiles once.
 
     Returns:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_dlcourse.explain.engine.probe import INPUT, Probe, probe_of
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import to_unit
 from keras_dlcourse.explain.engine.variants import Variants
 from keras_dlcourse.explain.maps.guided import guided_copy
 
@@ -26,17 +26,20 @@ def saliency(
 
     Args:
         model: A functional or Sequential model, with nested models, several inputs and outputs.
-        images: `(n, height, width, channels)`, prepared as for `model.predict`; for a model with
-            several inputs a list or dict of arrays, as for `predict`.
+        images: `(n, height, width, channels)`, prepared as for `model.predict`; or series
+            `(n, steps, channels)`, volumes or videos `(n, depth, height, width, channels)`, or
+            vectors `(n, features)`. For a model with several inputs a list or dict of arrays, as
+            for `predict`.
         classes: One for all images, or `(n,)` one for each. None takes the class with the highest
             score. Scores are those before softmax or sigmoid.
-        raw: Whether to return the gradients themselves, `(n, height, width, channels)`.
+        raw: Whether to return the gradients themselves, in the shape of the images.
         **options: `target`, `output`, `image_input` and `batch_size`, as for `GradientMapper`.
 
     Returns:
         Float32 maps `(n, height, width)`: the largest absolute gradient of each pixel's channels,
         scaled from 0, the least in the image, to 1, the most; of large images the highest 0.5 % are
-        1, because a few pixels would dim all others. With `raw`, the gradients.
+        1, because a few pixels would dim all others. Of series `(n, steps)`, of volumes `(n, depth,
+        height, width)`, of vectors `(n, features)`. With `raw`, the gradients.
 
     Raises:
         TypeError: If `model` is no Keras model or an argument has another type.
@@ -47,6 +50,9 @@ def saliency(
         ...     keras.layers.Dense(2)])
         >>> saliency(model, np.ones((4, 8, 8, 3)), 1).shape
         (4, 8, 8)
+        >>> model = keras.Sequential([keras.Input((30,)), keras.layers.Dense(2)])
+        >>> saliency(model, np.ones((4, 30))).shape
+        (4, 30)
 
     Reference:
         Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks,
@@ -131,15 +137,15 @@ def integrated_gradients(
         model: See `saliency`.
         images: See `saliency`.
         classes: See `saliency`; the class of the image is meant all the way.
-        raw: Whether to return the attributions, `(n, height, width, channels)`, with their signs.
+        raw: Whether to return the attributions, in the shape of the images, with their signs.
         baseline: An image without evidence: one number, or an array that broadcasts against the
             images. 0 is black for pixels from 0, and the mean colour for standardised ones.
         steps: Points on the way.
         **options: See `saliency`.
 
     Returns:
-        Maps `(n, height, width)`, the absolute sum over each pixel's channels, scaled to 0..1. With
-        `raw`, the attributions.
+        Maps as those of `saliency`: the absolute sum over each pixel's channels, scaled to 0..1.
+        With `raw`, the attributions.
 
     Raises:
         TypeError: As `saliency`.
@@ -175,7 +181,7 @@ def integrated_gradients(
     points += 0.5
 
     def between(index: int, image: np.ndarray, numbers: range) -> np.ndarray:
-        share = points[numbers].reshape(-1, 1, 1, 1)
+        share = points[numbers].reshape(-1, *[1] * image.ndim)
         return start[index] + share * (image - start[index])
 
     gradients = np.zeros(variants.images.shape, "float32")
@@ -183,7 +189,7 @@ def integrated_gradients(
         gradients[index] += np.tensordot(weights[at], found.gradients, 1)
     parts = gradients * (variants.images - start)
     _warn_if_incomplete(variants, start, parts)
-    return parts if raw else _scaled(np.abs(parts.sum(-1)))
+    return parts if raw else _scaled(np.abs(parts if parts.ndim == 2 else parts.sum(-1)))
 
 
 def guided_backprop(
@@ -217,13 +223,16 @@ def _probe(model: keras.Model, options: dict[str, Any]) -> Probe:
 
 
 def _drawn(gradients: np.ndarray, raw: bool) -> np.ndarray:
-    return gradients if raw else _scaled(np.abs(gradients).max(-1))
+    if raw:
+        return gradients
+    sizes = np.abs(gradients)
+    return _scaled(sizes if sizes.ndim == 2 else sizes.max(-1))  # a vector has no channels
 
 
 def _scaled(maps: np.ndarray) -> np.ndarray:
     """Bring maps to 0..1; of large images the highest 0.5 % are 1, or one pixel dims the rest."""
-    most = np.quantile(maps, 0.995, axis=(1, 2), keepdims=True, method="higher")
-    return scaled(np.minimum(maps, most), maps.shape[1:])
+    most = np.quantile(maps, 0.995, axis=tuple(range(1, maps.ndim)), keepdims=True, method="higher")
+    return to_unit(np.minimum(maps, most))
 
 
 def _check_count(name: str, number: Any) -> None:

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_dlcourse.explain.engine.scores import with_activation
 from keras_dlcourse.graph import Graph, Node, flat_copy, open_block
+from keras_dlcourse.layers._remade import activation_name
 
 _RELUS = ("relu", "relu6")
 
@@ -62,7 +63,7 @@ def _has_relu(layer: Any) -> bool:
 def _activation_name(operation: Any) -> str:
     if not isinstance(operation, keras.layers.Layer):
         return type(operation).__name__.lower()
-    return str(getattr(getattr(operation, "activation", None), "__name__", ""))
+    return activation_name(getattr(operation, "activation", None))
 
 
 class _GuidedReLU(keras.layers.Layer):

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from keras_dlcourse.data import take
 from keras_dlcourse.graph import Graph, Node, fold_batch_norm
+from keras_dlcourse.layers._remade import remade
 from keras_dlcourse.quantize.smaller.transformed import KINDS, opened
 
 EXAMPLES = 200
@@ -98,7 +99,7 @@ def _with_biases(model: keras.Model) -> keras.Model:
         layer = node.operation
         if type(layer) in _kinds() and not layer.use_bias:
             if id(layer) not in swapped:
-                twin = type(layer).from_config({**layer.get_config(), "use_bias": True})
+                twin = remade(layer, use_bias=True)
                 twin.build_from_config(layer.get_build_config())
                 twin.kernel.assign(layer.kernel)
                 swapped[id(layer)] = twin
@@ -134,8 +135,7 @@ def _probe(graph: Graph) -> tuple[keras.Model, list[Any]]:
 
 def _error_layer(layer: Any, outputs: tuple[int, ...]) -> Any:
     """Return a linear layer whose kernel is what rounding changes: its output is the error."""
-    config = {**layer.get_config(), "activation": None, "use_bias": False}
-    twin = type(layer).from_config({**config, "name": f"{layer.name}_error"})
+    twin = remade(layer, activation=None, use_bias=False, name=f"{layer.name}_error")
     twin.build_from_config(layer.get_build_config())
     kernel = ops.convert_to_numpy(layer.kernel)
     last = {axis % kernel.ndim for axis in outputs}

@@ -32,7 +32,7 @@ def after_training(
     mixed: float | None = None,
     labels: Sequence[str] | None = None,
     preprocessing: Normalization | None = None,
-    rgb: bool = False,
+    rgb: bool | None = None,
 ) -> ExportResult:
     """Write a trained model as an int8 `.tflite` file, its ranges measured on data.
 
@@ -74,7 +74,8 @@ def after_training(
         ...     keras.layers.ReLU(), keras.layers.GlobalAveragePooling2D()])
         >>> images = np.random.default_rng(0).normal(size=(100, 8, 8, 3)).astype("float32")
         >>> path = tempfile.mkdtemp() + "/model.tflite"
-        >>> after_training(model, path, images, calibrator="percentile").quantization
+        >>> after_training(model, path, images, calibrator="percentile",
+        ...                preprocessing=Normalization(127.5, 25)).quantization
         'int8'
     """
     _check(model, calibrator, mixed)

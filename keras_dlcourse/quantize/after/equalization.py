@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse.graph import Graph, Node, fold_batch_norm
-from keras_dlcourse.quantize.integers.opening import activation_name
+from keras_dlcourse.layers._remade import activation_name, remade
 from keras_dlcourse.quantize.smaller.transformed import opened
 
 ROUNDS = 20  # pairs overlap, so one changes the next; sizes settle within a few rounds
@@ -146,7 +146,7 @@ def _with_relu(layer: Any) -> Any:
     """Return the layer with ReLU in place of ReLU6."""
     if isinstance(layer, keras.layers.ReLU):
         return keras.layers.ReLU(dtype=layer.dtype_policy, name=layer.name)
-    twin = type(layer).from_config({**layer.get_config(), "activation": "relu"})
+    twin = remade(layer, activation="relu")
     if layer.weights:
         twin.build_from_config(layer.get_build_config())
         twin.set_weights(layer.get_weights())

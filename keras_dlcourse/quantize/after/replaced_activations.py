@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse.graph import Node
-from keras_dlcourse.quantize.integers.opening import activation_name
+from keras_dlcourse.layers._remade import activation_name, remade
 from keras_dlcourse.quantize.smaller.transformed import opened
 
 _LAYERS = {
@@ -78,8 +78,7 @@ _OPERATIONS = {"Elu": "elu", "Silu": "silu", "HardSilu": "hard_silu", "Gelu": "g
 def _replaced(layer: Any, activation: Any) -> Any:
     if not isinstance(layer, keras.layers.Layer) or type(layer) in _LAYERS:
         return keras.layers.Activation(activation, name=layer.name)
-    config = {**layer.get_config(), "activation": keras.activations.serialize(activation)}
-    twin = type(layer).from_config(config)
+    twin = remade(layer, activation=activation)
     if layer.built:
         twin.build_from_config(layer.get_build_config())
         twin.set_weights(layer.get_weights())

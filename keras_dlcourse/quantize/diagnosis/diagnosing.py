@@ -37,6 +37,7 @@ def diagnose(
     *,
     fix: bool = False,
     output: str | os.PathLike[str] | None = None,
+    preprocessing: Normalization | None = None,
 ) -> Diagnosis:
     """Find out which layers of an integer file lose accuracy, why, and what to do about it.
 
@@ -52,6 +53,7 @@ def diagnose(
         fix: Apply the fixes, in the order of their harm, and export to a new file. Needs a Keras
             model and at least 100 examples in `data`.
         output: For `fix`, the file to write; by default `file` with `.fixed` before its ending.
+        preprocessing: For `fix`, as in `to_tflite`; by default what `file` says.
 
     Returns:
         A `Diagnosis`; `print` it for a table, `.picture(path)` draws it.
@@ -66,7 +68,8 @@ def diagnose(
         ...                           keras.layers.GlobalAveragePooling2D(name="mean")])
         >>> images = np.random.default_rng(0).normal(size=(100, 8, 8, 3)).astype("float32")
         >>> path = kd.export.to_tflite(model, tempfile.mkdtemp() + "/model.tflite",
-        ...                            quantization="int8", calibration=images)
+        ...                            quantization="int8", calibration=images,
+        ...                            preprocessing=kd.data.Normalization(127.5, 25))
         >>> [layer.name for layer in diagnose(model, path, images).layers]
         ['input', 'a', 'mean']
     """
@@ -92,7 +95,7 @@ def diagnose(
     if fix and isinstance(model, keras.Model):
         from keras_dlcourse.quantize.diagnosis.fixing import apply_fixes
 
-        found = replace(found, fixed=apply_fixes(model, found, data, limit, output))
+        found = replace(found, fixed=apply_fixes(model, found, data, limit, output, preprocessing))
     return found
 
 
@@ -106,7 +109,8 @@ def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, A
             model,
             Path(folder) / "float32.tflite",
             quantization="float32",
-            preprocessing=None if trained is None else Normalization.from_dict(trained),
+            # Layers are compared on what the model gets, so nothing said is nothing done.
+            preprocessing=Normalization.from_dict(trained) if trained else Normalization.identity(),
             rgb=bool(record.get("rgb", False)),
         )
         return ModelFile.read(result.path.read_bytes())

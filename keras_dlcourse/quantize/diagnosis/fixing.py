@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.edge.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
@@ -47,6 +47,7 @@ def apply_fixes(
     data: Any,
     limit: int,
     output: str | os.PathLike[str] | None = None,
+    preprocessing: Normalization | None = None,
 ) -> Fixed:
     """Apply the fixes of a diagnosis and write a new file.
 
@@ -60,13 +61,18 @@ def apply_fixes(
         limit: How many examples to compare on.
         output: The file to write; by default beside the diagnosed one, with `.fixed` before the
             ending.
+        preprocessing: What pixels went through in training; by default what the file says.
 
     Returns:
         A `Fixed`, with what was before and after.
     """
     path = diagnosis.path
-    target = path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else Path(output)
+    target = (
+        path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else user_path(output)
+    )
     base = _options(path)
+    if preprocessing is not None:
+        base["preprocessing"] = preprocessing
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
         float_path = Path(folder) / "float32.tflite"
         to_tflite(model, float_path, quantization="float32", **base)

@@ -19,6 +19,7 @@ from keras_dlcourse.quantize.integers.planning import (
     described,
     flat,
 )
+from keras_dlcourse.quantize.skipping import Skip
 
 SCHEMES = ("int8",)
 
@@ -48,7 +49,9 @@ def quantization_aware(
         model: A built functional or Sequential model, best one that is trained already. It is left
             as it was.
         scheme: `"int8"`. (16-bit activations are for after training: see `to_tflite`.)
-        skip: Names of layers to leave in float; `*` and `?` as in file names. See `plan`.
+        skip: Names of layers to leave in float; `*` and `?` as in file names. Of a composite layer
+            (a separable convolution, attention, a block) or a nested model all that is inside.
+            See `plan`.
         ranges: `"moving_average"` of each batch's smallest and largest number, or `"learned"` by
             gradient descent (LSQ).
         momentum: Weight of the past in the moving average.
@@ -81,7 +84,8 @@ def quantization_aware(
     _check_scheme(scheme)
     if ranges not in RANGES:
         raise ValueError(f"ranges must be one of {', '.join(RANGES)}. Received: {ranges!r}")
-    assignment = assigned_rules(flat(model), skip)
+    left = Skip(skip)
+    assignment = assigned_rules(flat(model, left), left)
     builder = _Builder(assignment, ranges, momentum, freeze_batch_norm_after)
     quantized = assignment.graph.rebuild(builder.call, builder.on_input)
     _warn_of_floats(assignment, model)
@@ -112,6 +116,8 @@ class _Builder:
         before = self.rounders.get(id(tensors[0]))
         if rule.reason:
             return self._in_float(node, args, kwargs, rule.walled)
+        if rule.joins:
+            args, kwargs = self._bridged(node, args, kwargs)
         outputs = self._layer(node, rule)(*args, **kwargs)
         if id(node) in self.assignment.ends:
             return outputs
@@ -125,6 +131,16 @@ class _Builder:
             self.rounders[id(rounded)] = before
             return rounded
         return tree.map_structure(lambda tensor: self._round(tensor, node, rule.output), outputs)
+
+    def _bridged(self, node: Node, args: Any, kwargs: Any) -> Any:
+        """Put bridges on the inputs of a join that come with a range of their own."""
+
+        def bridge(old: Any, new: Any) -> Any:
+            if not _is_float(new) or not self.assignment.needs_bridge(old, node):
+                return new
+            return layers.RangeBridge(name=self._name(node, "bridge"))(new)
+
+        return tree.map_structure(bridge, (node.args, node.kwargs), (args, kwargs))
 
     def _in_float(self, node: Node, args: Any, kwargs: Any, walled: bool) -> Any:
         """Call a layer that stays in float, walled off from the integers around it."""

@@ -6,9 +6,10 @@ layer's call. Weights are copied; names start with the layer's.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -16,23 +17,24 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import layers
+from keras_dlcourse.layers._remade import remade
 
 Opened = Callable[..., Any]
 
 
-def activation_name(activation: Any) -> str:
-    """Return the name of an activation function or layer, `"linear"` for None."""
-    if activation is None:
-        return "linear"
-    return str(getattr(activation, "__name__", type(activation).__name__))
-
-
 def set_apart_activation(layer: Any) -> Opened:
     """A layer with an activation that does not fuse: the layer without it, then the activation."""
-    linear = _copy(layer, activation="linear")
-    activation = keras.layers.Activation(
-        layer.activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
-    )
+    linear, activation = remade(layer, activation="linear"), layer.activation
+    linear.build_from_config(layer.get_build_config())
+    weights = layer.weights
+    if isinstance(activation, keras.layers.Layer):  # which may have weights itself
+        inside = {id(weight) for weight in activation.weights}
+        weights = [weight for weight in weights if id(weight) not in inside]
+    else:
+        activation = keras.layers.Activation(
+            activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
+        )
+    linear.set_weights([ops.convert_to_numpy(weight) for weight in weights])
     return lambda x: activation(linear(x))
 
 
@@ -193,13 +195,10 @@ def attention(layer: Any) -> Opened:
     softmax = keras.layers.Softmax(dtype=policy, name=f"{name}_softmax")
     dropout = keras.layers.Dropout(layer._dropout, dtype=policy, name=f"{name}_dropout")
 
-    def attend(query: Any, value: Any, key: Any = None, **options: Any) -> Any:
-        masks = [option for option, given in options.items() if "mask" in option and given]
-        if masks or options.get("return_attention_scores"):
-            raise ValueError(
-                f"layer {name!r} is called with {(masks or ['return_attention_scores'])[0]}, for "
-                "which there is no integer form; leave it out or quantize the model around it"
-            )
+    def attend(*args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+        query, value, key = given.pop("query"), given.pop("value"), given.pop("key", None)
+        refuse_options(layer, {k: v for k, v in given.items() if k != "training"})
         q = heads_first(query_dense(query))
         k = keys_last(key_dense(value if key is None else key))
         v = values_first(value_dense(value))
@@ -209,20 +208,48 @@ def attention(layer: Any) -> Opened:
     return attend
 
 
-def _dense_of(layer: Any, factor: float = 1.0) -> Opened:
-    """Return reshape, Dense and reshape for an EinsumDense that contracts the last axes."""
+def refuse_options(layer: Any, options: Mapping[str, Any]) -> None:
+    """Refuse a call with an argument for which there is no integer form.
+
+    Raises:
+        ValueError: If an option is given, naming it and the ways out.
+    """
+    used = [name for name, given in options.items() if given is not None and given is not False]
+    if used:
+        kind = type(layer).__name__
+        raise ValueError(
+            f"layer {layer.name!r} ({kind}) is called with {', '.join(used)}, for which there is "
+            f"no integer form: leave the layer in float with skip=[{layer.name!r}], or register a "
+            f"form of your own with @kd.quantize.rule(keras.layers.{kind})"
+        )
+
+
+def why_not_dense(layer: Any) -> str:
+    """Return why an EinsumDense is no dense layer; empty if it is one."""
+    given, kernel_axes, made, contracted, new = _axes(layer)
+    kept = [axis for axis in given if axis not in contracted]
+    if [given[len(kept) :], kernel_axes, made] == [
+        "".join(part) for part in (contracted, contracted + new, kept + new)
+    ]:
+        return ""
+    return (
+        f"{layer.equation!r} has no integer form; write it with Dense, Reshape and Permute, or "
+        "register a form of your own with @kd.quantize.rule"
+    )
+
+
+def _axes(layer: Any) -> tuple[str, str, str, list[str], list[str]]:
+    """Return the axes of an EinsumDense: of its input, kernel, output; contracted, and new ones."""
     given, rest = layer.equation.split(",")
     kernel_axes, made = rest.split("->")
     contracted = [axis for axis in kernel_axes if axis in given and axis not in made]
-    new = [axis for axis in kernel_axes if axis in made]
+    return given, kernel_axes, made, contracted, [axis for axis in kernel_axes if axis in made]
+
+
+def _dense_of(layer: Any, factor: float = 1.0) -> Opened:
+    """Return reshape, Dense and reshape for an EinsumDense that contracts the last axes."""
+    given, _, _, contracted, _ = _axes(layer)
     kept = [axis for axis in given if axis not in contracted]
-    if [given[len(kept) :], kernel_axes, made] != [
-        "".join(part) for part in (contracted, contracted + new, kept + new)
-    ]:
-        raise ValueError(
-            f"layer {layer.name!r} computes {layer.equation!r}, for which there is no integer form "
-            "here; write it with Dense, Reshape and Permute"
-        )
     kernel = ops.convert_to_numpy(layer.kernel)
     sizes_in, sizes_out = kernel.shape[: len(contracted)], kernel.shape[len(contracted) :]
     dense = keras.layers.Dense(
@@ -256,14 +283,6 @@ def _in_pairs(kind: Any, layer: Any, inputs: Sequence[Any], name: str) -> Any:
         part = name if number == len(inputs) else f"{name}_{number}"
         result = kind(dtype=layer.dtype_policy, name=part)([result, tensor])
     return result
-
-
-def _copy(layer: Any, **changes: Any) -> Any:
-    """Return a copy of a built layer with other arguments and the same weights."""
-    copy = type(layer).from_config({**layer.get_config(), **changes})
-    copy.build_from_config(layer.get_build_config())
-    copy.set_weights(layer.get_weights())
-    return copy
 
 
 def _fill(layer: Any, shape: tuple[int | None, ...], *weights: Any) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from typing import Any
 
 import keras
 
 from keras_dlcourse.graph import Graph, Node, flat_copy
+from keras_dlcourse.layers._remade import activation_name
 from keras_dlcourse.layers.fake_quantize import is_quantized
-from keras_dlcourse.quantize.integers.opening import activation_name
 from keras_dlcourse.quantize.integers.rules import Rule, open_layer, rule_for
+from keras_dlcourse.quantize.skipping import Skip
 
 SKIPPED = "asked for by skip="
 
@@ -66,7 +67,8 @@ def plan(model: keras.Model, skip: Sequence[str] = ()) -> Plan:
 
     Args:
         model: A built functional or Sequential model.
-        skip: Names of layers to leave in float; `*` and `?` as in file names.
+        skip: Names of layers to leave in float; `*` and `?` as in file names. Of a composite layer
+            (a separable convolution, attention, a block) or a nested model all that is inside.
 
     Returns:
         A `Plan`; `print` it for a table.
@@ -83,11 +85,14 @@ def plan(model: keras.Model, skip: Sequence[str] = ()) -> Plan:
         >>> steps[0].weights, steps[1].reason[:3]
         (('kernel',), 'elu')
     """
-    return described(assigned_rules(flat(model), skip))
+    left = Skip(skip)
+    return described(assigned_rules(flat(model, left), left))
 
 
-def flat(model: keras.Model) -> Graph:
+def flat(model: keras.Model, skip: Skip | None = None) -> Graph:
     """Return the graph of an independent copy of a model, composite layers opened.
+
+    Composite layers and nested models that are skipped stay whole.
 
     Raises:
         TypeError, ValueError: As `plan`.
@@ -96,7 +101,7 @@ def flat(model: keras.Model) -> Graph:
         raise ValueError(
             f"model {model.name!r} is quantized already: train it on, or start from the float model"
         )
-    return Graph(flat_copy(model, open_layer))
+    return Graph(flat_copy(model, open_layer, skip or Skip()))
 
 
 @dataclass(frozen=True)
@@ -114,17 +119,39 @@ class Assignment:
     rules: dict[int, Rule]
     ends: dict[int, Node]
 
+    def needs_bridge(self, tensor: Any, join: Node) -> bool:
+        """Whether an input of a join has a range of its own that the converter cannot change.
 
-def assigned_rules(graph: Graph, skip: Sequence[str] = ()) -> Assignment:
+        It changes those of integer kernels, where the join's range stands directly behind it. Not
+        those that come from a float or an input of the model, or that a float reads too; and over
+        reshaping it looks for the range of the inputs instead.
+        """
+        maker = self.graph.maker(tensor)
+        if maker is not None and self.ends.get(id(maker)) is join:
+            return False  # it has no range of its own
+        if len(join.inputs) == 1:
+            return True  # nothing of the join is left on a device
+        readers = [node for output in join.outputs for node in self.graph.users(output)]
+        if any(self.rules[id(node)].output == "exact" for node in readers):
+            return True
+        return self._touches_float(tensor)
+
+    def _touches_float(self, tensor: Any) -> bool:
+        """Whether the range of a tensor comes from a float, or floats read what has it."""
+        maker = self.graph.maker(tensor)
+        if maker is None or self.rules[id(maker)].reason:
+            return True
+        if any(self.rules[id(node)].reason for node in self.graph.users(tensor)):
+            return True
+        handed_on = self.rules[id(maker)].output in ("exact", "input")
+        return handed_on and any(self._touches_float(one) for one in maker.inputs)
+
+
+def assigned_rules(graph: Graph, skip: Skip | None = None) -> Assignment:
     """Find the rule of each node, and what fuses with what."""
-    skip = (skip,) if isinstance(skip, str) else tuple(skip)
-    _check_skip(graph, skip)
-    rules = {}
-    for node in graph.nodes:
-        found = rule_for(node.operation)
-        if any(fnmatchcase(node.name, pattern) for pattern in skip):
-            found = Rule(reason=SKIPPED)
-        rules[id(node)] = found
+    skip = skip or Skip()
+    rules = {id(node): _rule(node, skip) for node in graph.nodes}
+    skip.check(graph.model.name)
     ends: dict[int, Node] = {}
     taken: set[int] = set()
     for node in graph.nodes:
@@ -136,6 +163,14 @@ def assigned_rules(graph: Graph, skip: Sequence[str] = ()) -> Assignment:
             if joint is not None and rules[id(joint)].joins and _is_observed(rules[id(chain[-1])]):
                 ends[id(chain[-1])] = joint
     return Assignment(graph, rules, ends)
+
+
+def _rule(node: Node, skip: Skip) -> Rule:
+    """Return the rule of a node; one that says so for what is skipped, whole composites too."""
+    if skip(node.name) or isinstance(node.operation, keras.Model):
+        return Rule(reason=SKIPPED)
+    found = rule_for(node.operation)
+    return Rule(reason=SKIPPED) if found.opens else found
 
 
 def _is_observed(rule: Rule) -> bool:
@@ -186,13 +221,3 @@ def _step(assignment: Assignment, node: Node) -> Step:
     if found.output in ("input", "exact"):
         return replace(step, output="as its input")
     return step if found.output == "range" else replace(step, output="fixed")
-
-
-def _check_skip(graph: Graph, patterns: tuple[str, ...]) -> None:
-    names = [node.name for node in graph.nodes]
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            raise ValueError(
-                f"skip={pattern!r} matches no layer; print(kd.quantize.plan(model)) lists them. "
-                f"The first ones are: {', '.join(names[:8])}"
-            )

@@ -7,12 +7,15 @@ fewer terms.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+
+from keras_dlcourse.quantize.integers.opening import refuse_options
 
 State = list[Any]
 # Takes what the input contributes to a step and the state before it, None for the first.
@@ -42,12 +45,9 @@ def written_out(layer: Any) -> Callable[..., Any]:
     steps = layer.get_build_config()["input_shape"][1]
     contribution = _dense(f"{layer.name}_inputs", layer, layer.cell.kernel, _input_bias(layer))
 
-    def compute(x: Any, **options: Any) -> Any:
-        if options.get("mask") is not None or options.get("initial_state") is not None:
-            raise ValueError(
-                f"layer {layer.name!r} is called with a mask or an initial state, for which there "
-                "is no integer form; leave it out"
-            )
+    def compute(x: Any, *args: Any, **kwargs: Any) -> Any:
+        given = inspect.signature(layer.call).bind(x, *args, **kwargs).arguments
+        refuse_options(layer, {k: given.get(k) for k in ("initial_state", "mask")})
         contributions = contribution(x)  # of all steps at once
         state: State | None = None
         outputs = []

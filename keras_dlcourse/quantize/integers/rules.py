@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse.graph import open_block
 from keras_dlcourse.layers._blocks import CompositeLayer
+from keras_dlcourse.layers._remade import activation_name
 from keras_dlcourse.quantize.integers import opening, recurrence
 
 Axis = int | tuple[int, ...]
@@ -36,8 +38,8 @@ class Rule:
         fuses: Kinds of layers that a kernel applies before it rounds: `"scale"` (batch
             normalization) and `"relu"`.
         fused_as: What this layer is to the kernel before it: `"scale"`, `"relu"` or None.
-        joins: Whether the inputs take the range of the output, as in concatenation: a kernel that
-            only this layer reads rounds to that range at once.
+        joins: Whether the inputs take the range of the output, as in concatenation and clipping: a
+            kernel that only this layer reads rounds to that range at once.
         opens: For a composite: takes the call's arguments, computes the same with simpler layers.
         reason: Why the layer stays in float; empty if it does not.
         walled: For a layer that stays in float, whether the converter must be kept from making
@@ -170,9 +172,18 @@ _NO_KERNEL = "integer runtimes have no kernel for it; use ReLU, ReLU6, hard-swis
 
 
 def _activation(layer: Any) -> Rule:
-    name = opening.activation_name(layer.activation)
-    found = ACTIVATIONS.get(name, _stays(f"{name}: {_NO_KERNEL}", walled=False))
-    return found if isinstance(found, Rule) else found(layer)
+    if isinstance(layer.activation, keras.layers.Layer):
+        return Rule(opens=layer.activation)
+    name = activation_name(layer.activation)
+    if name in ACTIVATIONS:
+        found = ACTIVATIONS[name]
+        return found if isinstance(found, Rule) else found(layer)
+    if hasattr(keras.activations, name):
+        return _stays(f"{name}: {_NO_KERNEL}", walled=False)
+    return _stays(
+        f"{name} is a function of your own; use one of Keras's, or make a layer of it with "
+        "@kd.quantize.rule"
+    )
 
 
 def _relu(layer: Any) -> Rule:
@@ -190,7 +201,7 @@ def _kernel(**weights: Axis) -> RuleMaker:
     """Return the rule of a layer with kernels: its activation fuses, or is set apart."""
 
     def make(layer: Any) -> Rule:
-        activation = opening.activation_name(layer.activation)
+        activation = activation_name(layer.activation)
         if activation in ("relu", "relu6"):
             return Rule(weights=weights)
         if activation != "linear":
@@ -219,12 +230,46 @@ def _up_sampling(layer: Any) -> Rule:
     return _EXACT if getattr(layer, "interpolation", "nearest") == "nearest" else _ROUNDED
 
 
+def _clip(operation: Any) -> Rule:
+    """The end of the range behind it clips as well, where that may be: ranges hold 0."""
+    ends = operation.x_min, operation.x_max
+    numbers = all(np.ndim(end) == 0 and not isinstance(end, keras.KerasTensor) for end in ends)
+    if numbers and ends[0] <= 0 <= ends[1]:
+        return _JOINED
+    return _stays("clipping is in integers between two numbers, one up to 0 and one from 0")
+
+
+def _einsum_dense(layer: Any) -> Rule:
+    reason = opening.why_not_dense(layer)
+    return _stays(reason) if reason else Rule(opens=opening.einsum_dense(layer))
+
+
+def _attention(layer: Any) -> Rule:
+    if tuple(layer._attention_axes) != (1,):
+        return _stays("only attention over the one axis of a sequence has an integer form")
+    return Rule(opens=opening.attention(layer))
+
+
 def _recurrent(layer: Any) -> Rule:
     if not isinstance(layer, keras.layers.RNN):
         return _stays("layers around recurrent ones are not written out; use two, one backwards")
     reason = recurrence.why_not(layer)
     return _stays(reason) if reason else Rule(opens=recurrence.written_out(layer))
 
+
+# In training only: at inference they hand on what they get.
+_AUGMENTING = [
+    getattr(keras.layers, name)
+    for name in dir(keras.layers)
+    if name.startswith("Random") and name != "RandomCrop"
+] + [
+    keras.layers.AugMix,
+    keras.layers.CutMix,
+    keras.layers.MixUp,
+    keras.layers.RandAugment,
+    layers.RandomAffine,
+    layers.Superimpose,
+]
 
 RULES: dict[type, Rule | RuleMaker] = {
     CompositeLayer: lambda layer: Rule(opens=open_block(layer)),
@@ -263,8 +308,8 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.Multiply: lambda layer: Rule(fuses=("relu",), opens=opening.pairwise(layer)),
     keras.layers.Subtract: _ARITHMETIC,
     keras.layers.Average: lambda layer: Rule(opens=opening.average(layer)),
-    keras.layers.Maximum: lambda layer: Rule(opens=opening.pairwise(layer)),
-    keras.layers.Minimum: lambda layer: Rule(opens=opening.pairwise(layer)),
+    keras.layers.Maximum: lambda layer: Rule(joins=True, opens=opening.pairwise(layer)),
+    keras.layers.Minimum: lambda layer: Rule(joins=True, opens=opening.pairwise(layer)),
     keras.layers.Concatenate: _JOINED,
     keras.layers.GlobalAveragePooling1D: _ANY,
     keras.layers.GlobalAveragePooling2D: _ANY,
@@ -293,8 +338,9 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.GaussianNoise: _EXACT,
     keras.layers.AlphaDropout: _EXACT,
     keras.layers.ActivityRegularization: _EXACT,
-    keras.layers.MultiHeadAttention: lambda layer: Rule(opens=opening.attention(layer)),
-    keras.layers.EinsumDense: lambda layer: Rule(opens=opening.einsum_dense(layer)),
+    keras.layers.MultiHeadAttention: _attention,
+    keras.layers.EinsumDense: _einsum_dense,
+    **dict.fromkeys(_AUGMENTING, _EXACT),
     keras.layers.RNN: _recurrent,
     keras.layers.Bidirectional: _recurrent,
 }
@@ -309,8 +355,12 @@ BY_NAME: dict[str, Rule | RuleMaker] = {
 # Operations of keras.ops, by the name of their class.
 OPERATIONS: dict[str, Rule | RuleMaker] = {
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Divide", "TrueDivide"), _ARITHMETIC),
-    **dict.fromkeys(("Maximum", "Minimum", "Mean", "Matmul"), _ANY),
-    **dict.fromkeys(("Concatenate", "Stack"), _JOINED),
+    **dict.fromkeys(("Mean", "Matmul"), _ANY),
+    **dict.fromkeys(("Concatenate", "Stack", "Maximum", "Minimum"), _JOINED),
+    "Clip": _clip,
+    "Cast": lambda operation: (
+        _EXACT if "float" in operation.dtype else _stays("it makes whole numbers")
+    ),
     **dict.fromkeys(("AveragePool",), _ROUNDED),
     **dict.fromkeys(
         ("MaxPool", "Max", "Reshape", "Transpose", "ExpandDims", "Squeeze", "Pad")

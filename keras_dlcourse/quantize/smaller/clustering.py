@@ -12,8 +12,7 @@ from keras_dlcourse.layers.cluster_weight import INITS, checked_clusters
 from keras_dlcourse.quantize.smaller.transformed import (
     Kernel,
     kernels,
-    opened,
-    skipped,
+    opened_except,
     with_transforms,
 )
 
@@ -48,7 +47,8 @@ def cluster(
             kernels of 73,728 numbers whose channels differ in size: 74 codes become 16, the int8
             codes zip 11 % smaller, and the signal-to-noise ratio of the worst channel rises from
             9 to 18 dB; in float the kernel zips 43 % larger.
-        skip: Names of layers to leave as they are, also with `*`.
+        skip: Names of layers to leave as they are, also with `*`; of a composite layer or nested
+            model all that is inside.
         depthwise: Whether to cluster depthwise convolutions too, which hold few numbers.
         seed: Seed of k-means.
 
@@ -78,8 +78,7 @@ def cluster(
             raise ValueError(
                 f"{argument} must be one of {', '.join(map(repr, known))}. Received: {value!r}"
             )
-    graph = opened(model)
-    left_out = skipped(graph, skip)
+    graph, left_out = opened_except(model, skip)
     chosen = {id(k.layer) for k in kernels(graph) if _is_chosen(k, left_out, depthwise)}
     if not chosen:
         raise ValueError(f"model {model.name!r} has no layer to cluster")

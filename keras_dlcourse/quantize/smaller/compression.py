@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse import layers
-from keras_dlcourse._files import write_bytes, write_text, written_whole
+from keras_dlcourse._files import user_path, write_bytes, write_text, written_whole
 from keras_dlcourse.data import Dataset
 from keras_dlcourse.export import to_tflite, verify
 from keras_dlcourse.quantize.integers.aware import quantization_aware
@@ -159,7 +159,7 @@ def compress(
         )
     options = {"sparsity": sparsity, "clusters": clusters, "fraction": fraction}
     training = {"epochs": epochs, "learning_rate": learning_rate, "loss": loss}
-    folder = Path(folder)
+    folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept = _read(folder)
     stages = [_first(model, data, folder, kept)]
@@ -282,7 +282,7 @@ def _read(folder: Path) -> dict[str, Stage]:
     if not path.is_file():
         return {}
     try:
-        return {row["name"]: Stage(**row) for row in json.loads(path.read_text())}
+        return {row["name"]: Stage(**row) for row in json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError, KeyError):
         return {}  # a damaged record costs time, not a wrong result
 

@@ -8,8 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_dlcourse.graph.flat import copy_of
 from keras_dlcourse.layers import FakeQuantize
 from keras_dlcourse.layers._checks import positive_float
+from keras_dlcourse.layers._remade import activation_name
 
 
 def distill(
@@ -113,8 +115,7 @@ class Distiller(keras.Model):
         self.alpha = alpha
         self.divergence = _SoftenedDivergence(temperature, from_logits)
         # A copy: to freeze the caller's own would be a surprise.
-        self.teacher = keras.models.clone_model(teacher)
-        self.teacher.set_weights(teacher.get_weights())
+        self.teacher = _copied(teacher)
         self.teacher.trainable = False
         self.distillation = keras.metrics.Mean(name="distillation_loss")
         self.built = True
@@ -175,6 +176,18 @@ def _check_classifier(argument: str, model: Any) -> None:
         )
 
 
+def _copied(model: keras.Model) -> keras.Model:
+    """Return a copy of a model, not compiled, also of a subclassed one that has a config."""
+    if isinstance(model, keras.Sequential) or hasattr(model, "_nodes_by_depth"):
+        return copy_of(model)
+    config = keras.saving.serialize_keras_object(model)
+    config.pop("compile_config", None)
+    own = {type(model).__name__: type(model)}
+    copy = keras.saving.deserialize_keras_object(config, custom_objects=own)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def _returns_logits(model: keras.Model) -> bool:
     """Whether a model does not end in a softmax."""
     layers = list(model.layers)
@@ -184,4 +197,4 @@ def _returns_logits(model: keras.Model) -> bool:
     last = layers[-1] if layers else None
     if isinstance(last, keras.layers.Softmax):
         return False
-    return getattr(last, "activation", None) is not keras.activations.softmax
+    return activation_name(getattr(last, "activation", None)) != "softmax"

@@ -9,6 +9,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse._tables import text_table
 
 WHY = (
@@ -81,7 +82,7 @@ def sizes(*paths: str | os.PathLike[str]) -> FileSizes:
     """
     if not paths:
         raise ValueError("sizes needs at least one path of a file")
-    return FileSizes(tuple(_size(Path(path)) for path in paths))
+    return FileSizes(tuple(_size(user_path(path)) for path in paths))
 
 
 def _size(path: Path) -> FileSize:

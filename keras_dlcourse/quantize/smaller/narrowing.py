@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse.layers._remade import remade
+
 Kept = np.ndarray
 """For each channel, whether it stays."""
 
@@ -29,7 +31,7 @@ def narrowed(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     if slicer is None:
         return layer  # nothing in it depends on the number of channels
     changes, weights = slicer(layer, inputs, outputs)
-    made = type(layer).from_config({**layer.get_config(), **changes})
+    made = remade(layer, **changes)
     if not weights:
         return made
     shape = list(layer.get_build_config()["input_shape"])

@@ -19,7 +19,7 @@ from keras_dlcourse.quantize.smaller.transformed import (
     Kernel,
     kernels,
     opened,
-    skipped,
+    opened_except,
     unfinished_schedules,
     with_transforms,
 )
@@ -69,7 +69,8 @@ def prune(
             the weights as they come in.
         pattern: None prunes single numbers; `(1, 4)`, say, whole blocks of that many input and
             output channels; `"2:4"` keeps the two largest of each four input channels.
-        skip: Names of layers to leave dense, also with `*`.
+        skip: Names of layers to leave dense, also with `*`; of a composite layer or nested model
+            all that is inside.
         depthwise: Whether to prune depthwise convolutions too.
 
     Returns:
@@ -103,8 +104,7 @@ def prune(
         raise ValueError(
             f'pattern "{pattern}" has the same sparsity in every layer: use per="layer"'
         )
-    graph = opened(model)
-    left_out = skipped(graph, skip)
+    graph, left_out = opened_except(model, skip)
     chosen = [kernel for kernel in kernels(graph) if _is_chosen(kernel, left_out, depthwise)]
     if not chosen:
         raise ValueError(f"model {model.name!r} has no layer to prune")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import keras
@@ -18,6 +17,7 @@ from keras_dlcourse.layers import (
     compressed,
 )
 from keras_dlcourse.quantize.integers.opening import separable
+from keras_dlcourse.quantize.skipping import Skip
 
 KINDS: tuple[tuple[type[keras.layers.Layer], int, int], ...] = (
     (keras.layers.DepthwiseConv1D, -2, -2),
@@ -75,6 +75,27 @@ def opened(model: keras.Model) -> Graph:
     return Graph(flat_copy(model, _open_composite))
 
 
+def opened_except(model: keras.Model, names: Iterable[str]) -> tuple[Graph, set[str]]:
+    """Return the flat graph of an independent copy, and the names of what stays as it is.
+
+    Args:
+        model: A model.
+        names: Of layers, composite layers and nested models, also with `*`. The last two stay
+            whole, so that no kernel in them is seen.
+
+    Raises:
+        TypeError: If `names` is one text.
+        ValueError: If a name matches nothing.
+    """
+    if isinstance(names, str):
+        raise TypeError(f"skip must be a list of layer names. Received: the text {names!r}")
+    skip = Skip(tuple(names))
+    graph = Graph(flat_copy(model, _open_composite, skip))
+    left_out = {node.name for node in graph.nodes if skip(node.name)}
+    skip.check(model.name)
+    return graph, left_out
+
+
 def _open_composite(layer: keras.layers.Layer) -> Callable[..., Any] | None:
     """Open layers that hold convolutions inside."""
     if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
@@ -93,28 +114,6 @@ def kernels(graph: Graph) -> list[Kernel]:
         for kind, inputs, outputs in KINDS:
             if getattr(layer, "keras_class", type(layer)) is kind:
                 found.append(Kernel(layer, inputs, outputs, uses[key]))
-    return found
-
-
-def skipped(graph: Graph, patterns: Iterable[str]) -> set[str]:
-    """Return the names of the layers that patterns match.
-
-    Raises:
-        TypeError: If `patterns` is one text.
-        ValueError: If a pattern matches nothing.
-    """
-    if isinstance(patterns, str):
-        raise TypeError(f"skip must be a list of layer names. Received: the text {patterns!r}")
-    names = list(dict.fromkeys(node.name for node in graph.nodes))
-    found: set[str] = set()
-    for pattern in patterns:
-        matches = {name for name in names if fnmatchcase(name, pattern)}
-        if not matches:
-            raise ValueError(
-                f"skip: no layer is called {pattern!r}. The layers are (blocks and nested models "
-                f"opened): {', '.join(names)}"
-            )
-        found |= matches
     return found
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from keras_dlcourse.data import Pipeline
 from keras_dlcourse.training.search import parts
 from keras_dlcourse.training.search.one_fit import Recipe, Task
+from keras_dlcourse.training.search.untrained import noting_what_is_trained
 
 _BATCHES = 8  # of the trial
 _WORTH_A_TRIAL = 5  # fits; of fewer, the trial itself would be a good part
@@ -71,7 +72,9 @@ def _trial(recipe: Recipe, data: Any, task: Task) -> tuple[float, float]:
     model = recipe.model(task.value, task.seed)
     clock = _Clock()
     # The first epoch compiles, the second one shows the pace.
-    model.fit(**parts.fit_arguments(parts.part(data, some)), epochs=2, verbose=0, callbacks=[clock])
+    trial = parts.fit_arguments(parts.part(data, some))
+    with noting_what_is_trained(recipe.search, model):
+        model.fit(**trial, epochs=2, verbose=0, callbacks=[clock])
     first, second = clock.epochs
     return max(0.0, first - second), second / (-(-len(some) // _batch_size(recipe, data)))
 

@@ -70,7 +70,8 @@ def cross_validate(
     promises too much. `kd.training.select` chooses, and `nested` measures what is chosen.
 
     Args:
-        build: Returns a compiled model.
+        build: Returns a compiled model, a new one each time: layers that an earlier fit has trained
+            are an error, a frozen base may be shared.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
         k: How many folds, stratified by whole-number labels; or a splitter, such as
             `sklearn.model_selection.LeaveOneOut()` or `kd.data.Bootstrap`; or pairs of indices.

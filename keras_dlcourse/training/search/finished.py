@@ -16,7 +16,7 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.saving.newest import checked
 from keras_dlcourse.training.run_folder import RunFolder
@@ -42,7 +42,7 @@ class Finished:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None, description: dict[str, Any]) -> None:
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else user_path(path)
         if self.path is None:
             return
         config = self.path / "search.json"
@@ -54,7 +54,7 @@ class Finished:
         self._folder.lock()
         try:
             if config.exists():
-                _check_same(self.path, json.loads(config.read_text()), description)
+                _check_same(self.path, json.loads(config.read_text(encoding="utf-8")), description)
             else:
                 RunFolder.write_json(config, description)
         except BaseException:
@@ -179,7 +179,7 @@ def _first_difference(before: Any, now: Any) -> tuple[Any, Any]:
 
 def _read_json(path: Path | None) -> dict[str, Any] | None:
     try:
-        return None if path is None else dict(json.loads(path.read_text()))
+        return None if path is None else dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError):  # not there, or damaged: as if it had not been done
         return None
 

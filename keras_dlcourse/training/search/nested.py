@@ -101,6 +101,7 @@ def nested(
         Cawley and Talbot, "On Over-fitting in Model Selection and Subsequent Selection Bias in
         Performance Evaluation", JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html
     """
+    data = parts.with_arrays(data)
     splits = make_splits(data, outer, groups, checks.whole_number("seed", seed, least=0))
     say = Narrator() if say is None else say
     found = []

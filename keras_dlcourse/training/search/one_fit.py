@@ -7,6 +7,7 @@ import random
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ import keras
 import numpy as np
 
 from keras_dlcourse.callbacks._monitor import infer_direction
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.training.search import parts
+from keras_dlcourse.training.search.untrained import check_untrained, noting_what_is_trained
 from keras_dlcourse.training.weight_decay import Decay
 
 Fit = Mapping[str, Any] | Callable[[keras.Model, Any, Any], object]
@@ -64,17 +67,19 @@ class Recipe:
         fit: Arguments of `Model.fit`, or a function of the model, the training part and the value.
         decay: How the value decays weights, None if it does something else.
         settings: Keras's settings in the process that searches.
+        search: What tells the fits of this search from those of others.
     """
 
     build: Callable[[Any], keras.Model]
     fit: Fit
     decay: Decay | None
     settings: dict[str, str]
+    search: str
 
     @staticmethod
     def here(build: Any, fit: Any, decay: Decay | None) -> Recipe:
         """Return a recipe with the settings of this process."""
-        return Recipe(build, fit, decay, _of_this_process())
+        return Recipe(build, fit, decay, _of_this_process(), uuid.uuid4().hex)
 
     def model(self, value: Any, seed: int) -> keras.Model:
         """Build the model of a value, from the same random numbers each time."""
@@ -84,6 +89,7 @@ class Recipe:
             raise TypeError(f"build must return a compiled Keras model. Received: {model!r}")
         if not model.compiled:
             raise ValueError("build must return a compiled model: call model.compile in it.")
+        check_untrained(self.search, model)
         return model
 
     def train(self, model: keras.Model, data: Any, value: Any) -> None:
@@ -91,10 +97,11 @@ class Recipe:
         examples = parts.check_data("the training part", data)
         if self.decay is not None:
             self.decay.put_on(model, value, examples)
-        if callable(self.fit):
-            self.fit(model, data, value)
-        else:
-            model.fit(**parts.fit_arguments(data), **_with_new_callbacks(self.fit))
+        with noting_what_is_trained(self.search, model):
+            if callable(self.fit):
+                self.fit(model, data, value)
+            else:
+                model.fit(**parts.fit_arguments(data), **_with_new_callbacks(self.fit))
         if self.decay is not None:
             self.decay.take_off(model)
 
@@ -129,7 +136,10 @@ def run_task(recipe: Recipe, data: Any, task: Task) -> dict[str, Any]:
 
 
 def measure(model: keras.Model, data: Any) -> dict[str, float]:
-    """Return the loss and metrics on some data; penalties on weights are no part of the loss."""
+    """Return the loss and metrics on some data; penalties on weights are no part of the loss.
+
+    All are NaN if a weight is, whatever comes out of the network: it has diverged.
+    """
     variables = [one for one in model.trainable_variables if one.regularizer is not None]
     penalties = [one.regularizer for one in variables]
     compiled, model.test_function = model.test_function, None if variables else model.test_function
@@ -142,7 +152,8 @@ def measure(model: keras.Model, data: Any) -> dict[str, float]:
             variable.regularizer = penalty
         if variables:  # what was compiled just now is without the penalties
             model.test_function = compiled
-    return {name: float(value) for name, value in found.items()}
+    broken = first_broken(model) is not None
+    return {name: float("nan") if broken else float(value) for name, value in found.items()}
 
 
 @contextmanager

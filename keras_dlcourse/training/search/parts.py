@@ -12,6 +12,31 @@ from keras_dlcourse.data import ImageFiles, Pipeline
 from keras_dlcourse.data.pipeline import rebuilt, rows_of
 
 
+def with_arrays(data: Any) -> Any:
+    """Return data with arrays in place of lists of numbers; arrays and pipelines stay.
+
+    Raises:
+        ValueError: If a list holds rows of several lengths.
+    """
+    if not isinstance(data, tuple):
+        return data
+    return tuple(map(_with_arrays, data))
+
+
+def _with_arrays(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _with_arrays(inner) for name, inner in part.items()}
+    if not isinstance(part, list | tuple) or any(map(np.ndim, tree.flatten(part))):
+        return part
+    try:
+        return np.asarray(part)
+    except ValueError as error:
+        raise ValueError(
+            "data must hold rows of one length in each list of numbers; pad them, or give arrays. "
+            f"Received: {error}"
+        ) from error
+
+
 def check_data(name: str, data: Any) -> int:
     """Return how many examples there are.
 
@@ -37,8 +62,8 @@ def check_data(name: str, data: Any) -> int:
         )
     if len(lengths) != 1 or min(lengths) < 2:
         raise ValueError(
-            f"{name} must have 2 examples or more, and as many of each array. Received lengths: "
-            f"{sorted(lengths)}"
+            f"{name} must have 2 examples or more, and as many of each array (a list of arrays is "
+            f"several inputs; numpy.stack makes one). Received lengths: {sorted(lengths)}"
         )
     return lengths.pop()
 
@@ -88,7 +113,7 @@ def digest(data: Any) -> str:
     for array in tree.flatten(arrays):
         if isinstance(array, ImageFiles):
             sizes = [(path.name, path.stat().st_size) for path in array.paths]
-            found.update(repr((sizes, array.shape, array.crop)).encode())
+            found.update(repr((sizes, array.shape, array.crop, array.bits)).encode())
         elif array is not None:
             whole = np.ascontiguousarray(array)
             found.update(repr((whole.shape, str(whole.dtype))).encode())

@@ -50,7 +50,7 @@ def prepare(
     """Check the arguments of a search, and return it; see `select`."""
     check_build(build)
     one_of("mode", mode, ("auto", "min", "max"))
-    values = tuple(values)
+    values, data = tuple(values), parts.with_arrays(data)
     if not values:
         raise ValueError("values must not be empty.")
     return Search(
@@ -81,6 +81,7 @@ class Search:
     def run(self, refit: bool, test: Any, folder: Any, n_jobs: int | None) -> Selection:
         """Fit what is still to be fitted, choose, fit all the data, and test; see `select`."""
         if test is not None:
+            test = parts.with_arrays(test)
             parts.check_data("test", test)
             if not refit:
                 raise ValueError("test measures the refit: pass refit=True with it.")

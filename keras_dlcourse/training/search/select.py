@@ -41,7 +41,8 @@ def select(
     travel to other processes: they may be functions of your script, even unnamed ones.
 
     Args:
-        build: Returns a compiled model for a value.
+        build: Returns a compiled model for a value, a new one each time: layers that an earlier fit
+            has trained are an error, a frozen base may be shared.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
         values: What to try: numbers, texts, dictionaries of several hyperparameters, ...
         k: How many folds, stratified by whole-number labels; or a splitter, such as

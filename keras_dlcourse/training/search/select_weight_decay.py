@@ -47,7 +47,8 @@ def select_weight_decay(
     means the same on a fold and on all the data. `kd.training.decay_weights` does that.
 
     Args:
-        build: Returns a compiled and built model without weight decay.
+        build: Returns a compiled and built model without weight decay, a new one each time: layers
+            that an earlier fit has trained are an error, a frozen base may be shared.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
         gammas: What to try, 0 or more each.
         k: Folds, as in `select`.

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._files import written_whole
+from keras_dlcourse._files import user_path, written_whole
 from keras_dlcourse.data import Pipeline
 from keras_dlcourse.data.pipeline import rebuilt
 from keras_dlcourse.data.progress import track
@@ -34,7 +34,7 @@ def cached_features(
     Returns:
         A pipeline of "images" of shape `(1, 1, d)`, read from the file as they are used.
     """
-    path = Path(folder) / f"{key(features, data)}.npy"
+    path = user_path(folder) / f"{key(features, data)}.npy"
     width = int(features.outputs[0].shape[-1])
     vectors = _read(path, (data.examples, width))
     if vectors is None:

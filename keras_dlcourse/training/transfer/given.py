@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Normalization, Pipeline, take
+from keras_dlcourse.data.examples import all_batches, check_end
 from keras_dlcourse.data.multilabel import names_one_class
 from keras_dlcourse.layers._checks import positive_int
 from keras_dlcourse.layers.image_description import checked_class_names
@@ -45,7 +46,7 @@ class Given:
         try:
             return len(self.train)
         except TypeError:  # e.g. a filtered tf.data.Dataset
-            return sum(1 for _ in self.train)
+            return sum(1 for _ in all_batches(self.train))
 
 
 def check_given(
@@ -83,7 +84,12 @@ def check_given(
     for name, part in parts.items():
         if part is not None:
             _check_part(name, part, shape, first.normalization, count)
-    own = first.class_names if first.class_names and len(first.class_names) == count else None
+    own = first.class_names
+    if own is not None and len(own) != count:
+        raise ValueError(
+            f"classes must be the {len(own)} of train, {', '.join(own)}. Received: {classes!r}. "
+            "Pass those names or their number, or make train without class_names."
+        )
     return Given(
         **parts,
         image_shape=shape,
@@ -100,6 +106,7 @@ def _whole(name: str, data: Any, batch_size: int, seed: int, shuffle: bool, keep
     if isinstance(data, Iterator):
         raise TypeError(f"{name} must be data that can be gone through again. Received: {data!r}")
     if not isinstance(data, tuple):
+        check_end(data, name)
         if not keep:
             return data
         taken = take(data)

@@ -69,8 +69,8 @@ def transfer(
     Args:
         base: A functional or Sequential model that was trained on images, one of ours or of
             `keras.applications`, with its classifier or without. It is copied, and stays as it is.
-        classes: How many there are, or their names, which are then recorded in the model. A
-            pipeline's own names are taken if there are as many.
+        classes: How many there are, or their names, which are then recorded in the model. With a
+            number, a pipeline's own names are taken; there have to be as many.
         train: A `kd.data.Pipeline`; arrays `(x, y)` or `(x, y, sample_weight)` of pixels from 0 to
             255; or batches of such, as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Labels
             are class numbers or one-hot. Grey images are repeated for a base that takes colours.

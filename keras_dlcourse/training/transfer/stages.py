@@ -10,6 +10,7 @@ from keras import layers as L
 
 from keras_dlcourse import losses
 from keras_dlcourse.callbacks import EarlyStopping
+from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.blocks import NORMS, block_starts, layers_from, weighted_places
 from keras_dlcourse.graph.places import named_place
@@ -134,7 +135,11 @@ def run_stage(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: int,
 ) -> dict[str, list[float]]:
-    """Train, the rate rising to `rate` and falling to 0; return the history."""
+    """Train, the rate rising to `rate` and falling to 0; return the history.
+
+    Raises:
+        ValueError: If a weight is NaN or infinite afterwards.
+    """
     compiled(
         model, warmup_cosine(epochs * given.batches, rate, warmup), given.one_hot, from_logits=True
     )
@@ -146,4 +151,11 @@ def run_stage(
         callbacks=[*stop, *callbacks],
         verbose=verbose,
     ).history
+    broken = first_broken(model)
+    if broken is not None:
+        raise ValueError(
+            f"training has diverged: the weight {broken.path!r} is NaN or infinite after the stage "
+            f"with a learning rate of {rate:g}. Look for NaN in the images, or lower it in "
+            "learning_rates=."
+        )
     return {name: [float(value) for value in values] for name, values in history.items()}
