@@ -16,7 +16,7 @@ settings.load_profile("steady")
 def pytest_configure(config: pytest.Config) -> None:
     """Let XLA compile the thousands of tiny programs of the quick tests without optimizing.
 
-    That halves their time. The slow tests and those of releases train, which takes longer without.
+    That halves their time. Those of `-m slow` and `-m release` train, which takes longer so.
     """
     if config.option.markexpr not in ("slow", "release"):
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
