@@ -179,7 +179,7 @@ class TestResume:
         # What takes long is to import TensorFlow: once, then a fork is a new process.
         fork = textwrap.dedent("""
             import os, sys, traceback
-            import tensorflow
+            import keras_dlcourse.training
             for line in sys.stdin:
                 sys.argv = line.split()
                 child = os.fork()
