@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
+import io
 import operator
 import os
 import re
@@ -26,24 +28,149 @@ def python_blocks(document: str) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", (ROOT / document).read_text(), re.S | re.M)
 
 
+def agreement_on_raw_images(path, model, data, images=1000):
+    """Compare a file, opened as on a device on raw pixels, with its Keras model.
+
+    Returns:
+        The accuracy of the file and that of Keras.
+    """
+    pixels, labels = data.x[:images], data.y[:images]
+    with kd.edge.ImageClassifier(path) as classifier:
+        height, width, channels = classifier.input_shape
+        assert (height, width) == pixels.shape[1:3]
+        device = classifier.scores(np.repeat(pixels, channels // pixels.shape[-1], axis=-1))
+    keras_scores = model.predict(data.prepare(pixels), batch_size=100, verbose=0)
+    return tuple(float(np.mean(scores.argmax(1) == labels)) for scores in (device, keras_scores))
+
+
+def mediapipe_best_labels(path, pixels):
+    """Open a file with MediaPipe Tasks as it is, and return the best label of each image."""
+    try:
+        import mediapipe as mp
+        from mediapipe.tasks.python import BaseOptions, vision
+
+        options = vision.ImageClassifierOptions(
+            BaseOptions(model_asset_buffer=Path(path).read_bytes()), max_results=1
+        )
+        classifier = vision.ImageClassifier.create_from_options(options)
+    except (ImportError, OSError) as error:
+        pytest.skip(f"mediapipe cannot be loaded here: {error}")
+    with classifier:
+        found = [
+            classifier.classify(mp.Image(image_format=mp.ImageFormat.SRGB, data=image))
+            for image in np.repeat(pixels, 3, axis=-1)
+        ]
+    return [result.classifications[0].categories[0].category_name for result in found]
+
+
 @pytest.mark.slow
-def test_readme(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    images = kd.data.load("fashion_mnist_small").test
-    Image.fromarray(images.x[0, ..., 0]).save("shirt.png")
-    desk, device, aware = python_blocks("README.md")
-    names: dict = {}
-    exec(desk.replace("epochs=30", "epochs=1").replace("alpha=0.35", "alpha=0.1"), names)
-    assert "same top class" in capsys.readouterr().out
-    assert list(Path("runs/cam").glob("*.png"))
-    # The file takes RGB, as phones give it; the device side reads any image as such.
-    exec(device, {})
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3
-    scores = [float(line.rsplit(" ", 1)[1]) for line in lines]
-    assert scores == sorted(scores, reverse=True)
-    exec(aware.replace("epochs=2", "epochs=1"), names)
-    assert "what to do" in capsys.readouterr().out
+class TestThePromise:
+    """Blocks that write a file: on raw images, it is as accurate on a device as in Keras."""
+
+    @pytest.fixture(scope="class")
+    def folder(self, tmp_path_factory):
+        return tmp_path_factory.mktemp("readme")
+
+    @pytest.fixture(scope="class")
+    def names(self, folder):
+        """What README's first block leaves behind; the network is narrower, the training short."""
+        desk = python_blocks("README.md")[0]
+        short = desk.replace("epochs=30", "epochs=3").replace("alpha=0.35", "alpha=0.1")
+        assert short != desk
+        names: dict = {}
+        with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()) as shown:
+            exec(short, names)
+        names["shown"] = shown.getvalue()
+        names["after_training"] = (folder / "model.int8.tflite").read_bytes()
+        return names
+
+    @pytest.fixture(autouse=True)
+    def there(self, folder, monkeypatch):
+        monkeypatch.chdir(folder)
+
+    def test_readme_quantization_after_training(self, names):
+        assert names["shown"].splitlines()[-1].strip() == "agrees"
+        assert list(Path("runs/cam").glob("*.png"))
+        file = kd.edge.ModelFile.read(names["after_training"])
+        device, keras_accuracy = agreement_on_raw_images(file, names["model"], names["data"].test)
+        assert keras_accuracy > 0.5 and abs(device - keras_accuracy) < 0.03
+
+    def test_readme_on_the_device(self, names, capsys):
+        Path("model.int8.tflite").write_bytes(names["after_training"])
+        test = names["data"].test
+        Image.fromarray(test.x[0, ..., 0]).save("shirt.png")
+        exec(python_blocks("README.md")[1], {})
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 3
+        scores = [float(line.rsplit(" ", 1)[1]) for line in lines]
+        assert scores == sorted(scores, reverse=True)
+        # README: the same file opens in MediaPipe Tasks as it is.
+        with kd.edge.ImageClassifier("model.int8.tflite") as classifier:
+            pixels = np.repeat(test.x[:50], 3, axis=-1)
+            ours = [test.class_names[best] for best in classifier.scores(pixels).argmax(1)]
+        theirs = mediapipe_best_labels("model.int8.tflite", test.x[:50])
+        assert np.mean(np.array(ours) == theirs) >= 0.96
+
+    @pytest.mark.parametrize("document", ["README.md", "docs/quantization.md"])
+    def test_quantization_aware(self, names, document, capsys):
+        """Raw images: as accurate as Keras, and not behind quantization after training."""
+        block = next(code for code in python_blocks(document) if "quantization_aware(" in code)
+        mine = dict(names)
+        exec(block, mine)
+        shown = capsys.readouterr().out
+        assert "what to do" in shown and "does not agree" not in shown
+        test = names["data"].test
+        device, keras_accuracy = agreement_on_raw_images("model.int8.tflite", mine["aware"], test)
+        before = kd.edge.ModelFile.read(names["after_training"])
+        after_training, _ = agreement_on_raw_images(before, names["model"], test)
+        assert abs(device - keras_accuracy) < 0.03
+        assert device >= after_training
+
+    def test_export(self, names, capsys):
+        (block,) = python_blocks("docs/export.md")
+        exec(block, dict(names))
+        assert "\nagrees" in capsys.readouterr().out
+        test = names["data"].test
+        device, keras_accuracy = agreement_on_raw_images("model.int8.tflite", names["model"], test)
+        assert abs(device - keras_accuracy) < 0.03
+
+    def test_preflight(self, names, capsys):
+        Path("model.int8.tflite").write_bytes(names["after_training"])
+        (block,) = python_blocks("docs/preflight.md")
+        exec(block, dict(names))
+        assert "tflite-micro" in capsys.readouterr().out
+
+    def test_maps_and_embedder_on_the_device(self, names):
+        """docs/device.md: each block that writes a file, and those that read it."""
+        classify, mapped, maps, embedder, gallery, foreign = python_blocks("docs/device.md")
+        test = names["data"].test
+        for name in ("photo", "a", "b", "mug1", "mug2", "mug3"):
+            Image.fromarray(test.x[0, ..., 0]).save(f"{name}.jpg")
+        Path("model.int8.tflite").write_bytes(names["after_training"])
+        device = {"overlay": kd.edge.overlay, "box_from_map": kd.edge.box_from_map}
+        exec(classify, device)
+        exec(mapped, dict(names))
+        device["ImageClassifier"] = kd.edge.ImageClassifier
+        exec(maps.replace('"cat"', repr(test.class_names[0])), device)
+        assert Image.open("overlay.png").size == (28, 28)
+        found = agreement_on_raw_images("mapped.tflite", names["model"], test)
+        assert abs(found[0] - found[1]) < 0.03
+        backbone = keras.Model(names["model"].input, names["model"].layers[-2].output)
+        exec(embedder, {**names, "backbone": backbone})
+        exec(gallery, {})
+        assert Path("gallery.kdg").is_file()
+        Path("mobilenet.tflite").write_bytes(names["after_training"])
+        Path("labels.txt").write_text("\n".join(test.class_names))
+        exec(foreign, device)
+
+    def test_microcontroller(self, names, capsys):
+        pytest.importorskip("tflite_micro")
+        (block,) = python_blocks("docs/microcontroller.md")
+        exec(block, dict(names))
+        assert "arena" in capsys.readouterr().out
+        test = names["data"].test
+        device, keras_accuracy = agreement_on_raw_images("model.int8.tflite", names["model"], test)
+        assert abs(device - keras_accuracy) < 0.03
 
 
 @pytest.mark.slow
