@@ -380,19 +380,20 @@ class TestRefused:
         with pytest.raises(ValueError, match="rgb=True.*one channel"):
             self.export(tmp_path, classifier, rgb=True)
 
-    def test_labels(self, tmp_path, classifier):
-        norm = kd.data.Normalization.identity()
+    def test_labels(self, tmp_path, classifier, normalization):
+        def export(labels):
+            return self.export(tmp_path, classifier, labels=labels, preprocessing=normalization)
+
         with pytest.raises(ValueError, match="3 labels, but the model has 4 outputs"):
-            self.export(tmp_path, classifier, preprocessing=norm, labels=["a", "b", "c"])
+            export(["a", "b", "c"])
         with pytest.raises(ValueError, match="line break"):
-            self.export(tmp_path, classifier, preprocessing=norm, labels=["a", "b", "c", "d\ne"])
+            export(["a", "b", "c", "d\ne"])
         with pytest.raises(TypeError, match="sequence of names"):
-            self.export(tmp_path, classifier, preprocessing=norm, labels="abcd")
+            export("abcd")
         with pytest.raises(TypeError, match="received a set, which has no order"):
-            self.export(tmp_path, classifier, preprocessing=norm, labels={"a", "b", "c", "d"})
+            export({"a", "b", "c", "d"})
         with pytest.raises(ValueError, match="numbers 1, 2, 3, 4"):
-            names = {number: f"class {number}" for number in (1, 2, 3, 4)}
-            self.export(tmp_path, classifier, preprocessing=norm, labels=names)
+            export({n: f"class {n}" for n in (1, 2, 3, 4)})
 
     def test_preprocessing(self, tmp_path, classifier):
         with pytest.raises(TypeError, match="preprocessing must be a kd.data.Normalization"):
