@@ -22,19 +22,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(0)
 
 
-def pytest_collection_finish() -> None:
-    """Let Python's collector pass over what was imported, which never becomes garbage.
+@pytest.fixture(autouse=True, scope="module")
+def no_model_outlives_its_file():
+    """Models hold themselves in circles, which Python collects too late for a process of hours.
 
-    Each conversion and each fit of a search collects garbage, and would walk through the million
-    objects of TensorFlow: a third of the time of a small conversion.
+    What is left is imported, or kept by TensorFlow, and never becomes garbage. Each conversion and
+    each fit of a search collects garbage: walking through that million objects was a third of the
+    time of a small conversion. At the end of a file its last test would still hold its models.
     """
     gc.collect()
     gc.freeze()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_model_outlives_its_file():
-    """Models hold themselves in circles, which Python collects too late for a process of hours."""
-    yield
-    gc.collect()
-    gc.freeze()  # what TensorFlow keeps of them

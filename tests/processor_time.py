@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-LIMIT = 15.0  # processor seconds of one test that is not marked slow
+LIMIT = 15.0  # processor seconds of one test that is marked neither slow nor release
 DEAREST = 20
 SPENT = pytest.StashKey[float]()
 
@@ -50,7 +50,7 @@ class Summary:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.tests[report.nodeid] += getattr(report, "processor_seconds", 0.0)
-        if "slow" in report.keywords:
+        if {"slow", "release"} & set(report.keywords):
             self.slow.add(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:

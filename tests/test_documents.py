@@ -121,7 +121,7 @@ def test_untrusted(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == shown
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_choosing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     choosing, tuner = python_blocks("docs/choosing.md")
@@ -192,7 +192,7 @@ def test_multi_label(tmp_path, monkeypatch, capsys):
     assert "label=" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_metric_learning(capsys):
     losses, samplers = python_blocks("docs/metric-learning.md")
     names: dict = {}
@@ -368,7 +368,7 @@ class TestExamples:
         with Image.open(tmp_path / "reliability.png") as picture:
             assert picture.size == (840, 990)
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_operating_point(self, tmp_path):
         """What was promised on validation images about holds on others, and on the device."""
         run = runpy.run_path(str(ROOT / "examples" / "operating_point.py"))
@@ -461,7 +461,7 @@ class TestExamples:
         pictures = [Image.open(path).size for path in sorted(tmp_path.glob("*.png"))]
         assert len(pictures) == 2 and min(pictures[0]) > 500
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_enroll_new_classes(self, tmp_path):
         """Three classes that training has not seen, told apart after five photos of each."""
         text = "\n".join(self.run("enroll_new_classes.py", "--epochs", "3", "--output", tmp_path))
@@ -482,7 +482,7 @@ class TestExamples:
         assert float(share) > 40 and count == "200"  # of classes alone, chance is 20
         assert Image.open(tmp_path / "located.png").size == (1040, 520)
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_universal_approximation(self, tmp_path):
         """One hidden layer gets nearer to a function, everywhere, as it gets wider."""
         lines = self.run("universal_approximation.py", "--epochs", "60", "--output", tmp_path)

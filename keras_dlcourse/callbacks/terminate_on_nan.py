@@ -259,8 +259,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         in_loss = self.finding is not None and self.finding.where.startswith("the loss")
         if in_loss and classes_of_cross_entropy(self.model):
             advice.insert(0, "a loss with from_logits=True and no softmax before it")
-        if classes is not None and self.finding is None:
-            advice.insert(0, f"labels from 0 to {classes - 1} alone")
+        if classes is not None and self.finding is None and self._labels is None:
+            advice.insert(0, f"labels that are all from 0 to {classes - 1}")
         if "float16" in str(self.model.dtype_policy.name):
             advice.insert(0, "bfloat16 in place of float16")
         return f"Try {'; '.join(advice)}."

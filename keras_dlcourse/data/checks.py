@@ -10,7 +10,6 @@ import numpy as np
 
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
 from keras_dlcourse.edge.labels import ordered_labels
-from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.normalization import Normalization
 
 _CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
@@ -101,8 +100,6 @@ def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
     names = ordered_labels(names, "class_names")
     if not names:
         raise ValueError("class_names is empty; give one name a class, or None.")
-    if wrong := [name for name in names if not is_text(name)]:
-        raise ValueError(f"class_names must be text that UTF-8 has a place for, got {wrong!r}.")
     repeated = sorted({name for name in names if list(names).count(name) > 1})
     if repeated:
         raise ValueError(f"class_names must differ, got more than once: {', '.join(repeated)}.")

@@ -149,22 +149,23 @@ def find_classes(
             parts of a data set and no `class_names` are given.
     """
     folders = class_folders(root)
-    names = tuple(folders) if class_names is None else checks.class_names(class_names) or ()
-    if missing := [name for name in names if name not in folders]:
-        raise ValueError(
-            f"class_names must be folders in {root}; it has no {', '.join(missing)}, but "
-            f"{', '.join(folders) or 'no folders'}."
-        )
-    if class_names is not None and len(names) < 2:
-        raise ValueError(f"class_names must name two classes or more, got {list(names)}.")
-    if len(names) < 2:
-        found = f"only the folder {names[0]}" if names else "no folders"
+    if len(folders) < 2:
+        found = f"only the folder {next(iter(folders))}" if folders else "no folders"
         raise ValueError(
             f"{root} holds {found}; it must hold one folder of images for each of two classes or "
             "more, e.g. cats/ and dogs/."
         )
-    if class_names is None:
+    names = checks.class_names(class_names)
+    if names is None:
         _check_not_parts(root, folders)
+        names = tuple(folders)
+    if missing := [name for name in names if name not in folders]:
+        raise ValueError(
+            f"class_names must be folders in {root}; it has no {', '.join(missing)}, but "
+            f"{', '.join(folders)}."
+        )
+    if len(names) < 2:
+        raise ValueError(f"class_names must name two classes or more, got {list(names)}.")
     per_class = [files_below(folders[name], {_identity(root)}) for name in names]
     labels = np.repeat(np.arange(len(names)), [len(files) for files in per_class])
     return names, [path for files in per_class for path in files], labels

@@ -110,7 +110,7 @@ def check_high_byte(pixels: np.ndarray, bits: int | None) -> None:
     """
     if bits not in (None, 16):
         raise BitDepthError(
-            f"bits={bits} is for grey images; of 16-bit colour, Pillow reads the high byte only: "
+            f"bits={bits} is for grey images; of 16-bit color, Pillow reads the high byte only: "
             "convert the image to 8 bits"
         )
     top = int(pixels.reshape(*pixels.shape[:2], -1)[..., :3].max())

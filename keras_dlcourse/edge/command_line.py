@@ -114,13 +114,15 @@ def save_picture(picture: Image, target: Path) -> None:
 def print_everywhere() -> None:
     """Let no character stop a print, whatever the locale: class names are UTF-8, file names bytes.
 
-    In an ASCII locale, the output becomes UTF-8, as in Python's UTF-8 mode. What an output cannot
-    show, such as a file's name that is no text, is escaped.
+    In an ASCII locale, the output becomes UTF-8, and names of files are written as they are on the
+    disk, as in Python's UTF-8 mode. What another output cannot show is escaped.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            ascii_only = codecs.lookup(stream.encoding).name == "ascii"
-            stream.reconfigure(encoding="utf-8" if ascii_only else None, errors="backslashreplace")
+            if codecs.lookup(stream.encoding).name == "ascii":
+                stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+            else:
+                stream.reconfigure(errors="backslashreplace")
 
 
 def one_sentence(command: Command) -> Command:

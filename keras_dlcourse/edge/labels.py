@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from numbers import Integral
 from typing import IO, Any
 
-from keras_dlcourse.edge.metadata import parse_labels
+from keras_dlcourse.edge.metadata import is_text, parse_labels
 
 Labels = Sequence[str] | Mapping[int, str] | Mapping[str, int] | IO[Any]
 
@@ -22,7 +22,8 @@ def ordered_labels(labels: Any, name: str = "labels") -> tuple[str, ...]:
 
     Raises:
         TypeError: If it is a set, which has no order, a single string, or anything else.
-        ValueError: If the numbers of a dictionary are not 0, 1, 2 and so on.
+        ValueError: If the numbers of a dictionary are not 0, 1, 2 and so on, or a name is no text
+            in UTF-8, in which all files have it.
 
     Example:
         >>> ordered_labels({"dog": 1, "cat": 0})
@@ -82,7 +83,10 @@ def _is_digits(value: Any) -> bool:
 def _checked(label: Any, name: str) -> str:
     if not _is_name(label) and not _is_number(label):
         raise TypeError(f"{name} must be names; received {label!r} among them")
-    return _text(label).strip()
+    text = _text(label).strip()
+    if not is_text(text):
+        raise ValueError(f"{name} must be text that UTF-8 has a place for; received {text!r}")
+    return text
 
 
 def _text(value: Any) -> str:

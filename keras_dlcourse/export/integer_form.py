@@ -219,6 +219,8 @@ def _depthwise(x: Any, factor: Any, offset: Any, name: str) -> Any:
     """Compute `factor * x + offset` by a 1x1 depthwise convolution."""
     shape = x.shape
     channels = shape[-1]
+    if "float" not in x.dtype:
+        x = ops.cast(x, "float32")
     layer = keras.layers.DepthwiseConv2D(1, name=name)
     layer.build((None, 1, 1, channels))
     layer.set_weights(

@@ -79,7 +79,7 @@ def _scores(
         labels,
         thresholds=thresholds,
         class_names=file.metadata.labels,
-        activation=_activation(model),
+        activation="linear" if output.name else _activation(model),
     )
     compared = replace(output.compared, labels=labels, thresholds=thresholds)
     return Output(output.name, kind, compared), note
@@ -117,8 +117,6 @@ def _check_outputs(predicted: Any, names: tuple[str, ...], file: ModelFile, has_
 
 def _activation(model: keras.Model) -> str:
     """Return what a model of one output ends in, "linear" if it cannot be looked into."""
-    if isinstance(model.output, dict):
-        return "linear"
     try:
         return find_logits(Network(model)).activation
     except (TypeError, ValueError):

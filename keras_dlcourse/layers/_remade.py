@@ -34,6 +34,13 @@ def remade(layer: Any, **changes: Any) -> Any:
     return type(layer).from_config({**arguments(layer), **changes})
 
 
+def own_weights(layer: Any) -> list[Any]:
+    """Return the weights of a layer without those of a layer that is its activation."""
+    activation = getattr(layer, "activation", None)
+    inside = activation.weights if isinstance(activation, keras.layers.Layer) else []
+    return [weight for weight in layer.weights if all(weight is not other for other in inside)]
+
+
 def arguments(layer: Any) -> dict[str, Any]:
     """Return what `from_config` makes a layer of, functions as objects where Keras needs them."""
     with warnings.catch_warnings():

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 
 from keras_dlcourse.edge.labels import ordered_labels
-from keras_dlcourse.edge.metadata import is_text
 from keras_dlcourse.edge.normalization import Normalization
 
 # Behind one of these, a network no longer sees the pixels that its input received; the operations
@@ -125,8 +124,6 @@ def checked_class_names(names: Sequence[str]) -> tuple[str, ...]:
     names = ordered_labels(names, "class_names")
     if not names or not all(name.strip() for name in names):
         raise ValueError(f"Class names must not be empty. Received: {list(names)}")
-    if wrong := [name for name in names if not is_text(name)]:
-        raise ValueError(f"Class names must be text that UTF-8 has a place for. Received: {wrong}")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"Class names must differ from each other. Repeated: {repeated}")

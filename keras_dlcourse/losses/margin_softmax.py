@@ -60,7 +60,8 @@ class ArcFace(MarginSoftmax):
 
     Call arguments:
         y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
-            them is an error where it can be seen, and gives NaN in compiled code.
+            them is an error where it can be seen, and gives NaN in compiled code, where
+            `kd.callbacks.TerminateOnNaN` names the labels.
         y_pred: Cosines `(rows, classes)`.
         sample_weight: A factor for the loss of each row.
 
@@ -118,7 +119,8 @@ class CosFace(MarginSoftmax):
 
     Call arguments:
         y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
-            them is an error where it can be seen, and gives NaN in compiled code.
+            them is an error where it can be seen, and gives NaN in compiled code, where
+            `kd.callbacks.TerminateOnNaN` names the labels.
         y_pred: Cosines `(rows, classes)`.
         sample_weight: A factor for the loss of each row.
 

@@ -36,7 +36,8 @@ class ProxyAnchor(MeanOverTerms):
 
     Call arguments:
         y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
-            them is an error where it can be seen, and gives NaN in compiled code.
+            them is an error where it can be seen, and gives NaN in compiled code, where
+            `kd.callbacks.TerminateOnNaN` names the labels.
         y_pred: Cosines `(rows, classes)`.
         sample_weight: A factor for each row inside of the sums: 2 is the row twice, 0 is no row.
 

@@ -245,13 +245,13 @@ class TestQuantizationAware:
         ).path
         assert kd.export.verify(model, path, data).max_map_error_steps <= 2
 
-    def test_the_range_of_the_map_needs_examples(self, aware, tmp_path):
+    def test_the_range_of_the_map_needs_examples(self, aware, normalization, tmp_path):
         with pytest.raises(kd.export.ExportError, match="those of its map; pass calibration="):
             kd.export.to_tflite(
                 aware,
                 tmp_path / "m.tflite",
                 class_map=True,
-                preprocessing=kd.data.Normalization.identity(),
+                preprocessing=normalization,
             )
         assert not list(tmp_path.iterdir())
 

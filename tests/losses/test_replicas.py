@@ -107,7 +107,7 @@ def check(found: dict[str, list[float]], even: bool = True) -> None:
 
 
 # The last 20 of 44 are 7, 7 and 6.
-@pytest.mark.parametrize("rows", [24, pytest.param(44, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rows", [24, pytest.param(44, marks=pytest.mark.release)])
 def test_mirrored_strategy(rows: int) -> None:
     pytest.importorskip("tensorflow")
     found = run(TENSORFLOW, "tensorflow", rows)

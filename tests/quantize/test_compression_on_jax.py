@@ -14,7 +14,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="this is that process")
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="JAX is not installed")
 def test_compression_on_jax() -> None:

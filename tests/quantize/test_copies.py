@@ -89,10 +89,20 @@ def test_copies_compute_the_same(name: str) -> None:
         assert all(old is not new for new in copy.weights)
 
 
-def test_filters_of_such_networks_can_be_removed() -> None:
-    narrow = kd.quantize.prune_filters(network(), 0.5)
-    assert narrow.output_shape == (None, 5)
-    assert narrow.count_params() < network().count_params()
+def test_filters_before_a_layer_as_activation_can_be_removed() -> None:
+    given = keras.Input(SHAPE)
+    x = L.Conv2D(8, 3, activation=tf.nn.relu, name="wide")(given)
+    x = L.Conv2D(4, 3, activation=L.PReLU(shared_axes=[1, 2]))(x)
+    model = keras.Model(given, L.Dense(2)(L.Flatten()(x)))
+    model(numbers(0, 1))
+    randomised(model)
+    dead = model.get_layer("wide")
+    dead.kernel.assign(ops.where(ops.arange(8) < 4, dead.kernel, 0.0))
+    dead.bias.assign(ops.where(ops.arange(8) < 4, dead.bias, 0.0))
+    narrow = kd.quantize.prune_filters(model, 0.5)
+    assert narrow.get_layer("wide").filters == 4
+    ours, theirs = (ops.convert_to_numpy(one(numbers(1))) for one in (model, narrow))
+    np.testing.assert_allclose(theirs, ours, atol=1e-5)
 
 
 def test_the_aware_network_answers_on_a_device_as_in_keras(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_sizes_are_those_of_the_paper() -> None:
 
 def branched(activation: str = "relu", multiplier: int = 1) -> keras.Model:
     """Batch normalization, a depthwise multiplier, a sum, pooling, and a layer called twice."""
-    x = inputs = keras.Input((8, 8, 3))
+    x = inputs = keras.Input((8, 8, 4))
     x = layers.Conv2D(6, 3, use_bias=False, name="a")(x)
     x = layers.Activation(activation, name="bend")(layers.BatchNormalization(name="norm")(x))
     x = layers.ZeroPadding2D()(x)

@@ -231,6 +231,15 @@ def test_pixels_in_eight_bits_augmented_and_clipped_are_integers_throughout(
     assert not exported(model, tmp_path, seen=pixels, preprocessing=identity)
 
 
+def test_floats_made_of_whole_numbers_have_a_range() -> None:
+    given = keras.Input((4,), dtype="int32", name="counts")
+    model = keras.Model(given, L.Dense(3)(ops.cast(given, "float32")))
+    quantized = kd.quantize.quantization_aware(model)
+    kd.quantize.calibrate(quantized, np.arange(8).reshape(2, 4))
+    ranges = [layer for layer in quantized.layers if isinstance(layer, kd.layers.FakeQuantize)]
+    assert ranges[0].range() == (0.0, 7.0) and len(ranges) == 2
+
+
 def test_the_end_of_a_range_takes_the_place_of_a_clip_only_where_it_does_the_same() -> None:
     from keras_dlcourse.export.integer_form import integer_form
 

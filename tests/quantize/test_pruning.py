@@ -33,14 +33,14 @@ def test_per_model_one_ranking_prunes_more_where_weights_are_flat() -> None:
     """A layer whose weights are nearly all noise loses more than one with equal weights."""
     model = plain_network()
     conv, dense = model.get_layer("conv"), model.get_layer("scores")
-    conv.kernel.assign(np.where(np.arange(216).reshape(conv.kernel.shape) % 8 == 0, 1.0, 0.01))
+    conv.kernel.assign(np.where(np.arange(288).reshape(conv.kernel.shape) % 8 == 0, 1.0, 0.01))
     dense.kernel.assign(np.where(np.arange(32).reshape(dense.kernel.shape) % 2 == 0, 1.0, -1.0))
-    found = {row.layer: row for row in sparsity(prune(model, 0.4, per="model")).layers}
+    found = {row.layer: row for row in sparsity(prune(model, 0.45, per="model")).layers}
     assert found["conv"].share > 0.8
     assert found["scores"].share == 0
     pruned = [row for name, row in found.items() if name != "depthwise"]
     total = sum(row.numbers for row in pruned)
-    assert abs(sum(row.zeros for row in pruned) - 0.4 * total) <= 1
+    assert abs(sum(row.zeros for row in pruned) - 0.45 * total) <= 1
 
 
 def test_two_of_four_along_input_channels() -> None:
@@ -107,7 +107,7 @@ def test_polynomial_schedule_follows_the_formula_in_plain_fit() -> None:
         if step in (2, 5, 8, 10):
             expected = 0.8 + (0.1 - 0.8) * (1 - (step - 2) / 8) ** 3
         zeros = int((kernel(model, "conv") == 0).sum())
-        assert zeros == round(np.float32(expected) * np.float32(216)), step
+        assert zeros == round(np.float32(expected) * np.float32(288)), step
     assert transform_of(model, "conv").is_finished
     assert not sparsity(model).notes
 
@@ -251,7 +251,7 @@ def test_pruned_models_export_with_their_zeros(tmp_path) -> None:
         ({"pattern": "1:4", "sparsity": 0.5}, "a sparsity of 0.75. Received: sparsity=0.5"),
         ({"pattern": "2:4", "per": "model"}, 'use per="layer"'),
         ({"pattern": "2:4", "schedule": PolynomialDecay(5)}, "ConstantSparsity"),
-        ({"skip": ["stemm"]}, "skip='stemm' matches no layer.*Did you mean 'stem'"),
+        ({"skip": ["stemm"]}, "skip='stemm' matches no layer.*It has: conv"),
         ({"skip": ["*"]}, "has no layer to prune"),
     ],
 )

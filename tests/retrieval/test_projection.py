@@ -21,7 +21,7 @@ def test_pca_is_the_two_widest_directions(metric):
     np.testing.assert_allclose(np.abs(found), np.abs(left[:, :2] * sizes[:2]), atol=1e-4)
 
 
-@pytest.mark.slow  # numba compiles
+@pytest.mark.release  # numba compiles
 def test_umap_keeps_classes_together():
     pytest.importorskip("umap")
     embeddings, labels = embedded_classes(120, 3, noise=0.1)

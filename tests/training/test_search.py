@@ -179,7 +179,7 @@ class TestResume:
         # What takes long is to import TensorFlow: once, then a fork is a new process.
         fork = textwrap.dedent("""
             import os, sys, traceback
-            import tensorflow
+            import keras_dlcourse.training
             for line in sys.stdin:
                 sys.argv = line.split()
                 child = os.fork()
@@ -303,7 +303,7 @@ class Built:
 class TestTrainedBefore:
     """Validation parts that an earlier fit has trained on."""
 
-    SAID = "no earlier fit has trained.*Received one with 'dense.*/kernel'"
+    SAID = "no earlier fit has trained.*Received one with '.*kernel'"
 
     def test_one_and_the_same_model(self):
         model = classifier()
@@ -344,7 +344,7 @@ class TestTrainedBefore:
             model.compile(optimizer, "sparse_categorical_crossentropy", run_eagerly=True)
             return model
 
-        with pytest.raises(ValueError, match="Received one with 'adam/iteration'"):
+        with pytest.raises(ValueError, match="Received one with '.*iteration'"):
             kd.training.cross_validate(build, DATA, 2, fit=FEW, say=quiet)
 
     @pytest.mark.parametrize("options", [{"trainable": False}, {"put_back": True}])

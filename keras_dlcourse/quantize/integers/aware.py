@@ -121,6 +121,8 @@ class _Builder:
         outputs = self._layer(node, rule)(*args, **kwargs)
         if id(node) in self.assignment.ends:
             return outputs
+        if _makes_floats(tensors[0], outputs):
+            return self._round(outputs, node, "range")
         if rule.output == "exact" or (rule.output == "input" and before is None):
             for tensor in tree.flatten(outputs):
                 self.rounders[id(tensor)] = before
@@ -196,6 +198,14 @@ class _Builder:
             name = f"{base}_{number}"
         self.names.add(name)
         return name
+
+
+def _makes_floats(given: Any, made: Any) -> bool:
+    """Whether a layer makes floats of whole numbers, other than of pixels in eight bits.
+
+    These have the range that they have anyway; what is computed of them is rounded.
+    """
+    return not _is_float(given) and given.dtype != "uint8" and _is_float(made)
 
 
 def _is_float(tensor: Any) -> bool:

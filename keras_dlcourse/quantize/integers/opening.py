@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import layers
-from keras_dlcourse.layers._remade import remade
+from keras_dlcourse.layers._remade import own_weights, remade
 
 Opened = Callable[..., Any]
 
@@ -26,15 +26,11 @@ def set_apart_activation(layer: Any) -> Opened:
     """A layer with an activation that does not fuse: the layer without it, then the activation."""
     linear, activation = remade(layer, activation="linear"), layer.activation
     linear.build_from_config(layer.get_build_config())
-    weights = layer.weights
-    if isinstance(activation, keras.layers.Layer):  # which may have weights itself
-        inside = {id(weight) for weight in activation.weights}
-        weights = [weight for weight in weights if id(weight) not in inside]
-    else:
+    linear.set_weights([ops.convert_to_numpy(weight) for weight in own_weights(layer)])
+    if not isinstance(activation, keras.layers.Layer):
         activation = keras.layers.Activation(
             activation, dtype=layer.dtype_policy, name=f"{layer.name}_activation"
         )
-    linear.set_weights([ops.convert_to_numpy(weight) for weight in weights])
     return lambda x: activation(linear(x))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse.layers._remade import remade
+from keras_dlcourse.layers._remade import own_weights, remade
 
 Kept = np.ndarray
 """For each channel, whether it stays."""
@@ -37,7 +37,8 @@ def narrowed(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     shape = list(layer.get_build_config()["input_shape"])
     shape[-1] = int(inputs.sum())
     made.build(tuple(shape))
-    made.set_weights(weights)
+    for variable, values in zip(own_weights(made), weights, strict=True):
+        variable.assign(values)
     return made
 
 
@@ -45,7 +46,7 @@ Slicer = Callable[[Any, Kept, Kept], tuple[dict[str, Any], list[np.ndarray]]]
 
 
 def _values(layer: Any) -> list[np.ndarray]:
-    return [keras.ops.convert_to_numpy(weight) for weight in layer.weights]
+    return [keras.ops.convert_to_numpy(weight) for weight in own_weights(layer)]
 
 
 def _convolution(layer: Any, inputs: Kept, outputs: Kept) -> Any:
