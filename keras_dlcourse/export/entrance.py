@@ -89,8 +89,8 @@ def entrance(model: keras.Model, normalization: Normalization) -> Entrance:
     except ValueError:  # subclassed
         return found
     shape = [size or _OPEN_SIZE for size in model.inputs[0].shape[1:]]
-    pixels = (np.full((1, *shape), level, "uint8") for level in (0, 255))
-    _follow(model, [Seen(*map(normalization, pixels))], found)
+    black, white = (normalization(np.full((1, *shape), level, "uint8")) for level in (0, 255))
+    _follow(model, [Seen(black, white)], found)
     return found
 
 
