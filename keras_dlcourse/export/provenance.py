@@ -39,7 +39,7 @@ def find_normalization(
         )
     carried = None if examples is None else examples.normalization
     known = None if recorded is None else recorded.normalization
-    if preprocessing is None and carried is not None and known is not None and carried != known:
+    if preprocessing is None and carried and known and carried != known:
         raise ValueError(
             f"the calibration data went through {_words(carried)}, but model {model.name!r} "
             f"records {_words(known)}: pass data that is normalized as the model was trained, or "
