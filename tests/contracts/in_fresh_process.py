@@ -30,9 +30,10 @@ from contract_kit import loss_gradient, measured, result, together  # noqa: E402
 
 def answers_of(names: list[str]) -> dict[str, np.ndarray]:
     """One model for all is compiled in a fraction of the time that each takes by itself."""
-    inputs = {name: keras.Input(models[name].input_shape[1:], name=name) for name in names}
-    whole = keras.Model(inputs, {name: models[name](inputs[name]) for name in names})
-    given = {name: np.load(folder / f"{name}.inputs.npy") for name in names}
+    inputs = [keras.Input(models[name].input_shape[1:]) for name in names]
+    outputs = {name: models[name](given) for name, given in zip(names, inputs, strict=True)}
+    whole = keras.Model(inputs, outputs)
+    given = [np.load(folder / f"{name}.inputs.npy") for name in names]
     if keras.backend.backend() != "jax":  # where each operation would be compiled by itself
         return {name: keras.ops.convert_to_numpy(y) for name, y in whole(given).items()}
     return whole.predict_on_batch(given)
