@@ -136,7 +136,7 @@ class LossCase:
         loss: The class.
         arguments: Arguments of its `__init__` but `name`, `dtype` and `reduction`, none at its
             default; all of them over the cases of one class.
-        true: What is true of some rows.
+        true: What is true of ten rows.
         predicted: What a model says of them, float32.
         invalid: Arguments that `__init__` must refuse, each with what its message must hold.
         activation: What brings outputs of a model into the range of `predicted`.
@@ -821,8 +821,8 @@ LOSSES = (
     LossCase(
         kd.losses.WeightedBinaryCrossentropy,
         {"positive_weight": [3.0, 0.5, 2.0]},
-        (np.random.default_rng(1).random((6, 3)) < 0.5).astype("float32"),
-        np.random.default_rng(2).uniform(0.1, 0.9, (6, 3)).astype("float32"),
+        (np.random.default_rng(1).random((10, 3)) < 0.5).astype("float32"),
+        np.random.default_rng(2).uniform(0.1, 0.9, (10, 3)).astype("float32"),
         invalid=(
             ({"positive_weight": 0}, "positive_weight.*0"),
             ({"from_logits": 2}, "from_logits.*2"),
@@ -832,24 +832,24 @@ LOSSES = (
     LossCase(
         kd.losses.WeightedBinaryCrossentropy,
         {"from_logits": True},
-        (np.random.default_rng(1).random((6, 3)) < 0.5).astype("float32"),
-        np.random.default_rng(2).normal(size=(6, 3)).astype("float32"),
+        (np.random.default_rng(1).random((10, 3)) < 0.5).astype("float32"),
+        np.random.default_rng(2).normal(size=(10, 3)).astype("float32"),
         invalid=(({"from_logits": "yes"}, "from_logits.*yes"),),
         suffix="-logits",
     ),
     LossCase(
         kd.losses.TanhCrossentropy,
         {"from_logits": True},
-        np.random.default_rng(1).choice([-1.0, 1.0], (6, 3)).astype("float32"),
-        np.random.default_rng(2).normal(size=(6, 3)).astype("float32"),
+        np.random.default_rng(1).choice([-1.0, 1.0], (10, 3)).astype("float32"),
+        np.random.default_rng(2).normal(size=(10, 3)).astype("float32"),
         invalid=(({"from_logits": "yes"}, "from_logits.*yes"),),
         suffix="-logits",
     ),
     LossCase(
         kd.losses.TanhCrossentropy,
         {},
-        np.random.default_rng(1).choice([-1.0, 1.0], (6, 3)).astype("float32"),
-        np.random.default_rng(2).uniform(-0.9, 0.9, (6, 3)).astype("float32"),
+        np.random.default_rng(1).choice([-1.0, 1.0], (10, 3)).astype("float32"),
+        np.random.default_rng(2).uniform(-0.9, 0.9, (10, 3)).astype("float32"),
         invalid=(({"from_logits": 2}, "from_logits.*2"),),
         activation="tanh",
     ),

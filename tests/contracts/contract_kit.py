@@ -1,20 +1,18 @@
-"""What the contract checks share: random weights, images, reloading elsewhere, conversion."""
+"""What the contract checks share: random weights, images, many cases at once, conversion."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+from contract_cases import LossCase, MetricCase
 
-RELOAD = Path(__file__).with_name("reload_models.py")
+from keras_dlcourse import backend
+
 BACKENDS = [
     name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name) is not None
 ]
@@ -67,51 +65,100 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(actual - expected).max() / np.abs(expected).max())
 
 
-def reload_elsewhere(folder: Path, backend: str, names: Sequence[str] = ()) -> dict[str, str]:
-    """Load the `.keras` files of a folder in a fresh process, and write what they answer.
-
-    The process imports `keras_dlcourse` and Keras only. `NAME.keras` and `NAME.inputs.npy` give
-    `NAME.BACKEND.npy`. All are loaded if no names are given.
+def together(
+    names: Sequence[str], run: Callable[[Sequence[str]], dict[str, Any]]
+) -> dict[str, Any]:
+    """Run many cases as one, which is far cheaper, and one by one if that fails.
 
     Returns:
-        For each name that failed, the error.
+        What `run` gave for each name, or the exception that it raised for this name alone.
     """
-    return json.loads(run_on(backend, RELOAD, folder, *names).splitlines()[-1])
+    try:
+        return dict(run(names))
+    except Exception:
+        found: dict[str, Any] = {}
+        for name in names:
+            try:
+                found[name] = run([name])[name]
+            except Exception as error:
+                found[name] = error
+        assert any(isinstance(answer, Exception) for answer in found.values()), (
+            "these cases fail together, but not one by one"
+        )
+        return found
 
 
-def run_on(backend: str, *arguments: str | Path) -> str:
-    """Run Python in a fresh process on a backend, and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+def answer_of(answers: dict[str, Any], name: str) -> Any:
+    """Return what a case gave in `together`, or raise what it raised."""
+    if isinstance(answers[name], Exception):
+        raise answers[name]
+    return answers[name]
+
+
+def loss_gradient(
+    case: LossCase, predicted: Any = None, **arguments: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient of a loss by what is predicted, and its value."""
+    loss = case.loss(**case.arguments, **arguments)
+
+    def both(x: Any) -> tuple[Any, Any]:
+        value = loss(case.true, x)
+        return value, value
+
+    run = backend.gradient(both)
+    if keras.backend.backend() == "jax":
+        run = backend.compiled(run, [])  # operation by operation it takes many times as long
+    if predicted is None:
+        predicted = keras.ops.convert_to_tensor(case.predicted)
+    gradient, value = run(predicted)
+    return keras.ops.convert_to_numpy(gradient), keras.ops.convert_to_numpy(value)
+
+
+def measured(case: MetricCase, **weights: np.ndarray) -> keras.metrics.Metric:
+    """Return a metric that has seen the examples of its case."""
+    metric = case.metric(**case.arguments)
+    metric.update_state(case.true, case.predicted, **weights)
+    return metric
+
+
+def result(metric: keras.metrics.Metric) -> float:
+    """Return what a metric has measured."""
+    return float(keras.ops.convert_to_numpy(metric.result()))
 
 
 def tflite(model: keras.Model) -> bytes:
-    """Convert a model with nothing but builtin operators allowed."""
+    """Convert a model with nothing but builtin operators allowed.
+
+    With its weights as constants, in one trace: `export` traces a model three times, and its
+    variables cost the converter most of the time. tests/export go that road.
+    """
     import tensorflow as tf
 
+    values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+
+    def serve(inputs: dict[str, Any]) -> Any:
+        constants = [(variable, tf.constant(value)) for variable, value in values]
+        given = [inputs[tensor.name] for tensor in model.inputs]
+        with keras.StatelessScope(state_mapping=constants):
+            outputs = model(given if len(given) > 1 else given[0], training=False)
+        return outputs if isinstance(outputs, dict) else {"output": outputs}
+
+    module = tf.Module()
+    signature = {
+        tensor.name: tf.TensorSpec(tensor.shape, tensor.dtype, tensor.name)
+        for tensor in model.inputs
+    }
+    module.serve = tf.function(serve, input_signature=[signature], autograph=False)
     with tempfile.TemporaryDirectory() as folder:
-        model.export(folder, format="tf_saved_model", verbose=False)
+        tf.saved_model.save(module, folder, signatures=module.serve)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         return converter.convert()
 
 
-def run_tflite(content: bytes, inputs: np.ndarray) -> np.ndarray:
-    """Run a `.tflite` model with one input and one output in the device's interpreter."""
+def run_tflite(content: bytes, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Run a `.tflite` model in the device's interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
-    interpreter = Interpreter(model_content=content)
-    (source,) = interpreter.get_input_details()
-    interpreter.resize_tensor_input(source["index"], inputs.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(source["index"], inputs)
-    interpreter.invoke()
-    (target,) = interpreter.get_output_details()
-    return interpreter.get_tensor(target["index"])
+    runner = Interpreter(model_content=content).get_signature_runner()
+    return runner(**inputs)

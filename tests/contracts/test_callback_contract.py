@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,20 @@ import keras
 import numpy as np
 import pytest
 from contract_cases import CALLBACKS, CallbackCase
-from contract_kit import images
+from contract_kit import images, randomise
 
 pytestmark = pytest.mark.parametrize("case", CALLBACKS, ids=lambda case: case.id)
 
 IMAGES, LABELS = images((8, 8, 1), 12), np.arange(12) % 3
 
 
-def _model() -> keras.Model:
-    """Return a tiny network that ends in global average pooling and one dense layer."""
-    keras.utils.set_random_seed(0)
+@pytest.fixture(scope="module")
+def fit() -> Callable[..., list[np.ndarray]]:
+    """Return a function that trains a fresh tiny network and returns its weights.
+
+    It ends in global average pooling and one dense layer. It is one model, traced once, that starts
+    anew each time.
+    """
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
@@ -29,20 +34,33 @@ def _model() -> keras.Model:
         ]
     )
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model
+    randomise(model)
+    model.optimizer.build(model.trainable_variables)
+    start = [np.array(weight) for weight in model.get_weights()]
+    optimizer_start = [np.array(variable) for variable in model.optimizer.variables]
+
+    def run(callback: keras.callbacks.Callback, epochs: int = 2) -> list[np.ndarray]:
+        model.set_weights(start)
+        for variable, value in zip(model.optimizer.variables, optimizer_start, strict=True):
+            variable.assign(value)
+        model.fit(
+            IMAGES,
+            LABELS,
+            validation_data=(IMAGES, LABELS),
+            epochs=epochs,
+            verbose=0,
+            shuffle=False,
+            callbacks=[callback],
+        )
+        return model.get_weights()
+
+    return run
 
 
-def _fit(callback: keras.callbacks.Callback, epochs: int = 2) -> keras.Model:
-    model = _model()
-    model.fit(
-        IMAGES,
-        LABELS,
-        validation_data=(IMAGES, LABELS),
-        epochs=epochs,
-        verbose=0,
-        callbacks=[callback],
-    )
-    return model
+@pytest.fixture(scope="module")
+def plainly_trained(fit: Callable[..., list[np.ndarray]]) -> list[np.ndarray]:
+    """The weights after one epoch without any of our callbacks."""
+    return fit(keras.callbacks.Callback(), epochs=1)
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -54,29 +72,30 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(np.array_equal(one, other))
 
 
-def test_is_a_callback_that_fit_takes_twice(case: CallbackCase, tmp_path: Path) -> None:
+def test_is_a_callback_that_fit_takes_twice(case: CallbackCase, tmp_path: Path, fit: Any) -> None:
     callback = case.make(tmp_path, IMAGES)
     assert isinstance(callback, keras.callbacks.Callback)
-    _fit(callback)
-    _fit(callback)
+    fit(callback)
+    fit(callback)
 
 
-def test_does_not_disturb_training(case: CallbackCase, tmp_path: Path) -> None:
+def test_does_not_disturb_training(
+    case: CallbackCase, tmp_path: Path, fit: Any, plainly_trained: Any
+) -> None:
     """One epoch with the callback gives the weights of one epoch without."""
-    plain = _fit(keras.callbacks.Callback(), epochs=1)
-    watched = _fit(case.make(tmp_path, IMAGES), epochs=1)
-    for expected, actual in zip(plain.get_weights(), watched.get_weights(), strict=True):
+    watched = fit(case.make(tmp_path, IMAGES), epochs=1)
+    for expected, actual in zip(plainly_trained, watched, strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-7)
 
 
-def test_state_survives_a_round_trip(case: CallbackCase, tmp_path: Path) -> None:
+def test_state_survives_a_round_trip(case: CallbackCase, tmp_path: Path, fit: Any) -> None:
     has_state = hasattr(case.callback, "state_dict")
     assert has_state == case.has_state == hasattr(case.callback, "load_state_dict")
     if not has_state:
         pytest.skip("this callback keeps no state from epoch to epoch")
     callback, resumed = case.make(tmp_path, IMAGES), case.make(tmp_path, IMAGES)
     fresh = resumed.state_dict()
-    _fit(callback)
+    fit(callback)
     state = callback.state_dict()
     assert not _equal(state, fresh), "two epochs left no trace in the state"
     resumed.load_state_dict(state)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from contract_cases import LAYERS, LayerCase
 from contract_kit import (
-    BACKENDS,
+    answer_of,
     answers,
     images,
     model_of,
@@ -18,11 +20,11 @@ from contract_kit import (
     relative_error,
     run_tflite,
     tflite,
+    together,
 )
 
-import keras_dlcourse as kd
-
 pytestmark = pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.id)
+CASES = {case.id: case for case in LAYERS}
 
 
 def test_shapes_with_any_batch(case: LayerCase) -> None:
@@ -92,45 +94,44 @@ def test_registered_under_the_package_name(case: LayerCase) -> None:
     assert name == f"keras_dlcourse>{case.layer.__name__}"
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the run on TensorFlow tries every backend"
-)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded) -> None:
-    expected, actual = reloaded(case.id, backend)
-    # Backends sum in different orders; float32 keeps about 7 digits.
-    assert relative_error(actual, expected) < 1e-5
-
-
-def test_a_file_from_a_stranger_opens(case: LayerCase, saved_parts) -> None:
-    loaded = kd.load(saved_parts / f"{case.id}.keras")
-    expected = np.load(saved_parts / f"{case.id}.expected.npy")
-    np.testing.assert_array_equal(answers(loaded, images(case.input_shape)), expected)
-
-
-def test_a_training_step_changes_every_weight_that_it_should(case: LayerCase) -> None:
-    layer = case.layer(**case.arguments)
-    inputs = keras.Input(case.input_shape)
-    pooled = keras.layers.GlobalAveragePooling2D()(layer(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
-    randomise(model)
-    before = [np.array(weight) for weight in layer.get_weights()]
-    assert bool(before) == case.has_weights
+def _trained(ids: Sequence[str], **arguments: Any) -> dict[str, Any]:
+    """Return each layer, and its weights before a training step of one model with them all."""
+    layers, inputs, outputs, before = {}, [], [], {}
+    for name in ids:
+        layers[name] = CASES[name].layer(**CASES[name].arguments, **arguments)
+        inputs.append(keras.Input(CASES[name].input_shape))
+        pooled = keras.layers.GlobalAveragePooling2D()(layers[name](inputs[-1]))
+        outputs.append(keras.layers.Dense(1)(pooled))
+        randomise(layers[name])
+        before[name] = [np.array(weight) for weight in layers[name].get_weights()]
+    model = keras.Model(inputs, outputs)
     model.compile(keras.optimizers.SGD(0.1), "mse")
-    model.train_on_batch(images(case.input_shape, 8), np.ones((8, 1)))
+    model.train_on_batch(
+        [images(CASES[name].input_shape, 8) for name in ids], [np.ones((8, 1))] * len(ids)
+    )
+    return {name: (layers[name], before[name]) for name in ids}
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, Any]:
+    return together(list(CASES), _trained)
+
+
+@pytest.fixture(scope="module")
+def trained_frozen() -> dict[str, Any]:
+    return together(list(CASES), lambda ids: _trained(ids, trainable=False))
+
+
+def test_a_training_step_changes_every_weight_that_it_should(case: LayerCase, trained) -> None:
+    layer, before = answer_of(trained, case.id)
+    assert bool(before) == case.has_weights
     for weight, old in zip(layer.weights, before, strict=True):
         stays = np.array_equal(keras.ops.convert_to_numpy(weight), old)
         assert stays == (weight.name in case.steady) or weight.name in case.either, weight.path
 
 
-def test_frozen_layer_is_not_changed_by_training(case: LayerCase) -> None:
-    layer = case.layer(**case.arguments, trainable=False)
-    inputs = keras.Input(case.input_shape)
-    pooled = keras.layers.GlobalAveragePooling2D()(layer(inputs))
-    model = keras.Model(inputs, keras.layers.Dense(1)(pooled))
-    before = layer.get_weights()
-    model.compile(keras.optimizers.SGD(0.1), "mse")
-    model.train_on_batch(images(case.input_shape, 8), np.ones((8, 1)))
+def test_frozen_layer_is_not_changed_by_training(case: LayerCase, trained_frozen) -> None:
+    layer, before = answer_of(trained_frozen, case.id)
     for old, new in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(new, old)
 
@@ -180,14 +181,30 @@ def test_call_gives_the_flat_graph_of_primitive_layers(case: LayerCase) -> None:
     assert any(changed) == has_statistics
 
 
+@pytest.fixture(scope="module")
+def exported() -> dict[str, Any]:
+    """What each layer answers in a file that holds them all, and in Keras."""
+
+    def run(ids: Sequence[str]) -> dict[str, Any]:
+        inputs = {name: keras.Input(CASES[name].input_shape, name=name) for name in ids}
+        layers = {name: CASES[name].layer(**CASES[name].arguments) for name in ids}
+        outputs = {name: layers[name](inputs[name]) for name in ids}
+        model = keras.Model(list(inputs.values()), outputs)
+        for layer in layers.values():
+            randomise(layer)
+        given = {name: images(CASES[name].input_shape) for name in ids}
+        expected = model(list(given.values()), training=False)
+        outputs = run_tflite(tflite(model), given)
+        return {name: (outputs[name], keras.ops.convert_to_numpy(expected[name])) for name in ids}
+
+    return together([case.id for case in LAYERS if case.exports], run)
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the converter reads TensorFlow graphs only"
 )
-def test_exports_with_builtin_operators_only(case: LayerCase) -> None:
+def test_exports_with_builtin_operators_only(case: LayerCase, exported) -> None:
     if not case.exports:
         pytest.skip("it is exported in another form")
-    model = model_of(case.layer(**case.arguments), case.input_shape)
-    randomise(model)
-    inputs = images(case.input_shape)
-    outputs = run_tflite(tflite(model), inputs)
-    assert relative_error(outputs, answers(model, inputs)) < 1e-5
+    outputs, expected = answer_of(exported, case.id)
+    assert relative_error(outputs, expected) < 1e-5

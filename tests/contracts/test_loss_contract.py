@@ -2,53 +2,73 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from contract_cases import LOSSES, LossCase
-from contract_kit import BACKENDS, run_on
+from contract_kit import answer_of, loss_gradient, together
 
 import keras_dlcourse as kd
-from keras_dlcourse import backend
 
 pytestmark = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
+CASES = {case.id: case for case in LOSSES}
+ROWS = 10
 
 
 def _value(loss: keras.losses.Loss, case: LossCase, **weights: Any) -> Any:
     return keras.ops.convert_to_numpy(loss(case.true, case.predicted, **weights))
 
 
-def _model(case: LossCase, **compile_arguments: Any) -> keras.Model:
-    """Return a model whose output can be anything of the shape that the loss takes."""
+def _model(names: Sequence[str], **compile_arguments: Any) -> keras.Model:
+    """Return a model with an output for each case, which can be anything that the loss takes.
+
+    No two outputs share weights: each loss trains its own, as if it were alone.
+    """
     keras.utils.set_random_seed(0)
-    shape = case.predicted.shape[1:]
-    x = inputs = keras.Input((int(np.prod(shape)),))
-    x = keras.layers.Dense(int(np.prod(shape)), case.activation, kernel_initializer="identity")(x)
-    model = keras.Model(inputs, keras.layers.Reshape(shape)(x) if len(shape) != 1 else x)
-    model.compile(keras.optimizers.SGD(0.05), case.loss(**case.arguments), **compile_arguments)
+    inputs, outputs = {}, {}
+    for name in names:
+        shape = CASES[name].predicted.shape[1:]
+        size = int(np.prod(shape))
+        x = inputs[f"{name}-inputs"] = keras.Input((size,), name=f"{name}-inputs")
+        x = keras.layers.Dense(size, CASES[name].activation, kernel_initializer="identity")(x)
+        outputs[name] = keras.layers.Reshape(shape, name=name)(x)
+    model = keras.Model(inputs, outputs)
+    losses = {name: CASES[name].loss(**CASES[name].arguments) for name in names}
+    model.compile(keras.optimizers.SGD(0.05), losses, **compile_arguments)
     return model
 
 
-def _inputs(case: LossCase) -> np.ndarray:
-    return case.predicted.reshape(len(case.predicted), -1)
+def _inputs(names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {f"{name}-inputs": CASES[name].predicted.reshape(ROWS, -1) for name in names}
 
 
-def _gradient(loss: keras.losses.Loss, case: LossCase, predicted: Any) -> tuple[Any, Any]:
-    def both(x: Any) -> tuple[Any, Any]:
-        value = loss(case.true, x)
-        return value, value
+def _true(names: Sequence[str]) -> dict[str, np.ndarray]:
+    return {name: CASES[name].true for name in names}
 
-    run = backend.gradient(both)
-    if keras.backend.backend() == "jax":
-        run = backend.compiled(run, [])  # operation by operation it takes many times as long
-    gradient, value = run(predicted)
-    return keras.ops.convert_to_numpy(gradient), keras.ops.convert_to_numpy(value)
+
+def _fit(names: Sequence[str], epochs: int, **compile_arguments: Any) -> dict[str, list[float]]:
+    """Return the losses of each case in the epochs of one step each."""
+    model = _model(names, **compile_arguments)
+    logs = model.fit(
+        _inputs(names), _true(names), epochs=epochs, batch_size=ROWS, verbose=0
+    ).history
+    return {name: _loss(logs, name) for name in names}
+
+
+def _evaluate(model: keras.Model, names: Sequence[str], **weights: Any) -> dict[str, float]:
+    logs = model.evaluate(
+        _inputs(names), _true(names), batch_size=ROWS, verbose=0, return_dict=True, **weights
+    )
+    return {name: _loss(logs, name) for name in names}
+
+
+def _loss(logs: dict[str, Any], name: str) -> Any:
+    return logs.get(f"{name}_loss", logs["loss"])  # Keras names no single output
 
 
 def test_every_argument_survives_a_round_trip(case: LossCase) -> None:
@@ -78,41 +98,65 @@ def test_every_argument_changes_something(case: LossCase) -> None:
         assert _value(case.loss(**others), case) != expected, name
 
 
-@pytest.mark.parametrize("load", [keras.models.load_model, kd.load])
-def test_a_compiled_model_survives_its_file(case: LossCase, load: Any, tmp_path: Path) -> None:
-    model = _model(case)
-    model.save(tmp_path / "model.keras")
-    loaded = load(tmp_path / "model.keras")
-    expected = model.evaluate(_inputs(case), case.true, verbose=0)
-    assert loaded.evaluate(_inputs(case), case.true, verbose=0) == pytest.approx(expected)
-    assert isinstance(loaded.loss, case.loss) and expected > 0
+@pytest.fixture(scope="module", params=[keras.models.load_model, kd.load])
+def through_a_file(request: pytest.FixtureRequest, tmp_path_factory: Any) -> dict[str, Any]:
+    """Save and load a model; for each case: its losses before and after, and the loaded loss."""
+
+    def run(names: Sequence[str]) -> dict[str, Any]:
+        path = tmp_path_factory.mktemp("losses") / "model.keras"
+        model = _model(names)
+        model.save(path)
+        loaded = request.param(path)
+        before, after = (_evaluate(each, names) for each in (model, loaded))
+        return {name: (before[name], after[name], loaded.loss[name]) for name in names}
+
+    return together(list(CASES), run)
 
 
-@pytest.mark.parametrize("jit", [False, True])
-def test_training_lowers_it(case: LossCase, jit: bool) -> None:
-    model = _model(case, jit_compile=jit)
-    x, batch = _inputs(case), len(case.predicted)
-    losses = model.fit(x, case.true, epochs=8, batch_size=batch, verbose=0).history["loss"]
+def test_a_compiled_model_survives_its_file(case: LossCase, through_a_file: Any) -> None:
+    before, after, loss = answer_of(through_a_file, case.id)
+    assert after == pytest.approx(before)
+    assert isinstance(loss, case.loss) and before > 0
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "jit"])
+def history(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The losses of each case in eight epochs."""
+    return together(list(CASES), lambda names: _fit(names, 8, jit_compile=request.param))
+
+
+def test_training_lowers_it(case: LossCase, history: Any) -> None:
+    losses = answer_of(history, case.id)
     alone = _value(case.loss(**case.arguments), case)
     if case.activation is None:  # the first output is the input
         assert losses[0] == pytest.approx(float(alone), rel=1e-4)
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
 
-def test_weights_of_rows(case: LossCase) -> None:
+WEIGHTS = np.linspace(0.1, 2, ROWS).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def weighted_in_fit() -> dict[str, Any]:
+    """For each case: the weighted loss in Keras's loop, and the outputs that it was of."""
+
+    def run(names: Sequence[str]) -> dict[str, Any]:
+        model = _model(names)
+        losses = _evaluate(model, names, sample_weight=dict.fromkeys(names, WEIGHTS))
+        outputs = model.predict(_inputs(names), verbose=0)
+        return {name: (losses[name], outputs[name]) for name in names}
+
+    return together(list(CASES), run)
+
+
+def test_weights_of_rows(case: LossCase, weighted_in_fit: Any) -> None:
     loss = case.loss(**case.arguments)
-    rows = len(case.predicted)
-    ones = np.ones(rows, "float32")
+    ones = np.ones(ROWS, "float32")
     assert _value(loss, case, sample_weight=ones) == pytest.approx(_value(loss, case), rel=1e-6)
-    weights = np.linspace(0.1, 2, rows).astype("float32")
-    weighted = _value(loss, case, sample_weight=weights)
+    weighted = _value(loss, case, sample_weight=WEIGHTS)
     assert weighted != pytest.approx(_value(loss, case), rel=1e-3)
-    model = _model(case)
-    in_fit = model.evaluate(
-        _inputs(case), case.true, sample_weight=weights, batch_size=rows, verbose=0,
-    )  # fmt: skip
-    outputs = model.predict(_inputs(case), verbose=0)
-    expected = float(loss(case.true, outputs, weights))
+    in_fit, outputs = answer_of(weighted_in_fit, case.id)
+    expected = float(loss(case.true, outputs, WEIGHTS))
     assert in_fit == pytest.approx(expected, rel=1e-5)
 
 
@@ -124,12 +168,23 @@ def test_reductions(case: LossCase) -> None:
         assert value == pytest.approx(reduce(rows), rel=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_mixed_precision(case: LossCase, dtype: str) -> None:
+@pytest.fixture(scope="module", params=["float16", "bfloat16"])
+def in_half_precision(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
+    """A dtype, and the losses of each case in two epochs of mixed precision."""
+    before = keras.mixed_precision.dtype_policy()
+    try:
+        keras.mixed_precision.set_dtype_policy(f"mixed_{request.param}")
+        return request.param, together(list(CASES), lambda names: _fit(names, 2))
+    finally:
+        keras.mixed_precision.set_dtype_policy(before)
+
+
+def test_mixed_precision(case: LossCase, in_half_precision: Any) -> None:
     """Half-precision outputs are taken in, computed in float32, and come out as `dtype` says."""
-    full, _ = _gradient(case.loss(**case.arguments), case, _tensor(case))
-    half = keras.ops.cast(_tensor(case), dtype)
-    gradient, value = _gradient(case.loss(**case.arguments), case, half)
+    dtype, history = in_half_precision
+    full, _ = loss_gradient(case)
+    half = keras.ops.cast(case.predicted, dtype)
+    gradient, value = loss_gradient(case, half)
     digits = 3e-2 if dtype == "bfloat16" else 4e-3
     assert value == pytest.approx(_value(case.loss(**case.arguments), case), rel=digits)
     gradient = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(gradient, "float32")))
@@ -137,18 +192,7 @@ def test_mixed_precision(case: LossCase, dtype: str) -> None:
     assert np.linalg.norm(gradient - full) < 0.15 * np.linalg.norm(full)
     result = case.loss(**case.arguments, dtype=dtype)(case.true, half)
     assert keras.backend.standardize_dtype(result.dtype) == dtype
-    before = keras.mixed_precision.dtype_policy()
-    try:
-        keras.mixed_precision.set_dtype_policy(f"mixed_{dtype}")
-        model = _model(case)
-        history = model.fit(_inputs(case), case.true, epochs=2, verbose=0).history["loss"]
-    finally:
-        keras.mixed_precision.set_dtype_policy(before)
-    assert np.isfinite(history).all()
-
-
-def _tensor(case: LossCase) -> Any:
-    return keras.ops.convert_to_tensor(case.predicted)
+    assert np.isfinite(answer_of(history, case.id)).all()
 
 
 def test_gradient_is_that_of_differences(case: LossCase) -> None:
@@ -167,7 +211,8 @@ def test_gradient_is_that_of_differences(case: LossCase) -> None:
 def _check_gradient(case: LossCase) -> None:
     loss = case.loss(**case.arguments, dtype="float64")
     place = case.predicted.astype("float64")
-    gradient, _ = _gradient(loss, case, keras.ops.convert_to_tensor(place, "float64"))
+    tensor = keras.ops.convert_to_tensor(place, "float64")
+    gradient, _ = loss_gradient(case, tensor, dtype="float64")
     assert gradient.dtype == "float64"
     random, step = np.random.default_rng(0), 1e-6
     for _ in range(4):
@@ -185,40 +230,3 @@ def test_bad_arguments_are_refused_by_name(case: LossCase) -> None:
     for arguments, message in case.invalid:
         with pytest.raises((ValueError, TypeError), match=message):
             case.loss(**{**case.arguments, **arguments})
-
-
-@pytest.mark.parametrize("other", BACKENDS)
-def test_same_numbers_on_every_backend(case: LossCase, other: str, loss_answers: Any) -> None:
-    """Values and gradients: these are computed with other kernels in another order."""
-    if other == keras.backend.backend():
-        pytest.skip("this process runs on it")
-    answers = loss_answers(other)
-    gradient, value = _gradient(case.loss(**case.arguments), case, _tensor(case))
-    assert float(answers[f"{case.id}.value"]) == pytest.approx(float(value), rel=1e-5)
-    theirs = answers[f"{case.id}.gradient"]
-    np.testing.assert_allclose(theirs, gradient, atol=1e-4 * np.abs(gradient).max())
-
-
-@pytest.fixture(scope="session")
-def loss_answers(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return a function that computes all cases in one fresh process for a backend."""
-
-    @functools.cache
-    def of(name: str) -> Any:
-        path = tmp_path_factory.mktemp("losses") / f"{name}.npz"
-        code = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import numpy as np
-from contract_cases import LOSSES
-from test_loss_contract import _gradient, _tensor
-found = {{}}
-for case in LOSSES:
-    gradient, value = _gradient(case.loss(**case.arguments), case, _tensor(case))
-    found[f"{{case.id}}.gradient"], found[f"{{case.id}}.value"] = gradient, value
-np.savez({str(path)!r}, **found)
-"""
-        run_on(name, "-c", code)
-        return np.load(path)
-
-    return of

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import json
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from contract_cases import METRICS, MetricCase
-from contract_kit import BACKENDS, run_on
+from contract_kit import measured, result
 
 pytestmark = pytest.mark.parametrize("case", METRICS, ids=lambda case: case.id)
-
-
-def _result(metric: keras.metrics.Metric) -> float:
-    return float(keras.ops.convert_to_numpy(metric.result()))
 
 
 def _no_loss(true: Any, predicted: Any) -> Any:
@@ -34,12 +27,6 @@ def _defaults(case: MetricCase) -> dict[str, Any]:
     return {name: {"bounding_box_format": "xyxy", "classes": 3}[name] for name in needed}
 
 
-def _measured(case: MetricCase, **weights: np.ndarray) -> keras.metrics.Metric:
-    metric = case.metric(**case.arguments)
-    metric.update_state(case.true, case.predicted, **weights)
-    return metric
-
-
 def test_every_argument_survives_a_round_trip(case: MetricCase) -> None:
     parameters = inspect.signature(case.metric.__init__).parameters
     assert set(case.arguments) == set(parameters) - {"self", "name", "dtype"}
@@ -50,21 +37,21 @@ def test_every_argument_survives_a_round_trip(case: MetricCase) -> None:
     assert type(twin) is case.metric and twin.name == "mine"
     assert {name: getattr(twin, name) for name in case.arguments} == case.arguments
     twin.update_state(case.true, case.predicted)
-    assert _result(twin) == _result(_measured(case))
+    assert result(twin) == result(measured(case))
     plain = case.metric(**_defaults(case))
     plain.update_state(case.true, case.predicted)
-    assert _result(plain) != _result(twin), "the arguments change nothing"
+    assert result(plain) != result(twin), "the arguments change nothing"
 
 
 def test_batches_do_not_matter_and_reset_forgets(case: MetricCase) -> None:
     metric = case.metric(**case.arguments)
-    assert _result(metric) == 0
+    assert result(metric) == 0
     metric.update_state(case.true[:2] + 90, case.predicted[:2])
     metric.reset_state()
     for part in (slice(0, 1), slice(1, 4), slice(4, 6)):
         metric.update_state(case.true[part], case.predicted[part])
-    assert 0 < _result(metric) < 1
-    np.testing.assert_allclose(_result(metric), _result(_measured(case)), rtol=1e-6)
+    assert 0 < result(metric) < 1
+    np.testing.assert_allclose(result(metric), result(measured(case)), rtol=1e-6)
 
 
 def test_a_weight_of_two_is_an_example_twice(case: MetricCase) -> None:
@@ -72,9 +59,9 @@ def test_a_weight_of_two_is_an_example_twice(case: MetricCase) -> None:
     twice = np.repeat(np.arange(6), weights.astype(int))
     repeated = case.metric(**case.arguments)
     repeated.update_state(case.true[twice], case.predicted[twice])
-    weighted = _measured(case, sample_weight=weights)
-    np.testing.assert_allclose(_result(weighted), _result(repeated), rtol=1e-6)
-    assert _result(weighted) != _result(_measured(case))
+    weighted = measured(case, sample_weight=weights)
+    np.testing.assert_allclose(result(weighted), result(repeated), rtol=1e-6)
+    assert result(weighted) != result(measured(case))
 
 
 def test_in_fit(case: MetricCase) -> None:
@@ -90,7 +77,7 @@ def test_in_fit(case: MetricCase) -> None:
             return  # Keras traces metrics there even when all else runs eagerly
     model.compile(loss=_no_loss, metrics=[metric], run_eagerly=not case.compiles)
     logs = model.evaluate(case.predicted, case.true, batch_size=4, verbose=0, return_dict=True)
-    np.testing.assert_allclose(logs[metric.name], _result(_measured(case)), rtol=1e-6)
+    np.testing.assert_allclose(logs[metric.name], result(measured(case)), rtol=1e-6)
 
 
 def test_bad_arguments_are_refused_by_name(case: MetricCase) -> None:
@@ -98,29 +85,3 @@ def test_bad_arguments_are_refused_by_name(case: MetricCase) -> None:
     for arguments, message in case.invalid:
         with pytest.raises((ValueError, TypeError), match=message):
             case.metric(**{**_defaults(case), **arguments})
-
-
-@pytest.mark.parametrize("other", BACKENDS)
-def test_same_number_on_every_backend(case: MetricCase, other: str, metric_answers: Any) -> None:
-    if other == keras.backend.backend():
-        pytest.skip("this process runs on it")
-    expected = _result(_measured(case))
-    np.testing.assert_allclose(metric_answers(other)[case.id], expected, rtol=1e-6)
-
-
-@pytest.fixture(scope="session")
-def metric_answers() -> Any:
-    """Return a function that computes all cases in one fresh process for a backend."""
-
-    @functools.cache
-    def of(name: str) -> dict[str, float]:
-        code = f"""
-import json, sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from contract_cases import METRICS
-from test_metric_contract import _measured, _result
-print(json.dumps({{case.id: _result(_measured(case)) for case in METRICS}}))
-"""
-        return json.loads(run_on(name, "-c", code).splitlines()[-1])
-
-    return of

@@ -8,26 +8,22 @@ import keras
 import numpy as np
 import pytest
 from contract_cases import LOADED_ELSEWHERE, MODELS, ModelCase
-from contract_kit import BACKENDS, answers, images, randomise, relative_error, run_tflite, tflite
+from contract_kit import answers, images, randomise, relative_error, run_tflite, tflite
 
 import keras_dlcourse as kd
 
-pytestmark = pytest.mark.parametrize("case", MODELS, ids=lambda case: case.id)
-
-
-@pytest.fixture(autouse=True)
-def on_other_backends_what_depends_on_them(case: ModelCase, request) -> None:
-    """Sizes and strides are the same on each; networks run operation by operation are slow there.
-
-    Layers are checked on each backend, each by itself: test_layer_contract.py.
-    """
-    depends = {"test_probabilities_for_any_batch", "test_every_trainable_weight_gets_a_gradient"}
-    if (
-        keras.backend.backend() != "tensorflow"
-        and case.name not in LOADED_ELSEWHERE
-        and request.function.__name__ not in depends
-    ):
-        pytest.skip("it is about sizes, not backends")
+every_case = pytest.mark.parametrize("case", MODELS, ids=lambda case: case.id)
+# Sizes, strides and files are the same on each backend, and networks are slow there operation by
+# operation. Layers are checked on each, each by itself: test_layer_contract.py.
+on_other_backends_few = pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in MODELS
+        if keras.backend.backend() == "tensorflow" or case.name in LOADED_ELSEWHERE
+    ],
+    ids=lambda case: case.id,
+)
 
 
 def _small(case: ModelCase, **changes: object) -> keras.Model:
@@ -39,14 +35,39 @@ def _features(case: ModelCase, **changes: object) -> keras.Model:
     return _small(case, include_top=False, classes=1000, **changes)
 
 
-def test_the_registry_knows_the_builder(case: ModelCase) -> None:
+@pytest.fixture(scope="module")
+def built() -> dict[str, keras.Model]:
+    return {}
+
+
+@pytest.fixture
+def model(case: ModelCase, built: dict[str, keras.Model]) -> keras.Model:
+    """The small model of a case with random weights, built once: tests do not change it."""
+    if case.id not in built:
+        built[case.id] = _small(case)
+        randomise(built[case.id])
+    return built[case.id]
+
+
+@pytest.fixture
+def maps(case: ModelCase, built: dict[str, keras.Model]) -> keras.Model:
+    """It without its classifier."""
+    name = f"{case.id} features"
+    if name not in built:
+        built[name] = _features(case)
+        randomise(built[name])
+    return built[name]
+
+
+@on_other_backends_few
+def test_the_registry_knows_the_builder(case: ModelCase, model: keras.Model) -> None:
     assert case.name in kd.models.names()
-    assert _small(case).count_params() == case.builder(**case.small).count_params()
+    assert model.count_params() == case.builder(**case.small).count_params()
 
 
-def test_probabilities_for_any_batch(case: ModelCase) -> None:
-    model, raw = _small(case), _small(case, classifier_activation=None)
-    randomise(model)
+@every_case
+def test_probabilities_for_any_batch(case: ModelCase, model: keras.Model) -> None:
+    raw = _small(case, classifier_activation=None)
     raw.set_weights(model.get_weights())
     for batch in (1, 3):
         scores, logits = (answers(each, images((28, 28, 1), batch)) for each in (model, raw))
@@ -56,12 +77,7 @@ def test_probabilities_for_any_batch(case: ModelCase) -> None:
         assert len(np.unique(logits)) == logits.size, "the images are not told apart"
 
 
-def test_a_file_from_a_stranger_opens(case: ModelCase, saved_parts) -> None:
-    loaded = kd.load(saved_parts / f"{case.id}.keras")
-    expected = np.load(saved_parts / f"{case.id}.expected.npy")
-    np.testing.assert_array_equal(answers(loaded, images(loaded.input_shape[1:])), expected)
-
-
+@on_other_backends_few
 @pytest.mark.parametrize(
     ("shape", "output_stride", "expected"),
     [
@@ -82,6 +98,7 @@ def test_output_stride(case: ModelCase, shape, output_stride, expected) -> None:
     assert model.output_shape == (None, *expected, case.features)
 
 
+@on_other_backends_few
 def test_strides_change_no_weights(case: ModelCase) -> None:
     if case.stride < 32:
         pytest.skip("its strides are less than the least that can be asked for")
@@ -96,6 +113,7 @@ def test_strides_change_no_weights(case: ModelCase) -> None:
     assert relative_error(fine, coarse) > 1e-3
 
 
+@every_case
 def test_every_trainable_weight_gets_a_gradient(case: ModelCase) -> None:
     model = _small(case)
     randomise(model)
@@ -112,6 +130,7 @@ def test_every_trainable_weight_gets_a_gradient(case: ModelCase) -> None:
     assert not still
 
 
+@on_other_backends_few
 def test_features_of_any_image_size(case: ModelCase) -> None:
     model = _features(case, input_shape=(None, None, 3))
     assert model.output_shape == (None, None, None, case.features)
@@ -123,16 +142,17 @@ def test_features_of_any_image_size(case: ModelCase) -> None:
             assert tuple(outputs.shape) == (1, *expected, case.features)
 
 
+@on_other_backends_few
 @pytest.mark.parametrize(("pooling", "pool"), [("avg", np.mean), ("max", np.max)])
-def test_pooled_features(case: ModelCase, pooling, pool) -> None:
-    maps, pooled = _features(case), _features(case, pooling=pooling)
-    randomise(maps)
+def test_pooled_features(case: ModelCase, pooling, pool, maps: keras.Model) -> None:
+    pooled = _features(case, pooling=pooling)
     pooled.set_weights(maps.get_weights())
     inputs = images((28, 28, 1))
     expected = pool(answers(maps, inputs), axis=(1, 2))
     np.testing.assert_allclose(answers(pooled, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
+@on_other_backends_few
 def test_mixed_precision_ends_in_float32(case: ModelCase) -> None:
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -143,24 +163,11 @@ def test_mixed_precision_ends_in_float32(case: ModelCase) -> None:
     assert {layer.compute_dtype for layer in model.layers[1:-1]} == {"float16"}
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="the run on TensorFlow tries every backend"
-)
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_saved_file_answers_the_same_in_a_fresh_process(case, backend, reloaded) -> None:
-    if backend != "tensorflow" and case.name not in LOADED_ELSEWHERE:
-        pytest.skip("its layers are loaded there, each by itself: test_layer_contract.py")
-    expected, actual = reloaded(case.id, backend)
-    # Up to 54 convolutions, each summed in another order.
-    assert relative_error(actual, expected) < 1e-4
-
-
+@every_case
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the converter reads TensorFlow graphs only"
 )
-def test_exports_with_builtin_operators_only(case: ModelCase) -> None:
-    model = _small(case)
-    randomise(model)
+def test_exports_with_builtin_operators_only(case: ModelCase, model: keras.Model) -> None:
     inputs = images((28, 28, 1))
-    outputs = run_tflite(tflite(model), inputs)
+    (outputs,) = run_tflite(tflite(model), {model.inputs[0].name: inputs}).values()
     assert relative_error(outputs, answers(model, inputs)) < 1e-5

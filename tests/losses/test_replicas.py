@@ -38,23 +38,36 @@ CASES = {
     "apart": (losses.TripletLoss(0.7, gather=False, name="apart"), None),
 }
 
-def model(name):
-    loss, activation = CASES[name]
-    made = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, activation)])
-    made.set_weights([kernel, np.zeros(5)])
-    made.compile(keras.optimizers.SGD(1.0), loss)
+def model():
+    # One with an output for each loss, of weights of its own: compiled once for all.
+    inputs = keras.Input((6,))
+    outputs = {}
+    for name, (_, activation) in CASES.items():
+        layer = keras.layers.Dense(5, activation, name=name)
+        outputs[name] = layer(inputs)
+        layer.set_weights([kernel, np.zeros(5)])
+    made = keras.Model(inputs, outputs)
+    made.compile(keras.optimizers.SGD(1.0), {name: loss for name, (loss, _) in CASES.items()})
     return made
 
 def step(made):
-    before = made.get_weights()
-    history = made.fit(x, labels, batch_size=24, shuffle=False, verbose=0).history
-    return history["loss"][0], [b - a for b, a in zip(before, made.get_weights())]
+    before = {name: made.get_layer(name).get_weights() for name in CASES}
+    truth = dict.fromkeys(CASES, labels)
+    history = made.fit(x, truth, batch_size=24, shuffle=False, verbose=0).history
+    after = {name: made.get_layer(name).get_weights() for name in CASES}
+    return {
+        name: (history[f"{name}_loss"][0], [b - a for b, a in zip(before[name], after[name])])
+        for name in CASES
+    }
 
 def compare(one, other):
     value = abs(one[0] - other[0]) / abs(other[0])
     largest = max(np.abs(g).max() for g in other[1])
     gradient = max(np.abs(a - b).max() for a, b in zip(one[1], other[1])) / largest
     return [value, float(gradient), other[0]]
+
+def tell(divided, whole):
+    print(json.dumps({name: compare(divided[name], whole[name]) for name in CASES}))
 """
 
 TENSORFLOW = """
@@ -62,15 +75,12 @@ import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 3)
 """ + COMMON + """
-found = {}
 strategy = tf.distribute.MirroredStrategy(["cpu:0", "cpu:1", "cpu:2"])
 assert strategy.num_replicas_in_sync == 3
-for name in CASES:
-    whole = step(model(name))
-    with strategy.scope():
-        divided = model(name)
-    found[name] = compare(step(divided), whole)
-print(json.dumps(found))
+whole = step(model())
+with strategy.scope():
+    divided = model()
+tell(step(divided), whole)
 """  # fmt: skip
 
 JAX = (
@@ -78,9 +88,9 @@ JAX = (
     + """
 import jax
 assert len(jax.devices()) == 4
-whole = {name: step(model(name)) for name in CASES}
+whole = step(model())
 keras.distribution.set_distribution(keras.distribution.DataParallel())
-print(json.dumps({name: compare(step(model(name)), whole[name]) for name in CASES}))
+tell(step(model()), whole)
 """
 )
 
@@ -91,7 +101,6 @@ def run(code: str, backend: str, rows: int, **environment: str) -> dict[str, lis
         env={**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
         capture_output=True,
         text=True,
-        timeout=900,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
