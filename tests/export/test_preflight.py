@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as tflite
 from ai_edge_litert.interpreter import Interpreter
 from foreign_files import detection_end, open_length, open_sides, unknown_operator, with_state
 from many_models import FLOAT_ONLY, MODELS, SHAPE, build
-from small_models import CLASSES, images, small_classifier
+from small_models import images, small_classifier
 
 import keras_dlcourse as kd
 from keras_dlcourse.cli import main
@@ -130,10 +130,16 @@ class TestAgreesWithReality:
         assert not wrong, "\n".join(wrong)
         assert {"yes", "no", "unknown"} <= seen
 
-    def test_mediapipe_with_each_scheme(self, files):
-        wrong, seen = disagreements("mediapipe", [file.path for file in files.values()])
+    def test_mediapipe_with_each_scheme_and_type(self, files, classifier, data, tmp_path):
+        paths = [file.path for file in files.values()]
+        for given, returned in (("int8", "int8"), ("uint8", "int8"), ("float32", "uint8")):
+            types = {"input_dtype": given, "output_dtype": returned}
+            path = tmp_path / f"{given}_{returned}.tflite"
+            kd.export.to_tflite(classifier, path, calibration=data, quantization="int8", **types)
+            paths.append(path)
+        wrong, seen = disagreements("mediapipe", paths)
         assert not wrong, "\n".join(wrong)
-        assert {"yes", "no"} <= seen
+        assert "yes" in seen
 
     def test_trials_say_what_happens(self, selected):
         """Where tflite-micro is installed it is asked; the table only explains."""
@@ -151,7 +157,6 @@ def image_files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
     norm = kd.data.Normalization(110.0, 70.0)
     grey = kd.data.pipeline(images(channels=1), np.zeros(120, int), normalization=norm)
-    data = kd.data.pipeline(images(), np.zeros(120, int), normalization=norm, class_names=CLASSES)
     made = {
         "grey": (small_classifier(1), {"preprocessing": norm, "rgb": False}),
         "rgb": (small_classifier(1), {"calibration": grey, "quantization": "int8", "rgb": True}),
@@ -165,14 +170,6 @@ def image_files(tmp_path_factory):
         "vector": (keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]), {}),
         "map": (keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)]),
                 {"preprocessing": norm}),
-        **{
-            f"{given}_{returned}": (
-                small_classifier(),
-                {"calibration": data, "quantization": "int8", "input_dtype": given,
-                 "output_dtype": returned},
-            )
-            for given, returned in (("int8", "int8"), ("uint8", "int8"), ("float32", "uint8"))
-        },
     }  # fmt: skip
     image = keras.Input((8, 8, 3))
     flat = keras.layers.Flatten()(image)
