@@ -105,7 +105,8 @@ class TestBlocksThatWriteFiles:
     """Of the pages that go on from README: on raw images, a file is as accurate as Keras."""
 
     @pytest.fixture(scope="class")
-    def names(self):
+    @classmethod
+    def names(cls):
         """A data set and a small network, as README leaves them behind."""
         data = kd.data.load("fashion_mnist_small")
         conv = functools.partial(keras.layers.Conv2D, padding="same", activation="relu")
@@ -121,7 +122,8 @@ class TestBlocksThatWriteFiles:
         return {"keras": keras, "kd": kd, "data": data, "model": model}
 
     @pytest.fixture(scope="class")
-    def after_training(self, names, tmp_path_factory):
+    @classmethod
+    def after_training(cls, names, tmp_path_factory):
         """The file that docs/export.md writes."""
         (block,) = python_blocks("docs/export.md")
         folder = tmp_path_factory.mktemp("export")
@@ -154,7 +156,8 @@ class TestBlocksThatWriteFiles:
     def test_preflight(self, names, capsys):
         (block,) = python_blocks("docs/preflight.md")
         exec(block, {**names, "result": "model.int8.tflite"})
-        assert "tflite-micro" in capsys.readouterr().out
+        shown = capsys.readouterr().out
+        assert "what to do" in shown or shown.count(" runs ") >= 5
 
     def test_device(self, names):
         """Maps and embeddings: the blocks that write a file, and those that read it."""
