@@ -50,10 +50,25 @@ def model(data: kd.data.Dataset) -> keras.Model:
     return model
 
 
-def test_each_method_is_measured_and_a_second_run_goes_on(model, data, tmp_path: Path) -> None:
-    before = [weight.copy() for weight in model.get_weights()]
-    options = {"epochs": 2, "sparsity": 0.75, "clusters": 8}
-    first = kd.quantize.compress(model, "prune + int8", data, tmp_path, **options)
+OPTIONS = {"epochs": 2, "sparsity": 0.75, "clusters": 8}
+
+
+@pytest.fixture(scope="module")
+def before(model: keras.Model) -> list[np.ndarray]:
+    return [weight.copy() for weight in model.get_weights()]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("compressed")
+
+
+@pytest.fixture(scope="module")
+def first(before, model, data, folder: Path) -> compression.Compression:
+    return kd.quantize.compress(model, "prune + int8", data, folder, **OPTIONS)
+
+
+def test_each_method_is_measured(first, before, model, data, folder: Path) -> None:
     assert [stage.name for stage in first.stages] == ["float", "prune", "prune+int8"]
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -68,19 +83,22 @@ def test_each_method_is_measured_and_a_second_run_goes_on(model, data, tmp_path:
     assert (file.labels, right) == (("a", "b", "c"), pytest.approx(small.accuracy))
     sparse = kd.quantize.sparsity(first.model)
     assert "75" in str(sparse)
-    with Image.open(tmp_path / "pareto.png") as picture:
+    with Image.open(folder / "pareto.png") as picture:
         assert picture.size[0] > 600
 
+
+def test_a_second_run_goes_on(first, model, data, folder: Path) -> None:
+    _, pruned, small = first.stages
     # The same again, with one more method before the last: what is there is not made again.
-    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.keras")}
-    again = kd.quantize.compress(model, "prune+cluster+int8", data, tmp_path, **options)
+    times = {path: path.stat().st_mtime_ns for path in folder.glob("*.keras")}
+    again = kd.quantize.compress(model, "prune+cluster+int8", data, folder, **OPTIONS)
     assert [stage.name for stage in again.stages][:3] == ["float", "prune", "prune+cluster"]
     kept = [path for path in times if path.stat().st_mtime_ns == times[path]]
     assert {path.name for path in kept} >= {"0_float.keras", "1_prune.keras"}
     assert again.stages[:2] == first.stages[:2]
     assert again.stages[-1].zip < small.zip
 
-    other = kd.quantize.compress(model, "prune", data, tmp_path, **{**options, "sparsity": 0.5})
+    other = kd.quantize.compress(model, "prune", data, folder, **{**OPTIONS, "sparsity": 0.5})
     assert other.stages[1].key != pruned.key and other.stages[1].zip > pruned.zip
 
 

@@ -249,7 +249,7 @@ def test_bad_input(tmp_path, healthy, data) -> None:
     result = kd.export.to_tflite(model, tmp_path / "float.tflite")
     with pytest.raises(ValueError, match="nothing to diagnose"):
         diagnose(model, result, data)
-    with pytest.raises(ValueError, match=r"examples of shape \(8, 8, 3\)"):
+    with pytest.raises(ValueError, match=r"examples of shape \(8, 8, 4\)"):
         diagnose(model, path, data[:, ::2, ::2])
     other = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.GlobalAveragePooling2D()])
     with pytest.raises(ValueError, match="not the same network"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -244,6 +245,8 @@ def _measured(
     )  # fmt: skip
     (size,) = sizes(path).files
     checked = verify(model, path, data.test)
+    if not checked.passed:
+        warnings.warn(f"{path.name} {checked.verdict}", stacklevel=4)
     return Stage(
         name=name,
         accuracy=float(checked.accuracy or 0.0),
