@@ -297,7 +297,7 @@ class BackupAndRestore(keras.callbacks.Callback):
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
         broken = first_nan(arrays)
         if broken is not None:
-            self._warn_once(broken, facts["epoch"])
+            self._warn_once(broken, facts)
             return
         with or_warn(self.on_error, f"BackupAndRestore could not save to {self.backup_dir}"):
             known = self._folder.checkpoints()
@@ -311,14 +311,14 @@ class BackupAndRestore(keras.callbacks.Callback):
             )
             self._folder.prune("", lambda rows: rows[-1 - self.double_checkpoint :])
 
-    def _warn_once(self, number: int, epoch: int) -> None:
+    def _warn_once(self, number: int, facts: dict[str, Any]) -> None:
         if self._warned:
             return
         self._warned = True
         warnings.warn(
-            f"BackupAndRestore does not save: in epoch {epoch + 1} "
-            f"{self.model.variables[number].path!r} is NaN. What was saved before is still there. "
-            "kd.callbacks.TerminateOnNaN names the cause.",
+            f"BackupAndRestore does not save: before batch {facts['batch'] + 1} of epoch "
+            f"{facts['epoch'] + 1}, {self.model.variables[number].path!r} is NaN. "
+            "What was saved before is still there. kd.callbacks.TerminateOnNaN names the cause.",
             stacklevel=4,
         )
 

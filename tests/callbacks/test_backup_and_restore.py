@@ -291,7 +291,9 @@ def test_weights_of_nan_are_not_saved(scrambled: Scrambled, tmp_path: Path) -> N
             model.set_weights([np.full_like(weight, np.nan) for weight in start])
 
     breaking = keras.callbacks.LambdaCallback(on_train_batch_end=damage)
-    with pytest.warns(UserWarning, match="does not save: in epoch 1 .* is NaN") as warned:
+    with pytest.warns(
+        UserWarning, match="does not save: before batch 1 of epoch 2, .* is NaN"
+    ) as warned:
         train(model, tmp_path, breaking, save_freq=2, delete_checkpoint=False)
     assert sum("does not save" in str(one.message) for one in warned) == 1
     newest = sorted((tmp_path / "backup").glob("*.state"))[-1]

@@ -151,10 +151,12 @@ def test_a_pipeline_s_normalization_is_applied():
     np.testing.assert_allclose(np.sort(left.ravel()), (np.arange(8) - 2) / 4)
 
 
-@pytest.mark.parametrize("sampler", [PKSampler, PairSampler, TripletSampler])
-def test_labels_may_be_a_column(sampler):
+@pytest.mark.parametrize(
+    ("sampler", "options"), [(PKSampler, {"classes": 2}), (PairSampler, {}), (TripletSampler, {})]
+)
+def test_labels_may_be_a_column(sampler, options):
     images, labels = _data([3, 4])
-    one, other = sampler((images, labels)), sampler((images, labels[:, None]))
+    one, other = (sampler((images, y), **options) for y in (labels, labels[:, None]))
     np.testing.assert_array_equal(one.plan(0), other.plan(0))
     for array, expected in zip(tree.flatten(other[0]), tree.flatten(one[0]), strict=True):
         np.testing.assert_array_equal(array, expected)
