@@ -156,7 +156,7 @@ def classes_of_labels(model: Any) -> int | None:
 
 
 def wrong_labels(model: Any, y: Any) -> str | None:
-    """Say which labels are no class numbers though the loss takes those; None if all are."""
+    """Say which labels are not class numbers though the loss takes those; None if all are."""
     classes = classes_of_labels(model)
     y = np.asarray(y)
     if classes is None or y.dtype.kind not in "biuf":
@@ -166,7 +166,7 @@ def wrong_labels(model: Any, y: Any) -> str | None:
     if not wrong.size:
         return None
     return (
-        f"the labels: {wrong.size} of {y.size} are no class numbers from 0 to {classes - 1}, the "
+        f"the labels: {wrong.size} of {y.size} are not class numbers from 0 to {classes - 1}, the "
         f"first is {wrong.flat[0]:g}"
     )
 

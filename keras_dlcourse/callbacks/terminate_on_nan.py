@@ -240,7 +240,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         return f"{broken} became NaN or infinite in {span}, and did not when they came again"
 
     def _wrong_labels(self) -> str | None:
-        """Say which labels are no class numbers, of the batch that was found or of all of `fit`."""
+        """Say which labels are not class numbers, of the batch found or of all of `fit`."""
         if self.finding is not None:
             return self.finding.where if self.finding.where.startswith("the labels:") else None
         return None if self._labels is None else wrong_labels(self.model, self._labels)

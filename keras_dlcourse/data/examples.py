@@ -189,7 +189,7 @@ def check_end(data: Any, name: str = "data") -> None:
     if is_endless(data):
         raise ValueError(
             f"{name} is endless ({type(data).__name__}), and all of it is needed here. Give data "
-            "that has an end: leave .repeat() away, or take a number of batches, e.g. "
+            "that has an end: omit .repeat(), or take a number of batches, e.g. "
             "dataset.take(100)."
         )
 

@@ -210,7 +210,7 @@ def _refusal(error: Exception) -> str:
         )
     if "MAX_TEXT" in str(error):
         return (
-            f"has a longer comment than Pillow reads ({error}): take the comment out, or, if you "
+            f"has a longer comment than Pillow reads ({error}): remove the comment, or, if you "
             "trust the file, raise PIL.PngImagePlugin.MAX_TEXT_CHUNK and MAX_TEXT_MEMORY"
         )
     return f"is a damaged or truncated image: {error}"

@@ -85,7 +85,7 @@ def _checked(label: Any, name: str) -> str:
         raise TypeError(f"{name} must be names; received {label!r} among them")
     text = _text(label).strip()
     if not is_text(text):
-        raise ValueError(f"{name} must be text that UTF-8 has a place for; received {text!r}")
+        raise ValueError(f"{name} must be text that UTF-8 can encode; received {text!r}")
     return text
 
 

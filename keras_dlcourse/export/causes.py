@@ -66,14 +66,14 @@ def find_cause(case: Case) -> str | None:
         return None
     if case.storage == INTEGER:
         return "unknown cause: run kd.quantize.diagnose(model, file, data)"
-    return "unknown cause: the file computes something else than this model"
+    return "unknown cause: the file computes something other than this model"
 
 
 def other_weights(case: Case) -> str | None:
     """By the hash in the file."""
     if not case.failed or case.same_weights is not False:
         return None
-    return "other weights: the file was made of other weights than this model's"
+    return "other weights: the file was made from other weights than this model's"
 
 
 def normalization(case: Case) -> str | None:

@@ -308,7 +308,7 @@ def _fitting(labels: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, st
         known = numbers[numbers >= 0]
         if (known == known.astype(int)).all() and (known < shape[-1]).all():
             return numbers, None
-        why = f"labels up to {known.max():g} are no numbers of {shape[-1]} classes"
+        why = f"labels up to {known.max():g} are not numbers of {shape[-1]} classes"
         return None, f"{why}: accuracy not measured"
     return None, (
         f"labels of shape {labels.shape} do not fit outputs of shape {shape}: accuracy not measured"

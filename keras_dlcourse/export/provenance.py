@@ -24,8 +24,8 @@ def find_normalization(
     """Return what pixels go through before the model, and where that was taken from.
 
     Returns:
-        The normalization and `"preprocessing"`, `"calibration"`, `"model"` or `"graph"`; twice None
-        for a model that takes no images, of which nothing is said.
+        The normalization and `"preprocessing"`, `"calibration"`, `"model"` or `"graph"`; `(None,
+        None)` for a model that takes no images.
 
     Raises:
         TypeError: If `preprocessing` is not a normalization.
@@ -43,7 +43,7 @@ def find_normalization(
         raise ValueError(
             f"the calibration data went through {_words(carried)}, but model {model.name!r} "
             f"records {_words(known)}: pass data that is normalized as the model was trained, or "
-            "preprocessing= with the one that holds"
+            "preprocessing= with the right one"
         )
     places = (("preprocessing", preprocessing), ("calibration", carried), ("model", known))
     for source, normalization in places:
@@ -82,7 +82,7 @@ def _check_fits(normalization: Normalization, source: str, shape: tuple[int, ...
     if len(shape) not in (2, 3):  # a grey image may come without its axis of channels
         raise ValueError(
             f"the normalization (from {source}) is for the pixels of images, but the model takes "
-            f"{shape}: leave it out"
+            f"{shape}: omit it"
         )
 
 

@@ -207,7 +207,7 @@ class Verification:
         lines = [text_table(["", "Keras", self.quantization or "file"], rows, title=title)]
         lines += self.notes
         if self.same_weights is False and self.passed:
-            lines.append("The file was made of other weights than this model's.")
+            lines.append("The file was made from other weights than this model's.")
         if self.failures:
             lines.append(f"limits not met: {'; '.join(self.failures)}")
         return "\n".join([*lines, self.verdict])

@@ -55,7 +55,7 @@ def find_features(
         The place, and rows and columns of its tokens; None where it gives maps.
 
     Raises:
-        ValueError: As `find_place`, or if the tokens' grid is not plain.
+        ValueError: As `find_place`, or if the tokens' grid is not clear.
     """
     grid = _checked(reshape)
     sources = network.sources()
@@ -72,7 +72,7 @@ def find_features(
         if grid is not None:
             raise ValueError(
                 f"reshape is for layers that give tokens (n, tokens, numbers); layer "
-                f"{place.name!r} gives maps of shape {place.shape[1:]}: leave it out"
+                f"{place.name!r} gives maps of shape {place.shape[1:]}: omit it"
             )
         return place, None
     found = _grid(network, seen, tokens[-1], image_input, grid)
@@ -169,7 +169,7 @@ def _grid(
     raise ValueError(
         f"layer {place.name!r} of model {network.model.name!r} gives {count} tokens for each image "
         "of shape "
-        f"{tuple(image[1:])}; which patches they stand for is not plain. Pass reshape=(rows, "
+        f"{tuple(image[1:])}; it is not clear which patches they stand for. Pass reshape=(rows, "
         "columns), or layer= a layer that gives maps (height, width, channels)"
     )
 

@@ -33,7 +33,7 @@ def members(y_true: Any, mask: Any, found: Any) -> tuple[Any, Any]:
     Masked rows are of class 0, whatever their label.
 
     Raises:
-        ValueError: If labels are no numbers of classes, where they can be looked at.
+        ValueError: If labels are not numbers of classes, where they can be looked at.
     """
     labels = _checks.labels(y_true, found.shape[0], "rows of cosines")
     if mask is not None:

@@ -209,7 +209,7 @@ def test_labels_that_the_loss_has_no_class_for(loss: keras.losses.Loss, kind: st
     model.compile(keras.optimizers.SGD(0.01), loss)
     given = (data(IMAGES, LABELS + 1),) if kind == "pipeline" else (IMAGES, LABELS + 1)
     said = (
-        "the labels: [0-9]+ of [0-9]+ are no class numbers from 0 to 2, the first is 3.*from 0 on"
+        "the labels: [0-9]+ of [0-9]+ are not class numbers from 0 to 2, the first is 3.*from 0 on"
     )
     with pytest.warns(UserWarning, match=said) as warned:
         model.fit(*given, verbose=0, callbacks=[TerminateOnNaN(every=1)])

@@ -302,7 +302,7 @@ def test_names_of_classes_must_go_into_a_file(photos):
         folder.rmdir()
     # The same for names that do not come from folders.
     name = os.fsdecode(b"caf\xe9")
-    message = r"must be text that UTF-8 has a place for; received 'caf\\udce9'"
+    message = r"must be text that UTF-8 can encode; received 'caf\\udce9'"
     with pytest.raises(ValueError, match=message):
         kd.data.pipeline(np.zeros((2, 4, 4, 1), "uint8"), [0, 1], class_names=["a", name])
     with pytest.raises(ValueError, match=message):

@@ -276,7 +276,7 @@ def test_limits_can_be_set(trained):
     other = small_classifier()
     free = dict.fromkeys(("max_mean_relative_error", "min_class_agreement", "max_accuracy_loss"))
     result = kd.export.verify(other, trained.int8, trained.test, limits=free)
-    assert result.passed and "The file was made of other weights" in str(result)
+    assert result.passed and "The file was made from other weights" in str(result)
     with pytest.raises(ValueError, match="some of max_error, .*received.*'agreement'"):
         kd.export.verify(other, trained.int8, trained.test, limits={"agreement": 1})
     with pytest.raises(ValueError, match="min_cosine was asked for"):
@@ -393,7 +393,7 @@ class TestKindOfScores:
         ("labels", "message"),
         [
             (np.arange(6), r"labels of shape \(6,\) do not fit outputs of shape \(6, 2, 4\)"),
-            (np.full((6, 2), 7), "labels up to 7 are no numbers of 4 classes"),
+            (np.full((6, 2), 7), "labels up to 7 are not numbers of 4 classes"),
             (np.full((6, 2, 4), 0.3), "neither class numbers nor one-hot"),
         ],
     )

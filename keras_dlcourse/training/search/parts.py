@@ -62,7 +62,7 @@ def check_data(name: str, data: Any) -> int:
         )
     if len(lengths) != 1 or min(lengths) < 2:
         raise ValueError(
-            f"{name} must have 2 examples or more, and as many of each array (a list of arrays is "
+            f"{name} must have 2 examples or more, the same number in each array (a list of arrays is "
             f"several inputs; numpy.stack makes one). Received lengths: {sorted(lengths)}"
         )
     return lengths.pop()
