@@ -62,8 +62,8 @@ def check_data(name: str, data: Any) -> int:
         )
     if len(lengths) != 1 or min(lengths) < 2:
         raise ValueError(
-            f"{name} must have 2 examples or more, the same number in each array (a list of arrays is "
-            f"several inputs; numpy.stack makes one). Received lengths: {sorted(lengths)}"
+            f"{name} must have 2 examples or more, the same number in each array (a list of arrays "
+            f"is several inputs; numpy.stack makes one). Received lengths: {sorted(lengths)}"
         )
     return lengths.pop()
 
