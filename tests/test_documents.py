@@ -547,7 +547,7 @@ class TestExamples:
         with Image.open(tmp_path / "scarcity.png") as picture:
             assert picture.size == (960, 660)
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_perceive(self, tmp_path):
         """The reconstructions hold what the answers come from, and the picture is drawn."""
         run = runpy.run_path(str(ROOT / "examples" / "perceive.py"))
@@ -555,7 +555,7 @@ class TestExamples:
         with Image.open(tmp_path / "perception.png") as picture:
             assert picture.width > 600
 
-    @pytest.mark.slow
+    @pytest.mark.release
     def test_train_on_jax(self, tmp_path):
         """Trained on JAX, loaded on TensorFlow, exported, the same numbers."""
         pytest.importorskip("jax")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 
 import pytest
@@ -38,6 +39,18 @@ def test_it_trains_the_small_network_on_the_data_of_the_package(monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_short_quickstart_writes_files_that_agree(monkeypatch, tmp_path):
+    """One epoch of a small network; the network itself is trained by README's block, too."""
+    short = dataclasses.replace(module.RECIPE, model="lenet5", alpha=1.0, epochs=1)
+    monkeypatch.setattr(module, "RECIPE", short)
+    result = training.quickstart(tmp_path / "run")
+    assert result.accuracy > 0.5
+    _, float32, int8 = result.results["files"]
+    assert float32["cause"] is None and int8["cause"] is None
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.release
 def test_quickstart_reaches_its_accuracy(tmp_path):
     result = training.quickstart(tmp_path / "run")
     float32, int8 = result.results["files"][1:]
