@@ -199,7 +199,7 @@ def test_several_inputs_where_they_are_allowed():
         (tf.data.Dataset.from_tensor_slices(LABELS), ValueError, r"dataset.batch\(32\)"),
         (tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)), ValueError, r"dataset.batch\(32\)"),
         (Endless(), ValueError, "endless .Endless., and all of it is needed here"),
-        (tf.data.Dataset.from_tensors(PIXELS).repeat(), ValueError, "leave .repeat.. away"),
+        (tf.data.Dataset.from_tensors(PIXELS).repeat(), ValueError, "omit .repeat.."),
     ],
 )
 def test_what_cannot_be_taken_from(data, error, message):
