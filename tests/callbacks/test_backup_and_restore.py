@@ -282,6 +282,10 @@ def test_without_a_whole_state_it_does_not_begin_anew_by_itself(
         train(scrambled.fresh(), tmp_path)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax",
+    reason="fit does not see the weights that a callback sets within an epoch",
+)
 def test_weights_of_nan_are_not_saved(scrambled: Scrambled, tmp_path: Path) -> None:
     model = scrambled.changed()
     start = model.get_weights()

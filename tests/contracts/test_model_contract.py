@@ -65,7 +65,7 @@ def test_the_registry_knows_the_builder(case: ModelCase, model: keras.Model) -> 
     assert model.count_params() == case.builder(**case.small).count_params()
 
 
-@every_case
+@on_other_backends_few
 def test_probabilities_for_any_batch(case: ModelCase, model: keras.Model) -> None:
     raw = _small(case, classifier_activation=None)
     raw.set_weights(model.get_weights())

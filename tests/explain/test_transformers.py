@@ -100,7 +100,7 @@ class TestReshape:
     def test_of_maps_is_refused(self, layer):
         image = keras.Input((SIDE, SIDE, 3))
         x = L.GlobalAveragePooling2D()(L.Conv2D(4, PATCH, PATCH, name="embedding")(image))
-        with pytest.raises(ValueError, match=r"'embedding' gives maps of shape \(4, 4, 4\): leave"):
+        with pytest.raises(ValueError, match=r"'embedding' gives maps of shape \(4, 4, 4\): omit"):
             kd.explain.GradientMapper(
                 keras.Model(image, L.Dense(2)(x)), layer=layer, reshape=(4, 4)
             )
