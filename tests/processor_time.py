@@ -2,7 +2,7 @@
 
 Wall time depends on what else the machine does; processor time hardly does. It is that of the
 process and of its children that have ended. A fixture counts for the test that sets it up or
-tears it down.
+tears it down; the limit is for what a test does itself, as what it is given is often shared.
 """
 
 from __future__ import annotations
@@ -46,12 +46,13 @@ class Summary:
 
     def __init__(self) -> None:
         self.tests: dict[str, float] = collections.defaultdict(float)
-        self.slow: set[str] = set()
+        self.itself: dict[str, float] = {}  # of quick tests, without their fixtures
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.tests[report.nodeid] += getattr(report, "processor_seconds", 0.0)
-        if {"slow", "release"} & set(report.keywords):
-            self.slow.add(report.nodeid)
+        seconds = getattr(report, "processor_seconds", 0.0)
+        self.tests[report.nodeid] += seconds
+        if report.when == "call" and not {"slow", "release"} & set(report.keywords):
+            self.itself[report.nodeid] = seconds
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         folders: dict[str, float] = collections.defaultdict(float)
@@ -68,8 +69,7 @@ class Summary:
         out.write_line(f"The {DEAREST} dearest tests:")
         for test, seconds in dearest(self.tests)[:DEAREST]:
             out.write_line(f"{seconds:8.1f}  {test}")
-        quick = {test: self.tests[test] for test in self.tests.keys() - self.slow}
-        over = [test for test, seconds in dearest(quick) if seconds > LIMIT]
+        over = [test for test, seconds in dearest(self.itself) if seconds > LIMIT]
         if over:
             out.write_line(
                 f"OVER THE LIMIT: a quick test takes at most {LIMIT:g} s of processor time, and "

@@ -65,10 +65,24 @@ def mediapipe_best_labels(path, pixels):
     return [result.classifications[0].categories[0].category_name for result in found]
 
 
-@pytest.mark.slow
-def test_readme(tmp_path, monkeypatch, capsys):
+def small_network(input_shape, classes, preprocessing, alpha=1.0):
+    """Build a network that learns in seconds, called as those of `kd.models` are."""
+    conv = functools.partial(keras.layers.Conv2D, padding="same", activation="relu")
+    inputs = keras.Input(input_shape)
+    x = kd.layers.ImageDescription(preprocessing, classes)(inputs)
+    x = conv(32, 3)(conv(16, 3, strides=2)(x))
+    x = keras.layers.GlobalAveragePooling2D()(conv(64, 3, strides=2)(x))
+    return keras.Model(inputs, keras.layers.Dense(len(classes), "softmax")(x))
+
+
+@pytest.mark.parametrize("network", [
+    pytest.param(small_network, marks=pytest.mark.slow, id="a small network"),
+    pytest.param(kd.models.MobileNetV2, marks=pytest.mark.release, id="its own"),
+])  # fmt: skip
+def test_readme(tmp_path, monkeypatch, capsys, network):
     """All three blocks, each file opened on raw images; only epochs and width are cut."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kd.models, "MobileNetV2", network)
     desk, device, aware = python_blocks("README.md")
     names: dict = {}
     exec(desk.replace("epochs=30", "epochs=2").replace("alpha=0.35", "alpha=0.1"), names)
@@ -109,13 +123,8 @@ class TestBlocksThatWriteFiles:
     def names(cls):
         """A data set and a small network, as README leaves them behind."""
         data = kd.data.load("fashion_mnist_small")
-        conv = functools.partial(keras.layers.Conv2D, padding="same", activation="relu")
         keras.utils.set_random_seed(0)
-        inputs = keras.Input(data.image_shape)
-        x = kd.layers.ImageDescription(data.normalization, data.class_names)(inputs)
-        x = conv(32, 3)(conv(16, 3, strides=2)(x))
-        x = keras.layers.GlobalAveragePooling2D()(conv(64, 3, strides=2)(x))
-        model = keras.Model(inputs, keras.layers.Dense(10, "softmax")(x))
+        model = small_network(data.image_shape, data.class_names, data.normalization)
         loss = "sparse_categorical_crossentropy"
         model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
         model.fit(data.train, epochs=3, verbose=0)
@@ -202,6 +211,7 @@ class TestBlocksThatWriteFiles:
 @pytest.mark.slow
 def test_retrieval(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(kd.models, "MobileNetV2", small_network)
     search, identification = python_blocks("docs/retrieval.md")
     names: dict = {}
     exec(search.replace("epochs=10", "epochs=2").replace("alpha=0.35", "alpha=0.1"), names)
@@ -475,11 +485,14 @@ class TestExamples:
         assert end.value.code == 0 and f"usage: {path.name}" in capsys.readouterr().out
 
     @pytest.fixture(scope="class")
-    def output(self, tmp_path_factory):
+    @classmethod
+    def output(cls, tmp_path_factory):
         """What the first example leaves behind, for the others."""
         folder = tmp_path_factory.mktemp("example")
         run = runpy.run_path(str(ROOT / "examples" / "train_and_export.py"))
-        run["main"](epochs=1, output=folder)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kd.models, "MobileNetV2", small_network)
+            run["main"](epochs=1, output=folder)
         data = kd.data.load("fashion_mnist_small").test
         Image.fromarray(np.repeat(data.x[0], 3, axis=-1)).save(folder / "image.png")
         return folder

@@ -113,7 +113,7 @@ def test_strides_change_no_weights(case: ModelCase) -> None:
     assert relative_error(fine, coarse) > 1e-3
 
 
-@every_case
+@on_other_backends_few
 def test_every_trainable_weight_gets_a_gradient(case: ModelCase) -> None:
     model = _small(case)
     randomise(model)

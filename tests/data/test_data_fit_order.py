@@ -223,7 +223,8 @@ def test_a_smaller_last_batch_can_be_left_out():
 @pytest.mark.skipif("KD_SECOND_BACKEND" in os.environ, reason="this is the second backend")
 def test_all_of_this_on_jax():
     environment = os.environ | {"KERAS_BACKEND": "jax", "KD_SECOND_BACKEND": "1"}
-    environment["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
+    flags = os.environ.get("XLA_FLAGS", "")
+    environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=4"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-2000:]

@@ -115,8 +115,10 @@ def check(found: dict[str, list[float]], even: bool = True) -> None:
             assert value < 1e-6 or not even, (name, value)  # fit reports a mean over replicas
 
 
-# The last 20 of 44 are 7, 7 and 6.
-@pytest.mark.parametrize("rows", [24, pytest.param(44, marks=pytest.mark.release)])
+@pytest.mark.parametrize("rows", [
+    pytest.param(24, marks=pytest.mark.slow),
+    pytest.param(44, marks=pytest.mark.release),  # the last 20 are 7, 7 and 6
+])  # fmt: skip
 def test_mirrored_strategy(rows: int) -> None:
     pytest.importorskip("tensorflow")
     found = run(TENSORFLOW, "tensorflow", rows)
@@ -124,7 +126,9 @@ def test_mirrored_strategy(rows: int) -> None:
     assert found["apart"][0] > 0.01, "without gather the loss is of other triplets"
 
 
+@pytest.mark.slow
 def test_data_parallel_on_jax() -> None:
     if importlib.util.find_spec("jax") is None:
         pytest.skip("JAX is not installed")
-    check(run(JAX, "jax", 24, XLA_FLAGS="--xla_force_host_platform_device_count=4"))
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+    check(run(JAX, "jax", 24, XLA_FLAGS=flags))
