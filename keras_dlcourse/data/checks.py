@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
-from keras_dlcourse.edge.labels import ordered_labels
 from keras_dlcourse.edge.normalization import Normalization
 
 _CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
@@ -87,23 +86,6 @@ def _check_finite(x: np.ndarray) -> None:
             f"x has NaN or infinite pixels in {where.size} of {len(x)} images, first in image "
             f"{where[0]}. Repair or leave out those images."
         )
-
-
-def class_names(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return names as a tuple of different strings."""
-    if names is None:
-        return None
-    if not isinstance(names, Mapping) and (
-        isinstance(names, str) or not all(isinstance(name, str) for name in names)
-    ):
-        raise TypeError(f"class_names must be a list of strings, got {names!r}.")
-    names = ordered_labels(names, "class_names")
-    if not names:
-        raise ValueError("class_names is empty; give one name a class, or None.")
-    repeated = sorted({name for name in names if list(names).count(name) > 1})
-    if repeated:
-        raise ValueError(f"class_names must differ, got more than once: {', '.join(repeated)}.")
-    return names
 
 
 def labels(

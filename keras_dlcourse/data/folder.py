@@ -19,6 +19,7 @@ from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.split import check_fractions, split_indices
 from keras_dlcourse.edge.bit_depth import check_bits
 from keras_dlcourse.edge.images import InvalidImage
+from keras_dlcourse.edge.labels import checked_class_names
 
 # Left by desktops and archivers; names that begin with a dot are left out as well.
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
@@ -155,7 +156,7 @@ def find_classes(
             f"{root} holds {found}; it must hold one folder of images for each of two classes or "
             "more, e.g. cats/ and dogs/."
         )
-    names = checks.class_names(class_names)
+    names = None if class_names is None else checked_class_names(class_names)
     if names is None:
         _check_not_parts(root, folders)
         names = tuple(folders)

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.trainer import IS_ADAPTER, TrainerData
+from keras_dlcourse.edge.labels import checked_class_names
 from keras_dlcourse.edge.normalization import Normalization
 
 
@@ -71,7 +72,7 @@ class Pipeline(TrainerData):
     ) -> None:
         super().__init__(seed)
         self.x = checks.images(x)
-        self.class_names = checks.class_names(class_names)
+        self.class_names = None if class_names is None else checked_class_names(class_names)
         self.y = checks.labels(y, len(self.x), self.class_names)
         self.normalization = checks.normalization(normalization, self.x.shape[-1])
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))

@@ -48,6 +48,39 @@ def ordered_labels(labels: Any, name: str = "labels") -> tuple[str, ...]:
     return tuple(_checked(label, name) for label in labels)
 
 
+def checked_class_names(names: Any, name: str = "class_names") -> tuple[str, ...]:
+    """Return the names of classes that are trained: at least one, none empty, all different.
+
+    Args:
+        names: As `ordered_labels` takes them, but text only: a number is no name.
+        name: What errors call them.
+
+    Raises:
+        TypeError: If it is no sequence of text, dictionary or open file.
+        ValueError: If there is no name, an empty one, or one name twice.
+
+    Example:
+        >>> checked_class_names(["cat", "dog"])
+        ('cat', 'dog')
+    """
+    if not isinstance(names, Mapping | Set) and not hasattr(names, "read"):
+        given = names
+        names = list(given) if isinstance(given, Iterable) else []
+        if isinstance(given, str | bytes) or not all(isinstance(each, str) for each in names):
+            raise TypeError(f"{name} must be a sequence of strings; received {given!r}")
+    names = ordered_labels(names, name)
+    if not names or not all(names):
+        raise ValueError(
+            f"{name} must name at least one class, each with some text; received {list(names)}"
+        )
+    repeated = sorted({each for each in names if names.count(each) > 1})
+    if repeated:
+        raise ValueError(
+            f"{name} must differ from each other; received more than once: {', '.join(repeated)}"
+        )
+    return names
+
+
 def _by_number(labels: Mapping[Any, Any], name: str) -> list[Any]:
     """Return the names in a dictionary of numbers to names, or of names to numbers."""
     keys, values = list(labels), list(labels.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.edge.labels import ordered_labels
+from keras_dlcourse.edge.labels import checked_class_names
 from keras_dlcourse.edge.normalization import Normalization
 
 # Behind one of these, a network no longer sees the pixels that its input received; the operations
@@ -110,24 +110,6 @@ def describe(model: keras.layers.Layer) -> ImageDescription | None:
         if (layer.normalization, layer.class_names) == (normalization, class_names):
             return layer
     return ImageDescription(normalization, class_names) if found else None
-
-
-def checked_class_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return class names as a tuple, or say what is wrong with them."""
-    if not isinstance(names, Mapping) and (
-        isinstance(names, str) or not all(isinstance(name, str) for name in names)
-    ):
-        raise TypeError(
-            "Class names must be a sequence of strings, such as ['cat', 'dog']. "
-            f"Received: {names!r}"
-        )
-    names = ordered_labels(names, "class_names")
-    if not names or not all(name.strip() for name in names):
-        raise ValueError(f"Class names must not be empty. Received: {list(names)}")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise ValueError(f"Class names must differ from each other. Repeated: {repeated}")
-    return names
 
 
 def _checked_normalization(

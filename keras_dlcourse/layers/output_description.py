@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse.edge.coordinates import BOX, BOX_LAYOUTS, KEYPOINTS, RELATIVE_TO
-from keras_dlcourse.layers.image_description import checked_class_names
+from keras_dlcourse.edge.labels import checked_class_names
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -70,7 +70,7 @@ class OutputDescription(keras.layers.Layer):
         self.kind = kind
         self.bounding_box_format = bounding_box_format
         self.relative_to = relative_to
-        self.names = None if names is None else checked_class_names(names)
+        self.names = None if names is None else checked_class_names(names, "names")
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs`."""

@@ -12,9 +12,9 @@ from typing import TypedDict
 import keras
 
 from keras_dlcourse._files import user_path
+from keras_dlcourse.edge.labels import checked_class_names
 from keras_dlcourse.edge.normalization import Normalization
 from keras_dlcourse.layers._checks import fraction, is_whole, positive_float, positive_int
-from keras_dlcourse.layers.image_description import checked_class_names
 from keras_dlcourse.models._imagenet import ImageNetFiles
 
 SMALLEST_INPUT = 28
@@ -208,7 +208,7 @@ def _checked_classes(classes: Classes) -> tuple[int, tuple[str, ...] | None]:
             "classes must be a number, or a sequence of names such as ['cat', 'dog']. "
             f"Received: {classes!r}"
         )
-    names = checked_class_names(classes)
+    names = checked_class_names(classes, "classes")
     return len(names), names
 
 

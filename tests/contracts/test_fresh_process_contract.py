@@ -6,12 +6,10 @@ run on TensorFlow tries all other backends, and so runs on them need not.
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +60,9 @@ def saved_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def elsewhere(saved_parts: Path) -> Callable[[str], tuple[dict[str, str], Any]]:
-    """Return a function of a backend: the errors in a fresh process, and what came there."""
+def elsewhere(saved_parts: Path) -> dict[str, tuple[dict[str, str], Any]]:
+    """Return for each backend the errors in a fresh process, and what came there."""
 
-    @functools.cache
     def run(backend: str) -> tuple[dict[str, str], Any]:
         names = [*FILES[backend], *(NUMBERS if backend in OTHERS else ())]
         script = Path(__file__).with_name("in_fresh_process.py")
@@ -79,7 +76,7 @@ def elsewhere(saved_parts: Path) -> Callable[[str], tuple[dict[str, str], Any]]:
         errors = json.loads(done.stdout.splitlines()[-1])
         return errors, dict(np.load(saved_parts / f"{backend}.npz"))
 
-    return run
+    return {backend: run(backend) for backend in FILES}
 
 
 @pytest.mark.parametrize("name", FILES[keras.backend.backend()])
@@ -96,7 +93,7 @@ def test_a_file_from_a_stranger_opens(name: str, saved_parts: Path) -> None:
 def test_saved_file_answers_the_same(
     name: str, backend: str, saved_parts: Path, elsewhere: Any
 ) -> None:
-    errors, found = elsewhere(backend)
+    errors, found = elsewhere[backend]
     assert name not in errors, errors[name]
     expected = np.load(saved_parts / f"{name}.expected.npy")
     # Backends sum in different orders; float32 keeps about 7 digits, and models have up to 54
@@ -109,7 +106,7 @@ def test_saved_file_answers_the_same(
 @pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.id)
 def test_same_loss_on_every_backend(case: Any, other: str, elsewhere: Any) -> None:
     """Values and gradients: these are computed with other kernels in another order."""
-    _, found = elsewhere(other)
+    _, found = elsewhere[other]
     gradient, value = loss_gradient(case)
     assert float(found[f"{case.id}.value"]) == pytest.approx(float(value), rel=1e-5)
     theirs = found[f"{case.id}.gradient"]
@@ -120,5 +117,5 @@ def test_same_loss_on_every_backend(case: Any, other: str, elsewhere: Any) -> No
 @pytest.mark.parametrize("other", OTHERS)
 @pytest.mark.parametrize("case", METRICS, ids=lambda case: case.id)
 def test_same_metric_on_every_backend(case: Any, other: str, elsewhere: Any) -> None:
-    _, found = elsewhere(other)
+    _, found = elsewhere[other]
     np.testing.assert_allclose(found[case.id], result(measured(case)), rtol=1e-6)

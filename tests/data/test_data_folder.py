@@ -267,7 +267,7 @@ def test_class_names_choose_folders(photos):
         kd.data.image_folder(photos, 8, class_names=["ape", "cat", "cow"])
     with pytest.raises(ValueError, match=r"two classes or more, got \['cat'\]"):
         kd.data.image_folder(photos, 8, class_names=["cat"])
-    with pytest.raises(TypeError, match="class_names must be a list of strings"):
+    with pytest.raises(TypeError, match="class_names must be a sequence of strings; received"):
         kd.data.image_folder(photos, 8, class_names="cat")
 
 

@@ -314,6 +314,12 @@ def test_the_last_features_are_found(make, shape, says):
             preprocessing_of(base)
 
 
+def test_a_network_that_rescales_something_other_than_pixels_is_not_given_pixels():
+    layers = [keras.Input((8, 8, 3)), L.Rescaling(2.0, -1.0), L.Conv2D(2, 3), L.Flatten()]
+    with pytest.raises(ValueError, match=r"0 to 255 into numbers from -1 to 509.*preprocessing="):
+        preprocessing_of(keras.Sequential(layers))
+
+
 def test_the_function_of_a_family_stands_before_its_network():
     base = APPLICATIONS.MobileNetV2((32, 32, 3), 0.35, weights=None)
     images = np.repeat(np.repeat(IMAGES[:4], 2, axis=1), 2, axis=2)
@@ -332,7 +338,7 @@ def test_the_function_of_a_family_stands_before_its_network():
         ({"base": 3}, "model must be"),
         ({"base": keras.Sequential([keras.Input((4,)), L.Dense(2)])}, "input of images"),
         ({"classes": 1}, "classes.*1"),
-        ({"classes": ["a", "a"]}, "Repeated"),
+        ({"classes": ["a", "a"]}, "classes must differ .*more than once: a"),
         ({"classes": 3, "train": (IMAGES, LABELS + 2)}, "labels from 0 to 2.*3"),
         ({"train": (IMAGES, np.ones((40, 3)))}, "one-hot labels of 2"),
         ({"train": IMAGES}, "train must have labels"),

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Normalization
+from keras_dlcourse.export.entrance import takes_pixels
 from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.flat import copy_of
 from keras_dlcourse.graph.head import POOLINGS, find_head, is_embedding
@@ -85,13 +86,11 @@ def preprocessing_of(base: keras.Model) -> Normalization:
     described = describe(base)
     if described is not None and described.normalization is not None:
         return described.normalization
-    for layer in base._flatten_layers(include_self=False):
-        if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
-            return Normalization.identity()  # it does the rest itself
-        if layer.weights and not isinstance(layer, keras.Model):
-            break  # rescaling behind is no preprocessing
+    takes, why_not = takes_pixels(base)
+    if takes:
+        return Normalization.identity()  # it does the rest itself
     raise ValueError(
-        f"base {base.name!r} does not say what its pixels went through in training. Pass "
+        f"base {base.name!r} does not say what its pixels went through in training. {why_not}Pass "
         "preprocessing=, a kd.data.Normalization such as Normalization(127.5, 127.5), or the "
         "function of its family, such as keras.applications.mobilenet_v2.preprocess_input."
     )

@@ -12,8 +12,8 @@ import numpy as np
 from keras_dlcourse.data import Normalization, Pipeline, take
 from keras_dlcourse.data.examples import all_batches, check_end
 from keras_dlcourse.data.multilabel import names_one_class
+from keras_dlcourse.edge.labels import checked_class_names
 from keras_dlcourse.layers._checks import positive_int
-from keras_dlcourse.layers.image_description import checked_class_names
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def check_given(
         TypeError: If data is of another kind.
         ValueError: If it does not fit the classes, or its parts do not fit each other.
     """
-    names = None if isinstance(classes, int | np.integer) else checked_class_names(classes)
+    names = (
+        None if isinstance(classes, int | np.integer) else checked_class_names(classes, "classes")
+    )
     count = positive_int("classes", classes if names is None else len(names))
     if count < 2:
         raise ValueError(f"classes must be at least 2. Received: {classes!r}")
