@@ -15,9 +15,14 @@ QUICK_TO_COMPILE = [
 ]
 
 # A busy machine is no failure; and CI tries the same examples each time, half as many as others do.
+# JAX compiles for each shape: of those that differ by backend some are enough.
 IN_CI = "CI" in os.environ
+ON_JAX = os.environ.get("KERAS_BACKEND") == "jax"
 settings.register_profile(
-    "steady", deadline=None, derandomize=IN_CI, max_examples=50 if IN_CI else 100
+    "steady",
+    deadline=None,
+    derandomize=IN_CI,
+    max_examples=100 if not IN_CI else 15 if ON_JAX else 50,
 )
 settings.load_profile("steady")
 

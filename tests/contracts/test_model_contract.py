@@ -119,7 +119,10 @@ def test_every_trainable_weight_gets_a_gradient(case: ModelCase) -> None:
     randomise(model)
     before = [keras.ops.convert_to_numpy(weight) for weight in model.weights]
     # Far too fast to learn: a weight of 1 is to be moved by a gradient of 1e-9, too.
-    model.compile(keras.optimizers.SGD(1e3), "sparse_categorical_crossentropy")
+    # For one step TensorFlow would trace and optimize a graph, which takes longer.
+    eagerly = keras.backend.backend() == "tensorflow"
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.SGD(1e3), loss, run_eagerly=eagerly)
     model.train_on_batch(images((28, 28, 1), 12), np.arange(12) % 3)
     still = [
         weight.path

@@ -46,7 +46,7 @@ def test_every_view():
         np.testing.assert_allclose(found[:, number], reference(X), atol=1e-5, err_msg=str(view))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=min(25, settings.default.max_examples))
 @given(st.integers(3, 7), st.integers(3, 7), st.data())
 def test_shifts_of_any_size(height, width, data):
     down = data.draw(st.integers(1 - height, height - 1))

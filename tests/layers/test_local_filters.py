@@ -36,7 +36,7 @@ def _by_channel(function, images, *arguments, **options):
 
 
 @FLIPS
-@settings(max_examples=25)
+@settings(max_examples=min(25, settings.default.max_examples))
 @given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(0, 99))
 def test_linear_filters_are_those_of_ndimage(flip, image, window, seed):
     """Even kernels and kernels larger than the image, too."""
@@ -49,7 +49,7 @@ def test_linear_filters_are_those_of_ndimage(flip, image, window, seed):
 
 
 @FLIPS
-@settings(max_examples=25)
+@settings(max_examples=min(25, settings.default.max_examples))
 @given(st.tuples(SIDES, SIDES), st.tuples(SIDES, SIDES), st.integers(0, 99))
 def test_valid_filters_are_those_of_signal(flip, more, window, seed):
     images = _images(*(np.add(more, window) - 1), seed=seed)

@@ -60,7 +60,7 @@ def test_zca_with_few_components_is_their_projection():
     assert layer(DATA).shape == (600, 5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=min(30, settings.default.max_examples))
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=2, max_size=8),
     features=st.integers(1, 6),

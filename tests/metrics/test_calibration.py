@@ -30,7 +30,7 @@ def _measured(y, scores, bins):
     return float(metric.result())
 
 
-@settings(max_examples=25)
+@settings(max_examples=min(25, settings.default.max_examples))
 @given(st.integers(0, 2**20), st.integers(1, 30), st.integers(2, 5), st.integers(5, 300))
 def test_several_classes(seed, bins, classes, n):
     random = np.random.default_rng(seed)

@@ -16,7 +16,7 @@ def _value(metric):
     return float(metric.result())
 
 
-@settings(max_examples=25)
+@settings(max_examples=min(25, settings.default.max_examples))
 @given(seed=st.integers(0, 2**16), rows=st.integers(1, 40), bins=st.sampled_from([1, 7, 1000]))
 def test_equals_scikit_learn(seed, rows, bins):
     """With ties, weights, gaps, and classes without a positive, in two batches."""

@@ -83,7 +83,7 @@ def test_a_trace_is_found_where_there_is_one(transform, has_trace):
         assert again == found
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_corners_of_a_turn_are_a_trace_and_a_mirror_is_none():
     data = kd.data.load("fashion_mnist_small").train
     turn = kd.layers.RandomAffine(degrees=30, fill_value=3.0, seed=1)

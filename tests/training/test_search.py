@@ -35,6 +35,7 @@ def _search(values=(2, 5), k=2, build=classifier, **arguments):
 
 
 class TestChoice:
+    @pytest.mark.slow
     def test_the_best_mean_is_chosen_and_fitted_on_all(self):
         rates = [1e-6, 0.2, 1e6]  # too slow, right, diverging
         found = kd.training.select(
@@ -156,6 +157,7 @@ class TestSplits:
 
 
 class TestResume:
+    @pytest.mark.slow
     def test_a_killed_cross_validation_runs_only_what_is_missing(self, tmp_path):
         script = tmp_path / "script.py"
         script.write_text(
