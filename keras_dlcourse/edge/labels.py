@@ -64,10 +64,11 @@ def checked_class_names(names: Any, name: str = "class_names") -> tuple[str, ...
         ('cat', 'dog')
     """
     if not isinstance(names, Mapping | Set) and not hasattr(names, "read"):
-        given = names
-        names = list(given) if isinstance(given, Iterable) else []
-        if isinstance(given, str | bytes) or not all(isinstance(each, str) for each in names):
-            raise TypeError(f"{name} must be a sequence of strings; received {given!r}")
+        is_sequence = isinstance(names, Iterable) and not isinstance(names, str | bytes)
+        listed = list(names) if is_sequence else [None]
+        if not all(isinstance(each, str) for each in listed):
+            raise TypeError(f"{name} must be a sequence of strings; received {names!r}")
+        names = listed
     names = ordered_labels(names, name)
     if not names or not all(names):
         raise ValueError(

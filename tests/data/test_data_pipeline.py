@@ -171,6 +171,7 @@ ERRORS = [
     ({"y": np.eye(10), "class_names": ["a", "b"]}, ValueError, r"one-hot for 10 .* has 2 names"),
     ({"class_names": "abcd"}, TypeError, r"sequence of strings; received 'abcd'"),
     ({"class_names": [0, 1, 2, 3]}, TypeError, r"sequence of strings"),
+    ({"class_names": 4}, TypeError, r"sequence of strings; received 4"),
     ({"class_names": []}, ValueError, r"must name at least one class.*received \[\]"),
     ({"class_names": ["a", "b", "a", "c"]}, ValueError, r"more than once: a$"),
     ({"batch_size": 0}, ValueError, r"batch_size must be 1 or more, got 0"),
