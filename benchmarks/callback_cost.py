@@ -9,8 +9,8 @@ from _clock import Clock
 from _figures import Figure
 
 import keras_dlcourse as kd
-from keras_dlcourse.training.quickstart import BATCH_SIZE, RECIPE
-from keras_dlcourse.training.run import build_model
+from keras_dlcourse.training.run.quickstart import BATCH_SIZE, RECIPE
+from keras_dlcourse.training.run.run import build_model
 
 EPOCHS = 3
 METHODS = {"cam": 5.0, "grad_cam": 5.0, "layer_cam": math.inf, "saliency": math.inf}

@@ -15,8 +15,8 @@ import numpy as np
 from _figures import Figure, in_turn
 
 import keras_dlcourse as kd
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.runtime import interpreter
+from keras_dlcourse.edge.runtime.interpreter import interpreter
+from keras_dlcourse.edge.tflite.model_file import ModelFile
 
 LATENCY, SIZE = 1.05, 1.02
 ROUNDS, CALLS = 60, 3

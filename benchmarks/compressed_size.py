@@ -34,17 +34,17 @@ def measure() -> list[Figure]:
         small = Path(folder) / "small.int8.tflite"
         kd.export.to_tflite(model, plain, rgb=False)
         before = _accuracy(plain, images, labels)
-        schedule = kd.quantize.PolynomialDecay(end_step=steps * PRUNE_EPOCHS * 2 // 3)
-        model = kd.quantize.prune(model, SPARSITY, schedule)
+        schedule = kd.compress.PolynomialDecay(end_step=steps * PRUNE_EPOCHS * 2 // 3)
+        model = kd.compress.prune(model, SPARSITY, schedule)
         _fit(model, data, PRUNE_EPOCHS, 1e-3)
-        model = kd.quantize.cluster(model, CLUSTERS)
+        model = kd.compress.cluster(model, CLUSTERS)
         _fit(model, data, CLUSTER_EPOCHS, 3e-4)
         model = kd.quantize.quantization_aware(model)
         _fit(model, data, QUANTIZE_EPOCHS, 3e-4)
         kd.export.to_tflite(model, small, rgb=False)
         after = _accuracy(small, images, labels)
-        sizes = kd.quantize.sizes(plain, small)
-        print(kd.quantize.sparsity(model).total, sizes, sep="\n", flush=True)
+        sizes = kd.compress.sizes(plain, small)
+        print(kd.compress.sparsity(model).total, sizes, sep="\n", flush=True)
     first, last = sizes.files
     return [
         Figure(

@@ -18,7 +18,7 @@ import numpy as np
 from _figures import Figure
 
 from keras_dlcourse.edge import InvalidGallery
-from keras_dlcourse.edge.gallery_file import GalleryContent, pack, unpack
+from keras_dlcourse.edge.search.gallery_file import GalleryContent, pack, unpack
 from keras_dlcourse.retrieval.index_file import InvalidIndex, read_index, write_index
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests/edge"))

@@ -15,7 +15,7 @@ from _figures import Figure, in_turn, ratio
 
 import keras_dlcourse as kd
 from keras_dlcourse.edge import Gallery, ImageEmbedder, nearest
-from keras_dlcourse.edge.gallery_file import GalleryContent, file_hash, pack
+from keras_dlcourse.edge.search.gallery_file import GalleryContent, file_hash, pack
 
 LIMIT = 2.0
 TEMPLATES, CLASSES, DIMENSIONS, PHOTOS = 10_000, 1_000, 128, 5

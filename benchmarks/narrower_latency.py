@@ -20,7 +20,7 @@ ROUNDS, CALLS = 25, 10
 def measure() -> list[Figure]:
     keras.utils.set_random_seed(0)
     model = kd.models.MobileNetV2(input_shape=(224, 224, 3))
-    narrow = kd.quantize.prune_filters(model, 0.5, layers=["*_expand"])
+    narrow = kd.compress.prune_filters(model, 0.5, layers=["*_expand"])
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "wide.tflite", Path(folder) / "narrow.tflite"]
         for path, network in zip(files, (model, narrow), strict=True):

@@ -12,8 +12,8 @@ from _figures import Figure
 
 import keras_dlcourse as kd
 from keras_dlcourse.callbacks._weights import first_broken
-from keras_dlcourse.training.quickstart import BATCH_SIZE, RECIPE
-from keras_dlcourse.training.run import build_model
+from keras_dlcourse.training.run.quickstart import BATCH_SIZE, RECIPE
+from keras_dlcourse.training.run.run import build_model
 
 EPOCHS = 4
 

@@ -23,7 +23,7 @@ import tensorflow as tf
 from _figures import Figure, in_turn, ratio
 
 import keras_dlcourse as kd
-from keras_dlcourse.losses._distances import pairwise
+from keras_dlcourse.losses.embedding._distances import pairwise
 
 DIMENSIONS, PER_CLASS, ROUNDS = 128, 4, 5
 MEMORY_ROWS, GIB = 4096, 2**30

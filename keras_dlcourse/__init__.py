@@ -15,10 +15,12 @@ from keras_dlcourse._version import __version__
 if TYPE_CHECKING:
     from keras_dlcourse import (
         callbacks,
+        compress,
         data,
         edge,
         explain,
         export,
+        graph,
         layers,
         losses,
         metrics,
@@ -34,10 +36,12 @@ if TYPE_CHECKING:
 __all__ = [
     "__version__",
     "callbacks",
+    "compress",
     "data",
     "edge",
     "explain",
     "export",
+    "graph",
     "layers",
     "load",
     "losses",

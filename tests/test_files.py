@@ -20,7 +20,7 @@ from keras_dlcourse._files import (
     written_whole,
 )
 from keras_dlcourse.edge import Gallery, InvalidGallery, read_image
-from keras_dlcourse.training.run_folder import RunFolder
+from keras_dlcourse.training.run.run_folder import RunFolder
 
 
 def test_writes_and_replaces(tmp_path):
@@ -114,7 +114,7 @@ class TestHomeFolder:
         assert kd.export.inspect("~/new/m.tflite").bytes == result.bytes
         assert kd.export.bundle("~/new/m.tflite", "~/pi") == home / "pi"
         assert (home / "pi" / "model.tflite").is_file()
-        assert kd.quantize.sizes("~/new/m.tflite").files[0].path == result.path
+        assert kd.compress.sizes("~/new/m.tflite").files[0].path == result.path
 
     def test_runs_and_checkpoints(self, home):
         assert RunFolder("~/run").path == home / "run"

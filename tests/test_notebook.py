@@ -12,7 +12,8 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 # Tables are strings, to log and to save; and a run's narration goes where prints go.
 MORE = """
 import contextlib, io
-from keras_dlcourse.training.narration import Narrator
+from keras_dlcourse._progress import track
+from keras_dlcourse.training.run.narration import Narrator
 
 with contextlib.redirect_stdout(io.StringIO()) as log:
     print(costs)
@@ -20,7 +21,7 @@ with contextlib.redirect_stdout(io.StringIO()) as log:
 table, _, narrated = log.getvalue().rpartition("\\n0:00  ")
 assert table == str(costs), log.getvalue()
 assert narrated == "Reading images\\n", log.getvalue()
-assert list(kd.data.progress.track(range(3), 3, "Adding")) == [0, 1, 2]
+assert list(track(range(3), 3, "Adding")) == [0, 1, 2]
 """
 
 

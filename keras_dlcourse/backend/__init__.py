@@ -4,9 +4,9 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.backend", "tensorflow", "keras")
 
-import keras  # noqa: E402
+import keras
 
-from keras_dlcourse.backend import portable  # noqa: E402
+from keras_dlcourse.backend import portable
 
 _NAME = keras.backend.backend()
 if _NAME == "tensorflow":

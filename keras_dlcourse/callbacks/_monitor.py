@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from keras_dlcourse.losses.margin_softmax import MarginSoftmax
-from keras_dlcourse.losses.proxy_anchor import ProxyAnchor
+from keras_dlcourse.losses.embedding.margin_softmax import MarginSoftmax
+from keras_dlcourse.losses.embedding.proxy_anchor import ProxyAnchor
 
 Direction = Literal["min", "max"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from keras_dlcourse.layers._checks import is_whole
+from keras_dlcourse._checks import is_whole
 
 ON_ERROR = ("warn", "raise")
 

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import arguments_of, before, callback_list_of, on_exception
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
@@ -20,7 +21,6 @@ from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import has_state, load_state, named, state_of
 from keras_dlcourse.callbacks._weights import first_nan
 from keras_dlcourse.data.trainer import TrainerData
-from keras_dlcourse.layers._checks import one_of
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.saving.state import capture, read_state, restore, write_state
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
-from keras_dlcourse.losses._pairs import PairLoss
+from keras_dlcourse.losses.embedding._pairs import PairLoss
 
 
 class CollapseMonitor(Remembers, keras.callbacks.Callback):

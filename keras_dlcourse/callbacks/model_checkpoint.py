@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._checks import one_of, positive_int
 from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import (
     callback_list_of,
@@ -25,7 +26,6 @@ from keras_dlcourse.callbacks._monitor import Direction, Monitor
 from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.callbacks._weights import first_broken
-from keras_dlcourse.layers._checks import one_of, positive_int
 from keras_dlcourse.saving.checkpoints import Checkpoint, CheckpointFolder
 
 

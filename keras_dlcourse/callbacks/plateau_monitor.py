@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._checks import fraction, positive_int
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
 from keras_dlcourse.callbacks._states import Remembers
-from keras_dlcourse.layers._checks import fraction, positive_int
 
 
 class PlateauMonitor(Remembers, keras.callbacks.Callback):

@@ -12,7 +12,7 @@ import numpy as np
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import checks, take
 from keras_dlcourse.data.examples import check_end
-from keras_dlcourse.edge.search import checked_metric
+from keras_dlcourse.edge.search.nearest import checked_metric
 from keras_dlcourse.retrieval.evaluation import (
     DEFAULT,
     checked_measures,

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
+from keras_dlcourse._checks import fraction, positive_int
 from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.data import take
-from keras_dlcourse.layers._checks import fraction, positive_int
 from keras_dlcourse.report import draw_signals, png_bytes
 
 _LOST = 1e-6  # of a variance, which is a factor of 1,000 in the numbers themselves

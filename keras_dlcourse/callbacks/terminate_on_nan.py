@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_dlcourse._checks import positive_int
 from keras_dlcourse._files import user_path, written_whole
 from keras_dlcourse.callbacks._fit import arguments_of
 from keras_dlcourse.callbacks._monitor import (
@@ -25,7 +26,6 @@ from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.graph.running import Network, Place, call_in_training
-from keras_dlcourse.layers._checks import positive_int
 from keras_dlcourse.saving.state import capture, restore
 
 _KEPT = ("variables", "optimizer")  # metrics begin anew, and may not have been made yet

@@ -23,10 +23,10 @@ from keras_dlcourse.cli import (
 )
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
-from keras_dlcourse.edge.command_line import print_everywhere
-from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
-from keras_dlcourse.edge.gallery_commands import add_enroll_parser, add_identify_parser
-from keras_dlcourse.edge.locate_command import add_locate_parser
+from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_classify_parser
+from keras_dlcourse.edge.commands.common import print_everywhere
+from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
+from keras_dlcourse.edge.commands.locate import add_locate_parser
 
 # In the order in which a newcomer needs them.
 _ADD_PARSER = (

@@ -21,7 +21,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: If there is nothing.
         ValueError: If it is neither.
     """
-    from keras_dlcourse.export.sources import load_model
+    from keras_dlcourse.export.conversion.sources import load_model
 
     return load_model(path)
 
@@ -71,8 +71,8 @@ def recorded_normalization(model: Any) -> Normalization | None:
 
 def says_normalization(model: Any) -> bool:
     """Whether a model records what its pixels went through, scales them itself, or takes none."""
-    from keras_dlcourse.export.device_model import is_image_shape
-    from keras_dlcourse.export.entrance import takes_pixels
+    from keras_dlcourse.export.conversion.device_model import is_image_shape
+    from keras_dlcourse.export.conversion.entrance import takes_pixels
 
     shape = model.input_shape
     image = isinstance(shape, tuple) and is_image_shape(shape[1:])

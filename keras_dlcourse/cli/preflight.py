@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     load_keras()
     from keras_dlcourse import export
-    from keras_dlcourse.export.targets import TARGETS
+    from keras_dlcourse.export.checking.targets import TARGETS
 
     for name in options.targets or ():
         if name not in TARGETS:

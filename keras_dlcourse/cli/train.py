@@ -67,8 +67,8 @@ def run(options: argparse.Namespace) -> int:
     print("Starting Keras and its backend", flush=True)
     load_keras()
     from keras_dlcourse import data, training
-    from keras_dlcourse.training.run import image_size_of, recipe_of
-    from keras_dlcourse.training.run_folder import check_free
+    from keras_dlcourse.training.run.run import image_size_of, recipe_of
+    from keras_dlcourse.training.run.run_folder import check_free
 
     given = {
         name: getattr(options, name)

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from keras_dlcourse.edge.command_line import add_bits_option
+from keras_dlcourse.edge.commands.common import add_bits_option
 
 
 class UsageError(Exception):

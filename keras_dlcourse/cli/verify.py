@@ -49,8 +49,8 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from keras_dlcourse.edge.metadata import EMBEDDING
-    from keras_dlcourse.edge.model_file import ModelFile
+    from keras_dlcourse.edge.tflite.metadata import EMBEDDING
+    from keras_dlcourse.edge.tflite.model_file import ModelFile
 
     file = ModelFile.read(options.file)  # the file is checked before Keras is loaded
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
         recorded_labels,
         recorded_normalization,
     )
-    from keras_dlcourse.export.roads import file_normalization
+    from keras_dlcourse.export.checking.roads import file_normalization
 
     model = load_model(options.model)
     # A model that does not record what its pixels went through got what its file was made for.

@@ -5,37 +5,37 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.data", "tensorflow", "keras")
 
 # First of all: Keras brings the losses in (`_registration`), and these take boxes from here.
-import keras  # noqa: E402, F401
+import keras  # noqa: F401
 
-from keras_dlcourse.data.bootstrap import Bootstrap  # noqa: E402
-from keras_dlcourse.data.boxes import FORMATS as BOX_FORMATS  # noqa: E402
-from keras_dlcourse.data.boxes import check_boxes, convert_boxes  # noqa: E402
-from keras_dlcourse.data.datasets import Dataset, load  # noqa: E402
-from keras_dlcourse.data.descriptors import color_histogram, hog  # noqa: E402
-from keras_dlcourse.data.examples import Examples, take  # noqa: E402
-from keras_dlcourse.data.folder import image_folder  # noqa: E402
-from keras_dlcourse.data.image_files import ImageFiles  # noqa: E402
-from keras_dlcourse.data.keypoints import (  # noqa: E402
+from keras_dlcourse.boxes.formats import FORMATS as BOX_FORMATS
+from keras_dlcourse.boxes.formats import check_boxes, convert_boxes
+from keras_dlcourse.data.bootstrap import Bootstrap
+from keras_dlcourse.data.datasets import Dataset, load
+from keras_dlcourse.data.descriptors import color_histogram, hog
+from keras_dlcourse.data.examples import Examples, take
+from keras_dlcourse.data.folder import image_folder
+from keras_dlcourse.data.image_files import ImageFiles
+from keras_dlcourse.data.keypoints import (
     flip_keypoints,
     keypoints_from_box,
     keypoints_to_box,
 )
-from keras_dlcourse.data.leaks import Leaks, find_leaks  # noqa: E402
-from keras_dlcourse.data.multilabel import positive_weights  # noqa: E402
-from keras_dlcourse.data.pipeline import Pipeline, pipeline  # noqa: E402
-from keras_dlcourse.data.samplers import (  # noqa: E402
+from keras_dlcourse.data.leaks import Leaks, find_leaks
+from keras_dlcourse.data.multilabel import positive_weights
+from keras_dlcourse.data.pipeline import Pipeline, pipeline
+from keras_dlcourse.data.samplers import (
     PairSampler,
     PKSampler,
     TripletSampler,
 )
-from keras_dlcourse.data.scenes import Scenes, compose_scenes, split_sources  # noqa: E402
-from keras_dlcourse.data.shift import (  # noqa: E402
+from keras_dlcourse.data.scenes import Scenes, compose_scenes, split_sources
+from keras_dlcourse.data.shift import (
     CovariateShift,
     FeatureShift,
     covariate_shift,
 )
-from keras_dlcourse.data.split import split  # noqa: E402
-from keras_dlcourse.edge.normalization import Normalization  # noqa: E402
+from keras_dlcourse.data.split import split
+from keras_dlcourse.edge.description.normalization import Normalization
 
 __all__ = [
     "BOX_FORMATS",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
-from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.edge.description.normalization import Normalization
 
 _CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
 

@@ -14,8 +14,8 @@ from keras_dlcourse._files import user_path
 from keras_dlcourse.data.idx import read_idx
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.split import split, split_indices
-from keras_dlcourse.edge.images import resize
-from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.vision.images import resize
 
 FASHION_CLASSES = (
     "T-shirt/top",

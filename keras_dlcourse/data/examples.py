@@ -14,7 +14,7 @@ from keras import tree
 
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.pipeline import Pipeline, rows_of
-from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.edge.description.normalization import Normalization
 
 # How far data is read that does not say how long it is, such as a generator.
 CHOICE_LIMIT = 10_000  # examples, for a choice by a seed: then the first ones are taken

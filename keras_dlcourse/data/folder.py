@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse._files import user_path
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
-from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.split import check_fractions, split_indices
-from keras_dlcourse.edge.bit_depth import check_bits
-from keras_dlcourse.edge.images import InvalidImage
-from keras_dlcourse.edge.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.vision.bit_depth import check_bits
+from keras_dlcourse.edge.vision.images import InvalidImage
 
 # Left by desktops and archivers; names that begin with a dot are left out as well.
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}

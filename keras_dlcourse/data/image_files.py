@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.edge.bit_depth import BitDepthError, check_bits
-from keras_dlcourse.edge.images import read_with_bits, resize
+from keras_dlcourse.edge.vision.bit_depth import BitDepthError, check_bits
+from keras_dlcourse.edge.vision.images import read_with_bits, resize
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.edge.coordinates import KeypointLayout
+from keras_dlcourse.edge.description.layouts import KeypointLayout
 
 
 def keypoints_to_box(points: Any, boxes: Any) -> np.ndarray:

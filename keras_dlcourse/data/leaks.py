@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream
 
 _BITS = 8  # frequencies along each axis that make the hash: 64 bits

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.trainer import IS_ADAPTER, TrainerData
-from keras_dlcourse.edge.labels import checked_class_names
-from keras_dlcourse.edge.normalization import Normalization
+from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.normalization import Normalization
 
 
 class Pipeline(TrainerData):

@@ -13,7 +13,7 @@ from PIL import Image
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.keypoints import swapped
 from keras_dlcourse.data.split import split_indices
-from keras_dlcourse.edge.images import resize
+from keras_dlcourse.edge.vision.images import resize
 
 _OPAQUE = 128  # from which alpha on a pixel belongs to the object
 _TRIES = 20  # places tried for an object that must not hide those before it

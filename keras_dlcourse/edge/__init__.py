@@ -3,26 +3,32 @@
 Pillow and the interpreter are loaded on first use.
 """
 
-from keras_dlcourse.edge.boxes import box_from_map
-from keras_dlcourse.edge.class_map import Classification, overlay
-from keras_dlcourse.edge.classifier import Category, ImageClassifier
-from keras_dlcourse.edge.coordinates import BoundingBox, NormalizedKeypoint
-from keras_dlcourse.edge.drawing import draw_detection
-from keras_dlcourse.edge.embedder import ImageEmbedder
-from keras_dlcourse.edge.flatbuffer import InvalidModel
-from keras_dlcourse.edge.gallery import Gallery, Match
-from keras_dlcourse.edge.gallery_file import InvalidGallery
-from keras_dlcourse.edge.identification import UNKNOWN, Identity, class_means, identify
-from keras_dlcourse.edge.images import InvalidImage, load_image, read_image, resize
-from keras_dlcourse.edge.latency import Latency
-from keras_dlcourse.edge.localizer import Detection, KeypointDetector, ObjectLocalizer
-from keras_dlcourse.edge.metadata import ImageMetadata
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.normalization import Normalization
-from keras_dlcourse.edge.runtime import ModelStopped, runtime_name
-from keras_dlcourse.edge.sandbox import Limits
-from keras_dlcourse.edge.search import Neighbours, nearest
-from keras_dlcourse.edge.vectors import Vectors
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.results import (
+    BoundingBox,
+    Category,
+    Classification,
+    Detection,
+    NormalizedKeypoint,
+)
+from keras_dlcourse.edge.runtime.interpreter import ModelStopped, runtime_name
+from keras_dlcourse.edge.runtime.latency import Latency
+from keras_dlcourse.edge.runtime.sandbox import Limits
+from keras_dlcourse.edge.search.gallery import Gallery, Match
+from keras_dlcourse.edge.search.gallery_file import InvalidGallery
+from keras_dlcourse.edge.search.identification import UNKNOWN, Identity, class_means, identify
+from keras_dlcourse.edge.search.nearest import Neighbours, nearest
+from keras_dlcourse.edge.search.vectors import Vectors
+from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
+from keras_dlcourse.edge.tflite.metadata import ImageMetadata
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.vision.box_from_map import box_from_map
+from keras_dlcourse.edge.vision.class_map import overlay
+from keras_dlcourse.edge.vision.classifier import ImageClassifier
+from keras_dlcourse.edge.vision.drawing import draw_detection
+from keras_dlcourse.edge.vision.embedder import ImageEmbedder
+from keras_dlcourse.edge.vision.images import InvalidImage, load_image, read_image, resize
+from keras_dlcourse.edge.vision.localizer import KeypointDetector, ObjectLocalizer
 
 __all__ = [
     "BoundingBox",

@@ -4,57 +4,57 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.explain", "tensorflow", "keras")
 
-from keras_dlcourse.explain.engine.mapper import GradientMapper  # noqa: E402
-from keras_dlcourse.explain.inversion.decoder import latent_decoder  # noqa: E402
-from keras_dlcourse.explain.inversion.inverter import LatentInverter  # noqa: E402
-from keras_dlcourse.explain.inversion.perception import (  # noqa: E402
+from keras_dlcourse.explain.engine.mapper import GradientMapper
+from keras_dlcourse.explain.inversion.decoder import latent_decoder
+from keras_dlcourse.explain.inversion.inverter import LatentInverter
+from keras_dlcourse.explain.inversion.perception import (
     Perception,
     perception_visualization,
 )
-from keras_dlcourse.explain.judging.boxes import boxes_from_map  # noqa: E402
-from keras_dlcourse.explain.judging.by_scores import (  # noqa: E402
+from keras_dlcourse.explain.judging.boxes import boxes_from_map
+from keras_dlcourse.explain.judging.by_scores import (
     Curves,
     Drops,
     average_drop,
     deletion,
     insertion,
 )
-from keras_dlcourse.explain.judging.class_means import (  # noqa: E402
+from keras_dlcourse.explain.judging.class_means import (
     ClassMeans,
     class_mean_maps,
 )
-from keras_dlcourse.explain.judging.sanity import SanityCheck, sanity_check  # noqa: E402
-from keras_dlcourse.explain.judging.weak_localizer import (  # noqa: E402
+from keras_dlcourse.explain.judging.sanity import SanityCheck, sanity_check
+from keras_dlcourse.explain.judging.weak_localizer import (
     Location,
     WeakLocalizer,
     weak_localizer,
 )
-from keras_dlcourse.explain.maps.augmented import augmented_grad_cam  # noqa: E402
-from keras_dlcourse.explain.maps.cam import ClassActivationMapper, cam  # noqa: E402
-from keras_dlcourse.explain.maps.covering import occlusion, score_cam  # noqa: E402
-from keras_dlcourse.explain.maps.gap_head import with_gap_head  # noqa: E402
-from keras_dlcourse.explain.maps.gradient_maps import (  # noqa: E402
+from keras_dlcourse.explain.maps.augmented import augmented_grad_cam
+from keras_dlcourse.explain.maps.cam import ClassActivationMapper, cam
+from keras_dlcourse.explain.maps.covering import occlusion, score_cam
+from keras_dlcourse.explain.maps.gap_head import with_gap_head
+from keras_dlcourse.explain.maps.gradient_maps import (
     eigen_cam,
     grad_cam,
     grad_cam_pp,
     hires_cam,
     layer_cam,
 )
-from keras_dlcourse.explain.maps.gradients import (  # noqa: E402
+from keras_dlcourse.explain.maps.gradients import (
     guided_backprop,
     integrated_gradients,
     saliency,
     smooth_grad,
 )
-from keras_dlcourse.explain.methods import METHODS  # noqa: E402
-from keras_dlcourse.explain.units.filters import filters  # noqa: E402
-from keras_dlcourse.explain.units.maximization import (  # noqa: E402
+from keras_dlcourse.explain.methods import METHODS
+from keras_dlcourse.explain.units.filters import filters
+from keras_dlcourse.explain.units.maximization import (
     Maximization,
     activation_maximization,
 )
-from keras_dlcourse.explain.units.patches import Patch, maximal_patches  # noqa: E402
-from keras_dlcourse.graph.head import Head, find_head  # noqa: E402
-from keras_dlcourse.graph.receptive_field import (  # noqa: E402
+from keras_dlcourse.explain.units.patches import Patch, maximal_patches
+from keras_dlcourse.graph.head import Head, find_head
+from keras_dlcourse.graph.receptive_field import (
     ReceptiveField,
     receptive_field,
 )

@@ -4,17 +4,17 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.export", "tensorflow", "keras", "flatbuffers", "ai_edge_litert")
 
-from keras_dlcourse.export.bundle import bundle  # noqa: E402
-from keras_dlcourse.export.device_model import ExportError  # noqa: E402
-from keras_dlcourse.export.inspection import Inspection, inspect  # noqa: E402
-from keras_dlcourse.export.micro import MicroResult, micro  # noqa: E402
-from keras_dlcourse.export.preflight import Preflight, Verdict, preflight  # noqa: E402
-from keras_dlcourse.export.to_tflite import ExportResult, to_tflite  # noqa: E402
-from keras_dlcourse.export.verification import (  # noqa: E402
+from keras_dlcourse.export.checking.inspection import Inspection, inspect
+from keras_dlcourse.export.checking.preflight import Preflight, Verdict, preflight
+from keras_dlcourse.export.checking.verification import (
     Verification,
     VerificationError,
     verify,
 )
+from keras_dlcourse.export.conversion.device_model import ExportError
+from keras_dlcourse.export.shipping.bundle import bundle
+from keras_dlcourse.export.shipping.micro import MicroResult, micro
+from keras_dlcourse.export.to_tflite import ExportResult, to_tflite
 
 __all__ = [
     "ExportError",

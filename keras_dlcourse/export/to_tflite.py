@@ -18,13 +18,14 @@ import numpy as np
 from keras_dlcourse import layers
 from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.edge.labels import Labels
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.normalization import Normalization
-from keras_dlcourse.export.calibration import calibration_examples, calibration_inputs
-from keras_dlcourse.export.class_map import OUTPUTS, with_class_map
-from keras_dlcourse.export.converter import convert
-from keras_dlcourse.export.device_model import (
+from keras_dlcourse.edge.description.labels import Labels
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.checking.inspection import float_islands
+from keras_dlcourse.export.conversion.calibration import calibration_examples, calibration_inputs
+from keras_dlcourse.export.conversion.class_map import OUTPUTS, with_class_map
+from keras_dlcourse.export.conversion.converter import convert
+from keras_dlcourse.export.conversion.device_model import (
     as_the_device_sees,
     device_model,
     in_float32,
@@ -34,16 +35,15 @@ from keras_dlcourse.export.device_model import (
     with_folded_transposes,
     with_pixel_range,
 )
-from keras_dlcourse.export.entrance import check_learned_range
-from keras_dlcourse.export.inspection import float_islands
-from keras_dlcourse.export.integer_form import has_baking, integer_form
-from keras_dlcourse.export.metadata import Description, describe_file
-from keras_dlcourse.export.outputs import described_outputs, in_order, scores_of
-from keras_dlcourse.export.provenance import find_labels, find_normalization
-from keras_dlcourse.export.schemes import Scheme, choose_dtype, scheme
-from keras_dlcourse.export.sources import is_fake_quantized, load_model
+from keras_dlcourse.export.conversion.entrance import check_learned_range
+from keras_dlcourse.export.conversion.integer_form import has_baking, integer_form
+from keras_dlcourse.export.conversion.provenance import find_labels, find_normalization
+from keras_dlcourse.export.conversion.schemes import Scheme, choose_dtype, scheme
+from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
+from keras_dlcourse.export.writing.metadata import Description, describe_file
+from keras_dlcourse.export.writing.outputs import described_outputs, in_order, scores_of
 from keras_dlcourse.graph.head import is_embedding
-from keras_dlcourse.layers.fake_quantize import is_quantized
+from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.models import without_auxiliary
 
 

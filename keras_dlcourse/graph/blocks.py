@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import keras
 
 from keras_dlcourse.graph.running import Network, Place
-from keras_dlcourse.layers._blocks import CompositeLayer
+from keras_dlcourse.layers.blocks._composite import CompositeLayer
 
 NORMS = (keras.layers.BatchNormalization,)
 

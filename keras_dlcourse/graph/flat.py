@@ -15,8 +15,8 @@ import keras
 from keras import tree
 
 from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.layers._blocks import CompositeLayer
 from keras_dlcourse.layers._remade import activation_name, arguments, remade
+from keras_dlcourse.layers.blocks._composite import CompositeLayer
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,9 @@ import numpy as np
 
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers._remade import activation_name
-from keras_dlcourse.layers.compressed import CompressedLayer
-from keras_dlcourse.layers.fake_quantize import FakeQuantize
-from keras_dlcourse.layers.l2_normalization import L2Normalization
+from keras_dlcourse.layers.compression.compressed import CompressedLayer
+from keras_dlcourse.layers.compression.fake_quantize import FakeQuantize
+from keras_dlcourse.layers.normalization.l2_normalization import L2Normalization
 
 POOLINGS: tuple[type, ...] = (
     keras.layers.GlobalAveragePooling2D,

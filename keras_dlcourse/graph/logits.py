@@ -10,7 +10,7 @@ import keras
 from keras_dlcourse.graph.head import PASSING
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers._remade import activation_name, remade
-from keras_dlcourse.layers.fake_quantize import FakeQuantize
+from keras_dlcourse.layers.compression.fake_quantize import FakeQuantize
 
 # A positive factor goes through these, forwards and backwards.
 _SCALING = (

@@ -21,8 +21,8 @@ from keras_dlcourse.graph.positions import (
 )
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.layers._blocks import CompositeLayer
-from keras_dlcourse.layers._windows import margins
+from keras_dlcourse.layers.blocks._composite import CompositeLayer
+from keras_dlcourse.layers.filtering._windows import margins
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,48 +4,48 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.layers", "tensorflow", "keras")
 
-from keras_dlcourse.layers.channel_scale import ChannelScale  # noqa: E402
-from keras_dlcourse.layers.class_specific import ClassSpecific  # noqa: E402
-from keras_dlcourse.layers.cluster_weight import ClusterWeight  # noqa: E402
-from keras_dlcourse.layers.compressed import (  # noqa: E402
+from keras_dlcourse.layers.augmentation.class_specific import ClassSpecific
+from keras_dlcourse.layers.augmentation.image_views import ImageViews
+from keras_dlcourse.layers.augmentation.random_affine import RandomAffine
+from keras_dlcourse.layers.augmentation.superimpose import Superimpose
+from keras_dlcourse.layers.blocks.dense_block import DenseBlock, DenseTransition
+from keras_dlcourse.layers.blocks.depthwise_separable import DepthwiseSeparableConv2D
+from keras_dlcourse.layers.blocks.inception_module import InceptionModule
+from keras_dlcourse.layers.blocks.inverted_residual import InvertedResidual
+from keras_dlcourse.layers.blocks.mlp_conv import MLPConv2D
+from keras_dlcourse.layers.blocks.residual_block import ResidualBlock
+from keras_dlcourse.layers.blocks.sparse_connected_conv2d import SparseConnectedConv2D
+from keras_dlcourse.layers.blocks.squeeze_excite import SqueezeExcite
+from keras_dlcourse.layers.compression.cluster_weight import ClusterWeight
+from keras_dlcourse.layers.compression.compressed import (
     FakeQuantizeWeight,
     WeightTransform,
     compressed,
     compressed_class,
 )
-from keras_dlcourse.layers.cosine_dense import CosineDense  # noqa: E402
-from keras_dlcourse.layers.dense_block import DenseBlock, DenseTransition  # noqa: E402
-from keras_dlcourse.layers.depthwise_separable import DepthwiseSeparableConv2D  # noqa: E402
-from keras_dlcourse.layers.fake_quantize import FakeQuantize  # noqa: E402
-from keras_dlcourse.layers.float_barrier import FloatBarrier  # noqa: E402
-from keras_dlcourse.layers.freezing_batch_normalization import (  # noqa: E402
-    FreezingBatchNormalization,
-)
-from keras_dlcourse.layers.image_description import ImageDescription, describe  # noqa: E402
-from keras_dlcourse.layers.image_views import ImageViews  # noqa: E402
-from keras_dlcourse.layers.inception_module import InceptionModule  # noqa: E402
-from keras_dlcourse.layers.inverted_residual import InvertedResidual  # noqa: E402
-from keras_dlcourse.layers.l2_normalization import L2Normalization  # noqa: E402
-from keras_dlcourse.layers.local_filter import LocalFilter2D  # noqa: E402
-from keras_dlcourse.layers.local_response_normalization import (  # noqa: E402
-    LocalResponseNormalization,
-)
-from keras_dlcourse.layers.mlp_conv import MLPConv2D  # noqa: E402
-from keras_dlcourse.layers.output_description import OutputDescription  # noqa: E402
-from keras_dlcourse.layers.prune_weight import PruneWeight  # noqa: E402
-from keras_dlcourse.layers.radial_basis_output import RadialBasisOutput  # noqa: E402
-from keras_dlcourse.layers.random_affine import RandomAffine  # noqa: E402
-from keras_dlcourse.layers.range_bridge import RangeBridge  # noqa: E402
-from keras_dlcourse.layers.rank_filter import RankFilter2D  # noqa: E402
-from keras_dlcourse.layers.residual_block import ResidualBlock  # noqa: E402
-from keras_dlcourse.layers.sparse_connected_conv2d import SparseConnectedConv2D  # noqa: E402
-from keras_dlcourse.layers.sparsity_schedules import (  # noqa: E402
+from keras_dlcourse.layers.compression.fake_quantize import FakeQuantize
+from keras_dlcourse.layers.compression.float_barrier import FloatBarrier
+from keras_dlcourse.layers.compression.prune_weight import PruneWeight
+from keras_dlcourse.layers.compression.range_bridge import RangeBridge
+from keras_dlcourse.layers.compression.sparsity_schedules import (
     ConstantSparsity,
     PolynomialDecay,
 )
-from keras_dlcourse.layers.squeeze_excite import SqueezeExcite  # noqa: E402
-from keras_dlcourse.layers.superimpose import Superimpose  # noqa: E402
-from keras_dlcourse.layers.whitening import Whitening  # noqa: E402
+from keras_dlcourse.layers.description.image_description import ImageDescription, describe
+from keras_dlcourse.layers.description.output_description import OutputDescription
+from keras_dlcourse.layers.filtering.local_filter import LocalFilter2D
+from keras_dlcourse.layers.filtering.rank_filter import RankFilter2D
+from keras_dlcourse.layers.normalization.channel_scale import ChannelScale
+from keras_dlcourse.layers.normalization.freezing_batch_normalization import (
+    FreezingBatchNormalization,
+)
+from keras_dlcourse.layers.normalization.l2_normalization import L2Normalization
+from keras_dlcourse.layers.normalization.local_response_normalization import (
+    LocalResponseNormalization,
+)
+from keras_dlcourse.layers.normalization.whitening import Whitening
+from keras_dlcourse.layers.output.cosine_dense import CosineDense
+from keras_dlcourse.layers.output.radial_basis_output import RadialBasisOutput
 
 __all__ = [
     "ChannelScale",

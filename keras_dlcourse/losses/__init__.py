@@ -5,29 +5,29 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.losses", "tensorflow", "keras")
 
 # First of all: Keras brings the metrics in (`_registration`), and these take from the losses.
-import keras  # noqa: E402, F401
+import keras  # noqa: F401
 
-from keras_dlcourse.losses.boxes import (  # noqa: E402
+from keras_dlcourse.losses.classification.tanh_crossentropy import TanhCrossentropy
+from keras_dlcourse.losses.classification.tasks import for_task
+from keras_dlcourse.losses.classification.weighted_binary_crossentropy import (
+    WeightedBinaryCrossentropy,
+)
+from keras_dlcourse.losses.detection.boxes import (
     CIoULoss,
     DIoULoss,
     GIoULoss,
     IoULoss,
     SmoothL1Loss,
 )
-from keras_dlcourse.losses.contrastive import ContrastiveLoss  # noqa: E402
-from keras_dlcourse.losses.grad_norm import GradNorm  # noqa: E402
-from keras_dlcourse.losses.keypoints import KeypointLoss  # noqa: E402
-from keras_dlcourse.losses.margin_softmax import ArcFace, CosFace  # noqa: E402
-from keras_dlcourse.losses.multitask import MultitaskLoss  # noqa: E402
-from keras_dlcourse.losses.nt_xent import NTXent  # noqa: E402
-from keras_dlcourse.losses.proxy_anchor import ProxyAnchor  # noqa: E402
-from keras_dlcourse.losses.supervised_contrastive import SupervisedContrastive  # noqa: E402
-from keras_dlcourse.losses.tanh_crossentropy import TanhCrossentropy  # noqa: E402
-from keras_dlcourse.losses.tasks import for_task  # noqa: E402
-from keras_dlcourse.losses.triplet import TripletLoss  # noqa: E402
-from keras_dlcourse.losses.weighted_binary_crossentropy import (  # noqa: E402
-    WeightedBinaryCrossentropy,
-)
+from keras_dlcourse.losses.detection.keypoints import KeypointLoss
+from keras_dlcourse.losses.embedding.contrastive import ContrastiveLoss
+from keras_dlcourse.losses.embedding.margin_softmax import ArcFace, CosFace
+from keras_dlcourse.losses.embedding.nt_xent import NTXent
+from keras_dlcourse.losses.embedding.proxy_anchor import ProxyAnchor
+from keras_dlcourse.losses.embedding.supervised_contrastive import SupervisedContrastive
+from keras_dlcourse.losses.embedding.triplet import TripletLoss
+from keras_dlcourse.losses.multitask.grad_norm import GradNorm
+from keras_dlcourse.losses.multitask.multitask_loss import MultitaskLoss
 
 __all__ = [
     "ArcFace",

@@ -10,8 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse.layers._checks import is_real
-from keras_dlcourse.layers._checks import one_of as one_of
+from keras_dlcourse._checks import is_real
+from keras_dlcourse._checks import one_of as one_of
 
 _WHOLE = {"bool": "int32", "int64": "int64", "uint32": "int64", "uint64": "int64"}
 

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.data.boxes import check_format
-from keras_dlcourse.losses._overlap import Overlap, edges
+from keras_dlcourse.boxes.formats import check_format
+from keras_dlcourse.boxes.overlap import Overlap, edges
 from keras_dlcourse.metrics._maps import share
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.layers._checks import positive_int
+from keras_dlcourse._checks import positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse.losses._checks import below
-from keras_dlcourse.losses.keypoints import matched
+from keras_dlcourse.losses.detection.keypoints import matched
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dlcourse.boxes.of_masks import boxes_around, intersection_over_union
 from keras_dlcourse.metrics._maps import checked, share, weights_of
-from keras_dlcourse.metrics.boxes import boxes_around, intersection_over_union
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

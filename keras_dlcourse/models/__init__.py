@@ -1,27 +1,14 @@
-"""Image classifiers, one file a family: a table of its stages, one builder, one source."""
+"""Model builders, and models that train or predict with another model."""
+
+from typing import Any
 
 from keras_dlcourse._extras import require
+from keras_dlcourse._moved import load_moved
 
 require("keras_dlcourse.models", "tensorflow", "keras", "sklearn", "scipy")
 
-from keras_dlcourse.graph import (  # noqa: E402
-    ConvMatrix,
-    conv_as_dense_matrix,
-    dense_as_conv,
-    fold_batch_norm,
-)
-from keras_dlcourse.graph.profile import LayerProfile, Profile, profile  # noqa: E402
-from keras_dlcourse.graph.receptive_field import (  # noqa: E402
-    ReceptiveField,
-    receptive_field,
-)
-from keras_dlcourse.models._augmented import (  # noqa: E402
-    AugmentationGain,
-    AugmentedPrediction,
-)
-from keras_dlcourse.models.alexnet import AlexNet  # noqa: E402
-from keras_dlcourse.models.augmented_model import AugmentedModel  # noqa: E402
-from keras_dlcourse.models.densenet import (  # noqa: E402
+from keras_dlcourse.models.classification.alexnet import AlexNet
+from keras_dlcourse.models.classification.densenet import (
     DenseNet40x12,
     DenseNet121,
     DenseNet169,
@@ -29,7 +16,7 @@ from keras_dlcourse.models.densenet import (  # noqa: E402
     DenseNetBC100x12,
     DenseNetBC190x40,
 )
-from keras_dlcourse.models.efficientnet import (  # noqa: E402
+from keras_dlcourse.models.classification.efficientnet import (
     CompoundScale,
     EfficientNetB0,
     EfficientNetB1,
@@ -46,27 +33,16 @@ from keras_dlcourse.models.efficientnet import (  # noqa: E402
     EfficientNetLite4,
     compound_scale,
 )
-from keras_dlcourse.models.embedding import embedding_model  # noqa: E402
-from keras_dlcourse.models.ensemble import ensemble  # noqa: E402
-from keras_dlcourse.models.googlenet import GoogLeNet, without_auxiliary  # noqa: E402
-from keras_dlcourse.models.lenet import LeNet5, LeNet5Paper  # noqa: E402
-from keras_dlcourse.models.localizer import keypoint_regressor, localizer  # noqa: E402
-from keras_dlcourse.models.mlp import MLP  # noqa: E402
-from keras_dlcourse.models.mobilenet import MobileNet  # noqa: E402
-from keras_dlcourse.models.mobilenet_v2 import MobileNetV2  # noqa: E402
-from keras_dlcourse.models.mobilenet_v3 import (  # noqa: E402
+from keras_dlcourse.models.classification.googlenet import GoogLeNet, without_auxiliary
+from keras_dlcourse.models.classification.lenet import LeNet5, LeNet5Paper
+from keras_dlcourse.models.classification.mobilenet import MobileNet
+from keras_dlcourse.models.classification.mobilenet_v2 import MobileNetV2
+from keras_dlcourse.models.classification.mobilenet_v3 import (
     MobileNetV3Large,
     MobileNetV3Small,
 )
-from keras_dlcourse.models.monte_carlo_dropout import (  # noqa: E402
-    MonteCarloDropout,
-    MonteCarloPrediction,
-)
-from keras_dlcourse.models.multitask import MultitaskModel  # noqa: E402
-from keras_dlcourse.models.nin import NiNCIFAR10, NiNImageNet  # noqa: E402
-from keras_dlcourse.models.perceptron import Perceptron  # noqa: E402
-from keras_dlcourse.models.registry import build, names, register  # noqa: E402
-from keras_dlcourse.models.resnet import (  # noqa: E402
+from keras_dlcourse.models.classification.nin import NiNCIFAR10, NiNImageNet
+from keras_dlcourse.models.classification.resnet import (
     ResNet18,
     ResNet20CIFAR,
     ResNet32CIFAR,
@@ -78,21 +54,37 @@ from keras_dlcourse.models.resnet import (  # noqa: E402
     ResNet110CIFAR,
     ResNet152,
 )
-from keras_dlcourse.models.resnext import (  # noqa: E402
+from keras_dlcourse.models.classification.resnext import (
     ResNeXt29x8,
     ResNeXt29x16,
     ResNeXt50,
     ResNeXt101,
 )
-from keras_dlcourse.models.siamese import Siamese  # noqa: E402
-from keras_dlcourse.models.test_time_augmentation import TestTimeAugmentation  # noqa: E402
-from keras_dlcourse.models.vgg import VGG11, VGG13, VGG16, VGG19  # noqa: E402
-from keras_dlcourse.models.wide_resnet import (  # noqa: E402
+from keras_dlcourse.models.classification.vgg import VGG11, VGG13, VGG16, VGG19
+from keras_dlcourse.models.classification.wide_resnet import (
     WideResNet,
     WideResNet16x8,
     WideResNet28x10,
     WideResNet40x4,
 )
+from keras_dlcourse.models.dense.mlp import MLP
+from keras_dlcourse.models.dense.perceptron import Perceptron
+from keras_dlcourse.models.heads.embedding import embedding_model
+from keras_dlcourse.models.heads.ensemble import ensemble
+from keras_dlcourse.models.heads.localizer import keypoint_regressor, localizer
+from keras_dlcourse.models.heads.siamese import Siamese
+from keras_dlcourse.models.registry import build, names, register
+from keras_dlcourse.models.wrappers._view_results import (
+    AugmentationGain,
+    AugmentedPrediction,
+)
+from keras_dlcourse.models.wrappers.augmented_model import AugmentedModel
+from keras_dlcourse.models.wrappers.monte_carlo_dropout import (
+    MonteCarloDropout,
+    MonteCarloPrediction,
+)
+from keras_dlcourse.models.wrappers.multitask import MultitaskModel
+from keras_dlcourse.models.wrappers.views import TestTimeAugmentation
 
 __all__ = [
     "MLP",
@@ -101,7 +93,6 @@ __all__ = [
     "AugmentationGain",
     "AugmentedPrediction",
     "CompoundScale",
-    "ConvMatrix",
     "DenseNet121",
     "DenseNet169",
     "DenseNet201",
@@ -122,7 +113,6 @@ __all__ = [
     "EfficientNetLite3",
     "EfficientNetLite4",
     "GoogLeNet",
-    "LayerProfile",
     "LeNet5",
     "LeNet5Paper",
     "MobileNet",
@@ -135,8 +125,6 @@ __all__ = [
     "NiNCIFAR10",
     "NiNImageNet",
     "Perceptron",
-    "Profile",
-    "ReceptiveField",
     "ResNeXt101",
     "ResNeXt29x16",
     "ResNeXt29x8",
@@ -163,16 +151,30 @@ __all__ = [
     "WideResNet40x4",
     "build",
     "compound_scale",
-    "conv_as_dense_matrix",
-    "dense_as_conv",
     "embedding_model",
     "ensemble",
-    "fold_batch_norm",
     "keypoint_regressor",
     "localizer",
     "names",
-    "profile",
-    "receptive_field",
     "register",
     "without_auxiliary",
 ]
+
+_MOVED = dict.fromkeys(
+    (
+        "ConvMatrix",
+        "LayerProfile",
+        "Profile",
+        "ReceptiveField",
+        "conv_as_dense_matrix",
+        "dense_as_conv",
+        "fold_batch_norm",
+        "profile",
+        "receptive_field",
+    ),
+    "keras_dlcourse.graph",
+)
+
+
+def __getattr__(name: str) -> Any:
+    return load_moved(__name__, name, _MOVED)

@@ -1,4 +1,4 @@
-"""Make networks small: train for integers, calibrate, prune, cluster, and find what went wrong."""
+"""Integers: train for them, calibrate, and find what went wrong."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from keras_dlcourse._extras import require
+from keras_dlcourse._moved import load_moved
 
 require("keras_dlcourse.quantize", "tensorflow", "keras")
 
@@ -13,35 +14,42 @@ require("keras_dlcourse.quantize", "tensorflow", "keras")
 # and training on another backend does not.
 _PARTS = {
     # train for integers
-    "quantization_aware": "integers.aware",
-    "calibrate": "integers.observe",
-    "Plan": "integers.planning",
-    "plan": "integers.planning",
-    "Rule": "integers.rules",
-    "rule": "integers.rules",
+    "quantization_aware": "qat.aware",
+    "calibrate": "qat.observe",
+    "Plan": "qat.planning",
+    "plan": "qat.planning",
+    "Rule": "qat.rules",
+    "rule": "qat.rules",
     # integers after training
-    "correct_bias": "after.bias_correction",
-    "after_training": "after.calibrated_files",
-    "equalize": "after.equalization",
-    "Mixed": "after.mixed",
-    "fewest_in_float": "after.mixed",
-    "replace_activations": "after.replaced_activations",
+    "correct_bias": "post_training.bias_correction",
+    "after_training": "post_training.after_training",
+    "equalize": "post_training.equalization",
+    "Mixed": "post_training.mixed",
+    "Fixed": "post_training.fixing",
+    "apply_fixes": "post_training.fixing",
+    "fewest_in_float": "post_training.mixed",
+    "replace_activations": "post_training.replaced_activations",
     # what went wrong
     "diagnose": "diagnosis.diagnosing",
     "Diagnosis": "diagnosis.result",
-    # fewer weights, filters and different numbers
-    "cluster": "smaller.clustering",
-    "compress": "smaller.compression",
-    "distill": "smaller.distillation",
-    "sizes": "smaller.file_sizes",
-    "filter_groups": "smaller.filters",
-    "prune_filters": "smaller.filters",
-    "ConstantSparsity": "smaller.pruning",
-    "PolynomialDecay": "smaller.pruning",
-    "prune": "smaller.pruning",
-    "sparsity": "smaller.pruning",
-    "strip": "smaller.transformed",
 }
+
+_MOVED = dict.fromkeys(
+    (
+        "ConstantSparsity",
+        "PolynomialDecay",
+        "cluster",
+        "compress",
+        "distill",
+        "filter_groups",
+        "prune",
+        "prune_filters",
+        "sizes",
+        "sparsity",
+        "strip",
+    ),
+    "keras_dlcourse.compress",
+)
 
 __all__ = sorted(_PARTS)
 
@@ -52,7 +60,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"{__name__}.{_PARTS[name]}"), name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {__all__}")
+    return load_moved(__name__, name, _MOVED)
 
 
 def __dir__() -> list[str]:

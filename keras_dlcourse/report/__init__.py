@@ -9,48 +9,48 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.report", "tensorflow", "matplotlib")
 
-from keras_dlcourse._tables import text_table  # noqa: E402
-from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text  # noqa: E402
-from keras_dlcourse.report.canvas import new_figure, png_bytes  # noqa: E402
-from keras_dlcourse.report.class_means import draw_class_means  # noqa: E402
-from keras_dlcourse.report.class_scores import ClassScores, class_scores  # noqa: E402
-from keras_dlcourse.report.confusion import (  # noqa: E402
+from keras_dlcourse._tables import text_table
+from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text
+from keras_dlcourse.report.canvas import new_figure, png_bytes
+from keras_dlcourse.report.class_means import draw_class_means
+from keras_dlcourse.report.class_scores import ClassScores, class_scores
+from keras_dlcourse.report.confusion import (
     confusion_counts,
     confusion_pairs,
     draw_confusion_matrix,
 )
-from keras_dlcourse.report.curves import draw_precision_recall, draw_roc  # noqa: E402
-from keras_dlcourse.report.embedding_maps import draw_embedding_map  # noqa: E402
-from keras_dlcourse.report.evaluation import (  # noqa: E402
+from keras_dlcourse.report.curves import draw_precision_recall, draw_roc
+from keras_dlcourse.report.embedding_maps import draw_embedding_map
+from keras_dlcourse.report.evaluation import (
     Evaluation,
     draw_evaluation,
     evaluation,
 )
-from keras_dlcourse.report.figures import (  # noqa: E402
+from keras_dlcourse.report.figures import (
     confident_mistakes,
     draw_learning_curve,
     draw_mistakes,
 )
-from keras_dlcourse.report.interval import Interval, confidence_interval  # noqa: E402
-from keras_dlcourse.report.linear import (  # noqa: E402
+from keras_dlcourse.report.interval import Interval, confidence_interval
+from keras_dlcourse.report.linear import (
     draw_boundary,
     draw_perceptron,
     draw_templates,
 )
-from keras_dlcourse.report.maps import draw_class_activation_maps  # noqa: E402
-from keras_dlcourse.report.method_maps import draw_methods  # noqa: E402
-from keras_dlcourse.report.neighbours import draw_neighbours  # noqa: E402
-from keras_dlcourse.report.page import Section, render_page, write_page  # noqa: E402
-from keras_dlcourse.report.patches import draw_patches  # noqa: E402
-from keras_dlcourse.report.perception import draw_perception  # noqa: E402
-from keras_dlcourse.report.reliability import (  # noqa: E402
+from keras_dlcourse.report.maps import draw_class_activation_maps
+from keras_dlcourse.report.method_maps import draw_methods
+from keras_dlcourse.report.neighbours import draw_neighbours
+from keras_dlcourse.report.page import Section, render_page, write_page
+from keras_dlcourse.report.patches import draw_patches
+from keras_dlcourse.report.perception import draw_perception
+from keras_dlcourse.report.reliability import (
     Reliability,
     draw_reliability,
     reliability,
 )
-from keras_dlcourse.report.run_page import write_run_page  # noqa: E402
-from keras_dlcourse.report.selection import draw_selection  # noqa: E402
-from keras_dlcourse.report.signals import draw_signals  # noqa: E402
+from keras_dlcourse.report.run_page import write_run_page
+from keras_dlcourse.report.selection import draw_selection
+from keras_dlcourse.report.signals import draw_signals
 
 __all__ = [
     "ClassScores",

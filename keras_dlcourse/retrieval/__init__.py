@@ -7,33 +7,33 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.retrieval", "tensorflow", "keras", "sklearn")
 
-from keras_dlcourse.edge.identification import (  # noqa: E402
+from keras_dlcourse.edge.search.identification import (
     UNKNOWN,
     Identity,
     class_means,
     identify,
 )
-from keras_dlcourse.edge.search import Neighbours, nearest  # noqa: E402
-from keras_dlcourse.edge.vectors import Vectors  # noqa: E402
-from keras_dlcourse.retrieval.clusters import normalized_mutual_information  # noqa: E402
-from keras_dlcourse.retrieval.evaluation import evaluate  # noqa: E402
-from keras_dlcourse.retrieval.features import features  # noqa: E402
-from keras_dlcourse.retrieval.index import Found, Index  # noqa: E402
-from keras_dlcourse.retrieval.index_file import InvalidIndex  # noqa: E402
-from keras_dlcourse.retrieval.measures import (  # noqa: E402
+from keras_dlcourse.edge.search.nearest import Neighbours, nearest
+from keras_dlcourse.edge.search.vectors import Vectors
+from keras_dlcourse.retrieval.clusters import normalized_mutual_information
+from keras_dlcourse.retrieval.evaluation import evaluate
+from keras_dlcourse.retrieval.features import features
+from keras_dlcourse.retrieval.index import Found, Index
+from keras_dlcourse.retrieval.index_file import InvalidIndex
+from keras_dlcourse.retrieval.measures import (
     map_at_r,
     r_precision,
     recall_at_k,
 )
-from keras_dlcourse.retrieval.open_set import (  # noqa: E402
+from keras_dlcourse.retrieval.open_set import (
     OpenSetThreshold,
     open_set_threshold,
 )
-from keras_dlcourse.retrieval.pairs import pair_sample  # noqa: E402
-from keras_dlcourse.retrieval.projection import embedding_map  # noqa: E402
-from keras_dlcourse.retrieval.templates import Templates  # noqa: E402
-from keras_dlcourse.retrieval.triplets import triplet_accuracy  # noqa: E402
-from keras_dlcourse.retrieval.verification import (  # noqa: E402
+from keras_dlcourse.retrieval.pairs import pair_sample
+from keras_dlcourse.retrieval.projection import embedding_map
+from keras_dlcourse.retrieval.templates import Templates
+from keras_dlcourse.retrieval.triplets import triplet_accuracy
+from keras_dlcourse.retrieval.verification import (
     equal_error_rate,
     verification_auc,
 )

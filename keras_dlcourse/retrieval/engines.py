@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from keras_dlcourse._extras import require
-from keras_dlcourse.edge.vectors import SHORTEST
+from keras_dlcourse.edge.search.vectors import SHORTEST
 
 ENGINES = ("exact", "faiss", "usearch")
 

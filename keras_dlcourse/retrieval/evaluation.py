@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from keras_dlcourse.edge.search import MEMORY
+from keras_dlcourse.edge.search.nearest import MEMORY
 from keras_dlcourse.retrieval.clusters import normalized_mutual_information
 from keras_dlcourse.retrieval.measures import ranking_measures
 from keras_dlcourse.retrieval.triplets import triplet_accuracy

@@ -10,12 +10,12 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream_labelled
 from keras_dlcourse.explain.engine.scores import Scores
-from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.places import named_place
+from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers import describe
 
 _CLASSIFYING = ("softmax", "sigmoid", "log_softmax")

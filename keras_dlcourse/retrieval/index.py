@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.edge.identification import checked_labels
-from keras_dlcourse.edge.search import (
+from keras_dlcourse.edge.search.identification import checked_labels
+from keras_dlcourse.edge.search.nearest import (
     MEMORY,
     Neighbours,
     checked_metric,
     nearest,
     pair_distances,
 )
-from keras_dlcourse.edge.vectors import Vectors, checked_rows, lengths
+from keras_dlcourse.edge.search.vectors import Vectors, checked_rows, lengths
 from keras_dlcourse.retrieval.engines import (
     ENGINES,
     Engine,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.edge.identification import checked_labels
+from keras_dlcourse.edge.search.identification import checked_labels
 
 
 def class_numbers(labels: Any, rows: int) -> np.ndarray:

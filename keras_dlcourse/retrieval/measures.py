@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.edge.search import MEMORY, nearest
-from keras_dlcourse.edge.vectors import Vectors, checked_rows
+from keras_dlcourse.edge.search.nearest import MEMORY, nearest
+from keras_dlcourse.edge.search.vectors import Vectors, checked_rows
 from keras_dlcourse.retrieval.labels import class_numbers
 
 _QUERIES = 1024  # searched at a time: bounds the memory of their neighbours

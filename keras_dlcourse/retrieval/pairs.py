@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.edge.search import checked_metric
-from keras_dlcourse.edge.vectors import checked_rows, lengths
+from keras_dlcourse.edge.search.nearest import checked_metric
+from keras_dlcourse.edge.search.vectors import checked_rows, lengths
 from keras_dlcourse.retrieval.labels import class_numbers
 
 PAIRS = 200_000

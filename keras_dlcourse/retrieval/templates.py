@@ -8,15 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse.edge.identification import (
+from keras_dlcourse.edge.search.identification import (
     Identity,
     checked_labels,
     checked_threshold,
     class_means,
     identify,
 )
-from keras_dlcourse.edge.search import checked_metric, nearest
-from keras_dlcourse.edge.vectors import Vectors
+from keras_dlcourse.edge.search.nearest import checked_metric, nearest
+from keras_dlcourse.edge.search.vectors import Vectors
 from keras_dlcourse.retrieval.features import Extractor, checked_finite
 from keras_dlcourse.retrieval.open_set import OpenSetThreshold, open_set_threshold
 

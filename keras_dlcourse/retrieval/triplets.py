@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.edge.search import pair_distances
+from keras_dlcourse.edge.search.nearest import pair_distances
 from keras_dlcourse.retrieval.pairs import (
     PAIRS,
     alike,

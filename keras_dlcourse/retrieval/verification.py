@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from keras_dlcourse.edge.search import pair_distances
+from keras_dlcourse.edge.search.nearest import pair_distances
 from keras_dlcourse.retrieval.pairs import PAIRS, checked_classes, checked_embeddings, pair_sample
 
 _STEP = 8192  # pairs measured at a time

@@ -6,15 +6,17 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.training", "tensorflow", "keras", "matplotlib", "rich")
 
-from keras_dlcourse.training.choose_thresholds import choose_thresholds  # noqa: E402
-from keras_dlcourse.training.hidden_trace import HiddenTrace, hidden_trace  # noqa: E402
-from keras_dlcourse.training.history import HistoryFile  # noqa: E402
-from keras_dlcourse.training.invariance import Invariance, invariance  # noqa: E402
-from keras_dlcourse.training.quickstart import quickstart  # noqa: E402
-from keras_dlcourse.training.recipe import Recipe, warmup_cosine  # noqa: E402
-from keras_dlcourse.training.run import Run, run  # noqa: E402
-from keras_dlcourse.training.run_folder import RunFolder, first_free  # noqa: E402
-from keras_dlcourse.training.search import (  # noqa: E402
+from keras_dlcourse.training.augmentation.hidden_trace import HiddenTrace, hidden_trace
+from keras_dlcourse.training.augmentation.invariance import Invariance, invariance
+from keras_dlcourse.training.decisions.choose_thresholds import choose_thresholds
+from keras_dlcourse.training.decisions.temperature_scaling import TemperatureScaling
+from keras_dlcourse.training.decisions.threshold_for import OperatingPoint, threshold_for
+from keras_dlcourse.training.run.history import HistoryFile
+from keras_dlcourse.training.run.quickstart import quickstart
+from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
+from keras_dlcourse.training.run.run import Run, run
+from keras_dlcourse.training.run.run_folder import RunFolder, first_free
+from keras_dlcourse.training.search import (
     CrossValidation,
     NestedSelection,
     Selection,
@@ -23,11 +25,9 @@ from keras_dlcourse.training.search import (  # noqa: E402
     select,
     select_weight_decay,
 )
-from keras_dlcourse.training.select_alpha import AlphaChoice, select_alpha  # noqa: E402
-from keras_dlcourse.training.temperature_scaling import TemperatureScaling  # noqa: E402
-from keras_dlcourse.training.threshold_for import OperatingPoint, threshold_for  # noqa: E402
-from keras_dlcourse.training.transfer import Transfer, transfer  # noqa: E402
-from keras_dlcourse.training.weight_decay import decay_weights  # noqa: E402
+from keras_dlcourse.training.search.select_alpha import AlphaChoice, select_alpha
+from keras_dlcourse.training.search.weight_decay import decay_weights
+from keras_dlcourse.training.transfer import Transfer, transfer
 
 __all__ = [
     "AlphaChoice",

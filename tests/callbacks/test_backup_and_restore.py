@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 import keras_dlcourse as kd
 from keras_dlcourse.saving import checkpoints
 from keras_dlcourse.saving.state import capture, read_state
-from keras_dlcourse.training.history import HistoryFile
+from keras_dlcourse.training.run.history import HistoryFile
 
 pytestmark = pytest.mark.usefixtures("broken_off")
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
 import keras_dlcourse as kd
-from keras_dlcourse.data.progress import track
-from keras_dlcourse.edge.images import load_image
+from keras_dlcourse._progress import track
+from keras_dlcourse.edge.vision.images import load_image
 
 rng = np.random.default_rng(0)
 
@@ -399,7 +399,7 @@ class Terminal:
 
 @pytest.mark.parametrize(("patience", "shown"), [(0.0, True), (60.0, False)])
 def test_progress_shows_in_a_terminal_when_it_takes_long(monkeypatch, patience, shown):
-    monkeypatch.setattr("keras_dlcourse.data.progress._PATIENCE", patience)
+    monkeypatch.setattr("keras_dlcourse._progress._PATIENCE", patience)
     monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
@@ -409,6 +409,6 @@ def test_progress_shows_in_a_terminal_when_it_takes_long(monkeypatch, patience, 
 
 
 def test_progress_is_quiet_elsewhere(monkeypatch, capsys):
-    monkeypatch.setattr("keras_dlcourse.data.progress._PATIENCE", 0.0)
+    monkeypatch.setattr("keras_dlcourse._progress._PATIENCE", 0.0)
     assert list(track(range(3), 3, "Reading images")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")

@@ -103,7 +103,7 @@ def _follow(child: subprocess.Popen[bytes], outcomes: Outcomes, patience: float)
 
 def _run_files(path: str, start: str, seconds: str) -> None:
     from keras_dlcourse.edge import ImageClassifier, InvalidModel, Limits
-    from keras_dlcourse.edge.worker_process import WorkerProcess
+    from keras_dlcourse.edge.runtime.worker_process import WorkerProcess
 
     files = pickle.loads(Path(path).read_bytes())
     untrusted = Limits(seconds=float(seconds)) if float(seconds) else False

@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any
 from unittest import mock
 
-from keras_dlcourse.edge import InvalidModel, ModelFile, flatbuffer
+from keras_dlcourse.edge import InvalidModel, ModelFile
+from keras_dlcourse.edge.tflite import flatbuffer
 
 _WORDS = (0, 1, 2, 3, -1, -2, 127, 255, 1 << 16, 1 << 20, 2**31 - 1, -(2**31))
 

@@ -20,7 +20,7 @@ from PIL import Image
 import keras_dlcourse as kd
 from keras_dlcourse.edge import Category, ImageClassifier, InvalidModel, overlay, resize
 from keras_dlcourse.edge.__main__ import main
-from keras_dlcourse.edge.class_map import colours, enlarge
+from keras_dlcourse.edge.vision.class_map import colours, enlarge
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("red", "green", "blue")

@@ -123,7 +123,7 @@ def test_categories(described, network):
 
 
 def test_ties_are_in_the_order_of_the_outputs():
-    from keras_dlcourse.edge.classifier import listed
+    from keras_dlcourse.edge.vision.classifier import listed
 
     scores = np.array([0.1, 0.4, 0.1, 0.4], "float32")
     assert [c.index for c in listed(scores, tuple("abcd"), None, None)] == [1, 3, 0, 2]
@@ -452,7 +452,7 @@ def test_import_costs_little_more_than_the_interpreters():
 
 
 def test_no_runtime(monkeypatch):
-    from keras_dlcourse.edge import runtime
+    from keras_dlcourse.edge.runtime.interpreter import interpreter as runtime
 
     monkeypatch.setattr(runtime, "_found", None)
     monkeypatch.setattr(runtime, "_RUNTIMES", (("some-runtime", "no_such_runtime"),))

@@ -14,7 +14,7 @@ from tflite_files import LABELS, MEAN, STD
 
 from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.edge.__main__ import main
-from keras_dlcourse.edge.commands import add_benchmark_parser, add_classify_parser
+from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_classify_parser
 
 ROOT = Path(__file__).parents[2]
 

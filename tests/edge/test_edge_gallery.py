@@ -27,8 +27,8 @@ from keras_dlcourse.edge import (
     InvalidImage,
     InvalidModel,
 )
-from keras_dlcourse.edge.checksums import sha256
-from keras_dlcourse.edge.gallery_file import MAGIC, GalleryContent, pack, unpack
+from keras_dlcourse.edge.search.gallery_file import MAGIC, GalleryContent, pack, unpack
+from keras_dlcourse.edge.tflite.checksums import sha256
 
 POOL = 24  # images that the sequences below draw from
 

@@ -13,7 +13,7 @@ from test_edge_commands import run
 
 from keras_dlcourse.edge import UNKNOWN, Gallery, ImageEmbedder
 from keras_dlcourse.edge.__main__ import main
-from keras_dlcourse.edge.gallery_commands import add_enroll_parser, add_identify_parser
+from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_dlcourse.edge import ImageClassifier
-from keras_dlcourse.edge.labels import ordered_labels
+from keras_dlcourse.edge.description.labels import ordered_labels
 
 NAMES = ("cat", "dog", "été")
 

@@ -16,8 +16,9 @@ from mutations import mutations
 from PIL import Image
 from tflite_files import LABELS, MEAN, STD, append, change, describe, metadata_schema, with_buffers
 
-from keras_dlcourse.edge import InvalidModel, ModelFile, Normalization, schema
-from keras_dlcourse.edge.flatbuffer import Table
+from keras_dlcourse.edge import InvalidModel, ModelFile, Normalization
+from keras_dlcourse.edge.tflite import schema
+from keras_dlcourse.edge.tflite.flatbuffer import Table
 
 
 def test_agrees_with_the_interpreter(plain):
@@ -531,7 +532,7 @@ def test_options_are_those_of_the_schema():
     """Slots, codes of the union and defaults, beside the generated classes."""
     from ai_edge_litert import schema_py_generated as generated
 
-    from keras_dlcourse.edge.options import _KINDS, _ROWS
+    from keras_dlcourse.edge.tflite.operator_options import _KINDS, _ROWS
 
     names = {code: name for name, code in vars(generated.BuiltinOptions).items() if name[0] != "_"}
     for operator_name, row in _ROWS.items():

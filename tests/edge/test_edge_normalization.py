@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_dlcourse.edge import Normalization
-from keras_dlcourse.edge.graph import Tensor
-from keras_dlcourse.edge.quantization import dequantize, encoder, pixel_table, quantize
+from keras_dlcourse.edge.tflite.graph import Tensor
+from keras_dlcourse.edge.tflite.quantization import dequantize, encoder, pixel_table, quantize
 
 PIXELS = np.arange(256, dtype="uint8")
 

@@ -18,16 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tflite_files import MEAN, STD
 
-from keras_dlcourse.edge import (
-    ImageClassifier,
-    ImageEmbedder,
-    InvalidModel,
-    Limits,
-    ModelStopped,
-    wire,
-)
-from keras_dlcourse.edge.sandbox import Sandbox
-from keras_dlcourse.edge.worker_process import WorkerProcess
+from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, InvalidModel, Limits, ModelStopped
+from keras_dlcourse.edge.runtime import wire
+from keras_dlcourse.edge.runtime.sandbox import Sandbox
+from keras_dlcourse.edge.runtime.worker_process import WorkerProcess
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

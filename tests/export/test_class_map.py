@@ -19,9 +19,9 @@ from small_models import CLASSES, images, randomise, small_classifier
 import keras_dlcourse as kd
 from keras_dlcourse.cli.main import main
 from keras_dlcourse.edge import ImageClassifier
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.quantization import dequantize
-from keras_dlcourse.export.class_map import with_class_map
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.tflite.quantization import dequantize
+from keras_dlcourse.export.conversion.class_map import with_class_map
 
 SIZE, CHANNELS = 16, 24
 SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")

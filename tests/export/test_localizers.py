@@ -18,7 +18,8 @@ from small_models import images, randomise
 import keras_dlcourse as kd
 from keras_dlcourse.edge import ImageClassifier, InvalidModel, KeypointDetector, ObjectLocalizer
 from keras_dlcourse.edge.__main__ import main
-from keras_dlcourse.edge.coordinates import BOX_LAYOUTS, BoxLayout, KeypointLayout, Window
+from keras_dlcourse.edge.description.layouts import BOX_LAYOUTS, BoxLayout, KeypointLayout
+from keras_dlcourse.edge.vision.window import Window
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("bird", "flower", "fruit")
@@ -200,7 +201,7 @@ def test_quantization_aware_training_works_unchanged(scenes, normalization, tmp_
 
 def _damaged(path: Path, name: str, value: object) -> bytes:
     """Return the file with another record of its keypoints."""
-    from keras_dlcourse.export.metadata import OWN, _with_entries
+    from keras_dlcourse.export.writing.metadata import OWN, _with_entries
 
     content = path.read_bytes()
     record = json.loads(kd.edge.ModelFile.read(content).metadata.extra[OWN])

@@ -16,8 +16,8 @@ from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
 from keras_dlcourse.cli import main
-from keras_dlcourse.export.micro import measure_arena, method_of
-from keras_dlcourse.export.targets import TARGETS
+from keras_dlcourse.export.checking.targets import TARGETS
+from keras_dlcourse.export.shipping.micro import measure_arena, method_of
 
 runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime")
 layers = keras.layers
@@ -97,7 +97,7 @@ def test_array_is_the_file(made):
 
 
 def test_arena_is_just_enough(made):
-    from keras_dlcourse.export.arena import fits
+    from keras_dlcourse.export.shipping.arena import fits
 
     file, result, pixels = made
     content = file.path.read_bytes()

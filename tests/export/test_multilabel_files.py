@@ -19,8 +19,8 @@ from sklearn.metrics import f1_score
 import keras_dlcourse as kd
 from keras_dlcourse.edge import ImageClassifier, InvalidModel, ObjectLocalizer
 from keras_dlcourse.edge.__main__ import main
-from keras_dlcourse.edge.metadata import OWN
-from keras_dlcourse.export.metadata import _with_entries
+from keras_dlcourse.edge.tflite.metadata import OWN
+from keras_dlcourse.export.writing.metadata import _with_entries
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("Trouser", "Bag", "Ankle boot")

@@ -21,7 +21,7 @@ from small_models import images, small_classifier
 import keras_dlcourse as kd
 from keras_dlcourse.cli import main
 from keras_dlcourse.edge import ModelFile
-from keras_dlcourse.export.targets import TARGETS
+from keras_dlcourse.export.checking.targets import TARGETS
 
 SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATION = np.random.default_rng(0).normal(0, 1, (104, *SHAPE)).astype("float32")
@@ -257,7 +257,7 @@ class TestFilesOfOthers:
         ],
     )  # fmt: skip
     def test_notes_are_no_reasons(self, files, monkeypatch, tmp_path, log, said):
-        from keras_dlcourse.export import trial
+        from keras_dlcourse.export.checking import trial
 
         script = tmp_path / "refuses.py"
         script.write_text(f"import sys\nprint({log!r}, file=sys.stderr)\nsys.exit({trial.REFUSED})")
@@ -343,7 +343,7 @@ class TestReasons:
         assert "say nothing" in verdict.reasons[0].why
 
     def test_table_knows_no_operator_that_is_none(self):
-        from keras_dlcourse.edge.schema import BUILTIN_OPERATORS
+        from keras_dlcourse.edge.tflite.schema import BUILTIN_OPERATORS
 
         for target in TARGETS.values():
             assert set(target.operators) <= set(BUILTIN_OPERATORS)
@@ -382,7 +382,7 @@ class TestResult:
 
     def test_a_runtime_that_dies_is_a_verdict(self, files, monkeypatch, tmp_path):
         """A child that is killed does not take this process with it."""
-        from keras_dlcourse.export import trial
+        from keras_dlcourse.export.checking import trial
 
         script = tmp_path / "dies.py"
         script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)")

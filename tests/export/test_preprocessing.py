@@ -11,8 +11,8 @@ from small_models import CLASSES, images, small_classifier
 
 import keras_dlcourse as kd
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.export.entrance import check_learned_range, takes_pixels
-from keras_dlcourse.export.provenance import find_normalization
+from keras_dlcourse.export.conversion.entrance import check_learned_range, takes_pixels
+from keras_dlcourse.export.conversion.provenance import find_normalization
 
 L = keras.layers
 DIVIDED, CENTRED = Normalization(0, 255), Normalization(127.5, 127.5)
@@ -269,15 +269,15 @@ class TestCopiesKeepTheRecord:
             "clone_model": keras.models.clone_model,
             "keras file": lambda model: TestCopiesKeepTheRecord._saved(model),
             "quantization_aware": lambda model: kd.quantize.quantization_aware(model),
-            "prune": lambda model: kd.quantize.prune(model, 0.5),
-            "strip": lambda model: kd.quantize.strip(kd.quantize.prune(model, 0.5)),
-            "cluster": lambda model: kd.quantize.cluster(model, 4),
-            "prune_filters": lambda model: kd.quantize.prune_filters(model, 0.5),
+            "prune": lambda model: kd.compress.prune(model, 0.5),
+            "strip": lambda model: kd.compress.strip(kd.compress.prune(model, 0.5)),
+            "cluster": lambda model: kd.compress.cluster(model, 4),
+            "prune_filters": lambda model: kd.compress.prune_filters(model, 0.5),
             "all of it": lambda model: kd.quantize.quantization_aware(
-                kd.quantize.cluster(kd.quantize.prune(model, 0.5), 4)
+                kd.compress.cluster(kd.compress.prune(model, 0.5), 4)
             ),
-            "fold_batch_norm": lambda model: kd.models.fold_batch_norm(model),
-            "dense_as_conv": lambda model: kd.models.dense_as_conv(model),
+            "fold_batch_norm": lambda model: kd.graph.fold_batch_norm(model),
+            "dense_as_conv": lambda model: kd.graph.dense_as_conv(model),
             "ensemble": lambda model: kd.models.ensemble([model, model]),
             "test time": lambda model: (
                 kd.models.TestTimeAugmentation(model, ["identity", "flip"]).augmented

@@ -15,7 +15,7 @@ from small_models import CLASSES, images
 
 import keras_dlcourse as kd
 from keras_dlcourse.cli import main
-from keras_dlcourse.export.sources import is_fake_quantized, load_model
+from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
 
 NORM = kd.data.Normalization(110.0, 70.0)
 

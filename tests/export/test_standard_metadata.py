@@ -9,7 +9,7 @@ import pytest
 from small_models import CLASSES, images, small_classifier
 
 import keras_dlcourse as kd
-from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.tflite.model_file import ModelFile
 
 schema = pytest.importorskip("mediapipe.tasks.metadata.metadata_schema_py_generated")
 

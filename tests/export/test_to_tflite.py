@@ -12,8 +12,8 @@ import tensorflow as tf
 from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.export.device_model import model_hash
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.conversion.device_model import model_hash
 
 ai_edge = pytest.importorskip("ai_edge_litert.interpreter")
 

@@ -13,7 +13,7 @@ import pytest
 from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
-from keras_dlcourse.export.output_kinds import (
+from keras_dlcourse.export.checking.output_kinds import (
     INTEGER,
     KINDS,
     Compared,

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
-from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.blocks import _regions, block_starts, layers_from, weighted_places
+from keras_dlcourse.graph.running import Network
 
 L = keras.layers
 K = keras.applications

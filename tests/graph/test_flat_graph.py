@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from keras_dlcourse import layers as kd_layers
-from keras_dlcourse.graph import Graph, flat_copy, functional
+from keras_dlcourse.graph.flat import Graph, flat_copy, functional
 
 L = keras.layers
 

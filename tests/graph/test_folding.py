@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
-from keras_dlcourse.graph import Graph, factor_and_offset, fold_batch_norm
+from keras_dlcourse.graph import fold_batch_norm
+from keras_dlcourse.graph.flat import Graph
+from keras_dlcourse.graph.folding import factor_and_offset
 
 L = keras.layers
 KERNELS = {
@@ -235,6 +237,6 @@ def test_networks_of_ours_are_folded_within_their_blocks(name, left) -> None:
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
         elif weight.name in ("beta", "moving_mean"):
             weight.assign(random.normal(0, 0.1, weight.shape))
-    folded = kd.models.fold_batch_norm(model)
+    folded = kd.graph.fold_batch_norm(model)
     assert _norms(folded) <= left
     _assert_same(folded, model)

@@ -9,7 +9,7 @@ from keras import layers
 
 from keras_dlcourse import layers as kd_layers
 from keras_dlcourse.graph.head import POOLINGS, find_head
-from keras_dlcourse.layers.compressed import FakeQuantizeWeight, compressed
+from keras_dlcourse.layers.compression.compressed import FakeQuantizeWeight, compressed
 
 AVERAGE, MAXIMUM = POOLINGS
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from keras import layers
 
 import keras_dlcourse as kd
+from keras_dlcourse.graph import profile
 from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.models import profile
 
 small = st.integers(1, 5)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 import keras_dlcourse as kd
-from keras_dlcourse.models import receptive_field
+from keras_dlcourse.graph import receptive_field
 
 PADDINGS = st.sampled_from(["valid", "same"])
 

@@ -6,13 +6,8 @@ import pytest
 from fresh_process import run_in_fresh_process
 from gradients_of_weights import weight_gradients
 
-from keras_dlcourse.layers import (
-    FakeQuantizeWeight,
-    WeightTransform,
-    compressed,
-    compressed_class,
-)
-from keras_dlcourse.quantize.integers.rules import rule_for
+from keras_dlcourse.layers import FakeQuantizeWeight, WeightTransform, compressed, compressed_class
+from keras_dlcourse.quantize.qat.rules import rule_for
 
 L = keras.layers
 # A layer, the shape of its input, and the axis of its kernel that holds output channels.
@@ -336,7 +331,8 @@ def _codes(kernel: np.ndarray, channels: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("kind", BLOCKS)
 def test_folding_batch_norm_leaves_the_integer_codes_alone(kind) -> None:
     """Against an explicit copy: fold in float first, then quantize what came out."""
-    from keras_dlcourse.graph import factor_and_offset, fold_batch_norm
+    from keras_dlcourse.graph import fold_batch_norm
+    from keras_dlcourse.graph.folding import factor_and_offset
 
     make, shape, axis = BLOCKS[kind]
     random = np.random.default_rng(3)

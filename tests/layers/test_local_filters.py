@@ -13,7 +13,7 @@ from scipy import ndimage, signal
 
 import keras_dlcourse as kd
 from keras_dlcourse.layers import LocalFilter2D, RankFilter2D
-from keras_dlcourse.layers.local_filter import FIXED, SIZED
+from keras_dlcourse.layers.filtering.local_filter import FIXED, SIZED
 
 SIDES = st.integers(1, 6)
 FLIPS = pytest.mark.parametrize("flip", [False, True])

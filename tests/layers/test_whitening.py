@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 import keras_dlcourse as kd
 from keras_dlcourse.layers import Whitening
-from keras_dlcourse.layers.whitening import _Moments
+from keras_dlcourse.layers.normalization.whitening import _Moments
 
 RANDOM = np.random.default_rng(0)
 DATA = (RANDOM.normal(size=(600, 5)) @ RANDOM.normal(size=(5, 5)) + 30).astype("float32")

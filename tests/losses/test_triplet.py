@@ -151,7 +151,7 @@ class TestDegenerate:
 
 def test_equal_rows_have_no_distance_in_float32() -> None:
     """The product of matrices leaves noise on the diagonal; the loss must not see it."""
-    from keras_dlcourse.losses._distances import pairwise
+    from keras_dlcourse.losses.embedding._distances import pairwise
 
     for dimensions in (2, 33, 128, 1000):
         x = np.random.default_rng(0).normal(size=(50, dimensions)).astype("float32") + 5

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
+from keras_dlcourse.boxes.of_masks import intersection_over_union
 from keras_dlcourse.metrics import BoxAccuracy, BoxIoU, LocalizationAccuracy
-from keras_dlcourse.metrics.boxes import intersection_over_union
 
 TRUE = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [2, 2, 6, 8], [1, 1, 3, 3]], "float32")
 FOUND = np.array([[0, 0, 4, 4], [0, 0, 4, 2], [2, 2, 8, 8], [4, 4, 9, 9]], "float32")

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from keras_dlcourse.boxes.of_masks import intersection_over_union
 from keras_dlcourse.metrics import MaxBoxAccuracy, ObjectCoverage, PointingGame
-from keras_dlcourse.metrics.boxes import intersection_over_union
 
 PADDING = [-1.0, -1.0, -1.0, -1.0]
 

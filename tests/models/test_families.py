@@ -13,7 +13,7 @@ import pytest
 
 import keras_dlcourse as kd
 from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.layers._blocks import _group_by_group
+from keras_dlcourse.layers.blocks._composite import _group_by_group
 from keras_dlcourse.models.costs import cost_of, costs
 
 with Path(__file__).with_name("parameter_counts.csv").open() as _file:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 import keras_dlcourse as kd
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.models._graph import limited_strides
-from keras_dlcourse.models._graph import scaled as scaled_channels
-from keras_dlcourse.models.mobilenet_v2 import round_channels
+from keras_dlcourse.models._shared.parts import limited_strides
+from keras_dlcourse.models._shared.parts import scaled as scaled_channels
+from keras_dlcourse.models.classification.mobilenet_v2 import round_channels
 
 FAMILIES = [kd.models.MobileNet, kd.models.MobileNetV2]
 SMALL = {"input_shape": (28, 28, 1), "alpha": 0.1, "classes": 2}

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from keras_dlcourse.models import Perceptron
-from keras_dlcourse.models.perceptron import is_separable, one_pass
+from keras_dlcourse.models.dense.perceptron import is_separable, one_pass
 
 XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_dlcourse as kd
-from keras_dlcourse.graph import Graph, flat_copy, open_block
+from keras_dlcourse.graph.flat import Graph, flat_copy, open_block
 
 tf = pytest.importorskip("tensorflow")
 pytestmark = pytest.mark.skipif(
@@ -44,7 +44,7 @@ def test_gradients_reach_the_pixels_that_composition_says(name):
     model = kd.models.build(name, input_shape=(*SIZE, 1), classes=2, **options)
     linear = _linear(model)
     layer = _deepest(linear)
-    field = kd.models.receptive_field(linear, layer)
+    field = kd.graph.receptive_field(linear, layer)
     assert field.size[0] > 7 or name in ("efficientnet_b0", "mobilenet_v3_large")
     (node,) = (node for node in Graph(linear).nodes if node.name == layer)
     maps = keras.Model(linear.input, node.outputs[0])
@@ -82,7 +82,7 @@ def _linear(model: keras.Model) -> keras.Model:
 
 def _deepest(model: keras.Model) -> str:
     """Return the last layer whose positions see less than the image."""
-    found = kd.models.profile(model)
+    found = kd.graph.profile(model)
     part = [
         row.name
         for row in found.layers

@@ -12,8 +12,8 @@ from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._files import write_bytes
 from keras_dlcourse.edge import ModelFile
-from keras_dlcourse.export.converter import convert
-from keras_dlcourse.export.schemes import SCHEMES
+from keras_dlcourse.export.conversion.converter import convert
+from keras_dlcourse.export.conversion.schemes import SCHEMES
 
 layers = keras.layers
 

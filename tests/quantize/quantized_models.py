@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 import keras_dlcourse as kd
-from keras_dlcourse.edge.runtime import interpreter
+from keras_dlcourse.edge.runtime.interpreter import interpreter
 
 L = keras.layers
 SHAPE = (12, 12, 4)  # no image: of one, export asks what its pixels went through

@@ -6,9 +6,10 @@ import pytest
 from planted_faults import examples, int8_file, network, scale_channel
 
 import keras_dlcourse as kd
-from keras_dlcourse.quantize.after.calibrated_files import after_training
-from keras_dlcourse.quantize.after.mixed import fewest_in_float
 from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
+from keras_dlcourse.quantize.post_training.after_training import after_training
+from keras_dlcourse.quantize.post_training.fixing import apply_fixes
+from keras_dlcourse.quantize.post_training.mixed import fewest_in_float
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +81,22 @@ def test_fix_repairs_and_shows_before_and_after(tmp_path, data) -> None:
     scale_channel(model, "stem", "depthwise", channel=3, factor=100)
     path = int8_file(model, tmp_path / "model.tflite", data)
     old = path.read_bytes()
-    fixed = diagnose(model, path, data, fix=True).fixed
+    fixed = apply_fixes(model, diagnose(model, path, data), data)
     assert fixed.path == tmp_path / "model.fixed.tflite" and path.read_bytes() == old
     assert "equalize" in fixed.applied
     assert fixed.before[0] < 10 < 20 < fixed.after[0]
     again = diagnose(model, fixed.path, data)
     assert again.output_sqnr_db == pytest.approx(fixed.after[0], abs=0.1)
     assert "equalize applied" in str(fixed)
+    with pytest.raises(TypeError, match="model must be a keras.Model, whose network is changed"):
+        apply_fixes(path, diagnose(model, path, data), data)
 
 
 def test_fix_replaces_no_activation_that_is_better_left(tmp_path, data) -> None:
     model = network("elu")
     path = int8_file(model, tmp_path / "model.tflite", data)
-    fixed = diagnose(model, path, data, fix=True, output=tmp_path / "new.tflite").fixed
+    found = diagnose(model, path, data)
+    fixed = apply_fixes(model, found, data, output=tmp_path / "new.tflite")
     assert fixed.path == tmp_path / "new.tflite" and fixed.applied == ()
     assert "has to be trained a little" in fixed.not_applied[0]
 

@@ -8,7 +8,7 @@ import pytest
 from quantized_models import BODIES, L, inputs, network
 
 import keras_dlcourse as kd
-from keras_dlcourse.quantize.integers.observe import _stride
+from keras_dlcourse.quantize.qat.observe import _stride
 
 
 def one_layer() -> keras.Model:

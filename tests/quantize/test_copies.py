@@ -16,10 +16,10 @@ from quantized_models import L, device, randomised
 
 import keras_dlcourse as kd
 from keras_dlcourse.explain.maps.guided import guided_copy
-from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.flat import copy_of
 from keras_dlcourse.graph.logits import find_logits
-from keras_dlcourse.quantize.integers.planning import flat
+from keras_dlcourse.graph.running import Network
+from keras_dlcourse.quantize.qat.planning import flat
 
 SHAPE = (6, 6, 3)
 
@@ -62,11 +62,11 @@ def network() -> keras.Model:
 COPIES: dict[str, Callable[[keras.Model], Any]] = {
     "copy_of": copy_of,
     "opened for integers": lambda model: flat(model).model,
-    "prune": lambda model: kd.quantize.prune(model, 0.0),
-    "strip": lambda model: kd.quantize.strip(kd.quantize.prune(model, 0.0)),
-    "cluster": lambda model: kd.quantize.cluster(model, 250, per="layer"),
-    "prune_filters": lambda model: kd.quantize.prune_filters(model, 0.0),
-    "distill": lambda model: kd.quantize.distill(model, model).teacher,
+    "prune": lambda model: kd.compress.prune(model, 0.0),
+    "strip": lambda model: kd.compress.strip(kd.compress.prune(model, 0.0)),
+    "cluster": lambda model: kd.compress.cluster(model, 250, per="layer"),
+    "prune_filters": lambda model: kd.compress.prune_filters(model, 0.0),
+    "distill": lambda model: kd.compress.distill(model, model).teacher,
     "equalize": kd.quantize.equalize,
     "fold_batch_norm": kd.graph.fold_batch_norm,
     "dense_as_conv": kd.graph.dense_as_conv,
@@ -99,7 +99,7 @@ def test_filters_before_a_layer_as_activation_can_be_removed() -> None:
     dead = model.get_layer("wide")
     dead.kernel.assign(ops.where(ops.arange(8) < 4, dead.kernel, 0.0))
     dead.bias.assign(ops.where(ops.arange(8) < 4, dead.bias, 0.0))
-    narrow = kd.quantize.prune_filters(model, 0.5)
+    narrow = kd.compress.prune_filters(model, 0.5)
     assert narrow.get_layer("wide").filters == 4
     ours, theirs = (ops.convert_to_numpy(one(numbers(1))) for one in (model, narrow))
     np.testing.assert_allclose(theirs, ours, atol=1e-5)
@@ -164,7 +164,7 @@ def test_copies_with_functions_of_tf_nn_are_saved_and_loaded(tmp_path: Path) -> 
     x = L.Dense(3, activation=tf.nn.swish)(given)
     model = randomised(keras.Model(given, L.Dense(3, activation=tf.nn.softmax)(x)))
     x = np.random.default_rng(0).normal(0, 1, (5, 4)).astype("float32")
-    for number, copy in enumerate((kd.quantize.prune(model, 0.5), copy_of(model))):
+    for number, copy in enumerate((kd.compress.prune(model, 0.5), copy_of(model))):
         copy.save(tmp_path / f"{number}.keras")
         again = keras.saving.load_model(tmp_path / f"{number}.keras")
         np.testing.assert_array_equal(again.predict(x, verbose=0), copy.predict(x, verbose=0))
@@ -177,7 +177,7 @@ def test_the_end_of_a_classifier_is_known_by_the_names_of_tf_nn_too() -> None:
 
     for activation in (tf.nn.softmax, L.Softmax()):
         assert find_logits(Network(classifier(activation))).activation == "softmax"
-        assert not kd.quantize.distill(
+        assert not kd.compress.distill(
             classifier(activation), classifier("softmax")
         ).divergence.from_logits
 
@@ -220,7 +220,7 @@ class Closed(L.Layer):
     [
         kd.quantize.quantization_aware,
         kd.quantize.plan,
-        lambda model: kd.quantize.prune(model, 0.5),
+        lambda model: kd.compress.prune(model, 0.5),
         kd.graph.fold_batch_norm,
     ],
 )
@@ -239,6 +239,6 @@ def test_a_subclassed_teacher_compiled_with_a_function_of_ones_own_is_copied() -
     teacher.compile("sgd", own_loss)
     x = np.eye(4, dtype="float32")
     expected = ops.convert_to_numpy(teacher(x))
-    copy = kd.quantize.distill(teacher, student, from_logits=True).teacher
+    copy = kd.compress.distill(teacher, student, from_logits=True).teacher
     np.testing.assert_array_equal(ops.convert_to_numpy(copy(x)), expected)
     assert copy is not teacher and not copy.compiled

@@ -240,8 +240,6 @@ def test_bad_input(tmp_path, healthy, data) -> None:
     model, path = healthy
     with pytest.raises(TypeError, match="a Keras model or the path"):
         diagnose(3, path, data)
-    with pytest.raises(ValueError, match="needs the Keras model"):
-        diagnose(path, path, data, fix=True)
     with pytest.raises(ValueError, match="limit must be a whole number"):
         diagnose(model, path, data, limit=0)
     with pytest.raises(ValueError, match="is no float32 file"):

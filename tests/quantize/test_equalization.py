@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from planted_faults import examples, network, randomised, scale_channel
 
-from keras_dlcourse.graph import Graph
-from keras_dlcourse.quantize.after.bias_correction import correct_bias, rounded
-from keras_dlcourse.quantize.after.equalization import equalize, find_pairs
-from keras_dlcourse.quantize.after.replaced_activations import replace_activations
+from keras_dlcourse.graph.flat import Graph
+from keras_dlcourse.quantize.post_training.bias_correction import correct_bias, rounded
+from keras_dlcourse.quantize.post_training.equalization import equalize, find_pairs
+from keras_dlcourse.quantize.post_training.replaced_activations import replace_activations
 
 layers = keras.layers
 

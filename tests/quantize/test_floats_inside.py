@@ -198,18 +198,18 @@ def test_a_skip_that_matches_nothing_lists_close_names(name: str, close: str) ->
         with pytest.raises(ValueError, match=message):
             method(model, skip=["mha", name])
     with pytest.raises(ValueError, match=message):
-        kd.quantize.prune(model, skip=[name])
+        kd.compress.prune(model, skip=[name])
 
 
 def test_pruning_and_clustering_skip_composites_whole() -> None:
     model = network(_composites)
     skip = ["sep", "backbone", "mix"]
-    pruned = kd.quantize.sparsity(kd.quantize.prune(model, 0.5, skip=skip))
+    pruned = kd.compress.sparsity(kd.compress.prune(model, 0.5, skip=skip))
     assert [row.layer for row in pruned.layers if row.share > 0] == [
         model.layers[1].name,
         "scores",
     ]
-    kinds = [type(layer).__name__ for layer in kd.quantize.cluster(model, 4, skip=skip).layers]
+    kinds = [type(layer).__name__ for layer in kd.compress.cluster(model, 4, skip=skip).layers]
     assert {"SeparableConv2D", "Functional"} <= set(kinds)
     assert kinds.count("CompressedConv2D") == 1 and "CompressedEinsumDense" not in kinds
 
@@ -241,7 +241,7 @@ def test_floats_made_of_whole_numbers_have_a_range() -> None:
 
 
 def test_the_end_of_a_range_takes_the_place_of_a_clip_only_where_it_does_the_same() -> None:
-    from keras_dlcourse.export.integer_form import integer_form
+    from keras_dlcourse.export.conversion.integer_form import integer_form
 
     def body(x: Any) -> Any:
         limited = [keras.Input((4, 4, 4)), L.ReLU(0.5), L.BatchNormalization()]
@@ -267,7 +267,7 @@ def test_clips_without_an_integer_form_say_so(ends: tuple[float, float]) -> None
 
 
 def test_float_files_of_aware_models_have_nothing_for_integers(tmp_path: Path) -> None:
-    from keras_dlcourse.export.integer_form import integer_form
+    from keras_dlcourse.export.conversion.integer_form import integer_form
 
     with pytest.warns(UserWarning, match="Abs"):
         quantized = kd.quantize.quantization_aware(network(JOINS["abs"]))

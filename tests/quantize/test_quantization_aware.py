@@ -11,9 +11,9 @@ import pytest
 from quantized_models import BODIES, SHAPE, L, device, inputs, network, randomised
 
 import keras_dlcourse as kd
-from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.layers import FakeQuantize
-from keras_dlcourse.quantize.integers.planning import flat
+from keras_dlcourse.quantize.qat.planning import flat
 
 
 def calibrated(model: keras.Model, **options) -> keras.Model:
@@ -296,7 +296,7 @@ def test_rules_for_users_layers(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="must return a kd.quantize.Rule.*returned 'int8'"):
             kd.quantize.quantization_aware(model)
     finally:
-        from keras_dlcourse.quantize.integers.rules import RULES
+        from keras_dlcourse.quantize.qat.rules import RULES
 
         RULES.pop(Projection, None)
     with pytest.raises(TypeError, match="takes a class of Keras layers. Received: 'conv'"):

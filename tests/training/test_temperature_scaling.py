@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import keras_dlcourse as kd
-from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.logits import find_logits, logits_model
+from keras_dlcourse.graph.running import Network
 from keras_dlcourse.training import TemperatureScaling
 
 L = keras.layers

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 import keras_dlcourse as kd
-from keras_dlcourse.training.choose_thresholds import best_thresholds
+from keras_dlcourse.training.decisions.choose_thresholds import best_thresholds
 
 
 @settings(max_examples=40)

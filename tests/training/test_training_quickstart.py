@@ -10,7 +10,7 @@ import pytest
 from keras_dlcourse import training
 
 # The function of that name hides the module.
-module = importlib.import_module("keras_dlcourse.training.quickstart")
+module = importlib.import_module("keras_dlcourse.training.run.quickstart")
 
 
 def test_default_folders_count_up(monkeypatch, tmp_path):

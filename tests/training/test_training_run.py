@@ -21,7 +21,7 @@ from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.training import Recipe
 
 # The function of that name hides the module.
-run_module = importlib.import_module("keras_dlcourse.training.run")
+run_module = importlib.import_module("keras_dlcourse.training.run.run")
 
 FILES = {
     "config.json",

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from keras_dlcourse.edge import ImageClassifier
-from keras_dlcourse.edge.inbox import appearing
+from keras_dlcourse.edge.commands.inbox import appearing
 
 HERE = Path(__file__).resolve().parent
 

@@ -13,11 +13,10 @@ from keras import ops, tree
 from numpy.typing import ArrayLike
 
 from keras_dlcourse import backend
-from keras_dlcourse.data.progress import track
+from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
 from keras_dlcourse.explain.engine.scores import Scores, Target
-from keras_dlcourse.graph import Network, Place
-from keras_dlcourse.graph.running import call_in_inference
+from keras_dlcourse.graph.running import Network, Place, call_in_inference
 from keras_dlcourse.graph.tokens import find_features
 
 INPUT = "input"  # in place of a layer's name: the image itself

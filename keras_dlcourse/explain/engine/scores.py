@@ -9,9 +9,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.head import PASSING
-from keras_dlcourse.graph.running import call_in_inference
+from keras_dlcourse.graph.running import Network, Place, call_in_inference
 from keras_dlcourse.layers._remade import activation_name
 
 # From the model's outputs to one number for each image, shape (n,).

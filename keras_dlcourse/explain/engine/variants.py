@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.data.progress import track
+from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import checked_inputs
 from keras_dlcourse.explain.engine.probe import Found, Probe
 

@@ -8,9 +8,9 @@ import keras
 from keras import ops
 
 from keras_dlcourse.explain.inversion.decoder import latent_decoder
-from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.flat import copy_of
 from keras_dlcourse.graph.receptive_field import place_of
+from keras_dlcourse.graph.running import Network
 
 
 class LatentInverter(keras.Model):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.metrics.boxes import boxes_around
+from keras_dlcourse.boxes.of_masks import boxes_around
 
 
 def boxes_from_map(map: ArrayLike, threshold: float = 0.15, largest: bool = True) -> Any:

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.progress import track
 from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
 
 _BLURRED, _MEAN, _ZERO = "blur", "mean", "zero"

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
-from keras_dlcourse.data.progress import track
+from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.probe import INPUT, probe_of
 from keras_dlcourse.explain.methods import MapFunction, function_of
-from keras_dlcourse.graph import flat_copy, open_block
+from keras_dlcourse.graph.flat import flat_copy, open_block
 
 SIMILAR = 0.5  # rank correlation above which two maps show the same
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
-from keras_dlcourse.data.progress import track
+from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import require_images
 from keras_dlcourse.explain.engine.probe import probe_of
 from keras_dlcourse.explain.engine.scaling import enlarged, scaled

@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.places import is_map
+from keras_dlcourse.graph.running import Network, Place
 
 _POOLINGS = {
     "average": keras.layers.GlobalAveragePooling2D,

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse.explain.engine.scores import with_activation
-from keras_dlcourse.graph import Graph, Node, flat_copy, open_block
+from keras_dlcourse.graph.flat import Graph, Node, flat_copy, open_block
 from keras_dlcourse.layers._remade import activation_name
 
 _RELUS = ("relu", "relu6")

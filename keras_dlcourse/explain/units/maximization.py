@@ -13,10 +13,10 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse.data.progress import track
+from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.scores import Scores
-from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.places import find_place
+from keras_dlcourse.graph.running import Network
 
 _NOISE = 0.01  # standard deviation of the first image, as a share of the range
 _WINDOW = 20  # steps whose mean is compared; single ones differ by the jitter

@@ -12,12 +12,12 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream
 from keras_dlcourse.explain.engine.inputs import checked_inputs
-from keras_dlcourse.graph import Network, Place
 from keras_dlcourse.graph.receptive_field import ReceptiveField, fields, place_of
+from keras_dlcourse.graph.running import Network, Place
 
 Unit = int | tuple[int, int, int]
 

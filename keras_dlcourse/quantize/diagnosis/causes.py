@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_dlcourse.edge.graph import Operator, Tensor
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.quantization import dequantize
+from keras_dlcourse.edge.tflite.graph import Operator, Tensor
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.tflite.quantization import dequantize
 from keras_dlcourse.quantize.diagnosis.comparison import LayerSums, code_limits
 
 # A layer alone that leaves less than this is asked for its cause. Eight bits leave 30 to 40 dB.

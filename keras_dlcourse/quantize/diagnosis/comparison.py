@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.edge.graph import Tensor
-from keras_dlcourse.edge.model_file import ModelFile
-from keras_dlcourse.edge.quantization import dequantize, quantize
+from keras_dlcourse.edge.tflite.graph import Tensor
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.tflite.quantization import dequantize, quantize
 from keras_dlcourse.quantize.diagnosis.cut_graph import CutGraph, reference_interpreter
 from keras_dlcourse.quantize.diagnosis.matching import Matching, match_operators
 

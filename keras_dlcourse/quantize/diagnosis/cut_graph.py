@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tflite
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.tflite.model_file import ModelFile
 
 Port = tuple[int, int]
 """An operator's number, and which of its inputs."""

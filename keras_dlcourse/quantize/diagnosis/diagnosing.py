@@ -6,24 +6,24 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import Normalization, take
-from keras_dlcourse.data.progress import track
-from keras_dlcourse.edge.graph import Operator
-from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.tflite.graph import Operator
+from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
-from keras_dlcourse.export.device_model import as_the_device_sees
-from keras_dlcourse.export.inspection import in_graph, own_record
+from keras_dlcourse.export.checking.inspection import in_graph, own_record
+from keras_dlcourse.export.conversion.device_model import as_the_device_sees
 from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
 from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
+from keras_dlcourse.quantize.diagnosis.layer import LayerDiagnosis
 from keras_dlcourse.quantize.diagnosis.matching import layer_name
-from keras_dlcourse.quantize.diagnosis.result import Diagnosis, LayerDiagnosis
+from keras_dlcourse.quantize.diagnosis.result import Diagnosis
 
 INPUT = "INPUT"
 EXACT_DB = 120.0  # beyond it, rounding of float32 itself is seen
@@ -34,10 +34,6 @@ def diagnose(
     file: str | os.PathLike[str],
     data: Any,
     limit: int = 32,
-    *,
-    fix: bool = False,
-    output: str | os.PathLike[str] | None = None,
-    preprocessing: Normalization | None = None,
 ) -> Diagnosis:
     """Find out which layers of an integer file lose accuracy, why, and what to do about it.
 
@@ -50,13 +46,10 @@ def diagnose(
         file: An integer `.tflite` file of the same network.
         data: What `fit` takes, normalised as in training.
         limit: How many examples to run.
-        fix: Apply the fixes, in the order of their harm, and export to a new file. Needs a Keras
-            model and at least 100 examples in `data`.
-        output: For `fix`, the file to write; by default `file` with `.fixed` before its ending.
-        preprocessing: For `fix`, as in `to_tflite`; by default what `file` says.
 
     Returns:
-        A `Diagnosis`; `print` it for a table, `.picture(path)` draws it.
+        A `Diagnosis`; `print` it for a table, `.picture(path)` draws it, `apply_fixes` applies the
+        fixes that it names.
 
     Raises:
         ValueError: If model, file and data do not fit together, or the file is no integer file.
@@ -78,8 +71,6 @@ def diagnose(
             "model must be a Keras model or the path of a float32 .tflite file. Received: "
             f"{type(model).__name__}"
         )
-    if fix and not isinstance(model, keras.Model):
-        raise ValueError("fix=True changes the network, so it needs the Keras model, not a file")
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ValueError(f"limit must be a whole number of examples above 0. Received: {limit!r}")
     integer_file = ModelFile.read(os.fspath(file))
@@ -91,12 +82,7 @@ def diagnose(
     steps = track(inputs, len(examples), f"{Path(file).name}: comparing layers")
     comparison = compare_layers(float_file, integer_file, steps)
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
-    found = _diagnosis(Path(file), float_file, integer_file, comparison, known)
-    if fix and isinstance(model, keras.Model):
-        from keras_dlcourse.quantize.diagnosis.fixing import apply_fixes
-
-        found = replace(found, fixed=apply_fixes(model, found, data, limit, output, preprocessing))
-    return found
+    return _diagnosis(Path(file), float_file, integer_file, comparison, known)
 
 
 def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, Any]) -> ModelFile:

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from keras_dlcourse.edge.graph import Operator
-from keras_dlcourse.edge.model_file import ModelFile
+from keras_dlcourse.edge.tflite.graph import Operator
+from keras_dlcourse.edge.tflite.model_file import ModelFile
 
 # They stand between float and integer numbers and have no counterpart in a float file.
 BORDERS = ("QUANTIZE", "DEQUANTIZE")

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from keras_dlcourse.quantize.diagnosis.result import DECENT_DB, Diagnosis
+from keras_dlcourse.quantize.diagnosis.layer import DECENT_DB, LayerDiagnosis
 from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
 
 TALLEST = 70.0  # dB; more is as good as exact
 MOST_NAMES = 60
 
 
-def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
+def draw_layers(layers: Sequence[LayerDiagnosis]) -> Figure:
     """Draw the ratio of signal to noise along the network.
 
     Bars say what would be left if a layer alone were rounded: short bars are where the error
     arises. The line says what is left at that point of the network: where the error is seen.
 
     Args:
-        diagnosis: What `diagnose` returned.
+        layers: Those of a `Diagnosis`.
 
     Returns:
         The figure.
@@ -29,7 +30,6 @@ def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
     Raises:
         ValueError: If no layer of the two files matched.
     """
-    layers = diagnosis.layers
     if not layers:
         raise ValueError("the diagnosis has no layer to draw: none of the two files matched")
     places = range(len(layers))

@@ -19,7 +19,7 @@ import numpy as np
 from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.saving.newest import checked
-from keras_dlcourse.training.run_folder import RunFolder
+from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.search.one_fit import Recipe, Task
 
 _WEIGHTS = "refit.npz"

@@ -20,7 +20,7 @@ from keras_dlcourse.callbacks._monitor import infer_direction
 from keras_dlcourse.callbacks._weights import first_broken
 from keras_dlcourse.training.search import parts
 from keras_dlcourse.training.search.untrained import check_untrained, noting_what_is_trained
-from keras_dlcourse.training.weight_decay import Decay
+from keras_dlcourse.training.search.weight_decay import Decay
 
 Fit = Mapping[str, Any] | Callable[[keras.Model, Any, Any], object]
 

@@ -10,18 +10,18 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import one_of
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.progress import track
-from keras_dlcourse.layers._checks import one_of
 from keras_dlcourse.report import draw_selection, png_bytes
-from keras_dlcourse.training.narration import Narrator
+from keras_dlcourse.training.run.narration import Narrator
 from keras_dlcourse.training.search import cost, finished, parts
 from keras_dlcourse.training.search.finished import Finished
 from keras_dlcourse.training.search.one_fit import Recipe, Task, measure
 from keras_dlcourse.training.search.selection import Selection
 from keras_dlcourse.training.search.splits import Split, make_splits
+from keras_dlcourse.training.search.weight_decay import Decay
 from keras_dlcourse.training.search.workers import count_workers, run_tasks
-from keras_dlcourse.training.weight_decay import Decay
 
 Say = Callable[[str], None]
 

@@ -12,7 +12,7 @@ from keras_dlcourse.training.search.cross_validate import WithoutValue
 from keras_dlcourse.training.search.one_fit import Fit
 from keras_dlcourse.training.search.searching import Say, prepare
 from keras_dlcourse.training.search.selection import Selection
-from keras_dlcourse.training.weight_decay import Decay, check_gamma
+from keras_dlcourse.training.search.weight_decay import Decay, check_gamma
 
 
 def select_weight_decay(

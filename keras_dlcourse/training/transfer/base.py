@@ -10,13 +10,13 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.export.entrance import takes_pixels
-from keras_dlcourse.graph import Network, Place
+from keras_dlcourse.export.conversion.entrance import takes_pixels
 from keras_dlcourse.graph.flat import copy_of
 from keras_dlcourse.graph.head import POOLINGS, find_head, is_embedding
 from keras_dlcourse.graph.logits import find_logits
+from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers import ImageDescription, describe
-from keras_dlcourse.models.embedding import backbone_output, pooled
+from keras_dlcourse.models.heads.embedding import backbone_output, pooled
 
 Preprocessing = Normalization | Callable[[Any], Any] | None
 _SCORES = ("softmax", "sigmoid")

@@ -11,11 +11,11 @@ import keras
 import numpy as np
 
 from keras_dlcourse._files import user_path, written_whole
+from keras_dlcourse._progress import track
 from keras_dlcourse.data import Pipeline
 from keras_dlcourse.data.pipeline import rebuilt
-from keras_dlcourse.data.progress import track
 from keras_dlcourse.data.stream import count_batches, stream
-from keras_dlcourse.graph import Network
+from keras_dlcourse.graph.running import Network
 
 _CHUNK = 256  # images hashed at a time
 

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import positive_int
 from keras_dlcourse.data import Normalization, Pipeline, take
 from keras_dlcourse.data.examples import all_batches, check_end
 from keras_dlcourse.data.multilabel import names_one_class
-from keras_dlcourse.edge.labels import checked_class_names
-from keras_dlcourse.layers._checks import positive_int
+from keras_dlcourse.edge.description.labels import checked_class_names
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.data import Normalization
-from keras_dlcourse.layers._checks import (
+from keras_dlcourse._checks import (
     fraction,
     is_whole,
     one_of,
     positive_float,
     positive_int,
 )
-from keras_dlcourse.training.narration import fit_verbosity
+from keras_dlcourse.data import Normalization
+from keras_dlcourse.training.run.narration import fit_verbosity
 from keras_dlcourse.training.transfer import stages
 from keras_dlcourse.training.transfer.base import (
     Preprocessing,

@@ -11,11 +11,11 @@ from keras import layers as L
 from keras_dlcourse import losses
 from keras_dlcourse.callbacks import EarlyStopping
 from keras_dlcourse.callbacks._weights import first_broken
-from keras_dlcourse.graph import Network
 from keras_dlcourse.graph.blocks import NORMS, block_starts, layers_from, weighted_places
 from keras_dlcourse.graph.places import named_place
-from keras_dlcourse.models._graph import output_dtype
-from keras_dlcourse.training.recipe import warmup_cosine
+from keras_dlcourse.graph.running import Network
+from keras_dlcourse.models._shared.parts import output_dtype
+from keras_dlcourse.training.run.recipe import warmup_cosine
 from keras_dlcourse.training.transfer.given import Given
 
 

@@ -1,0 +1,41 @@
+"""Make networks smaller: prune, cluster, narrow and distill them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from keras_dlcourse._extras import require
+
+require("keras_dlcourse.compress", "tensorflow", "keras")
+
+# Each name with the module that has it, loaded on first use: `compress` exports, which needs
+# TensorFlow, and training on another backend does not.
+_PARTS = {
+    "prune": "pruning",
+    "sparsity": "pruning",
+    "ConstantSparsity": "pruning",
+    "PolynomialDecay": "pruning",
+    "cluster": "clustering",
+    "strip": "transformed",
+    "prune_filters": "filters",
+    "filter_groups": "filters",
+    "distill": "distillation",
+    "sizes": "file_sizes",
+    "compress": "compression",
+}
+
+__all__ = sorted(_PARTS)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part on first use (PEP 562)."""
+    if name not in _PARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {__all__}")
+    value = getattr(importlib.import_module(f"{__name__}.{_PARTS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,152 @@
+"""The commands `classify` and `benchmark`, shared by `python -m` and `keras-dlcourse`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_dlcourse.edge.commands.common import (
+    add_common_options,
+    add_model_options,
+    answer_each,
+    category_lines,
+    model_options,
+    one_sentence,
+    pictures_of,
+    print_json,
+    save_picture,
+    whole_number,
+)
+from keras_dlcourse.edge.description.labels import parse_labels
+from keras_dlcourse.edge.runtime.interpreter import interpreter, runtime_name
+from keras_dlcourse.edge.runtime.latency import measure
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.vision.class_map import overlay
+from keras_dlcourse.edge.vision.classifier import ImageClassifier
+from keras_dlcourse.edge.vision.images import read_image
+
+if TYPE_CHECKING:
+    from keras_dlcourse.edge.commands.common import Subparsers
+
+_CLASSIFY_EXAMPLES = """examples:
+  %(prog)s model.int8.tflite photo.jpg
+  %(prog)s model.int8.tflite photos/*.jpg --max-results 1 --json
+  %(prog)s mapped.tflite photo.jpg --map overlay.png
+  %(prog)s other.tflite photo.jpg --labels labels.txt --mean 127.5 --std 127.5
+"""
+_BENCHMARK_EXAMPLES = """examples:
+  %(prog)s model.int8.tflite
+  %(prog)s model.int8.tflite --threads 4 --runs 200 --json
+"""
+
+
+def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Add the command `classify`; its `func` takes the arguments and returns the exit code.
+
+    Args:
+        subparsers: What `ArgumentParser.add_subparsers` gave.
+    """
+    parser = subparsers.add_parser(
+        "classify",
+        help="say what images show, with a .tflite classifier",
+        description="Say what images show, with a .tflite classifier.",
+        epilog=_CLASSIFY_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    parser.add_argument(
+        "--max-results",
+        type=whole_number,
+        metavar="N",
+        help="categories an image (5; all that are there, if the file has thresholds for that)",
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, metavar="S", help="leave out scores below S"
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="names of the classes, one a line, for files without"
+    )
+    parser.add_argument(
+        "--map",
+        metavar="FILE",
+        help="draw where the evidence for the likeliest class stands over the image, for files "
+        "exported with a class map; a folder if there are several images",
+    )
+    add_model_options(parser)
+    add_common_options(parser)
+    parser.set_defaults(func=classify)
+    return parser
+
+
+def add_benchmark_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Add the command `benchmark`; its `func` takes the arguments and returns the exit code.
+
+    Args:
+        subparsers: What `ArgumentParser.add_subparsers` gave.
+    """
+    parser = subparsers.add_parser(
+        "benchmark",
+        help="measure how long a .tflite file takes here",
+        description="Measure how long one call of a .tflite file takes on this device.",
+        epilog=_BENCHMARK_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
+    parser.add_argument("--runs", type=whole_number, default=50, metavar="N", help="calls (50)")
+    add_common_options(parser)
+    parser.set_defaults(func=benchmark)
+    return parser
+
+
+@one_sentence
+def classify(arguments: argparse.Namespace) -> int:
+    """Print what each image shows; images that cannot be read are named, the others done."""
+    labels = None if arguments.labels is None else _read_labels(arguments.labels)
+    classifier = ImageClassifier(arguments.model, labels=labels, **model_options(arguments))
+    pictures = pictures_of("--map", arguments.map, arguments.images)
+    most = arguments.max_results
+    if most is None and classifier.score_thresholds is None:
+        most = 5
+
+    def answer(image: str) -> tuple[dict[str, Any], list[str]]:
+        categories = classifier.classify(image, most, arguments.score_threshold)
+        result: dict[str, Any] = {"image": image}
+        result["categories"] = [category._asdict() for category in categories]
+        lines = [image, *category_lines(categories)]
+        if image in pictures:
+            _draw_map(classifier, image, pictures[image], arguments.bits)
+            result["map"] = str(pictures[image])
+            lines.append(f"  map: {pictures[image]}")
+        return result, lines
+
+    return answer_each(arguments, answer)
+
+
+@one_sentence
+def benchmark(arguments: argparse.Namespace) -> int:
+    """Print the latency of one call with the inputs as they are after loading."""
+    file = ModelFile.read(arguments.model)
+    made = interpreter(file.content, arguments.threads)
+    latency = measure(made.invoke, arguments.runs, runtime_name(), arguments.threads)
+    if arguments.json:
+        print_json({"model": arguments.model, "bytes": len(file.content), **asdict(latency)})
+    else:
+        print(f"{arguments.model}: {latency}")
+    return 0
+
+
+def _read_labels(path: str) -> tuple[str, ...]:
+    try:
+        return parse_labels(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text with a label a line") from None
+
+
+def _draw_map(classifier: ImageClassifier, image: str, target: Path, bits: int | None) -> None:
+    """Draw the map of the likeliest class over its image."""
+    content = Path(image).read_bytes()
+    pixels = read_image(content, bits=bits)
+    save_picture(overlay(pixels, classifier.class_map(content, full_size=True)), target)

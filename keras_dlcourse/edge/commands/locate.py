@@ -1,0 +1,110 @@
+"""The command `locate`, shared by `python -m` and `keras-dlcourse`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from keras_dlcourse.edge.commands.common import (
+    add_common_options,
+    add_model_options,
+    answer_each,
+    category_lines,
+    model_options,
+    one_sentence,
+    pictures_of,
+    save_picture,
+)
+from keras_dlcourse.edge.results import Detection
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.vision.drawing import draw_detection
+from keras_dlcourse.edge.vision.images import read_image
+from keras_dlcourse.edge.vision.localizer import KeypointDetector, ObjectLocalizer
+
+if TYPE_CHECKING:
+    from keras_dlcourse.edge.commands.common import Subparsers
+
+_EXAMPLES = """examples:
+  %(prog)s localizer.int8.tflite photo.jpg
+  %(prog)s localizer.int8.tflite photo.jpg -o boxes.png
+  %(prog)s pose.int8.tflite photos/*.jpg -o drawn/ --json
+"""
+
+
+def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
+    """Add the command `locate`; its `func` takes the arguments and returns the exit code.
+
+    Args:
+        subparsers: What `ArgumentParser.add_subparsers` gave.
+    """
+    parser = subparsers.add_parser(
+        "locate",
+        help="say where the object in an image is, with a .tflite localizer",
+        description="Say what the one object in an image is, where it is, and where its keypoints "
+        "are, with a .tflite localizer or keypoint detector.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="draw it into the image; a folder if there are several images",
+    )
+    add_model_options(parser)
+    add_common_options(parser)
+    parser.set_defaults(func=locate)
+    return parser
+
+
+@one_sentence
+def locate(arguments: argparse.Namespace) -> int:
+    """Print where each object is; images that cannot be read are named, the others done."""
+    find = _finder(arguments)
+    pictures = pictures_of("--output", arguments.output, arguments.images)
+
+    def answer(image: str) -> tuple[dict[str, Any], list[str]]:
+        content = Path(image).read_bytes()
+        detection = find(content)
+        result, lines = {"image": image, **_table(detection)}, [image, *_lines(detection)]
+        if image in pictures:
+            pixels = read_image(content, bits=arguments.bits)
+            save_picture(draw_detection(pixels, detection), pictures[image])
+            result["picture"] = str(pictures[image])
+            lines.append(f"  picture: {pictures[image]}")
+        return result, lines
+
+    return answer_each(arguments, answer)
+
+
+def _finder(arguments: argparse.Namespace) -> Callable[[bytes], Detection]:
+    """Return what finds the object: a localizer if the file knows classes, else a detector."""
+    file, options = ModelFile.read(arguments.model), model_options(arguments)
+    if file.metadata.keypoints and file.metadata.outputs[0] in file.metadata.places:
+        return KeypointDetector(file, **options).detect
+    localizer = ObjectLocalizer(file, **options)
+    return lambda image: localizer.locate(image, max_results=1)
+
+
+def _table(detection: Detection) -> dict[str, Any]:
+    """Return a detection as JSON-able values, with MediaPipe's names."""
+    box = detection.bounding_box
+    return {
+        "bounding_box": None if box is None else box._asdict(),
+        "categories": [category._asdict() for category in detection.categories],
+        "keypoints": [point._asdict() for point in detection.keypoints],
+    }
+
+
+def _lines(detection: Detection) -> list[str]:
+    lines = category_lines(detection.categories)
+    box = detection.bounding_box
+    if box is not None:
+        lines.append(f"  box: {box.width} x {box.height} pixels at {box.origin_x}, {box.origin_y}")
+    for number, point in enumerate(detection.keypoints):
+        lines.append(f"  {point.label or f'point {number}'}: {point.x:.3f}, {point.y:.3f}")
+    return lines

@@ -1,0 +1,101 @@
+"""What the numbers of boxes and keypoints mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# What the outputs that hold them are called.
+BOX, KEYPOINTS = "box", "keypoints"
+
+
+# What keypoints may be relative to.
+RELATIVE_TO = ("image", "box")
+
+
+BOUNDARIES, UPPER_LEFT, CENTER = "boundaries", "upper left", "center"
+
+
+@dataclass(frozen=True)
+class BoxLayout:
+    """What the four numbers of a box are, as the standard TFLite metadata say it.
+
+    Attributes:
+        kind: `"boundaries"`: left, top, right, bottom. `"upper left"`: left, top, width, height.
+            `"center"`: x and y of the middle, width, height.
+        index: Which of those each of the four numbers is.
+        in_pixels: Whether they are pixels of the network's input, and not shares of it.
+    """
+
+    kind: str
+    index: tuple[int, int, int, int] = (0, 1, 2, 3)
+    in_pixels: bool = False
+
+    def edges(self, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """Return left, top, right and bottom in shares of what the network saw, within 0 to 1.
+
+        Args:
+            numbers: `(n, 4)`.
+            size: Height and width of the network's input.
+
+        Example:
+            >>> layout = BoxLayout("center", (0, 1, 3, 2))  # x, y, height, width
+            >>> layout.edges(np.array([[0.5, 0.5, 0.25, 0.5]]), (8, 8)).tolist()
+            [[0.25, 0.375, 0.75, 0.625]]
+        """
+        ordered = np.empty(numbers.shape, np.float32)
+        ordered[:, list(self.index)] = numbers
+        first: np.ndarray = ordered[:, :2]
+        second: np.ndarray = ordered[:, 2:]
+        if self.kind == CENTER:
+            first, second = first - second / 2, first + second / 2
+        elif self.kind == UPPER_LEFT:
+            second = first + second
+        edges = np.concatenate([first, np.maximum(first, second)], axis=1)
+        if self.in_pixels:
+            edges = edges / np.array([size[1], size[0]] * 2, np.float32)
+        return np.clip(np.nan_to_num(edges), 0, 1)
+
+
+# The formats of `kd.data.BOX_FORMATS` in shares of the image.
+BOX_LAYOUTS = {
+    "rel_xyxy": BoxLayout(BOUNDARIES),
+    "rel_yxyx": BoxLayout(BOUNDARIES, (1, 0, 3, 2)),
+    "rel_xywh": BoxLayout(UPPER_LEFT),
+    "rel_xyhw": BoxLayout(UPPER_LEFT, (0, 1, 3, 2)),
+    "rel_center_xywh": BoxLayout(CENTER),
+    "rel_center_xyhw": BoxLayout(CENTER, (0, 1, 3, 2)),
+}
+
+
+@dataclass(frozen=True)
+class KeypointLayout:
+    """What the numbers of keypoints are: x and y of each point in turn.
+
+    Attributes:
+        relative_to: `"image"`: shares of it, from its upper left corner. `"box"`: of the box that
+            is another output, from its middle, in its widths and heights.
+        names: What the points are called, or None.
+    """
+
+    relative_to: str
+    names: tuple[str, ...] | None = None
+
+    def places(self, numbers: np.ndarray, edges: np.ndarray | None) -> np.ndarray:
+        """Return x and y in shares of what the network saw, `(n, points, 2)`.
+
+        Args:
+            numbers: `(n, 2 * points)`.
+            edges: The boxes, `(n, 4)` as `BoxLayout.edges` gives them; needed relative to boxes.
+
+        Example:
+            >>> layout = KeypointLayout("box")
+            >>> layout.places(np.array([[0.5, 0.0]]), np.array([[0.2, 0.2, 0.6, 0.4]])).round(1)
+            array([[[0.6, 0.3]]])
+        """
+        points = numbers.reshape(len(numbers), numbers.shape[1] // 2, 2)
+        if self.relative_to == "box" and edges is not None:
+            low, high = edges[:, None, :2], edges[:, None, 2:]
+            points = points * (high - low) + (low + high) / 2
+        return points

@@ -1,0 +1,1 @@
+"""Galleries of embeddings: storing, searching, identifying."""

@@ -1,0 +1,345 @@
+"""What a `.tflite` file says about its images and classes: the standard TFLite metadata.
+
+Reference: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata and its schema,
+metadata_schema.fbs.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from keras_dlcourse.edge.description.labels import parse_labels
+from keras_dlcourse.edge.description.layouts import (
+    BOUNDARIES,
+    CENTER,
+    UPPER_LEFT,
+    BoxLayout,
+    KeypointLayout,
+)
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.tflite import schema
+from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel, Table
+
+# What the output that holds the map of every class is called.
+CLASS_MAP = "class_map"
+# What the output of an embedder is called.
+EMBEDDING = "embedding"
+# Our own record among the named buffers, as JSON.
+OWN = "keras_dlcourse"
+# Appended files are lists of labels and the like; a packed bomb is not unpacked.
+_LARGEST_FILE = 16 << 20
+_LABELS = (
+    schema.AssociatedFileType.TENSOR_AXIS_LABELS,
+    schema.AssociatedFileType.TENSOR_VALUE_LABELS,
+)
+_COLOR_SPACES = {schema.ColorSpace.RGB: "RGB", schema.ColorSpace.GRAYSCALE: "GRAYSCALE"}
+_BOX_KINDS = {
+    schema.BoundingBoxType.BOUNDARIES: BOUNDARIES,
+    schema.BoundingBoxType.UPPER_LEFT: UPPER_LEFT,
+    schema.BoundingBoxType.CENTER: CENTER,
+}
+_TRANSFORMATIONS = ("IDENTITY", "LOG", "INVERSE_LOGISTIC")
+
+
+@dataclass(frozen=True)
+class ScoreCalibration:
+    """How raw scores become comparable across classes.
+
+    `scale / (1 + exp(-(slope * g(x) + offset)))` where the class has parameters and x is not
+    below its least score, else `default_score`.
+
+    Attributes:
+        transformation: g: `"IDENTITY"`, `"LOG"` or `"INVERSE_LOGISTIC"`.
+        default_score: The score where the formula does not hold.
+        parameters: For each class scale, slope, offset and least score (minus infinity for
+            none), or None.
+    """
+
+    transformation: str
+    default_score: float
+    parameters: tuple[tuple[float, float, float, float] | None, ...]
+
+
+@dataclass(frozen=True)
+class ImageMetadata:
+    """What a file says of itself; None or empty where it says nothing.
+
+    Attributes:
+        standard: Whether the file has standard TFLite metadata.
+        name: Name of the model.
+        description: What it does.
+        version: Version of the model, given by its makers.
+        author: Who made it.
+        license: Under which licence.
+        normalization: What pixels go through before the first input.
+        color_space: `"RGB"`, `"GRAYSCALE"` or None.
+        labels: The classes' names in the order of the first output.
+        score_calibration: What scores of the first output go through.
+        score_threshold: The score below which results mean little.
+        score_thresholds: For each class the score from which on it counts as there.
+        outputs: The outputs' names, in their order; empty for one without.
+        boxes: What the numbers of an output are that holds a box, by its name.
+        keypoints: What those of an output are that holds keypoints, by its name.
+        extra: All named buffers of the file, among them `"keras_dlcourse"`, as bytes.
+    """
+
+    standard: bool = False
+    name: str = ""
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    license: str = ""
+    normalization: Normalization | None = None
+    color_space: str | None = None
+    labels: tuple[str, ...] | None = None
+    score_calibration: ScoreCalibration | None = None
+    score_threshold: float | None = None
+    score_thresholds: tuple[float, ...] | None = None
+    outputs: tuple[str, ...] = ()
+    boxes: Mapping[str, BoxLayout] = field(default_factory=dict)
+    keypoints: Mapping[str, KeypointLayout] = field(default_factory=dict)
+    extra: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def places(self) -> dict[str, BoxLayout | KeypointLayout]:
+        """The layout of every output that holds a box or keypoints, by its name."""
+        return {**self.boxes, **self.keypoints}
+
+
+def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> ImageMetadata:
+    """Return the metadata of a file.
+
+    Args:
+        content: The whole file, which ends in a zip where files are appended.
+        extra: Its named buffers.
+        what: What errors call the file.
+
+    Raises:
+        InvalidModel: If the metadata are damaged or name a file that is not there.
+    """
+    standard = extra.get(schema.METADATA_NAME)
+    if standard is None:
+        return ImageMetadata(extra=extra)
+    what = f"the metadata of {what}"
+    root = Table.root(standard, schema.METADATA_IDENTIFIER, what)
+    graphs = root.tables(schema.ModelMetadata.SUBGRAPH_METADATA)
+    graph = graphs[0] if graphs else None
+    image = _first(graph, schema.SubGraphMetadata.INPUT_TENSOR_METADATA)
+    scores = _first(graph, schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA)
+    files = _Attached(content, what)
+    record = _own_record(extra.get(OWN), what)
+    return ImageMetadata(
+        standard=True,
+        name=root.string(schema.ModelMetadata.NAME),
+        description=root.string(schema.ModelMetadata.DESCRIPTION),
+        version=root.string(schema.ModelMetadata.VERSION),
+        author=root.string(schema.ModelMetadata.AUTHOR),
+        license=root.string(schema.ModelMetadata.LICENSE),
+        normalization=_normalization(image, what),
+        color_space=_color_space(image),
+        labels=_labels(scores, files),
+        score_calibration=_score_calibration(scores, files),
+        score_threshold=_score_threshold(scores),
+        score_thresholds=_score_thresholds(record, what),
+        outputs=_output_names(graph),
+        boxes=_boxes(graph, what),
+        keypoints=_keypoints(record, what),
+        extra=extra,
+    )
+
+
+class _Attached:
+    """The files in the zip at the end of a model."""
+
+    def __init__(self, content: bytes, what: str) -> None:
+        self._content = content
+        self._what = what
+
+    def text(self, name: str) -> str:
+        """Return an appended text file."""
+        import zipfile
+
+        try:
+            with zipfile.ZipFile(io.BytesIO(self._content)) as archive, archive.open(name) as file:
+                data = file.read(_LARGEST_FILE + 1)
+        except KeyError:
+            raise InvalidModel(f"{self._what} name {name!r}, which is not appended") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile raises many kinds on damaged archives
+            raise InvalidModel(
+                f"{self._what} name {name!r}, which cannot be read from the file's end; "
+                f"the file is damaged or truncated: {error}"
+            ) from error
+        if len(data) > _LARGEST_FILE:
+            raise InvalidModel(f"{self._what} name {name!r}, which is larger than 16 MiB")
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise InvalidModel(f"{self._what} name {name!r}, which is not UTF-8 text") from None
+
+
+def _first(graph: Table | None, slot: int) -> Table | None:
+    """Return what is said of the first tensor."""
+    tensors = graph.tables(slot) if graph is not None else []
+    return tensors[0] if tensors else None
+
+
+def _output_names(graph: Table | None) -> tuple[str, ...]:
+    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
+    tensors = graph.tables(slot) if graph is not None else []
+    return tuple(tensor.string(schema.TensorMetadata.NAME) for tensor in tensors)
+
+
+def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
+    """Return the layout of each output that the standard metadata call a box."""
+    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
+    found = {}
+    for tensor in graph.tables(slot) if graph is not None else []:
+        content = tensor.table(schema.TensorMetadata.CONTENT)
+        if content is None:
+            continue
+        code = content.number(schema.Content.PROPERTIES_TYPE, "B")
+        properties = content.table(schema.Content.PROPERTIES)
+        if code != schema.ContentProperties.BOUNDING_BOX or properties is None:
+            continue
+        kind = properties.number(schema.BoundingBoxProperties.TYPE, "b")
+        index = properties.numbers(schema.BoundingBoxProperties.INDEX, "I") or (0, 1, 2, 3)
+        if kind not in _BOX_KINDS or sorted(index) != [0, 1, 2, 3]:
+            raise InvalidModel(f"{what} describe a box of kind {kind} in the order {index}")
+        unit = properties.number(schema.BoundingBoxProperties.COORDINATE_TYPE, "b")
+        name = tensor.string(schema.TensorMetadata.NAME)
+        found[name] = BoxLayout(_BOX_KINDS[kind], index, unit == schema.CoordinateType.PIXEL)
+    return found
+
+
+def _own_record(record: bytes | None, what: str) -> dict[str, Any]:
+    """Return what the standard has no place for."""
+    if record is None:
+        return {}
+    import json
+
+    try:
+        return dict(json.loads(record))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidModel(f"{what} hold a record that cannot be read") from error
+
+
+def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
+    """Return the layout of each output that our own record calls keypoints."""
+    try:
+        described = record.get("keypoints") or {}
+        return {
+            name: KeypointLayout(
+                one["relative_to"], None if one["names"] is None else tuple(map(str, one["names"]))
+            )
+            for name, one in described.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidModel(f"{what} hold a record of keypoints that cannot be read") from error
+
+
+def _score_thresholds(record: dict[str, Any], what: str) -> tuple[float, ...] | None:
+    """Return the threshold of each class that our own record holds."""
+    given = record.get("score_thresholds")
+    if given is None:
+        return None
+    if not isinstance(given, list) or not all(map(_is_share, given)):
+        raise InvalidModel(f"{what} hold thresholds of scores that are no numbers from 0 to 1")
+    return tuple(map(float, given))
+
+
+def _is_share(value: Any) -> bool:
+    """Whether a value of JSON is a number from 0 to 1, which NaN is not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+def _option(tensor: Table | None, kind: int) -> Table | None:
+    """Return the first processing step of that kind."""
+    if tensor is None:
+        return None
+    for unit in tensor.tables(schema.TensorMetadata.PROCESS_UNITS):
+        if unit.number(schema.ProcessUnit.OPTIONS_TYPE, "B") == kind:
+            return unit.table(schema.ProcessUnit.OPTIONS)
+    return None
+
+
+def _normalization(image: Table | None, what: str) -> Normalization | None:
+    options = _option(image, schema.ProcessUnitOptions.NORMALIZATION)
+    if options is None:
+        return None
+    mean = options.numbers(schema.NormalizationOptions.MEAN, "f")
+    std = options.numbers(schema.NormalizationOptions.STD, "f")
+    try:
+        return Normalization(mean, std)
+    except ValueError as error:
+        raise InvalidModel(f"{what} hold a normalization that cannot be: {error}") from error
+
+
+def _color_space(image: Table | None) -> str | None:
+    content = image.table(schema.TensorMetadata.CONTENT) if image is not None else None
+    if content is None:
+        return None
+    kind = content.number(schema.Content.PROPERTIES_TYPE, "B")
+    properties = content.table(schema.Content.PROPERTIES)
+    if kind != schema.ContentProperties.IMAGE or properties is None:
+        return None
+    return _COLOR_SPACES.get(properties.number(schema.ImageProperties.COLOR_SPACE, "b"))
+
+
+def _file_name(tensor: Table | None, *kinds: int) -> str | None:
+    """Return the name of the first appended file of one of the kinds, one without locale first."""
+    if tensor is None:
+        return None
+    slots = schema.AssociatedFile
+    files = [
+        file
+        for file in tensor.tables(schema.TensorMetadata.ASSOCIATED_FILES)
+        if file.number(slots.TYPE, "b") in kinds
+    ]
+    files.sort(key=lambda file: file.string(slots.LOCALE) != "")
+    return files[0].string(slots.NAME) if files else None
+
+
+def _labels(scores: Table | None, files: _Attached) -> tuple[str, ...] | None:
+    name = _file_name(scores, *_LABELS)
+    return None if name is None else parse_labels(files.text(name))
+
+
+def _score_calibration(scores: Table | None, files: _Attached) -> ScoreCalibration | None:
+    options = _option(scores, schema.ProcessUnitOptions.SCORE_CALIBRATION)
+    name = _file_name(scores, schema.AssociatedFileType.TENSOR_AXIS_SCORE_CALIBRATION)
+    if options is None or name is None:
+        return None
+    code = options.number(schema.ScoreCalibrationOptions.SCORE_TRANSFORMATION, "b")
+    if not 0 <= code < len(_TRANSFORMATIONS):
+        raise InvalidModel(f"the score calibration has the unknown transformation {code}")
+    return ScoreCalibration(
+        transformation=_TRANSFORMATIONS[code],
+        default_score=options.number(schema.ScoreCalibrationOptions.DEFAULT_SCORE, "f", 0.0),
+        parameters=tuple(map(_parameters, files.text(name).rstrip("\n").split("\n"))),
+    )
+
+
+def _parameters(line: str) -> tuple[float, float, float, float] | None:
+    """Return scale, slope, offset and least score of a line of the calibration file."""
+    if not line.strip():
+        return None
+    try:
+        scale, slope, offset, *least = (float(number) for number in line.split(","))
+        (least_score,) = least or [float("-inf")]
+    except ValueError:
+        raise InvalidModel(
+            f"a line of the score calibration has 0, 3 or 4 numbers, got {line!r}"
+        ) from None
+    return scale, slope, offset, least_score
+
+
+def _score_threshold(scores: Table | None) -> float | None:
+    options = _option(scores, schema.ProcessUnitOptions.SCORE_THRESHOLDING)
+    if options is None:
+        return None
+    return float(options.number(schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD, "f"))

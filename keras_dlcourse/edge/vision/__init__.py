@@ -1,0 +1,1 @@
+"""Images in: reading, resizing, and a class for each task."""

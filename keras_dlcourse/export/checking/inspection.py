@@ -1,0 +1,266 @@
+"""What is in a `.tflite` file: operators with versions, tensors, float islands, size by part."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.tflite.graph import Tensor
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+
+# Steps between float and integer numbers: at the border of an integer graph, no islands themselves.
+_BORDER = {"QUANTIZE", "DEQUANTIZE"}
+_FLOATS = {"float16", "float32", "float64", "bfloat16"}
+_INTEGERS = {"int8", "uint8", "int16"}
+
+
+@dataclass(frozen=True)
+class TensorRow:
+    """A tensor as the table shows it.
+
+    Attributes:
+        index: Its number.
+        name: Its name.
+        shape: Its shape, -1 where a size is open.
+        dtype: Its type.
+        role: `"input"`, `"output"`, `"constant"` or `"activation"`.
+        bytes: Bytes of a constant's values in the file.
+        scale: Quantization step, the largest one if there is one a channel; None for floats.
+        zero_point: The stored number that stands for 0; None for floats.
+        channels: Number of scales: 0 for floats, 1 for one for all.
+        position: Its number among the inputs or outputs; None for other tensors.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    role: str
+    bytes: int
+    scale: float | None
+    zero_point: int | None
+    channels: int
+    position: int | None = None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What `inspect` found in a `.tflite` file. It prints as tables.
+
+    Attributes:
+        path: The file.
+        bytes: Its size.
+        sizes: Bytes by part: weights, metadata, appended files, graph.
+        operators: For each kind of operator its version and how often it stands in the graph.
+        tensors: All tensors of the graph.
+        float_islands: Operators computed in float inside an integer graph, with their output.
+        quantization: How numbers are stored, if the file says so.
+        labels: Class names, or None.
+        normalization: What pixels go through before a float input, or None.
+        min_runtime_version: The oldest TensorFlow Lite said to run it.
+        created_with: Versions that made it, if the file says so.
+        score_thresholds: For each class the score from which on it counts as there, or None.
+    """
+
+    path: str
+    bytes: int
+    sizes: dict[str, int]
+    operators: dict[str, tuple[int, int]]
+    tensors: tuple[TensorRow, ...]
+    float_islands: tuple[str, ...]
+    quantization: str | None
+    labels: tuple[str, ...] | None
+    normalization: Normalization | None
+    min_runtime_version: str
+    created_with: dict[str, str]
+    score_thresholds: tuple[float, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        from keras_dlcourse._tables import text_table
+
+        ends = [row for row in self.tensors if row.position is not None]
+        ends.sort(key=lambda row: (row.role, row.position))
+        parts = [
+            self._summary(),
+            text_table(
+                ["", "tensor", "shape", "type", "scale", "zero point"],
+                [
+                    [row.role, row.name, _shape(row.shape), row.dtype, row.scale, row.zero_point]
+                    for row in ends
+                ],
+            ),
+            text_table(
+                ["operator", "version", "times"],
+                [[name, version, count] for name, (version, count) in self.operators.items()],
+            ),
+            text_table(["part", "bytes"], list(self.sizes.items())),
+        ]
+        return "\n\n".join(parts)
+
+    def tensor_table(self) -> str:
+        """Return the table of all tensors."""
+        from keras_dlcourse._tables import text_table
+
+        return text_table(
+            ["", "tensor", "shape", "type", "role", "bytes", "scale", "zero point", "scales"],
+            [
+                [row.index, row.name, _shape(row.shape), row.dtype, row.role, row.bytes,
+                 row.scale, row.zero_point, row.channels]
+                for row in self.tensors
+            ],
+            width=140,
+        )  # fmt: skip
+
+    def _summary(self) -> str:
+        """Return the lines above the tables."""
+        integer = any(row.dtype in _INTEGERS for row in self.tensors if row.role == "activation")
+        labels = "none"
+        if self.labels is not None:
+            labels = f"{len(self.labels)}: {first_labels(self.labels)}"
+        lines = [
+            f"{self.path}: {self.bytes:,} bytes, "
+            f"{self.quantization or 'quantization not recorded'}",
+            f"labels: {labels}",
+            f"normalization: {_normalization(self.normalization)}",
+            f"oldest runtime: {self.min_runtime_version or 'not recorded'}",
+        ]
+        if self.score_thresholds:
+            lines.insert(2, f"thresholds of scores: {_ranged(self.score_thresholds)}")
+        if self.created_with:
+            made = ", ".join(f"{name} {version}" for name, version in self.created_with.items())
+            lines.append(f"made with: {made}")
+        if self.float_islands:
+            lines.append(f"float islands: {', '.join(self.float_islands)}")
+        elif integer:
+            lines.append("float islands: none, every operator computes in integers")
+        return "\n".join(lines)
+
+
+def inspect(path: str | os.PathLike[str]) -> Inspection:
+    """Read a `.tflite` file and say what is in it; no runtime is needed.
+
+    Args:
+        path: The file, anyone's.
+
+    Returns:
+        An `Inspection`; `print` it for tables.
+
+    Raises:
+        keras_dlcourse.edge.InvalidModel: If it is no `.tflite` file, or a damaged one.
+        OSError: If it cannot be read.
+
+    Example:
+        >>> import keras, tempfile
+        >>> import keras_dlcourse as kd
+        >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        >>> result = kd.export.to_tflite(model, tempfile.mkdtemp() + "/model.tflite")
+        >>> kd.export.inspect(result).operators
+        {'FULLY_CONNECTED': (1, 1)}
+    """
+    file = ModelFile.read(os.fspath(path))
+    record = own_record(file)
+    counts = Counter((op.name, op.version) for op in file.operators)
+    return Inspection(
+        path=os.fspath(path),
+        bytes=len(file.content),
+        sizes=dict(file.sizes),
+        operators={name: (version, count) for (name, version), count in counts.items()},
+        tensors=tuple(_row(file, tensor) for tensor in file.tensors),
+        float_islands=float_islands(file),
+        quantization=record.get("quantization"),
+        labels=file.metadata.labels,
+        score_thresholds=file.metadata.score_thresholds,
+        normalization=file.metadata.normalization,
+        min_runtime_version=file.min_runtime_version,
+        created_with=record.get("created_with", {}),
+    )
+
+
+def float_islands(file: ModelFile) -> tuple[str, ...]:
+    """Return the operators that compute in float inside an integer graph.
+
+    Such an island costs a conversion on each shore, and accelerators that know integers only
+    cannot run it. A graph with no integer activation has none.
+
+    Args:
+        file: A file that has been read.
+
+    Returns:
+        For each its name and output, e.g. `"ELU (model/elu/Elu)"`.
+    """
+    outputs = [(op, file.tensors[index]) for op in file.operators for index in op.outputs]
+    if not any(tensor.dtype in _INTEGERS for op, tensor in outputs if op.name not in _BORDER):
+        return ()
+    return tuple(
+        f"{op.name} ({tensor.name})"
+        for op, tensor in outputs
+        if op.name not in _BORDER and tensor.dtype in _FLOATS
+    )
+
+
+def own_record(file: ModelFile) -> dict[str, Any]:
+    """Return what this package recorded in the file; empty for other people's files."""
+    try:
+        record = json.loads(file.metadata.extra.get("keras_dlcourse", b"{}"))
+    except ValueError:  # somebody else's entry, or a damaged one: not worth refusing the file
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def in_graph(file: ModelFile) -> tuple[Normalization | None, bool]:
+    """Return what a file's graph computes before the model: a normalization, and grey of colour."""
+    record = own_record(file)
+    inside = record.get("normalization_in_graph")
+    normalization = Normalization.from_dict(record["normalization"]) if inside else None
+    return normalization, bool(record.get("rgb"))
+
+
+def _row(file: ModelFile, tensor: Tensor) -> TensorRow:
+    role, position = _role(file, tensor)
+    return TensorRow(
+        index=tensor.index,
+        name=tensor.name,
+        shape=tensor.shape_signature,
+        dtype=tensor.dtype,
+        role=role,
+        position=position,
+        bytes=len(tensor.data),
+        scale=max(tensor.scales, default=None),
+        zero_point=tensor.zero_points[0] if tensor.zero_points else None,
+        channels=len(tensor.scales),
+    )
+
+
+def _role(file: ModelFile, tensor: Tensor) -> tuple[str, int | None]:
+    for role, tensors in (("input", file.inputs), ("output", file.outputs)):
+        indices = [other.index for other in tensors]
+        if tensor.index in indices:
+            return role, indices.index(tensor.index)
+    return ("constant" if tensor.is_constant else "activation"), None
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join("?" if size < 0 else str(size) for size in shape) or "scalar"
+
+
+def _ranged(values: tuple[float, ...]) -> str:
+    return f"{len(values)}, from {min(values):.3g} to {max(values):.3g}"
+
+
+def first_labels(labels: tuple[str, ...], most: int = 5) -> str:
+    """Return the first few labels."""
+    return ", ".join(labels[:most]) + (", …" if len(labels) > most else "")
+
+
+def _normalization(normalization: Normalization | None) -> str:
+    if normalization is None:
+        return "not recorded"
+    return f"mean {normalization.mean}, standard deviation {normalization.std}"

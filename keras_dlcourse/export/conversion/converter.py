@@ -1,0 +1,233 @@
+"""TensorFlow's converter, told what to do by a row of the table, its complaints in plain words."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse._extras import require
+from keras_dlcourse._stderr import captured_stderr
+from keras_dlcourse.export.conversion.device_model import ExportError, in_inference, input_shape
+from keras_dlcourse.export.conversion.schemes import Scheme
+from keras_dlcourse.export.conversion.sources import graph_nodes
+
+LARGEST_GRAPH = 1 << 30  # bytes of constants: a graph with its weights ends at 2 GiB
+
+
+def convert(
+    model: keras.Model,
+    row: Scheme,
+    *,
+    batch: int | None = 1,
+    calibration: np.ndarray | None = None,
+    input_dtype: str = "float32",
+    output_dtype: str = "float32",
+    progress: Any = None,
+) -> bytes:
+    """Convert a functional model with one input to the bytes of a `.tflite` file.
+
+    Args:
+        model: The model as the device calls it, see `device_model`.
+        row: How numbers are stored.
+        batch: Static batch size, or None.
+        calibration: For schemes that calibrate, inputs of shape `(examples, *input_shape)`.
+        input_dtype: Type of the input tensor.
+        output_dtype: Type of the output tensor.
+        progress: Called with each calibration example's number, from 1.
+
+    Returns:
+        The file's content.
+
+    Raises:
+        ExportError: If an operation has no builtin kernel, naming it and the layer.
+    """
+    require("keras_dlcourse.export", "tensorflow", "tensorflow")
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(
+            f"the converter needs Keras on TensorFlow, and it runs on {keras.backend.backend()}: "
+            "save the model as .keras and export it in a process with KERAS_BACKEND=tensorflow"
+        )
+    _refuse_what_kills_the_converter(model, row)
+    import tensorflow as tf
+
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, captured_stderr() as log:
+        try:
+            _save(in_inference(model), folder, (batch, *input_shape(model)))
+            _refuse_loops(folder, model, row)
+            converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+            _configure(converter, row, input_dtype, output_dtype)
+            if row.calibrated and calibration is None:  # the graph itself has the ranges
+                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+            if calibration is not None:
+                converter.representative_dataset = lambda: _one_by_one(calibration, progress)
+            return converter.convert()
+        except ExportError:
+            raise
+        except Exception as error:
+            explained = explain(f"{error}\n{log()}", model) or _of_a_call(error, model, batch)
+            if explained is None:
+                raise
+            raise ExportError(explained) from error
+
+
+def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> None:
+    """Write a model as a SavedModel: concrete functions would leave reads of variables behind.
+
+    With its weights as constants, in one trace. `keras.Model.export` traces three times, and the
+    converter then takes each variable out again: seven times the time for the same file.
+    """
+    import tensorflow as tf
+
+    values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
+    if sum(value.nbytes for _, value in values) > LARGEST_GRAPH:
+        _export(model, folder, shape)
+        return
+
+    def serve(image: Any) -> dict[str, Any]:
+        constants = [(variable, tf.constant(value)) for variable, value in values]
+        with keras.StatelessScope(state_mapping=constants):
+            outputs = model(image, training=False)
+        if isinstance(outputs, dict):
+            return outputs
+        return {f"output_{n}": output for n, output in enumerate(keras.tree.flatten(outputs))}
+
+    module = tf.Module()
+    signature = tf.TensorSpec(shape, "float32", name="image")
+    module.serve = tf.function(serve, input_signature=[signature], autograph=False)
+    try:
+        tf.saved_model.save(module, folder, signatures=module.serve)
+    except AssertionError:  # it holds resources of TensorFlow that Keras does not list
+        _export(model, folder, shape)
+
+
+def _export(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> None:
+    """Write a model as a SavedModel with variables, which may be of any size and kind."""
+    signature = keras.InputSpec(shape=shape, dtype="float32", name="image")
+    model.export(folder, verbose=False, input_signature=[signature])
+
+
+def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str) -> None:
+    """Set the converter's options from the table's row."""
+    import tensorflow as tf
+
+    converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, name) for name in row.op_sets]
+    if row.optimized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if row.float16:
+        converter.target_spec.supported_types = [tf.float16]
+    if row.dense_per_tensor:
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    converter.inference_input_type = tf.as_dtype(input_dtype)
+    converter.inference_output_type = tf.as_dtype(output_dtype)
+
+
+def _one_by_one(examples: np.ndarray, progress: Any) -> Iterator[list[np.ndarray]]:
+    """Feed single examples to the calibrator."""
+    for number in range(1, len(examples) + 1):
+        yield [examples[number - 1 : number]]
+        if progress is not None:
+            progress(number)
+
+
+def _refuse_what_kills_the_converter(model: keras.Model, row: Scheme) -> None:
+    """Refuse models on which integer conversion ends the whole process (measured, TF 2.21)."""
+    if not row.calibrated:
+        return
+    for layer in _plain_layers(model):
+        loops = [
+            part
+            for part in layer._flatten_layers()
+            if isinstance(part, keras.layers.RNN) and not part.unroll
+        ]
+        if loops:
+            inside = "" if layer in loops else f", by the {type(loops[0]).__name__} in it,"
+            raise ExportError(
+                f"layer {layer.name!r} is{inside} a recurrent loop, which TensorFlow's converter "
+                f"cannot quantize to {row.name}; build it with unroll=True, or export with "
+                "quantization='float32'"
+            )
+
+
+def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """Return the layers as their user built them: those of nested models, wrappers as they are."""
+    for layer in getattr(model, "layers", ()):
+        if isinstance(layer, keras.Model) and layer.layers:
+            yield from _plain_layers(layer)
+        else:
+            yield layer
+
+
+def _refuse_loops(folder: str, model: keras.Model, row: Scheme) -> None:
+    """Refuse the loops that layers of the user's own make; they end the process all the same."""
+    if not row.calibrated:
+        return
+    for node in graph_nodes(folder):
+        if node.op in ("While", "StatelessWhile"):
+            name = _layer_of(node.name, model)
+            where = f"layer {name!r}" if name else f"operation {node.name!r}"
+            raise ExportError(
+                f"{where} of model {model.name!r} computes in a loop, which TensorFlow's converter "
+                f"cannot quantize to {row.name}; write its steps out (a Python for over a fixed "
+                "number, unroll=True in recurrent layers), or export with quantization='float32'"
+            )
+
+
+def explain(log: str, model: keras.Model) -> str | None:
+    """Say in a sentence why the converter refused, or return None if it is not known.
+
+    Args:
+        log: The converter's exception and what it printed.
+        model: The model that was converted, to name its layers.
+    """
+    found = re.findall(r"(?:TF Select ops|Custom ops|Flex ops): ([^\n]+)", log)
+    if not found:
+        return None
+    operations = sorted({name.strip() for line in found for name in line.split(",")})
+    # MLIR names where an operation came from: fused["Erfinv:", "functional_1/my_layer_1/Erfinv@…"].
+    places = re.findall(r'fused\["(\w+):", "([^"@]+)', log)
+    sources = {_layer_of(path, model) for name, path in places if name in operations} - {None}
+    where = (
+        f" in layer {', '.join(repr(name) for name in sorted(map(str, sources)))}"
+        if sources
+        else ""
+    )
+    plural = "s" if len(operations) > 1 else ""
+    return (
+        f"operation{plural} {', '.join(operations)}{where} of model {model.name!r} "
+        f"{'have' if plural else 'has'} no builtin kernel on devices; write the layer with other "
+        "operations (convolution, dense, arithmetic, pooling, reshaping), or end the exported "
+        "model before it and compute the rest outside"
+    )
+
+
+def _of_a_call(error: Exception, model: keras.Model, batch: int | None) -> str | None:
+    """Say which layer Keras could not compute on the batch of the file, if that is what failed."""
+    found = re.search(r"Exception encountered when calling (\w+)\.call\(\)\.\s*(.*)", str(error))
+    if found is None:
+        return None
+    kind, reason = found.groups()
+    reason = re.sub(r"\x1b\[\d*m", "", reason)
+    place = re.search(r"{{node ([^}]+)}}", reason)
+    name = _layer_of(place[1], model) if place else None
+    size = "an open batch" if batch is None else f"a batch of {batch}"
+    return (
+        f"{f'layer {name!r} ({kind})' if name else kind} of model {model.name!r} cannot be "
+        f"computed on {size}: {reason.split(' for ')[0].rstrip('.')}. If it is written for one "
+        "size of batch only, write -1 in its place (ops.reshape(x, (-1, 192))), or pass that "
+        "size as batch="
+    )
+
+
+def _layer_of(path: str, model: keras.Model) -> str | None:
+    """Return the deepest layer of the model that a graph path goes through."""
+    names = {layer.name for layer in model._flatten_layers(include_self=False)}
+    for part in reversed(path.split("/")):
+        for name in (part, re.sub(r"_\d+$", "", part)):  # Keras numbers a second call: dense_1
+            if name in names:
+                return name
+    return None

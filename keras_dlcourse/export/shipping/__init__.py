@@ -1,0 +1,1 @@
+"""What leaves the machine beside the file: bundles, sources for microcontrollers."""

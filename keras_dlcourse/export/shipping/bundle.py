@@ -1,0 +1,154 @@
+"""A folder to copy to a device: the model, what runs it, exact requirements, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from keras_dlcourse._files import user_path
+from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
+from keras_dlcourse.edge.tflite.checksums import SUMS
+from keras_dlcourse.edge.tflite.metadata import EMBEDDING
+from keras_dlcourse.export.checking.inspection import first_labels
+
+PACKAGE = Path(__file__).parents[2]
+# What a device needs of this package, so that the bundle stands alone.
+DEVICE_PARTS = (
+    "__init__.py",
+    "_extras.py",
+    "_files.py",
+    "_registration.py",
+    "_version.py",
+    "edge",
+    "py.typed",
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of device.
+
+    Attributes:
+        name: What users write as `target=`.
+        folder: Its sources, below `export/` in the repository.
+    """
+
+    name: str
+    folder: str
+
+
+TARGETS: dict[str, Target] = {t.name: t for t in (Target("raspberry-pi", "raspberry_pi"),)}
+
+
+def bundle(
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    target: str = "raspberry-pi",
+) -> Path:
+    """Make a folder that runs a `.tflite` file on a device without Keras or TensorFlow.
+
+    It holds the model, runner scripts, the device part of this package, exact requirements, a
+    systemd unit, a README and SHA-256 checksums. A classifier comes with `classify.py`, an embedder
+    with `enroll.py` and `identify.py`. The folder appears whole or not at all.
+
+    Args:
+        model: A `.tflite` image classifier that carries its labels, or an embedder, as `to_tflite`
+            writes one of a `kd.models.embedding_model`.
+        output: The folder to make; it must not exist, or be empty.
+        target: The kind of device: `"raspberry-pi"`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If the target is not known or the model is neither.
+        FileExistsError: If the folder holds something.
+
+    Example:
+        >>> bundle("model.int8.tflite", "pi/")  # doctest: +SKIP
+        PosixPath('pi')
+    """
+    if target not in TARGETS:
+        raise ValueError(f"target={target!r} is not known; choose one of: {', '.join(TARGETS)}")
+    output = user_path(output)
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise FileExistsError(f"{output} exists and is not empty; choose another folder")
+    image_model = _image_model(ModelFile.read(model))  # refuses what would not run there
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
+        whole = Path(folder) / output.name
+        _fill(whole, user_path(model), image_model, _sources(TARGETS[target]))
+        whole.replace(output)
+    return output
+
+
+def _image_model(file: ModelFile) -> ImageClassifier | ImageEmbedder:
+    """Open the file as what it says it is."""
+    if EMBEDDING in file.metadata.outputs:
+        return ImageEmbedder(file)
+    classifier = ImageClassifier(file)
+    if classifier.labels is None:
+        raise ValueError(f"{file.what} does not name its classes; export it with labels=")
+    return classifier
+
+
+def _sources(target: Target) -> Path:
+    """Return the folder of the target's sources: in the wheel, or beside an editable install."""
+    for folder in (PACKAGE / "bundle", PACKAGE.parent / "export"):
+        if (folder / target.folder).is_dir():
+            return folder / target.folder
+    raise FileNotFoundError(
+        f"this installation lacks the sources of target {target.name!r}; install the wheel, or "
+        "from a whole checkout"
+    )
+
+
+def _fill(
+    whole: Path, model: Path, image_model: ImageClassifier | ImageEmbedder, sources: Path
+) -> None:
+    """Write every file of the bundle."""
+    kind = "classifier" if isinstance(image_model, ImageClassifier) else "embedder"
+    labels = image_model.labels if isinstance(image_model, ImageClassifier) else None
+    name = image_model.model_file.metadata.name or model.stem
+    names = {
+        "name": name,
+        "service": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or kind,
+        "labels": first_labels(labels or ()),
+    }
+    whole.mkdir()
+    files = [*sources.iterdir(), *(sources / kind).iterdir()]
+    for source in sorted(path for path in files if path.is_file()):
+        text = source.read_text(encoding="utf-8")
+        if source.suffix != ".py":
+            text = Template(text).substitute(names)
+        target = whole / source.name.replace("service.service", f"{names['service']}.service")
+        target.write_text(text, encoding="utf-8")
+        shutil.copymode(source, target)
+    shutil.copyfile(model, whole / "model.tflite")
+    for part in DEVICE_PARTS:
+        _copy(PACKAGE / part, whole / PACKAGE.name / part)
+    (whole / SUMS).write_text(_checksums(whole), encoding="utf-8")
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _checksums(folder: Path) -> str:
+    """Return lines for `sha256sum -c`."""
+    return "".join(
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    )

@@ -1,0 +1,203 @@
+"""A `.tflite` file as C source for a microcontroller, with the memory it was measured to need."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from keras_dlcourse._extras import require
+from keras_dlcourse._files import folder_written_whole, user_path, write_bytes, write_text
+from keras_dlcourse.edge.tflite.graph import Tensor
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.checking.preflight import preflight
+from keras_dlcourse.export.shipping import arena
+
+TARGET = "tflite-micro"
+ALIGNMENT = 16
+# What is measured on a desk is not quite what a board needs: pointers there are half as long, which
+# makes its tables smaller, but kernels of CMSIS-NN and the like ask for scratch memory of their
+# own. An eighth more, on whole kibibytes, is a start; the board prints what it really used.
+MARGIN = 1 / 8
+TEMPLATES = Path(__file__).with_name("micro_templates")
+_METHODS = {
+    "BATCH_MATMUL": "BatchMatMul",
+    "CUMSUM": "CumSum",
+    "PADV2": "PadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+}
+
+
+@dataclass(frozen=True)
+class MicroResult:
+    """What `micro` wrote.
+
+    Attributes:
+        folder: The folder with the sources.
+        files: Their names.
+        bytes: Length of the model, in flash.
+        arena_minimum: Smallest arena in bytes with which the model ran in tflite-micro here.
+        arena_bytes: Arena in the sources: the smallest and a margin of an eighth, in whole KiB.
+        operators: Methods of `MicroMutableOpResolver` that the model needs, e.g. `"AddConv2D"`.
+        labels: Class names, or None.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    bytes: int
+    arena_minimum: int
+    arena_bytes: int
+    operators: tuple[str, ...]
+    labels: tuple[str, ...] | None
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON-able values."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder}: {', '.join(self.files)}\n"
+            f"flash: {self.bytes:,} bytes of model; memory: {self.arena_bytes:,} bytes of arena "
+            f"({self.arena_minimum:,} measured)\n"
+            f"operators: {', '.join(self.operators)}"
+        )
+
+
+def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> MicroResult:
+    """Write a `.tflite` file as C++ sources for TensorFlow Lite Micro.
+
+    The folder holds the model as an aligned constant array, a header with its length, the arena's
+    size and the input's and output's scales, the labels, and an example with just the operators
+    that the model needs. The arena is measured: the smallest with which the model runs in the
+    tflite-micro interpreter, to 16 bytes, and a margin. The folder appears whole or not at all.
+
+    Args:
+        model: A `.tflite` file, or what `to_tflite` returned; `quantization="int8"` with
+            `input_dtype="int8"` and `output_dtype="int8"` makes the smallest.
+        folder: The folder to make; it must not exist, or be empty.
+
+    Returns:
+        A `MicroResult`.
+
+    Raises:
+        ValueError: If TensorFlow Lite Micro does not run the file, naming operator and layer.
+        FileExistsError: If the folder holds something.
+        ImportError: If tflite-micro is not installed.
+
+    Example:
+        >>> kd.export.micro("model.int8.tflite", "firmware/model")  # doctest: +SKIP
+    """
+    require("keras_dlcourse.export.micro", "micro", "tflite_micro")
+    folder = user_path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not empty; choose another folder")
+    file = ModelFile.read(os.fspath(model))
+    verdict = preflight(model, [TARGET])[TARGET]
+    if verdict.runs != "yes":
+        reason = verdict.reasons[0]
+        raise ValueError(
+            f"{os.fspath(model)} does not run on TensorFlow Lite Micro: {reason}; {reason.fix}"
+        )
+    minimum = measure_arena(file.content)
+    size = -(-int(minimum * (1 + MARGIN)) // 1024) * 1024
+    operators = tuple(sorted({method_of(op.name) for g in file.graphs for op in g.operators}))
+    values = _values(file, minimum, size, operators)
+    with folder_written_whole(folder) as whole:
+        for source in sorted(TEMPLATES.iterdir()):
+            write_text(
+                whole / source.name, Template(source.read_text(encoding="utf-8")).substitute(values)
+            )
+        write_bytes(whole / "model.tflite", file.content)
+        if file.metadata.labels is not None:
+            write_text(whole / "labels.txt", "\n".join(file.metadata.labels) + "\n")
+        files = tuple(sorted(path.name for path in whole.iterdir()))
+    return MicroResult(
+        folder, files, len(file.content), minimum, size, operators, file.metadata.labels
+    )
+
+
+def measure_arena(content: bytes) -> int:
+    """Return the smallest arena with which tflite-micro runs a model, in bytes, to 16.
+
+    Raises:
+        ValueError: If it runs with none up to 256 MiB.
+        ImportError: If tflite-micro is not installed.
+    """
+    if importlib.util.find_spec("tflite_micro") is None:
+        require("keras_dlcourse.export.micro", "micro", "tflite_micro")
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(content)
+        done = subprocess.run(
+            [sys.executable, arena.__file__, str(path)],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+        )
+    if done.returncode:
+        raise ValueError(
+            "the model does not run in tflite-micro with 256 MiB of arena or less "
+            f"{' '.join(done.stderr.split())[-200:]}".rstrip()
+        )
+    return int(done.stdout)
+
+
+def method_of(operator: str) -> str:
+    """Return the method of `MicroMutableOpResolver` that adds an operator.
+
+    Example:
+        >>> method_of("DEPTHWISE_CONV_2D"), method_of("SOFTMAX")
+        ('AddDepthwiseConv2D', 'AddSoftmax')
+    """
+    plain = "".join(part.capitalize() for part in operator.split("_"))
+    return "Add" + _METHODS.get(operator, re.sub(r"2d\b", "2D", plain))
+
+
+def _values(file: ModelFile, minimum: int, size: int, operators: tuple[str, ...]) -> dict[str, str]:
+    """Return what goes into the templates."""
+    labels = file.metadata.labels or ()
+    given, returned = file.inputs[0], file.outputs[0]
+    return {
+        "bytes": ",\n".join(_lines(file.content)),
+        "length": str(len(file.content)),
+        "minimum": str(minimum),
+        "arena": str(size),
+        "alignment": str(ALIGNMENT),
+        "labels": "".join(f"    {json.dumps(label, ensure_ascii=False)},\n" for label in labels)
+        or "    nullptr,\n",
+        "label_count": str(len(labels)),
+        "adds": "".join(f"  TF_LITE_ENSURE_STATUS(resolver.{name}());\n" for name in operators),
+        "operator_count": str(len(operators)),
+        **_tensor_values("input", given),
+        **_tensor_values("output", returned),
+    }
+
+
+def _tensor_values(end: str, tensor: Tensor) -> dict[str, str]:
+    ctype = tensor.dtype if tensor.dtype.startswith("float") else f"{tensor.dtype}_t"
+    return {
+        f"{end}_shape": " x ".join(map(str, tensor.shape)),
+        f"{end}_size": str(tensor.size),
+        f"{end}_type": "float" if ctype == "float32" else ctype,
+        f"{end}_scale": f"{tensor.scales[0] if tensor.scales else 1.0:.9e}f",
+        f"{end}_zero": str(tensor.zero_points[0] if tensor.zero_points else 0),
+    }
+
+
+def _lines(content: bytes) -> Iterator[str]:
+    """Return the bytes as numbers, twelve a line."""
+    for start in range(0, len(content), 12):
+        row = content[start : start + 12]
+        yield "    " + ", ".join(f"0x{byte:02x}" for byte in row)

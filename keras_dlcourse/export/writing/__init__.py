@@ -1,0 +1,1 @@
+"""Metadata, names and order of outputs, written into a converted file."""

@@ -1,0 +1,313 @@
+"""Standard TFLite metadata and our own record, written into a `.tflite` file.
+
+One file with standard metadata serves MediaPipe Tasks on phones and in browsers, and
+`keras_dlcourse.edge` on boards. Schema: tensorflow/tflite-support, metadata_schema.fbs.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import zipfile
+from dataclasses import asdict, dataclass
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as tflite
+
+from keras_dlcourse._version import __version__
+from keras_dlcourse.edge.description.layouts import (
+    BOUNDARIES,
+    CENTER,
+    UPPER_LEFT,
+    BoxLayout,
+    KeypointLayout,
+)
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.tflite import schema
+from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING, OWN
+from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
+
+LABELS_FILE = "labels.txt"
+_BOX_TYPES = {
+    BOUNDARIES: schema.BoundingBoxType.BOUNDARIES,
+    UPPER_LEFT: schema.BoundingBoxType.UPPER_LEFT,
+    CENTER: schema.BoundingBoxType.CENTER,
+}
+MINIMUM_PARSER = "1.0.0"  # the oldest reader that knows all that is written here
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a `.tflite` file says of itself.
+
+    Attributes:
+        name: Name of the model.
+        image_size: Height and width that the input takes; None for a model of other inputs.
+        channels: Channels that the input takes.
+        input_normalization: What a float input must go through; for integer inputs, what the
+            tensor's scale and zero point stand for; None for a model that takes no images.
+        trained_normalization: What the pixels went through in training, likewise.
+        normalization_in_graph: Whether the graph itself computes that.
+        labels: Class names in the order of the outputs, or None.
+        quantization: How numbers are stored.
+        rgb: Whether a one-channel network converts colour images inside.
+        keras_hash: SHA-256 of the Keras model's weights.
+        class_map: Whether the second output is the map of every class.
+        embedding: Whether the output is a vector to compare, and no class scores.
+        outputs: What each output holds, for a file of several: the name, and the layout of a box
+            or of keypoints, or None for the scores of classes.
+        score_thresholds: For each class the score from which on it counts as there, or None.
+    """
+
+    name: str
+    image_size: tuple[int, int] | None
+    channels: int | None
+    input_normalization: Normalization | None
+    trained_normalization: Normalization | None
+    normalization_in_graph: bool
+    labels: tuple[str, ...] | None
+    quantization: str
+    rgb: bool
+    keras_hash: str
+    class_map: bool = False
+    embedding: bool = False
+    outputs: tuple[tuple[str, BoxLayout | KeypointLayout | None], ...] = ()
+    score_thresholds: tuple[float, ...] | None = None
+
+
+def describe_file(content: bytes, description: Description) -> bytes:
+    """Return the file with its metadata written in, the labels appended as a zip.
+
+    Args:
+        content: A `.tflite` file.
+        description: What to say.
+    """
+    entries = {OWN: _own_record(description)}
+    if description.image_size is not None:
+        entries[schema.METADATA_NAME] = _standard_record(description)
+    content = _with_entries(content, entries)
+    if description.labels is None:
+        return content
+    # Readers find the zip from the file's end, so it goes last and the model's part stays as it is.
+    with io.BytesIO() as whole:
+        whole.write(content)
+        with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
+            entry = zipfile.ZipInfo(LABELS_FILE)  # dated 1980: the same model gives the same file
+            archive.writestr(entry, "\n".join(description.labels) + "\n")
+        return whole.getvalue()
+
+
+def _with_entries(content: bytes, entries: dict[str, bytes]) -> bytes:
+    """Add named buffers to the model's metadata, in place of those of the same names."""
+    model = tflite.ModelT.InitFromPackedBuf(content, 0)
+    model.metadata = [m for m in model.metadata or [] if m.name.decode() not in entries]
+    for name, value in entries.items():
+        buffer = tflite.BufferT()
+        buffer.data = np.frombuffer(value, np.uint8)
+        model.buffers.append(buffer)
+        entry = tflite.MetadataT()
+        entry.name = name.encode()
+        entry.buffer = len(model.buffers) - 1
+        model.metadata.append(entry)
+    return packed(model, len(content) + sum(map(len, entries.values())))
+
+
+def packed(model: tflite.ModelT, size: int) -> bytes:
+    """Return the bytes of a `.tflite` file.
+
+    Args:
+        model: Its content.
+        size: About how many bytes it will take.
+    """
+    builder = flatbuffers.Builder(size + 4096)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _own_record(description: Description) -> bytes:
+    """Return what the standard has no place for, as JSON."""
+    trained = description.trained_normalization
+    record = asdict(description) | {
+        "version": __version__,
+        "normalization": None if trained is None else trained.to_dict(),
+        "created_with": {
+            name: importlib.metadata.version(name) for name in ("tensorflow", "keras")
+        },
+    }
+    del record["input_normalization"], record["trained_normalization"], record["outputs"]
+    # The standard metadata describe boxes, but know no keypoints.
+    record["keypoints"] = {
+        name: asdict(layout)
+        for name, layout in description.outputs
+        if isinstance(layout, KeypointLayout)
+    }
+    return json.dumps(record, sort_keys=True).encode()
+
+
+def _standard_record(description: Description) -> bytes:
+    """Return standard TFLite metadata for an image model."""
+    if description.outputs:
+        outputs = [_output(*one, description) for one in description.outputs]
+    elif description.embedding:
+        outputs = [_embedding_output()]
+    else:
+        outputs = [_scores_output(description)]
+    if description.class_map:
+        outputs.append(_map_output())
+    graph = Table(
+        {
+            schema.SubGraphMetadata.INPUT_TENSOR_METADATA: [_image_input(description)],
+            schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: outputs,
+        }
+    )
+    root = Table(
+        {
+            schema.ModelMetadata.NAME: description.name,
+            schema.ModelMetadata.DESCRIPTION: f"{description.quantization}, by keras-dlcourse",
+            schema.ModelMetadata.VERSION: __version__,
+            schema.ModelMetadata.SUBGRAPH_METADATA: [graph],
+            schema.ModelMetadata.MIN_PARSER_VERSION: MINIMUM_PARSER,
+        }
+    )
+    return pack(root, schema.METADATA_IDENTIFIER)
+
+
+def _image_input(description: Description) -> Table:
+    """Describe the input: an image of some size, what pixels go through, what range that gives."""
+    height, width = description.image_size or (0, 0)
+    properties = Table(
+        {
+            schema.ImageProperties.COLOR_SPACE: np.int8(
+                schema.ColorSpace.RGB if description.channels == 3 else schema.ColorSpace.GRAYSCALE
+            ),
+            schema.ImageProperties.DEFAULT_SIZE: Table(
+                {
+                    schema.ImageSize.WIDTH: np.uint32(width),
+                    schema.ImageSize.HEIGHT: np.uint32(height),
+                }
+            ),
+        }
+    )
+    normalization = description.input_normalization or Normalization.identity()
+    options = Table(
+        {
+            schema.NormalizationOptions.MEAN: list(normalization.mean),
+            schema.NormalizationOptions.STD: list(normalization.std),
+        }
+    )
+    bounds = (
+        [float(v) for v in normalization(np.full(len(normalization.mean), level))]
+        for level in (0, 255)
+    )
+    low, high = bounds
+    return Table(
+        {
+            schema.TensorMetadata.NAME: "image",
+            schema.TensorMetadata.DESCRIPTION: (
+                "The image to embed." if description.embedding else "The image to classify."
+            ),
+            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.IMAGE, properties),
+            schema.TensorMetadata.PROCESS_UNITS: [
+                _process_unit(schema.ProcessUnitOptions.NORMALIZATION, options)
+            ],
+            schema.TensorMetadata.STATS: Table({schema.Stats.MAX: high, schema.Stats.MIN: low}),
+        }
+    )
+
+
+def _scores_output(description: Description, name: str = "scores") -> Table:
+    """Describe the output: one score a class, whose names stand in the labels file."""
+    files, units = None, None
+    if description.score_thresholds is not None:
+        # The standard has one for all classes: what is below the least counts as none of them.
+        least = min(description.score_thresholds)
+        options = Table({schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD: np.float32(least)})
+        units = [_process_unit(schema.ProcessUnitOptions.SCORE_THRESHOLDING, options)]
+    if description.labels is not None:
+        files = [
+            Table(
+                {
+                    schema.AssociatedFile.NAME: LABELS_FILE,
+                    schema.AssociatedFile.DESCRIPTION: "Names of the classes, one a line.",
+                    schema.AssociatedFile.TYPE: np.int8(
+                        schema.AssociatedFileType.TENSOR_AXIS_LABELS
+                    ),
+                }
+            )
+        ]
+    return Table(
+        {
+            schema.TensorMetadata.NAME: name,
+            schema.TensorMetadata.DESCRIPTION: "One score for each class.",
+            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
+            schema.TensorMetadata.PROCESS_UNITS: units,
+            schema.TensorMetadata.ASSOCIATED_FILES: files,
+        }
+    )
+
+
+def _output(
+    name: str, layout: BoxLayout | KeypointLayout | None, description: Description
+) -> Table:
+    """Describe one of several outputs."""
+    if layout is None:
+        return _scores_output(description, name)
+    if isinstance(layout, KeypointLayout):
+        return _tensor(name, f"x and y of keypoints, relative to the {layout.relative_to}")
+    slots = schema.BoundingBoxProperties
+    properties = Table(
+        {
+            slots.INDEX: [np.uint32(number) for number in layout.index],
+            slots.TYPE: np.int8(_BOX_TYPES[layout.kind]),
+            slots.COORDINATE_TYPE: np.int8(schema.CoordinateType.RATIO),
+        }
+    )
+    content = _content(schema.ContentProperties.BOUNDING_BOX, properties)
+    return _tensor(name, f"A box ({layout.kind}), in shares of the image.", content)
+
+
+def _embedding_output() -> Table:
+    """Describe the output of an embedder: one vector, which has no labels."""
+    return _tensor(EMBEDDING, "The embedding: like images, vectors close by.")
+
+
+def _map_output() -> Table:
+    """Describe the second output: where in the image the evidence for each class stands."""
+    return _tensor(
+        CLASS_MAP,
+        "Class activation maps: batch, height, width, classes in the order of the scores.",
+    )
+
+
+def _tensor(name: str, text: str, content: Table | None = None) -> Table:
+    """Describe an output; of plain numbers, if nothing is said of its content."""
+    return Table(
+        {
+            schema.TensorMetadata.NAME: name,
+            schema.TensorMetadata.DESCRIPTION: text,
+            schema.TensorMetadata.CONTENT: content
+            or _content(schema.ContentProperties.FEATURE, Table()),
+        }
+    )
+
+
+def _process_unit(kind: int, options: Table) -> Table:
+    """Describe a step that numbers go through before or after the graph."""
+    return Table(
+        {
+            schema.ProcessUnit.OPTIONS_TYPE: np.uint8(kind),
+            schema.ProcessUnit.OPTIONS: options,
+        }
+    )
+
+
+def _content(kind: int, properties: Table) -> Table:
+    """Describe what a tensor holds."""
+    return Table(
+        {
+            schema.Content.PROPERTIES_TYPE: np.uint8(kind),
+            schema.Content.PROPERTIES: properties,
+        }
+    )

@@ -1,0 +1,1 @@
+"""Augmentation that Keras lacks."""

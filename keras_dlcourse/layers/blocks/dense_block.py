@@ -1,0 +1,201 @@
+"""Dense block: each layer sees what all before it in the block have found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from keras_dlcourse._checks import fraction, positive_float, positive_int
+from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain, run_chain
+
+_BOTTLENECK = 4  # channels of the 1x1 convolution by the growth rate
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class DenseBlock(ConvolutionBlock):
+    """The block of DenseNet: every layer adds a few channels, and none is thrown away.
+
+        x = concatenate(x, convolution(ReLU(BN(x))))       for each of the layers
+
+    With a bottleneck, a 1x1 convolution to four times the growth rate stands before each of these,
+    with a normalization of its own.
+
+    Args:
+        repeats: How many layers.
+        growth_rate: Channels that each of them adds (k in the paper).
+        bottleneck: Whether a 1x1 convolution comes before.
+        dropout: Share of what a layer found that is dropped in training.
+        kernel_size: Height and width of the kernels.
+        bn_momentum: Momentum of the moving statistics.
+        bn_epsilon: Added to the variance.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Feature maps `(batch, height, width, channels)`.
+
+    Returns:
+        `(batch, height, width, channels + repeats * growth_rate)`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np
+        >>> DenseBlock(3, growth_rate=4)(np.zeros((1, 8, 8, 6))).shape[1:] == (8, 8, 18)
+        True
+
+    Reference:
+        Huang et al., "Densely Connected Convolutional Networks", CVPR 2017,
+        https://arxiv.org/abs/1608.06993
+    """
+
+    def __init__(
+        self,
+        repeats: int,
+        growth_rate: int = 32,
+        bottleneck: bool = True,
+        dropout: float = 0.0,
+        kernel_size: int = 3,
+        bn_momentum: float = 0.9,
+        bn_epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        growth_rate = positive_int("growth_rate", growth_rate)
+        super().__init__(growth_rate, kernel_size, 1, bn_momentum, bn_epsilon, **kwargs)
+        self.repeats = positive_int("repeats", repeats)
+        self.growth_rate = growth_rate
+        self.bottleneck = bool(bottleneck)
+        self.dropout = fraction("dropout", dropout)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the sublayers and their weights."""
+        channels = self.check_channels(input_shape)
+        self.chains = [self._layer(str(number)) for number in range(1, self.repeats + 1)]
+        self.joins = [
+            keras.layers.Concatenate(dtype=self.dtype_policy, name=f"{self.name}_join_{number}")
+            for number in range(1, self.repeats + 1)
+        ]
+        for chain, join in zip(self.chains, self.joins, strict=True):
+            shape = (*input_shape[:-1], channels)
+            join.build([shape, build_chain(chain, shape)])
+            channels += self.growth_rate
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Apply the block; see the class for shapes."""
+        outputs = inputs
+        for chain, join in zip(self.chains, self.joins, strict=True):
+            outputs = join([outputs, run_chain(chain, outputs)])
+        return outputs
+
+    def _layer(self, number: str) -> list[keras.layers.Layer]:
+        layers = [self.batch_normalization(number), self.relu(number)]
+        if self.bottleneck:
+            part = f"{number}_bottleneck"
+            width = _BOTTLENECK * self.growth_rate
+            layers += [self.convolution(width, 1, part), self.batch_normalization(part)]
+            layers.append(self.relu(part))
+        layers.append(self.convolution(self.growth_rate, self.kernel_size, number))
+        if self.dropout:
+            name = f"{self.name}_{number}_dropout"
+            layers.append(keras.layers.Dropout(self.dropout, dtype=self.dtype_policy, name=name))
+        return layers
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return `(batch, height, width, channels + repeats * growth_rate)`."""
+        channels = self.check_channels(input_shape)
+        return (*input_shape[:-1], channels + self.repeats * self.growth_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this block again."""
+        config = super().get_config()
+        del config["filters"], config["strides"]
+        return {
+            **config,
+            "repeats": self.repeats,
+            "growth_rate": self.growth_rate,
+            "bottleneck": self.bottleneck,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class DenseTransition(ConvolutionBlock):
+    """What stands between dense blocks: fewer channels, and maps of half the size.
+
+        x = average_pooling(convolution 1x1(ReLU(BN(x))))
+
+    Args:
+        compression: Share of the channels that stay, above 0 up to 1, rounded down.
+        strides: By how much the maps become smaller; 1 leaves out the pooling.
+        dropout: Share of channels dropped in training before the pooling.
+        bn_momentum: Momentum of the moving statistics.
+        bn_epsilon: Added to the variance.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Feature maps `(batch, height, width, channels)`.
+
+    Returns:
+        `(batch, height // strides, width // strides, channels * compression)`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np
+        >>> DenseTransition(0.5)(np.zeros((1, 8, 8, 18))).shape[1:] == (4, 4, 9)
+        True
+
+    Reference:
+        Huang et al., "Densely Connected Convolutional Networks", CVPR 2017,
+        https://arxiv.org/abs/1608.06993
+    """
+
+    def __init__(
+        self,
+        compression: float = 0.5,
+        strides: int = 2,
+        dropout: float = 0.0,
+        bn_momentum: float = 0.9,
+        bn_epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(1, 1, strides, bn_momentum, bn_epsilon, **kwargs)
+        self.compression = positive_float("compression", compression)
+        if self.compression > 1:
+            raise ValueError(f"compression must be above 0 and at most 1. Received: {compression}")
+        self.dropout = fraction("dropout", dropout)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the sublayers and their weights."""
+        filters = self._filters(self.check_channels(input_shape))
+        self.chain = [self.batch_normalization("in"), self.relu("in")]
+        self.chain.append(self.convolution(filters, 1, "convolution"))
+        options = {"dtype": self.dtype_policy}
+        if self.dropout:
+            name = f"{self.name}_dropout"
+            self.chain.append(keras.layers.Dropout(self.dropout, name=name, **options))
+        if self.strides > 1:
+            pool = keras.layers.AveragePooling2D(self.strides, name=f"{self.name}_pool", **options)
+            self.chain.append(pool)
+        build_chain(self.chain, input_shape)
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Apply the transition; see the class for shapes."""
+        return run_chain(self.chain, inputs)
+
+    def _filters(self, channels: int) -> int:
+        return max(1, int(channels * self.compression))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return `(batch, height // strides, width // strides, channels * compression)`."""
+        batch, *sizes, channels = input_shape
+        sizes = [None if size is None else size // self.strides for size in sizes]
+        return batch, *sizes, self._filters(self.check_channels(input_shape))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this transition again."""
+        config = super().get_config()
+        del config["filters"], config["kernel_size"]
+        return {**config, "compression": self.compression, "dropout": self.dropout}

@@ -1,0 +1,92 @@
+"""A small network slid over the image in place of a linear filter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_dlcourse._checks import positive_int
+from keras_dlcourse.layers.blocks._composite import (
+    CompositeLayer,
+    build_chain,
+    convolution_and_relu,
+    run_chain,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class MLPConv2D(CompositeLayer):
+    """A convolution and 1x1 convolutions on it: a multilayer perceptron at every place.
+
+    The first one reads a patch, the others are dense layers on what it found there, all with ReLU.
+    So a patch is judged by a nonlinear function, where a plain convolution has a linear one.
+
+    Args:
+        filters: Output channels of the convolution and of each 1x1 convolution behind it.
+        kernel_size: Height and width of the patches.
+        strides: Step between patches.
+        padding: `"same"` or `"valid"`.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        inputs: Feature maps `(batch, height, width, channels)`.
+
+    Returns:
+        `(batch, new height, new width, filters[-1])`.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+
+    Example:
+        >>> import numpy as np
+        >>> MLPConv2D((16, 12, 8), 5)(np.zeros((1, 10, 10, 3))).shape[1:] == (10, 10, 8)
+        True
+
+    Reference:
+        Lin, Chen and Yan, "Network In Network", ICLR 2014, https://arxiv.org/abs/1312.4400
+    """
+
+    def __init__(
+        self,
+        filters: Sequence[int],
+        kernel_size: int,
+        strides: int = 1,
+        padding: str = "same",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(filters, Sequence) or not filters:
+            raise ValueError(f"filters must be a number for each layer. Received: {filters!r}")
+        self.filters = tuple(positive_int("filters", number) for number in filters)
+        self.kernel_size = positive_int("kernel_size", kernel_size)
+        self.strides = positive_int("strides", strides)
+        if padding not in ("same", "valid"):
+            raise ValueError(f"padding must be 'same' or 'valid'. Received: {padding!r}")
+        self.padding = padding
+        self.input_spec = keras.layers.InputSpec(ndim=4)
+        self.chain: list[keras.layers.Layer] = []
+        for number, channels in enumerate(self.filters, 1):
+            patch = (self.kernel_size, self.strides) if number == 1 else (1, 1)
+            self.chain += convolution_and_relu(
+                self, channels, patch[0], str(number), patch[1], self.padding
+            )
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the weights."""
+        build_chain(self.chain, input_shape)
+
+    def call(self, inputs: Any) -> Any:
+        """Apply the layers; see the class for shapes."""
+        return run_chain(self.chain, inputs)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Return `(batch, new height, new width, filters[-1])`."""
+        first = self.chain[0].compute_output_shape(input_shape)
+        return (*first[:-1], self.filters[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        names = ("filters", "kernel_size", "strides", "padding")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

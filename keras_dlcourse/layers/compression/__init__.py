@@ -1,0 +1,1 @@
+"""Quantized, pruned and clustered weights and activations."""

@@ -1,0 +1,149 @@
+"""Clustering: a weight holds only a few different numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_dlcourse._checks import is_whole
+from keras_dlcourse.layers.compression.compressed import PACKAGE, WeightTransform
+
+INITS = ("kmeans++", "linear", "density")
+MOST_FITTED = 100_000  # numbers that k-means looks at
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ClusterWeight(WeightTransform):
+    """Replace each number of a weight by the nearest of a few centroids.
+
+    Centroids are trained, and so are the weights behind them (straight-through), which moves
+    numbers from one cluster to another: the nearest centroid is found anew in each call. The
+    gradient of a centroid is the mean of those of its numbers. (The plain gradient is their sum,
+    thousands of times as large as that of a weight: no step size would fit both.)
+
+    With `axis=None` the weight holds at most `clusters` different numbers. With an axis, centroids
+    are in units of the largest absolute value of each channel, and -1 and 1 are always among them:
+    then int8 quantization with one scale per channel gives at most `clusters` different *codes*,
+    where `clusters` different numbers would become other codes in each channel.
+
+    Args:
+        clusters: How many numbers or codes there are, at least 2; with an axis at least 3.
+        keep_zeros: Whether 0 is one of them, and so stays 0.
+        axis: The axis of output channels, if each channel has a scale of its own.
+        **kwargs: `name` and `trainable`, as for every Keras layer.
+
+    Raises:
+        ValueError: If there are too few clusters.
+
+    Example:
+        >>> import numpy as np
+        >>> cluster = ClusterWeight(clusters=2)
+        >>> weight = np.array([[1.0, 1.2], [-3.0, -2.8]], "float32")
+        >>> cluster.build(weight.shape)
+        >>> cluster.fit_centroids(weight)
+        >>> ops.convert_to_numpy(cluster(weight)).astype("float64").round(3).tolist()
+        [[1.1, 1.1], [-2.9, -2.9]]
+
+    Reference:
+        Han et al., "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained
+        Quantization and Huffman Coding", ICLR 2016, https://arxiv.org/abs/1510.00149
+    """
+
+    def __init__(
+        self,
+        clusters: int = 16,
+        keep_zeros: bool = False,
+        axis: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.keep_zeros = bool(keep_zeros)
+        self.axis = None if axis is None else int(axis)
+        self.fixed = ((-1.0, 1.0) if axis is not None else ()) + ((0.0,) if keep_zeros else ())
+        self.clusters = checked_clusters(clusters, len(self.fixed))
+
+    def build(self, input_shape: Any) -> None:
+        """Make the centroids that are trained."""
+        self.centroids = self.add_state(
+            "centroids", (self.clusters - len(self.fixed),), "zeros", trainable=True
+        )
+
+    def call(self, weight: Any) -> Any:
+        """Return the weight, with each number replaced by its centroid."""
+        scale = self._scale(weight)
+        numbers = ops.reshape(ops.stop_gradient(weight) / scale, (-1,))
+        fixed = ops.convert_to_tensor(self.fixed, "float32")
+        centroids = ops.sort(ops.concatenate([self.centroids.value, fixed]))
+        middles = ops.stop_gradient((centroids[1:] + centroids[:-1]) / 2)
+        nearest = ops.searchsorted(middles, numbers)
+        members = ops.segment_sum(ops.ones_like(numbers), nearest, self.clusters)
+        share = 1.0 / ops.maximum(members, 1.0)
+        held = ops.stop_gradient(centroids)
+        centroids = held + (centroids - held) * share  # the same numbers, a smaller gradient
+        clustered = ops.reshape(ops.take(centroids, nearest), weight.shape) * scale
+        return clustered + (weight - ops.stop_gradient(weight))
+
+    def fit_centroids(self, weight: Any, init: str = "kmeans++", seed: int = 0) -> None:
+        """Put centroids where the numbers of a weight are.
+
+        Args:
+            weight: The weight as it comes in.
+            init: `"kmeans++"` (k-means from there), `"linear"` (evenly between the smallest and
+                the largest number) or `"density"` (as many numbers to each).
+            seed: Seed of k-means.
+        """
+        weight = ops.convert_to_tensor(weight, "float32")
+        numbers = ops.convert_to_numpy(weight / self._scale(weight)).ravel()
+        free = numbers[~np.isin(numbers, self.fixed)]  # fixed centroids serve the others
+        wanted = self.clusters - len(self.fixed)
+        self.centroids.assign(_initial(free if len(free) else numbers, wanted, init, seed))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this transform again."""
+        return {
+            **super().get_config(),
+            "clusters": self.clusters,
+            "keep_zeros": self.keep_zeros,
+            "axis": self.axis,
+        }
+
+    def _scale(self, weight: Any) -> Any:
+        """Return the unit of the centroids: 1, or one number for each channel."""
+        if self.axis is None:
+            return ops.ones(())
+        others = [n for n in range(len(weight.shape)) if n != self.axis % len(weight.shape)]
+        scale = ops.max(ops.abs(weight), axis=others, keepdims=True)
+        return ops.stop_gradient(ops.where(scale > 0, scale, ops.ones_like(scale)))
+
+
+def checked_clusters(clusters: Any, fixed: int = 0) -> int:
+    """Return a number of clusters, or raise ValueError if it is too small."""
+    least = max(2, fixed + 1)
+    if not is_whole(clusters) or clusters < least:
+        why = f", because {fixed} of them are fixed" if fixed > 1 else ""
+        raise ValueError(
+            f"clusters must be a whole number of at least {least}{why}. Received: {clusters!r}"
+        )
+    return int(clusters)
+
+
+def _initial(numbers: np.ndarray, clusters: int, init: str, seed: int) -> np.ndarray:
+    if init == "linear":
+        return np.linspace(numbers.min(), numbers.max(), clusters)
+    if init == "density":
+        return np.quantile(numbers, (np.arange(clusters) + 0.5) / clusters)
+    if init != "kmeans++":
+        raise ValueError(f"init must be one of {', '.join(map(repr, INITS))}. Received: {init!r}")
+    from sklearn.cluster import KMeans
+
+    rng = np.random.default_rng(seed)
+    if len(numbers) > MOST_FITTED:
+        numbers = rng.choice(numbers, MOST_FITTED, replace=False)
+    different = np.unique(numbers)
+    if len(different) <= clusters:
+        return np.pad(different, (0, clusters - len(different)), mode="edge")
+    means = KMeans(clusters, init="k-means++", n_init=1, random_state=seed)
+    return means.fit(numbers[:, None]).cluster_centers_[:, 0]

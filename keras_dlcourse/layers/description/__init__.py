@@ -1,0 +1,1 @@
+"""Layers that record what a model's inputs and outputs mean."""

@@ -1,0 +1,1 @@
+"""Normalization of features, over the batch, channels or neighbors."""

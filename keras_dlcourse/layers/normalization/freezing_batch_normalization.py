@@ -1,0 +1,112 @@
+"""Batch normalization that stops looking at batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_dlcourse._checks import is_whole
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class FreezingBatchNormalization(keras.layers.BatchNormalization):
+    """Batch normalization that uses its moving statistics after some steps of training.
+
+    Until then it is `keras.layers.BatchNormalization`. From then on training sees what inference
+    will see, as the last part of quantization-aware training should: the noise of batch statistics
+    is of the size of a quantization step. Scale and offset go on training.
+
+    Args:
+        *args: Arguments of `keras.layers.BatchNormalization`.
+        freeze_after: Number of training steps with batch statistics, at least 0.
+        **kwargs: Arguments of `keras.layers.BatchNormalization`.
+
+    Call arguments:
+        inputs: A tensor whose normalised axis has a known size.
+        training: Whether to use batch statistics, while they are not frozen.
+        mask: As for `keras.layers.BatchNormalization`.
+
+    Returns:
+        A tensor of the same shape.
+
+    Raises:
+        ValueError: If `freeze_after` is no whole number of at least 0.
+
+    Example:
+        >>> import numpy as np
+        >>> layer = FreezingBatchNormalization(freeze_after=0)
+        >>> x = np.full((4, 2), 3.0, "float32")
+        >>> frozen, plain = layer(x, training=True), layer(x, training=False)
+        >>> bool(keras.ops.all(keras.ops.isclose(frozen, plain)))
+        True
+
+    Reference:
+        Krishnamoorthi, "Quantizing deep convolutional networks for efficient inference", 2018,
+        section 3.2.2, https://arxiv.org/abs/1806.08342
+    """
+
+    def __init__(self, *args: Any, freeze_after: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not is_whole(freeze_after) or freeze_after < 0:
+            raise ValueError(
+                f"freeze_after must be a whole number of at least 0. Received: {freeze_after!r}"
+            )
+        self.freeze_after = int(freeze_after)
+
+    @classmethod
+    def of(cls, layer: keras.layers.BatchNormalization, freeze_after: int) -> Any:
+        """Return a copy of a built layer that freezes."""
+        copy = cls.from_config({**layer.get_config(), "freeze_after": freeze_after})
+        copy.build_from_config(layer.get_build_config())
+        for target, source in zip(copy.weights, layer.weights, strict=False):
+            target.assign(ops.convert_to_numpy(source))
+        return copy
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights, and the number of steps seen."""
+        super().build(input_shape)
+        self.steps = self.add_weight(
+            name="steps",
+            shape=(),
+            initializer="zeros",
+            dtype="int32",
+            trainable=False,
+            aggregation="only_first_replica",
+        )
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Normalise `inputs`; see the class."""
+        if not training or not self.trainable:
+            return super().call(inputs, training=False, mask=mask)
+        frozen = self.steps.value >= self.freeze_after
+        self.steps.assign(ops.add(self.steps.value, 1))
+        statistics = [
+            weight for weight in self.weights if not weight.trainable and weight is not self.steps
+        ]
+        # Copies: on TensorFlow `weight.value` is the variable itself, and follows what is assigned.
+        before = [ops.copy(weight.value) for weight in statistics]
+        still = self._with_statistics(inputs, self.moving_mean.value, self.moving_variance.value)
+        live = super().call(inputs, training=True, mask=mask)
+        for weight, value in zip(statistics, before, strict=True):
+            weight.assign(ops.where(frozen, value, weight.value))
+        return ops.where(frozen, still, live)
+
+    def _with_statistics(self, inputs: Any, mean: Any, variance: Any) -> Any:
+        """Normalise with given statistics."""
+        shape = [1] * len(inputs.shape)
+        shape[self.axis] = inputs.shape[self.axis]
+        factor = ops.rsqrt(ops.cast(variance, "float32") + self.epsilon)
+        if self.scale:
+            factor = factor * ops.cast(self.gamma, "float32")
+        offset = -ops.cast(mean, "float32") * factor
+        if self.center:
+            offset = offset + ops.cast(self.beta, "float32")
+        x = ops.cast(inputs, "float32")
+        outputs = x * ops.reshape(factor, shape) + ops.reshape(offset, shape)
+        return ops.cast(outputs, self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this layer again."""
+        return {**super().get_config(), "freeze_after": self.freeze_after}

@@ -1,0 +1,85 @@
+"""How far keypoints are from the true ones, where these are visible."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_dlcourse.losses._checks import below
+from keras_dlcourse.losses.detection.boxes import smooth_l1
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class KeypointLoss(keras.losses.Loss):
+    """Smooth L1 loss of coordinates, averaged over the visible points of each row.
+
+        loss = sum over points of v * (smooth_l1(x) + smooth_l1(y)) / sum over points of v
+
+    A row without any visible point has loss 0.
+
+    Args:
+        beta: From which error on it is linear, in the units of the points.
+        reduction: As for every Keras loss.
+        name: Name of the loss.
+        dtype: Of the result.
+
+    Call arguments:
+        y_true: `(rows, points, 3)`: x, y and the weight of the point, 0 for one that is not
+            visible, whose coordinates do not matter.
+        y_pred: `(rows, 2 * points)`, x and y of each point in turn, as
+            `kd.models.keypoint_regressor` gives them; or `(rows, points, 2)`.
+        sample_weight: A factor for each row.
+
+    Raises:
+        ValueError: If `beta` is no number above 0, or the numbers of points do not match.
+
+    Example:
+        >>> import numpy as np
+        >>> true = np.array([[[0.5, 0.5, 1], [0, 0, 0]]], "float32")
+        >>> float(KeypointLoss(beta=1.0)(true, np.array([[0.5, 1.5, 9, 9]], "float32")))
+        0.5
+    """
+
+    def __init__(
+        self,
+        beta: float = 0.1,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "keypoint_loss",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.beta = below("beta", beta, math.inf)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the loss of each row."""
+        true, visible, found = matched(y_true, y_pred)
+        each = smooth_l1(true, found, self.beta)
+        total = ops.sum(visible, axis=-1)
+        whole = ops.where(total > 0, total, ops.ones_like(total))
+        return ops.sum(ops.where(visible > 0, each * visible, 0.0), axis=-1) / whole
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "beta": self.beta, "dtype": self.dtype}
+
+
+def matched(y_true: Any, y_pred: Any) -> tuple[Any, Any, Any]:
+    """Return true points `(rows, points, 2)`, their weights `(rows, points)`, and those found."""
+    if len(y_true.shape) != 3 or y_true.shape[-1] != 3:
+        raise ValueError(
+            "y_true must be keypoints (rows, points, 3): x, y and whether it is visible. Received: "
+            f"{tuple(y_true.shape)}"
+        )
+    count = y_true.shape[1]
+    if tuple(y_pred.shape[1:]) not in ((2 * count,), (count, 2)):
+        raise ValueError(
+            f"there are {count} true keypoints, so y_pred must be (rows, {2 * count}) or (rows, "
+            f"{count}, 2). Received: {tuple(y_pred.shape)}"
+        )
+    found = ops.reshape(y_pred, (-1, count, 2))
+    visible = y_true[..., 2]
+    # What is not visible may hold any coordinates, NaN among them.
+    return ops.where(visible[..., None] > 0, y_true[..., :2], ops.zeros_like(found)), visible, found

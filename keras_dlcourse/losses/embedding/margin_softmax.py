@@ -1,0 +1,155 @@
+"""Cross-entropy of cosines that makes the true class fight a margin: ArcFace and CosFace."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_dlcourse._checks import positive_float
+from keras_dlcourse.losses import _checks
+from keras_dlcourse.losses._base import MeanOverTerms
+from keras_dlcourse.losses.embedding import _cosines
+
+
+class MarginSoftmax(MeanOverTerms):
+    """Cross-entropy of scaled cosines; subclasses lower that of the true class in `handicapped`."""
+
+    def __init__(self, margin: float, scale: float, most: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.margin = _checks.below("margin", margin, most)
+        self.scale = positive_float("scale", scale)
+
+    def handicapped(self, cosines: Any) -> Any:
+        """Return what stands for the cosine of the true class."""
+        raise NotImplementedError(f"{type(self).__name__} must define handicapped")
+
+    def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
+        """Return the cross-entropy of each row, and 1 for each that is not masked."""
+        cosines = _cosines.cosines(y_pred, mask, self._computed_in)
+        true, within = _cosines.members(y_true, mask, cosines)
+        logits = self.scale * ops.where(true, self.handicapped(cosines), cosines)
+        losses = ops.logsumexp(logits, axis=1) - ops.sum(ops.where(true, logits, 0.0), axis=1)
+        losses = ops.where(within, losses, float("nan"))  # no such class: seen, not passed over
+        valid = ops.ones_like(losses) if mask is None else ops.cast(mask, losses.dtype)
+        return losses * valid, valid
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        return {**super().get_config(), "margin": self.margin, "scale": self.scale}
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class ArcFace(MarginSoftmax):
+    """Cross-entropy of classes on a sphere, with a margin on the angle to the true class.
+
+        loss = -log(exp(s cos(t + m)) / (exp(s cos(t + m)) + sum over other classes of exp(s cos)))
+
+    with t the angle between the embedding and the weights of its class. Beyond t = pi - m, where
+    cos(t + m) would rise again, cos(t) - m sin(m) stands for it. The model ends in
+    `kd.layers.CosineDense(classes)`, which is left away on the device. The gradient flows through
+    all cosines, that of the margin included.
+
+    Args:
+        margin: m, in radians (0.5 is 28.6 degrees), below pi.
+        scale: s, by which cosines are multiplied.
+        reduction: As for every Keras loss.
+        name: Name of the loss.
+        dtype: Of the result. It is computed in float32 at least.
+
+    Call arguments:
+        y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
+            them is an error where it can be seen, and gives NaN in compiled code, where
+            `kd.callbacks.TerminateOnNaN` names the labels.
+        y_pred: Cosines `(rows, classes)`.
+        sample_weight: A factor for the loss of each row.
+
+    Raises:
+        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
+        TypeError: If labels are no integers.
+
+    Example:
+        >>> import numpy as np
+        >>> cosines = np.array([[0.9, 0.1], [0.2, 0.6]], "float32")
+        >>> round(float(ArcFace(margin=0.5, scale=8.0)(np.array([0, 1]), cosines)), 3)
+        0.484
+
+    Reference:
+        Deng et al., "ArcFace: Additive Angular Margin Loss for Deep Face Recognition", CVPR 2019,
+        https://arxiv.org/abs/1801.07698
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.5,
+        scale: float = 64.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "arc_face",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(margin, scale, math.pi, name=name, reduction=reduction, dtype=dtype)
+
+    def handicapped(self, cosines: Any) -> Any:
+        """Return cos(t + m), without the arc cosine, whose slope is infinite at both ends."""
+        squares = 1.0 - ops.square(cosines)
+        ends = squares <= 0
+        sines = ops.where(ends, 0.0, ops.sqrt(ops.where(ends, 1.0, squares)))
+        turned = cosines * math.cos(self.margin) - sines * math.sin(self.margin)
+        beyond = cosines - self.margin * math.sin(self.margin)
+        return ops.where(cosines >= -math.cos(self.margin), turned, beyond)
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class CosFace(MarginSoftmax):
+    """Cross-entropy of classes on a sphere, with a margin on the cosine of the true class.
+
+        loss = -log(exp(s (c - m)) / (exp(s (c - m)) + sum over other classes of exp(s cos)))
+
+    with c the cosine between the embedding and the weights of its class. The model ends in
+    `kd.layers.CosineDense(classes)`, which is left away on the device. The gradient flows through
+    all cosines.
+
+    Args:
+        margin: m, in units of the cosine, below 2.
+        scale: s, by which cosines are multiplied.
+        reduction: As for every Keras loss.
+        name: Name of the loss.
+        dtype: Of the result. It is computed in float32 at least.
+
+    Call arguments:
+        y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
+            them is an error where it can be seen, and gives NaN in compiled code, where
+            `kd.callbacks.TerminateOnNaN` names the labels.
+        y_pred: Cosines `(rows, classes)`.
+        sample_weight: A factor for the loss of each row.
+
+    Raises:
+        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
+        TypeError: If labels are no integers.
+
+    Example:
+        >>> import numpy as np
+        >>> cosines = np.array([[0.9, 0.1], [0.2, 0.6]], "float32")
+        >>> round(float(CosFace(margin=0.35, scale=8.0)(np.array([0, 1]), cosines)), 3)
+        0.27
+
+    Reference:
+        Wang et al., "CosFace: Large Margin Cosine Loss for Deep Face Recognition", CVPR 2018,
+        https://arxiv.org/abs/1801.09414
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.35,
+        scale: float = 64.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "cos_face",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(margin, scale, 2.0, name=name, reduction=reduction, dtype=dtype)
+
+    def handicapped(self, cosines: Any) -> Any:
+        """Return the cosine less the margin."""
+        return cosines - self.margin

@@ -1,0 +1,117 @@
+"""Proxy-anchor loss: each class is an anchor, and the batch are its positives and negatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_dlcourse import backend
+from keras_dlcourse._checks import positive_float
+from keras_dlcourse.losses import _checks
+from keras_dlcourse.losses._base import MeanOverTerms, mask_of
+from keras_dlcourse.losses.embedding import _cosines
+
+
+@keras.saving.register_keras_serializable(package="keras_dlcourse")
+class ProxyAnchor(MeanOverTerms):
+    """Draw a trained proxy of each class towards its rows and away from all others.
+
+        loss = mean over proxies with rows of log(1 + sum over their rows of exp(-a (cos - m)))
+             + mean over all proxies of log(1 + sum over other rows of exp(a (cos + m)))
+
+    Time is O(rows * classes), without any mining. The model ends in
+    `kd.layers.CosineDense(classes)`, whose columns are the proxies; it is left away on the device.
+    The gradient flows through all cosines.
+
+    Args:
+        margin: m, in units of the cosine, below 2.
+        alpha: a, how much the hardest rows of a proxy count more than the others.
+        gather: Whether the batches of all replicas are one batch. Concerns data parallelism on
+            TensorFlow and PyTorch; on JAX they always are one.
+        reduction: As for every Keras loss. The logarithms are of the batch, not of its rows, so
+            each row has the loss of the batch as its value.
+        name: Name of the loss.
+        dtype: Of the result. It is computed in float32 at least.
+
+    Call arguments:
+        y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
+            them is an error where it can be seen, and gives NaN in compiled code, where
+            `kd.callbacks.TerminateOnNaN` names the labels.
+        y_pred: Cosines `(rows, classes)`.
+        sample_weight: A factor for each row inside of the sums: 2 is the row twice, 0 is no row.
+
+    Raises:
+        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
+        TypeError: If labels are no integers.
+
+    Example:
+        >>> import numpy as np
+        >>> cosines = np.array([[0.9, 0.1], [0.2, 0.6]], "float32")
+        >>> round(float(ProxyAnchor(margin=0.1, alpha=4.0)(np.array([0, 1]), cosines)), 3)
+        1.401
+
+    Reference:
+        Kim et al., "Proxy Anchor Loss for Deep Metric Learning", CVPR 2020,
+        https://arxiv.org/abs/2003.13911
+    """
+
+    def __init__(
+        self,
+        margin: float = 0.1,
+        alpha: float = 32.0,
+        gather: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = "proxy_anchor",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.margin = _checks.below("margin", margin, 2.0)
+        self.alpha = positive_float("alpha", alpha)
+        self.gather = _checks.flag("gather", gather)
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss, reduced as `reduction` says."""
+        with keras.name_scope(self.name):
+            mask = mask_of(y_pred)
+            values = self.call(y_true, y_pred, mask, sample_weight)
+            return self._reduced(values, values)
+
+    def call(self, y_true: Any, y_pred: Any, mask: Any = None, sample_weight: Any = None) -> Any:
+        """Return the loss of the batch, once for each row, `(rows,)`."""
+        cosines = _cosines.cosines(y_pred, mask, self._computed_in)
+        true, within = _cosines.members(y_true, mask, cosines)
+        dtype = cosines.dtype
+        weights = ops.ones_like(cosines[:, 0])
+        if sample_weight is not None:
+            weights = weights * ops.reshape(ops.cast(sample_weight, dtype), (-1,))
+        if mask is not None:
+            weights = ops.where(mask, weights, 0.0)
+        weights = ops.where(ops.logical_or(within, weights <= 0), weights, float("nan"))
+        if self._replicas() > 1:
+            true = ops.cast(backend.gathered(ops.cast(true, "int32")), "bool")
+            cosines, weights = backend.gathered(cosines), backend.gathered(weights)
+        loss = self._of_batch(cosines, true, ops.stop_gradient(weights))
+        return ops.cast(ops.broadcast_to(loss, (ops.shape(y_pred)[0],)), self.dtype)
+
+    def _of_batch(self, cosines: Any, true: Any, weights: Any) -> Any:
+        weights = ops.expand_dims(weights, 1)
+        pulls = _log_one_plus_sum_exp(self.alpha * (self.margin - cosines), weights, true)
+        others = ops.logical_not(true)
+        pushes = _log_one_plus_sum_exp(self.alpha * (cosines + self.margin), weights, others)
+        present = ops.any(ops.logical_and(true, weights > 0), axis=0)
+        number = ops.maximum(ops.sum(ops.cast(present, cosines.dtype)), 1.0)
+        return ops.sum(pulls) / number + ops.sum(pushes) / pushes.shape[0]
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that make this loss again."""
+        names = ("margin", "alpha", "gather")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def _log_one_plus_sum_exp(values: Any, weights: Any, where: Any) -> Any:
+    """Return log(1 + sum(weights * exp(values))) over the rows that count, for each column."""
+    empty = ops.logical_or(ops.logical_not(where), weights <= 0)  # a weight of NaN counts
+    logs = ops.where(empty, -1e30, values + ops.log(ops.where(empty, 1.0, weights)))
+    return ops.logsumexp(ops.concatenate([ops.zeros_like(logs[:1]), logs], axis=0), axis=0)

@@ -1,0 +1,1 @@
+"""Losses for several tasks at once."""

@@ -1,0 +1,1 @@
+"""What the builders share: arguments, common parts, ImageNet weights."""

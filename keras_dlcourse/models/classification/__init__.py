@@ -1,0 +1,1 @@
+"""Image classifiers, one file per family: a table of stages, one builder, one source."""

@@ -1,0 +1,180 @@
+"""DenseNet: each layer of a block sees what all before it have found, and adds a few channels.
+
+Features are used again instead of learned again, so layers can be very narrow (12 channels), and
+gradients reach each of them directly. Between blocks a transition halves the maps and, with
+compression, the channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import keras
+
+from keras_dlcourse.layers import DenseBlock, DenseTransition
+from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
+from keras_dlcourse.models._shared.check_arguments import check_arguments
+from keras_dlcourse.models._shared.imagenet import TORCH_PREPROCESSING, ImageNetFiles
+from keras_dlcourse.models.registry import register
+
+EPSILON = 1.001e-5  # that of keras.applications
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of a table of the paper.
+
+    Attributes:
+        blocks: Layers of each dense block.
+        growth_rate: Channels that each layer adds.
+        stem: Channels before the first block.
+        bottleneck: Whether each layer has a 1x1 convolution before.
+        compression: Share of the channels that a transition keeps.
+        is_small: Whether it is for small images: a 3x3 convolution for a stem, and no pooling.
+        official: Name in `keras.applications`, if it is there.
+    """
+
+    blocks: tuple[int, ...]
+    growth_rate: int = 32
+    stem: int = 64
+    bottleneck: bool = True
+    compression: float = 0.5
+    is_small: bool = False
+    official: str | None = None
+
+
+VARIANTS = {
+    "densenet121": Variant((6, 12, 24, 16), official="DenseNet121"),
+    "densenet169": Variant((6, 12, 32, 32), official="DenseNet169"),
+    "densenet201": Variant((6, 12, 48, 32), official="DenseNet201"),
+    "densenet_40_12": Variant(
+        (12, 12, 12), 12, stem=16, bottleneck=False, compression=1.0, is_small=True
+    ),
+    "densenet_bc_100_12": Variant((16, 16, 16), 12, stem=24, is_small=True),
+    "densenet_bc_190_40": Variant((31, 31, 31), 40, stem=80, is_small=True),
+}
+
+
+class DenseNetOptions(Options, total=False):
+    """Options of DenseNets besides those of all builders.
+
+    Attributes:
+        block_dropout: Share of features dropped in training behind each convolution; the paper's
+            0.2 where data are not augmented.
+    """
+
+    block_dropout: float
+
+
+@register("densenet121")
+def DenseNet121(
+    input_shape: Shape = (224, 224, 3), **options: Unpack[DenseNetOptions]
+) -> keras.Model:
+    """Build a DenseNet-121, 75.0 % on ImageNet.
+
+    Args:
+        input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
+            3 channels.
+        **options: See `DenseNetOptions` and `Options`; `alpha` scales the growth rate and the stem.
+
+    Returns:
+        A functional Keras model from images to probabilities `(batch, classes)`, or to features.
+
+    Raises:
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If an argument is out of its range or contradicts another.
+        OSError: If official weights are asked for and cannot be fetched.
+
+    Example:
+        >>> DenseNet121((32, 32, 3), alpha=0.25, classes=10).output_shape
+        (None, 10)
+
+    Reference:
+        Huang et al., "Densely Connected Convolutional Networks", CVPR 2017,
+        https://arxiv.org/abs/1608.06993
+    """
+    return _build("densenet121", input_shape, options)
+
+
+@register("densenet169")
+def DenseNet169(
+    input_shape: Shape = (224, 224, 3), **options: Unpack[DenseNetOptions]
+) -> keras.Model:
+    """Build a DenseNet-169, 76.2 % on ImageNet; see `DenseNet121`."""
+    return _build("densenet169", input_shape, options)
+
+
+@register("densenet201")
+def DenseNet201(
+    input_shape: Shape = (224, 224, 3), **options: Unpack[DenseNetOptions]
+) -> keras.Model:
+    """Build a DenseNet-201, 77.4 % on ImageNet; see `DenseNet121`."""
+    return _build("densenet201", input_shape, options)
+
+
+@register("densenet_40_12")
+def DenseNet40x12(
+    input_shape: Shape = (32, 32, 3), **options: Unpack[DenseNetOptions]
+) -> keras.Model:
+    """Build a DenseNet of 40 layers that add 12 channels each, 94.76 % on CIFAR-10.
+
+    No bottlenecks and no compression. Its last maps are a fourth of the image, whatever
+    `output_stride`. 10 classes by default; see `DenseNet121`.
+    """
+    return _build("densenet_40_12", input_shape, options)
+
+
+@register("densenet_bc_100_12")
+def DenseNetBC100x12(
+    input_shape: Shape = (32, 32, 3), **options: Unpack[DenseNetOptions]
+) -> keras.Model:
+    """Build a DenseNet of 100 layers with bottlenecks, 95.49 % on CIFAR-10; see `DenseNet40x12`."""
+    return _build("densenet_bc_100_12", input_shape, options)
+
+
+@register("densenet_bc_190_40")
+def DenseNetBC190x40(
+    input_shape: Shape = (32, 32, 3), **options: Unpack[DenseNetOptions]
+) -> keras.Model:
+    """Build a DenseNet of 190 layers that add 40 channels each, 96.54 % on CIFAR-10.
+
+    See `DenseNet40x12`.
+    """
+    return _build("densenet_bc_190_40", input_shape, options)
+
+
+def _build(variant: str, input_shape: Shape, options: DenseNetOptions) -> keras.Model:
+    row = VARIANTS[variant]
+    given: dict[str, Any] = {"name": variant, "classes": 10 if row.is_small else 1000, **options}
+    name, dropped = given.pop("name"), given.pop("block_dropout", 0.0)
+    imagenet = None
+    if row.official:
+        imagenet = ImageNetFiles(row.official, preprocessing=TORCH_PREPROCESSING)
+    arguments = check_arguments(imagenet, input_shape=input_shape, **given)
+    norms: dict[str, Any] = {"bn_momentum": arguments.bn_momentum, "bn_epsilon": EPSILON}
+    inputs, x = _graph.image_input(arguments)
+    x, strides = _stem(x, row, arguments)
+    growth = _graph.scaled(row.growth_rate, arguments.alpha)
+    for number, repeats in enumerate(row.blocks, 1):
+        x = DenseBlock(repeats, growth, row.bottleneck, dropped, name=f"block{number}", **norms)(x)
+        if number < len(row.blocks):
+            x = DenseTransition(
+                row.compression, strides[number - 1], dropped, name=f"transition{number}", **norms
+            )(x)
+    x = _graph.normalized(x, "end", EPSILON, arguments)
+    return _graph.finished(inputs, _graph.classified(x, arguments), arguments, imagenet, name)
+
+
+def _stem(x: Any, row: Variant, arguments: Arguments) -> tuple[Any, tuple[int, ...]]:
+    """Return what the first block takes, and the strides of the transitions."""
+    channels = _graph.scaled(row.stem, arguments.alpha)
+    transitions = (2,) * (len(row.blocks) - 1)
+    if row.is_small:
+        x = _graph.small_convolution(x, channels)
+        return x, _graph.limited_strides(transitions, arguments.output_stride)
+    first, pooling, *rest = _graph.limited_strides((2, 2, *transitions), arguments.output_stride)
+    x = _graph.large_convolution(x, channels, first)
+    x = _graph.large_pooling(_graph.normalized(x, "stem", EPSILON, arguments), pooling)
+    return x, tuple(rest)

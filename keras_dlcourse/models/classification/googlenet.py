@@ -1,0 +1,204 @@
+"""GoogLeNet: modules of several kernel sizes side by side, and no large dense layer at the end.
+
+Twenty-two layers with a twelfth of AlexNet's weights. Two small classifiers in the middle bring
+gradients to the early layers in training; the device never sees them.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Unpack
+
+import keras
+
+from keras_dlcourse.layers import InceptionModule, LocalResponseNormalization
+from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
+from keras_dlcourse.models._shared.check_arguments import check_arguments
+from keras_dlcourse.models.registry import register
+
+DROPOUT, AUXILIARY_DROPOUT = 0.4, 0.7
+AUXILIARY_WEIGHT = 0.3
+PREDICTIONS, AUXILIARY = "predictions", ("auxiliary1", "auxiliary2")
+
+
+class Module(NamedTuple):
+    """A row of the paper's Table 1."""
+
+    name: str
+    filters_1x1: int
+    filters_3x3: tuple[int, int]
+    filters_5x5: tuple[int, int]
+    filters_pool: int
+
+
+STAGES = (
+    (
+        Module("3a", 64, (96, 128), (16, 32), 32),
+        Module("3b", 128, (128, 192), (32, 96), 64),
+    ),
+    (
+        Module("4a", 192, (96, 208), (16, 48), 64),
+        Module("4b", 160, (112, 224), (24, 64), 64),
+        Module("4c", 128, (128, 256), (24, 64), 64),
+        Module("4d", 112, (144, 288), (32, 64), 64),
+        Module("4e", 256, (160, 320), (32, 128), 128),
+    ),
+    (
+        Module("5a", 256, (160, 320), (32, 128), 128),
+        Module("5b", 384, (192, 384), (48, 128), 128),
+    ),
+)
+AUXILIARY_BEHIND = ("4a", "4d")
+
+
+class GoogLeNetOptions(Options, total=False):
+    """Options of GoogLeNet besides those of all builders.
+
+    Attributes:
+        auxiliary: Whether the model has the two classifiers in its middle, as further outputs of a
+            dictionary, for training.
+        normalization: `"local"`: local response normalization in the stem, as in the paper, which
+            stays in float in an int8 file. None: none.
+    """
+
+    auxiliary: bool
+    normalization: str | None
+
+
+@register("googlenet")
+def GoogLeNet(
+    input_shape: Shape = (224, 224, 3), **options: Unpack[GoogLeNetOptions]
+) -> keras.Model:
+    """Build GoogLeNet, 69.8 % on ImageNet (torchvision).
+
+    With `auxiliary=True` it gives `"predictions"`, `"auxiliary1"` and `"auxiliary2"`: train them
+    all, the last two with a weight of 0.3, then take `without_auxiliary(model)`. Export does so by
+    itself.
+
+    Args:
+        input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size,
+            without `auxiliary`), 1 or 3 channels.
+        **options: See `GoogLeNetOptions` and `Options`; `dropout` is 0.4 by default.
+
+    Returns:
+        A functional Keras model from images to probabilities `(batch, classes)`, to a dictionary of
+        those, or to features.
+
+    Raises:
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If an argument is out of its range or contradicts another.
+
+    Example:
+        >>> model = GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
+        >>> loss = dict.fromkeys(model.output, "sparse_categorical_crossentropy")
+        >>> model.compile("sgd", loss, loss_weights={"predictions": 1, "auxiliary1": 0.3,
+        ...                                          "auxiliary2": 0.3})
+        >>> without_auxiliary(model).output_shape
+        (None, 10)
+
+    Reference:
+        Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
+        https://arxiv.org/abs/1409.4842
+    """
+    given: dict[str, Any] = {"dropout": DROPOUT, "name": "googlenet", **options}
+    name, auxiliary = given.pop("name"), bool(given.pop("auxiliary", False))
+    normalization = given.pop("normalization", "local")
+    if normalization not in ("local", None):
+        raise ValueError(f"normalization must be 'local' or None. Received: {normalization!r}")
+    arguments = check_arguments(None, input_shape=input_shape, **given)
+    if auxiliary and (not arguments.include_top or None in arguments.input_shape):
+        raise ValueError(
+            "auxiliary=True adds classifiers with dense layers: it needs include_top=True, height "
+            f"and width. Received: input_shape={tuple(input_shape)}"
+        )
+    inputs, x = _graph.image_input(arguments)
+    first, second, third, *pools = _graph.limited_strides((2, 2, 2, 2, 2), arguments.output_stride)
+    x = _convolution(x, 64, 7, "conv1", arguments, first)
+    x = _normalized(_pooled(x, second, "pool1"), normalization, "norm1")
+    x = _convolution(x, 64, 1, "conv2_reduce", arguments)
+    x = _convolution(x, 192, 3, "conv2", arguments)
+    x = _pooled(_normalized(x, normalization, "norm2"), third, "pool2")
+    beside: dict[str, Any] = {}
+    for stage, pool in zip(STAGES, (*pools, 1), strict=True):
+        for module in stage:
+            x = _module(x, module, arguments)
+            if auxiliary and module.name in AUXILIARY_BEHIND:
+                output = AUXILIARY[len(beside)]
+                beside[output] = _auxiliary(x, output, arguments)
+        x = _pooled(x, pool, f"pool_{stage[-1].name}")
+    x = _graph.classified(x, arguments)
+    outputs = {PREDICTIONS: x, **beside} if auxiliary else x
+    return _graph.finished(inputs, outputs, arguments, None, name)
+
+
+def without_auxiliary(model: keras.Model) -> keras.Model:
+    """Return the model without the classifiers that only training needs.
+
+    Args:
+        model: A `GoogLeNet`, trained with `auxiliary=True` or not. Layers are shared.
+
+    Returns:
+        A model with one output; any other model as it is.
+
+    Example:
+        >>> model = GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
+        >>> without_auxiliary(model).count_params() < model.count_params()
+        True
+    """
+    outputs = getattr(model, "output", None)
+    if not isinstance(outputs, dict) or set(outputs) != {PREDICTIONS, *AUXILIARY}:
+        return model
+    return keras.Model(model.inputs, outputs[PREDICTIONS], name=model.name)
+
+
+def _convolution(
+    x: Any, filters: int, size: int, name: str, arguments: Arguments, strides: int = 1
+) -> Any:
+    x = keras.layers.Conv2D(
+        _graph.scaled(filters, arguments.alpha),
+        size,
+        strides,
+        padding="same",
+        kernel_initializer="he_normal",
+        name=name,
+    )(x)
+    return keras.layers.ReLU(name=f"{name}_relu")(x)
+
+
+def _pooled(x: Any, strides: int, name: str) -> Any:
+    if strides == 1:
+        return x
+    return keras.layers.MaxPooling2D(3, strides, padding="same", name=name)(x)
+
+
+def _normalized(x: Any, normalization: str | None, name: str) -> Any:
+    return x if normalization is None else LocalResponseNormalization(name=name)(x)
+
+
+def _module(x: Any, module: Module, arguments: Arguments) -> Any:
+    def scaled(filters: int) -> int:
+        return _graph.scaled(filters, arguments.alpha)
+
+    return InceptionModule(
+        scaled(module.filters_1x1),
+        tuple(map(scaled, module.filters_3x3)),
+        tuple(map(scaled, module.filters_5x5)),
+        scaled(module.filters_pool),
+        name=f"inception_{module.name}",
+    )(x)
+
+
+def _auxiliary(x: Any, name: str, arguments: Arguments) -> Any:
+    size = tuple(min(5, side) for side in x.shape[1:3])
+    x = keras.layers.AveragePooling2D(size, 3, name=f"{name}_pool")(x)
+    x = _convolution(x, 128, 1, f"{name}_conv", arguments)
+    x = keras.layers.Flatten(name=f"{name}_flatten")(x)
+    units = _graph.scaled(1024, arguments.alpha)
+    x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=f"{name}_dense")(x)
+    x = keras.layers.Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
+    return keras.layers.Dense(
+        arguments.classes,
+        activation=arguments.classifier_activation,
+        dtype=_graph.output_dtype(),
+        name=name,
+    )(x)

@@ -1,0 +1,153 @@
+"""MobileNet: a plain stack of depthwise separable convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.layers import DepthwiseSeparableConv2D
+from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared.arguments import Activation, Classes, Weights
+from keras_dlcourse.models._shared.check_arguments import check_arguments
+from keras_dlcourse.models._shared.imagenet import ImageNetFiles
+from keras_dlcourse.models.registry import register
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Rows of the paper's Table 1 that have the same width: a sequence of equal blocks.
+
+    Attributes:
+        channels: Output channels before the width multiplier.
+        repeats: Number of blocks.
+        strides: Strides of the first block; the others have 1.
+    """
+
+    channels: int
+    repeats: int
+    strides: int
+
+
+STEM_CHANNELS, STEM_STRIDES = 32, 2
+
+STAGES = (
+    Stage(channels=64, repeats=1, strides=1),
+    Stage(channels=128, repeats=2, strides=2),
+    Stage(channels=256, repeats=2, strides=2),
+    Stage(channels=512, repeats=6, strides=2),
+    # The paper's table gives the last block stride 2 at an unchanged size, a slip: it is 1.
+    Stage(channels=1024, repeats=2, strides=2),
+)
+
+IMAGENET = ImageNetFiles("MobileNet", alphas=(0.25, 0.5, 0.75, 1.0), sizes=(128, 160, 192, 224))
+
+
+@register("mobilenet")
+def MobileNet(
+    input_shape: Sequence[int | None] = (224, 224, 3),
+    alpha: float = 1.0,
+    include_top: bool = True,
+    weights: Weights = None,
+    pooling: str | None = None,
+    classes: Classes = 1000,
+    classifier_activation: Activation = "softmax",
+    dropout: float = 0.001,
+    output_stride: int | None = None,
+    bn_momentum: float = 0.9,
+    preprocessing: Normalization | None = None,
+    name: str = "mobilenet",
+) -> keras.Model:
+    """Build a MobileNet (version 1), about 4.2 million parameters at alpha 1.
+
+    A stem convolution and 13 depthwise separable convolutions.
+
+    The last feature map is smaller than the image by `output_stride`. At 16, the last stride of
+    the network becomes 1; at 8, that of the stem too: a small image keeps its detail where the
+    network begins, and enough positions where it ends.
+
+    Args:
+        input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
+            3 channels.
+        alpha: Width multiplier, any number above 0; widths are rounded down.
+        include_top: Whether to end in global average pooling and a 1x1 convolution as the
+            classifier.
+        weights: None for random weights, `"imagenet"` for the official ones (fetched once, then
+            kept in Keras's cache), or the path of a `.weights.h5` file.
+        pooling: Without the classifier: None for feature maps of shape
+            `(batch, height / output_stride, width / output_stride, features)`, `"avg"` or `"max"`
+            for one vector an image.
+        classes: Number of classes, or their names, which are then recorded in the model.
+        classifier_activation: Activation of the classifier; None for logits.
+        dropout: Share of features dropped in training before the classifier, from 0 to below 1.
+        output_stride: 8, 16, 32, or None: 32 from 96 pixels up, 16 from 48, 8 below.
+        bn_momentum: Momentum of the moving statistics of batch normalization. That of
+            `keras.applications` (0.99) needs some hundred steps before they are of use.
+        preprocessing: What pixels of 0 to 255 go through before they are given to the model: a
+            `keras_dlcourse.data.Normalization`, recorded in the model for export. It is not
+            applied. ImageNet weights bring their own.
+        name: Name of the model.
+
+    Returns:
+        A functional Keras model from images to probabilities of shape `(batch, classes)` (or to
+        features without the classifier).
+
+    Raises:
+        TypeError: If `classes`, `weights` or `preprocessing` is of a wrong kind.
+        ValueError: If an argument is out of its range, contradicts another, or there are no
+            official weights for it.
+        OSError: If official weights are asked for and cannot be fetched.
+
+    Example:
+        >>> model = MobileNet((28, 28, 1), alpha=0.25, classes=["cat", "dog"])
+        >>> model.output_shape
+        (None, 2)
+
+    Reference:
+        Howard et al., "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision
+        Applications", 2017, https://arxiv.org/abs/1704.04861
+    """
+    arguments = check_arguments(
+        IMAGENET,
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        dropout=dropout,
+        output_stride=output_stride,
+        bn_momentum=bn_momentum,
+        preprocessing=preprocessing,
+    )
+    stem_strides, *stage_strides = _graph.limited_strides(
+        (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
+    )
+    inputs, x = _graph.image_input(arguments)
+    stem_channels = _graph.scaled(STEM_CHANNELS, arguments.alpha)
+    x = _graph.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
+    block = 1
+    for stage, strides in zip(STAGES, stage_strides, strict=True):
+        for repeat in range(stage.repeats):
+            x = DepthwiseSeparableConv2D(
+                _graph.scaled(stage.channels, arguments.alpha),
+                strides=strides if repeat == 0 else 1,
+                bn_momentum=arguments.bn_momentum,
+                bn_epsilon=_graph.BN_EPSILON,
+                name=f"block_{block}",
+            )(x)
+            block += 1
+    if arguments.include_top:
+        x = _graph.dropout(_graph.global_pooling(x, "avg", keepdims=True), arguments)
+        # A 1x1 convolution on the pooled features is a dense layer; it keeps the published layout.
+        x = keras.layers.Conv2D(
+            arguments.classes, 1, padding="same", data_format="channels_last", name="logits"
+        )(x)
+        x = keras.layers.Reshape((arguments.classes,), name="flat_logits")(x)
+        x = _graph.activated(x, arguments)
+    else:
+        x = _graph.global_pooling(x, arguments.pooling)
+    return _graph.finished(inputs, x, arguments, IMAGENET, name)

@@ -1,0 +1,165 @@
+"""MobileNetV2: inverted residuals with linear bottlenecks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.layers import InvertedResidual
+from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared.arguments import Activation, Classes, Weights
+from keras_dlcourse.models._shared.check_arguments import check_arguments
+from keras_dlcourse.models._shared.imagenet import ImageNetFiles
+from keras_dlcourse.models.registry import register
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A row of the paper's Table 2: a sequence of equal blocks.
+
+    Attributes:
+        expansion: By how much each block widens its input (t).
+        channels: Output channels before the width multiplier (c).
+        repeats: Number of blocks (n).
+        strides: Strides of the first block (s); the others have 1.
+    """
+
+    expansion: int
+    channels: int
+    repeats: int
+    strides: int
+
+
+STEM_CHANNELS, STEM_STRIDES, HEAD_CHANNELS = 32, 2, 1280
+
+STAGES = (
+    Stage(expansion=1, channels=16, repeats=1, strides=1),
+    Stage(expansion=6, channels=24, repeats=2, strides=2),
+    Stage(expansion=6, channels=32, repeats=3, strides=2),
+    Stage(expansion=6, channels=64, repeats=4, strides=2),
+    Stage(expansion=6, channels=96, repeats=3, strides=1),
+    Stage(expansion=6, channels=160, repeats=3, strides=2),
+    Stage(expansion=6, channels=320, repeats=1, strides=1),
+)
+
+IMAGENET = ImageNetFiles(
+    "MobileNetV2", alphas=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4), sizes=(96, 128, 160, 192, 224)
+)
+
+
+@register("mobilenet_v2")
+def MobileNetV2(
+    input_shape: Sequence[int | None] = (224, 224, 3),
+    alpha: float = 1.0,
+    include_top: bool = True,
+    weights: Weights = None,
+    pooling: str | None = None,
+    classes: Classes = 1000,
+    classifier_activation: Activation = "softmax",
+    dropout: float = 0.0,
+    output_stride: int | None = None,
+    bn_momentum: float = 0.9,
+    preprocessing: Normalization | None = None,
+    name: str = "mobilenet_v2",
+) -> keras.Model:
+    """Build a MobileNetV2, about 3.5 million parameters at alpha 1.
+
+    A stem convolution, 17 inverted residual blocks and a 1x1 convolution.
+
+    The last feature map is smaller than the image by `output_stride`. At 16, the last stride of
+    the network becomes 1; at 8, that of the stem too: a small image keeps its detail where the
+    network begins, and enough positions where it ends.
+
+    Args:
+        input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
+            3 channels.
+        alpha: Width multiplier, any number above 0; widths become multiples of 8.
+        include_top: Whether to end in global average pooling and a dense classifier.
+        weights: None for random weights, `"imagenet"` for the official ones (fetched once, then
+            kept in Keras's cache), or the path of a `.weights.h5` file.
+        pooling: Without the classifier: None for feature maps of shape
+            `(batch, height / output_stride, width / output_stride, features)`, `"avg"` or `"max"`
+            for one vector an image.
+        classes: Number of classes, or their names, which are then recorded in the model.
+        classifier_activation: Activation of the classifier; None for logits.
+        dropout: Share of features dropped in training before the classifier, from 0 to below 1.
+        output_stride: 8, 16, 32, or None: 32 from 96 pixels up, 16 from 48, 8 below.
+        bn_momentum: Momentum of the moving statistics of batch normalization. Those of
+            `keras.applications` (0.999) need some 5,000 steps before they are of use.
+        preprocessing: What pixels of 0 to 255 go through before they are given to the model: a
+            `keras_dlcourse.data.Normalization`, recorded in the model for export. It is not
+            applied. ImageNet weights bring their own.
+        name: Name of the model.
+
+    Returns:
+        A functional Keras model from images to probabilities of shape `(batch, classes)` (or to
+        features without the classifier).
+
+    Raises:
+        TypeError: If `classes`, `weights` or `preprocessing` is of a wrong kind.
+        ValueError: If an argument is out of its range, contradicts another, or there are no
+            official weights for it.
+        OSError: If official weights are asked for and cannot be fetched.
+
+    Example:
+        >>> model = MobileNetV2((28, 28, 1), alpha=0.35, classes=["cat", "dog"])
+        >>> model.output_shape
+        (None, 2)
+
+    Reference:
+        Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018,
+        https://arxiv.org/abs/1801.04381
+    """
+    arguments = check_arguments(
+        IMAGENET,
+        input_shape=input_shape,
+        alpha=alpha,
+        include_top=include_top,
+        weights=weights,
+        pooling=pooling,
+        classes=classes,
+        classifier_activation=classifier_activation,
+        dropout=dropout,
+        output_stride=output_stride,
+        bn_momentum=bn_momentum,
+        preprocessing=preprocessing,
+    )
+    stem_strides, *stage_strides = _graph.limited_strides(
+        (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
+    )
+    inputs, x = _graph.image_input(arguments)
+    stem_channels = round_channels(STEM_CHANNELS * arguments.alpha)
+    x = _graph.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
+    block = 0
+    for stage, strides in zip(STAGES, stage_strides, strict=True):
+        for repeat in range(stage.repeats):
+            x = InvertedResidual(
+                round_channels(int(stage.channels * arguments.alpha)),
+                expansion=stage.expansion,
+                strides=strides if repeat == 0 else 1,
+                bn_momentum=arguments.bn_momentum,
+                bn_epsilon=_graph.BN_EPSILON,
+                name=f"block_{block}",
+            )(x)
+            block += 1
+    # The paper widens the last convolution with alpha, but does not narrow it.
+    head_channels = round_channels(HEAD_CHANNELS * max(1.0, arguments.alpha))
+    x = _graph.convolution(x, head_channels, 1, 1, arguments, "head")
+    x = _graph.classified(x, arguments)
+    return _graph.finished(inputs, x, arguments, IMAGENET, name)
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """Return the multiple of `divisor` nearest to `channels`, at least `divisor`.
+
+    Rounding takes no more than a tenth away, so that narrow layers do not shrink much.
+
+    Example:
+        >>> round_channels(32 * 0.35), round_channels(11), round_channels(1)
+        (16, 16, 8)
+    """
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded

@@ -1,0 +1,123 @@
+"""Network in Network: a small network slid over the image, and no dense layer at the end.
+
+The last maps are one for each class; their mean over all places is the class's score. That has no
+weights to learn by heart with, takes images of any size, and shows where each class was seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+import keras
+
+from keras_dlcourse.layers import MLPConv2D
+from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared.arguments import Options, Shape
+from keras_dlcourse.models._shared.check_arguments import check_arguments
+from keras_dlcourse.models.registry import register
+
+DROPOUT = 0.5  # behind poolings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An MLP convolution and the pooling behind it.
+
+    Attributes:
+        filters: Channels of each of its layers; 0 stands for the number of classes.
+        kernel_size: Height and width of its patches.
+        strides: Step between them.
+        pooling: `"max"`, `"average"`, or None.
+        dropout: Whether dropout stands behind the pooling.
+    """
+
+    filters: tuple[int, ...]
+    kernel_size: int
+    strides: int = 1
+    pooling: str | None = None
+    dropout: bool = False
+
+
+VARIANTS = {
+    "nin_cifar10": (
+        Stage((192, 160, 96), 5, pooling="max", dropout=True),
+        Stage((192, 192, 192), 5, pooling="average", dropout=True),
+        Stage((192, 192, 0), 3),
+    ),
+    "nin_imagenet": (
+        Stage((96, 96, 96), 11, strides=4, pooling="max"),
+        Stage((256, 256, 256), 5, pooling="max"),
+        Stage((384, 384, 384), 3, pooling="max", dropout=True),
+        Stage((1024, 1024, 0), 3),
+    ),
+}
+_POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
+
+
+@register("nin_cifar10")
+def NiNCIFAR10(input_shape: Shape = (32, 32, 3), **options: Unpack[Options]) -> keras.Model:
+    """Build the paper's Network in Network for small images, 89.59 % on CIFAR-10.
+
+    Its last maps are a fourth of the image, whatever `output_stride`. 10 classes by default.
+
+    Args:
+        input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
+            3 channels.
+        **options: See `Options`; `dropout` is 0.5 by default.
+
+    Returns:
+        A functional Keras model from images to probabilities `(batch, classes)`, or to features.
+
+    Raises:
+        TypeError: If an argument is of a wrong kind.
+        ValueError: If an argument is out of its range or contradicts another.
+
+    Example:
+        >>> NiNCIFAR10((None, None, 3), alpha=0.25).output_shape
+        (None, 10)
+
+    Reference:
+        Lin, Chen and Yan, "Network In Network", ICLR 2014, https://arxiv.org/abs/1312.4400
+    """
+    return _build("nin_cifar10", input_shape, {"classes": 10, **options})
+
+
+@register("nin_imagenet")
+def NiNImageNet(input_shape: Shape = (224, 224, 3), **options: Unpack[Options]) -> keras.Model:
+    """Build the authors' Network in Network for ImageNet, about 59 % there; see `NiNCIFAR10`."""
+    return _build("nin_imagenet", input_shape, options)
+
+
+def _build(variant: str, input_shape: Shape, options: Options) -> keras.Model:
+    given: dict[str, Any] = {"dropout": DROPOUT, "name": variant, **options}
+    name = given.pop("name")
+    arguments = check_arguments(None, input_shape=input_shape, **given)
+    stages = VARIANTS[variant]
+    natural = [step for stage in stages for step in (stage.strides, 2 if stage.pooling else 1)]
+    strides = _graph.limited_strides(natural, arguments.output_stride)
+    inputs, x = _graph.image_input(arguments)
+    for number, stage in enumerate(stages, 1):
+        step, pool = strides[2 * number - 2 : 2 * number]
+        filters = tuple(
+            _graph.scaled(channels, arguments.alpha) if channels else arguments.classes
+            for channels in (stage.filters if arguments.include_top else _features(stage))
+        )
+        x = MLPConv2D(filters, stage.kernel_size, step, name=f"mlpconv{number}")(x)
+        if stage.pooling and pool > 1:
+            pooling = _POOLINGS[stage.pooling](3, pool, padding="same", name=f"pool{number}")
+            x = pooling(x)
+        if stage.dropout and arguments.dropout:
+            x = keras.layers.Dropout(arguments.dropout, name=f"dropout{number}")(x)
+    if not arguments.include_top:
+        return _graph.finished(
+            inputs, _graph.global_pooling(x, arguments.pooling), arguments, None, name
+        )
+    x = _graph.global_pooling(x, "avg")
+    x = _graph.activated(x, arguments)
+    return _graph.finished(inputs, x, arguments, None, name)
+
+
+def _features(stage: Stage) -> tuple[int, ...]:
+    """Return the channels of a stage without the maps of classes."""
+    return tuple(channels for channels in stage.filters if channels)

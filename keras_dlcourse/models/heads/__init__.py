@@ -1,0 +1,1 @@
+"""Heads on a backbone: embeddings, boxes, keypoints, pairs."""

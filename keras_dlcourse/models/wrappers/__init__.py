@@ -1,0 +1,1 @@
+"""Models that train or predict with another model."""

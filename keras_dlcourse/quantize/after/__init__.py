@@ -1,1 +1,0 @@
-"""Integers after training: calibrated files, and repair of networks that lose by it."""

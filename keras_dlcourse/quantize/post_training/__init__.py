@@ -1,0 +1,1 @@
+"""Quantization after training: calibration, repairs, layers left in float."""

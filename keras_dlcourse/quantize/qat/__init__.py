@@ -1,0 +1,1 @@
+"""Quantization-aware training: which layers round what, and the ranges that they learn."""

@@ -1,1 +1,0 @@
-"""Fewer weights, fewer filters, fewer different numbers, and recipes of them."""

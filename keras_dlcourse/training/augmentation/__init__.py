@@ -1,0 +1,1 @@
+"""What augmentation has taught a network, and what it leaves in the data."""

@@ -1,0 +1,41 @@
+"""The first run of a newcomer: real images, one command, minutes on a laptop without a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from keras_dlcourse import data
+from keras_dlcourse.training.run.recipe import Recipe
+from keras_dlcourse.training.run.run import Run, run
+from keras_dlcourse.training.run.run_folder import first_free
+
+DATA = "fashion_mnist_small"
+BATCH_SIZE = 64
+# Without weight decay the network learns the training part by heart: 84 to 85 % of the test part
+# in single runs, against 86 to 88 % with it.
+RECIPE = Recipe(model="mobilenet_v2", alpha=0.35, epochs=6, learning_rate=5e-3, weight_decay=0.2)
+
+
+def quickstart(
+    output: str | os.PathLike[str] | None = None, say: Callable[[str], None] | None = None
+) -> Run:
+    """Train, export, verify and describe a small MobileNetV2 on the Fashion-MNIST in this package.
+
+    Args:
+        output: The folder to make; by default the first free of `runs/quickstart`,
+            `runs/quickstart-2` and so on.
+        say: Called with a line at each step; by default the lines are printed.
+
+    Returns:
+        A `Run`.
+
+    Raises:
+        FileExistsError: If there is something in the folder.
+
+    Example:
+        >>> quickstart().accuracy  # doctest: +SKIP
+        0.86
+    """
+    folder = first_free("runs/quickstart") if output is None else output
+    return run(data.load(DATA, batch_size=BATCH_SIZE), folder, RECIPE, say)

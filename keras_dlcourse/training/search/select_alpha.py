@@ -1,0 +1,180 @@
+"""How much each task counts, chosen by what is wanted of the trained network."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_dlcourse._checks import one_of
+from keras_dlcourse.data import checks
+from keras_dlcourse.data.examples import check_end
+from keras_dlcourse.training.search.untrained import TrainedVariables, digest, variables_of
+
+
+@dataclass(frozen=True)
+class AlphaChoice:
+    """What `select_alpha` found.
+
+    Attributes:
+        alpha: The choice.
+        monitor: The measure that it was chosen by.
+        alphas: All that were tried.
+        scores: For each of them the measure on validation, one for each seed.
+        trainer: What `train` returned for the choice, with the first seed.
+    """
+
+    alpha: Any
+    monitor: str
+    alphas: tuple[Any, ...]
+    scores: tuple[tuple[float, ...], ...]
+    trainer: keras.Model
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The mean over seeds for each alpha."""
+        return tuple(map(statistics.mean, self.scores))
+
+    def __str__(self) -> str:
+        rows = zip(self.alphas, self.means, self.scores, strict=True)
+        return "\n".join(
+            f"alpha {alpha}: {self.monitor} {mean:.4g}"
+            + f" ({min(values):.4g} to {max(values):.4g})" * (len(values) > 1)
+            + ", chosen" * (alpha is self.alpha)
+            for alpha, mean, values in rows
+        )
+
+
+def select_alpha(
+    train: Callable[[Any], keras.Model],
+    alphas: Sequence[Any],
+    validation: Any,
+    monitor: str,
+    *,
+    mode: str = "max",
+    seeds: Sequence[int] = (0,),
+    batch_size: int = 32,
+) -> AlphaChoice:
+    """Train once for each alpha, and choose by a measure of what is wanted.
+
+    The loss of several tasks cannot be what alpha is chosen by: its value changes with alpha even
+    where the network stays the same, and an alpha of 0 makes the first task's share vanish. So
+    `monitor` is a measure, such as accuracy or intersection over union, on a validation part.
+
+    Args:
+        train: Called with an alpha; builds a network, trains it by a `kd.losses.MultitaskLoss` of
+            that alpha and returns the compiled `kd.models.MultitaskModel`. Keras's seed is set
+            before each call, so that all start from the same weights.
+        alphas: What to try: anything that `MultitaskLoss` takes.
+        validation: Data as `Model.evaluate` takes it: `(x, y)`, or a data set.
+        monitor: The measure, by its name in the results of `evaluate`.
+        mode: Whether `"max"` or `"min"` of it is best.
+        seeds: Train with each of these and choose by the mean.
+        batch_size: Of the evaluation, for data that has no batches.
+
+    Returns:
+        An `AlphaChoice`. Of equal ones the first is chosen; one whose measure is NaN never is.
+
+    Raises:
+        ValueError: If `monitor` is the loss or not measured, nothing is to be tried, the measure is
+            NaN for all, or `train` trains on what an earlier call of it has trained.
+        TypeError: If `train` returns no Keras model.
+
+    Example:
+        >>> import numpy as np
+        >>> from keras_dlcourse.losses import MultitaskLoss
+        >>> from keras_dlcourse.models import MultitaskModel
+        >>> x = np.random.default_rng(0).normal(size=(32, 4))
+        >>> y = {"label": (x[:, 0] > 0).astype("int32"), "size": x[:, 1:2]}
+        >>> def train(alpha):
+        ...     inputs = keras.Input((4,))
+        ...     model = keras.Model(inputs, {"label": keras.layers.Dense(2, "softmax")(inputs),
+        ...                                  "size": keras.layers.Dense(1)(inputs)})
+        ...     tasks = {"label": "sparse_categorical_crossentropy", "size": "mse"}
+        ...     trainer = MultitaskModel(model, MultitaskLoss(tasks, alpha))
+        ...     trainer.compile("adam", metrics={"label": "accuracy"})
+        ...     trainer.fit(x, y, epochs=2, verbose=0)
+        ...     return trainer
+        >>> select_alpha(train, [0.2, 0.8], (x, y), "label_accuracy").alpha in (0.2, 0.8)
+        True
+    """
+    if monitor in ("loss", "val_loss"):
+        raise ValueError(
+            f"monitor={monitor!r} changes with alpha whatever the network does: choose by a "
+            "measure of what is wanted, such as accuracy or IoU."
+        )
+    one_of("mode", mode, ("max", "min"))
+    check_end(validation, "validation")
+    alphas, seeds = tuple(alphas), tuple(seeds)
+    if not alphas or not seeds:
+        raise ValueError("alphas and seeds must not be empty.")
+    for seed in seeds:
+        checks.whole_number("a seed", seed, least=0)
+    sign = 1 if mode == "max" else -1
+    trained = TrainedVariables()
+    scores: list[tuple[float, ...]] = []
+    best, chosen = -math.inf, None
+    for alpha in alphas:
+        values, trainer = _tried(
+            train,
+            alpha,
+            seeds,
+            lambda trainer: _measured(trainer, validation, monitor, batch_size),
+            trained,
+        )
+        scores.append(values)
+        if sign * statistics.mean(values) > best:
+            best, chosen = sign * statistics.mean(values), (alpha, trainer)
+    if chosen is None:
+        raise ValueError(f"{monitor} is NaN for every alpha: training has diverged.")
+    return AlphaChoice(chosen[0], monitor, alphas, tuple(scores), chosen[1])
+
+
+def _tried(
+    train: Callable[[Any], keras.Model],
+    alpha: Any,
+    seeds: Sequence[int],
+    measure: Callable[[Any], float],
+    trained: TrainedVariables,
+) -> tuple[tuple[float, ...], Any]:
+    """Return the measure for each seed, and what the first one trained."""
+    values, first = [], None
+    for seed in seeds:
+        keras.utils.set_random_seed(seed)
+        trainer = train(alpha)
+        values.append(measure(trainer))
+        _check_apart(trainer, trained)
+        first = trainer if first is None else first
+    return tuple(values), first
+
+
+def _check_apart(trainer: keras.Model, trained: TrainedVariables) -> None:
+    """Raise ValueError if this training has changed what an earlier one had trained."""
+    for variable in variables_of(trainer):
+        left, now = trained.left(variable), digest(variable)
+        if left is not None and left != now:
+            raise ValueError(
+                f"train must build a new network each time. Received one with {variable.path!r}, "
+                "which an earlier alpha or seed has trained already: make the layers and the "
+                "optimizer inside train. A base that is shared has to be frozen: "
+                "base.trainable = False."
+            )
+        trained.note(variable, now)
+
+
+def _measured(trainer: Any, validation: Any, monitor: str, batch_size: int) -> float:
+    if not isinstance(trainer, keras.Model):
+        raise TypeError(f"train must return a compiled Keras model. Received: {trainer!r}")
+    if isinstance(validation, tuple):
+        found = trainer.evaluate(*validation, batch_size=batch_size, verbose=0, return_dict=True)
+    else:
+        found = trainer.evaluate(validation, verbose=0, return_dict=True)
+    name = monitor.removeprefix("val_")
+    if name not in found:
+        known = ", ".join(name for name in found if name != "loss")
+        raise ValueError(f"monitor={monitor!r} is not measured; these are: {known}.")
+    return float(found[name])

@@ -1,0 +1,175 @@
+"""Weight decay by a gamma that means the same for any number of examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_dlcourse._checks import is_real, one_of
+from keras_dlcourse.data import checks
+
+KINDS = ("l2", "l1", "decoupled")
+_NORMS = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+    keras.layers.RMSNormalization,
+)
+
+
+def decay_weights(
+    model: keras.Model,
+    gamma: float,
+    examples: int,
+    kind: str = "l2",
+    decays: str | Callable[[Any], bool] = "kernels",
+) -> list[str]:
+    """Let the weights of a compiled model decay, by a gamma that multiplies a sum over examples.
+
+    The course minimises `sum of losses + gamma * sum of squared weights`. Keras takes the mean of
+    the losses, so the penalty is divided by the number of examples, too: gamma means the same on
+    a part of the data and on all of it.
+
+    - `"l2"`: the penalty is `gamma / examples * sum(w**2)`, as in ridge regression;
+    - `"l1"`: it is `gamma / examples * sum(abs(w))`, as in the lasso;
+    - `"decoupled"`: no penalty; each step of the optimizer takes `2 * gamma / examples` times the
+      learning rate off each weight, as in AdamW. With plain gradient descent that is L2 itself.
+
+    Args:
+        model: A compiled model that has not been trained yet.
+        gamma: 0 or more; 0 does nothing.
+        examples: How many examples it will be trained on.
+        kind: One of these.
+        decays: `"kernels"`: all but biases and the parameters of normalizations. `"all"`, or a
+            function that says of a variable whether it decays.
+
+    Returns:
+        Paths of the variables that decay.
+
+    Raises:
+        TypeError: If `decays` or `examples` is of another kind.
+        ValueError: If an argument is out of range, nothing is left to decay, or the model has a
+            decay of its own.
+
+    Example:
+        >>> layers = [keras.Input((4,)), keras.layers.Dense(2, name="last")]
+        >>> model = keras.Sequential(layers, name="mine")
+        >>> model.compile("sgd", "mse")
+        >>> decay_weights(model, gamma=0.5, examples=100)
+        ['mine/last/kernel']
+
+    Reference:
+        Loshchilov and Hutter, "Decoupled Weight Decay Regularization", ICLR 2019,
+        https://arxiv.org/abs/1711.05101
+    """
+    if not isinstance(model, keras.Model) or not model.compiled:
+        raise TypeError(f"model must be a compiled Keras model. Received: {model!r}")
+    decay = Decay(kind, decays)
+    return decay.put_on(model, gamma, checks.whole_number("examples", examples, least=1))
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A kind of weight decay.
+
+    Attributes:
+        kind: One of `KINDS`.
+        decays: As `decay_weights` has it.
+    """
+
+    kind: str = "l2"
+    decays: str | Callable[[Any], bool] = "kernels"
+
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, KINDS)
+        if not callable(self.decays):
+            one_of("decays", self.decays, ("kernels", "all"))
+
+    def put_on(self, model: keras.Model, gamma: float, examples: int) -> list[str]:
+        """Let the weights decay from the next fit on; return the paths of those that do."""
+        check_gamma(gamma)
+        chosen = self.variables(model)
+        if self.kind == "decoupled":
+            _decouple(model, chosen, 2 * gamma / examples)
+        else:
+            _check_no_other(model, chosen)
+            make = keras.regularizers.L2 if self.kind == "l2" else keras.regularizers.L1
+            for variable in chosen:
+                variable.regularizer = make(gamma / examples) if gamma else None
+        return [variable.path for variable in chosen]
+
+    def take_off(self, model: keras.Model) -> None:
+        """Take the penalty off again: what is measured after a fit does not hold it."""
+        if self.kind != "decoupled":
+            for variable in self.variables(model):
+                variable.regularizer = None
+            model.train_function = model.test_function = None  # compiled with the penalty
+
+    def variables(self, model: keras.Model) -> list[Any]:
+        """Return the trainable variables that decay."""
+        if not model.built:
+            raise ValueError(
+                "model must be built, so that there are weights: give it an input shape, e.g. "
+                "keras.Input as its first layer."
+            )
+        if callable(self.decays):
+            chosen = [one for one in model.trainable_variables if self.decays(one)]
+        elif self.decays == "all":
+            chosen = list(model.trainable_variables)
+        else:
+            others = {id(one) for one in _biases_and_norms(model)}
+            chosen = [one for one in model.trainable_variables if id(one) not in others]
+        if not chosen:
+            raise ValueError(
+                f"decays={self.decays!r} leaves no variable of {model.name!r} to decay."
+            )
+        return chosen
+
+
+def check_gamma(gamma: Any) -> float:
+    """Return a gamma, or raise ValueError."""
+    if not is_real(gamma) or not 0 <= gamma < float("inf"):
+        raise ValueError(f"gamma must be a finite number of 0 or more. Received: {gamma!r}")
+    return float(gamma)
+
+
+def _biases_and_norms(model: keras.Model) -> Iterator[Any]:
+    for layer in model._flatten_layers():
+        if isinstance(layer, _NORMS):
+            yield from layer.trainable_variables
+    yield from (one for one in model.trainable_variables if "bias" in one.path.rsplit("/", 1)[-1])
+
+
+def _check_no_other(model: keras.Model, variables: list[Any]) -> None:
+    """Raise ValueError if something else decays the weights already."""
+    owned = [variable.path for variable in variables if variable.regularizer is not None]
+    if owned:
+        raise ValueError(
+            f"the model has a regularizer of its own on {owned[0]}: leave it out where gamma is "
+            "to decide."
+        )
+    rate = getattr(_inner(model.optimizer), "weight_decay", None)
+    if rate:
+        raise ValueError(
+            f"the optimizer has weight_decay={rate} already: set it to 0 or None, or take "
+            "kind='decoupled', which sets it."
+        )
+
+
+def _decouple(model: keras.Model, variables: list[Any], rate: float) -> None:
+    optimizer = _inner(model.optimizer)
+    if optimizer.built:
+        raise ValueError("the model has been trained already: decay must be set before.")
+    decaying = {id(variable) for variable in variables}
+    optimizer.weight_decay = rate
+    optimizer.exclude_from_weight_decay(
+        var_list=[one for one in model.trainable_variables if id(one) not in decaying]
+    )
+
+
+def _inner(optimizer: Any) -> Any:
+    """Return the optimizer within the one that scales the loss in mixed precision."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
