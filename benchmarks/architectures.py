@@ -147,7 +147,7 @@ def _page(depth: Any, width: Any, shifts: Any) -> list[str]:
             for name, key in (('plain (`shortcut="none"`)', "none"), ("residual", "pad"))
         ),
         "",
-        "| Wide ResNet | weights | images a second in training | test |",
+        "| Wide ResNet | weights | images per second in training | test |",
         "|---|---|---|---|",
         *(
             f"| {name} | {weights:,} | {speed:,.0f} | {right:.1%} |"

@@ -255,7 +255,7 @@ def _damaged(path: Path, count: int, seed: int) -> Iterator[None]:
 def _whole(folder: CheckpointFolder) -> list:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return list(folder.whole())
+        return list(folder.find_intact())
 
 
 def _loads_other_weights(load: Callable[[], list[np.ndarray]], model: keras.Model) -> bool:

@@ -52,13 +52,13 @@ class _Counted:
 
     def __init__(self, mapper: GradientMapper) -> None:
         self.mapper, self.traces = mapper, 0
-        explained = mapper.probe._explained
+        explained = mapper.probe._explain
 
         def counting(*arguments: object) -> object:
             self.traces += 1
             return explained(*arguments)
 
-        mapper.probe._explained = counting
+        mapper.probe._explain = counting
 
     def more(self, x: np.ndarray) -> int:
         before = self.traces

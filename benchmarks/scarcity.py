@@ -55,7 +55,7 @@ def measure() -> list[Figure]:
 
 
 def table(rows: dict[str, list[float]]) -> list[str]:
-    lines = ["| images a class | " + " | ".join(map(str, COUNTS)) + " |", "|---" * 5 + "|"]
+    lines = ["| images per class | " + " | ".join(map(str, COUNTS)) + " |", "|---" * 5 + "|"]
     for name, values in rows.items():
         lines.append(f"| {name} | " + " | ".join(f"{value:.1%}" for value in values) + " |")
     return [line.replace("%", " %") for line in lines]

@@ -11,7 +11,7 @@ from _clock import Clock
 from _figures import Figure
 
 import keras_dlcourse as kd
-from keras_dlcourse.callbacks._weights import first_broken
+from keras_dlcourse.callbacks._weights import find_first_broken
 from keras_dlcourse.training.run.quickstart import BATCH_SIZE, RECIPE
 from keras_dlcourse.training.run.run import build_model
 
@@ -25,8 +25,8 @@ def measure() -> list[Figure]:
     clock = Clock(kd.callbacks.SignalMonitor(data.validation))
     model.fit(data.train, epochs=EPOCHS, verbose=0, callbacks=[clock])
     measuring, whole = min(clock.inside[1:]), min(clock.epochs[1:])
-    first_broken(model)  # compile
-    look = min(timeit.repeat(lambda: first_broken(model), number=1, repeat=50))
+    find_first_broken(model)  # compile
+    look = min(timeit.repeat(lambda: find_first_broken(model), number=1, repeat=50))
     step = (whole - measuring) / len(data.train)
     return [
         Figure(

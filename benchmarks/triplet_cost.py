@@ -23,7 +23,7 @@ import tensorflow as tf
 from _figures import Figure, in_turn, ratio
 
 import keras_dlcourse as kd
-from keras_dlcourse.losses.embedding._distances import pairwise
+from keras_dlcourse.losses.embedding._distances import pairwise_distances
 
 DIMENSIONS, PER_CLASS, ROUNDS = 128, 4, 5
 MEMORY_ROWS, GIB = 4096, 2**30
@@ -128,7 +128,7 @@ print(before, peak())
 
 def _distances() -> list[Figure]:
     """Compare with bare products of matrices, in turn, all compiled by XLA."""
-    compiled = tf.function(lambda x: pairwise("euclidean", x, x), jit_compile=True)
+    compiled = tf.function(lambda x: pairwise_distances("euclidean", x, x), jit_compile=True)
     product = tf.function(lambda a, b: tf.matmul(a, b, transpose_b=True), jit_compile=True)
     large = tf.random.normal((3000, 3000))
     wide, small = (tf.constant(batch(rows)[1]) for rows in (4096, 512))

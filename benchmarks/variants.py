@@ -18,7 +18,7 @@ from _figures import Figure, in_turn, ratio
 from _page import put
 
 import keras_dlcourse as kd
-from keras_dlcourse.models.costs import Cost, measured, write
+from keras_dlcourse.models.costs import Cost, measure_network, write
 from keras_dlcourse.models.registry import _BUILDERS
 
 FAMILIES = {
@@ -49,7 +49,7 @@ TWINS: tuple[tuple[str, str, dict[str, Any], dict[str, Any]], ...] = (
 
 
 def measure() -> list[Figure]:
-    rows = [measured(name) for name in kd.models.names()]
+    rows = [measure_network(name) for name in kd.models.names()]
     write(rows)
     write_page(rows)
     return [_building(), *(figure for twin in TWINS for figure in _beside(*twin))]
@@ -109,8 +109,7 @@ def _zeros(self: object, shape: tuple[int, ...], dtype: str | None = None) -> An
 def write_page(rows: list[Cost]) -> None:
     """Put the table between its marks in docs/models.md."""
     lines = [
-        "| name | builder | image | weights that are trained | million multiply-adds "
-        "| most numbers alive |",
+        "| name | builder | image | trainable weights | million multiply-adds | peak activations |",
         "|---|---|---|---|---|---|",
     ]
     by_name = {row.name: row for row in rows}

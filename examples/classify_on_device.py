@@ -1,4 +1,4 @@
-"""Run a `.tflite` file as a device does: NumPy, Pillow and LiteRT, no Keras and no TensorFlow.
+"""Run a `.tflite` file as on a device: with NumPy, Pillow and LiteRT, without TensorFlow.
 
 python examples/classify_on_device.py model.int8.tflite photo.jpg ...
 """
@@ -18,7 +18,7 @@ def main(model: str, images: list[str]) -> None:
         print(image, ", ".join(f"{category.label} {category.score:.2f}" for category in best))
     print(f"{classifier.runtime}; {classifier.benchmark()}")
     if {"keras", "tensorflow"} & set(sys.modules):
-        raise RuntimeError("a device needs neither")
+        raise RuntimeError("keras or tensorflow was imported, which a device does not have.")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What makes a deep network train: its activations, its first weights, batch normalization.
+"""What makes a deep network trainable: activations, initialization, batch normalization.
 
 python examples/compare_activations.py [--images 2000] [--epochs 10]
 
-First, one network with five activations: how many steps of plain gradient descent, at the best of
-a few rates, take the loss on all images to a given value, and which share of its units then answers
-0. Then ten layers of ReLU, with and without batch normalization, from good and from bad first
-weights, at usual and at high rates.
+First, it trains one network with five activations. It prints how many steps of plain gradient
+descent, at the best of a few learning rates, bring the loss on all images to a given value, and the
+fraction of units that then output 0. Next, it trains ten ReLU layers with and without batch
+normalization, from a good and a bad initialization, at a normal and a high learning rate.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ACTIVATIONS = {
 RATES = (0.03, 0.1, 0.3, 1.0)
 TARGET = 0.5  # cross-entropy in nats
 BATCH = 32
-EVERY = 5  # steps between two looks at the loss
+EVERY = 5  # steps between two evaluations of the loss
 
 
 def main(images: int, epochs: int) -> None:
@@ -52,7 +52,7 @@ def main(images: int, epochs: int) -> None:
 def network(
     shape: tuple[int, ...], depth: int, activation: object, initializer: object, norm: bool
 ) -> keras.Model:
-    """Build dense layers of 64; an activation stands in a layer of its own."""
+    """Build dense layers of 64 units; each activation is a separate layer."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input(shape), keras.layers.Flatten()])
     for _ in range(depth):
@@ -67,7 +67,7 @@ def network(
 def steps_to_target(
     x: np.ndarray, y: np.ndarray, activation: object, epochs: int
 ) -> Iterator[tuple[float, float, float]]:
-    """Yield for each rate the steps it takes, the rate, and the share of units that answer 0."""
+    """Yield for each rate the steps it takes, the rate, and the fraction of units that output 0."""
     start = "glorot_normal" if activation in ("sigmoid", "tanh") else "he_normal"
     model = network(x.shape[1:], 4, activation, start, norm=False)
     model.compile(keras.optimizers.SGD(), kd.losses.for_task("multiclass"))
@@ -77,7 +77,7 @@ def steps_to_target(
     for rate in RATES:
         model.set_weights(weights)
         model.optimizer.learning_rate = rate
-        keras.utils.set_random_seed(0)  # the same batches
+        keras.utils.set_random_seed(0)  # for the same batches
         clock = StepsTo(TARGET, x, y)
         model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0, callbacks=[clock])
         zeros = [np.mean(keras.ops.convert_to_numpy(answer) == 0) for answer in answers(x)]
@@ -103,13 +103,13 @@ class StepsTo(keras.callbacks.Callback):
 
 
 def deep(x: np.ndarray, y: np.ndarray, start: str, rate: float, epochs: int, norm: bool) -> float:
-    """Return the accuracy of ten layers on the images that trained them, in inference mode."""
+    """Return the training accuracy of ten layers, in inference mode."""
     initializers = {"He": "he_normal", "N(0, 0.01)": keras.initializers.RandomNormal(0, 0.1, 1)}
     model = network(x.shape[1:], 10, "relu", initializers[start], norm)
     model.compile(keras.optimizers.SGD(rate), kd.losses.for_task("multiclass"))
     model.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0)
     scores = keras.ops.convert_to_numpy(model(x, training=False))
-    return float(np.mean(scores.argmax(-1) == y))  # of NaN it is that of the first class
+    return float(np.mean(scores.argmax(-1) == y))  # NaN scores count as the first class
 
 
 if __name__ == "__main__":

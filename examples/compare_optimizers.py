@@ -1,10 +1,10 @@
-"""One network, seven ways down: batch, stochastic, mini-batch, momentum, Nesterov, adaptive.
+"""Compare seven optimizers: batch, stochastic, mini-batch, momentum, Nesterov, adaptive.
 
 python examples/compare_optimizers.py [--images 1000] [--epochs 15] [--output optimizers]
 
-All begin at the same weights and see the same images as often; each has the best of a few rates.
-Also measured: how far the gradient of a batch is from that of all images, and the rate that each
-layer really gets, which is the size of its step over the size of its gradient.
+All start from the same weights and see the same number of images; each uses the best of a few
+learning rates. It also measures how far the gradient of a batch is from the gradient of all images,
+and the effective learning rate of each layer: the norm of its step over the norm of its gradient.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_dlcourse as kd
-from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, plain_axes
+from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, style_axes
 
 PLAIN, ADAPTIVE = (0.01, 0.03, 0.1, 0.3, 1.0), (3e-4, 1e-3, 3e-3)
 BATCH = 32
@@ -27,16 +27,16 @@ BATCH = 32
 
 @dataclass
 class Way:
-    """A way to train.
+    """An optimizer to compare.
 
     Attributes:
-        optimizer: From a rate to the optimizer.
-        rates: Those that are tried.
-        batch: Images a step; None for all of them.
-        look: Colour and dashes of its curve.
-        losses: Of the best rate, on all images, at the start and after each epoch.
-        rate: The best one.
-        effective: The rate of each layer with weights, at the end.
+        optimizer: Function from a learning rate to the optimizer.
+        rates: Learning rates to try.
+        batch: Images per step; None for all of them.
+        look: Color and line style of its curve.
+        losses: Loss on all images at the best rate, at the start and after each epoch.
+        rate: The best learning rate.
+        effective: Effective rate of each layer with weights, at the end.
     """
 
     optimizer: Callable[[float], keras.optimizers.Optimizer]
@@ -96,10 +96,10 @@ def network(
 
 
 def train(way: Way, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
-    """Fill in what came of a way, at the best of its rates."""
+    """Train with each rate and store the results of the best one."""
     for rate in way.rates:
         batch = way.batch or len(x)
-        # One call of the compiled step for many batches: single images would take minutes.
+        # Many batches per call of the compiled step; one at a time would take minutes.
         model = network(x.shape[1:], way.optimizer(rate), max(1, min(50, len(x) // batch)))
         kept = AllImages(x, y)
         model.fit(x, y, batch_size=batch, epochs=epochs, verbose=0, callbacks=[kept])
@@ -109,7 +109,7 @@ def train(way: Way, x: np.ndarray, y: np.ndarray, epochs: int) -> None:
 
 
 class AllImages(keras.callbacks.Callback):
-    """The loss on all images, which the mean over an epoch that changes the weights is not."""
+    """Records the loss on all images; the logged loss is a mean over changing weights."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class AllImages(keras.callbacks.Callback):
 
 
 def step_of(model: keras.Model, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-    """Return by how much a step on a batch moves each weight; the weights are put back."""
+    """Return the change of each weight in one step on a batch; the weights are restored."""
     before = model.get_weights()
     model.train_on_batch(x, y)
     moved = [old - new for old, new in zip(before, model.get_weights(), strict=True)]
@@ -137,8 +137,8 @@ def step_of(model: keras.Model, x: np.ndarray, y: np.ndarray) -> list[np.ndarray
 
 
 def effective_rates(model: keras.Model, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Return the size of a step over the size of the gradient, for each layer with weights."""
-    plain = network(x.shape[1:], keras.optimizers.SGD(1.0))  # whose step is the gradient
+    """Return the norm of a step over the norm of the gradient, for each layer with weights."""
+    plain = network(x.shape[1:], keras.optimizers.SGD(1.0))  # its step is the gradient
     plain.set_weights(model.get_weights())
     gradient, step = step_of(plain, x, y), step_of(model, x, y)
     kernels = [layer.name for layer in model.layers if layer.weights]
@@ -150,7 +150,7 @@ def effective_rates(model: keras.Model, x: np.ndarray, y: np.ndarray) -> dict[st
 
 
 def noise(x: np.ndarray, y: np.ndarray, draws: int = 50) -> dict[int, float]:
-    """Return the mean squared distance of batches' gradients from that of all, over its square."""
+    """Return the variance of batch gradients, relative to the squared gradient of all images."""
     model = network(x.shape[1:], keras.optimizers.SGD(1.0))
     random = np.random.default_rng(0)
 
@@ -185,7 +185,7 @@ def draw(compared: dict[str, Way], images: int) -> Figure:
     right.set_xlabel("steps: updates of the weights", fontsize=12)
     left.set_ylabel("loss on all training images", fontsize=12)
     left.legend(frameon=False, fontsize=10)
-    plain_axes(left, right)
+    style_axes(left, right)
     return figure
 
 

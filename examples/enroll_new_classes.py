@@ -1,7 +1,7 @@
-"""New classes on the device: five photos each, no training.
+"""Add new classes on a device: five photos each, no training.
 
-An embedding is trained on seven classes of clothes. Three that it has never seen are then enrolled
-from five photos each and told apart in a process that has NumPy, Pillow and LiteRT only.
+It trains an embedding on seven classes of clothes. Three new classes are then enrolled from five
+photos each and recognized in a process that uses only NumPy, Pillow and LiteRT.
 
 python examples/enroll_new_classes.py [--epochs 8] [--output runs/enroll]
 """
@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 
 NEW = ("Trouser", "Sneaker", "Bag")  # never seen in training
-SHOTS, PHOTOS = 5, 100  # enrolled, and in all, of each new class
+SHOTS, PHOTOS = 5, 100  # per new class: enrolled, and in total
 
 
 def at_the_desk(epochs: int, output: Path) -> None:
-    """Train an embedding without the new classes, export it, and take photos of these."""
+    """Train an embedding without the new classes, export it, and save photos of them."""
     import keras
     import numpy as np
     from PIL import Image
@@ -43,7 +43,7 @@ def at_the_desk(epochs: int, output: Path) -> None:
     backbone = keras.Sequential(layers)  # or a kd.models.MobileNetV2(..., include_top=False)
     embedder = kd.models.embedding_model(backbone, dimensions=64)
     embedder.compile("adam", kd.losses.SupervisedContrastive())
-    # Each batch has nine images of each class, so that every image has others to be near to.
+    # Each batch has nine images of each class, so every image has positives.
     embedder.fit(kd.data.PKSampler(train, classes=len(set(labels)), images=9), epochs=epochs)
 
     result = kd.export.to_tflite(
@@ -78,14 +78,14 @@ def on_the_device(output: Path) -> None:
         print(f"{match}: {sum(every) / len(every):.1%} of {len(every)} photos right, {share}")
     print(f"{embedder.runtime}; one embedding: {embedder.benchmark()}")
     if {"keras", "tensorflow", "jax"} & set(sys.modules):
-        raise RuntimeError("a device needs none of these")
+        raise RuntimeError("keras, tensorflow or jax was imported, which a device does not have.")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--output", type=Path, default=Path("runs/enroll"))
-    parser.add_argument("--on-device", action="store_true", help="the second half alone")
+    parser.add_argument("--on-device", action="store_true", help="run only the device part")
     arguments = parser.parse_args()
     if arguments.on_device:
         on_the_device(arguments.output)

@@ -1,9 +1,10 @@
-"""From twenty photos a class to a file on a device: transfer, views, temperature, threshold.
+"""Transfer learning from twenty photos per class to a calibrated file on a device.
 
-Official ImageNet weights would be the base at home. Here nothing is fetched: a small network is
-trained on six kinds of clothes, and has to tell four others apart, of which there are few photos.
-Then the same with fewer and more photos: from scratch, with a frozen base, and fine-tuned, each
-with augmentation and without.
+In practice, the base would have ImageNet weights. This example downloads nothing: it trains a small
+base on six kinds of clothes and transfers it to four others, of which there are few photos. The
+result gets test-time augmentation, a temperature and a score threshold. Then it compares training
+from scratch, with a frozen base, and with fine-tuning, for fewer and more photos, each with and
+without augmentation.
 
 python examples/few_photos.py [--quick] [--output runs/few_photos]
 """
@@ -19,15 +20,15 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import keras_dlcourse as kd
-from keras_dlcourse.report.canvas import BLUE, GREEN, VERMILION, plain_axes
+from keras_dlcourse.report.canvas import BLUE, GREEN, VERMILION, style_axes
 
-NEW = (8, 4, 2, 7)  # bags, coats, pullovers, sneakers: in the order of their folders
+NEW = (8, 4, 2, 7)  # bags, coats, pullovers, sneakers; in alphabetical order of their folders
 PHOTOS = 20
 VIEWS = ["identity", "flip", ("shift", 1, 0), ("shift", -1, 0), ("zoom", 1.1)]
 COUNTS, QUICK_COUNTS = (5, 10, 20, 50), (5, 20)
 WAYS = ("scratch", "frozen", "fine-tuned")
 BATCH = 8
-EPOCHS, RATES = (15, 10), (1e-2, 1e-3)  # of the two stages; from scratch, as many as both
+EPOCHS, RATES = (15, 10), (1e-2, 1e-3)  # of the two stages; from scratch, the sum of epochs
 Part = tuple[np.ndarray, np.ndarray]
 
 
@@ -48,7 +49,7 @@ def main(output: Path, quick: bool = False) -> dict[str, list[float]]:
 
 
 def sorted_out(clothes: kd.data.Dataset) -> tuple[Part, Part, Part]:
-    """Return the known kinds to train the base on, the new ones, and later photos of those."""
+    """Return images of the known classes, photos of the new ones, and test photos of those."""
     new = np.isin(clothes.train.y, NEW)
     known = clothes.train.x[~new], np.unique(clothes.train.y[~new], return_inverse=True)[1]
     parts = [known]
@@ -59,7 +60,7 @@ def sorted_out(clothes: kd.data.Dataset) -> tuple[Part, Part, Part]:
 
 
 def network(classes: int, normalization: kd.data.Normalization) -> keras.Model:
-    """Build a small VGG that pools its last maps."""
+    """Build a small VGG with global average pooling."""
     features = kd.models.VGG11(
         (28, 28, 1),
         alpha=0.25,
@@ -74,7 +75,7 @@ def network(classes: int, normalization: kd.data.Normalization) -> keras.Model:
 
 
 def pretrained(known: Part, class_names: tuple[str, ...], quick: bool) -> keras.Model:
-    """Train the base on the kinds of which there are many images."""
+    """Train the base on the classes with many images."""
     keras.utils.set_random_seed(0)
     x, y = known
     normalization = kd.data.Normalization.fit(x)
@@ -90,7 +91,7 @@ def pretrained(known: Part, class_names: tuple[str, ...], quick: bool) -> keras.
 
 
 def some(photos: Part, count: int, seed: int = 0) -> Part:
-    """Choose photos, as many of each class."""
+    """Choose `count` photos of each class."""
     x, y = photos
     random = np.random.default_rng(seed)
     chosen = [random.permutation(np.flatnonzero(y == label))[:count] for label in range(len(NEW))]
@@ -99,7 +100,7 @@ def some(photos: Part, count: int, seed: int = 0) -> Part:
 
 
 def write_photos(folder: Path, photos: Part, names: list[str]) -> None:
-    """Write a folder of PNG files for each class, as a camera would leave them."""
+    """Write one folder of PNG files per class."""
     for number, (pixels, label) in enumerate(zip(*some(photos, PHOTOS), strict=True)):
         path = folder / names[label] / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +114,7 @@ def augmentation() -> keras.layers.Layer:
 
 
 def deploy(base: keras.Model, output: Path, later: Part) -> None:
-    """Go the whole way from a folder of photos to answers on a device."""
+    """Go from a folder of photos to predictions on a device."""
     data = kd.data.image_folder(
         output / "photos", 28, channels=1, validation=0.25, test=0.05, batch_size=BATCH
     )
@@ -145,7 +146,7 @@ def deploy(base: keras.Model, output: Path, later: Part) -> None:
         answers = classifier.classify_batch(later[0], max_results=1)
     given = [(one[0].index, label) for one, label in zip(answers, later[1], strict=True) if one]
     print(
-        f"scores from {point.threshold:.2f} on count: {len(given) / len(answers):.1%} of later "
+        f"score threshold {point.threshold:.2f}: {len(given) / len(answers):.1%} of later "
         f"photos have an answer, {np.mean([a == b for a, b in given]):.1%} of these are right"
     )
     before = kd.report.reliability(later[1], tta.predict(unseen).scores).error
@@ -155,7 +156,7 @@ def deploy(base: keras.Model, output: Path, later: Part) -> None:
 
 
 def surest(model: keras.Model, validation: kd.data.Pipeline) -> kd.training.OperatingPoint:
-    """Choose from which score on nine in ten answers are right."""
+    """Choose the score threshold above which 90 % of predictions are right."""
     scores = model.predict(validation, verbose=0)
     right = scores.argmax(axis=1) == validation.y
     return kd.training.threshold_for(right, scores.max(axis=1), precision=0.9)
@@ -164,7 +165,7 @@ def surest(model: keras.Model, validation: kd.data.Pipeline) -> kd.training.Oper
 def scarcity(
     base: keras.Model, photos: Part, later: Part, counts: tuple[int, ...], cache: Path
 ) -> dict[str, list[float]]:
-    """Measure the share that is right against the photos of a class."""
+    """Measure accuracy against the number of photos per class."""
     found: dict[str, list[float]] = {"photos a class": list(counts)}
     for count in counts:
         x, y = some(photos, count)
@@ -213,7 +214,7 @@ def trained(
 
 
 def draw(counts: list[float], curves: dict[str, list[float]]) -> Figure:
-    """Draw the share that is right against the photos of a class."""
+    """Plot accuracy against the number of photos per class."""
     figure = kd.report.new_figure(6.4, 4.4)
     axes = figure.subplots()
     colors = dict(zip(WAYS, (VERMILION, BLUE, GREEN), strict=True))
@@ -227,7 +228,7 @@ def draw(counts: list[float], curves: dict[str, list[float]]) -> Figure:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.set_xlabel("photos a class", fontsize=12)
     axes.set_ylabel("right, of photos taken later", fontsize=12)
-    plain_axes(axes)
+    style_axes(axes)
     axes.legend(frameon=False, fontsize=10)
     return figure
 

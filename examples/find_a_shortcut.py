@@ -1,12 +1,12 @@
-"""A network that took a shortcut: found by class activation maps, and mended.
+"""Find a shortcut that a network has learned by class activation maps, and remove it.
 
 python examples/find_a_shortcut.py [--images 4000] [--epochs 6] [--output shortcut]
 
-Photos of one class often share something that is not the thing: a watermark, a hospital's tag.
-Here each training image of a coat has a bright mark in a corner, and no other has. The network
-learns the mark, and its accuracy in training says nothing of it; the map of class "Coat" does.
-Then the mark is put on images of all classes at random, so that it tells nothing any more, and a
-network that learns from those answers the same with the mark and without.
+Photos of one class often share something that is not the object: a watermark, a hospital tag. Here,
+every training image of a coat has a bright mark in a corner, and no other image has it. The network
+learns the mark. Its training accuracy does not show this, but the map of class "Coat" does. Then
+the mark is put on images of all classes at random, so that it carries no information. A network
+trained on those gives the same predictions with and without the mark.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from keras import layers
 import keras_dlcourse as kd
 from keras_dlcourse.report.maps import draw_class_activation_maps
 
-COAT, SIDE = 4, 4  # the class with the mark, and the mark's width and height
+COAT, SIDE = 4, 4  # the class with the mark, and the side length of the mark
 CORNER = slice(1, 1 + SIDE)
-NEAR = slice(0, 2)  # the same in the maps of 7x7: 8 % of their area
+NEAR = slice(0, 2)  # the mark in the 7x7 maps: 8 % of their area
 
 
 def main(images: int, epochs: int, output: Path) -> None:
@@ -41,7 +41,7 @@ def main(images: int, epochs: int, output: Path) -> None:
 
 
 def marked(images: np.ndarray, which: np.ndarray) -> np.ndarray:
-    """Return a copy of images in which some have the mark."""
+    """Return a copy of the images, with the mark added to some."""
     copy = images.copy()
     copy[np.flatnonzero(which), CORNER, CORNER] = 255
     return copy
@@ -63,7 +63,7 @@ def train(pixels: np.ndarray, labels: np.ndarray, epochs: int) -> keras.Model:
 
 
 def measure(name: str, model: keras.Model, pixels: np.ndarray, labels: np.ndarray) -> None:
-    """Print where the network looks on coats with the mark, and what the mark does."""
+    """Print where the network looks in coats with the mark, and the effect of the mark."""
     coats = labels == COAT
     with_mark = marked(pixels, np.ones(len(pixels), bool))
     maps = np.maximum(kd.explain.cam(model, with_mark[coats], COAT, raw=True), 0)

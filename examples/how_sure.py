@@ -1,7 +1,7 @@
-"""How much to believe a score: one network, dropout as an ensemble, a real ensemble, a temperature.
+"""Calibrate scores: a plain network, Monte Carlo dropout, an ensemble, and a temperature.
 
-Few images and many epochs make a network that is too sure. The reliability diagram shows what each
-remedy does about it: answers right, expected calibration error, cross-entropy.
+Few images and many epochs make a network overconfident. The table and the reliability diagram show
+the effect of each remedy on accuracy, expected calibration error and cross-entropy.
 
 python examples/how_sure.py [--images 1000] [--epochs 40] [--members 3] [--output runs/how_sure]
 """
@@ -32,7 +32,7 @@ def trained(train: kd.data.Pipeline, epochs: int, seed: int) -> keras.Model:
 
 
 def measures(y: np.ndarray, scores: np.ndarray) -> list[str]:
-    """Return share right, calibration error and cross-entropy."""
+    """Return accuracy, calibration error and cross-entropy."""
     right = np.mean(scores.argmax(1) == y)
     loss = -np.log(np.maximum(scores[np.arange(len(y)), y], 1e-30)).mean()
     return [f"{right:.1%}", f"{kd.report.reliability(y, scores).error:.1%}", f"{loss:.3f}"]

@@ -1,9 +1,9 @@
-"""Class, box and keypoints of one object: trained by one loss, run as integers on a device.
+"""Predict class, box and keypoints of one object: one joint loss, int8 on a device.
 
-Pieces of clothing (Fashion-MNIST) are cut out and put on photographs: composed scenes, whose boxes
-are exact. There are two to train on, so these are turned and recoloured, lest the network learn
-them by heart; the scenes to test on are of other pieces, on a third one. A process with NumPy,
-Pillow and LiteRT only then locates them and draws what it found.
+Pieces of clothing (Fashion-MNIST) are cut out and pasted on photographs, which gives scenes with
+exact boxes. There are only two photographs for training, so they are rotated and recolored to avoid
+overfitting. The test scenes use other pieces and a third photograph. A process with only NumPy,
+Pillow and LiteRT then locates the objects and draws the results.
 
 python examples/locate_objects.py [--epochs 15] [--output runs/locate]
 """
@@ -19,11 +19,11 @@ from pathlib import Path
 SIDE, TRAIN, TEST, DRAWN = 64, 6000, 200, 8
 KINDS = ("T-shirt/top", "Trouser", "Sandal", "Bag", "Ankle boot")
 FORMAT = "rel_center_xywh"
-POINTS = ("left", "top", "right", "bottom")  # the outermost points of a piece, as it lies
+POINTS = ("left", "top", "right", "bottom")  # the outermost points of a piece, in image directions
 
 
 def at_the_desk(epochs: int, output: Path) -> None:
-    """Compose scenes, train, export to int8, and keep the test scenes as photos."""
+    """Compose scenes, train, export to int8, and save the test scenes as photos."""
     from itertools import permutations
 
     import keras
@@ -118,7 +118,7 @@ def at_the_desk(epochs: int, output: Path) -> None:
 
 
 def on_the_device(output: Path) -> None:
-    """Locate the object of each photo, count what is right, and draw some."""
+    """Locate the object in each photo, count correct results, and draw some."""
     from PIL import Image
 
     from keras_dlcourse.edge import ObjectLocalizer, draw_detection
@@ -141,11 +141,11 @@ def on_the_device(output: Path) -> None:
     sheet.save(output / "located.png")
     print(f"drawn: {output / 'located.png'}")
     if {"keras", "tensorflow", "jax"} & set(sys.modules):
-        raise RuntimeError("a device needs none of these")
+        raise RuntimeError("keras, tensorflow or jax was imported, which a device does not have.")
 
 
 def intersection_over_union(one, other) -> float:
-    """Return it for a `BoundingBox` and left, top, right, bottom."""
+    """Return the IoU of a `BoundingBox` and (left, top, right, bottom)."""
     left, top = max(one.origin_x, other[0]), max(one.origin_y, other[1])
     right = min(one.origin_x + one.width, other[2])
     bottom = min(one.origin_y + one.height, other[3])
@@ -158,7 +158,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--output", type=Path, default=Path("runs/locate"))
-    parser.add_argument("--on-device", action="store_true", help="the second half alone")
+    parser.add_argument("--on-device", action="store_true", help="run only the device part")
     arguments = parser.parse_args()
     if arguments.on_device:
         on_the_device(arguments.output)

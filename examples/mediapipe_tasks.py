@@ -1,4 +1,4 @@
-"""Open our file with MediaPipe Tasks, the library of Android, iOS and the web, as it is.
+"""Open an exported file, unchanged, with MediaPipe Tasks, the library for Android, iOS and web.
 
 pip install mediapipe && python examples/mediapipe_tasks.py model.int8.tflite photo.jpg
 """

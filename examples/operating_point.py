@@ -1,8 +1,8 @@
-"""A classifier that must keep a promise: a threshold chosen, tested, exported and run.
+"""Choose an operating point: a threshold is chosen, tested, exported, and used on a device.
 
-Is it a shirt? At most one other piece of clothing in twenty may be taken for one. The threshold is
-chosen on the validation part, tested once on the test part, goes into the .tflite file, and the
-device side applies it. It draws the ROC curve with the operating point.
+The classifier detects shirts. At most one in twenty other pieces of clothing may be taken for a
+shirt. The threshold is chosen on the validation set, tested once on the test set, stored in the
+.tflite file, and applied on the device. The ROC curve is drawn with the operating point.
 
 python examples/operating_point.py [--epochs 15] [--fpr 0.05] [--output runs/operating_point]
 """

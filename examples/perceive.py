@@ -1,10 +1,10 @@
-"""See what a network takes a picture for: its most confident mistakes, made again from a layer.
+"""See what a network perceives: reconstruct its most confident mistakes from a layer.
 
     python examples/perceive.py --output runs/perception.png
 
-Trains a small classifier on Fashion-MNIST (a part of it is in the package), then a decoder that
-learns to undo its last feature maps, and draws test images that it answers wrongly: where it looks,
-what it holds of the image, and both in one. It takes some five minutes on two cores.
+Trains a small classifier on Fashion-MNIST (a subset is in the package), then a decoder that learns
+to invert its last feature maps, and draws misclassified test images: where the network looks, the
+reconstruction, and both combined. It takes about five minutes on two cores.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import keras_dlcourse as kd
 
 
 def main(output: str | Path = "runs/perception.png", epochs: int = 5) -> float:
-    """Train, draw, and return the share of reconstructions that are answered as their image is."""
+    """Train, draw, and return the fraction of reconstructions predicted like their image."""
     keras.utils.set_random_seed(0)
     data = kd.data.load("fashion_mnist_small")
     model = classifier(data.image_shape, len(data.class_names))
@@ -27,7 +27,7 @@ def main(output: str | Path = "runs/perception.png", epochs: int = 5) -> float:
     )
     model.fit(data.train, validation_data=data.validation, epochs=epochs, verbose=2)
 
-    inverter = kd.explain.LatentInverter(model)  # of the feature maps that Grad-CAM looks at
+    inverter = kd.explain.LatentInverter(model)  # inverts the feature maps that Grad-CAM uses
     inverter.compile(keras.optimizers.Adam(3e-3))
     inverter.fit(data.train, epochs=epochs, verbose=2)
 
@@ -53,13 +53,13 @@ def main(output: str | Path = "runs/perception.png", epochs: int = 5) -> float:
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     Path(output).write_bytes(kd.report.png_bytes(figure, dpi=100))
     whole = kd.explain.perception_visualization(inverter, inputs[:500])
-    print(f"{whole.agreement:.1%} of 500 reconstructions are answered as their image is")
+    print(f"{whole.agreement:.1%} of 500 reconstructions get the same prediction as their image")
     print(output)
     return whole.agreement
 
 
 def classifier(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """Four convolutions, global average pooling and one Dense layer."""
+    """Build four convolutions, global average pooling and one Dense layer."""
     x = given = keras.Input(image_shape)
     for filters, strides in ((16, 1), (32, 2), (64, 2), (64, 1)):
         x = layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
@@ -69,7 +69,7 @@ def classifier(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
 
 
 def pixels(inputs: np.ndarray, normalization: kd.data.Normalization) -> np.ndarray:
-    """Undo the normalisation."""
+    """Invert the normalization."""
     values = inputs * np.asarray(normalization.std) + np.asarray(normalization.mean)
     return np.clip(np.round(values), 0, 255).astype("uint8")
 

@@ -1,11 +1,12 @@
-"""An untouched keras.applications network, made quantization-aware, on three device runtimes.
+"""Quantize an unmodified keras.applications network and run it on three device runtimes.
 
 python examples/quantize_mobilenet.py [--images 6000] [--epochs 4] [--output quantized]
 
-Trains `keras.applications.MobileNetV2` on Fashion-MNIST, goes on quantization-aware, exports an
-all-integer file, and lets ai-edge-litert, tflite-runtime (where `KD_RUNTIME_PYTHON` names an
-interpreter that has it: `pip install 'keras-dlcourse[tflite-runtime]'`) and TensorFlow Lite Micro
-(`pip install 'keras-dlcourse[micro]'`) name the same images.
+Trains `keras.applications.MobileNetV2` on Fashion-MNIST, continues with quantization-aware
+training, exports an all-integer file, and classifies the same images with ai-edge-litert,
+tflite-runtime (if `KD_RUNTIME_PYTHON` names an interpreter that has it:
+`pip install 'keras-dlcourse[tflite-runtime]'`) and TensorFlow Lite Micro
+(`pip install 'keras-dlcourse[micro]'`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import keras_dlcourse as kd
 
 SIZE, SHOWN = 32, 200
 
-# What runs on the device: no Keras, no TensorFlow.
+# The script for the device: no Keras, no TensorFlow.
 ON_DEVICE = """
 import json, sys
 import numpy as np
@@ -39,7 +40,7 @@ def main(images: int, epochs: int, output: Path) -> dict[str, list[int]]:
     keras.utils.set_random_seed(0)
     output.mkdir(parents=True, exist_ok=True)
     data = kd.data.load("fashion_mnist_small")
-    normalization = kd.data.Normalization(127.5, 127.5)  # -1 to 1, as the network's paper has it
+    normalization = kd.data.Normalization(127.5, 127.5)  # -1 to 1, as in the network's paper
     x, y = pixels(data.train.x[:images]), np.asarray(data.train.y[:images])
     train = kd.data.pipeline(x, y, batch_size=32, shuffle=True, normalization=normalization)
     test = kd.data.pipeline(
@@ -79,19 +80,19 @@ def main(images: int, epochs: int, output: Path) -> dict[str, list[int]]:
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
-    """Return images of the network's size, in three channels, as a camera gives them."""
+    """Return uint8 images in the network's size with three channels, as from a camera."""
     large = keras.ops.image.resize(images.astype("float32"), (SIZE, SIZE))
     whole = np.round(keras.ops.convert_to_numpy(large)).astype("uint8")
     return np.repeat(whole, 3, axis=-1)
 
 
 def pythons() -> list[str]:
-    """Return the interpreters to run on: this one, and that of tflite-runtime if it is named."""
+    """Return the interpreters to use: this one, and the one with tflite-runtime if given."""
     return [sys.executable, *filter(None, [os.environ.get("KD_RUNTIME_PYTHON")])]
 
 
 def on_linux_board(path: Path, images: Path, python: str) -> tuple[str, list[int]]:
-    """Classify in a process that has `keras_dlcourse.edge` and a runtime."""
+    """Classify in a separate process with `keras_dlcourse.edge` and a runtime."""
     package = Path(kd.__file__).parents[1]
     done = subprocess.run(
         [python, "-c", ON_DEVICE, str(path), str(images)],
@@ -103,7 +104,7 @@ def on_linux_board(path: Path, images: Path, python: str) -> tuple[str, list[int
 
 
 def on_microcontroller(path: Path, images: np.ndarray) -> list[int]:
-    """Classify with TensorFlow Lite Micro: codes in, codes out; a pixel is its own code."""
+    """Classify with TensorFlow Lite Micro; the uint8 pixels are the quantized input."""
     from tflite_micro.python.tflite_micro import runtime
 
     interpreter = runtime.Interpreter.from_bytes(path.read_bytes(), arena_size=4 << 20)

@@ -1,7 +1,7 @@
-"""A Keras 2 model trained with tensorflow-model-optimization, taken to a device with proof.
+"""Export a Keras 2 model trained with tensorflow-model-optimization, and verify the file.
 
-tensorflow-model-optimization works on Keras 2 only and switches it on for the whole process, so its
-part runs in an environment of its own and leaves a SavedModel:
+tensorflow-model-optimization works only with Keras 2 and enables it for the whole process, so this
+part runs in a separate environment and writes a SavedModel:
 
     python -m venv tfmot-env
     tfmot-env/bin/pip install tensorflow tensorflow-model-optimization tf_keras
@@ -18,7 +18,7 @@ import numpy as np
 
 import keras_dlcourse as kd
 
-# What runs over there: quantization-aware training of a small network, then a SavedModel.
+# The script for that environment: quantization-aware training, then a SavedModel.
 TRAIN = """
 import sys
 
@@ -57,8 +57,8 @@ def main(python: str, output: Path, epochs: int = 10) -> None:
     script.write_text(TRAIN)
     subprocess.run([python, script, output / "train.npz", saved, str(epochs)], check=True)
 
-    # Here: the same file, description, proof and bundle as for a Keras 3 model. The ranges were
-    # learned in training, so no calibration data are needed.
+    # From here on it is the same as for a Keras 3 model. The ranges were learned in training, so no
+    # calibration data is needed.
     result = kd.export.to_tflite(
         saved,
         output / "model.int8.tflite",
@@ -73,7 +73,7 @@ def main(python: str, output: Path, epochs: int = 10) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="interpreter of that environment")
+    parser.add_argument("--python", required=True, help="Python interpreter of that environment")
     parser.add_argument("--output", type=Path, default=Path("runs/tfmot"))
     parser.add_argument("--epochs", type=int, default=10)
     arguments = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The whole road: real images, a MobileNetV2, two `.tflite` files that agree with Keras.
+"""Train a MobileNetV2 on real images and export two `.tflite` files that agree with Keras.
 
 python examples/train_and_export.py [--epochs 12] [--output runs/example]
 """
@@ -31,7 +31,7 @@ def main(epochs: int, output: Path) -> None:
         ],
     )
     for quantization in ("float32", "int8"):
-        # The file takes RGB, as phones deliver it: the conversion to grey goes into it.
+        # The file takes RGB, as phones deliver it, and includes the conversion to gray.
         result = kd.export.to_tflite(
             model, output / f"model.{quantization}.tflite", quantization=quantization,
             calibration=data.train,

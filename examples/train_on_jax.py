@@ -1,4 +1,4 @@
-"""Train on JAX (no TensorFlow is needed for that), then export the `.keras` file with TensorFlow.
+"""Train on JAX, without TensorFlow, then export the `.keras` file with TensorFlow.
 
 KERAS_BACKEND=jax python examples/train_on_jax.py [--epochs 12] [--images N] [--mixed]
 keras-dlcourse export model.keras -o model.tflite          # where TensorFlow is installed
@@ -22,7 +22,7 @@ def main(epochs: int, images: int | None, output: Path, mixed: bool) -> None:
         keras.config.set_dtype_policy("mixed_bfloat16")
     keras.utils.set_random_seed(0)
     data = kd.data.load("fashion_mnist_small")
-    # What the pixels went through is recorded in the model, so that the export needs no telling.
+    # The normalization is recorded in the model, so the export does not need it.
     model = kd.models.MobileNetV2(
         input_shape=data.image_shape, alpha=0.35, classes=data.class_names,
         preprocessing=data.normalization,
@@ -45,7 +45,7 @@ def main(epochs: int, images: int | None, output: Path, mixed: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--images", type=int, help="to train on; all by default")
+    parser.add_argument("--images", type=int, help="number of training images; all by default")
     parser.add_argument("--output", type=Path, default=Path("model.keras"))
     parser.add_argument("--mixed", action="store_true", help="mixed precision, bfloat16")
     arguments = parser.parse_args()

@@ -1,9 +1,9 @@
-"""A training that is killed at random until it is through, beside one that is left alone.
+"""Compare a training run that is killed at random with an undisturbed one.
 
 bash examples/train_through_kills.sh killed/      # trains both, draws killed/curves.png
 
-Each of its steps: `python examples/train_through_kills.py train FOLDER` begins the training or goes
-on with it, and `compare FOLDER FOLDER PICTURE` holds two that are through side by side.
+The individual steps: `python examples/train_through_kills.py train FOLDER` starts or resumes a run,
+and `compare FOLDER FOLDER PICTURE` compares two completed runs.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def train(folder: Path, epochs: int, images: int, save_freq: int, say_batches: b
 
 
 def compare(one: Path, other: Path, picture: Path) -> float:
-    """Draw both losses, print the largest difference of a weight, and return it."""
+    """Plot the losses of both runs, and print and return the largest difference of a weight."""
     import matplotlib.pyplot as plt
 
     with np.load(one / "weights.npz") as a, np.load(other / "weights.npz") as b:
@@ -87,7 +87,7 @@ if __name__ == "__main__":
     training.add_argument("--epochs", type=int, default=12)
     training.add_argument("--images", type=int, default=4000)
     training.add_argument("--save-freq", type=int, default=25)
-    training.add_argument("--say-batches", action="store_true", help="print a line for each")
+    training.add_argument("--say-batches", action="store_true", help="print a line for each batch")
     comparing = commands.add_parser("compare")
     for name in ("one", "other", "picture"):
         comparing.add_argument(name, type=Path)

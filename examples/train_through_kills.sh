@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Train once undisturbed and once killed at random until it is through; then compare the two.
+# Train once undisturbed and once with random kills until complete; then compare the runs.
 # bash examples/train_through_kills.sh FOLDER [ARGUMENTS OF train ...]
 set -euo pipefail
 folder=${1:?usage: train_through_kills.sh FOLDER}
 shift
 job="$(dirname "$0")/train_through_kills.py"
-# Sums of several threads come in another order each time; on one thread two trainings are equal.
+# With several threads, the order of sums varies; with one thread, two runs are equal.
 export TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2
 
 python "$job" train "$folder/undisturbed" "$@"
@@ -13,7 +13,7 @@ kills=0
 while true; do
   python "$job" train "$folder/killed" "$@" &
   sleep $((7 + RANDOM % 8))
-  kill -KILL $! 2>/dev/null || break # it is through
+  kill -KILL $! 2>/dev/null || break # training is complete
   wait $! 2>/dev/null || true
   kills=$((kills + 1))
 done

@@ -1,11 +1,10 @@
-"""One hidden layer can draw any continuous function: the error falls as the layer gets wider.
+"""One hidden layer can approximate any continuous function: the error falls with the width.
 
 python examples/universal_approximation.py [--epochs 400] [--output universal]
 
-The theorem (Hornik et al., 1989) says that there are weights for any error, uniformly over a
-bounded range, if the layer is wide enough. It does not say that training finds them. So each width
-is trained from three beginnings, the best fit is kept, and its largest error anywhere is drawn
-against the width.
+The theorem (Hornik et al., 1989) says that, on a bounded range, weights exist for any maximum error
+if the layer is wide enough. It does not say that training finds them. So each width is trained from
+three initializations, the best fit is kept, and its maximum error is plotted against the width.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import keras_dlcourse as kd
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, plain_axes
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, style_axes
 
 WIDTHS = (1, 2, 4, 8, 16)
 SHOWN = (1, 4, 16)
@@ -26,7 +25,7 @@ BEGINNINGS = 3
 
 
 def target(x: np.ndarray) -> np.ndarray:
-    """Return what is to be drawn: five bends, which one unit cannot follow."""
+    """Return the target function, whose five bends a single unit cannot follow."""
     return np.sin(2.5 * x) + 0.3 * x
 
 
@@ -44,7 +43,7 @@ def main(epochs: int, output: Path) -> None:
 
 
 def best_fit(x: np.ndarray, width: int, epochs: int) -> np.ndarray:
-    """Return what the best of several networks of one width says."""
+    """Return the predictions of the best of several networks of one width."""
     found = [fit(x, width, epochs, seed) for seed in range(BEGINNINGS)]
     return min(found, key=lambda y: float(np.abs(y - target(x)).max()))
 
@@ -52,7 +51,7 @@ def best_fit(x: np.ndarray, width: int, epochs: int) -> np.ndarray:
 def fit(x: np.ndarray, width: int, epochs: int, seed: int) -> np.ndarray:
     keras.utils.set_random_seed(seed)
     model = kd.models.MLP(1, (width,), task="regression", activation="tanh")
-    # Spread over the range where each unit bends, which the usual zero biases put at 0 for all.
+    # Spread the bends of the units over the range; with zero biases, all would be at 0.
     layer = model.get_layer("hidden_1")
     places = np.random.default_rng(seed).uniform(-3, 3, width)
     slopes = np.random.default_rng(seed + 100).choice([-2.0, 2.0], width)
@@ -67,7 +66,7 @@ def fit(x: np.ndarray, width: int, epochs: int, seed: int) -> np.ndarray:
 
 
 def draw(x: np.ndarray, fits: dict[int, np.ndarray]) -> Figure:
-    """Draw the fits of some widths, and the error against all."""
+    """Plot the fits of some widths, and the error of all widths."""
     figure = kd.report.new_figure(9.6, 4.0)
     left, right = figure.subplots(1, 2)
     left.plot(x, target(x), color=GREY, lw=5, alpha=0.4, label="function")
@@ -85,7 +84,7 @@ def draw(x: np.ndarray, fits: dict[int, np.ndarray]) -> Figure:
     right.set_xlabel("units of the hidden layer", fontsize=12)
     right.set_ylabel("error", fontsize=12)
     right.legend(frameon=False, fontsize=10)
-    plain_axes(left, right)
+    style_axes(left, right)
     return figure
 
 

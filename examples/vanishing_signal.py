@@ -1,11 +1,11 @@
-"""Thirty layers that cannot learn because no signal comes through, and the same thirty that can.
+"""Thirty layers that cannot learn because the signal vanishes, and thirty that can.
 
 python examples/vanishing_signal.py [--images 2000] [--epochs 3] [--output signals]
 
-Weights from N(0, 0.01) behind sigmoids make the gradient smaller at each layer, so that nothing of
-it is left at the first ones. Glorot's and He's variances were derived to keep it as it is, with
-units that are linear around 0 and with ReLU. `kd.callbacks.SignalMonitor` shows both in numbers, in
-a picture and in words.
+With weights from N(0, 0.01) and sigmoids, the gradient shrinks at each layer until nothing is left
+of it at the first layers. The variances of Glorot and He were derived to preserve it, for units
+that are linear around 0 and for ReLU, respectively. `kd.callbacks.SignalMonitor` shows both in
+numbers, in a plot and in words.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def main(images: int, epochs: int, output: Path) -> None:
         folder = output / "".join(c if c.isalnum() else "_" for c in name)
         monitor = kd.callbacks.SignalMonitor((x, y), directory=folder)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what it says is printed below
+            warnings.simplefilter("ignore")  # its warnings are printed below
             history = model.fit(x, y, epochs=epochs, verbose=0, callbacks=[monitor]).history
         say(name, monitor, history["accuracy"][-1])
         print(f"  picture: {folder / 'signals.png'}")
 
 
 def say(name: str, monitor: kd.callbacks.SignalMonitor, accuracy: float) -> None:
-    """Print how much of each signal was left before the first step, and what came of it."""
+    """Print how much of each signal was left before the first step, and the final accuracy."""
     forwards, backwards = monitor.activations[0], monitor.gradients[0]
     print(
         f"{name}: activations 1e{fall(forwards[DEPTH - 1], forwards[0])}, "
@@ -63,7 +63,7 @@ def say(name: str, monitor: kd.callbacks.SignalMonitor, accuracy: float) -> None
 
 
 def fall(end: float | None, start: float | None) -> int:
-    """Return the power of ten by which a variance has changed."""
+    """Return the power of ten by which a variance changes."""
     return round(math.log10(end / start)) if end and start else -99
 
 

@@ -1,7 +1,7 @@
 """keras_dlcourse: take a Keras 3 model from `model.fit` to a device, with proof.
 
-Every part is loaded on first use, so that `import keras_dlcourse` imports no Keras, and a device
-that only has `keras_dlcourse.edge` never needs it.
+Each subpackage is loaded on first use, so `import keras_dlcourse` does not import Keras, and a
+device that only has `keras_dlcourse.edge` never needs it.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a part of the package on first use (PEP 562)."""
+    """Import a subpackage on first use (PEP 562)."""
     if name == "load":
         return importlib.import_module(f"{__name__}.saving").load
     if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(
-        f"module {__name__!r} has no attribute {name!r}; it has: {', '.join(__all__)}"
+        f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}"
     )
 
 

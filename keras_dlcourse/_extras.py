@@ -1,4 +1,4 @@
-"""One sentence for a missing extra, wherever it is missed."""
+"""One error message for missing optional dependencies."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import importlib.util
 
 
 def require(part: str, extra: str, *modules: str) -> None:
-    """Raise an error that names the pip command if a module that `part` needs is not installed.
+    """Raise an error with the pip command to run if a module that `part` needs is not installed.
 
     Args:
-        part: What needs the modules, as the user knows it, e.g. `"keras_dlcourse.models"`.
-        extra: The extra of this distribution that brings them, e.g. `"tensorflow"`.
+        part: Name of the part that needs the modules, e.g. `"keras_dlcourse.models"`.
+        extra: The extra of this distribution that installs them, e.g. `"tensorflow"`.
         *modules: Top-level module names.
 
     Raises:
-        ImportError: If one is missing.
+        ImportError: If a module is missing.
 
     Example:
         >>> require("keras_dlcourse.edge", "edge", "numpy")

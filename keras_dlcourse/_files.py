@@ -1,4 +1,4 @@
-"""Files are written beside, flushed to the disk and renamed: an old file stays whole until then."""
+"""Atomic file writes: write to a temporary file, flush it to disk, and rename it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return a path as the user means it: a leading `~` is the home folder.
+    """Return a path with a leading `~` expanded to the home folder.
 
     Example:
         >>> user_path("~/model.tflite") == Path.home() / "model.tflite"
@@ -22,23 +22,23 @@ def user_path(path: str | os.PathLike[str]) -> Path:
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to, and rename it to `path` on success.
+def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path` to write to, and rename it to `path` on success.
 
-    Whatever goes wrong (an exception, a full disk, Ctrl-C), `path` is as it was before and nothing
-    half-written is left behind. The temporary name keeps the suffix of `path`, because Keras and
-    matplotlib choose the format by it.
+    If anything goes wrong (an exception, a full disk, Ctrl-C), `path` is unchanged and no partial
+    file is left behind. The temporary name keeps the suffix of `path`, because Keras and matplotlib
+    use it to choose the format.
 
     Args:
-        path: The file to make. Missing parent folders are made.
+        path: The file to create. Missing parent folders are created.
 
     Yields:
-        The path to write to; it does not exist yet.
+        The path to write to, which does not exist yet.
 
     Example:
         >>> import pathlib, tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "labels.txt"
-        >>> with written_whole(path) as temporary:
+        >>> with write_atomically(path) as temporary:
         ...     _ = temporary.write_text("shirt\\n")
         >>> path.read_text()
         'shirt\\n'
@@ -50,24 +50,24 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         flush(temporary)
         temporary.replace(path)
-    with suppress(OSError):  # not every file system can flush a folder
+    with suppress(OSError):  # some file systems cannot flush a folder
         flush(path.parent)
 
 
 @contextmanager
-def folder_written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary folder beside `folder` to fill, and rename it to `folder` on success.
+def write_folder_atomically(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` to fill, and rename it to `folder` on success.
 
     Args:
-        folder: The folder to make; it must not exist, or be empty. Missing parents are made.
+        folder: The folder to create. It must be missing or empty. Missing parents are created.
 
     Yields:
-        The folder to write to; it exists and is empty.
+        The folder to write to, which exists and is empty.
 
     Example:
         >>> import pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp()) / "model"
-        >>> with folder_written_whole(folder) as temporary:
+        >>> with write_folder_atomically(folder) as temporary:
         ...     _ = (temporary / "labels.txt").write_text("shirt")
         >>> [path.name for path in folder.iterdir()]
         ['labels.txt']
@@ -82,7 +82,7 @@ def folder_written_whole(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Delete what a process that was killed while it wrote has left in a folder.
+    """Delete temporary files that a process killed during a write left in a folder.
 
     Args:
         folder: A folder that no other process is writing to.
@@ -95,18 +95,18 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a whole file of bytes, or none."""
-    with written_whole(path) as temporary:
+    """Write bytes to a file atomically."""
+    with write_atomically(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], content: str) -> None:
-    """Write a whole file of UTF-8 text, or none."""
+    """Write UTF-8 text to a file atomically."""
     write_bytes(path, content.encode())
 
 
 def flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk.
+    """Wait until a file or folder has been written to disk.
 
     Example:
         >>> flush(Path("."))

@@ -1,4 +1,4 @@
-"""Names that were public elsewhere: they still work there, and say where they are now."""
+"""Deprecated locations of public names: they still work there, with a warning."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 
 def load_moved(package: str, name: str, moved: Mapping[str, str]) -> Any:
-    """Return what was moved out of a package, with a warning that names its new place.
+    """Return an object that has moved out of a package, with a warning that names its new location.
 
-    For the package's `__getattr__` (PEP 562).
+    Meant for the package's `__getattr__` (PEP 562).
 
     Args:
-        package: The package in which it was, `__name__` there.
-        name: What was asked for.
-        moved: Each name with the package that has it now.
+        package: The old package, i.e. its `__name__`.
+        name: The requested name.
+        moved: Maps each moved name to its new package.
 
     Raises:
-        AttributeError: If the package never had it.
+        AttributeError: If `name` is not in `moved`.
     """
     if name not in moved:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
     warnings.warn(
-        f"{package}.{name} has moved: use {moved[name]}.{name}", FutureWarning, stacklevel=3
+        f"{package}.{name} has moved. Use {moved[name]}.{name}.", FutureWarning, stacklevel=3
     )
     return getattr(importlib.import_module(moved[name]), name)

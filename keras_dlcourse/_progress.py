@@ -1,4 +1,4 @@
-"""A progress bar for what takes over two seconds, in a terminal only."""
+"""A progress bar for tasks that take more than two seconds, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 _Item = TypeVar("_Item")
-_PATIENCE = 2.0  # seconds without a bar
+_PATIENCE = 2.0  # seconds before the bar appears
 
 
 def track(items: Iterable[_Item], total: int | None, description: str) -> Iterator[_Item]:
-    """Yield the items, with a bar on standard error once it has taken two seconds.
+    """Yield the items, with a progress bar on standard error after the first two seconds.
 
     Args:
-        items: What to go through.
-        total: How many there are; None if that is not known.
-        description: What is being done, shown beside the bar.
+        items: The items to iterate over.
+        total: Number of items, or None if unknown.
+        description: Label shown beside the bar.
 
     Example:
         >>> sum(track(range(4), 4, "Adding"))

@@ -1,10 +1,10 @@
-"""Make this package's Keras objects known to Keras as soon as Keras is there, and not before.
+"""Register this package's Keras objects as soon as Keras is imported, and not before.
 
-A `.keras` file names the classes it holds, and Keras finds those that have been registered. They
-register when `keras_dlcourse.layers`, `losses` or `metrics` is imported. `import
-keras_dlcourse` imports no Keras, so it leaves a note instead: when Keras gets imported, the parts
-with registered classes follow at once. So `keras.models.load_model` finds them after `import
-keras_dlcourse`, in any order of imports.
+A `.keras` file refers to classes by name, and Keras finds those that are registered. Ours are
+registered when `keras_dlcourse.layers`, `losses` or `metrics` is imported. `import
+keras_dlcourse` does not import Keras, so it installs an import hook instead: as soon as Keras is
+imported, the subpackages with registered classes are imported too. So `keras.models.load_model`
+finds them after `import keras_dlcourse`, whatever the order of imports.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PARTS = ("keras_dlcourse.layers", "keras_dlcourse.losses", "keras_dlcourse.metrics")
-"""Modules whose import registers what a `.keras` file can hold."""
+"""Modules whose import registers the classes that a `.keras` file can contain."""
 
 
 def register_with_keras() -> None:
-    """Import `PARTS` now if Keras is imported already, else right after it is."""
+    """Import `PARTS` now if Keras is already imported, otherwise right after it is."""
     if sys.modules.get("keras") is not None:
         _import_parts()
     else:
@@ -33,16 +33,16 @@ def register_with_keras() -> None:
 
 
 def _import_parts() -> None:
-    """Import the parts; their classes register themselves. A bundle for a device lacks them."""
+    """Import `PARTS`, which register their classes. A device bundle does not contain them."""
     for part in PARTS:
         if importlib.util.find_spec(part) is not None:
             importlib.import_module(part)
 
 
-# The two below are a finder and a loader by their methods: the base classes in importlib.abc cost
-# more to import than all of this package.
+# These two classes duck-type a finder and a loader, because importing the base classes in
+# importlib.abc takes longer than importing this package.
 class _AfterKeras:
-    """Finder that steps in for Keras only, and takes itself away once Keras is loaded."""
+    """Finder that handles only Keras and removes itself once Keras is loaded."""
 
     def __init__(self) -> None:
         self.searching = False
@@ -50,10 +50,10 @@ class _AfterKeras:
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return Keras's own spec, with a loader that imports the parts afterwards."""
+        """Return Keras's own spec, with a loader that imports `PARTS` afterwards."""
         if name != "keras" or self.searching:
             return None
-        self.searching = True  # the search below asks every finder, this one too
+        self.searching = True  # the search below asks every finder, including this one
         try:
             spec = importlib.util.find_spec(name)
         finally:
@@ -64,18 +64,18 @@ class _AfterKeras:
 
 
 class _LoaderThenParts:
-    """Loader that runs Keras's own loader and then imports the parts."""
+    """Loader that runs Keras's own loader and then imports `PARTS`."""
 
     def __init__(self, loader: Loader, finder: _AfterKeras) -> None:
         self.loader = loader
         self.finder = finder
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """Return what Keras's own loader makes."""
+        """Return the module that Keras's own loader creates."""
         return self.loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Import Keras as ever, then the parts."""
+        """Import Keras as usual, then `PARTS`."""
         if module.__spec__ is not None:
             module.__spec__.loader = self.loader
         module.__loader__ = self.loader

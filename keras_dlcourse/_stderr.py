@@ -1,4 +1,4 @@
-"""Keep what C++ libraries write to standard error off the terminal."""
+"""Capture what C++ libraries write to standard error, to keep it off the terminal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def captured_stderr() -> Iterator[Callable[[], str]]:
-    """Catch the process's standard error, below Python too.
+def capture_stderr() -> Iterator[Callable[[], str]]:
+    """Capture the process's standard error, including output from outside of Python.
 
     Yields:
-        A function that returns what was written so far.
+        A function that returns what has been written so far.
 
     Example:
         >>> import os
-        >>> with captured_stderr() as written:
+        >>> with capture_stderr() as written:
         ...     _ = os.write(2, b"a note of some library")
         ...     text = written()
         >>> text

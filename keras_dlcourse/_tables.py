@@ -1,4 +1,4 @@
-"""Text tables, drawn by rich, as strings: the same in a terminal, a notebook and a log."""
+"""Text tables as strings, drawn by rich: the same in a terminal, a notebook and a log."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def text_table(
     title: str | None = None,
     width: int = 100,
 ) -> str:
-    """Return a plain-text table; columns whose values are all numbers are set right.
+    """Return a plain-text table. Columns that contain only numbers are right-aligned.
 
     Args:
-        columns: Headings.
-        rows: Cells, as many in each row as there are headings; None becomes a dash.
-        title: A line above.
-        width: The widest line, in characters; longer cells are folded.
+        columns: Column headings.
+        rows: Rows with one cell per heading. None becomes a dash.
+        title: Line above the table.
+        width: Maximum line width in characters. Longer cells are folded.
 
     Returns:
-        The table, without colours and without spaces at line ends.
+        The table, without colors or trailing spaces.
 
     Example:
         >>> print(text_table(["file", "bytes"], [["a.tflite", 120]]))
@@ -43,10 +43,10 @@ def text_table(
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     out = io.StringIO()
-    # Within a notebook, rich would display the table there instead of writing it to the file.
+    # In a notebook, rich would display the table instead of writing it to the file.
     plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
     Console(file=out, width=width, **plain).print(table)
-    lines = [] if title is None else [title]  # rich would fold it to the width of the table
+    lines = [] if title is None else [title]  # rich would fold the title to the table's width
     return "\n".join(lines + [line.rstrip() for line in out.getvalue().splitlines()])
 
 

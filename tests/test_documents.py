@@ -106,7 +106,7 @@ def test_readme(tmp_path, monkeypatch, capsys, network):
     trained, keras_accuracy = accuracy_on_raw_images("model.int8.tflite", names["aware"], test)
     assert abs(trained - keras_accuracy) < 0.03
     assert trained >= after_training
-    # "The same file opens in MediaPipe Tasks as it is."
+    # "MediaPipe Tasks (...) opens the same file directly."
     with kd.edge.ImageClassifier("model.int8.tflite") as classifier:
         pixels = np.repeat(test.x[:50], 3, axis=-1)
         ours = [test.class_names[best] for best in classifier.scores(pixels).argmax(1)]
@@ -327,15 +327,15 @@ def test_data_and_augmentation(tmp_path, monkeypatch, capsys):
     names: dict = {}
     exec(parts, names)
     text = capsys.readouterr().out
-    shown = re.findall(r"^    (22 of .*|Pairs .*)$", document, re.M)
+    shown = re.findall(r"^    (22 of .*|Similar pairs .*)$", document, re.M)
     assert len(shown) == 2 and all(line in text for line in shown)
-    assert "No statistic has moved between 1,600 examples" in text
+    assert "No statistic has moved between 1,600 training" in text
     assert len(names["clean"]) == 1978
     exec(whitened, names)
     assert names["model"].history.history["val_accuracy"][-1] > 0.6
     exec(augmented, names)
     text = capsys.readouterr().out
-    assert "answers stay after the transform" in text and "AUC 0." in text
+    assert "predictions stay after the transform" in text and "AUC 0." in text
     assert names["trainer"].history.history["val_accuracy"][-1] > 0.4
     sizes = [Path(f"{name}.tflite").stat().st_size for name in ("whitened", "augmented")]
     assert sizes[0] > 2_000_000 > 200_000 > sizes[1]
@@ -456,10 +456,10 @@ def test_transfer_and_views(tmp_path, monkeypatch, capsys):
     names: dict = {}
     exec(transfer.replace("epochs=5", "epochs=2"), names)
     text = capsys.readouterr().out
-    assert "head on features read from the disk: 20 epochs" in text
+    assert "head on features read from disk: 20 epochs" in text
     assert "the last 2 layers" in text and len(list(Path("runs/features").glob("*.npy"))) == 2
     exec(views, names)
-    assert "images asked again" in capsys.readouterr().out
+    assert "images rerun" in capsys.readouterr().out
     with kd.edge.ImageClassifier("views.tflite") as classifier:
         scores = classifier.scores(names["digits"].test.x)
     assert np.mean(scores.argmax(1) == names["digits"].test.y) > 0.6
@@ -637,7 +637,7 @@ class TestExamples:
             ("mean", "285"),
         ]
         assert min(float(share) for _, share, _ in shares) > 80  # of three, chance is 33
-        assert float(re.search(r"cosine, least\D+([\d.]+)", text).group(1)) > 0.9
+        assert float(re.search(r"smallest cosine\D+([\d.]+)", text).group(1)) > 0.9
         assert (tmp_path / "gallery.kdg").is_file()
 
     @pytest.mark.release

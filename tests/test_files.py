@@ -13,11 +13,11 @@ from PIL import Image
 
 import keras_dlcourse as kd
 from keras_dlcourse._files import (
-    folder_written_whole,
     user_path,
+    write_atomically,
     write_bytes,
+    write_folder_atomically,
     write_text,
-    written_whole,
 )
 from keras_dlcourse.edge import Gallery, InvalidGallery, read_image
 from keras_dlcourse.training.run.run_folder import RunFolder
@@ -35,7 +35,7 @@ def test_an_error_leaves_the_old_file(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
     for error in (ValueError, KeyboardInterrupt):
-        with pytest.raises(error), written_whole(path) as temporary:
+        with pytest.raises(error), write_atomically(path) as temporary:
             temporary.write_text("half")
             raise error
     assert path.read_text() == "old"
@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_file(tmp_path):
 
 
 def test_temporary_keeps_the_suffix_and_is_beside(tmp_path):
-    with written_whole(tmp_path / "model.weights.h5") as temporary:
+    with write_atomically(tmp_path / "model.weights.h5") as temporary:
         assert temporary.name == "model.weights.h5"
         assert tmp_path in temporary.parents  # a rename across file systems is none
         temporary.write_bytes(b"")
@@ -84,7 +84,7 @@ class TestHomeFolder:
 
     def test_files_and_folders(self, home):
         write_text("~/new/a.txt", "a")
-        with folder_written_whole("~/folder") as temporary:
+        with write_folder_atomically("~/folder") as temporary:
             (temporary / "b.txt").write_text("b")
         assert (home / "new" / "a.txt").read_text() == "a"
         assert (home / "folder" / "b.txt").read_text() == "b"

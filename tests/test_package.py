@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
+import re
 import subprocess
 import sys
 import textwrap
@@ -32,7 +34,7 @@ def test_light_imports(module):
     assert loaded == "[]"
 
 
-@pytest.mark.parametrize("part", ["data", "layers", "losses", "metrics"])
+@pytest.mark.parametrize("part", ["boxes", "data", "layers", "losses", "metrics"])
 def test_a_part_is_the_first_import(part, monkeypatch):
     """Each brings Keras in, which brings in all that registers with it, this part as well."""
     if part != "data" and importlib.util.find_spec("jax"):  # imported in half of the time
@@ -94,3 +96,16 @@ def test_require():
         ImportError, match=r"this needs nope and nada, which are not installed: pip"
     ):
         require("this", "extra", "nope", "json", "nada")
+
+
+@pytest.mark.parametrize(("old", "new"), [("models", "graph"), ("quantize", "compress")])
+def test_names_that_have_moved_say_where_they_are(old, new):
+    old, new = (importlib.import_module(f"keras_dlcourse.{part}") for part in (old, new))
+    for name in old._MOVED:
+        message = f"{old.__name__}.{name} has moved. Use {new.__name__}.{name}."
+        with pytest.warns(FutureWarning, match=f"^{re.escape(message)}$"):
+            moved = getattr(old, name)
+        assert moved is getattr(new, name)
+        assert name in new.__all__ and name not in old.__all__
+    with pytest.raises(AttributeError, match=f"'{old.__name__}' has no attribute 'unknown'"):
+        _ = old.unknown

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Copy this folder to /opt/$service, install what it needs there, and start the service.
+# Copy this folder to /opt/$service, install its requirements there, and start the service.
 set -euo pipefail
 here=$$(cd "$$(dirname "$$0")" && pwd)
 mkdir -p /opt/$service
@@ -13,4 +13,4 @@ venv/bin/pip install -q -r "$$requirements"
 install -m 644 $service.service /etc/systemd/system/
 systemctl daemon-reload
 systemctl enable --now $service
-echo "Put images into /var/lib/$service/inbox; results: journalctl -fu $service"
+echo "Put images into /var/lib/$service/inbox. See results with: journalctl -fu $service"

@@ -1,4 +1,4 @@
-"""What `keras.ops` lacks or does slowly: the same few functions for every backend."""
+"""Functions that `keras.ops` lacks or that are slow there, with the same API on every backend."""
 
 from keras_dlcourse._extras import require
 

@@ -1,4 +1,4 @@
-"""Gradients, compiling, search in sorted rows, and replicas by JAX."""
+"""Gradients, compilation, search in sorted rows, and replicas with JAX."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import keras
 
 
 def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that gives the gradient by the first argument.
+    """Return a function that computes the gradient with respect to the first argument.
 
     Args:
-        function: Takes tensors and returns a scalar and what else is wanted.
+        function: Takes tensors and returns a scalar and auxiliary outputs.
 
     Returns:
-        A function of the same arguments that returns the gradient of the scalar by the first one,
-        0 where it has no influence, and what else the function returned.
+        A function of the same arguments that returns the gradient of the scalar with respect to the
+        first one, 0 where it has no influence, and the auxiliary outputs.
     """
     return jax.grad(function, has_aux=True)
 
 
 def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
-    """Return a function compiled at its first call.
+    """Return a function that is compiled when it is first called.
 
     Args:
-        function: Takes tensors and returns tensors, in any structure; it changes no variable.
+        function: Takes tensors and returns tensors, in any structure. It must not change variables.
         variables: The variables that it reads. They may change between calls.
 
     Returns:
-        A function that takes arrays instead. It is compiled once for each set of shapes.
+        A function that takes arrays instead of tensors. It is compiled once for each set of shapes.
     """
 
     def stateless(values: list[Any], *arrays: Any) -> Any:
@@ -42,30 +42,30 @@ def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
 
 
 def is_known(x: Any) -> bool:
-    """Whether the numbers of a tensor can be looked at now, which they cannot while compiling."""
+    """Return whether the values of a tensor are available now, as they are not while compiling."""
     return not isinstance(x, jax.core.Tracer)
 
 
 def take_by_row(x: Any, indices: Any) -> Any:
-    """Take numbers out of each row of a matrix.
+    """Take values from each row of a matrix.
 
     Args:
         x: `(n, m)`.
         indices: int32 `(n, k)`, from 0 to m - 1.
 
     Returns:
-        `(n, k)`. The gradient by `x` adds up where an index comes twice.
+        `(n, k)`. The gradient with respect to `x` is summed over repeated indices.
     """
     return jax.numpy.take_along_axis(x, indices, axis=1)
 
 
 def search_by_row(ascending: Any, values: Any, side: str) -> Any:
-    """Count the numbers before each value in each row of a sorted matrix.
+    """Return the insertion index of each value in each row of a sorted matrix.
 
     Args:
         ascending: `(n, m)`, sorted along the second axis.
         values: `(n, k)`.
-        side: `"left"` counts the numbers below the value, `"right"` also those equal to it.
+        side: `"left"` counts the entries below the value, `"right"` also those equal to it.
 
     Returns:
         int32 `(n, k)`, from 0 to m.
@@ -76,29 +76,29 @@ def search_by_row(ascending: Any, values: Any, side: str) -> Any:
 
 
 def replica() -> tuple[Any, int]:
-    """Return the index of this replica, and how many of them split a batch among them.
+    """Return the index of this replica, and the number of replicas that share a batch.
 
-    `keras.distribution` on JAX splits arrays, not programs: the one program sees the whole batch.
+    On JAX, `keras.distribution` shards arrays, not programs: one program sees the whole batch.
     """
     return 0, 1
 
 
 def gathered(x: Any) -> Any:
-    """Return the rows of all replicas, in their order; gradients go back to where rows came from.
+    """Return the rows of all replicas, in order; gradients flow back to the replica of each row.
 
-    Called by all replicas, or by none.
+    Must be called by all replicas or by none.
     """
     return x
 
 
 def is_between_replicas() -> bool:
-    """Whether this is compiled for no replica, but for their shapes alone.
+    """Return whether this runs outside of replicas, only to determine shapes.
 
-    Keras on TensorFlow does so before the first step under a strategy, with means of labels.
+    Keras on TensorFlow does this before the first step under a strategy, with averaged labels.
     """
     return False
 
 
 def is_slow_in_groups() -> bool:
-    """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
+    """Return whether gradients of grouped convolutions are faster group by group, as on CPUs."""
     return bool(jax.default_backend() == "cpu")

@@ -1,14 +1,14 @@
 """Fake quantization in `keras.ops`, for every backend.
 
-A number x in the range [low, high] is stored in eight bits as the code
+A value x in the range [low, high] is represented in eight bits by the code
 
     q = round(x / scale) + zero_point,   scale = (high - low) / (255 - first)
 
-with `first` 0, or 1 for a narrow range, which leaves out one code so that a symmetric range has as
-many codes below zero as above. The range is first nudged so that 0 is a code itself. What comes
-back is `(q - zero_point) * scale`: float numbers that an integer kernel can hold.
+where `first` is 0, or 1 for a narrow range, which omits one code so that a symmetric range has
+equally many codes below and above zero. The range is first nudged so that 0 is represented exactly.
+The result is `(q - zero_point) * scale`: floats that an integer kernel can represent.
 
-Gradients are straight-through (Bengio et al., 2013, https://arxiv.org/abs/1308.3432): 1 inside of
+Gradients are straight-through (Bengio et al., 2013, https://arxiv.org/abs/1308.3432): 1 inside
 the nudged range, 0 outside.
 """
 
@@ -23,13 +23,13 @@ LAST_CODE = 255
 
 
 def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
-    """Round numbers to the 256 codes of a range.
+    """Round values to the 256 codes of a range.
 
     Args:
         x: A float32 tensor.
         low: Lower end of the range, at most 0: a scalar, or a tensor that broadcasts against `x`.
-        high: Upper end, at least 0, shaped as `low`.
-        narrow: Whether the lowest code is left out, as integer kernels want it of weights.
+        high: Upper end of the range, at least 0, with the same shape as `low`.
+        narrow: Whether to omit the lowest code, as integer kernels require for weights.
 
     Returns:
         A float32 tensor of the shape of `x`; zeros where `low` and `high` are both 0.
@@ -43,10 +43,10 @@ def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
     nudged_high = (LAST_CODE - zero_point) * scale
     clipped = ops.clip(x, nudged_low, nudged_high)
     codes = ops.floor((clipped - nudged_low) * (1 / scale) + 0.5) + first
-    # Weights that are all 0 keep a gradient, or they would stay 0 for ever.
+    # Weights that are all 0 keep a gradient, otherwise they would stay 0 forever.
     passes = ops.logical_or(empty, ops.logical_and(x >= nudged_low, x <= nudged_high))
     numbers = ops.where(empty, ops.zeros_like(x), (codes - zero_point) * scale)
-    # A comparison and no gradient of clip: at the ends themselves backends disagree about that.
+    # Comparisons instead of the gradient of clip, which differs between backends at the ends.
     return ops.stop_gradient(numbers) + ops.where(passes, x - ops.stop_gradient(x), 0.0)
 
 
@@ -55,7 +55,7 @@ def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
 
     Args:
         weights: A float32 tensor.
-        axis: The axis of the output channels, or several that make them up together.
+        axis: The axis of the output channels, or several axes that together form the channels.
 
     Returns:
         A tensor of the same shape.
@@ -68,35 +68,35 @@ def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
 
 
 def fake_quantize_learned(x: Any, low: Any, high: Any) -> Any:
-    """Round numbers to the 256 codes of a range that has gradients itself.
+    """Round values to the 256 codes of a learned range, which receives gradients itself.
 
-    The gradient of the step size is that of LSQ: the rounding error inside of the range, the code
+    The gradient of the step size is that of LSQ: the rounding error inside the range, the code
     outside (Esser et al., "Learned Step Size Quantization", ICLR 2020,
     https://arxiv.org/abs/1902.08153; with an offset: Bhalgat et al., 2020).
 
     Args:
         x: A float32 tensor.
-        low: Lower end of the range, a scalar at most 0.
-        high: Upper end, a scalar at least 0.
+        low: Lower end of the range, a scalar of at most 0.
+        high: Upper end of the range, a scalar of at least 0.
 
     Returns:
         A tensor of the shape of `x`.
     """
     scale = ops.maximum(high - low, 1e-8) / LAST_CODE
-    zero_point = _rounded(-low / scale)
-    codes = _rounded(x / scale) + zero_point
-    # As above: no clip, whose gradient at the ends depends on the backend.
+    zero_point = _round(-low / scale)
+    codes = _round(x / scale) + zero_point
+    # No clip, because its gradient at the ends depends on the backend.
     codes = ops.where(codes < 0, 0.0, ops.where(codes > LAST_CODE, float(LAST_CODE), codes))
     return (codes - zero_point) * scale
 
 
-def _rounded(x: Any) -> Any:
+def _round(x: Any) -> Any:
     """Round with a gradient of 1."""
     return x + ops.stop_gradient(ops.floor(x + 0.5) - x)
 
 
 def l2_normalize(x: Any, epsilon: float) -> Any:
-    """Divide vectors along the last axis by their length, `epsilon` under the root at least."""
+    """Normalize vectors along the last axis to length 1, with squared lengths of >= `epsilon`."""
     squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.maximum(squares, epsilon))
 
@@ -104,14 +104,14 @@ def l2_normalize(x: Any, epsilon: float) -> Any:
 def local_response_normalization(
     x: Any, depth_radius: int, bias: float, alpha: float, beta: float
 ) -> Any:
-    """Divide each number by a power of what the channels around it hold at the same place.
+    """Divide each value by a power of the sum of squares of neighboring channels.
 
     Args:
         x: `(..., channels)`.
-        depth_radius: Channels on each side.
-        bias: Added to the sum.
+        depth_radius: Number of neighboring channels on each side.
+        bias: Added to the weighted sum.
         alpha: Weight of the sum of squares.
-        beta: The power.
+        beta: The exponent.
     """
     number = np.arange(x.shape[-1])
     near = np.abs(number[:, None] - number) <= depth_radius

@@ -1,6 +1,6 @@
-"""Gradients, compiling, replicas by TensorFlow, and fake quantization by its fused operations.
+"""Gradients, compilation and replicas with TensorFlow, and its fused fake-quantization operations.
 
-Those give the same numbers as `portable`, in one pass over memory, and the converter knows them.
+These give the same values as `portable` in one pass over memory, and the converter supports them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 
 def fake_quantize(x: Any, low: Any, high: Any, narrow: bool = False) -> Any:
-    """Round numbers to the 256 codes of a range given by two scalars; see `portable`."""
+    """Round values to the 256 codes of a range given by two scalars; see `portable`."""
     return tf.quantization.fake_quant_with_min_max_vars(x, low, high, narrow_range=narrow)
 
 
@@ -24,7 +24,7 @@ def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
     order = [number for number in range(rank) if number not in axes] + axes
     moved = order != list(range(rank))
     channels_last = tf.transpose(weights, order) if moved else weights
-    # The operation takes one axis besides the channels.
+    # The operation accepts only one axis besides the channels.
     rows = tf.reshape(channels_last, (-1, math.prod(weights.shape[number] for number in axes)))
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(rows), axis=0))
     rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
@@ -35,19 +35,19 @@ def fake_quantize_per_channel(weights: Any, axis: int | tuple[int, ...]) -> Any:
 
 
 def l2_normalize(x: Any, epsilon: float) -> Any:
-    """Divide vectors along the last axis by their length; the converter knows this form."""
+    """Normalize vectors along the last axis to length 1, in a form that the converter supports."""
     return tf.math.l2_normalize(x, axis=-1, epsilon=epsilon)
 
 
 def local_response_normalization(
     x: Any, depth_radius: int, bias: float, alpha: float, beta: float
 ) -> Any:
-    """Divide by a power of sums over neighbouring channels; the converter knows this form."""
+    """Divide by a power of sums over neighboring channels, in a form the converter supports."""
     return tf.nn.local_response_normalization(x, depth_radius, bias, alpha, beta)
 
 
 def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that gives the gradient by the first argument; see `jax`."""
+    """Return a function that computes the gradient w.r.t. the first argument; see `jax`."""
 
     def run(x: Any, *rest: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
@@ -59,9 +59,9 @@ def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[An
 
 
 def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable[..., Any]:
-    """Return a function compiled at its first call; see `jax`."""
+    """Return a function that is compiled when it is first called; see `jax`."""
     traced = tf.function(function, autograph=False)
-    # Kept by shape here: tf.function warns of retracing where many functions share their code.
+    # Cached by shape here, because tf.function warns about retracing if many functions share code.
     programs: dict[Any, Callable[..., Any]] = {}
 
     def run(*arrays: Any) -> Any:
@@ -75,22 +75,22 @@ def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
 
 
 def is_known(x: Any) -> bool:
-    """Whether the numbers of a tensor can be looked at now; see `jax`."""
+    """Return whether the values of a tensor are available now; see `jax`."""
     return isinstance(x, tf.Tensor) and tf.executing_eagerly()
 
 
 def take_by_row(x: Any, indices: Any) -> Any:
-    """Take numbers out of each row of a matrix; see `jax`."""
+    """Take values from each row of a matrix; see `jax`."""
     return tf.gather(x, indices, batch_dims=1)
 
 
 def search_by_row(ascending: Any, values: Any, side: str) -> Any:
-    """Count the numbers before each value in each row of a sorted matrix; see `jax`."""
+    """Return the insertion index of each value in each row of a sorted matrix; see `jax`."""
     return tf.searchsorted(ascending, values, side=side)
 
 
 def replica() -> tuple[Any, int]:
-    """Return the index of this replica, and how many there are; see `jax`."""
+    """Return the index of this replica, and the number of replicas; see `jax`."""
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return 0, 1
@@ -98,12 +98,12 @@ def replica() -> tuple[Any, int]:
 
 
 def gathered(x: Any) -> Any:
-    """Return the rows of all replicas, in their order; see `jax`."""
+    """Return the rows of all replicas, in order; see `jax`."""
     context = tf.distribute.get_replica_context()
 
     @tf.custom_gradient
     def gather(x: Any) -> tuple[Any, Callable[[Any], Any]]:
-        # TensorFlow's own gradient of this fails where replicas have unlike numbers of rows.
+        # TensorFlow's own gradient fails if replicas have different numbers of rows.
         rows = tf.shape(x)[:1]
         before = context.all_gather(rows, axis=0)[: context.replica_id_in_sync_group]
         first = tf.reduce_sum(before)
@@ -114,15 +114,15 @@ def gathered(x: Any) -> Any:
 
         return context.all_gather(x, axis=0), back
 
-    # One tensor in all replicas, such as a constant, would be taken for gathered already.
+    # Without the identity, a tensor shared by all replicas (a constant) counts as already gathered.
     return gather(tf.identity(x))
 
 
 def is_between_replicas() -> bool:
-    """Whether this is compiled for no replica, but for their shapes alone; see `jax`."""
+    """Return whether this runs outside of replicas, only to determine shapes; see `jax`."""
     return tf.distribute.in_cross_replica_context() and not tf.executing_eagerly()
 
 
 def is_slow_in_groups() -> bool:
-    """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
+    """Return whether gradients of grouped convolutions are faster group by group, as on CPUs."""
     return all(device.device_type == "CPU" for device in tf.config.get_visible_devices())

@@ -1,4 +1,4 @@
-"""Gradients, search in sorted rows, and replicas by PyTorch; nothing is compiled."""
+"""Gradients, search in sorted rows, and replicas with PyTorch. Nothing is compiled."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from keras import ops, tree
 
 
 def gradient(function: Callable[..., tuple[Any, Any]]) -> Callable[..., tuple[Any, Any]]:
-    """Return a function that gives the gradient by the first argument; see `jax`."""
+    """Return a function that computes the gradient w.r.t. the first argument; see `jax`."""
 
     def run(x: Any, *rest: Any) -> tuple[Any, Any]:
         with torch.enable_grad():
             x = x.detach().requires_grad_(True)
             value, aside = function(x, *rest)
             found = None
-            if value.requires_grad:  # else it depends on nothing that PyTorch could follow
+            if value.requires_grad:  # otherwise it does not depend on x
                 (found,) = torch.autograd.grad(value, [x], allow_unused=True)
-        # What goes out holds no graph, which would keep every intermediate result in memory.
-        aside = tree.map_structure(_without_graph, aside)
+        # Returned tensors are detached, because a graph would keep all intermediate results alive.
+        aside = tree.map_structure(_detach, aside)
         return torch.zeros_like(x) if found is None else found, aside
 
     return run
@@ -37,43 +37,43 @@ def compiled(function: Callable[..., Any], variables: Sequence[Any]) -> Callable
 
 
 def is_known(x: Any) -> bool:
-    """Whether the numbers of a tensor can be looked at now; see `jax`."""
+    """Return whether the values of a tensor are available now; see `jax`."""
     return x.device.type != "meta" and not torch.compiler.is_compiling()
 
 
 def take_by_row(x: Any, indices: Any) -> Any:
-    """Take numbers out of each row of a matrix; see `jax`."""
+    """Take values from each row of a matrix; see `jax`."""
     return torch.gather(x, 1, indices.long())
 
 
 def search_by_row(ascending: Any, values: Any, side: str) -> Any:
-    """Count the numbers before each value in each row of a sorted matrix; see `jax`."""
+    """Return the insertion index of each value in each row of a sorted matrix; see `jax`."""
     return torch.searchsorted(ascending, values.contiguous(), side=side, out_int32=True)
 
 
 def replica() -> tuple[Any, int]:
-    """Return the index of this process, and how many there are; see `jax`."""
+    """Return the index of this process, and the number of processes; see `jax`."""
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return 0, 1
     return torch.distributed.get_rank(), torch.distributed.get_world_size()
 
 
 def gathered(x: Any) -> Any:
-    """Return the rows of all processes, in their order, of which each has as many; see `jax`."""
+    """Return the rows of all processes, in order. All must have equally many rows; see `jax`."""
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(list(all_gather(x.contiguous())))
 
 
 def is_between_replicas() -> bool:
-    """Whether this is compiled for no replica, but for their shapes alone; see `jax`."""
+    """Return whether this runs outside of replicas, only to determine shapes; see `jax`."""
     return False
 
 
-def _without_graph(part: Any) -> Any:
+def _detach(part: Any) -> Any:
     return part.detach() if isinstance(part, torch.Tensor) else part
 
 
 def is_slow_in_groups() -> bool:
-    """Whether gradients of grouped convolutions are better taken group by group, as on CPUs."""
+    """Return whether gradients of grouped convolutions are faster group by group, as on CPUs."""
     return False

@@ -1,4 +1,4 @@
-"""Boxes: their formats, their overlap, and how they are read from masks."""
+"""Boxes: formats, overlap, and extraction from masks."""
 
-# First of all: Keras brings the losses in (`_registration`), and these take from here.
+# Must come first: importing Keras imports our losses (`_registration`), which need this package.
 import keras  # noqa: F401

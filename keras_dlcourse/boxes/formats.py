@@ -1,8 +1,8 @@
-"""Boxes in every order and unit that people write them in, on top of Keras's own conversions.
+"""Conversion between box formats in common orders and units, based on Keras's own conversions.
 
-The name of a format says what the four numbers are, in their order: `x` and `y` are the left and
-top edge (`center_` the middle), a second `x` and `y` the right and bottom edge, `w` and `h` width
-and height. `rel_` means shares of the image's width and height, else they are pixels.
+The name of a format lists the four values in order: `x` and `y` are the left and top edge (with
+`center_`, the center), a second `x` and `y` the right and bottom edge, `w` and `h` the width and
+height. With `rel_`, values are fractions of the image's width and height, otherwise pixels.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# What Keras lacks: the course writes (x, y, h, w). To a format that it has, by order of numbers.
+# Formats missing in Keras: the course uses (x, y, h, w). Each maps to a Keras format and an order.
 _REORDERED = {
     "xyhw": ("xywh", (0, 1, 3, 2)),
     "rel_xyhw": ("rel_xywh", (0, 1, 3, 2)),
@@ -22,7 +22,7 @@ FORMATS = (
     "xyxy", "yxyx", "xywh", "center_xywh", "center_yxhw",
     "rel_xyxy", "rel_yxyx", "rel_xywh", "rel_center_xywh", *_REORDERED,
 )  # fmt: skip
-_ROUNDING = 1e-4  # in shares of the image: what float32 and the way there may have added
+_ROUNDING = 1e-4  # tolerance for rounding errors, as a fraction of the image size
 
 
 def convert_boxes(
@@ -32,21 +32,23 @@ def convert_boxes(
     height: int | None = None,
     width: int | None = None,
 ) -> Any:
-    """Return boxes in another format.
+    """Convert boxes to another format.
 
     Args:
         boxes: Tensor or array of shape `(..., 4)`.
-        source: The format that they are in, one of `kd.data.BOX_FORMATS`.
-        target: The format wanted.
-        height: Height of the image in pixels; needed between pixels and shares (`rel_`).
-        width: Width of the image in pixels, likewise.
+        source: Format of `boxes`, one of `kd.data.BOX_FORMATS`.
+        target: Format to convert to, one of `kd.data.BOX_FORMATS`.
+        height: Height of the image in pixels; needed to convert between pixels and fractions
+            (`rel_`).
+        width: Width of the image in pixels; needed like `height`.
 
     Returns:
-        Boxes of the same shape, float32 or the float type that came: an array if they came as
-        one or as a list, else a tensor.
+        Boxes of the same shape. Float types are kept, others become float32. An array if `boxes` is
+        an array or list, else a tensor.
 
     Raises:
-        ValueError: If a format is unknown, the last axis is not 4, or a size is missing.
+        ValueError: If a format is unknown, the last axis is not of size 4, or `height` or `width`
+            is missing.
 
     Example:
         >>> box = np.array([50, 25, 25, 100])  # x, y, h, w
@@ -58,12 +60,14 @@ def convert_boxes(
     check_format("source", source)
     check_format("target", target)
     if is_relative(source) != is_relative(target) and (height is None or width is None):
-        raise ValueError(f"from {source} to {target} needs height and width of the image.")
+        raise ValueError(
+            f"Converting from {source} to {target} needs height and width of the image."
+        )
     if isinstance(boxes, np.ndarray | list | tuple):
         tensor = keras.ops.convert_to_tensor(boxes)
         return keras.ops.convert_to_numpy(convert_boxes(tensor, source, target, height, width))
     if not boxes.shape or boxes.shape[-1] != 4:
-        raise ValueError(f"boxes must have four numbers each, got shape {tuple(boxes.shape)}.")
+        raise ValueError(f"boxes must have shape (..., 4). Received: shape {tuple(boxes.shape)}")
     dtype = keras.backend.standardize_dtype(boxes.dtype)
     dtype = dtype if "float" in dtype else "float32"
     boxes = keras.ops.cast(boxes, dtype)
@@ -71,13 +75,13 @@ def convert_boxes(
         return boxes
     source, order = _REORDERED.get(source, (source, None))
     if order is not None:
-        boxes = _reordered(boxes, order)
+        boxes = _reorder(boxes, order)
     target, order = _REORDERED.get(target, (target, None))
-    # Sizes of 1 where only the kind of shares changes: Keras asks for them all the same.
+    # Keras requires sizes even between relative formats, where 1 has no effect.
     boxes = keras.utils.bounding_boxes.convert_format(
         boxes, source=source, target=target, height=height or 1, width=width or 1, dtype=dtype
     )
-    return boxes if order is None else _reordered(boxes, order)
+    return boxes if order is None else _reorder(boxes, order)
 
 
 def check_boxes(
@@ -87,50 +91,51 @@ def check_boxes(
     width: int | None = None,
     name: str = "boxes",
 ) -> np.ndarray:
-    """Return boxes as an array, or say which one cannot be a box in this format.
+    """Return boxes as an array, or raise ValueError for boxes that are invalid in this format.
 
-    Rows that are NaN all through are missing boxes, and pass.
+    Rows that consist only of NaN are missing boxes and are accepted.
 
     Args:
         boxes: Array `(..., 4)`.
-        bounding_box_format: The format that they are said to be in.
-        height: Height of the image in pixels. With both sizes, boxes in pixels are checked to lie
-            within it; those in shares always are.
+        bounding_box_format: The format of `boxes`.
+        height: Height of the image in pixels. If `height` and `width` are given, boxes in pixels
+            must be within the image; boxes in fractions always must.
         width: Width of the image in pixels.
-        name: What they are called in messages.
+        name: Name of the boxes in messages.
 
     Raises:
-        ValueError: If a box has NaN in part, a negative size, or ends outside the image, by more
-            than rounding; if pixels came where shares were said, or the other way round.
+        ValueError: If a box is partly NaN, has a negative size, or extends outside the image by
+            more than rounding errors, or if values look like pixels in a relative format or like
+            fractions in a pixel format.
 
     Example:
         >>> check_boxes([[0.1, 0.2, 0.5, 0.1]], "rel_xyxy")
         Traceback (most recent call last):
         ...
-        ValueError: boxes has a negative size in 1 of 1 boxes, the first at 0: [0.1, 0.2, 0.5, 0.1]\
+        ValueError: boxes has a negative size in 1 of 1 boxes, first at 0: [0.1, 0.2, 0.5, 0.1]\
  as rel_xyxy.
     """
     check_format("bounding_box_format", bounding_box_format)
     values = np.asarray(boxes, "float64")
     if values.ndim < 1 or values.shape[-1] != 4:
-        raise ValueError(f"{name} must have four numbers each, got shape {values.shape}.")
+        raise ValueError(f"{name} must have shape (..., 4). Received: shape {values.shape}")
     rows = values.reshape(-1, 4)
     missing = np.isnan(rows).all(1, keepdims=True)
-    _refuse(name, "NaN or infinite numbers", ~np.isfinite(np.where(missing, 0, rows)), rows)
+    _refuse(name, "NaN or infinite values", ~np.isfinite(np.where(missing, 0, rows)), rows)
     rows = np.where(missing, 0, rows)
     largest = np.abs(rows).max(initial=0)
     if is_relative(bounding_box_format):
         if largest > 2:
             raise ValueError(
-                f"{name} holds numbers up to {largest:.4g}, which {bounding_box_format} cannot: "
-                "they look like pixels. Name their format, or divide by the size of the image."
+                f"{name} has values up to {largest:.4g}, which look like pixels and are invalid in "
+                f"{bounding_box_format}. Pass their actual format, or divide by the image size."
             )
         kind, height, width, rounding = "rel_xyxy", 1, 1, _ROUNDING
     else:
         if 0 < largest <= 1:
             raise ValueError(
-                f"{name} holds no number above 1, so as {bounding_box_format} all lie within one "
-                "pixel: they look like shares of the image. Name a format that begins with rel_."
+                f"{name} has no value above 1, which in {bounding_box_format} is within one pixel. "
+                "The values look like fractions of the image. Use a format that begins with rel_."
             )
         kind, rounding = "xyxy", _ROUNDING * max(largest, 1)
     ends = convert_boxes(rows, bounding_box_format, kind)
@@ -143,18 +148,18 @@ def check_boxes(
 
 
 def check_format(name: str, value: Any) -> str:
-    """Return the name of a format if it is one, else raise ValueError."""
+    """Return `value` if it is the name of a box format, else raise ValueError."""
     if value not in FORMATS:
         raise ValueError(f"{name} must be one of {', '.join(FORMATS)}. Received: {value!r}")
     return str(value)
 
 
 def is_relative(bounding_box_format: str) -> bool:
-    """Tell whether a format is in shares of the image."""
+    """Return whether a format is in fractions of the image size."""
     return bounding_box_format.startswith("rel_")
 
 
-def _reordered(boxes: Any, order: tuple[int, ...]) -> Any:
+def _reorder(boxes: Any, order: tuple[int, ...]) -> Any:
     return keras.ops.take(boxes, order, axis=-1)
 
 
@@ -163,6 +168,6 @@ def _refuse(name: str, what: str, wrong: np.ndarray, rows: np.ndarray, told: str
     if where.size:
         first = np.round(rows[where[0]], 4).tolist()
         raise ValueError(
-            f"{name} has {what} in {where.size} of {len(rows)} boxes, the first at {where[0]}: "
+            f"{name} has {what} in {where.size} of {len(rows)} boxes, first at {where[0]}: "
             f"{first}{told}."
         )

@@ -1,6 +1,6 @@
-"""Boxes around what stands out in maps, and how far boxes agree; in NumPy and SciPy.
+"""Boxes around connected regions of masks, and the overlap of boxes, in NumPy and SciPy.
 
-Boxes are `"xyxy"` in Keras's terms: (left, top, right, bottom) in pixels, right and bottom
+Boxes are in Keras's `"xyxy"` format: (left, top, right, bottom) in pixels, right and bottom
 exclusive.
 """
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 
 def boxes_around(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return a box around each connected part of a mask, diagonal neighbours connected.
+    """Return a box around each connected region of a mask. Diagonal neighbors are connected.
 
     Args:
         mask: `(height, width)`.
 
     Returns:
-        Boxes `(parts, 4)`, that of the part with most pixels first; of equals the one that begins
-        further up, then further left.
+        Boxes `(regions, 4)`, sorted by decreasing number of pixels; ties are sorted from top to
+        bottom, then from left to right.
 
     Example:
         >>> boxes_around(np.array([[1, 0, 0, 0], [0, 0, 1, 1]], bool)).tolist()
@@ -34,14 +34,14 @@ def boxes_around(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def intersection_over_union(one: NDArray, other: NDArray) -> NDArray[np.float64]:
-    """Return the share of two boxes' common area in the area they cover together.
+    """Return the intersection over union (IoU) of boxes.
 
     Args:
         one: Boxes `(..., 4)`.
-        other: Boxes `(..., 4)` that broadcast against them.
+        other: Boxes `(..., 4)` that broadcast against `one`.
 
     Returns:
-        Numbers from 0 to 1; 0 where both boxes are empty.
+        Values from 0 to 1; 0 where both boxes are empty.
 
     Example:
         >>> float(intersection_over_union(np.array([0, 0, 2, 2]), np.array([1, 0, 3, 2])))

@@ -1,4 +1,4 @@
-"""What two boxes cover, alone and together."""
+"""Areas, overlap and distance of pairs of boxes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras_dlcourse.boxes.formats import convert_boxes, is_relative
 
 
 def edges(boxes: Any, bounding_box_format: str, image_shape: tuple[int, int] | None = None) -> Any:
-    """Return left, top, right and bottom: in pixels, or in shares of an image of unknown size."""
+    """Return left, top, right and bottom: in pixels, or in fractions if the size is unknown."""
     relative = is_relative(bounding_box_format) and image_shape is None
     height, width = image_shape or (None, None)
     target = "rel_xyxy" if relative else "xyxy"
@@ -18,10 +18,10 @@ def edges(boxes: Any, bounding_box_format: str, image_shape: tuple[int, int] | N
 
 
 class Overlap:
-    """What two boxes, `(..., 4)` as left, top, right, bottom, have in common."""
+    """Overlap measures of two boxes, `(..., 4)` as left, top, right, bottom."""
 
     def __init__(self, one: Any, other: Any) -> None:
-        # Numbers of a kind side by side: half the time of slices of the last axis.
+        # One tensor per edge takes half the time of slicing the last axis.
         self.edges = [ops.unstack(boxes, axis=-1) for boxes in (one, other)]
         (left, top, right, bottom), (left2, top2, right2, bottom2) = self.edges
         self.sides = [(ops.relu(r - l), ops.relu(b - t)) for l, t, r, b in self.edges]  # noqa: E741
@@ -43,14 +43,14 @@ class Overlap:
 
     @property
     def distance(self) -> Any:
-        """Squared distance of the middles, in squared diagonals of the hull."""
+        """Squared distance of the centers, divided by the squared diagonal of the hull."""
         (left, top, right, bottom), (left2, top2, right2, bottom2) = self.edges
         x, y = (left + right - left2 - right2) / 2, (top + bottom - top2 - bottom2) / 2
         diagonal = ops.square(self.around[0]) + ops.square(self.around[1])
         return quotient(ops.square(x) + ops.square(y), diagonal)
 
     def angle(self, number: int) -> Any:
-        """Return the arctangent of width by height of the first or the second box."""
+        """Return the arctangent of width / height of the first (0) or second (1) box."""
         width, height = self.sides[number]
         # arctan2 has no derivative at (0, 0)
         empty = ops.logical_and(width <= 0, height <= 0)
@@ -58,5 +58,5 @@ class Overlap:
 
 
 def quotient(part: Any, whole: Any) -> Any:
-    """Return the share of a part in a whole; 0 in nothing, of which there is no part."""
+    """Return `part / whole`, or 0 where both are 0."""
     return part / ops.where(whole > 0, whole, 1.0)

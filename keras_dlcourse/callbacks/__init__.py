@@ -1,4 +1,4 @@
-"""Callbacks for `model.fit`: early stopping, maps and measures after each epoch."""
+"""Callbacks for `model.fit`: early stopping, checkpoints, maps and measures after each epoch."""
 
 from keras_dlcourse._extras import require
 

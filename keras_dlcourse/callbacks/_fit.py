@@ -1,8 +1,8 @@
-"""What Keras does not tell a callback: which `fit` it runs in, and that this `fit` is being left.
+"""What Keras does not tell a callback: which `fit` it runs in, and when an exception leaves it.
 
 `fit` keeps its `keras.callbacks.CallbackList` in a local variable and has no hook for exceptions,
-so the call stack is the only place to look. Where it shows nothing (a training loop of one's own),
-these functions answer None and the caller does without.
+so the call stack is the only place to look. If nothing is found there (a custom training loop),
+the lookups return None or an empty result, and callers do without.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import keras
 
 
 def callback_list_of(callback: keras.callbacks.Callback, frame: FrameType | None) -> Any | None:
-    """Find the list of callbacks that a `fit` on this stack drives and that holds `callback`.
+    """Find the callback list of a `fit` on this stack that contains `callback`.
 
     Args:
-        callback: The callback that asks.
-        frame: Where to start; the frames that called it are searched.
+        callback: The callback to look for.
+        frame: The frame to start from; its callers are searched as well.
 
     Returns:
         The `keras.callbacks.CallbackList`, or None if no such `fit` is running.
@@ -34,14 +34,14 @@ def callback_list_of(callback: keras.callbacks.Callback, frame: FrameType | None
 
 
 def arguments_of(callback: keras.callbacks.Callback, frame: FrameType | None) -> dict[str, Any]:
-    """Return the local variables, its arguments among them, of the `fit` that drives `callback`.
+    """Return the local variables, including the arguments, of the `fit` that runs `callback`.
 
     Args:
-        callback: The callback that asks.
-        frame: Where to start; the frames that called it are searched.
+        callback: The callback to look for.
+        frame: The frame to start from; its callers are searched as well.
 
     Returns:
-        The variables, or an empty dictionary if that `fit` cannot be seen.
+        The variables, or an empty dictionary if that `fit` is not on the stack.
     """
     callback_list = callback_list_of(callback, frame)
     for local_values in _locals(frame) if callback_list is not None else ():
@@ -51,10 +51,10 @@ def arguments_of(callback: keras.callbacks.Callback, frame: FrameType | None) ->
 
 
 def check_averages(callback: keras.callbacks.Callback, monitor: str, frame: FrameType) -> None:
-    """Raise ValueError if `callback` would keep other weights than `monitor` is measured with.
+    """Raise ValueError if `callback` would keep weights other than those `monitor` measures.
 
-    `SwapEMAWeights` puts the averages into the model for the validation, and leaves them there
-    until the end of the epoch only with `swap_on_epoch=True`, and for those that stand behind it.
+    `SwapEMAWeights` puts the averages into the model for validation. They stay there until the end
+    of the epoch only with `swap_on_epoch=True`, and only for callbacks later in the list.
     """
     callback_list = callback_list_of(callback, frame)
     if callback_list is None or not monitor.startswith("val_"):
@@ -68,23 +68,24 @@ def check_averages(callback: keras.callbacks.Callback, monitor: str, frame: Fram
             name = type(callback).__name__
             raise ValueError(
                 f"{name} must keep the weights that {monitor!r} is measured with, which are the "
-                "averages of SwapEMAWeights. Received callbacks by which it keeps others: pass "
-                f"callbacks=[SwapEMAWeights(swap_on_epoch=True), {name}(...)], in this order."
+                "averages of SwapEMAWeights. With the callbacks received it would keep other "
+                f"weights. Pass callbacks=[SwapEMAWeights(swap_on_epoch=True), {name}(...)], in "
+                "this order."
             )
 
 
 def is_validating(callback: keras.callbacks.Callback) -> bool:
-    """Say whether the `fit` that drives `callback` has validation data."""
+    """Return whether the `fit` that runs `callback` has validation data."""
     return arguments_of(callback, sys._getframe()).get("validation_data") is not None
 
 
-def before(callback_list: Any, hook: str, act: Callable[..., None]) -> None:
+def call_before(callback_list: Any, hook: str, act: Callable[..., None]) -> None:
     """Call `act` before any callback's `hook`, with the same arguments.
 
     Args:
-        callback_list: What `callback_list_of` found. Only this one object is changed.
+        callback_list: The result of `callback_list_of`. Only this object is changed.
         hook: Name of the method, such as `"on_epoch_begin"`.
-        act: What to call.
+        act: The function to call.
     """
     method = getattr(callback_list, hook)
 
@@ -96,13 +97,13 @@ def before(callback_list: Any, hook: str, act: Callable[..., None]) -> None:
     setattr(callback_list, hook, call)
 
 
-def on_exception(callback_list: Any, act: Callable[[BaseException], None]) -> None:
-    """Call `act` when an exception, KeyboardInterrupt too, leaves any callback of this `fit`.
+def call_on_exception(callback_list: Any, act: Callable[[BaseException], None]) -> None:
+    """Call `act` when a callback of this `fit` raises an exception, including KeyboardInterrupt.
 
     Args:
-        callback_list: What `callback_list_of` found. Only this one object is changed, and it lives
+        callback_list: The result of `callback_list_of`. Only this object is changed, and it lives
             as long as its `fit`.
-        act: Called with the exception before that goes on.
+        act: Called with the exception before it propagates.
     """
 
     def guarded(method: Callable[..., None]) -> Callable[..., None]:
@@ -122,7 +123,7 @@ def on_exception(callback_list: Any, act: Callable[[BaseException], None]) -> No
 
 
 def _locals(frame: FrameType | None) -> Iterator[dict[str, Any]]:
-    """Give the local variables of a frame and of those that called it."""
+    """Yield the local variables of a frame, then those of its callers."""
     while frame is not None:
         yield frame.f_locals
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Signals that wait for a safe point, so that things can be put in order first."""
+"""Signal handling that waits for a safe point, so that cleanup can run first."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ Handler = Callable[[int, FrameType | None], object]
 
 
 class DeferredInterrupt:
-    """Hold back what a signal raises (KeyboardInterrupt for a Ctrl-C) until `check()` is called.
+    """Defer the exception that a signal raises (KeyboardInterrupt for Ctrl-C) until `check()`.
 
-    The handler that was there before is asked first, and only what it raises is held back: a
-    handler of the user's own that does something else keeps doing just that. A second signal is
-    not held back. SIGTERM, where nobody handles it, becomes SystemExit, so that the process ends
-    with the status that it would have had, 128 + 15, after its `finally` blocks.
+    The previous handler is called first, and only an exception that it raises is deferred: a
+    custom handler that does something else keeps working unchanged. A second signal is not
+    deferred. SIGTERM, if nothing handles it, becomes SystemExit, so that the process runs its
+    `finally` blocks and ends with the usual status, 128 + 15.
 
     Args:
-        wanted: Given the interrupted frame, whether to hold back. Keras tells a callback nothing
-            when `fit` dies of another error, so this is asked anew at each signal, and a handler
-            left behind does no harm.
-        notice: Printed to stderr when a signal is held back.
+        wanted: A function of the interrupted frame that returns whether to defer. Keras does not
+            notify a callback when `fit` fails with another error, so this is checked at each
+            signal, and a leftover handler does no harm.
+        notice: Message printed to stderr when a signal is deferred.
         signals: The signals.
 
     Attributes:
-        received: Whether a signal has come since `install`, whoever holds it back.
+        received: Whether a signal has been received, whichever handler defers it.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class DeferredInterrupt:
         self.received = False
 
     def install(self) -> None:
-        """Take the signals over, once, if this is the main thread and Python handles them."""
+        """Install the handlers, once, if in the main thread and if Python handles the signals."""
         if self._active or threading.current_thread() is not threading.main_thread():
             return
         self._previous = {}
@@ -61,17 +61,17 @@ class DeferredInterrupt:
         self._active = bool(self._previous)
 
     def uninstall(self) -> None:
-        """Give the signals back; where another handler stands before this one, only step aside."""
+        """Restore the previous handlers; if a newer handler is installed, only deactivate."""
         self._active = False
         if threading.current_thread() is not threading.main_thread():
             return
         for number in self._previous:
             if signal.getsignal(number) == self._handle:
-                handler = self._first_active(number)
+                handler = self._find_active(number)
                 signal.signal(number, signal.SIG_DFL if handler is _exit else handler)
 
     def check(self) -> None:
-        """Raise what was held back, if there is anything."""
+        """Raise the deferred exception, if there is one."""
         pending, self._pending = self._pending, None
         if pending is not None:
             raise pending
@@ -89,8 +89,8 @@ class DeferredInterrupt:
             with suppress(RuntimeError, OSError, ValueError):  # stderr may be busy or closed
                 print(self._notice, file=sys.stderr, flush=True)
 
-    def _first_active(self, number: int) -> Handler:
-        """Give the handler to go back to, past those that have stepped aside meanwhile."""
+    def _find_active(self, number: int) -> Handler:
+        """Return the handler to restore, skipping those that have been deactivated meanwhile."""
         handler = self._previous[number]
         while (
             isinstance(owner := getattr(handler, "__self__", None), DeferredInterrupt)

@@ -1,4 +1,4 @@
-"""The quantity that a callback monitors: reading it from the logs, and which way is better."""
+"""The quantity that a callback monitors: its value in the logs, and its better direction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keras_dlcourse.losses.embedding.proxy_anchor import ProxyAnchor
 Direction = Literal["min", "max"]
 
 _KERAS_DIRECTIONS: dict[str, Direction] = {"up": "max", "down": "min"}
-_CHOSEN: dict[str, Direction] = {"min": "min", "max": "max"}  # "auto" is no choice
+_CHOSEN: dict[str, Direction] = {"min": "min", "max": "max"}  # "auto" chooses neither
 
 
 class Monitor:
@@ -23,8 +23,8 @@ class Monitor:
     Args:
         name: Its name in the logs, e.g. `"val_loss"`.
         mode: `"min"`, `"max"` or `"auto"`.
-        min_delta: How much better is better.
-        owner: The callback, as messages call it.
+        min_delta: A change must be larger than this to count as an improvement.
+        owner: Name of the callback, used in messages.
     """
 
     def __init__(self, name: str, mode: str, min_delta: float, owner: str) -> None:
@@ -41,21 +41,21 @@ class Monitor:
         self.start()
 
     def start(self) -> None:
-        """Forget what a former `fit` showed."""
+        """Reset what was learned in an earlier `fit`."""
         self.direction = self.chosen
         self.seen = False
 
     def resolve(self, model: Any, required: bool) -> None:
-        """Find out which way is better, if that is not known yet."""
+        """Infer the better direction, if it is not known yet."""
         self.direction = self.direction or infer_direction(model, self.name)
         if self.direction is None and required:
             raise ValueError(
-                f"{self.owner} cannot tell whether more or less {self.name!r} is better: the "
-                "model's loss and metrics do not say. Pass mode='max' or mode='min'."
+                f"{self.owner} cannot tell whether higher or lower {self.name!r} is better from "
+                "the model's loss and metrics. Pass mode='max' or mode='min'."
             )
 
     def is_better(self, value: float, reference: float | None) -> bool:
-        """Compare; anything is better than no reference."""
+        """Return whether `value` improves on `reference`; any value improves on None."""
         if reference is None:
             return True
         if self.direction == "min":
@@ -67,13 +67,14 @@ class Monitor:
 
         Args:
             logs: The logs.
-            validation_comes: Whether `fit` will validate in a later epoch (validation_freq).
+            validation_comes: Returns whether `fit` will validate in a later epoch
+                (`validation_freq`).
 
         Returns:
-            The value, or None in an epoch in which it is rightly not there.
+            The value, or None in an epoch that has no validation.
 
         Raises:
-            ValueError: If it is missing.
+            ValueError: If the quantity is missing.
         """
         value = logs.get(self.name)
         if value is not None:
@@ -84,17 +85,17 @@ class Monitor:
         )
         if unvalidated and (self.seen or validation_comes()):
             return None
-        raise ValueError(self._missing(list(logs), unvalidated))
+        raise ValueError(self._describe_missing(list(logs), unvalidated))
 
-    def _missing(self, names: list[str], unvalidated: bool) -> str:
+    def _describe_missing(self, names: list[str], unvalidated: bool) -> str:
         message = (
             f"{self.owner} monitors {self.name!r}, which is not in the logs. "
-            f"They have: {', '.join(names) or 'nothing'}. "
+            f"The logs have: {', '.join(names) or 'nothing'}. "
         )
         if unvalidated:
             return message + (
                 "There is no validation: pass validation_data (or validation_split) to fit, or "
-                "monitor a quantity of the training data, such as 'loss'."
+                "monitor a training quantity, such as 'loss'."
             )
         similar = difflib.get_close_matches(self.name, names, n=1)
         if similar:
@@ -103,18 +104,18 @@ class Monitor:
 
 
 def infer_direction(model: Any, monitor: str) -> Direction | None:
-    """Tell from the loss or from the model's metrics which way is better.
+    """Infer from the loss or the model's metrics whether higher or lower is better.
 
-    A loss is better when smaller. For a metric its own Keras class says so: it is found by the name
-    it has in the logs, which is `name`, or `output_name` for a model with several outputs. Nothing
-    is guessed from the sound of a name.
+    A lower loss is better. For a metric, its Keras class decides: the metric is found by its name
+    in the logs, which is `name`, or `output_name` for a model with several outputs. Nothing is
+    guessed from how a name sounds.
 
     Args:
         model: A compiled Keras model.
         monitor: The name in the logs, e.g. `"val_loss"` or `"val_accuracy"`.
 
     Returns:
-        `"min"`, `"max"`, or None if the model does not tell (yet: Keras builds the metrics during
+        `"min"`, `"max"`, or None if it cannot be inferred (yet: Keras builds the metrics during
         the first epoch).
     """
     name = monitor.removeprefix("val_")
@@ -131,7 +132,7 @@ def infer_direction(model: Any, monitor: str) -> Direction | None:
 
 
 def _metrics(holder: Any) -> Iterator[Any]:
-    """Give the metrics of a model, those that Keras keeps in lists inside of others too."""
+    """Yield the metrics of a model, including those that Keras nests in other metrics."""
     for metric in getattr(holder, "metrics", ()):
         inner = getattr(metric, "metrics", None)
         if inner is not None:
@@ -141,7 +142,7 @@ def _metrics(holder: Any) -> Iterator[Any]:
 
 
 def classes_of_cross_entropy(model: Any) -> int | None:
-    """Return how many classes a cross-entropy of one output is about, None for other losses."""
+    """Return the number of classes of a single-output cross-entropy, or None for other losses."""
     name = _loss_name(model)
     if "crossentropy" not in name or len(_outputs(model)) != 1:
         return None
@@ -149,14 +150,14 @@ def classes_of_cross_entropy(model: Any) -> int | None:
 
 
 def classes_of_labels(model: Any) -> int | None:
-    """Return how many class numbers the loss of one output knows, None if it takes none."""
+    """Return the number of classes if the single-output loss takes class numbers, else None."""
     loss, name = getattr(model, "loss", None), _loss_name(model)
     takes_numbers = isinstance(loss, MarginSoftmax | ProxyAnchor) or "sparsecategorical" in name
     return int(model.outputs[0].shape[-1]) if takes_numbers and len(_outputs(model)) == 1 else None
 
 
-def wrong_labels(model: Any, y: Any) -> str | None:
-    """Say which labels are not class numbers though the loss takes those; None if all are."""
+def describe_wrong_labels(model: Any, y: Any) -> str | None:
+    """Describe labels that are not valid class numbers for the loss; None if all are valid."""
     classes = classes_of_labels(model)
     y = np.asarray(y)
     if classes is None or y.dtype.kind not in "biuf":

@@ -1,4 +1,4 @@
-"""What callbacks that save have in common."""
+"""Helpers shared by the callbacks that save."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ ON_ERROR = ("warn", "raise")
 
 
 def check_save_freq(save_freq: Any) -> None:
-    """Raise ValueError unless it is `"epoch"` or a number of batches."""
+    """Raise ValueError unless `save_freq` is `"epoch"` or a number of batches."""
     if save_freq != "epoch" and not (is_whole(save_freq) and save_freq > 0):
         raise ValueError(
-            f"save_freq must be 'epoch' or a number of batches, 1 or more. Received: {save_freq!r}"
+            f"save_freq must be 'epoch' or a number of batches (1 or more). Received: {save_freq!r}"
         )
 
 
 @contextmanager
-def or_warn(on_error: str, problem: str) -> Iterator[None]:
-    """Turn an OSError, such as that of a full disk, into a sentence: a warning or an OSError."""
+def handle_save_errors(on_error: str, problem: str) -> Iterator[None]:
+    """Turn an OSError, e.g. from a full disk, into a warning or an OSError that explains it."""
     try:
         yield
     except OSError as error:
-        message = f"{problem}: {error}. What was saved before is still there, unchanged."
+        message = f"{problem}: {error}. Earlier saves are still there, unchanged."
         if on_error == "raise":
             raise OSError(error.errno, message) from error
-        warnings.warn(f"{message} Training goes on.", stacklevel=2)
+        warnings.warn(f"{message} Training continues.", stacklevel=2)

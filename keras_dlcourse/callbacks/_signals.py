@@ -1,4 +1,4 @@
-"""What passes through a network forwards and backwards, measured at each of its layers."""
+"""Measure the forward and backward signal of a network at each layer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _CUT_AT_ZERO = (keras.activations.relu, keras.activations.relu6)
 
 @dataclass(frozen=True)
 class Signals:
-    """What one measurement found, a number a layer; None where it does not apply.
+    """The result of one measurement: one value per layer, None where it does not apply.
 
     Attributes:
-        activations: Variance of the outputs over the examples, mean over all units.
-        gradients: Variance of the gradients of an example's own loss by these outputs.
-        dead: Share of ReLU units that answer 0 to all examples.
+        activations: Variance of the outputs over the examples, averaged over all units.
+        gradients: Variance of the gradients of each example's loss w.r.t. these outputs.
+        dead: Fraction of ReLU units that output 0 for all examples.
     """
 
     activations: list[float | None]
@@ -35,18 +35,18 @@ class Signals:
 
 
 class Probe:
-    """A compiled function from a batch to the signals at the layers of a compiled model.
+    """A compiled function that maps a batch to the signals at the layers of a compiled model.
 
-    Layers with kernels and layers that are activations are looked at, in nested models too; of the
-    last layer neither outputs nor gradients are, because those of a softmax cannot be compared with
-    what is before it.
+    Layers with kernels and activation layers are measured, in nested models too. Outputs and
+    gradients of the last layer are not, because those of a softmax cannot be compared with earlier
+    ones.
 
     Args:
-        model: A functional or Sequential model that has been compiled.
+        model: A compiled functional or Sequential model.
 
     Raises:
-        TypeError: If it is no Keras model.
-        ValueError: If it has no graph, nothing to be looked at, or takes inputs of any size.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` has no graph, no layer to measure, or inputs of variable size.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -56,33 +56,33 @@ class Probe:
         self.places = [place for place in self.network.places if _is_watched(place)]
         self._inner = [place for place in self.places if place not in outputs]
         if not self.places:
-            raise ValueError(f"{model.name!r} has no layer with a kernel to be looked at.")
+            raise ValueError(f"model {model.name!r} has no layer with a kernel to measure.")
         self._sizes = [math.prod(size or 0 for size in place.shape[1:]) for place in self._inner]
         if 0 in self._sizes:
-            raise ValueError(f"{model.name!r} must take inputs of one size for this.")
+            raise ValueError(f"model {model.name!r} must take inputs of one fixed size.")
         self._numbers = {place: number for number, place in enumerate(self._inner)}
         self.kernels = [_kernels(place) for place in self.places]
-        # A layer's own call changes the statistics of batch normalization and the seeds of dropout.
+        # Calling a layer changes batch normalization statistics and dropout seeds.
         self._variables = [*model.variables, *model.metrics_variables]
         self._run: Callable[..., Any] | None = None
 
     @property
     def names(self) -> list[str]:
-        """The layers, each with the nested models around it."""
+        """Names of the layers, each with the nested models around it."""
         return [place.name for place in self.places]
 
     def measure(self, inputs: Any, labels: np.ndarray) -> Signals:
-        """Send examples through the model as in training, and back, without changing anything.
+        """Run a forward and backward pass in training mode, without changing the model.
 
         Raises:
-            ValueError: If the model takes other inputs.
+            ValueError: If `inputs` do not match the inputs of the model.
         """
-        if not self._inner:  # one layer has none before it
+        if not self._inner:  # a single layer has no layer before it
             nothing: list[float | None] = [None] * len(self.places)
             return Signals(nothing, nothing, nothing)
         if self._run is None:
             self._run = backend.compiled(self._pass, self._variables)
-        arrays = _in_order(self.network.model, inputs)
+        arrays = _order_inputs(self.network.model, inputs)
         found = [np.asarray(ops.convert_to_numpy(part)) for part in self._run(labels, *arrays)]
 
         def row(numbers: np.ndarray) -> list[float | None]:
@@ -93,11 +93,11 @@ class Probe:
             share if _is_cut_at_zero(place) else None
             for place, share in zip(self.places, row(found[2]), strict=True)
         ]
-        return Signals(row(_squared(found[0])), row(_squared(found[1])), dead)
+        return Signals(row(_compute_variances(found[0])), row(_compute_variances(found[1])), dead)
 
     def _pass(self, labels: Any, *inputs: Any) -> tuple[Any, Any, Any]:
-        # Zeros that are added to each output: the gradient by them is that by the output. They are
-        # one vector, because that is what every backend takes a gradient by.
+        # Zeros are added to each output: their gradient is the gradient of the output. They form
+        # one vector, because every backend can differentiate w.r.t. a vector.
         examples = inputs[0].shape[0]
         sizes = [size * examples for size in self._sizes]
         cuts = np.cumsum(sizes)[:-1].tolist()
@@ -122,7 +122,7 @@ class Probe:
                 return outputs
             given = ops.cast(outputs, "float32")
             spread.append(_variance(ops.reshape(given, (inputs[0].shape[0], -1))))
-            dead.append(_dead(given, _channel_axis(place)))
+            dead.append(_measure_dead(given, _channel_axis(place)))
             nudge = ops.cast(ops.reshape(nudges[number], outputs.shape), outputs.dtype)
             return outputs + nudge
 
@@ -132,8 +132,8 @@ class Probe:
         return ops.cast(value, "float32"), (ops.stack(spread), ops.stack(dead))
 
 
-def _in_order(model: keras.Model, inputs: Any) -> list[np.ndarray]:
-    """Return the arrays of inputs in the order in which a model has them."""
+def _order_inputs(model: keras.Model, inputs: Any) -> list[np.ndarray]:
+    """Return the input arrays in the order of the model's inputs."""
     names = [tensor.name for tensor in model.inputs]
     if isinstance(inputs, dict) and set(inputs) == set(names):
         return [inputs[name] for name in names]
@@ -151,9 +151,9 @@ def _cut(vector: Any, cuts: list[int]) -> list[Any]:
 
 
 def _variance(rows: Any) -> Any:
-    """Return the variance over examples, mean over what belongs to one, as a and b: it is a^2 b.
+    """Return the variance over examples, averaged over units, as a pair (a, b) meaning a^2 b.
 
-    The square of 1e-20 would be 0 in float32.
+    A plain square would underflow: that of 1e-20 is 0 in float32.
     """
     apart = rows - ops.mean(rows, axis=0, keepdims=True)
     largest = ops.max(ops.abs(apart))
@@ -161,13 +161,13 @@ def _variance(rows: Any) -> Any:
     return ops.stack([largest, ops.mean(ops.square(apart / scale))])
 
 
-def _squared(pairs: np.ndarray) -> np.ndarray:
-    """Return the variances that `_variance` has taken apart."""
+def _compute_variances(pairs: np.ndarray) -> np.ndarray:
+    """Return the variances from the pairs of `_variance`."""
     return pairs[:, 0].astype("float64") ** 2 * pairs[:, 1]
 
 
-def _dead(outputs: Any, axis: int) -> Any:
-    """Return the share of units that answer 0 everywhere."""
+def _measure_dead(outputs: Any, axis: int) -> Any:
+    """Return the fraction of units that output 0 everywhere."""
     others = [number for number in range(len(outputs.shape)) if number != axis]
     largest = ops.max(ops.abs(outputs), axis=others)
     return ops.mean(ops.cast(largest == 0, "float32"))
@@ -181,7 +181,7 @@ def _is_watched(place: Place) -> bool:
 
 
 def _kernels(place: Place) -> list[Any]:
-    """Return the weights of a layer that are matrices or more."""
+    """Return the weights of a layer that have two or more dimensions."""
     weights = getattr(place.node.operation, "trainable_weights", [])
     return [weight for weight in weights if len(weight.shape) > 1]
 

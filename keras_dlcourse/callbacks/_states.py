@@ -1,4 +1,4 @@
-"""What callbacks and data remember from batch to batch, to be saved beside the weights."""
+"""State that callbacks and data keep from batch to batch, to be saved with the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 
 from keras_dlcourse.data.trainer import TrainerData
 
-# Keras's own callbacks have no `state_dict`; these attributes are what they remember.
+# Keras's own callbacks have no `state_dict`; these attributes are their state.
 _OF_KERAS: dict[type, tuple[str, ...]] = {
     keras.callbacks.History: ("epoch", "history"),
     keras.callbacks.EarlyStopping: ("best", "best_epoch", "best_weights", "wait"),
@@ -20,40 +20,40 @@ _OF_KERAS: dict[type, tuple[str, ...]] = {
 
 
 class Remembers:
-    """Gives a callback `state_dict` and `load_state_dict` of the attributes that it names."""
+    """Add `state_dict` and `load_state_dict` to a callback, for the attributes it lists."""
 
     _remembered: tuple[str, ...] = ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a later process needs to go on where this one stopped."""
+        """Return the state that a later process needs to continue where this one stopped."""
         return {name: copy.copy(getattr(self, name)) for name in self._remembered}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the training go on from a state of `state_dict()`.
+        """Continue from a state returned by `state_dict()`.
 
         Raises:
-            ValueError: If it is no such state.
+            ValueError: If `state` does not have the expected keys.
         """
         if set(state) != set(self._remembered):
             raise ValueError(
-                f"state must be what {type(self).__name__}.state_dict() returned. Received the "
-                f"keys: {', '.join(map(str, state)) or 'none'}"
+                f"state must be the result of {type(self).__name__}.state_dict(). Received keys: "
+                f"{', '.join(map(str, state)) or 'none'}"
             )
         for name in self._remembered:
             setattr(self, name, copy.copy(state[name]))
 
 
 def has_state(part: Any) -> bool:
-    """Say whether `state_of` can tell what `part` remembers."""
+    """Return whether `state_of` can read the state of `part`."""
     return _has_methods(part) or isinstance(part, tuple(_OF_KERAS))
 
 
 def state_of(part: Any, batch: int | None) -> dict[str, Any]:
-    """Return what a callback or data remembers.
+    """Return the state of a callback or of data.
 
     Args:
-        part: Something with `state_dict()`, or a callback of Keras that is known here.
-        batch: Within an epoch, number of its batches that are done; None between epochs.
+        part: An object with `state_dict()`, or one of the Keras callbacks listed above.
+        batch: Within an epoch, the number of batches already done; None between epochs.
     """
     if isinstance(part, TrainerData):
         return part.state_dict(batch)
@@ -63,7 +63,7 @@ def state_of(part: Any, batch: int | None) -> dict[str, Any]:
 
 
 def load_state(part: Any, state: Mapping[str, Any]) -> None:
-    """Let a callback or data remember what `state_of` returned."""
+    """Restore the state of a callback or of data from the result of `state_of`."""
     if _has_methods(part):
         part.load_state_dict(state)
         return
@@ -71,11 +71,11 @@ def load_state(part: Any, state: Mapping[str, Any]) -> None:
         setattr(part, name, value)
 
 
-def named(parts: Iterable[Any]) -> dict[str, Any]:
-    """Give each part a name that it has in the next process as well: its class and number.
+def name_parts(parts: Iterable[Any]) -> dict[str, Any]:
+    """Give each part a name that stays the same across processes: its class and a counter.
 
     Example:
-        >>> list(named([[], {}, []]))
+        >>> list(name_parts([[], {}, []]))
         ['list 1', 'dict 1', 'list 2']
     """
     names: dict[str, Any] = {}

@@ -1,8 +1,8 @@
-"""Write pictures where TensorBoard finds them, without TensorFlow.
+"""Write images for TensorBoard, without TensorFlow.
 
-An event file is a row of records `length, checksum of length, content, checksum of content`, each
-content a protocol buffer of type Event. A picture needs a dozen of its fields; so a training on JAX
-or PyTorch need not import TensorFlow, which would take hold of the GPU that they train on.
+An event file is a sequence of records `length, checksum of length, content, checksum of content`;
+each content is a protocol buffer of type Event. An image needs only a dozen of its fields, so
+training on JAX or PyTorch does not have to import TensorFlow, which would claim their GPU.
 
 Reference:
     https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/lib/io/record_writer.cc
@@ -19,26 +19,26 @@ from pathlib import Path
 
 from keras_dlcourse._files import user_path, write_bytes
 
-_RGBA = 4  # of the colour spaces in summary.proto
+_RGBA = 4  # color space in summary.proto
 
 
 def write_picture(
     directory: str | os.PathLike[str], tag: str, step: int, png: bytes, size: tuple[int, int]
 ) -> Path:
-    """Write one picture as an event file of its own, whole or not at all.
+    """Write one image as its own event file, atomically.
 
-    TensorBoard reads the files of a folder in the order of their names and never returns to one, so
-    names begin with the time and every picture gets the next.
+    TensorBoard reads the files of a folder in name order and never goes back to an earlier one, so
+    each name begins with the time.
 
     Args:
-        directory: Folder of the run, the parent of which TensorBoard is given as `--logdir`.
-        tag: Name of the series of pictures.
-        step: Number of the picture in its series, e.g. the epoch.
+        directory: Folder of the run; its parent is TensorBoard's `--logdir`.
+        tag: Name of the image series.
+        step: Number of the image in its series, e.g. the epoch.
         png: Content of a PNG file.
-        size: Its height and width in pixels.
+        size: Height and width in pixels.
 
     Returns:
-        The file.
+        The path of the file.
     """
     now = time.time()
     image = _number(1, size[0]) + _number(2, size[1]) + _number(3, _RGBA) + _message(4, png)
@@ -59,7 +59,7 @@ def _record(content: bytes) -> bytes:
 
 
 def _checksum(content: bytes) -> bytes:
-    """CRC-32C, rotated and shifted so that checksums of checksums stay good."""
+    """Compute the CRC-32C, masked (rotated and shifted) so that nested checksums stay useful."""
     crc = 0xFFFFFFFF
     for byte in content:
         crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)

@@ -1,4 +1,4 @@
-"""A training that goes on after a kill as if nothing had happened."""
+"""Back up the training state, so that training resumes after a kill as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -13,55 +13,61 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import one_of
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import user_path
-from keras_dlcourse.callbacks._fit import arguments_of, before, callback_list_of, on_exception
+from keras_dlcourse.callbacks._fit import (
+    arguments_of,
+    call_before,
+    call_on_exception,
+    callback_list_of,
+)
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
-from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, or_warn
-from keras_dlcourse.callbacks._states import has_state, load_state, named, state_of
-from keras_dlcourse.callbacks._weights import first_nan
+from keras_dlcourse.callbacks._saving import ON_ERROR, check_save_freq, handle_save_errors
+from keras_dlcourse.callbacks._states import has_state, load_state, name_parts, state_of
+from keras_dlcourse.callbacks._weights import find_first_nan
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.saving.state import capture, read_state, restore, write_state
 
 
 class BackupAndRestore(keras.callbacks.Callback):
-    """Save the state of a training, and let the next `fit` go on from it, exactly.
+    """Save the training state, and resume exactly from it in the next `fit`.
 
-    The interface is that of `keras.callbacks.BackupAndRestore`. What differs:
+    The interface is that of `keras.callbacks.BackupAndRestore`, with these differences:
 
-    - A training that was killed and started again ends with the very weights, and the very history,
-      of one that was not. Saved are weights, optimizer, the seeds of dropout and augmentation, the
-      metrics of the epoch so far, the history, all callbacks of this `fit` that remember something
-      (those with `state_dict`, and Keras's own), and the data. Batches after the last save run
-      again, from the same state.
-    - With `save_freq` in batches the epoch goes on at the batch that was next. That takes data that
-      can do it: what `kd.data.pipeline` makes, or a sampler.
-    - A kill while it saves, a full disk or a damaged file loses no more than the time since the
-      save before: files are written beside, flushed and renamed, with SHA-256 in a manifest, and
-      the one before stays until the new one is whole.
-    - A state with weights of NaN is not saved, with a warning; the one before stays.
-    - Ctrl-C and SIGTERM (how a scheduler takes a machine away) save before they end the training.
-    - Two runs cannot use one folder at the same time.
+    - Training that is killed and restarted ends with exactly the same weights and history as
+      uninterrupted training. The saved state consists of the weights, the optimizer, the seeds of
+      dropout and augmentation, the metrics of the epoch so far, the history, all stateful callbacks
+      of this `fit` (those with `state_dict`, and Keras's own), and the data. Batches after the last
+      save run again, from the same state.
+    - With `save_freq` in batches, an epoch resumes at its next batch. This requires data that
+      supports it: the result of `kd.data.pipeline`, or a sampler.
+    - A kill during a save, a full disk or a damaged file loses no more than the time since the
+      previous save: files are written under a temporary name, flushed and renamed, with SHA-256
+      hashes in a manifest, and the previous file stays until the new one is complete.
+    - A state with NaN weights is not saved, with a warning; the previous one stays.
+    - Ctrl-C and SIGTERM (sent by a scheduler that reclaims a machine) save before training ends.
+    - Two runs cannot use the same folder at the same time.
 
-    The model has to be built and compiled in the same way as before. What is computed on several
-    threads or on a GPU may differ in the last bits from one run to the next, killed or not.
+    The model must be built and compiled in the same way as before. Results computed on several
+    threads or on a GPU may differ in the last bits from run to run, killed or not.
 
     Args:
-        backup_dir: Folder for this training alone.
+        backup_dir: Folder for this training only.
         save_freq: `"epoch"`, or a number of batches.
-        double_checkpoint: Whether the save before the last one stays, for the day on which a file
-            is damaged on the disk.
-        delete_checkpoint: Whether the folder is deleted when `fit` has ended well.
-        also: What else remembers something: objects with `state_dict()` and
-            `load_state_dict(state)`, such as data that `fit` gets wrapped in something else. The
-            data and callbacks of this `fit` need not be named.
-        on_error: What to do if a save fails, e.g. on a full disk: `"warn"` and go on, or `"raise"`.
-        verbose: 1 says in one line where it goes on, 0 nothing.
+        double_checkpoint: Whether to keep the save before the last one, in case a file gets damaged
+            on disk.
+        delete_checkpoint: Whether to delete the folder after `fit` has ended successfully.
+        also: Other stateful objects, with `state_dict()` and `load_state_dict(state)`, such as data
+            that is passed to `fit` inside a wrapper. The data and callbacks of this `fit` are
+            included automatically.
+        on_error: What to do if a save fails, e.g. on a full disk: `"warn"` and continue, or
+            `"raise"`.
+        verbose: 1 prints one line that says where training resumes, 0 prints nothing.
 
     Raises:
-        ValueError: For arguments that make no sense; in `fit`, for data that cannot go on within an
-            epoch, and for a state of another model or other data.
+        ValueError: If an argument is out of range; in `fit`, if the data cannot resume within an
+            epoch, or if the state is from another model or other data.
         RuntimeError: If another run uses the folder.
         OSError: If the folder cannot be written to at all; later, if `on_error="raise"`.
 
@@ -89,7 +95,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         ...     _ = train(stop_after=8)
         ... except MemoryError:
         ...     resumed = train(stop_after=None)
-        BackupAndRestore: going on at batch 3 of epoch 2.
+        BackupAndRestore: resuming at batch 3 of epoch 2.
         >>> bool((resumed == expected).all())
         True
     """
@@ -106,13 +112,13 @@ class BackupAndRestore(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if not isinstance(backup_dir, str | Path) or not str(backup_dir):
-            raise ValueError(f"backup_dir must be the path of a folder. Received: {backup_dir!r}")
+            raise ValueError(f"backup_dir must be a folder path. Received: {backup_dir!r}")
         check_save_freq(save_freq)
-        one_of("on_error", on_error, ON_ERROR)
+        check_one_of("on_error", on_error, ON_ERROR)
         for part in also:
             if not has_state(part):
                 raise TypeError(
-                    "also must hold objects with state_dict() and load_state_dict(). "
+                    "also must contain objects with state_dict() and load_state_dict(). "
                     f"Received: {type(part).__name__}"
                 )
         self.backup_dir = user_path(backup_dir)
@@ -126,10 +132,10 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._interrupts = self._new_interrupts()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Take the folder, put weights and optimizer back, and find out what else remembers."""
+        """Lock the folder, restore weights and optimizer, and find the other stateful objects."""
         callback_list = callback_list_of(self, sys._getframe())
         if callback_list is None:
-            raise RuntimeError("BackupAndRestore works in Model.fit, and found none that runs it.")
+            raise RuntimeError("BackupAndRestore must be passed to Model.fit, but found no fit.")
         arguments = arguments_of(self, sys._getframe())
         self._data = arguments.get("x")
         self._parts = self._find_parts(callback_list)
@@ -137,7 +143,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._validates = arguments.get("validation_data") is not None
         self._before_validation: tuple[dict[str, np.ndarray], dict[str, Any]] | None = None
         self._epoch = self._first = 0
-        # Not at each batch: on JAX `self.model` brings all weights back from the training loop.
+        # Read once: on JAX, each access to `self.model` syncs all weights from the training loop.
         self._at_once = self.model.steps_per_execution
         self._saved: int | None = None
         self._warned = False
@@ -146,28 +152,28 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._interrupts.uninstall()
         self._interrupts = self._new_interrupts()
         self._resumed = self._load()
-        # Before all other callbacks: those that end this `fit` put the best weights back.
-        before(callback_list, "on_epoch_begin", self._at_epoch)
-        before(callback_list, "on_train_batch_begin", self._at_batch)
-        before(callback_list, "on_test_batch_begin", self._at_test_batch)
-        on_exception(callback_list, self._leave)
+        # Before all other callbacks: those that end this `fit` may restore the best weights.
+        call_before(callback_list, "on_epoch_begin", self._at_epoch)
+        call_before(callback_list, "on_train_batch_begin", self._at_batch)
+        call_before(callback_list, "on_test_batch_begin", self._at_test_batch)
+        call_on_exception(callback_list, self._leave)
 
-    # What was held back goes on here, where other callbacks are told that this `fit` ends.
+    # Deferred signals are raised here, so that other callbacks learn that this `fit` ends.
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Let a signal that was held back go on."""
+        """Raise a deferred signal."""
         self._interrupts.check()
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Let a signal that was held back go on."""
+        """Raise a deferred signal."""
         self._interrupts.check()
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Let a signal that was held back go on."""
+        """Raise a deferred signal."""
         self._interrupts.check()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Let the folder go: the training is through."""
+        """Release the folder: training is complete."""
         self._interrupts.uninstall()
         if self.delete_checkpoint:
             self._folder.remove()
@@ -175,37 +181,37 @@ class BackupAndRestore(keras.callbacks.Callback):
         self._interrupts.check()
 
     def _find_parts(self, callback_list: Any) -> dict[str, Any]:
-        """Return all that remembers something, by names that the next process finds as well."""
+        """Return all stateful objects, by names that stay the same in the next process."""
         parts: list[Any] = []
         for part in (*self.also, self._data, *callback_list.callbacks):
             if has_state(part) and not any(part is known for known in parts):
                 parts.append(part)
         self._has_data = not all(isinstance(part, keras.callbacks.Callback) for part in parts)
-        return named(parts)
+        return name_parts(parts)
 
     def _check_data(self) -> None:
         data, steps = self._data, self.params.get("steps")
         if isinstance(data, TrainerData) and steps != data.num_batches:
             raise ValueError(
-                f"BackupAndRestore needs epochs that go through the data once: it has "
-                f"{data.num_batches} batches, steps_per_epoch is {steps}. Leave it away."
+                f"steps_per_epoch must be the number of batches in the data, {data.num_batches}, "
+                f"with BackupAndRestore. Received: {steps}. Omit steps_per_epoch."
             )
         self._is_exact = self._has_data and steps is not None
         if self.save_freq != "epoch" and not self._is_exact:
             raise ValueError(
-                f"save_freq={self.save_freq} needs data that can go on within an epoch, with "
-                "state_dict() and load_state_dict(): pass what kd.data.pipeline(x, y, ...) makes "
-                f"to fit, or name it in also=. Received data: {type(data).__name__}. Without it, "
-                "save_freq='epoch' goes on from whole epochs."
+                f"save_freq={self.save_freq} needs data that can resume within an epoch, with "
+                "state_dict() and load_state_dict(). Received data: "
+                f"{type(data).__name__}. Pass kd.data.pipeline(x, y, ...) to fit, pass the "
+                "stateful object in also=, or use save_freq='epoch' to resume from whole epochs."
             )
 
     def _load(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
-        """Put the newest whole state into the model, as far as that is good before the epoch."""
-        newest = next(self._folder.whole(), None)
+        """Restore weights and optimizer from the newest intact state; metrics and data follow."""
+        newest = next(self._folder.find_intact(), None)
         if newest is None:
             if self._folder.checkpoints():
                 raise ValueError(
-                    f"no state in {self.backup_dir} is whole: delete the folder to begin anew."
+                    f"all states in {self.backup_dir} are damaged: delete the folder to restart."
                 )
             return None
         arrays, facts = read_state(self._folder.path / newest.name)
@@ -215,23 +221,23 @@ class BackupAndRestore(keras.callbacks.Callback):
                 f"one has {_names(self._parts)}. Pass the same callbacks and data, or a new folder."
             )
         restore(self.model, arrays, "variables", "optimizer")
-        # The one handle that Keras has for it; `fit` reads it after this hook.
+        # The only way to set the first epoch; `fit` reads it after this hook.
         self.model._initial_epoch = facts["epoch"]
         if self.verbose:
             print(
-                f"BackupAndRestore: going on at batch {facts['batch'] + 1} of epoch "
+                f"BackupAndRestore: resuming at batch {facts['batch'] + 1} of epoch "
                 f"{facts['epoch'] + 1}."
             )
         return arrays, facts
 
     def _at_epoch(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Go on within a resumed epoch, or save between two."""
+        """Resume within an epoch, or save between two epochs."""
         self._epoch, self._first, self._before_validation = epoch, 0, None
         self._interrupts.install()
         if self._resumed is not None:
             arrays, facts = self._resumed
             self._resumed = None
-            self.model._initial_epoch = None  # a later `fit` begins where it says
+            self.model._initial_epoch = None  # a later `fit` uses its own `initial_epoch`
             self._first = facts["batch"]
             if self._first:
                 self._restore_metrics(arrays)
@@ -244,35 +250,35 @@ class BackupAndRestore(keras.callbacks.Callback):
             self._save(None)
 
     def _restore_metrics(self, arrays: dict[str, np.ndarray]) -> None:
-        """Let the means of the epoch go on from what they had."""
+        """Restore the running means of the epoch's metrics."""
         if not self.model.metrics_variables or sum(
             key.startswith("metrics/") for key in arrays
         ) != len(self.model.metrics_variables):
-            # TensorFlow makes the variables of metrics when it first sees a batch.
+            # With TensorFlow, metrics create their variables at the first batch.
             data: Any = self._data
             batch = data[0] if hasattr(data, "__getitem__") else next(iter(data))
             self.model.test_on_batch(*batch)
         restore(self.model, arrays, "metrics")
 
     def _at_batch(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save if it is time to, or if a signal has come."""
+        """Save if a save is due, or if a signal was received."""
         batch += self._first
         if self._is_exact:
             if self._interrupts.received or (batch and self._is_due(batch)):
                 self._save(batch)
             steps = self.params["steps"]
             if self._validates and batch + self._at_once >= steps:
-                # Within the validation there is no state that `fit` could begin with.
+                # `fit` cannot resume within validation.
                 self._before_validation = self._state(batch)
 
     def _at_test_batch(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Before a signal ends the validation, save what was before the epoch's last batch."""
+        """Before a signal ends validation, save the state from before the epoch's last batch."""
         if self._interrupts.received and self._before_validation is not None:
             self._write(*self._before_validation)
             self._before_validation = None
 
     def _position(self, batch: int) -> int:
-        """Count the batches of the whole training."""
+        """Return the batch number counted over all epochs."""
         return self._epoch * (self.params.get("steps") or 0) + batch
 
     def _is_due(self, batch: int) -> bool:
@@ -295,11 +301,13 @@ class BackupAndRestore(keras.callbacks.Callback):
         }
 
     def _write(self, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
-        broken = first_nan(arrays)
+        broken = find_first_nan(arrays)
         if broken is not None:
             self._warn_once(broken, facts)
             return
-        with or_warn(self.on_error, f"BackupAndRestore could not save to {self.backup_dir}"):
+        with handle_save_errors(
+            self.on_error, f"BackupAndRestore could not save to {self.backup_dir}"
+        ):
             known = self._folder.checkpoints()
             number = 1 + max((row.facts["number"] for row in known), default=0)
             self._folder.save(
@@ -318,7 +326,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         warnings.warn(
             f"BackupAndRestore does not save: before batch {facts['batch'] + 1} of epoch "
             f"{facts['epoch'] + 1}, {self.model.variables[number].path!r} is NaN. "
-            "What was saved before is still there. kd.callbacks.TerminateOnNaN names the cause.",
+            "Earlier saves are still there. Use kd.callbacks.TerminateOnNaN to find the cause.",
             stacklevel=4,
         )
 
@@ -332,11 +340,11 @@ class BackupAndRestore(keras.callbacks.Callback):
 
         return DeferredInterrupt(
             wanted=is_in_our_fit,
-            notice="\nInterrupted: saving the state of the training after this batch. "
+            notice="\nInterrupted: saving the training state after this batch. "
             "Interrupt again to stop at once.",
             signals=(signal.SIGINT, signal.SIGTERM),
         )
 
 
 def _names(parts: Any) -> str:
-    return ", ".join(sorted(parts)) or "nothing that remembers"
+    return ", ".join(sorted(parts)) or "no stateful objects"

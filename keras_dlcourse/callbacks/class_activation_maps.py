@@ -1,4 +1,4 @@
-"""Class activation maps after each epoch: see what a network uses while it learns."""
+"""Class activation maps after each epoch: see what a network uses as it learns."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._files import user_path, write_bytes, written_whole
+from keras_dlcourse._files import user_path, write_atomically, write_bytes
 from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.explain import class_mean_maps
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import MapFunction, Mapper, function_of, mapper_for
 from keras_dlcourse.layers import describe
 from keras_dlcourse.report.canvas import png_bytes
@@ -28,37 +28,37 @@ _DPI = 110
 
 
 class ClassActivationMaps(keras.callbacks.Callback):
-    """After each epoch, draw where the network finds its evidence in some images.
+    """After each epoch, draw where in some images the network finds its evidence.
 
-    The picture shows each image beside its maps for the true class and for the predicted one, with
-    both scores, and marks right and wrong answers. The images stay the same from epoch to epoch. A
-    model with an unsuitable head is refused before the first epoch.
+    The figure shows each image next to its maps for the true class and the predicted class, with
+    both scores, and marks correct and wrong predictions. The images stay the same from epoch to
+    epoch. A model with an unsuitable head is rejected before the first epoch.
 
     Args:
-        data: Where the images come from: a `kd.data.Pipeline`, `(images, labels)` arrays, an array
-            of images alone (then only the predicted class is shown), or anything else that
+        data: The source of the images: a `kd.data.Pipeline`, `(images, labels)` arrays, an array of
+            images without labels (then only the predicted class is shown), or anything else that
             `kd.data.take` reads. Prepared as for `fit`.
-        directory: Folder for `epoch_0001.png` and so on. It is made if need be.
-        every: Draw after every so many epochs.
+        directory: Folder for `epoch_0001.png` and so on. It is created if needed.
+        every: Number of epochs between figures.
         images: Number of images to show.
-        seed: Chooses the images; None takes the first ones.
-        class_names: Names of the classes. None takes those of `data`, else those recorded in the
+        seed: Seed for choosing the images; None takes the first ones.
+        class_names: Names of the classes. None uses those of `data`, else those recorded in the
             model, else numbers.
-        tensorboard: A log folder: the pictures also go to its run `class_activation_maps`. This
-            needs no TensorFlow.
-        method: How the maps are made: a name in `kd.explain.METHODS`, or a function of a model,
-            images and classes. `"cam"` is the cheapest, and needs the head named below;
-            `"grad_cam"` takes any network.
-        animation: Whether to join the pictures in `epochs.gif` at the end of training.
+        tensorboard: A log folder; the figures are also written to its run `class_activation_maps`.
+            This does not need TensorFlow.
+        method: How the maps are computed: a name in `kd.explain.METHODS`, or a function of a model,
+            images and classes. `"cam"` is the cheapest, and needs the head described below;
+            `"grad_cam"` works with any network.
+        animation: Whether to combine the figures in `epochs.gif` at the end of training.
         class_means: Number of images whose maps are averaged by class at the end of training, for
-            `class_means.png`: where the network looks for each class on the whole. 0 for none.
+            `class_means.png`: where the network looks for each class overall. 0 for none.
         **options: Further arguments of the method, such as `layer=`.
 
     Raises:
-        TypeError: If `data` is nothing that `kd.data.take` reads.
-        ValueError: In `__init__` for other arguments that make no sense; before the first epoch if
-            the method is `"cam"` and the model does not end in global pooling and one linear
-            layer, or if images, labels or names do not fit it.
+        TypeError: If `data` is not something that `kd.data.take` reads.
+        ValueError: In `__init__` if another argument is out of range; before the first epoch if the
+            method is `"cam"` and the model does not end in global pooling and one linear layer, or
+            if images, labels or names do not match the model.
 
     Example:
         >>> import keras, numpy as np, os, tempfile
@@ -97,7 +97,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
         for name, number, least in counts:
             if isinstance(number, bool) or not isinstance(number, int) or number < least:
                 raise ValueError(
-                    f"{name} must be a whole number of at least {least}. Received: {number!r}"
+                    f"{name} must be an integer of at least {least}. Received: {number!r}"
                 )
         if isinstance(class_names, str):
             raise ValueError(f"class_names must be a list of names. Received: {class_names!r}")
@@ -109,19 +109,19 @@ class ClassActivationMaps(keras.callbacks.Callback):
         self._examples = take(data, images, seed)
         if self._examples.inputs.ndim != 4:
             raise ValueError(
-                "data must hold images of shape (n, height, width, channels). "
-                f"Received: {self._examples.inputs.shape}"
+                "data must contain images of shape (n, height, width, channels). "
+                f"Received: shape {self._examples.inputs.shape}"
             )
         self._labels = _label_indices(self._examples)
         self._many = take(data, class_means, seed) if class_means else None
         if self._many is not None and self._labels is None:
-            raise ValueError("class_means needs labels: pass (images, labels) as data.")
+            raise ValueError("class_means needs labels. Pass (images, labels) as data.")
         self._class_names = class_names or self._examples.class_names
         self._mapper: Mapper | None = None
         self._mapped: keras.Model | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Refuse what cannot work, before the first epoch, and compile."""
+        """Check the model and the data before the first epoch, and compile."""
         if self._mapper is None or self._mapped is not self.model:
             self._mapper = mapper_for(self.model, self.method, len(self._examples), **self._options)
             self._mapped = self.model
@@ -131,13 +131,13 @@ class ClassActivationMaps(keras.callbacks.Callback):
         self.class_names = tuple(str(name) for name in names or range(classes))
         if len(self.class_names) != classes:
             raise ValueError(
-                f"The model has {classes} classes, but there are {len(self.class_names)} class "
-                f"names: {', '.join(self.class_names)}. Pass one for each in class_names."
+                f"class_names must have one name for each of the {classes} classes of the model. "
+                f"Received: {len(self.class_names)} names, {', '.join(self.class_names)}"
             )
         if self._labels is not None and not 0 <= self._labels.min() <= self._labels.max() < classes:
             raise ValueError(
-                f"Labels must be between 0 and {classes - 1}, the classes of the model. data has "
-                f"{self._labels.min()} to {self._labels.max()}."
+                f"data must have labels from 0 to {classes - 1}, the classes of the model. "
+                f"Received: labels from {self._labels.min()} to {self._labels.max()}"
             )
         self._maps()  # compile
         for folder in (self.directory, self.tensorboard):
@@ -145,7 +145,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
                 folder.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Draw, after every `every`-th epoch."""
+        """Draw the maps every `every` epochs."""
         if (epoch + 1) % self.every:
             return
         png = self.picture(f"Class activation maps after epoch {epoch + 1}")
@@ -154,25 +154,25 @@ class ClassActivationMaps(keras.callbacks.Callback):
             if self.tensorboard is not None:
                 write_picture(self.tensorboard / _TAG, _TAG, epoch + 1, png, _png_size(png))
         except OSError as error:
-            # Hours of training are worth more than a picture.
+            # Hours of training are worth more than a figure.
             warnings.warn(
-                f"ClassActivationMaps could not write the picture of epoch {epoch + 1}, training "
-                f"goes on: {error}",
+                f"ClassActivationMaps could not write the figure for epoch {epoch + 1}: {error}. "
+                "Training continues.",
                 stacklevel=2,
             )
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Join the pictures of all epochs in the folder, and draw the mean map of each class."""
+        """Draw the mean map of each class, and animate the figures of all epochs in the folder."""
         pictures = sorted(self.directory.glob("epoch_*.png"))
         try:
             if self._many is not None:
                 write_bytes(self.directory / "class_means.png", self._class_means(self._many))
             if self.animation and len(pictures) > 1:
-                with written_whole(self.directory / "epochs.gif") as path:
+                with write_atomically(self.directory / "epochs.gif") as path:
                     write_animation(path, pictures)
         except OSError as error:
             warnings.warn(
-                f"ClassActivationMaps could not write what belongs to the end of training: {error}",
+                f"ClassActivationMaps could not write its files at the end of training: {error}",
                 stacklevel=2,
             )
 
@@ -190,13 +190,13 @@ class ClassActivationMaps(keras.callbacks.Callback):
         return png_bytes(figure, _DPI)
 
     def picture(self, title: str = "Class activation maps") -> bytes:
-        """Draw the maps of the model as it is now.
+        """Draw the maps for the current weights of the model.
 
         Args:
-            title: What to write on top.
+            title: Title of the figure.
 
         Returns:
-            Content of a PNG file.
+            The content of a PNG file.
 
         Raises:
             ValueError: Before the first `fit`.
@@ -209,32 +209,34 @@ class ClassActivationMaps(keras.callbacks.Callback):
         return png_bytes(figure, _DPI)
 
     def _maps(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Compute maps, their classes' scores, and the answers."""
+        """Compute the maps, the scores of their classes, and the predicted classes."""
         inputs, labels, mapper = self._examples.inputs, self._labels, self._mapper
         if mapper is None:
-            raise ValueError("picture() needs a model: pass this callback to fit first.")
+            raise ValueError("picture() needs a model. Pass this callback to fit first.")
         logits = mapper.scores(inputs)
         predicted = logits.argmax(-1)
         shown = predicted[:, None] if labels is None else np.stack([labels, predicted], axis=1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of maps that are all 0, at each epoch
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # maps that are all 0 would warn each epoch
             maps, _ = mapper.maps(inputs, shown)
-        with np.errstate(invalid="ignore"):  # of a network whose weights have become NaN
+        with np.errstate(invalid="ignore"):  # the weights may have become NaN
             scores = np.take_along_axis(mapper.probabilities(logits), shown, axis=1)
-            return scaled(maps, mapper.image_size(inputs)), scores, predicted
+            return resize_and_scale(maps, mapper.image_size(inputs)), scores, predicted
 
 
 def _folder(name: str, path: Any) -> Path:
     if not isinstance(path, str | os.PathLike) or not str(path):
-        raise ValueError(f"{name} must be the path of a folder. Received: {path!r}")
+        raise ValueError(f"{name} must be a folder path. Received: {path!r}")
     folder = user_path(path)
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{name} must be a folder, but {str(path)!r} is a file.")
+        raise ValueError(f"{name} must be a folder. Received: {str(path)!r}, which is a file")
     return folder
 
 
 def _label_indices(examples: Examples) -> np.ndarray | None:
-    """Give the true class of each image, from integers or from one-hot rows."""
+    """Return the true class of each image, from integer or one-hot labels."""
     if examples.labels is None:
         return None
     labels = np.asarray(examples.labels)
@@ -243,20 +245,20 @@ def _label_indices(examples: Examples) -> np.ndarray | None:
     if labels.ndim == 2:
         if not ((labels == labels.max(1, keepdims=True)).sum(1) == 1).all():
             raise ValueError(
-                "Each image must have one true class; data has labels with several or none. "
-                "Pass the images alone to see the predicted classes."
+                "data must have exactly one true class per image. Received: labels with several or "
+                "none. Pass only the images to see the predicted classes."
             )
         return np.asarray(labels.argmax(1))
     if labels.ndim != 1 or not np.array_equal(labels, np.floor(labels)):
         raise ValueError(
-            "Labels must be whole numbers (n,) or one-hot (n, classes). "
+            "data must have labels that are integers (n,) or one-hot (n, classes). "
             f"Received: {labels.dtype} of shape {labels.shape}"
         )
     return labels.astype("int64")
 
 
 def _pixels(examples: Examples) -> np.ndarray:
-    """Give images to look at: the pixels, or inputs brought to 0..255."""
+    """Return images for display: the pixels, or the inputs rescaled to 0..255."""
     images = examples.inputs if examples.pixels is None else examples.pixels
     if images.shape[-1] not in (1, 3):
         images = images.mean(-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Say in words when all embeddings have become the same."""
+"""Warn when all embeddings have become the same."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from keras_dlcourse.losses.embedding._pairs import PairLoss
 
 
 class CollapseMonitor(Remembers, keras.callbacks.Callback):
-    """After each epoch, look whether the network still tells images apart; warn once if not.
+    """Check after each epoch whether the network still tells images apart; warn once if not.
 
-    A triplet loss that stays near its margin has one well-known cause: the network gives one
-    embedding to all images, where every triplet costs the margin (in the soft form ln 2, or
-    ln(1 + e^margin)) and no gradient leads away. The same loss may also come from embeddings that
-    differ and are in bad order, which only needs time. So two figures are taken on some images that
-    stay the same: the loss beside what it would be if all their embeddings were equal, and the
-    variance of the embeddings (their mean squared distance from their mean; of embeddings scaled to
-    length 1 where the loss compares angles).
+    A triplet loss that stays near its margin has one well-known cause: the network gives all images
+    the same embedding. Then every triplet costs the margin (ln 2 or ln(1 + e^margin) in the soft
+    form), and there is no gradient to escape. The same loss can also come from embeddings that
+    differ but are badly ordered, which only needs time. So two values are measured on a fixed set
+    of images: the loss, compared with its value if all embeddings were equal, and the variance of
+    the embeddings (their mean squared distance from their mean; the embeddings are scaled to length
+    1 first if the loss compares angles).
 
     Args:
-        data: Images and their labels: whatever `kd.data.take` reads, prepared as for `fit`, with
-            as many inputs as the model takes. Several images of each class are needed.
-        images: Number of images to look at.
-        loss: A loss of labels and embeddings, such as `kd.losses.TripletLoss`. None takes the one
-            that the model is compiled with.
-        tolerance: How near the loss has to be to that of equal embeddings, as a share of it.
-        variance: How small the variance has to be.
-        seed: Chooses the images; None takes the first ones.
+        data: Images and their labels: anything that `kd.data.take` reads, prepared as for `fit`,
+            with as many inputs as the model takes. Several images per class are needed.
+        images: Number of images to use.
+        loss: A loss of labels and embeddings, such as `kd.losses.TripletLoss`. None uses the one
+            the model is compiled with.
+        tolerance: How close the loss must be to that of equal embeddings, as a fraction of the
+            latter.
+        variance: The embeddings count as collapsed only below this variance.
+        seed: Seed for choosing the images; None takes the first ones.
 
     Attributes:
         losses: The loss after each epoch of the last `fit`.
-        variances: The variance after each epoch; it also goes to the logs, as
-            `embedding_variance`.
-        collapsed: Whether the embeddings have collapsed in the last epoch.
-        told: Whether the warning has been given.
+        variances: The variance after each epoch; also added to the logs, as `embedding_variance`.
+        collapsed: Whether the embeddings were collapsed in the last epoch.
+        told: Whether the warning has been issued.
 
     Raises:
-        ValueError: For arguments that make no sense; before the first epoch if there are no
-            labels, no pairs of one class, or no loss of embeddings.
+        ValueError: If an argument is out of range or `data` has no labels or no pairs of one class;
+            before the first epoch if there is no loss of embeddings.
 
     Example:
         >>> import keras, numpy as np, warnings
@@ -73,7 +73,7 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         if isinstance(images, bool) or not isinstance(images, int) or images < 3:
-            raise ValueError(f"images must be a whole number of at least 3. Received: {images!r}")
+            raise ValueError(f"images must be an integer of at least 3. Received: {images!r}")
         for name, number in (("tolerance", tolerance), ("variance", variance)):
             real = isinstance(number, int | float) and not isinstance(number, bool)
             if not (real and 0 < number < 1):
@@ -86,14 +86,14 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
         self.tolerance, self.variance, self.loss = tolerance, variance, loss
         examples = take(data, images, seed, several_inputs=True)
         if examples.labels is None:
-            raise ValueError("data must hold labels beside the images: pass (images, labels).")
+            raise ValueError("data must contain images and labels. Pass (images, labels).")
         self._inputs = examples.inputs
         self._labels = np.unique(np.asarray(examples.labels).reshape(-1), return_inverse=True)[1]
         if not 1 < len(np.unique(self._labels)) < len(self._labels):
             raise ValueError(
-                "data must hold several classes, and several images of one at least. Received: "
-                f"{len(self._labels)} images of {len(np.unique(self._labels))} classes. Take more "
-                "images, or another seed."
+                "data must contain several classes, and several images of at least one class. "
+                f"Received: {len(self._labels)} images of {len(np.unique(self._labels))} classes. "
+                "Use more images or another seed."
             )
         self.losses: list[float] = []
         self.variances: list[float] = []
@@ -101,25 +101,25 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
         self.told = False
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Find the loss, and refuse a model that has none of embeddings."""
+        """Find the loss, and reject a model without a loss of embeddings."""
         found = self.loss if self.loss is not None else getattr(self.model, "loss", None)
         if not isinstance(found, PairLoss) or getattr(found, "mining", "any") is None:
             raise ValueError(
-                f"CollapseMonitor needs a loss of labels and embeddings; the model has {found!r}. "
-                "Pass one as loss=, such as kd.losses.TripletLoss()."
+                f"CollapseMonitor needs a loss of labels and embeddings, but the model has "
+                f"{found!r}. Pass one as loss=, such as kd.losses.TripletLoss()."
             )
-        # Alone on one device, whatever the strategy that trains.
+        # On a single device, whatever the distribution strategy of training.
         self._watched = type(found).from_config(
             {**found.get_config(), "gather": False, "reduction": "sum_over_batch_size"}
         )
         self.losses, self.variances, self.collapsed, self.told = [], [], False, False
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Take both figures, and warn the first time that they mean collapse."""
+        """Measure both values, and warn the first time they indicate collapse."""
         embeddings = self.model.predict(self._inputs, verbose=0).astype("float32")
         if not np.isfinite(embeddings).all():
             return  # training has diverged, which shows in the logs
-        compared = keras.ops.convert_to_numpy(self._watched.compared(embeddings))
+        compared = keras.ops.convert_to_numpy(self._watched.prepare_embeddings(embeddings))
         loss = float(self._watched(self._labels, embeddings))
         alike = np.broadcast_to(embeddings.mean(0), embeddings.shape)
         if_alike = float(self._watched(self._labels, np.array(alike)))
@@ -135,14 +135,14 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
             warnings.warn(self._message(epoch, loss, if_alike, variance), stacklevel=2)
 
     def _message(self, epoch: int, loss: float, if_alike: float, variance: float) -> str:
-        advice = ["lower the learning rate", "take more images of each class into a batch"]
+        advice = ["lower the learning rate", "put more images of each class into a batch"]
         if getattr(self._watched, "mining", None) == "hard":
-            advice.insert(0, "begin with mining='semi_hard' or 'all' and come to 'hard' later")
+            advice.insert(0, "start with mining='semi_hard' or 'all' and switch to 'hard' later")
         if getattr(self._watched, "distance", None) in ("euclidean", "squared"):
             advice.append("end the model in kd.layers.L2Normalization, so that no length shrinks")
         return (
-            f"The embeddings have collapsed: after epoch {epoch + 1} the loss of "
-            f"{len(self._labels)} images is {loss:.4g}, where all alike would have {if_alike:.4g}, "
-            f"and their variance is {variance:.2g}. The network gives one answer to all images and "
-            f"gets no gradient out of it. Start anew and {'; '.join(advice)}."
+            f"The embeddings have collapsed: after epoch {epoch + 1} the loss on "
+            f"{len(self._labels)} images is {loss:.4g}, while equal embeddings would have "
+            f"{if_alike:.4g}, and their variance is {variance:.2g}. The network gives all images "
+            f"the same embedding and gets no gradient to escape. Restart and {'; '.join(advice)}."
         )

@@ -1,4 +1,4 @@
-"""Early stopping that keeps the best weights, whichever way training ends."""
+"""Early stopping that keeps the best weights, however training ends."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import keras
 import numpy as np
 
 from keras_dlcourse.callbacks._fit import (
+    call_on_exception,
     callback_list_of,
     check_averages,
     is_validating,
-    on_exception,
 )
 from keras_dlcourse.callbacks._interrupts import DeferredInterrupt
 from keras_dlcourse.callbacks._monitor import Monitor
-from keras_dlcourse.callbacks._weights import first_broken
+from keras_dlcourse.callbacks._weights import find_first_broken
 
 _STATE = ("monitor", "direction", "best", "best_epoch", "wait", "best_weights")
 
@@ -29,45 +29,46 @@ _STATE = ("monitor", "direction", "best", "best_epoch", "wait", "best_weights")
 class EarlyStopping(keras.callbacks.Callback):
     """Stop training when a quantity no longer improves, and keep the best weights.
 
-    The interface is that of `keras.callbacks.EarlyStopping`. What differs:
+    The interface is that of `keras.callbacks.EarlyStopping`, with these differences:
 
-    - The best weights come back by default, and do so however `fit` ends: stopped early, out of
-      epochs, or by Ctrl-C. A Ctrl-C waits for the next batch, the best weights are put back, and
-      the KeyboardInterrupt goes on; a second Ctrl-C does not wait. Where a KeyboardInterrupt
-      comes from the data, or `fit` runs outside the main thread, call `restore_best()` yourself.
-    - An epoch whose value is NaN or infinite, or after which a weight is, is never the best one.
-    - Beside `SwapEMAWeights` it keeps the averages that were validated, or says what to pass.
-    - A quantity that is not in the logs is an error that names what is there.
-    - Which way is better is known from the loss or metric, or asked; it is never guessed.
-    - A run that never reaches `baseline` stops after `patience` epochs, as documented there.
-    - `state_dict()` and `load_state_dict()` carry the state over a save and a resume. A further
-      `fit` without `load_state_dict()` starts afresh.
-    - At the end one line says what was kept and why.
+    - The best weights are restored by default, however `fit` ends: stopped early, after all epochs,
+      or by Ctrl-C. Ctrl-C takes effect at the next batch: the best weights are restored, then
+      KeyboardInterrupt is raised; a second Ctrl-C takes effect at once. If the data raises
+      KeyboardInterrupt, or `fit` runs outside the main thread, call `restore_best()` yourself.
+    - An epoch is never the best one if its value, or a weight after it, is NaN or infinite.
+    - With `SwapEMAWeights`, it keeps the averages that were validated, or an error says what to
+      pass.
+    - If a quantity is not in the logs, an error lists the ones that are.
+    - The better direction comes from the loss or metric, or from `mode`; it is never guessed.
+    - A run that never reaches `baseline` stops after `patience` epochs, as Keras documents.
+    - `state_dict()` and `load_state_dict()` carry the state across a save and a resume. Another
+      `fit` without `load_state_dict()` starts from scratch.
+    - At the end, one line says what was kept and why.
 
     Args:
         monitor: Name in the logs, e.g. `"val_loss"` or `"val_accuracy"`.
         min_delta: An improvement must be larger than this, in the unit of the monitored quantity.
         patience: Number of epochs without improvement after which training stops (0 and 1 both
-            stop at the first). Epochs in which the quantity is not measured, because of
+            stop at the first such epoch). Epochs in which the quantity is not measured, because of
             `validation_freq`, do not count.
-        verbose: 1 prints one line at the end, 0 nothing.
-        mode: `"min"` or `"max"`: less or more is better; `"auto"` asks the loss or metric.
-        baseline: Value to beat. Patience is only renewed by epochs that also beat the baseline; the
-            best epoch is kept whether it does or not.
-        restore_best_weights: Whether to keep a copy of the best weights in memory and put it back.
-        start_from_epoch: Number of the first epoch (from 0) that counts; earlier ones are not
-            looked at.
+        verbose: 1 prints one line at the end, 0 prints nothing.
+        mode: `"min"` if lower is better, `"max"` if higher is better; `"auto"` infers it from the
+            loss or metric.
+        baseline: Value to beat. Only epochs that also beat the baseline reset the patience; the
+            best epoch is kept in either case.
+        restore_best_weights: Whether to keep a copy of the best weights in memory and restore it.
+        start_from_epoch: Index of the first epoch (from 0) that counts; earlier ones are ignored.
 
     Attributes:
         best: Best value so far, or None.
-        best_epoch: Its epoch, from 0, or None.
-        best_weights: Its weights, as `model.get_weights()` gives them, or None.
-        wait: Number of epochs since patience was last renewed.
-        stopped_epoch: Epoch, from 0, after which this callback stopped training, or 0.
+        best_epoch: Index of the best epoch (from 0), or None.
+        best_weights: Weights of the best epoch, as returned by `model.get_weights()`, or None.
+        wait: Number of epochs since the patience was last reset.
+        stopped_epoch: Index of the epoch (from 0) after which this callback stopped training, or 0.
 
     Raises:
-        ValueError: In `__init__` for arguments that make no sense; in `fit` if `monitor` is not in
-            the logs, or if `mode="auto"` and the model does not say which way is better.
+        ValueError: In `__init__` if an argument is out of range; in `fit` if `monitor` is not in
+            the logs, or if `mode="auto"` and the better direction cannot be inferred.
 
     Example:
         >>> import keras, numpy as np
@@ -97,14 +98,14 @@ no improvement in 2 epochs.
         super().__init__()
         if not _is_finite(min_delta) or min_delta < 0:
             raise ValueError(
-                "min_delta must be a finite number of at least 0 (mode says which way is better). "
+                "min_delta must be a finite number of at least 0 (mode sets the direction). "
                 f"Received: {min_delta!r}"
             )
         if baseline is not None and not _is_finite(baseline):
             raise ValueError(f"baseline must be a finite number or None. Received: {baseline!r}")
         for name, value in (("patience", patience), ("start_from_epoch", start_from_epoch)):
             if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{name} must be a whole number, 0 or more. Received: {value!r}")
+                raise ValueError(f"{name} must be an integer of at least 0. Received: {value!r}")
         self._quantity = Monitor(monitor, mode, float(min_delta), "EarlyStopping")
         self.monitor = monitor
         self.min_delta = float(min_delta)
@@ -128,7 +129,7 @@ no improvement in 2 epochs.
         self._interrupts = self._new_interrupts()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start afresh, or from a loaded state."""
+        """Start from scratch, or from a loaded state."""
         if not self._loaded:
             self._start_afresh()
         self._check_loaded_weights()
@@ -145,29 +146,29 @@ no improvement in 2 epochs.
         if self.restore_best_weights:
             callback_list = callback_list_of(self, sys._getframe())
             if callback_list is not None:
-                on_exception(callback_list, self._leave)
+                call_on_exception(callback_list, self._leave)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look after Ctrl-C, and let one that was held back go on."""
+        """Raise a deferred Ctrl-C, and start to defer further ones."""
         self._let_interrupt_go_on()
         self._epoch = epoch
-        self._loaded = False  # a state that came after `on_train_begin` is this run's, too
-        # Not before: another callback may still refuse to begin, unseen from here.
+        self._loaded = False  # a state loaded after `on_train_begin` also belongs to this run
+        # Not earlier: another callback's `on_train_begin` may still raise, unnoticed here.
         if self.restore_best_weights:
             self._interrupts.install()
 
-    # The begin of a batch is as good as the end of the one before, and Keras can then go on
-    # writing its progress bar in another thread, which a hook at the end would forbid.
+    # Checking at the start of a batch lets Keras write its progress bar in another thread, which a
+    # hook at the end of a batch would prevent.
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Let a held-back Ctrl-C go on."""
+        """Raise a deferred Ctrl-C."""
         self._let_interrupt_go_on()
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Let a held-back Ctrl-C go on."""
+        """Raise a deferred Ctrl-C."""
         self._let_interrupt_go_on()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Keep the weights if the epoch is the best so far, and stop if patience is over."""
+        """Keep the weights if the epoch is the best so far, and stop when patience runs out."""
         self._last_epoch = epoch
         value = self._quantity.read(logs or {}, lambda: is_validating(self))
         if value is None or epoch < self.start_from_epoch:
@@ -190,25 +191,25 @@ no improvement in 2 epochs.
             self.model.stop_training = True
 
     def _has_weights(self, epoch: int) -> bool:
-        """Say whether all weights are finite, and warn the first time that they are not."""
-        broken = first_broken(self.model)
+        """Return whether all weights are finite, and warn the first time they are not."""
+        broken = find_first_broken(self.model)
         if broken is not None and self._broken is None:
             self._broken = broken.path
             warnings.warn(
                 f"EarlyStopping: after epoch {epoch + 1} the weight {broken.path!r} is NaN or "
-                f"infinite, though {self.monitor!r} is a number, so this is not the best epoch. "
-                "kd.callbacks.TerminateOnNaN names the cause.",
+                f"infinite, although {self.monitor!r} is finite, so this is not the best epoch. "
+                "Use kd.callbacks.TerminateOnNaN to find the cause.",
                 stacklevel=3,
             )
         return broken is None
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Put the best weights back and say what was kept and why."""
+        """Restore the best weights, and print what was kept and why."""
         if not self._quantity.seen and self._last_epoch is not None:
             self._interrupts.uninstall()
             raise ValueError(
-                f"EarlyStopping never saw {self.monitor!r}: fit ended before validation ran once. "
-                "Lower validation_freq, or monitor a quantity of the training data."
+                f"EarlyStopping never saw {self.monitor!r}: fit ended before validation ran. "
+                "Lower validation_freq, or monitor a training quantity."
             )
         if self._stopped:
             epochs = _count(self.wait, "epoch")
@@ -216,13 +217,13 @@ no improvement in 2 epochs.
             reason = f"stopped after epoch {self.stopped_epoch + 1}: no improvement{delta} in "
             self._finish(reason + epochs)
         else:
-            self._finish("fit ran to its end")
+            self._finish("fit ran all epochs")
         self._interrupts.check()
 
     def restore_best(self) -> None:
-        """Put the best weights back into the model now.
+        """Restore the best weights of the model now.
 
-        For those who catch what `fit` raises themselves, or stop it in a way of their own.
+        To be called if you catch exceptions from `fit` yourself, or stop it in another way.
 
         Raises:
             ValueError: If no weights were kept.
@@ -241,18 +242,18 @@ no improvement in 2 epochs.
             raise ValueError(
                 "EarlyStopping has no best weights to restore: restore_best_weights="
                 f"{self.restore_best_weights}, and {self.monitor!r} was finite in "
-                f"{'no epoch so far' if self.best_epoch is None else 'some'}."
+                f"{'no epoch so far' if self.best_epoch is None else 'some epochs'}."
             )
         self.model.set_weights(self.best_weights)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a later process needs to go on where this one stopped.
+        """Return the state that a later process needs to continue where this one stopped.
 
-        Save it together with the model's own current weights and optimizer state, e.g. after each
-        epoch; what `fit` leaves in the model at its end are the best weights, not the last.
+        Save it together with the model's current weights and optimizer state, e.g. after each
+        epoch; at its end, `fit` leaves the best weights in the model, not the last ones.
 
         Returns:
-            Numbers and strings that JSON can hold, except `"best_weights"`: a list of arrays (for
+            A dictionary of JSON-serializable values, except `"best_weights"`: a list of arrays (for
             `numpy.savez(path, *weights)`), or None.
 
         Example:
@@ -270,32 +271,33 @@ no improvement in 2 epochs.
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Let the next `fit` go on from a state of `state_dict()`.
+        """Make the next `fit` continue from a state returned by `state_dict()`.
 
         Args:
-            state: What `state_dict()` returned. Pass `initial_epoch` to `fit` as well, so that
+            state: The result of `state_dict()`. Pass `initial_epoch` to `fit` as well, so that
                 epochs keep their numbers.
 
         Raises:
-            ValueError: If the state is incomplete or of another `monitor` or direction, or, in
-                `fit`, of a model with other weights.
+            ValueError: If the state is incomplete or has another `monitor` or direction, or, in
+                `fit`, if it comes from a model with other weights.
         """
         missing = [key for key in _STATE if key not in state]
         if missing:
             raise ValueError(
-                f"state lacks {', '.join(missing)}; pass what EarlyStopping.state_dict() returned. "
-                f"Received the keys: {', '.join(map(str, state)) or 'none'}"
+                f"state must have the keys {', '.join(missing)}. Received keys: "
+                f"{', '.join(map(str, state)) or 'none'}. Pass the result of "
+                "EarlyStopping.state_dict()."
             )
         for name, ours in (("monitor", self.monitor), ("direction", self._quantity.chosen)):
             if None not in (ours, state[name]) and state[name] != ours:
                 raise ValueError(
-                    f"state is of {name}={state[name]!r}, this callback has {ours!r}: make it with "
-                    "the same arguments as the one that was saved."
+                    f"state has {name}={state[name]!r}, but this callback has {ours!r}. Create the "
+                    "callback with the same arguments as the saved one."
                 )
         if self.restore_best_weights and state["best"] is not None and not state["best_weights"]:
             raise ValueError(
-                "state has a best epoch but no best_weights, and restore_best_weights=True: pass "
-                "them, or make this callback with restore_best_weights=False."
+                "state has a best epoch but no best_weights, and restore_best_weights=True. "
+                "Include them, or create this callback with restore_best_weights=False."
             )
         self._start_afresh()
         self.best = None if state["best"] is None else float(state["best"])
@@ -321,8 +323,8 @@ no improvement in 2 epochs.
         received = [weight.shape for weight in self.best_weights]
         if expected != received:
             raise ValueError(
-                f"The loaded best_weights are of another model: {len(received)} arrays, this one "
-                f"has {len(expected)} weights, or their shapes differ. Load the state into the "
+                f"The loaded best_weights are of another model: {len(received)} arrays, while this "
+                f"model has {len(expected)} weights, or the shapes differ. Load the state into the "
                 "model it was saved with."
             )
 
@@ -344,11 +346,11 @@ no improvement in 2 epochs.
             raise
 
     def _leave(self, error: BaseException) -> None:
-        """Put things in order when an exception is about to leave `fit`."""
+        """Clean up when an exception is about to leave `fit`."""
         self._interrupts.uninstall()
         if isinstance(error, KeyboardInterrupt) and not self._finished:
             if self.verbose:
-                print()  # the progress bar has left the cursor in its line
+                print()  # the progress bar has not ended its line
             self._finish(f"interrupted in epoch {self._epoch + 1}")
 
     def _finish(self, reason: str) -> None:
@@ -357,20 +359,20 @@ no improvement in 2 epochs.
         if self.best_weights is not None:
             self.restore_best()
         if self.verbose:
-            print(f"EarlyStopping: {self._kept()}; {reason}.")
+            print(f"EarlyStopping: {self._describe_kept()}; {reason}.")
 
-    def _kept(self) -> str:
+    def _describe_kept(self) -> str:
         if self.best is None or self.best_epoch is None:
             if self._last_epoch is not None and self._last_epoch < self.start_from_epoch:
-                why = f"epoch {self.start_from_epoch + 1}, the first to count, was not reached"
+                why = f"epoch {self.start_from_epoch + 1}, the first that counts, was not reached"
             elif self._broken is not None:
                 why = f"the weight {self._broken} is NaN or infinite"
             else:
-                why = f"{self.monitor} was finite in no epoch"
+                why = f"{self.monitor} was never finite"
             return f"kept the last weights, because {why}"
         best = f"epoch {self.best_epoch + 1}, the best {self.monitor} ({self.best:.6g})"
         if self.baseline is not None and not self._quantity.is_better(self.best, self.baseline):
-            best += f", though it does not beat the baseline {self.baseline:g}"
+            best += f", although it does not beat the baseline {self.baseline:g}"
         if self.best_weights is None:
             return f"kept the last weights, not those of {best}"
         return f"kept the weights of {best}"

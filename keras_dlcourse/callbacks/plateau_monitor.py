@@ -1,4 +1,4 @@
-"""Say in words that a training stands still, and what its loss means."""
+"""Warn when training has plateaued, and explain what the loss means."""
 
 from __future__ import annotations
 
@@ -8,34 +8,35 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import fraction, positive_int
+from keras_dlcourse._checks import check_fraction, check_positive_int
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
 from keras_dlcourse.callbacks._states import Remembers
 
 
 class PlateauMonitor(Remembers, keras.callbacks.Callback):
-    """After each epoch, look whether the loss still falls; warn once per plateau if not.
+    """Check after each epoch whether the loss still falls; warn once per plateau if not.
 
-    A loss that stands still has a meaning that depends on where. At ln(classes), or ln 2 for one
-    sigmoid, a classifier gives the same scores to all examples: it has collapsed, or not begun to
-    learn. Above that it diverges. Below it, training has come to its end, or to a rate that is too
-    high or too low. Where the loss of the validation rises meanwhile, the network learns its
-    examples by heart.
+    What a plateau means depends on the value of the loss. At ln(classes), or ln 2 for a single
+    sigmoid, a classifier gives the same scores to all examples: it has collapsed, or has not
+    started to learn. Above that value, it diverges. Below it, training has finished, or the
+    learning rate is too high or too low. If the validation loss rises meanwhile, the network is
+    overfitting.
 
-    It reads the logs of `fit` only, and costs nothing. For embeddings see `CollapseMonitor`.
+    The callback only reads the logs of `fit`, and costs nothing. For embeddings see
+    `CollapseMonitor`.
 
     Args:
-        patience: Number of epochs without a fall of the loss after which it is a plateau.
-        min_delta: What share of the loss a fall has to be.
+        patience: Number of epochs without a decrease of the loss that count as a plateau.
+        min_delta: The loss must fall below its minimum so far by more than this fraction of it.
 
     Attributes:
         losses: The loss of each epoch so far.
-        validation_losses: The same of the validation, if there is one.
-        said: What was said so far, once a plateau.
+        validation_losses: The validation loss of each epoch, if there is one.
+        said: The warnings issued so far, one per plateau.
         waited: Number of epochs since the loss last fell.
 
     Raises:
-        ValueError: For arguments that make no sense.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -55,19 +56,19 @@ class PlateauMonitor(Remembers, keras.callbacks.Callback):
 
     def __init__(self, patience: int = 5, min_delta: float = 0.01) -> None:
         super().__init__()
-        self.patience = positive_int("patience", patience)
-        self.min_delta = fraction("min_delta", min_delta)
+        self.patience = check_positive_int("patience", patience)
+        self.min_delta = check_fraction("min_delta", min_delta)
         self.on_train_begin()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Begin anew."""
+        """Reset the history."""
         self.losses: list[float] = []
         self.validation_losses: list[float] = []
         self.said: list[str] = []
         self.waited = 0
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compare, and say so once if the loss stands still."""
+        """Compare the loss with earlier epochs, and warn once per plateau."""
         loss = float((logs or {}).get("loss", math.nan))
         if "val_loss" in (logs or {}):
             self.validation_losses.append(float((logs or {})["val_loss"]))
@@ -86,24 +87,25 @@ class PlateauMonitor(Remembers, keras.callbacks.Callback):
         if chance is not None and abs(loss - math.log(chance)) <= 0.02 * math.log(chance):
             return (
                 f"At {loss:.4g} it is ln {chance}: all {chance} classes get the same score, as "
-                "from a network that sees nothing. Look whether each label belongs to its input "
-                "and whether inputs are normalized (mean 0, not 0 to 255); then try another "
-                f"learning rate (it is {rate:.3g}), lower first."
+                "from a network that ignores its input. Check that each label belongs to its input "
+                "and that inputs are normalized (mean 0, not 0 to 255); then try another "
+                f"learning rate (it is {rate:.3g}), a lower one first."
             )
         if chance is not None and loss > math.log(chance):
             return (
-                f"At {loss:.4g} it is above ln {chance} = {math.log(chance):.4g}, that of a "
-                f"network that sees nothing: it diverges. Lower the learning rate, {rate:.3g}."
+                f"At {loss:.4g} it is above ln {chance} = {math.log(chance):.4g}, the loss of a "
+                "network that ignores its input: training diverges. Lower the learning rate (it is "
+                f"{rate:.3g})."
             )
         validation = self.validation_losses
         if len(validation) > 1 and validation[-1] > 1.05 * min(validation):
             return (
-                f"That of the validation has risen from {min(validation):.4g} to "
-                f"{validation[-1]:.4g}: the network learns its examples by heart. Stop at the best "
-                "epoch (kd.callbacks.EarlyStopping), or add data, augmentation or weight decay."
+                f"The validation loss has risen from {min(validation):.4g} to "
+                f"{validation[-1]:.4g}: the network is overfitting. Stop at the best epoch "
+                "(kd.callbacks.EarlyStopping), or add data, augmentation or weight decay."
             )
         return (
-            f"At {loss:.4g} training may be through. If not, the learning rate (it is {rate:.3g}) "
-            "may be too high for what is left: lower it (keras.callbacks.ReduceLROnPlateau), or "
-            "the network is too small for the task."
+            f"At {loss:.4g} training may be complete. If not, the learning rate (it is {rate:.3g}) "
+            "may be too high to go further: lower it (keras.callbacks.ReduceLROnPlateau). Or "
+            "the network may be too small for the task."
         )

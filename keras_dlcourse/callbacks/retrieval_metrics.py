@@ -1,4 +1,4 @@
-"""How good the embeddings are after each epoch, in the logs of `fit`."""
+"""Measure embeddings after each epoch, in the logs of `fit`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import checks, take
 from keras_dlcourse.data.examples import check_end
-from keras_dlcourse.edge.search.nearest import checked_metric
+from keras_dlcourse.edge.search.nearest import check_metric
 from keras_dlcourse.retrieval.evaluation import (
     DEFAULT,
-    checked_measures,
+    check_measures,
     evaluate,
 )
 from keras_dlcourse.retrieval.features import Extractor
@@ -24,28 +24,29 @@ from keras_dlcourse.retrieval.features import Extractor
 class RetrievalMetrics(Remembers, keras.callbacks.Callback):
     """After each epoch, embed validation images and measure how well they find their class.
 
-    These measures look at all pairs of images and are no sums over batches, so they are no Keras
-    metrics. They go into the logs, hence into the history, TensorBoard, and whatever callback
-    stands behind this one in the list: put `EarlyStopping(monitor="val_recall@1", mode="max")`
-    behind it.
+    These measures compare all pairs of images and are not sums over batches, so they cannot be
+    Keras metrics. They are added to the logs, and so reach the history, TensorBoard, and later
+    callbacks in the list: put `EarlyStopping(monitor="val_recall@1", mode="max")` after this one.
 
     Args:
         data: Images with their labels: a `kd.data.Pipeline`, `(images, labels)` arrays, or anything
-            else that `kd.data.take` reads, prepared as for `fit`. It is gone through each epoch.
+            else that `kd.data.take` reads, prepared as for `fit`. It is iterated once per epoch.
         measures: Names as for `kd.retrieval.evaluate`.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        layer: Whose output embeds an image, as for `kd.retrieval.features`; None as there.
-        images: How many to take out of `data`; None for all, which then has to have an end.
-        seed: Chooses them, and pairs and triplets.
-        prefix: What stands before each name in the logs.
-        batch_size: Images embedded at a time.
+        layer: Name of the layer whose output is the embedding, as in `kd.retrieval.features`; None
+            as there.
+        images: Number of images to take from `data`; None for all, in which case `data` must be
+            finite.
+        seed: Seed for choosing images, pairs and triplets.
+        prefix: Prefix of each name in the logs.
+        batch_size: Number of images embedded at a time.
 
     Attributes:
         before: The measures before the first epoch.
 
     Raises:
-        ValueError: In `__init__` for arguments that make no sense; before the first epoch if the
-            model has no such layer, or data has no labels.
+        ValueError: In `__init__` if an argument is out of range; before the first epoch if the
+            model has no such layer, or `data` has no labels.
 
     Example:
         >>> model = keras.Sequential([
@@ -72,7 +73,7 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
         batch_size: int = 32,
     ) -> None:
         super().__init__()
-        self.measures, self.metric = checked_measures(measures), checked_metric(metric)
+        self.measures, self.metric = check_measures(measures), check_metric(metric)
         if layer is not None and not isinstance(layer, str):
             raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
         if not isinstance(prefix, str):
@@ -83,8 +84,8 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
             data = (examples.inputs, examples.labels)
         elif isinstance(data, Iterator):
             raise TypeError(
-                "data must be data that can be gone through in each epoch, or pass images= to take "
-                f"some out of it once. Received: {type(data).__name__}"
+                "data must be something that can be iterated in each epoch. Received: "
+                f"{type(data).__name__}. Pass images= to take some images from it once."
             )
         else:
             check_end(data)
@@ -95,38 +96,38 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
         self._extracted: keras.Model | None = None
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Refuse what cannot work, before the first epoch, and compile."""
+        """Check the model before the first epoch, compile, and measure once."""
         if self._extractor is None or self._extracted is not self.model:
             self._extractor = Extractor(self.model, self.layer, self.batch_size)
             self._extracted = self.model
         self.before = self.measure()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write the measures into the logs."""
+        """Add the measures to the logs."""
         found = self.measure()
         if logs is not None:
             logs.update({self.prefix + name: value for name, value in found.items()})
 
     def measure(self) -> dict[str, float]:
-        """Measure the model as it is now.
+        """Measure the model with its current weights.
 
         Returns:
-            A float for each measure; NaN, with a warning, if the network gives NaN or infinity.
+            A float for each measure; NaN, with a warning, if the network outputs NaN or infinity.
 
         Raises:
-            ValueError: Before the first `fit`, or if data has no labels.
+            ValueError: Before the first `fit`, or if `data` has no labels.
         """
         if self._extractor is None:
-            raise ValueError("measure() needs a model: pass this callback to fit first.")
+            raise ValueError("measure() needs a model. Pass this callback to fit first.")
         embeddings, labels = self._extractor(self._data)
         if labels is None:
             raise ValueError(
-                "data must have labels, which tell what is to be found: pass (images, labels)."
+                "data must have labels, which define the correct matches. Pass (images, labels)."
             )
         if not np.isfinite(embeddings).all():
-            # Whether training stops then is for others, such as keras.callbacks.TerminateOnNaN.
+            # Stopping is left to other callbacks, such as keras.callbacks.TerminateOnNaN.
             warnings.warn(
-                "RetrievalMetrics: the network gives NaN or infinity for some images, so its "
+                "RetrievalMetrics: the network outputs NaN or infinity for some images, so its "
                 "measures are NaN.",
                 stacklevel=2,
             )

@@ -1,4 +1,4 @@
-"""Watch the signal on its way through a network, and say in words where it is lost."""
+"""Monitor the signal on its way through a network, and warn where it is lost."""
 
 from __future__ import annotations
 
@@ -11,63 +11,66 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_dlcourse._checks import fraction, positive_int
+from keras_dlcourse._checks import check_fraction, check_positive_int
 from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
-from keras_dlcourse.callbacks._weights import first_broken
+from keras_dlcourse.callbacks._weights import find_first_broken
 from keras_dlcourse.data import take
 from keras_dlcourse.report import draw_signals, png_bytes
 
-_LOST = 1e-6  # of a variance, which is a factor of 1,000 in the numbers themselves
+_LOST = 1e-6  # ratio of variances, i.e. a factor of 1,000 in the values themselves
 
 
 class SignalMonitor(Remembers, keras.callbacks.Callback):
-    """Measure at each layer what comes through, forwards and backwards, and how fast weights move.
+    """Measure the forward and backward signal and the update size at each layer during training.
 
     A deep network that does not learn has often lost its signal: each layer makes it a little
-    smaller, and thirty layers make nothing of it; or ReLU units that answer 0 to everything get no
-    gradient and may stay so. The loss shows neither. So some examples that stay the same are sent
-    through the network as in training before the first epoch, after every `every` epochs and at the
-    end, and for each layer with a kernel, and each activation, this is kept:
+    smaller, and nothing is left after thirty layers; or ReLU units that output 0 for every input
+    get no gradient and may never recover. The loss shows neither. So a fixed set of examples is
+    passed through the network in training mode before the first epoch, after every `every` epochs
+    and at the end. For each layer with a kernel and each activation, this is recorded:
 
-    - the variance of its outputs over the examples, mean over its units: what it still tells;
-    - the variance of the gradients of an example's own loss by these outputs: what it still hears;
-    - of ReLUs, the share of units (channels) that answer 0 to all examples;
-    - of kernels, the length of one training step over the length of the kernel, at the first step
-      after a measurement. About 0.001 is usual; far below nothing is learned, and above 0.1 it is
-      thrown about.
+    - the variance of its outputs over the examples, averaged over its units: how much its outputs
+      still differ;
+    - the variance of the gradients of each example's loss w.r.t. these outputs: how much feedback
+      still reaches it;
+    - for ReLUs, the fraction of units (channels) that output 0 for all examples;
+    - for kernels, the norm of one training step divided by the norm of the kernel, at the first
+      step after a measurement. About 0.001 is typical; far below that nothing is learned, and above
+      0.1 the kernel is thrown around.
 
-    Where a signal falls, or rises, by more than 1,000 times in size (10^6 in variance) between the
-    layers, or many units are dead, it says so once, with what helps. Layers that are made of others
-    are one layer here. One measurement takes about as long as training on as many examples, and
-    some seconds of compiling the first time.
+    If the signal shrinks or grows by more than a factor of 1,000 (10^6 in variance) between the
+    layers, or many units are dead, a warning says so once, with remedies. Layers composed of other
+    layers count as one. One measurement takes about as long as training on the same number of
+    examples, plus a few seconds of compilation the first time.
 
     Args:
-        data: Examples and their labels: whatever `kd.data.take` reads, prepared as for `fit`, with
-            as many inputs as the model takes.
-        images: Number of examples. A unit that is dead in 64 is silent for all but 5 % of the data
-            (with a confidence of 95 %).
+        data: Examples and their labels: anything that `kd.data.take` reads, prepared as for `fit`,
+            with as many inputs as the model takes.
+        images: Number of examples. A unit that is dead for 64 examples is silent for all but 5% of
+            the data (with 95% confidence).
         every: Number of epochs between two measurements.
-        dead: Share of dead units in a layer from which on it is said. Deep in a network with He's
-            numbers about half are silent by chance, because all examples look alike there.
-        directory: Folder for the picture, `signals.png`, at the end; None draws none.
-        seed: Chooses the examples; None takes the first ones.
+        dead: Fraction of dead units in a layer from which to warn. Deep in a network with He
+            initialization, about half are silent by chance, because all examples look alike there.
+        directory: Folder for the figure `signals.png`, drawn at the end; None draws no figure.
+        seed: Seed for choosing the examples; None takes the first ones.
 
     Attributes:
         layers: Names of the layers, in the order of the network.
-        epochs: Number of epochs that had passed at each measurement; 0 is the first.
-        activations: Of each measurement the variances, one a layer; None for the last layer.
-        gradients: Likewise.
-        dead_units: Likewise the shares, None where there is no ReLU.
-        updates: Likewise the steps, None where there is no kernel, and at the end.
-        said: The warnings given, in words, by kind: `"dead"`, `"vanishing"`, `"exploding"`,
-            `"faint"`, `"broken"` (a weight that is NaN or infinite).
+        epochs: Number of epochs completed at each measurement; the first is 0.
+        activations: For each measurement, the output variances, one per layer; None for the last
+            layer.
+        gradients: Likewise, the gradient variances.
+        dead_units: Likewise, the fractions of dead units; None where there is no ReLU.
+        updates: Likewise, the relative step sizes; None where there is no kernel, and at the end.
+        said: The text of the warnings issued, by kind: `"dead"`, `"vanishing"`, `"exploding"`,
+            `"faint"`, `"broken"` (a weight is NaN or infinite).
 
     Raises:
-        ValueError: For arguments that make no sense; at the start of `fit` for a model without a
-            graph (a subclassed one), with several outputs, other inputs than data, or inputs of any
-            size.
+        ValueError: If an argument is out of range; at the start of `fit` if the model has no graph
+            (a subclassed model), several outputs, inputs that do not match `data`, or inputs of
+            variable size.
 
     Example:
         >>> from keras_dlcourse.models import MLP
@@ -96,33 +99,36 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.images, self.every = positive_int("images", images), positive_int("every", every)
-        self.dead = fraction("dead", dead)
+        self.images, self.every = (
+            check_positive_int("images", images),
+            check_positive_int("every", every),
+        )
+        self.dead = check_fraction("dead", dead)
         if directory is not None and not (isinstance(directory, str | Path) and str(directory)):
-            raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
+            raise ValueError(f"directory must be a folder path. Received: {directory!r}")
         self.directory = None if directory is None else user_path(directory)
         examples = take(data, self.images, seed, several_inputs=True)
         if examples.labels is None or len(examples) < 2:
-            raise ValueError("data must hold 2 examples at least, and labels: pass (x, y).")
+            raise ValueError("data must contain at least 2 examples, with labels. Pass (x, y).")
         self.layers: list[str] = []
         self._inputs, self._labels = examples.inputs, np.asarray(examples.labels)
         self._begin()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Find the layers, and measure what the weights are like before the first step."""
+        """Find the layers and prepare the measurements."""
         self._begin()
         self._done = 0
         self._probe = Probe(self.model)
         if len(self.model.outputs) > 1:
-            raise ValueError("SignalMonitor takes models of one output.")
+            raise ValueError("SignalMonitor only supports models with one output.")
         self.layers = self._probe.names
         self._before: list[np.ndarray] | None = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Measure."""
+        """Measure, every `every` epochs."""
         if epoch % self.every:
             return
-        if self.epochs[-1:] != [epoch]:  # a training that goes on within an epoch has measured
+        if self.epochs[-1:] != [epoch]:  # if resumed within an epoch, it was measured before
             self._measure(epoch)
         if all(step is None for step in self.updates[-1]):
             self._before = self._weights()
@@ -140,11 +146,11 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self._before = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Remember how far training has come."""
+        """Record the number of completed epochs."""
         self._done = epoch + 1
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Measure once more, and draw."""
+        """Measure once more, and draw the figure."""
         if self._done and (not self.epochs or self.epochs[-1] != self._done):
             self._measure(self._done)
         if self.directory is not None and self.epochs:
@@ -157,9 +163,9 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
             ValueError: If nothing has been measured.
         """
         if not self.epochs:
-            raise ValueError("nothing has been measured: call fit with this callback first.")
+            raise ValueError("nothing has been measured. Call fit with this callback first.")
         shown = {0: "before training", len(self.epochs) - 1: f"after {self.epochs[-1]} epochs"}
-        # The last measurement has no step after it, so the one before shows how weights move.
+        # The last measurement has no step after it, so the one before shows the updates.
         steps = (0, max(0, len(self.epochs) - 2))
         return draw_signals(
             self.layers,
@@ -179,8 +185,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self.said: dict[str, str] = {}
 
     def _weights(self) -> list[np.ndarray]:
-        """Return the kernels of each layer as one vector, for the layers that have any."""
-        self.model  # noqa: B018  on JAX this brings the weights back from the training loop
+        """Return the kernels of each layer as one vector, for layers with kernels."""
+        self.model  # noqa: B018  on JAX this syncs the weights from the training loop
         return [
             np.concatenate([np.ravel(keras.ops.convert_to_numpy(k)) for k in kernels])
             for kernels in self._probe.kernels
@@ -196,11 +202,11 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         self.dead_units.append(found.dead)
         self.updates.append([None] * len(self.layers))
         said = findings(self.layers, found, self.dead, epoch)
-        broken = first_broken(self.model)
+        broken = find_first_broken(self.model)
         if broken is not None:
             said["broken"] = (
-                f"The weight {broken.path!r} is NaN or infinite {_when(epoch)}, whatever the loss "
-                "says. kd.callbacks.TerminateOnNaN names the cause."
+                f"The weight {broken.path!r} is NaN or infinite {_describe_time(epoch)}, even if "
+                "the loss is finite. Use kd.callbacks.TerminateOnNaN to find the cause."
             )
         for kind, sentence in said.items():
             if kind not in self.said:
@@ -209,41 +215,42 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
 
 
 def findings(names: list[str], found: Signals, dead: float, epoch: int) -> dict[str, str]:
-    """Say in words what is wrong with signals, by kind; empty if nothing is."""
-    when = _when(epoch)
+    """Return descriptions of problems in the signals, by kind; empty if there are none."""
+    when = _describe_time(epoch)
     said = {}
     share, layer = max((share or 0.0, name) for share, name in zip(found.dead, names, strict=True))
     if share >= max(dead, 1e-9):
         said["dead"] = (
             f"{share:.0%} of the ReLU units of {layer} are dead {when}: they "
-            "answer 0 to all examples and get no gradient. Lower the learning rate, or "
-            "take leaky ReLU or ELU in place of ReLU."
+            "output 0 for all examples and get no gradient. Lower the learning rate, or "
+            "use leaky ReLU or ELU instead of ReLU."
         )
     ends = _ends(found.gradients)
     if ends is not None and ends[0] < _LOST * ends[1]:
         said["vanishing"] = (
-            f"The gradient vanishes {when}: from the last layers to the first it falls "
-            f"{_times(ends[1], ends[0])} in size, and the first layers learn nothing. Take ReLU in "
-            "place of sigmoid and tanh, kernel_initializer='he_normal' with ReLU ('glorot_uniform' "
-            "with tanh), batch normalization, or residual connections."
+            f"The gradient vanishes {when}: from the last layers to the first it shrinks "
+            f"{_describe_factor(ends[1], ends[0])}, and the first layers learn nothing. Use ReLU "
+            "instead of sigmoid and tanh, kernel_initializer='he_normal' with ReLU "
+            "('glorot_uniform' with tanh), batch normalization, or residual connections."
         )
     elif ends is not None and ends[1] < _LOST * ends[0]:
         said["exploding"] = (
             f"The gradient explodes {when}: from the last layers to the first it grows "
-            f"{_times(ends[0], ends[1])} in size. Take kernel_initializer='he_normal' with ReLU "
+            f"{_describe_factor(ends[0], ends[1])}. Use kernel_initializer='he_normal' with ReLU "
             "('glorot_uniform' with tanh), batch normalization, or clipnorm=1.0 in the optimizer."
         )
     ends = _ends(found.activations)
     if ends is not None and ends[1] < _LOST * ends[0] and "vanishing" not in said:
         said["faint"] = (
-            f"The last layers answer almost the same to all examples {when}: differences fall "
-            f"{_times(ends[0], ends[1])} in size on the way. Take kernel_initializer='he_normal' "
-            "with ReLU ('glorot_uniform' with tanh), or batch normalization."
+            f"The last layers give almost the same output for all examples {when}: differences "
+            f"shrink {_describe_factor(ends[0], ends[1])} on the way. Use "
+            "kernel_initializer='he_normal' with ReLU ('glorot_uniform' with tanh), or batch "
+            "normalization."
         )
     return said
 
 
-def _when(epoch: int) -> str:
+def _describe_time(epoch: int) -> str:
     return f"after epoch {epoch}" if epoch else "before training"
 
 
@@ -253,5 +260,5 @@ def _ends(variances: list[float | None]) -> tuple[float, float] | None:
     return (known[0], known[-1]) if len(known) > 1 else None
 
 
-def _times(large: float, small: float) -> str:
-    return f"{math.sqrt(large / small):.1g} times" if small else "to 0"
+def _describe_factor(large: float, small: float) -> str:
+    return f"by a factor of {math.sqrt(large / small):.1g}" if small else "to 0"

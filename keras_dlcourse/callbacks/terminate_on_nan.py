@@ -1,4 +1,4 @@
-"""Stop when the loss or a weight is no number any more, and say where that began."""
+"""Stop training when the loss or a weight is NaN or infinite, and report where that began."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dlcourse._checks import positive_int
-from keras_dlcourse._files import user_path, written_whole
+from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._files import user_path, write_atomically
 from keras_dlcourse.callbacks._fit import arguments_of
 from keras_dlcourse.callbacks._monitor import (
     classes_of_cross_entropy,
     classes_of_labels,
-    wrong_labels,
+    describe_wrong_labels,
 )
 from keras_dlcourse.callbacks._states import Remembers
-from keras_dlcourse.callbacks._weights import first_broken
+from keras_dlcourse.callbacks._weights import find_first_broken
 from keras_dlcourse.data.trainer import TrainerData
 from keras_dlcourse.graph.running import Network, Place, call_in_training
 from keras_dlcourse.saving.state import capture, restore
 
-_KEPT = ("variables", "optimizer")  # metrics begin anew, and may not have been made yet
+_KEPT = ("variables", "optimizer")  # metrics restart, and may not have been created yet
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The batch at which a training broke.
+    """The batch at which training broke.
 
     Attributes:
-        batch: Its number in the epoch, from 0.
+        batch: Index of the batch in the epoch, from 0.
         data: The batch: inputs, and labels and weights if there are any.
-        where: What the first number that is none was in, in words.
-        in_data: Whether that was the data.
-        before: What `capture` returned before it.
+        where: Description of where NaN or infinity appeared first.
+        in_data: Whether it appeared in the data.
+        before: The result of `capture` before the batch.
     """
 
     batch: int
@@ -51,34 +51,34 @@ class Finding:
 
 
 class TerminateOnNaN(Remembers, keras.callbacks.Callback):
-    """Stop training when the loss or a weight is NaN, name the first cause, put weights back.
+    """Stop training when the loss or a weight is NaN, name the first cause, and restore weights.
 
-    `keras.callbacks.TerminateOnNaN` says at which batch it saw the loss, when all weights are lost
-    already; and a weight can be NaN under a finite loss, because on TensorFlow ReLU makes 0 of NaN.
-    This one looks at the loss and at all weights every few batches and keeps a copy of what decided
-    the training when they were still good. Once one is NaN or infinite it goes back to that copy,
-    trains those batches again one by one, and says which batch it was and what was the first to be
-    no number: the data, labels outside of the classes of the loss, a layer's output, the loss, or
-    the gradient of a weight. That batch is kept on the disk, and the weights of the best epoch, or
-    else those before the batch, are put back.
+    `keras.callbacks.TerminateOnNaN` reports the batch at which it saw the loss, when all weights
+    are already lost. A weight can also be NaN while the loss is finite, because on TensorFlow, ReLU
+    turns NaN into 0. This callback checks the loss and all weights every few batches and keeps a
+    copy of the last good training state. Once one of them is NaN or infinite, it goes back to that
+    copy, trains on those batches again one by one, and reports the batch and where NaN or infinity
+    appeared first: the data, labels outside the classes of the loss, a layer's output, the loss, or
+    a weight after the step. The batch is saved to disk, and the weights of the best epoch, or else
+    those before the batch, are restored.
 
-    The batches come again from what `kd.data.pipeline` makes, or a sampler; with other data only
+    Repeating the batches takes data from `kd.data.pipeline`, or a sampler; with other data only
     the range of batches is known.
 
     Args:
-        directory: Folder to keep the batch in, as `nan-epoch-2-batch-17.npz`, both from 1, with
-            `inputs/0`, `labels/0` and so on; None keeps none.
-        every: Number of batches between two looks, and copies. Looking waits for the accelerator;
-            it goes once over the weights, in a function that is compiled once.
+        directory: Folder to save the batch in, as `nan-epoch-2-batch-17.npz`, both from 1, with
+            `inputs/0`, `labels/0` and so on; None saves nothing.
+        every: Number of batches between two checks, and copies. A check waits for the accelerator;
+            it takes one pass over the weights, in a function that is compiled once.
 
     Attributes:
-        finding: None, or a `Finding` after the last `fit` broke: `batch`, `data`, `where`.
-        best: Smallest loss of an epoch so far, that of the validation where there is one.
-        best_epoch: Its epoch, from 0, or None.
-        best_weights: Its weights, or None.
+        finding: A `Finding` if the last `fit` broke (`batch`, `data`, `where`), else None.
+        best: Lowest loss of an epoch so far (the validation loss if there is one), or None.
+        best_epoch: Index of that epoch (from 0), or None.
+        best_weights: Weights after that epoch, or None.
 
     Raises:
-        ValueError: If `every` is no whole number of at least 1; in `fit`, if a weight is NaN or
+        ValueError: If `every` is not an integer of at least 1; in `fit`, if a weight is NaN or
             infinite before an epoch.
 
     Example:
@@ -86,7 +86,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         >>> x = np.random.default_rng(0).normal(size=(40, 2, 2, 1))
         >>> x[17] = np.nan
         >>> data = kd.data.pipeline(x[:16], np.zeros((16, 1)), batch_size=4)
-        >>> data.x = np.concatenate([x[:15], x[17:18]])  # what its checks would have refused
+        >>> data.x = np.concatenate([x[:15], x[17:18]])  # pipeline() would have rejected this
         >>> model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(),
         ...                           keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
@@ -103,9 +103,9 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
     def __init__(self, directory: str | Path | None = None, every: int = 20) -> None:
         super().__init__()
         if directory is not None and not isinstance(directory, str | Path):
-            raise ValueError(f"directory must be the path of a folder. Received: {directory!r}")
+            raise ValueError(f"directory must be a folder path. Received: {directory!r}")
         self.directory = None if directory is None else user_path(directory)
-        self.every = positive_int("every", every)
+        self.every = check_positive_int("every", every)
         self.finding: Finding | None = None
         self.best: float | None = None
         self.best_weights: list[np.ndarray] | None = None
@@ -113,39 +113,39 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         self._epoch = 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Find the data."""
+        """Find the data and reset the state."""
         arguments = arguments_of(self, sys._getframe())
         data, self._labels = arguments.get("x"), arguments.get("y")
         self._data = data if isinstance(data, TrainerData) else None
         self.finding = self.best = self.best_epoch = self.best_weights = None
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Copy what the epoch begins with."""
+        """Copy the training state at the start of the epoch."""
         self._epoch, self._broken = epoch, False
-        broken = first_broken(self.model)
+        broken = find_first_broken(self.model)
         if broken is not None:
             raise ValueError(
-                f"All weights must be finite before epoch {epoch + 1}. {broken.path!r} holds NaN "
-                "or infinity: build the model anew, adapt the layer, or load weights from before."
+                f"All weights must be finite before epoch {epoch + 1}, but {broken.path!r} holds "
+                "NaN or infinity. Rebuild the model, adapt the layer, or load earlier weights."
             )
         self._good_batch, self._good = 0, capture(self.model)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Look at the loss and the weights, if it is time to."""
+        """Check the loss and the weights, if a check is due."""
         done = batch + 1
         if self._broken or (done % self.every and done != self.params.get("steps")):
             return
-        broken = self._what_broke(logs)
+        broken = self._describe_broken(logs)
         if broken is not None:
             self._break(done, broken)
-        elif done != self.params.get("steps"):  # the next epoch begins with a copy
+        elif done != self.params.get("steps"):  # the next epoch makes its own copy
             self._good_batch, self._good = done, capture(self.model)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Keep the weights of the best epoch."""
         if self._broken:
             return
-        broken = self._what_broke(logs)
+        broken = self._describe_broken(logs)
         if broken is not None:
             self._break(None, broken)
             return
@@ -154,15 +154,15 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             self.best, self.best_epoch = value, epoch
             self.best_weights = self.model.get_weights()
 
-    def _what_broke(self, logs: Any) -> str | None:
-        """Return what is NaN or infinite by now, in words; None if nothing is."""
+    def _describe_broken(self, logs: Any) -> str | None:
+        """Return a description of what is NaN or infinite; None if nothing is."""
         if not _is_finite(logs):
             return "the loss"
-        variable = first_broken(self.model)
+        variable = find_first_broken(self.model)
         return None if variable is None else f"the weight {variable.path}"
 
     def _break(self, done: int | None, broken: str) -> None:
-        """Find the cause, put weights back and end the training."""
+        """Find the cause, restore weights and stop training."""
         self._broken = self.model.stop_training = True
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         self.finding = None if self._data is None else self._search(self._data)
@@ -175,41 +175,43 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             weights = "those before that batch"
         cause = self._cause(done, broken)
         warnings.warn(
-            f"Training stopped in epoch {self._epoch + 1}: {cause}. {kept}The weights are "
+            f"Training stopped in epoch {self._epoch + 1}: {cause}. {kept}The restored weights are "
             f"{weights}. {self._advice(rate)}",
             stacklevel=3,
         )
 
     def _search(self, data: TrainerData) -> Finding | None:
-        """Train the last batches again, one by one, up to the one that breaks it."""
+        """Train on the last batches again, one by one, up to the one that breaks training."""
         restore(self.model, self._good, *_KEPT)
         first = self._good_batch + data.first_batch
         batches = itertools.islice(data.one_pass(first), self.every)
         for number, batch in enumerate(batches, first):
             before = capture(self.model)
             logs = self.model.train_on_batch(*batch, return_dict=True)
-            broken = first_broken(self.model)
+            broken = find_first_broken(self.model)
             if not _is_finite(logs) or broken is not None:
                 restore(self.model, before, *_KEPT)
-                where, in_data = self._where(batch, _is_finite(logs), broken)
+                where, in_data = self._locate(batch, _is_finite(logs), broken)
                 return Finding(number, batch, where, in_data, before)
         return None
 
-    def _where(self, batch: tuple[Any, ...], loss_is_finite: bool, broken: Any) -> tuple[str, bool]:
+    def _locate(
+        self, batch: tuple[Any, ...], loss_is_finite: bool, broken: Any
+    ) -> tuple[str, bool]:
         for name, part in zip(("inputs", "labels", "sample weights"), batch, strict=False):
             for array in map(np.asarray, tree.flatten(part)):
                 bad = ~np.isfinite(array.astype("float64")).reshape(len(array), -1).all(1)
                 if bad.any():
                     return f"the data: {bad.sum()} of {len(array)} {name}", True
-        wrong = wrong_labels(self.model, batch[1]) if len(batch) > 1 else None
+        wrong = describe_wrong_labels(self.model, batch[1]) if len(batch) > 1 else None
         if wrong is not None:
             return wrong, True
-        place = _first_bad_place(self.model, batch[0])
+        place = _find_bad_place(self.model, batch[0])
         if place is not None:
             return f"the output of {place.name} ({type(place.node.operation).__name__})", False
         if not loss_is_finite:
-            return "the loss, of outputs that are finite", False
-        return f"the step: {broken.path} after it", False
+            return "the loss, although the outputs are finite", False
+        return f"the update step: {broken.path} after it", False
 
     def _keep(self) -> str:
         if self.directory is None or self.finding is None:
@@ -220,49 +222,49 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             for part, value in zip(("inputs", "labels", "weights"), self.finding.data, strict=False)
             for number, array in enumerate(tree.flatten(value))
         }
-        with written_whole(self.directory / name) as path, path.open("wb") as file:
+        with write_atomically(self.directory / name) as path, path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         return f"The batch is in {self.directory / name}. "
 
     def _cause(self, done: int | None, broken: str) -> str:
         if self.finding is not None:
             number = self.finding.batch + 1
-            return f"NaN or infinity came first with batch {number}, in {self.finding.where}"
+            return f"NaN or infinity first appeared in batch {number}, in {self.finding.where}"
         span = f"batches {self._good_batch + 1} to {done}" if done else "its last batches"
-        wrong = self._wrong_labels()
+        wrong = self._describe_wrong_labels()
         if wrong is not None:
             return f"{broken} became NaN or infinite in {span}. The cause is in {wrong}"
         if self._data is None:
             return (
-                f"{broken} became NaN or infinite in {span}; with data of kd.data.pipeline this "
-                "callback says which batch and layer it was"
+                f"{broken} became NaN or infinite in {span}; with data from kd.data.pipeline this "
+                "callback reports the exact batch and layer"
             )
-        return f"{broken} became NaN or infinite in {span}, and did not when they came again"
+        return f"{broken} became NaN or infinite in {span}, but not when they were repeated"
 
-    def _wrong_labels(self) -> str | None:
-        """Say which labels are not class numbers, of the batch found or of all of `fit`."""
+    def _describe_wrong_labels(self) -> str | None:
+        """Describe labels that are not class numbers, in the batch found or else all of `fit`."""
         if self.finding is not None:
             return self.finding.where if self.finding.where.startswith("the labels:") else None
-        return None if self._labels is None else wrong_labels(self.model, self._labels)
+        return None if self._labels is None else describe_wrong_labels(self.model, self._labels)
 
     def _advice(self, rate: float) -> str:
         classes = classes_of_labels(self.model)
-        if self._wrong_labels() is not None:
+        if self._describe_wrong_labels() is not None:
             return (
-                "Number the classes from 0 on, y = numpy.unique(y, return_inverse=True)[1], or end "
-                f"the model in more than {classes} classes."
+                "Number the classes from 0, y = numpy.unique(y, return_inverse=True)[1], or give "
+                f"the model more than {classes} classes."
             )
         if self.finding is not None and self.finding.in_data:
-            return "Look for NaN and infinity in the data, and leave those examples out."
+            return "Look for NaN and infinity in the data, and remove those examples."
         advice = [f"a lower learning rate (it was {rate:.3g}; try {rate / 10:.3g})",
                   "a warm-up", "clipnorm=1.0 in the optimizer"]  # fmt: skip
         in_loss = self.finding is not None and self.finding.where.startswith("the loss")
         if in_loss and classes_of_cross_entropy(self.model):
-            advice.insert(0, "a loss with from_logits=True and no softmax before it")
+            advice.insert(0, "a loss with from_logits=True and no softmax at the end of the model")
         if classes is not None and self.finding is None and self._labels is None:
             advice.insert(0, f"labels that are all from 0 to {classes - 1}")
         if "float16" in str(self.model.dtype_policy.name):
-            advice.insert(0, "bfloat16 in place of float16")
+            advice.insert(0, "bfloat16 instead of float16")
         return f"Try {'; '.join(advice)}."
 
 
@@ -271,12 +273,12 @@ def _is_finite(logs: Any) -> bool:
     return loss is None or bool(np.isfinite(np.asarray(keras.ops.convert_to_numpy(loss))).all())
 
 
-def _first_bad_place(model: keras.Model, inputs: Any) -> Place | None:
+def _find_bad_place(model: keras.Model, inputs: Any) -> Place | None:
     """Return the first call of a layer whose output is not finite, though its inputs are."""
     try:
         network = Network(model)
     except (TypeError, ValueError):
-        return None  # a subclassed model has no graph to look into
+        return None  # a subclassed model has no graph to inspect
     found: list[Place] = []
 
     def after(place: Place, outputs: Any) -> Any:

@@ -1,7 +1,7 @@
-"""The `keras-dlcourse` command: a thin door to the package.
+"""The `keras-dlcourse` command: a thin interface to the package.
 
-Nothing heavy is imported until a command needs it, so that `classify` and `benchmark` work where
-only the `edge` extra is installed, and `--help` answers at once.
+Heavy modules are imported only when a command needs them, so that `classify` and `benchmark` work
+if only the `edge` extra is installed, and `--help` responds at once.
 """
 
 from __future__ import annotations

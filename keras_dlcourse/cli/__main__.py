@@ -1,4 +1,4 @@
-"""Run the command as `python -m keras_dlcourse.cli`."""
+"""Allow running the command as `python -m keras_dlcourse.cli`."""
 
 import sys
 

@@ -19,7 +19,7 @@ def add_parser(commands: Any) -> None:
         commands,
         "bundle",
         run,
-        "make a folder to copy to a device: model, runner, requirements, checksums, service unit",
+        "make a folder to copy to a device: model, runner, requirements, checksums, systemd unit",
         EXAMPLES,
     )
     parser.add_argument(
@@ -35,4 +35,4 @@ def run(options: argparse.Namespace) -> None:
     from keras_dlcourse import export
 
     folder = export.bundle(options.file, options.output, target=options.target)
-    print(f"{folder}: copy it to the device and follow README.md")
+    print(f"{folder}: copy this folder to the device and follow its README.md")

@@ -15,7 +15,7 @@ keras-dlcourse explain model.keras photos/ -o maps/
 keras-dlcourse explain model.keras photos/ --methods cam,grad_cam,augmented_grad_cam -o maps/
 keras-dlcourse explain model.keras photos/ --methods layer_cam --layer conv_pw_11_relu --class cat
 """
-ROWS = 8  # images in a picture
+ROWS = 8  # images per picture
 
 
 def add_parser(commands: Any) -> None:
@@ -31,18 +31,27 @@ def add_parser(commands: Any) -> None:
         "--methods",
         default="grad_cam",
         metavar="M,M,...",
-        help="how to make the maps, separated by commas (grad_cam); see kd.explain.METHODS",
+        help="methods for the maps, separated by commas (default: grad_cam); see "
+        "kd.explain.METHODS",
     )
     parser.add_argument(
         "--class",
         dest="class_name",
         metavar="C",
-        help="name or number of the class to show evidence for (the one that the model answers)",
+        help="name or index of the class to show evidence for (default: the predicted class)",
     )
-    parser.add_argument("--layer", metavar="NAME", help="whose feature maps (the coarsest, last)")
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        help="layer whose feature maps to use (default: the last of the coarsest)",
+    )
     add_image_options(parser)
     parser.add_argument(
-        "-o", "--output", default="maps", metavar="DIR", help="folder for the pictures (maps)"
+        "-o",
+        "--output",
+        default="maps",
+        metavar="DIR",
+        help="folder for the pictures (default: maps)",
     )
 
 
@@ -51,21 +60,21 @@ def run(options: argparse.Namespace) -> None:
     load_keras()
     from keras_dlcourse import data
     from keras_dlcourse.cli.model_input import (
+        find_labels,
+        find_normalization,
+        load_images,
         load_model,
-        readable_images,
-        recorded_labels,
-        recorded_normalization,
     )
-    from keras_dlcourse.data.folder import shown_name
+    from keras_dlcourse.data.folder import display_name
 
     methods = _methods(options.methods, options.layer)
     paths = _image_paths(options.images)
     model = load_model(options.model)
-    labels = recorded_labels(model)
+    labels = find_labels(model)
     asked = _class_number(options.class_name, labels)
-    pixels, good = readable_images(model, paths, **image_options(options))
-    names = [shown_name(paths[index]) for index in good]
-    normalization = recorded_normalization(model) or data.Normalization.identity()
+    pixels, good = load_images(model, paths, **image_options(options))
+    names = [display_name(paths[index]) for index in good]
+    normalization = find_normalization(model) or data.Normalization.identity()
     extra = {} if options.layer is None else {"layer": options.layer}
     for number, start in enumerate(range(0, len(names), ROWS), 1):
         batch = pixels[start : start + ROWS]
@@ -86,17 +95,17 @@ def _draw(
     names: list[str],
     labels: Sequence[str] | None,
 ) -> None:
-    """Write one picture: a row for each image, a column for each method."""
+    """Write one picture: one row per image, one column per method."""
     from keras_dlcourse._files import write_bytes
     from keras_dlcourse.explain.methods import METHODS, mapper_for
     from keras_dlcourse.report.canvas import png_bytes
     from keras_dlcourse.report.method_maps import draw_methods
 
-    mapper = mapper_for(model, "saliency")  # any: it is asked for the scores only
+    mapper = mapper_for(model, "saliency")  # any method: only its scores are used
     scores = mapper.probabilities(mapper.scores(inputs))
     shown = scores.argmax(1) if asked is None else [asked] * len(scores)
     if asked is not None and asked >= mapper.classes:
-        raise ValueError(f"--class: the model has the classes 0 to {mapper.classes - 1}")
+        raise ValueError(f"--class must be one of the model's classes 0 to {mapper.classes - 1}")
     maps = {name: METHODS[name](model, inputs, shown, **extra) for name in methods}
     captions = [
         f"{name}: {labels[number] if labels else f'class {number}'} {row[number]:.0%}"
@@ -111,9 +120,9 @@ def _methods(words: str, layer: str | None) -> list[str]:
     names = [name.strip().replace("-", "_") for name in words.split(",")]
     for name in names:
         if name not in METHODS:
-            raise UsageError(f"--methods: {name!r} is not one of {', '.join(METHODS)}")
+            raise UsageError(f"--methods must be some of {', '.join(METHODS)}. Received: {name!r}")
         if layer is not None and (not name.endswith(("_cam", "_pp"))):
-            raise UsageError(f"--layer: {name} looks at no layer; leave out one of them")
+            raise UsageError(f"--layer does not apply to the method {name}. Omit one of them")
     return names
 
 
@@ -121,8 +130,10 @@ def _class_number(given: str | None, labels: Sequence[str] | None) -> int | None
     if given is None or given.isdigit():
         return None if given is None else int(given)
     if labels is None or given not in labels:
-        known = ", ".join(labels) if labels else "not recorded in the model; give a number"
-        raise ValueError(f"--class: {given!r} is no class of the model; they are: {known}")
+        known = ", ".join(labels) if labels else "not recorded in the model. Give an index"
+        raise ValueError(
+            f"--class must be a class of the model. Received: {given!r}. Class names: {known}"
+        )
     return list(labels).index(given)
 
 
@@ -136,5 +147,5 @@ def _image_paths(given: list[str]) -> list[Path]:
             raise FileNotFoundError(f"{path}: no such file or folder")
         paths += files_below(path, set()) if path.is_dir() else [path]
     if not paths:
-        raise ValueError(f"{', '.join(given)}: no files in there")
+        raise ValueError(f"{', '.join(given)}: no files in it")
     return paths

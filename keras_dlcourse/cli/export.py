@@ -30,58 +30,58 @@ def add_parser(commands: Any) -> None:
         commands,
         "export",
         run,
-        "write a Keras model as a .tflite file that describes itself",
+        "write a Keras model as a self-describing .tflite file",
         EXAMPLES,
     )
     parser.add_argument(
-        "model", metavar="MODEL", help=".keras file, or folder of a SavedModel, e.g. of Keras 2"
+        "model", metavar="MODEL", help=".keras file, or SavedModel folder, e.g. from Keras 2"
     )
     parser.add_argument(
         "-o",
         "--output",
         required=True,
         metavar="FILE",
-        help=".tflite file to write; a new folder for microcontrollers",
+        help=".tflite file to write, or for microcontrollers a new folder",
     )
     parser.add_argument(
         "--quantization",
         choices=QUANTIZATIONS,
         metavar="K",
-        help=f"how numbers are stored: {', '.join(QUANTIZATIONS)} (default: float32; int8 for "
-        "microcontrollers and for models that were made quantization-aware)",
+        help=f"quantization scheme: {', '.join(QUANTIZATIONS)} (default: float32; int8 for "
+        "microcontrollers and for quantization-aware models)",
     )
     parser.add_argument(
         "--target",
         choices=["file", "microcontroller"],
         default="file",
         help="what to write: a .tflite file (default), or a folder of C++ sources for TensorFlow "
-        "Lite Micro with the memory it needs",
+        "Lite Micro, with the measured memory size",
     )
     parser.add_argument(
         "--calibration",
         metavar="DIR",
         help=f"folder of training images, at least 100; needed for {' and '.join(CALIBRATED)} "
-        "unless the model was made quantization-aware",
+        "unless the model is quantization-aware",
     )
     add_image_options(parser)
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="text file with a class name a line (default: the names recorded in the model)",
+        help="text file with one class name per line (default: the names recorded in the model)",
     )
     parser.add_argument(
         "--class-map",
         action="store_true",
-        help="add a second output: where in the image the evidence for each class stands (for "
-        "models that end in global pooling and one Dense layer or 1x1 convolution)",
+        help="add a second output that shows where in the image the evidence for each class is "
+        "(for models that end in global pooling and one Dense layer or 1x1 convolution)",
     )
-    for name, what in (("mean", "subtracted from"), ("std", "then divides")):
+    for name, what in (("mean", "subtracted from"), ("std", "that then divides")):
         parser.add_argument(
             f"--{name}",
             type=float,
             metavar="X",
-            help=f"what in training was {what} pixels from 0 to 255; --mean 0 --std 1 for a model "
-            "that takes them as they are (default: what the model records)",
+            help=f"value {what} pixels from 0 to 255 in training; --mean 0 --std 1 for a model "
+            "that takes raw pixels (default: the value recorded in the model)",
         )
 
 
@@ -97,14 +97,18 @@ def run(options: argparse.Namespace) -> None:
             "images"
         )
     if micro and options.class_map:
-        raise UsageError("--class-map goes with --target file; the C++ sources give scores only")
+        raise UsageError("--class-map needs --target file; the C++ sources return scores only")
     if (options.mean is None) != (options.std is None):
-        raise UsageError("--mean and --std go together")
+        raise UsageError("--mean and --std must be given together")
     labels = None if options.labels is None else read_labels(options.labels)
 
     load_keras()
     from keras_dlcourse import data, export
-    from keras_dlcourse.cli.model_input import calibration_images, load_model, says_normalization
+    from keras_dlcourse.cli.model_input import (
+        load_calibration_images,
+        load_model,
+        says_normalization,
+    )
 
     model = load_model(options.model)
     normalization = None
@@ -112,14 +116,14 @@ def run(options: argparse.Namespace) -> None:
         normalization = data.Normalization(options.mean, options.std)
     elif not says_normalization(model):
         raise UsageError(
-            f"{options.model} does not say what its pixels went through in training: pass --mean "
-            "and --std, e.g. --mean 0 --std 255 for images divided by 255, --mean 127.5 "
+            f"{options.model} does not record how its pixels were normalized in training. Pass "
+            "--mean and --std, e.g. --mean 0 --std 255 for images divided by 255, --mean 127.5 "
             "--std 127.5 for -1 to 1, --mean 0 --std 1 for raw pixels from 0 to 255"
         )
     images = None
     if options.calibration is not None:
         reading = image_options(options)
-        images = calibration_images(model, options.calibration, normalization, **reading)
+        images = load_calibration_images(model, options.calibration, normalization, **reading)
     settings = {
         "quantization": options.quantization,
         "calibration": images,
@@ -130,18 +134,18 @@ def run(options: argparse.Namespace) -> None:
     if not micro:
         print(export.to_tflite(model, options.output, **settings))
         return
-    if options.quantization == "int8":  # no conversion at the ends
+    if options.quantization == "int8":  # avoids a conversion at input and output
         settings |= {"input_dtype": "int8", "output_dtype": "int8"}
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
-        # A board's camera gives grey where the model takes grey.
+        # If the model takes gray images, the board's camera delivers them.
         file = export.to_tflite(model, Path(folder) / "model.tflite", rgb=False, **settings)
         print(export.micro(file, options.output))
 
 
 def may_know_ranges(model: Path) -> bool:
-    """Whether a model may carry the ranges of its activations, before it is loaded."""
+    """Whether a model may contain its activation ranges, determined without loading it."""
     if model.is_dir():
-        return True  # a SavedModel: its graph will tell
+        return True  # a SavedModel: only its graph can tell
     try:
         with zipfile.ZipFile(model) as archive:
             return b"keras_dlcourse>FakeQuantize" in archive.read("config.json")
@@ -150,13 +154,13 @@ def may_know_ranges(model: Path) -> bool:
 
 
 def read_labels(path: str) -> list[str]:
-    """Read a class name a line.
+    """Read a file with one class name per line.
 
     Args:
-        path: A text file in UTF-8; empty lines at its end do not count.
+        path: A UTF-8 text file; empty lines at its end are ignored.
 
     Raises:
-        ValueError: If it is no text or has no lines.
+        ValueError: If the file is not UTF-8 text or is empty.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -165,5 +169,5 @@ def read_labels(path: str) -> list[str]:
     while lines and not lines[-1].strip():
         lines.pop()
     if not lines:
-        raise ValueError(f"--labels: {path} is empty; it must hold a class name a line")
+        raise ValueError(f"--labels: {path} is empty; it must have one class name per line")
     return [line.strip() for line in lines]

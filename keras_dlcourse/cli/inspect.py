@@ -20,11 +20,11 @@ def add_parser(commands: Any) -> None:
         commands,
         "inspect",
         run,
-        "list the operations, tensors, sizes and description inside a .tflite file",
+        "list the operations, tensors, sizes and metadata of a .tflite file",
         EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE", help=".tflite file")
-    parser.add_argument("--tensors", action="store_true", help="list every tensor as well")
+    parser.add_argument("--tensors", action="store_true", help="also list every tensor")
 
 
 def run(options: argparse.Namespace) -> None:

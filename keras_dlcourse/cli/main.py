@@ -1,4 +1,4 @@
-"""Parse the command line, call the command, and end in an exit code and at most one sentence."""
+"""Parse the command line, run the command, and return an exit code, with one message on failure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from keras_dlcourse.edge.commands.common import print_everywhere
 from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.commands.locate import add_locate_parser
 
-# In the order in which a newcomer needs them.
+# In the order in which a new user needs them.
 _ADD_PARSER = (
     quickstart.add_parser,
     train.add_parser,
@@ -50,12 +50,12 @@ OK, FAILED, USAGE = 0, 1, 2
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Make the parser of the whole command."""
+    """Build the parser for the command line."""
     parser = argparse.ArgumentParser(
         prog="keras-dlcourse",
-        description="From images to a model on a device, with proof that both answer the same.",
+        description="From images to a model on a device, verified to give the same answers there.",
         epilog="Begin with: keras-dlcourse quickstart. Each command has examples: "
-        "keras-dlcourse COMMAND --help. KERAS_DLCOURSE_DEBUG=1 shows where an error came from.",
+        "keras-dlcourse COMMAND --help. KERAS_DLCOURSE_DEBUG=1 shows tracebacks of errors.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(
@@ -70,11 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: The words after `keras-dlcourse`; those of the process if None.
+        arguments: The arguments after `keras-dlcourse`; those of the process if None.
 
     Returns:
-        The exit code: 0 if all went well, 1 if the command failed, 2 if it was called wrongly.
-        (argparse itself ends the process with 2 for words it does not know.)
+        The exit code: 0 on success, 1 if the command failed, 2 for wrong usage. (argparse itself
+        exits with 2 for unknown arguments.)
 
     Example:
         >>> main(["inspect", "nothing.tflite"])
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output is gone, e.g. `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    # These are what bad input ends in. Anything else is a fault of ours and keeps its traceback.
+    # Bad input raises these. Anything else is a bug of ours and keeps its traceback.
     except (ValueError, TypeError, ImportError, OSError, AssertionError) as error:
         if os.environ.get(DEBUG):
             raise
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Show warnings as what they say, without the place in our source that they come from."""
+    """Show the messages of warnings only, without their location in our source."""
     usual = warnings.formatwarning
     if not os.environ.get(DEBUG):
         warnings.formatwarning = lambda message, *args, **kwargs: f"warning: {message}\n"
@@ -114,7 +114,7 @@ def _plain_warnings() -> Iterator[None]:
 
 
 def _sentence(error: Exception) -> str:
-    """Say what went wrong, in a line, or in those that the message has."""
+    """Return the message of an error, without empty lines."""
     if isinstance(error, OSError) and error.strerror:
         place = f"{error.filename}: " if error.filename else ""
         return f"{place}{error.strerror}"
@@ -123,6 +123,6 @@ def _sentence(error: Exception) -> str:
 
 
 def _fail(message: str, code: int) -> int:
-    """Write the reason to standard error and return the exit code."""
+    """Print the message to standard error and return the exit code."""
     print(f"error: {message}", file=sys.stderr)
     return code

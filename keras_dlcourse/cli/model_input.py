@@ -1,4 +1,4 @@
-"""What export and verify read: a saved model, and folders of images as that model takes them."""
+"""Read a saved model, and folders of images in the form that the model takes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     """Load a `.keras` file or the folder of a SavedModel.
 
     Raises:
-        FileNotFoundError: If there is nothing.
+        FileNotFoundError: If the path does not exist.
         ValueError: If it is neither.
     """
     from keras_dlcourse.export.conversion.sources import load_model
@@ -27,31 +27,33 @@ def load_model(path: str | os.PathLike[str]) -> Any:
 
 
 def images_for(model: Any, paths: Sequence[Path], bits: int | None = None) -> ImageFiles:
-    """Return images read at the size and with the channels of a model.
+    """Return images with the size and the channels of a model's input.
 
     Args:
         model: The Keras model.
-        paths: The files.
-        bits: As `ImageFiles` takes it.
+        paths: The image files.
+        bits: See `ImageFiles`.
 
     Raises:
-        ValueError: If the model does not take images of one size.
+        ValueError: If the model does not take images of a fixed size.
     """
     from keras_dlcourse.data.folder import ImageFiles
 
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
-        raise ValueError(f"the model must take images of one size; its input shape is {shape}")
+        raise ValueError(
+            f"the model must take images of a fixed size. Received: input shape {shape}"
+        )
     return ImageFiles(paths, shape[1:3], channels=shape[3], bits=bits)
 
 
-def readable_images(
+def load_images(
     model: Any, paths: Sequence[Path], skip_bad: bool = False, bits: int | None = None
 ) -> tuple[Any, np.ndarray]:
-    """Read images as a model takes them, all at once; return them and their indices in `paths`.
+    """Read all images into memory for a model; return them and their indices in `paths`.
 
     Raises:
-        ValueError: If some cannot be read, and no `skip_bad`, or none can.
+        ValueError: If an image cannot be read and `skip_bad` is False, or if none can be read.
     """
     from keras_dlcourse.data.folder import read_images
 
@@ -61,8 +63,8 @@ def readable_images(
     return images, good
 
 
-def recorded_normalization(model: Any) -> Normalization | None:
-    """Return what the model says its pixels went through, if it does."""
+def find_normalization(model: Any) -> Normalization | None:
+    """Return the normalization recorded in the model, if any."""
     from keras_dlcourse import layers
 
     description = layers.describe(model)
@@ -70,24 +72,24 @@ def recorded_normalization(model: Any) -> Normalization | None:
 
 
 def says_normalization(model: Any) -> bool:
-    """Whether a model records what its pixels went through, scales them itself, or takes none."""
+    """Whether a model records its normalization, scales pixels itself, or takes no images."""
     from keras_dlcourse.export.conversion.device_model import is_image_shape
     from keras_dlcourse.export.conversion.entrance import takes_pixels
 
     shape = model.input_shape
     image = isinstance(shape, tuple) and is_image_shape(shape[1:])
-    return not image or recorded_normalization(model) is not None or takes_pixels(model)[0]
+    return not image or find_normalization(model) is not None or takes_pixels(model)[0]
 
 
-def recorded_labels(model: Any) -> tuple[str, ...] | None:
-    """Return what the model says its classes are called, if it does."""
+def find_labels(model: Any) -> tuple[str, ...] | None:
+    """Return the class names recorded in the model, if any."""
     from keras_dlcourse import layers
 
     description = layers.describe(model)
     return None if description is None else description.class_names
 
 
-def calibration_images(
+def load_calibration_images(
     model: Any,
     folder: str | os.PathLike[str],
     normalization: Normalization | None = None,
@@ -96,9 +98,9 @@ def calibration_images(
     skip_bad: bool = False,
     bits: int | None = None,
 ) -> Pipeline:
-    """Give the images at any depth below a folder, normalised as given or as the model says.
+    """Return a pipeline of all images below a folder, with the given or the recorded normalization.
 
-    They are read as they are used, of which calibration takes a few; all of them with `skip_bad`.
+    Images are read on demand, as calibration uses only a few; `skip_bad` reads all of them first.
     """
     from keras_dlcourse.data import pipeline
     from keras_dlcourse.data.folder import files_below
@@ -111,11 +113,11 @@ def calibration_images(
         raise ValueError(f"{argument}: {folder} holds no files")
     images: Any = images_for(model, paths, bits)
     if skip_bad:
-        images, _ = readable_images(model, paths, skip_bad, bits)
-    return pipeline(images, normalization=normalization or recorded_normalization(model))
+        images, _ = load_images(model, paths, skip_bad, bits)
+    return pipeline(images, normalization=normalization or find_normalization(model))
 
 
-def labelled_images(
+def load_labeled_images(
     model: Any,
     folder: str | os.PathLike[str],
     labels: Sequence[str] | None,
@@ -124,15 +126,15 @@ def labelled_images(
     skip_bad: bool = False,
     bits: int | None = None,
 ) -> Pipeline:
-    """Read a folder with a folder of images a class, normalised as given or as the model says.
+    """Return a pipeline of labeled images, from a folder with one folder of images per class.
 
     Args:
         model: The Keras model.
         folder: The folder; it may lack some of the classes.
-        labels: Names in the order of the model's outputs; those of the folders, sorted, if None.
-        normalization: What the pixels go through; what the model records if None.
-        skip_bad: Whether to leave out files that cannot be read, with a warning.
-        bits: As `ImageFiles` takes it.
+        labels: Class names in the order of the model's outputs; if None, the sorted folder names.
+        normalization: The normalization to apply; if None, the one recorded in the model.
+        skip_bad: Whether to skip files that cannot be read, with a warning.
+        bits: See `ImageFiles`.
 
     Raises:
         ValueError: If a folder is not one of the classes, or files cannot be read.
@@ -144,21 +146,21 @@ def labelled_images(
     present = tuple(class_folders(Path(folder)))
     if known is not None and (strange := sorted(set(present) - set(known))):
         raise ValueError(
-            f"{folder} has folders that are no classes of the model: {', '.join(strange)}; "
-            f"the classes are: {', '.join(known)}"
+            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
+            f"The classes are: {', '.join(known)}"
         )
-    # Folders that a model knows as its classes are classes, whatever they are called.
+    # Folders named like the model's classes are classes, even if they look like data set parts.
     names, paths, numbers = find_classes(Path(folder), None if known is None else present)
     if known is None and len(names) != model.output_shape[-1]:
         raise ValueError(
             f"{folder} has {len(names)} classes, but the model has {model.output_shape[-1]} "
-            "outputs, and neither model nor file says what they are called"
+            "outputs, and neither model nor file records their class names"
         )
     outputs = np.array([(known or names).index(name) for name in names])
-    images, good = readable_images(model, paths, skip_bad, bits)
+    images, good = load_images(model, paths, skip_bad, bits)
     return pipeline(
         images,
         outputs[numbers][good],
-        normalization=normalization or recorded_normalization(model),
+        normalization=normalization or find_normalization(model),
         class_names=known or names,
     )

@@ -21,18 +21,18 @@ def add_parser(commands: Any) -> None:
         commands,
         "models",
         run,
-        "list the networks that train knows with their costs, or one layer by layer",
+        "list the networks that train supports, with their costs, or show one layer by layer",
         EXAMPLES,
     )
-    parser.add_argument("name", nargs="?", help="one of them, shown layer by layer")
+    parser.add_argument("name", nargs="?", help="a network to show layer by layer")
     parser.add_argument(
-        "--alpha", type=float, default=1.0, metavar="A", help="its width (default: 1.0)"
+        "--alpha", type=float, default=1.0, metavar="A", help="width multiplier (default: 1.0)"
     )
     parser.add_argument(
         "--image-size",
         type=int,
         metavar="N",
-        help="height and width of its images (default: those of its paper)",
+        help="height and width of the images (default: as in its paper)",
     )
 
 
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
         known = costs()
         print(cost_table(known))
         if others := sorted(set(models.names()) - {cost.name for cost in known}):
-            print(f"\nNot built without arguments: {', '.join(others)}")
+            print(f"\nNot listed, as they need arguments: {', '.join(others)}")
         return
     size = options.image_size
     shape = {} if size is None else {"input_shape": (size, size, 3)}

@@ -20,15 +20,15 @@ def add_parser(commands: Any) -> None:
         commands,
         "preflight",
         run,
-        "say which device runtimes run a .tflite file, and what stops the others",
+        "check which device runtimes can run a .tflite file, and what prevents the others",
         EXAMPLES,
     )
-    parser.add_argument("file", metavar="FILE", help=".tflite file, anyone's")
+    parser.add_argument("file", metavar="FILE", help=".tflite file from any source")
     parser.add_argument(
         "--targets",
         nargs="+",
         metavar="T",
-        help="only these runtimes; the exit code is 1 if one of them cannot run the file",
+        help="check these runtimes only; the exit code is 1 if one of them cannot run the file",
     )
 
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
 
     for name in options.targets or ():
         if name not in TARGETS:
-            raise UsageError(f"--targets: {name!r} is not one of {', '.join(TARGETS)}")
+            raise UsageError(f"--targets must be some of {', '.join(TARGETS)}. Received: {name!r}")
     found = export.preflight(options.file, options.targets)
     print(found)
     stopped = any(verdict.runs == "no" for verdict in found.verdicts.values())

@@ -20,14 +20,14 @@ def add_parser(commands: Any) -> None:
         commands,
         "quickstart",
         run,
-        "train, export and verify a small network on the images in this package, in some minutes",
+        "train, export and verify a small network on images in this package, in a few minutes",
         EXAMPLES,
     )
     parser.add_argument(
         "-o",
         "--output",
         metavar="RUN",
-        help="new folder for the run (default: the first free of runs/quickstart, "
+        help="new folder for the run (default: the first unused one of runs/quickstart, "
         "runs/quickstart-2, ...)",
     )
 

@@ -1,4 +1,4 @@
-"""Keep the start-up notes of TensorFlow's C++ libraries off the terminal."""
+"""Keep the startup messages of TensorFlow's C++ libraries off the terminal."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 from contextlib import nullcontext
 
 from keras_dlcourse._extras import require
-from keras_dlcourse._stderr import captured_stderr
+from keras_dlcourse._stderr import capture_stderr
 
 DEBUG = "KERAS_DLCOURSE_DEBUG"
 
 
 def quiet_tensorflow() -> None:
-    """Set the log level that TensorFlow reads when it is imported, unless the user has set one."""
+    """Set the log level that TensorFlow reads on import, unless the user has set one."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def load_keras() -> None:
-    """Import Keras and start its backend without what they write to standard error meanwhile.
+    """Import Keras and start its backend, hiding what they write to standard error.
 
-    TensorFlow writes notes about CPU instructions and absent GPUs before its log level counts.
+    TensorFlow logs messages about CPU instructions and missing GPUs before its log level applies.
     """
     require("This command", "tensorflow", "keras")
-    with nullcontext() if os.environ.get(DEBUG) else captured_stderr():
+    with nullcontext() if os.environ.get(DEBUG) else capture_stderr():
         import keras
 
-        keras.distribution.list_devices()  # GPUs are looked for at first use
+        keras.distribution.list_devices()  # the search for GPUs happens at first use

@@ -16,7 +16,7 @@ keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
 keras-dlcourse train scans/ --classes healthy ill --bits 12 --model mobilenet_v2 -o runs/scans
 keras-dlcourse train photos/ -o runs/photos --resume
 
-photos/ holds a folder a class:
+photos/ has one folder per class:
   photos/cat/1.jpg  photos/cat/2.jpg  photos/dog/1.jpg ...
 """
 
@@ -27,19 +27,21 @@ def add_parser(commands: Any) -> None:
         commands,
         "train",
         run,
-        "train, export and verify a network on your own photos, a fifth held out",
+        "train, export and verify a network on your own photos, with a fifth of them held out",
         EXAMPLES,
     )
-    parser.add_argument("folder", metavar="DIR", help="folder with a folder of images a class")
-    parser.add_argument("--model", metavar="NAME", help="one of: keras-dlcourse models")
+    parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
     parser.add_argument(
-        "--alpha", type=float, metavar="A", help="width of the network (default: 1.0)"
+        "--model", metavar="NAME", help="name of a network listed by: keras-dlcourse models"
+    )
+    parser.add_argument(
+        "--alpha", type=float, metavar="A", help="width multiplier of the network (default: 1.0)"
     )
     parser.add_argument(
         "--image-size",
         type=int,
         metavar="N",
-        help="height and width in pixels that images are resized to (default: 96)",
+        help="height and width in pixels to which images are resized (default: 96)",
     )
     parser.add_argument(
         "--epochs", type=int, metavar="N", help="passes over the images (default: 30)"
@@ -48,7 +50,7 @@ def add_parser(commands: Any) -> None:
         "--classes",
         nargs="+",
         metavar="NAME",
-        help="the folders in DIR that are classes, others are left out (default: all, unless they "
+        help="folders in DIR to use as classes; others are ignored (default: all, unless they "
         "look like parts of a data set)",
     )
     add_image_options(parser)
@@ -58,7 +60,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run in that folder, which was killed or interrupted",
+        help="resume the run in that folder after it was killed or interrupted",
     )
 
 
@@ -78,10 +80,12 @@ def run(options: argparse.Namespace) -> int:
     size = options.image_size
     if options.resume:
         recipe = recipe_of(options.output)
-        recipe_of(options.output, replace(recipe, **given))  # what was said has to be the same
+        recipe_of(
+            options.output, replace(recipe, **given)
+        )  # options that are given must match the run
         size = size or image_size_of(options.output)
     elif "model" not in given:
-        raise ValueError("--model NAME is needed; keras-dlcourse models lists the names")
+        raise ValueError("--model NAME is required; keras-dlcourse models lists the names")
     else:
         check_free(options.output)  # before the images are read
         recipe = training.Recipe(**given)

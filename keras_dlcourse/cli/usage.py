@@ -1,4 +1,4 @@
-"""What the commands share: how they are declared, and how wrong usage is said."""
+"""Shared by the commands: how to declare them, and the error for wrong usage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras_dlcourse.edge.commands.common import add_bits_option
 
 
 class UsageError(Exception):
-    """The words of the command line do not go together; ends in exit code 2."""
+    """Raised if command-line arguments do not fit together; ends in exit code 2."""
 
 
 def add_command(
@@ -24,14 +24,14 @@ def add_command(
     """Declare a command.
 
     Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-        name: Its name.
-        function: Called with the parsed words; returns the exit code, None for 0.
-        help: What it does, in a sentence without capital and full stop.
-        examples: Lines to copy, shown below `--help`.
+        commands: The result of `ArgumentParser.add_subparsers`.
+        name: Name of the command.
+        function: Called with the parsed arguments; returns the exit code, None for 0.
+        help: What the command does, as a sentence without capital letter and period.
+        examples: Command lines to copy, shown at the end of `--help`.
 
     Returns:
-        The parser, to add arguments to.
+        The parser of the command, to add arguments to.
     """
     lines = textwrap.indent(examples.strip(), "  ")
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -46,13 +46,13 @@ def add_command(
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """Add how image files are read: `--skip-bad` and `--bits`."""
+    """Add the options for reading image files: `--skip-bad` and `--bits`."""
     parser.add_argument(
-        "--skip-bad", action="store_true", help="leave out files that cannot be read as images"
+        "--skip-bad", action="store_true", help="skip files that cannot be read as images"
     )
     add_bits_option(parser)
 
 
 def image_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what these options say, as what reads images takes it."""
+    """Return these options as keyword arguments for the functions that read images."""
     return {"skip_bad": options.skip_bad, "bits": options.bits}

@@ -20,30 +20,30 @@ def add_parser(commands: Any) -> None:
         commands,
         "verify",
         run,
-        "judge a .tflite file beside its Keras model on the same images; 1 if they do not agree",
+        "compare a .tflite file with its Keras model on images; exit code 1 if they do not agree",
         EXAMPLES,
     )
     parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
-    parser.add_argument("file", metavar="FILE", help=".tflite file made of it")
-    parser.add_argument("folder", metavar="DIR", help="folder with a folder of images a class")
+    parser.add_argument("file", metavar="FILE", help=".tflite file made from it")
+    parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
     add_image_options(parser)
     parser.add_argument(
         "--min-agreement",
         type=float,
-        metavar="SHARE",
-        help="fail if fewer answers are the same, from 0 to 1",
+        metavar="FRACTION",
+        help="fail if the fraction of equal answers, from 0 to 1, is lower",
     )
     parser.add_argument(
         "--max-accuracy-loss",
         type=float,
-        metavar="SHARE",
-        help="fail if the file's accuracy is lower by more, from 0 to 1",
+        metavar="FRACTION",
+        help="fail if the file's accuracy, from 0 to 1, is lower by more than this",
     )
     parser.add_argument(
         "--min-cosine",
         type=float,
         metavar="COSINE",
-        help="for embedders: fail if a vector of the file is further from that of Keras",
+        help="for embedders: fail if the cosine between two vectors of file and Keras is lower",
     )
 
 
@@ -52,28 +52,30 @@ def run(options: argparse.Namespace) -> None:
     from keras_dlcourse.edge.tflite.metadata import EMBEDDING
     from keras_dlcourse.edge.tflite.model_file import ModelFile
 
-    file = ModelFile.read(options.file)  # the file is checked before Keras is loaded
+    file = ModelFile.read(options.file)  # checks the file before Keras is loaded
 
     load_keras()
     from keras_dlcourse import export
     from keras_dlcourse.cli.model_input import (
-        calibration_images,
-        labelled_images,
+        find_labels,
+        find_normalization,
+        load_calibration_images,
+        load_labeled_images,
         load_model,
-        recorded_labels,
-        recorded_normalization,
     )
     from keras_dlcourse.export.checking.roads import file_normalization
 
     model = load_model(options.model)
-    # A model that does not record what its pixels went through got what its file was made for.
-    normalization = recorded_normalization(model) or file_normalization(file)
+    # If the model does not record its normalization, use the one that its file was made for.
+    normalization = find_normalization(model) or file_normalization(file)
     reading = image_options(options)
-    if EMBEDDING in file.metadata.outputs:  # vectors have no classes, so any images will do
-        images = calibration_images(model, options.folder, normalization, argument="DIR", **reading)
+    if EMBEDDING in file.metadata.outputs:  # vectors have no classes, so any images work
+        images = load_calibration_images(
+            model, options.folder, normalization, argument="DIR", **reading
+        )
     else:
-        labels = file.metadata.labels or recorded_labels(model)
-        images = labelled_images(model, options.folder, labels, normalization, **reading)
+        labels = file.metadata.labels or find_labels(model)
+        images = load_labeled_images(model, options.folder, labels, normalization, **reading)
     given = {
         "min_agreement": options.min_agreement,
         "max_accuracy_loss": options.max_accuracy_loss,

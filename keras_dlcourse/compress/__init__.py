@@ -9,8 +9,8 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.compress", "tensorflow", "keras")
 
-# Each name with the module that has it, loaded on first use: `compress` exports, which needs
-# TensorFlow, and training on another backend does not.
+# Maps each name to its module. Modules load on first use: `compress` exports files, which needs
+# TensorFlow, but training on another backend does not.
 _PARTS = {
     "prune": "pruning",
     "sparsity": "pruning",
@@ -31,7 +31,7 @@ __all__ = sorted(_PARTS)
 def __getattr__(name: str) -> Any:
     """Import a part on first use (PEP 562)."""
     if name not in _PARTS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has: {__all__}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. Available: {__all__}")
     value = getattr(importlib.import_module(f"{__name__}.{_PARTS[name]}"), name)
     globals()[name] = value
     return value

@@ -1,4 +1,4 @@
-"""Clustering: let each kernel hold only a few different numbers, which compress well."""
+"""Clustering: restrict each kernel to a few distinct values, which compress well."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 from keras_dlcourse.compress.transformed import (
     Kernel,
+    add_transforms,
     kernels,
-    opened_except,
-    with_transforms,
+    open_except,
 )
 from keras_dlcourse.layers import ClusterWeight
-from keras_dlcourse.layers.compression.cluster_weight import INITS, checked_clusters
+from keras_dlcourse.layers.compression.cluster_weight import INITS, check_clusters
 
 UNITS = ("channel", "layer")
 
@@ -29,36 +29,38 @@ def cluster(
     depthwise: bool = False,
     seed: int = 0,
 ) -> keras.Model:
-    """Return a copy of a model whose kernels hold few different numbers, in training too.
+    """Return a copy of a model whose kernels hold only a few distinct values, even in training.
 
-    Compile and fit it as any model, for an epoch or two at a small learning rate: centroids and
-    what belongs to them are both trained. Then make it quantization-aware, `strip` it, or export
-    it as it is. As with pruning, the file is smaller only when compressed; see `sizes`.
+    Compile and fit it like any model, for an epoch or two at a small learning rate: training
+    updates the centroids as well as the assignment of weights to them. Then make it
+    quantization-aware, `strip` it, or export it unchanged. As with pruning, the file is smaller
+    only when compressed; see `sizes`.
 
     Args:
-        model: A built functional or Sequential model, pruned or not; left as it is.
-        clusters: How many different numbers, or codes, a kernel holds.
-        init: Where centroids start: `"kmeans++"`, `"linear"` or `"density"`.
-        keep_zeros: Whether 0 is a centroid wherever a kernel has zeros, so that what is pruned
-            stays pruned.
-        per: `"channel"`: centroids are shared by a kernel, in units of each output channel's
-            largest number, so that int8 files hold at most `clusters` different codes in a
-            kernel. `"layer"`: in the kernel's own unit, for files in float. Measured on random
-            kernels of 73,728 numbers whose channels differ in size: 74 codes become 16, the int8
-            codes zip 11 % smaller, and the signal-to-noise ratio of the worst channel rises from
-            9 to 18 dB; in float the kernel zips 43 % larger.
-        skip: Names of layers to leave as they are, also with `*`; of a composite layer or nested
-            model all that is inside.
-        depthwise: Whether to cluster depthwise convolutions too, which hold few numbers.
+        model: A built functional or Sequential model, pruned or not. It is not modified.
+        clusters: Number of distinct values (or int8 codes) per kernel.
+        init: How centroids are initialized: `"kmeans++"`, `"linear"` or `"density"`.
+        keep_zeros: Whether 0 is one of the centroids of each kernel that contains zeros, so that
+            pruned weights stay pruned.
+        per: `"channel"`: each kernel has one set of centroids, in units of the largest absolute
+            value of each output channel, so that int8 files hold at most `clusters` distinct
+            codes per kernel. `"layer"`: centroids are in the kernel's own unit, for float files.
+            Measured on random kernels of 73,728 values whose channels differ in magnitude:
+            `"channel"` reduces 74 codes to 16, the int8 codes zip 11 % smaller, and the
+            signal-to-noise ratio of the worst channel rises from 9 to 18 dB; in float the kernel
+            zips 43 % larger.
+        skip: Names of layers to leave unchanged; `*` is a wildcard. For a composite layer or
+            nested model, everything inside it is skipped.
+        depthwise: Whether to also cluster depthwise convolutions, which have few weights.
         seed: Seed of k-means.
 
     Returns:
         A functional model with the same inputs and outputs.
 
     Raises:
-        TypeError: If it is no Keras model.
-        ValueError: If an argument is out of its range, the model is unbuilt, subclassed or
-            clustered already, or `skip` matches nothing.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If an argument is out of range, the model is unbuilt, subclassed or already
+            clustered, or a name in `skip` matches nothing.
 
     Example:
         >>> model = keras.Sequential([keras.Input((32,)), keras.layers.Dense(32)])
@@ -70,18 +72,16 @@ def cluster(
         Han et al., "Deep Compression: Compressing Deep Neural Networks with Pruning, Trained
         Quantization and Huffman Coding", ICLR 2016, https://arxiv.org/abs/1510.00149
     """
-    checked_clusters(
-        clusters, 3 if per == "channel" and keep_zeros else 2 if per == "channel" else 0
-    )
+    check_clusters(clusters, 3 if per == "channel" and keep_zeros else 2 if per == "channel" else 0)
     for argument, value, known in (("init", init, INITS), ("per", per, UNITS)):
         if value not in known:
             raise ValueError(
                 f"{argument} must be one of {', '.join(map(repr, known))}. Received: {value!r}"
             )
-    graph, left_out = opened_except(model, skip)
+    graph, left_out = open_except(model, skip)
     chosen = {id(k.layer) for k in kernels(graph) if _is_chosen(k, left_out, depthwise)}
     if not chosen:
-        raise ValueError(f"model {model.name!r} has no layer to cluster")
+        raise ValueError(f"model {model.name!r} has no layer to cluster.")
 
     def transform(kernel: Kernel) -> ClusterWeight | None:
         if id(kernel.layer) not in chosen:
@@ -96,10 +96,12 @@ def cluster(
         made.fit_centroids(values, init, seed)
         return made
 
-    return with_transforms(graph, transform)
+    return add_transforms(graph, transform)
 
 
 def _is_chosen(kernel: Kernel, left_out: set[str], depthwise: bool) -> bool:
     if any(isinstance(transform, ClusterWeight) for transform in kernel.transforms):
-        raise ValueError(f"layer {kernel.layer.name!r} is clustered already: strip(model) first")
+        raise ValueError(
+            f"Layer {kernel.layer.name!r} is already clustered. Call strip(model) first."
+        )
     return kernel.layer.name not in left_out and (depthwise or not kernel.is_depthwise)

@@ -1,4 +1,4 @@
-"""One method after another, each trained, measured and kept: from a model to a small file."""
+"""Compress a model step by step: apply one method after another, train, measure and save."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse import layers
-from keras_dlcourse._files import user_path, write_bytes, write_text, written_whole
+from keras_dlcourse._files import user_path, write_atomically, write_bytes, write_text
 from keras_dlcourse.compress.clustering import cluster
 from keras_dlcourse.compress.file_sizes import sizes
 from keras_dlcourse.compress.filters import prune_filters
@@ -30,17 +30,17 @@ RECORD, PICTURE = "compression.json", "pareto.png"
 
 @dataclass(frozen=True)
 class Stage:
-    """What is left after one method of a recipe.
+    """The result after one method of a recipe.
 
     Attributes:
-        name: The method, `"float"` for the model as it came.
-        accuracy: Share of test images that the file names rightly, on the device runtime.
-        parameters: Weights of the Keras model.
+        name: The methods applied so far, joined by `+`; `"float"` for the original model.
+        accuracy: Fraction of test images that the file classifies correctly on the device runtime.
+        parameters: Number of weights of the Keras model.
         raw: Size of the file, in bytes.
-        zip: Its size in a zip archive, in bytes.
+        zip: Size of the file in a zip archive, in bytes.
         path: The `.tflite` file.
         model: The `.keras` file.
-        key: What the stage was made of; a stage with another key is made anew.
+        key: Hash of the stage's inputs; a stage whose key has changed is recomputed.
     """
 
     name: str
@@ -55,11 +55,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Compression:
-    """The stages of a recipe. It prints as a table.
+    """The stages of a recipe. Prints as a table.
 
     Attributes:
-        stages: The float model first, then one for each method.
-        folder: Where files, record and picture are.
+        stages: The float model first, then one stage per method.
+        folder: The folder with the files, the record and the plot.
     """
 
     stages: tuple[Stage, ...]
@@ -84,13 +84,13 @@ class Compression:
 
 @dataclass(frozen=True)
 class Method:
-    """One word of a recipe.
+    """One method of a recipe.
 
     Attributes:
-        apply: Takes the model and options; returns the model with the method on it.
-        option: The argument of `compress` that it takes.
+        apply: Takes the model and options; returns the model with the method applied.
+        option: The argument of `compress` that the method uses.
         trained: Whether the model is trained afterwards.
-        integer: Whether the file is all integer from here on.
+        integer: Whether the exported file is fully integer from here on.
     """
 
     apply: Callable[..., keras.Model]
@@ -121,41 +121,43 @@ def compress(
     fraction: float = 0.5,
     loss: Any = "sparse_categorical_crossentropy",
 ) -> Compression:
-    """Make a model small by a row of methods, and measure what each costs and gives.
+    """Compress a model by a sequence of methods, and measure the cost and benefit of each.
 
     After each method the model is trained for some epochs, saved as `.keras`, exported as
-    `.tflite`, run on the device runtime and measured. Stages that are in the folder already, made
-    from the same model with the same options, are not made again: an interrupted run goes on.
+    `.tflite`, run on the device runtime and measured. Stages that are already in the folder, made
+    from the same model with the same options, are reused, so an interrupted run resumes.
 
     Args:
-        model: A trained classifier; left as it was.
-        recipe: Methods in a row, joined by `+`: `"filters"` (half of the filters removed),
-            `"prune"` (weights set to 0), `"cluster"` (few different weights), `"int8"`
+        model: A trained classifier. It is not modified.
+        recipe: Methods in order, joined by `+`: `"filters"` (half of the filters removed),
+            `"prune"` (weights set to 0), `"cluster"` (few distinct weights), `"int8"`
             (quantization-aware training), `"calibrate"` (ranges measured, no training). For
-            example `"prune+cluster+int8"`. `"int8"` or `"calibrate"` comes last.
-        data: Training, validation and test part, as `kd.data.load` and `image_folder` return them.
-        folder: Where to write; made if needed.
-        epochs: Training after each method that needs it.
-        learning_rate: Of Adam, in that training.
-        sparsity: For `"prune"`, the share of weights that become 0.
-        clusters: For `"cluster"`, the number of different weights.
-        fraction: For `"filters"`, the share of filters that go.
-        loss: What the model is trained with.
+            example `"prune+cluster+int8"`. `"int8"` or `"calibrate"` must come last.
+        data: Training, validation and test splits, as returned by `kd.data.load` and
+            `image_folder`.
+        folder: Output folder; created if needed.
+        epochs: Number of training epochs after each method that needs training.
+        learning_rate: Learning rate of Adam in that training.
+        sparsity: For `"prune"`, the fraction of weights set to 0.
+        clusters: For `"cluster"`, the number of distinct weights.
+        fraction: For `"filters"`, the fraction of filters to remove.
+        loss: Loss used in that training.
 
     Returns:
-        A `Compression`: the stages with accuracy and sizes; the folder also holds `pareto.png`.
+        A `Compression`: the stages with accuracy and sizes. The folder also holds `pareto.png`.
 
     Raises:
-        ValueError: If a word of the recipe is unknown, stands twice, or stands behind the last one.
-        TypeError: If `data` is no Dataset.
+        ValueError: If a method of the recipe is unknown, repeated, or follows one that must come
+            last.
+        TypeError: If `data` is not a Dataset.
 
     Example:
         >>> print(compress(model, "prune+int8", data, "runs/small"))  # doctest: +SKIP
     """
-    words = _words(recipe)
+    words = _parse_recipe(recipe)
     if not isinstance(data, Dataset):
         raise TypeError(
-            "data must be a kd.data.Dataset with training and test part, as kd.data.load returns. "
+            "data must be a kd.data.Dataset with training and test splits, see kd.data.load. "
             f"Received: {type(data).__name__}"
         )
     options = {"sparsity": sparsity, "clusters": clusters, "fraction": fraction}
@@ -163,7 +165,7 @@ def compress(
     folder = user_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     kept = _read(folder)
-    stages = [_first(model, data, folder, kept)]
+    stages = [_measure_original(model, data, folder, kept)]
     current: keras.Model | None = model
     for number, word in enumerate(words, 1):
         method = METHODS[word]
@@ -175,37 +177,41 @@ def compress(
         }
         key = _key(stages[-1].key, word, settings)
         done = kept.get(name)
-        if done is not None and done.key == key and _whole(done):
+        if done is not None and done.key == key and _is_whole(done):
             stages.append(done)
             current = None  # loaded only if a later stage needs it
             continue
         before = current if current is not None else keras.saving.load_model(stages[-1].model)
-        current = _made(method, before, chosen, training, data)
-        stages.append(_measured(name, key, current, method.integer, data, folder, number))
+        current = _apply_method(method, before, chosen, training, data)
+        stages.append(_measure_stage(name, key, current, method.integer, data, folder, number))
         _write(folder, stages)
     result = Compression(tuple(stages), folder)
     _draw(result)
     return result
 
 
-def _words(recipe: str) -> list[str]:
+def _parse_recipe(recipe: str) -> list[str]:
     words = [word.strip() for word in recipe.split("+")]
     for number, word in enumerate(words):
         if word not in METHODS:
             raise ValueError(
-                f"recipe={recipe!r}: {word!r} is not known; choose from: {', '.join(METHODS)}"
+                f"recipe must contain only {', '.join(METHODS)}, joined by '+'. Received: "
+                f"recipe={recipe!r} with {word!r}"
             )
         if word in words[:number]:
-            raise ValueError(f"recipe={recipe!r}: {word!r} stands twice")
+            raise ValueError(
+                f"recipe must name each method once. Received: recipe={recipe!r}, which repeats "
+                f"{word!r}"
+            )
         if METHODS[word].integer and number + 1 < len(words):
-            raise ValueError(f"recipe={recipe!r}: {word!r} must come last")
+            raise ValueError(f"{word!r} must come last in recipe. Received: recipe={recipe!r}")
     return words
 
 
-def _made(
+def _apply_method(
     method: Method, model: keras.Model, chosen: dict[str, Any], training: dict, data: Dataset
 ) -> keras.Model:
-    """Return a model with a method on it, trained or calibrated."""
+    """Return the model with a method applied, trained or calibrated."""
     made = method.apply(model, **chosen)
     if not method.trained:
         return calibrate(made, data.train)
@@ -216,27 +222,29 @@ def _made(
     return made
 
 
-def _first(model: keras.Model, data: Dataset, folder: Path, kept: dict[str, Stage]) -> Stage:
-    """Measure the model as it came, unless that was done."""
+def _measure_original(
+    model: keras.Model, data: Dataset, folder: Path, kept: dict[str, Stage]
+) -> Stage:
+    """Measure the original model, unless it has been measured already."""
     digest = hashlib.sha256()
     for weight in model.get_weights():
         digest.update(np.ascontiguousarray(weight).tobytes())
     key = digest.hexdigest()
     done = kept.get("float")
-    if done is not None and done.key == key and _whole(done):
+    if done is not None and done.key == key and _is_whole(done):
         return done
-    stage = _measured("float", key, model, False, data, folder, 0)
+    stage = _measure_stage("float", key, model, False, data, folder, 0)
     _write(folder, [stage])
     return stage
 
 
-def _measured(
+def _measure_stage(
     name: str, key: str, model: keras.Model, integer: bool, data: Dataset, folder: Path, number: int
 ) -> Stage:
     """Save, export and measure a model."""
     stem = folder / f"{number}_{name.replace('+', '_')}"
     saved, path = stem.with_suffix(".keras"), stem.with_suffix(".tflite")
-    with written_whole(saved) as temporary:
+    with write_atomically(saved) as temporary:
         model.save(temporary)
     quantization = "int8" if integer else "float32"
     to_tflite(
@@ -250,7 +258,7 @@ def _measured(
     return Stage(
         name=name,
         accuracy=float(checked.accuracy or 0.0),
-        parameters=_parameters(model),
+        parameters=_count_parameters(model),
         raw=size.raw,
         zip=size.zip,
         path=str(path),
@@ -259,8 +267,8 @@ def _measured(
     )
 
 
-def _parameters(model: keras.Model) -> int:
-    """Count a model's weights, without the masks, centroids and ranges of what compresses it."""
+def _count_parameters(model: keras.Model) -> int:
+    """Count a model's weights, without the masks, centroids and ranges used for compression."""
     state = {
         id(weight)
         for layer in model._flatten_layers()
@@ -275,19 +283,19 @@ def _key(*made_of: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _whole(stage: Stage) -> bool:
+def _is_whole(stage: Stage) -> bool:
     return Path(stage.path).is_file() and Path(stage.model).is_file()
 
 
 def _read(folder: Path) -> dict[str, Stage]:
-    """Return the stages that a folder has a record of."""
+    """Return the stages recorded in a folder."""
     path = folder / RECORD
     if not path.is_file():
         return {}
     try:
         return {row["name"]: Stage(**row) for row in json.loads(path.read_text(encoding="utf-8"))}
     except (ValueError, TypeError, KeyError):
-        return {}  # a damaged record costs time, not a wrong result
+        return {}  # with a damaged record, all stages are recomputed
 
 
 def _write(folder: Path, stages: list[Stage]) -> None:
@@ -295,7 +303,7 @@ def _write(folder: Path, stages: list[Stage]) -> None:
 
 
 def _draw(result: Compression) -> None:
-    """Draw accuracy against size."""
+    """Plot accuracy against file size."""
     from keras_dlcourse.report.canvas import BLUE, GREY, new_figure, png_bytes
 
     figure = new_figure(6.5, 4.0)
@@ -308,8 +316,8 @@ def _draw(result: Compression) -> None:
         axes.annotate(
             stage.name.rsplit("+", 1)[-1], (x, y), textcoords="offset points", xytext=(6, 6)
         )
-    axes.set_xlabel("file in a zip archive, kB")
-    axes.set_ylabel("accuracy on the device, %")
+    axes.set_xlabel("zipped file size (kB)")
+    axes.set_ylabel("accuracy on the device (%)")
     axes.set_xlim(left=0)
     axes.margins(y=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""Distillation: a small network learns from the answers of a large one."""
+"""Distillation: train a small network on the outputs of a large one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import positive_float
-from keras_dlcourse.graph.flat import copy_of
+from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse.graph.flat import copy_model
 from keras_dlcourse.layers import FakeQuantize
 from keras_dlcourse.layers._remade import activation_name
 
@@ -21,36 +21,38 @@ def distill(
     temperature: float = 3.0,
     from_logits: bool | None = None,
 ) -> Distiller:
-    """Return a model that trains a student by a teacher's answers and by the labels.
+    """Return a model that trains a student on a teacher's outputs and on the labels.
 
-    Compile and fit it as any model, with the loss that the student would have. It learns from
+    Compile and fit it like any model, with the loss that the student would use. The training loss
+    is
 
         alpha * loss(labels, student)
         + (1 - alpha) * temperature**2 * KL(softmax(teacher / T), softmax(student / T))
 
-    where the second line works on logits. A temperature T above 1 shows which wrong classes the
-    teacher finds likely. It shrinks that line's gradients by T**2, which the factor makes up for,
-    so that `alpha` means the same at every temperature.
+    where T is the temperature and the second term is computed on logits. A temperature above 1
+    reveals which wrong classes the teacher considers likely. It also shrinks the gradients of the
+    second term by T**2; the factor compensates for this, so that `alpha` means the same at every
+    temperature.
 
     The student is trained in place and stays a plain model: save it, prune it, make it
-    quantization-aware or export it by itself. A student may itself be pruned or
+    quantization-aware or export it on its own. The student may already be pruned or
     quantization-aware.
 
     Args:
-        teacher: A trained classifier with the classes of the student; left as it is, and computed
-            as in inference.
-        student: A built classifier of the same inputs.
-        alpha: Weight of the labels, from 0 (the teacher alone) to 1 (plain training).
-        temperature: What logits are divided by, above 0; 2 to 10 is usual.
+        teacher: A trained classifier with the same classes as the student. It is not modified, and
+            it runs in inference mode.
+        student: A built classifier with the same inputs.
+        alpha: Weight of the labels, from 0 (teacher only) to 1 (plain training).
+        temperature: Divisor of the logits, above 0; 2 to 10 is usual.
         from_logits: Whether both models return logits; False if both return probabilities, whose
-            logarithm is then taken. None looks at their last layers.
+            logarithms are then used. None detects this from their last layers.
 
     Returns:
-        A `Distiller`, a `keras.Model` whose outputs are the student's.
+        A `Distiller`, a `keras.Model` with the outputs of the student.
 
     Raises:
-        TypeError: If one is no Keras model.
-        ValueError: If an argument is out of its range, or the two models do not fit.
+        TypeError: If `teacher` or `student` is not a Keras model.
+        ValueError: If an argument is out of range, or the two models do not match.
 
     Example:
         >>> import numpy as np
@@ -72,34 +74,35 @@ def distill(
         _check_classifier(argument, model)
     if teacher.output_shape != student.output_shape:
         raise ValueError(
-            "teacher and student must have outputs of one shape. Received: "
+            "teacher and student must have the same output shape. Received: "
             f"{teacher.output_shape} and {student.output_shape}"
         )
     is_number = isinstance(alpha, numbers.Real) and not isinstance(alpha, bool)
     if not is_number or not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be from 0 to 1. Received: {alpha!r}")
-    positive_float("temperature", temperature)
+    check_positive_float("temperature", temperature)
     if from_logits is None:
         kinds = _returns_logits(teacher), _returns_logits(student)
         if kinds[0] != kinds[1]:
             which = ("logits", "probabilities") if kinds[0] else ("probabilities", "logits")
             raise ValueError(
-                f"the teacher returns {which[0]} and the student {which[1]}: let both end in a "
-                "softmax, or neither"
+                "teacher and student must both return logits or both return probabilities. "
+                f"Received: a teacher that returns {which[0]} and a student that returns "
+                f"{which[1]}. End both models in a softmax, or neither."
             )
         from_logits = kinds[0]
     return Distiller(teacher, student, float(alpha), float(temperature), bool(from_logits))
 
 
 class Distiller(keras.Model):
-    """A student in training; made by `distill`.
+    """A student in training, created by `distill`.
 
     Args:
-        teacher: As for `distill`.
-        student: As for `distill`.
-        alpha: As for `distill`.
-        temperature: As for `distill`.
-        from_logits: As for `distill`.
+        teacher: See `distill`.
+        student: See `distill`.
+        alpha: See `distill`.
+        temperature: See `distill`.
+        from_logits: See `distill`.
     """
 
     def __init__(
@@ -114,14 +117,14 @@ class Distiller(keras.Model):
         self.student = student
         self.alpha = alpha
         self.divergence = _SoftenedDivergence(temperature, from_logits)
-        # A copy: to freeze the caller's own would be a surprise.
-        self.teacher = _copied(teacher)
+        # Copied, because freezing the caller's own model would be a surprise.
+        self.teacher = _copy_model(teacher)
         self.teacher.trainable = False
         self.distillation = keras.metrics.Mean(name="distillation_loss")
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return what the student returns."""
+        """Return the outputs of the student."""
         return self.student(inputs, training=training)
 
     def compute_loss(
@@ -132,29 +135,29 @@ class Distiller(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the mixture of both losses in training, the student's own loss otherwise."""
+        """Return the weighted sum of both losses in training, the student's own loss otherwise."""
         own = super().compute_loss(x, y, y_pred, sample_weight, training)
         answers = ops.stop_gradient(self.teacher(x, training=False))
         distance = self.divergence(answers, y_pred, sample_weight)
         self.distillation.update_state(distance)
         if not training or self.alpha == 1:
             return own
-        # What regularizers add is neither the labels' nor the teacher's: it counts whole.
+        # Regularization losses use neither labels nor teacher, so `alpha` does not scale them.
         extra = sum(self.losses, start=0.0)
         return self.alpha * (own - extra) + (1 - self.alpha) * distance + extra
 
 
 class _SoftenedDivergence(keras.losses.Loss):
-    """KL(softmax(teacher / T), softmax(student / T)) * T**2, of outputs `(batch, classes)`."""
+    """KL(softmax(teacher / T), softmax(student / T)) * T**2, for outputs `(batch, classes)`."""
 
     def __init__(self, temperature: float, from_logits: bool) -> None:
         super().__init__(name="softened_divergence")
         self.temperature, self.from_logits = temperature, from_logits
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Return `(batch,)`, given what the teacher and the student return."""
+        """Return the loss `(batch,)` from the outputs of the teacher and the student."""
         logits = [ops.cast(answers, "float32") for answers in (y_true, y_pred)]
-        if not self.from_logits:  # softmax takes no notice of what all logits have in common
+        if not self.from_logits:  # softmax ignores an offset common to all logits
             logits = [ops.log(ops.maximum(answers, keras.config.epsilon())) for answers in logits]
         one, other = (ops.log_softmax(values / self.temperature, axis=-1) for values in logits)
         return self.temperature**2 * ops.sum(ops.exp(one) * (one - other), axis=-1)
@@ -165,21 +168,21 @@ def _check_classifier(argument: str, model: Any) -> None:
         raise TypeError(f"{argument} must be a keras.Model. Received: {type(model).__name__}")
     if not model.built or not isinstance(getattr(model, "output_shape", None), tuple):
         raise ValueError(
-            f"{argument} {model.name!r} must be built and have one output: give it an input shape "
-            "(keras.Input as the first layer)"
+            f"{argument} {model.name!r} must be built and have one output. Give it an input shape "
+            "(keras.Input as the first layer)."
         )
     shape = model.output_shape
     if len(shape) != 2 or shape[-1] is None or shape[-1] < 2:
         raise ValueError(
-            f"{argument} must be a classifier with an output of shape (batch, classes). Received: "
-            f"an output of shape {shape}"
+            f"{argument} must be a classifier with output shape (batch, classes). Received: "
+            f"output shape {shape}"
         )
 
 
-def _copied(model: keras.Model) -> keras.Model:
-    """Return a copy of a model, not compiled, also of a subclassed one that has a config."""
+def _copy_model(model: keras.Model) -> keras.Model:
+    """Return an uncompiled copy of a model; subclassed models need a config."""
     if isinstance(model, keras.Sequential) or hasattr(model, "_nodes_by_depth"):
-        return copy_of(model)
+        return copy_model(model)
     config = keras.saving.serialize_keras_object(model)
     config.pop("compile_config", None)
     own = {type(model).__name__: type(model)}

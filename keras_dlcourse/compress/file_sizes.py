@@ -1,4 +1,4 @@
-"""How large files are, as they lie on a device and as they travel."""
+"""File sizes, both on the device and compressed for download."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keras_dlcourse._files import user_path
 from keras_dlcourse._tables import text_table
 
 WHY = (
-    "Pruning and clustering leave the raw size and the speed as they are: a .tflite file stores\n"
-    "a zero, or a number that occurs often, in as many bits as any other. They pay where the\n"
-    "file is compressed: in an app package, in a download."
+    "Pruning and clustering do not change the raw size or the speed: a .tflite file stores\n"
+    "zeros and repeated values in as many bits as any other value. They pay off where the\n"
+    "file is compressed: in an app package or a download."
 )
 
 
@@ -25,9 +25,9 @@ class FileSize:
 
     Attributes:
         path: The file.
-        raw: As it is.
-        zip: In a zip archive (deflate, level 9), as `zip -9` and app packages store it.
-        xz: Compressed by xz at level 9, about as small as a download can be.
+        raw: Uncompressed size.
+        zip: Size in a zip archive (deflate, level 9), as stored by `zip -9` and app packages.
+        xz: Size compressed by xz at level 9, close to the smallest possible download.
     """
 
     path: Path
@@ -38,10 +38,10 @@ class FileSize:
 
 @dataclass(frozen=True)
 class FileSizes:
-    """Sizes of files; `print` it for a table.
+    """Sizes of files. Prints as a table.
 
     Attributes:
-        files: One row for each file.
+        files: One row per file.
     """
 
     files: tuple[FileSize, ...]
@@ -59,16 +59,16 @@ class FileSizes:
 
 
 def sizes(*paths: str | os.PathLike[str]) -> FileSizes:
-    """Measure files as they are, in a zip archive and compressed by xz.
+    """Measure file sizes: uncompressed, in a zip archive, and compressed by xz.
 
     Args:
-        *paths: Files; the first is what others are compared with.
+        *paths: Files; the others are compared with the first.
 
     Returns:
         `FileSizes`; print it for a table.
 
     Raises:
-        ValueError: If there is no path.
+        ValueError: If no path is given.
         FileNotFoundError: If a file is missing.
 
     Example:
@@ -81,7 +81,7 @@ def sizes(*paths: str | os.PathLike[str]) -> FileSizes:
         (1000, True, True)
     """
     if not paths:
-        raise ValueError("sizes needs at least one path of a file")
+        raise ValueError("sizes() requires at least one file path.")
     return FileSizes(tuple(_size(user_path(path)) for path in paths))
 
 

@@ -1,4 +1,4 @@
-"""Structured pruning: take whole filters out, so that the network is narrower and faster."""
+"""Structured pruning: remove whole filters to make the network narrower and faster."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import fraction as checked_fraction
+from keras_dlcourse._checks import check_fraction
 from keras_dlcourse._tables import text_table
-from keras_dlcourse.compress.narrowing import narrowed
+from keras_dlcourse.compress.narrowing import narrow
 from keras_dlcourse.graph.channels import Channels
 from keras_dlcourse.graph.flat import Graph, Node
 from keras_dlcourse.graph.kernel_layers import open_layers
@@ -25,10 +25,10 @@ class FilterGroup:
     """Layers whose filters can only be removed together.
 
     Attributes:
-        layers: Their names: one layer, or several whose outputs are added.
-        filters: How many filters each removal can choose from.
-        fixed: How many have to stay.
-        reason: Why some have to stay, empty if none.
+        layers: Layer names: one layer, or several whose outputs are added.
+        filters: Number of filters that can be removed.
+        fixed: Number of filters that must stay.
+        reason: Why some filters must stay; empty if all can be removed.
     """
 
     layers: tuple[str, ...]
@@ -39,10 +39,10 @@ class FilterGroup:
 
 @dataclass(frozen=True)
 class FilterGroups:
-    """All layers of a model that make filters; `print` it for a table.
+    """All layers of a model that have filters. Prints as a table.
 
     Attributes:
-        groups: In the order of the network.
+        groups: The groups, in network order.
     """
 
     groups: tuple[FilterGroup, ...]
@@ -63,29 +63,29 @@ def prune_filters(
 ) -> keras.Model:
     """Return a narrower copy of a model, without its least important filters.
 
-    The copy has fewer filters, and the weights that served them are gone everywhere: it is smaller
-    and faster on any device, and needs to be trained on to recover. Filters whose outputs are added
-    up somewhere (residual connections) are chosen and removed together. What cannot be narrower
-    stays: see `filter_groups`.
+    The copy has fewer filters, and all weights that read their outputs are removed as well: it is
+    smaller and faster on any device, but needs further training to recover its accuracy. Filters
+    whose outputs are added together (residual connections) are chosen and removed together.
+    Layers that cannot be narrowed stay unchanged; see `filter_groups`.
 
     Args:
-        model: A built functional or Sequential model; left as it is. Nested models and blocks are
-            opened into their layers.
-        fraction: Share of the filters to remove from each group of layers, at least 0 and below 1.
-            Every layer keeps one at least.
-        layers: Names of layers to take filters from, also with `*`: `["*_expand"]` for the
-            expansions of MobileNetV2. None for all.
-        by: What makes a filter important: the sum of its absolute weights (`"l1"`), the root of
-            the sum of their squares (`"l2"`), each relative to its layer's mean, or the absolute
-            factor of the batch normalization behind it (`"bn_gamma"`).
+        model: A built functional or Sequential model. It is not modified. Nested models and blocks
+            are expanded into their layers.
+        fraction: Fraction of the filters to remove from each group of layers, at least 0 and below
+            1. Every layer keeps at least one.
+        layers: Names of layers to remove filters from; `*` is a wildcard: `["*_expand"]` for the
+            expansion layers of MobileNetV2. None means all.
+        by: How importance is measured: the sum of a filter's absolute weights (`"l1"`), the root
+            of the sum of their squares (`"l2"`), each relative to the layer's mean, or the absolute
+            gamma of the batch normalization that follows (`"bn_gamma"`).
 
     Returns:
         A functional model with the same inputs and outputs, not compiled.
 
     Raises:
-        TypeError: If it is no Keras model, or `layers` is one text.
-        ValueError: If an argument is out of its range, the model is unbuilt, subclassed, or pruned,
-            clustered or quantized, or a name in `layers` matches nothing that can be narrower.
+        TypeError: If `model` is not a Keras model, or `layers` is a string.
+        ValueError: If an argument is out of range, the model is unbuilt, subclassed, pruned,
+            clustered or quantized, or a name in `layers` matches nothing that can be narrowed.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -102,17 +102,17 @@ def prune_filters(
         Convolutional Networks through Network Slimming", ICCV 2017,
         https://arxiv.org/abs/1708.06519
     """
-    checked_fraction("fraction", fraction)
+    check_fraction("fraction", fraction)
     if by not in BY:
         raise ValueError(f"by must be one of {', '.join(map(repr, BY))}. Received: {by!r}")
     graph = open_layers(model)
     channels = Channels(graph)
     groups = list(_groups(channels))
-    chosen = _chosen(groups, layers)
+    chosen = _choose_groups(groups, layers)
     scores = _gammas(graph, channels) if by == "bn_gamma" else _norms(channels, by)
     removed = np.zeros(len(channels.roots), bool)  # by root
     for group in chosen:
-        removed[_least(group, channels, scores, fraction, by)] = True
+        removed[_find_least_important(group, channels, scores, fraction, by)] = True
     kept = ~removed[channels.roots]
     made: dict[int, Any] = {}
 
@@ -121,7 +121,7 @@ def prune_filters(
         if id(operation) not in made:
             made[id(operation)] = operation
             if id(operation) in channels.inputs:
-                made[id(operation)] = narrowed(
+                made[id(operation)] = narrow(
                     operation,
                     kept[channels.inputs[id(operation)]],
                     kept[channels.outputs[id(operation)]],
@@ -132,16 +132,16 @@ def prune_filters(
 
 
 def filter_groups(model: keras.Model) -> FilterGroups:
-    """Return which layers `prune_filters` can take filters from, and what stands in the way.
+    """Return the layers that `prune_filters` can narrow, and why it cannot narrow the others.
 
     Args:
         model: A built functional or Sequential model.
 
     Returns:
-        `FilterGroups`; print it for a table.
+        A `FilterGroups`; print it for a table.
 
     Raises:
-        ValueError: As for `prune_filters`.
+        ValueError: As in `prune_filters`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, name="hidden"),
@@ -157,7 +157,7 @@ def filter_groups(model: keras.Model) -> FilterGroups:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Layers that share channels, and these channels' roots."""
+    """Layers that share channels, and the roots of these channels."""
 
     members: list[tuple[Any, np.ndarray]]  # layer, root of each of its filters
     free: np.ndarray
@@ -171,7 +171,7 @@ class _Group:
 
 
 def _groups(channels: Channels) -> Iterator[_Group]:
-    """Yield sets of layers that have no channel in common with another set."""
+    """Yield sets of layers that share no channels with any other set."""
     sets: list[tuple[list[tuple[Any, np.ndarray]], set[int]]] = []
     for layer, numbers in channels.producers.values():
         roots = channels.roots[numbers]
@@ -192,12 +192,12 @@ def _groups(channels: Channels) -> Iterator[_Group]:
         yield _Group(members, free, tuple(reasons), len(union) - len(free))
 
 
-def _chosen(groups: list[_Group], patterns: Sequence[str] | None) -> list[_Group]:
-    """Return the groups to take filters from."""
+def _choose_groups(groups: list[_Group], patterns: Sequence[str] | None) -> list[_Group]:
+    """Return the groups to remove filters from."""
     if patterns is None:
         return groups
     if isinstance(patterns, str):
-        raise TypeError(f"layers must be a list of names. Received: the text {patterns!r}")
+        raise TypeError(f"layers must be a list of names. Received: the string {patterns!r}")
     found: dict[int, _Group] = {}
     for pattern in patterns:
         matches = [
@@ -208,12 +208,13 @@ def _chosen(groups: list[_Group], patterns: Sequence[str] | None) -> list[_Group
         if not matches:
             names = ", ".join(layer.name for group in groups for layer, _ in group.members)
             raise ValueError(
-                f"layers: no convolution or dense layer is called {pattern!r}. There are (blocks "
-                f"and nested models opened): {names}"
+                f"layers must name convolution or dense layers. Received: {pattern!r}, which "
+                f"matches none. Available (blocks and nested models expanded): {names}"
             )
         if not any(len(group.free) for group in matches):
             raise ValueError(
-                f"layers: {pattern!r} matches nothing that can be narrower: "
+                f"layers must match something that can be narrowed. Received: {pattern!r}. Its "
+                "filters must stay: "
                 f"{'; '.join(dict.fromkeys(r for group in matches for r in group.reasons))}"
             )
         found |= {id(group): group for group in matches}
@@ -221,7 +222,7 @@ def _chosen(groups: list[_Group], patterns: Sequence[str] | None) -> list[_Group
 
 
 Scores = dict[int, list[float]]
-"""For the root of each channel, how important its filters are."""
+"""Maps the root of each channel to the importance of its filters."""
 
 
 def _norms(channels: Channels, by: str) -> Scores:
@@ -232,7 +233,7 @@ def _norms(channels: Channels, by: str) -> Scores:
         axis = -2 if "Transpose" in type(layer).__name__ else -1
         others = tuple(n for n in range(kernel.ndim) if n != axis % kernel.ndim)
         norms = (kernel**power).sum(axis=others) ** (1 / power)
-        # Layers that are added up may have kernels of different size.
+        # Layers whose outputs are added may have kernels of different sizes.
         _collect(found, channels.roots[numbers], norms / max(norms.mean(), 1e-30))
     return found
 
@@ -255,15 +256,15 @@ def _collect(found: Scores, roots: np.ndarray, values: np.ndarray) -> None:
         found.setdefault(root, []).append(value)
 
 
-def _least(
+def _find_least_important(
     group: _Group, channels: Channels, scores: Scores, fraction: float, by: str
 ) -> list[int]:
     """Return the roots of the least important channels of a group."""
     if not all(root in scores for root in group.free.tolist()):
         names = ", ".join(layer.name for layer, _ in group.members)
         raise ValueError(
-            f'by="{by}" needs batch normalization right behind {names}: use by="l1", or name other '
-            "layers in layers=[...]"
+            f'by="{by}" requires batch normalization directly after {names}. Use by="l1", or '
+            "choose other layers with layers=[...]."
         )
     wanted = round(fraction * len(group.free))
     order = sorted(group.free.tolist(), key=lambda root: float(np.mean(scores[root])))
@@ -272,7 +273,7 @@ def _least(
     for root in order:
         if len(removed) == wanted:
             break
-        if all(roots != {root} for roots in left):  # no layer may lose its last filter
+        if all(roots != {root} for roots in left):  # every layer keeps at least one filter
             removed.append(root)
             left = [roots - {root} for roots in left]
     return removed

@@ -1,4 +1,4 @@
-"""Layers with some of their channels taken out."""
+"""Remove some of the channels of a layer."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse.layers._remade import own_weights, remade
+from keras_dlcourse.layers._remade import own_weights, remake_layer
 
 Kept = np.ndarray
-"""For each channel, whether it stays."""
+"""Boolean mask of the channels that stay."""
 
 
-def narrowed(layer: Any, inputs: Kept, outputs: Kept) -> Any:
-    """Return a layer without some of its channels, or the layer itself if all stay.
+def narrow(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+    """Return a copy of a layer without some of its channels, or the layer itself if all stay.
 
     Args:
-        layer: A built layer that `channels` has a rule for.
-        inputs: Which channels of its input stay.
-        outputs: Which channels of its output stay.
+        layer: A built layer for which `channels` has a rule.
+        inputs: Mask of the input channels that stay.
+        outputs: Mask of the output channels that stay.
 
     Returns:
-        A layer with the same name, its weights cut out of the layer's.
+        A layer with the same name and the corresponding part of the weights.
     """
     if inputs.all() and outputs.all():
         return layer
     slicer = _SLICERS.get(type(layer))
     if slicer is None:
-        return layer  # nothing in it depends on the number of channels
+        return layer  # it does not depend on the number of channels
     changes, weights = slicer(layer, inputs, outputs)
-    made = remade(layer, **changes)
+    made = remake_layer(layer, **changes)
     if not weights:
         return made
     shape = list(layer.get_build_config()["input_shape"])
@@ -49,7 +49,7 @@ def _values(layer: Any) -> list[np.ndarray]:
     return [keras.ops.convert_to_numpy(weight) for weight in own_weights(layer)]
 
 
-def _convolution(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+def _narrow_convolution(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     kernel, *bias = _values(layer)
     return {"filters": int(outputs.sum())}, [
         kernel[..., inputs, :][..., outputs],
@@ -57,7 +57,7 @@ def _convolution(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     ]
 
 
-def _transposed(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+def _narrow_transpose(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     kernel, *bias = _values(layer)
     return {"filters": int(outputs.sum())}, [
         kernel[..., outputs, :][..., inputs],
@@ -65,36 +65,36 @@ def _transposed(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     ]
 
 
-def _dense(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+def _narrow_dense(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     kernel, *bias = _values(layer)
     return {"units": int(outputs.sum())}, [kernel[inputs][:, outputs], *(b[outputs] for b in bias)]
 
 
-def _depthwise(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+def _narrow_depthwise(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     kernel, *bias = _values(layer)
     return {}, [kernel[..., inputs, :], *(b[outputs] for b in bias)]
 
 
-def _per_channel(layer: Any, inputs: Kept, outputs: Kept) -> Any:
-    """A layer whose weights have the channels as their last axis; 1 if they are shared."""
+def _narrow_per_channel(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+    """Narrow a layer whose weights have channels as the last axis (of size 1 if shared)."""
     weights = _values(layer)
     return {}, [w[..., inputs] if w.shape[-1] == len(inputs) else w for w in weights]
 
 
-def _reshape(layer: Any, inputs: Kept, outputs: Kept) -> Any:
+def _narrow_reshape(layer: Any, inputs: Kept, outputs: Kept) -> Any:
     return {"target_shape": (*layer.target_shape[:-1], int(outputs.sum()))}, []
 
 
 _SLICERS: dict[type, Slicer] = {
-    keras.layers.Conv1D: _convolution,
-    keras.layers.Conv2D: _convolution,
-    keras.layers.Conv3D: _convolution,
-    keras.layers.Conv1DTranspose: _transposed,
-    keras.layers.Conv2DTranspose: _transposed,
-    keras.layers.Dense: _dense,
-    keras.layers.DepthwiseConv1D: _depthwise,
-    keras.layers.DepthwiseConv2D: _depthwise,
-    keras.layers.BatchNormalization: _per_channel,
-    keras.layers.PReLU: _per_channel,
-    keras.layers.Reshape: _reshape,
+    keras.layers.Conv1D: _narrow_convolution,
+    keras.layers.Conv2D: _narrow_convolution,
+    keras.layers.Conv3D: _narrow_convolution,
+    keras.layers.Conv1DTranspose: _narrow_transpose,
+    keras.layers.Conv2DTranspose: _narrow_transpose,
+    keras.layers.Dense: _narrow_dense,
+    keras.layers.DepthwiseConv1D: _narrow_depthwise,
+    keras.layers.DepthwiseConv2D: _narrow_depthwise,
+    keras.layers.BatchNormalization: _narrow_per_channel,
+    keras.layers.PReLU: _narrow_per_channel,
+    keras.layers.Reshape: _narrow_reshape,
 }

@@ -1,4 +1,4 @@
-"""Give the kernels of a model transforms, and take them away again."""
+"""Add transforms to the kernels of a model, and remove them again."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from keras_dlcourse.layers import ClusterWeight, PruneWeight, WeightTransform, c
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A layer with a kernel, as it stands in a graph.
+    """A layer with a kernel, as used in a graph.
 
     Attributes:
         layer: The layer.
-        inputs: The kernel's axis of input channels.
-        outputs: The kernel's axis of output channels.
-        uses: How often the graph calls the layer.
+        inputs: The kernel's input-channel axis.
+        outputs: The kernel's output-channel axis.
+        uses: Number of times the graph calls the layer.
     """
 
     layer: Any
@@ -33,37 +33,37 @@ class Kernel:
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether each filter sees one channel only."""
+        """Whether each filter sees only one channel."""
         return isinstance(self.layer, DEPTHWISE)
 
     @property
     def transforms(self) -> list[WeightTransform]:
-        """What the kernel passes through already."""
+        """The transforms already applied to the kernel."""
         found = getattr(self.layer, "weight_transforms", {})
         return list(found.get("kernel", []))
 
     @property
     def values(self) -> Any:
-        """The kernel as the layer computes with it, in float32."""
+        """The kernel as used by the layer, in float32."""
         if self.transforms:
-            return self.layer.transformed("kernel")
+            return self.layer.transform_weight("kernel")
         return keras.ops.cast(self.layer.kernel, "float32")
 
 
-def opened_except(model: keras.Model, names: Iterable[str]) -> tuple[Graph, set[str]]:
-    """Return the flat graph of an independent copy, and the names of what stays as it is.
+def open_except(model: keras.Model, names: Iterable[str]) -> tuple[Graph, set[str]]:
+    """Return the flat graph of an independent copy, and the names of nodes to leave unchanged.
 
     Args:
         model: A model.
-        names: Of layers, composite layers and nested models, also with `*`. The last two stay
-            whole, so that no kernel in them is seen.
+        names: Names of layers, composite layers and nested models; `*` is a wildcard. Composite
+            layers and nested models stay whole, so that their kernels are not visited.
 
     Raises:
-        TypeError: If `names` is one text.
+        TypeError: If `names` is a string.
         ValueError: If a name matches nothing.
     """
     if isinstance(names, str):
-        raise TypeError(f"skip must be a list of layer names. Received: the text {names!r}")
+        raise TypeError(f"skip must be a list of layer names. Received: the string {names!r}")
     skip = Skip(tuple(names))
     graph = Graph(flat_copy(model, open_composite, skip))
     left_out = {node.name for node in graph.nodes if skip(node.name)}
@@ -85,34 +85,34 @@ def kernels(graph: Graph) -> list[Kernel]:
     return found
 
 
-def with_transforms(
+def add_transforms(
     graph: Graph, transforms: Callable[[Kernel], WeightTransform | None]
 ) -> keras.Model:
-    """Return a model in which kernels pass through one transform more.
+    """Return a model with one more transform on its kernels.
 
     Args:
-        graph: The graph of a copy that nobody else has.
-        transforms: Returns the transform for a kernel, or None to leave the layer as it is.
+        graph: The graph of a copy that is used nowhere else.
+        transforms: Returns the transform for a kernel, or None to leave the layer unchanged.
 
     Returns:
-        A functional model of the same layers otherwise.
+        A functional model, otherwise with the same layers.
     """
     swapped: dict[int, Any] = {}
     for kernel in kernels(graph):
         transform = transforms(kernel)
         if transform is not None:
             swapped[id(kernel.layer)] = compressed(kernel.layer, {"kernel": [transform]})
-    return _swapped(graph, swapped)
+    return _swap_layers(graph, swapped)
 
 
 def strip(model: keras.Model) -> keras.Model:
-    """Return a copy without pruning and clustering: plain layers that hold what was computed with.
+    """Return a copy with pruning and clustering made permanent, in plain layers.
 
-    Outputs stay the same. Zeros and clusters are then ordinary numbers in the weights, and further
-    training will not keep them. Quantization-aware layers keep rounding.
+    Outputs stay the same. Zeros and clusters become ordinary values of the weights, so further
+    training does not preserve them. Quantization-aware layers keep rounding.
 
     Args:
-        model: A model from `prune` or `cluster`, or one made from it.
+        model: A model returned by `prune` or `cluster`, or one derived from it.
 
     Returns:
         A model with the same inputs and outputs.
@@ -136,21 +136,21 @@ def strip(model: keras.Model) -> keras.Model:
         if any(
             isinstance(transform, PruneWeight | ClusterWeight) for transform in kernel.transforms
         ):
-            swapped[id(kernel.layer)] = _stripped(kernel)
+            swapped[id(kernel.layer)] = _strip_kernel(kernel)
     if not swapped:
-        raise ValueError(f"model {model.name!r}: no layer is pruned or clustered")
-    unfinished = unfinished_schedules(graph)
+        raise ValueError(f"model {model.name!r} has no pruned or clustered layer.")
+    unfinished = find_unfinished_schedules(graph)
     if unfinished:
         warnings.warn(
-            f"pruning was not finished: {'; '.join(unfinished)}. Train longer, or set an earlier "
-            "end_step",
+            f"Pruning is not finished: {'; '.join(unfinished)}. Train longer, or set an earlier "
+            "end_step.",
             stacklevel=2,
         )
-    return _swapped(graph, swapped)
+    return _swap_layers(graph, swapped)
 
 
-def unfinished_schedules(graph: Graph) -> list[str]:
-    """Say of which layers the pruning schedule has not reached its sparsity."""
+def find_unfinished_schedules(graph: Graph) -> list[str]:
+    """Return a description of each layer whose pruning schedule is not finished."""
     return [
         f"{kernel.layer.name} is at step {transform.step} of {transform.schedule.last_step + 1}"
         for kernel in kernels(graph)
@@ -159,8 +159,8 @@ def unfinished_schedules(graph: Graph) -> list[str]:
     ]
 
 
-def _stripped(kernel: Kernel) -> keras.layers.Layer:
-    """Return a layer without pruning and clustering; transforms behind those stay."""
+def _strip_kernel(kernel: Kernel) -> keras.layers.Layer:
+    """Return a layer without pruning and clustering; other transforms stay."""
     layer = kernel.layer
     plain = layer.bake()
     rest = {
@@ -177,7 +177,7 @@ def _stripped(kernel: Kernel) -> keras.layers.Layer:
     return compressed(plain, {name: transforms for name, transforms in rest.items() if transforms})
 
 
-def _swapped(graph: Graph, swapped: dict[int, Any]) -> keras.Model:
+def _swap_layers(graph: Graph, swapped: dict[int, Any]) -> keras.Model:
     def call(node: Node, args: Any, kwargs: Any) -> Any:
         return swapped.get(id(node.operation), node.operation)(*args, **kwargs)
 

@@ -1,10 +1,10 @@
-"""Read images and labels, split them, and make of them what `Model.fit` takes."""
+"""Read images and labels, split them, and turn them into data for `Model.fit`."""
 
 from keras_dlcourse._extras import require
 
 require("keras_dlcourse.data", "tensorflow", "keras")
 
-# First of all: Keras brings the losses in (`_registration`), and these take boxes from here.
+# Must come first: importing Keras imports our losses (`_registration`), which need the boxes below.
 import keras  # noqa: F401
 
 from keras_dlcourse.boxes.formats import FORMATS as BOX_FORMATS

@@ -1,4 +1,4 @@
-"""Train on a sample drawn with replacement, and measure on the examples that it missed."""
+"""Train on a sample drawn with replacement, and evaluate on the examples that were not drawn."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from keras_dlcourse.data import checks
 
 
 class Bootstrap:
-    """Splits by drawing with replacement; the examples that were not drawn are the other part.
+    """Splitter that draws with replacement; the examples that were not drawn are the other part.
 
-    A draw of n examples out of n holds about 63.2 % of them, some several times; the rest are "out
-    of bag". It has the interface of scikit-learn's splitters, so that it goes where these do.
+    A draw of n examples out of n contains about 63.2 % of them, some several times; the rest are
+    "out of bag". It has the interface of scikit-learn's splitters and can be used in their place.
 
     Args:
-        draws: How many splits, 1 or more.
+        draws: Number of splits, 1 or more.
         seed: Seed of the draws, 0 or more.
 
     Raises:
-        TypeError: If an argument is no whole number.
-        ValueError: If it is too small, or there is nothing to split.
+        TypeError: If an argument is not an integer.
+        ValueError: If an argument is out of range, or there are too few examples to split.
 
     Example:
         >>> import keras_dlcourse as kd
@@ -41,26 +41,26 @@ class Bootstrap:
         self.seed = checks.whole_number("seed", seed, least=0)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return how many splits there are."""
+        """Return the number of splits."""
         return self.draws
 
     def split(
         self, X: Any, y: Any = None, groups: Any = None
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield sorted indices of a draw, with repetitions, and of what it missed.
+        """Yield the sorted indices of the drawn examples, with repetitions, and of the others.
 
         Args:
             X: Anything that has a length.
-            y: Not looked at.
-            groups: Not looked at.
+            y: Ignored.
+            groups: Ignored.
         """
         n = len(X)
         if n < 2:
-            raise ValueError(f"there must be 2 examples or more to draw from. Received: {n}")
+            raise ValueError(f"X must have 2 examples or more to draw from. Received: {n}")
         for draw in range(self.draws):
             random = np.random.default_rng((self.seed, draw))
             missed = np.array([], int)
-            while not len(missed):  # of few examples a draw may miss none: draw again
+            while not len(missed):  # a draw from few examples may contain all of them
                 drawn = np.sort(random.integers(0, n, n))
                 missed = np.setdiff1d(np.arange(n), drawn)
             yield drawn, missed

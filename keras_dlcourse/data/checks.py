@@ -1,4 +1,4 @@
-"""Checks of what a pipeline is given: each returns it in the form used, or says what is wrong."""
+"""Validation of a pipeline's arguments: each check returns the converted value or raises."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ import numpy as np
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
 from keras_dlcourse.edge.description.normalization import Normalization
 
-_CHUNK = 1 << 24  # values looked at in one go: bounds the memory of the check, not of the data
+_CHUNK = 1 << 24  # values checked at a time: bounds the memory of the check
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
-    """Return `value` as an int of at least `least`."""
+    """Return `value` as an int of at least `least`, else raise TypeError or ValueError."""
     try:
         if isinstance(value, bool):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}.") from None
+        raise TypeError(f"{name} must be an integer. Received: {value!r}") from None
     if number < least:
-        raise ValueError(f"{name} must be {least} or more, got {number}.")
+        raise ValueError(f"{name} must be {least} or more. Received: {number}")
     return number
 
 
 def is_lazy(x: Any) -> bool:
-    """Tell whether `x` reads its images as they are used, e.g. `ImageFiles`."""
+    """Return whether `x` reads its images on access, e.g. `ImageFiles`."""
     return (
         not hasattr(x, "__array__")
         and isinstance(getattr(x, "dtype", None), np.dtype)
@@ -37,38 +37,39 @@ def is_lazy(x: Any) -> bool:
 
 
 def images(x: Any) -> Any:
-    """Return images of rank 4, uint8 or finite floats; lazy ones as they are."""
+    """Return images of rank 4, uint8 or finite floats. Lazily read images are returned unread."""
     x = x if is_lazy(x) else _one_array(x)
     if len(x.shape) != 4:
-        hint = " Add the channel with x[..., None]." if len(x.shape) == 3 else ""
+        hint = ". Add the channel axis with x[..., None]." if len(x.shape) == 3 else ""
         raise ValueError(
-            f"x must be images of shape (n, height, width, channels), got shape {x.shape}.{hint}"
+            "x must be images of shape (n, height, width, channels). Received: shape "
+            f"{x.shape}{hint}"
         )
     if x.dtype != np.uint8 and x.dtype.kind != "f":
         raise TypeError(
-            f"x must be uint8 or float images, got {x.dtype}. Pixels 0..255 go in as "
+            f"x must be uint8 or float images. Received: {x.dtype}. Convert pixels in 0..255 with "
             "x.astype('uint8')."
         )
     if 0 in x.shape:
-        raise ValueError(f"x must hold at least one image, got shape {tuple(x.shape)}.")
+        raise ValueError(f"x must contain at least one image. Received: shape {tuple(x.shape)}")
     if x.dtype.kind == "f" and not is_lazy(x):
         _check_finite(x)
     return x
 
 
 def _one_array(x: Any) -> np.ndarray:
-    """Return images as one array, or say that they are of several sizes."""
+    """Return images as one array, or raise ValueError if their sizes differ."""
     try:
         array = np.asarray(x)
-    except ValueError:  # of a list of arrays of several shapes
+    except ValueError:  # raised for a list of arrays with different shapes
         array = np.empty(0, object)
     if array.dtype == object:
         shapes = sorted({np.shape(image) for image in x})
         if len(shapes) > 1:
             raise ValueError(
-                f"x must be images of one size, got {len(shapes)}: "
+                f"x must be images of one size. Received: {len(shapes)} sizes, "
                 f"{', '.join(map(str, shapes[:5]))}{', ...' * (len(shapes) > 5)}. Resize them "
-                "before, e.g. by keras.ops.image.resize, or read a folder of files by "
+                "first, e.g. with keras.ops.image.resize, or read a folder of files with "
                 "kd.data.image_folder(..., image_size=...)."
             )
     return array
@@ -84,16 +85,16 @@ def _check_finite(x: np.ndarray) -> None:
     if where.size:
         raise ValueError(
             f"x has NaN or infinite pixels in {where.size} of {len(x)} images, first in image "
-            f"{where[0]}. Repair or leave out those images."
+            f"{where[0]}. Repair or remove those images."
         )
 
 
 def labels(
     y: Any, examples: int, names: tuple[str, ...] | None
 ) -> np.ndarray | dict[str, np.ndarray] | None:
-    """Return labels as int32 or float32, one an example, within the range of `names`.
+    """Return labels as int32 or float32, one per example, within the range of `names`.
 
-    Those of several tasks may be missing: NaN, or a class number below 0.
+    Labels of several tasks may be missing: NaN, or a class number below 0.
     """
     if y is None:
         return None
@@ -101,7 +102,7 @@ def labels(
         return {task: _numbers(f"y[{task!r}]", part, examples) for task, part in y.items()}
     y = _numbers("y", y, examples)
     if not np.isfinite(y).all():
-        hint = " A label that is not known is -1 among those of 0 and 1." * (y.ndim == 2)
+        hint = " Mark unknown labels with -1 where labels are 0 and 1." * (y.ndim == 2)
         raise ValueError(
             f"y has NaN or infinite values, first at {np.argwhere(~np.isfinite(y))[0]}.{hint}"
         )
@@ -111,14 +112,14 @@ def labels(
 
 
 def _numbers(name: str, y: Any, examples: int) -> np.ndarray:
-    """Return labels as int32 or float32, one an example."""
+    """Return labels as int32 or float32, one per example."""
     y = np.asarray(y)
     if y.dtype.kind not in "biuf":
         raise TypeError(
-            f"{name} must be numbers, got {y.dtype}. Number the classes with "
+            f"{name} must be numeric. Received: {y.dtype}. Number the classes with "
             "class_names, y = numpy.unique(y, return_inverse=True)."
         )
-    _same_length(name, y, examples)
+    _check_length(name, y, examples)
     return y.astype("float32" if y.dtype.kind == "f" else "int32")
 
 
@@ -126,24 +127,25 @@ def _check_classes(y: np.ndarray, classes: int) -> None:
     if y.ndim == 2 and y.shape[1] > 1:
         if y.shape[1] != classes:
             raise ValueError(
-                f"y is one-hot for {y.shape[1]} classes, but class_names has {classes} names."
+                f"y is one-hot with {y.shape[1]} classes, but class_names has {classes} names."
             )
         return
     wrong = np.flatnonzero((y < 0) | (y >= classes) | (y != np.floor(y)))
     if wrong.size:
         raise ValueError(
-            f"y must be class numbers 0..{classes - 1}, one for each of the {classes} class_names; "
-            f"{wrong.size} are not, the first is {y.ravel()[wrong[0]]} at index {wrong[0]}."
+            f"y must be class numbers 0..{classes - 1}, because class_names has {classes} names. "
+            f"Received: {wrong.size} other values, first {y.ravel()[wrong[0]]} at index {wrong[0]}"
         )
 
 
 def normalization(value: Normalization | None, channels: int) -> Normalization | None:
-    """Return a normalization that has one value, or one for each channel."""
+    """Return a normalization with one value, or one value per channel."""
     if value is None:
         return None
     if not isinstance(value, Normalization):
         raise TypeError(
-            f"normalization must be a keras_dlcourse.data.Normalization or None, got {value!r}."
+            "normalization must be a keras_dlcourse.data.Normalization or None. Received: "
+            f"{value!r}"
         )
     if len(value.mean) not in (1, channels):
         raise ValueError(
@@ -155,15 +157,15 @@ def normalization(value: Normalization | None, channels: int) -> Normalization |
 def weights(
     sample_weight: Any, class_weight: Mapping[int, float] | None, y: Any, n: int
 ) -> np.ndarray | None:
-    """Return the product of both kinds of weights as `(n,)` float32, None if there is neither."""
+    """Return the product of sample and class weights, `(n,)` float32, or None without weights."""
     result = None
     if sample_weight is not None:
         result = np.asarray(sample_weight, "float32")
-        _same_length("sample_weight", result, n)
+        _check_length("sample_weight", result, n)
         if result.ndim != 1 or not (np.isfinite(result) & (result >= 0)).all():
             raise ValueError(
-                "sample_weight must be one finite number of 0 or more an example, got shape "
-                f"{result.shape} with values from {result.min()} to {result.max()}."
+                "sample_weight must be one finite number of 0 or more per example. Received: shape "
+                f"{result.shape} with values from {result.min()} to {result.max()}"
             )
     if class_weight is not None:
         by_class = _class_weights(class_weight, y)
@@ -173,30 +175,33 @@ def weights(
 
 def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
     if y is None:
-        raise ValueError("class_weight needs labels: give y.")
+        raise ValueError("class_weight needs labels. Pass y.")
     if isinstance(y, Mapping):
-        raise ValueError("class_weight is for labels of one task; give sample_weight for several.")
+        raise ValueError("class_weight needs labels of one task. Use sample_weight for several.")
     if y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y):
         raise ValueError(
-            "class_weight is for one class an image. For several give positive_weight of "
-            "kd.data.positive_weights(y) to kd.losses.WeightedBinaryCrossentropy."
+            "class_weight needs labels with one class per image. For multi-label data, use "
+            "kd.losses.WeightedBinaryCrossentropy(positive_weight=kd.data.positive_weights(y))."
         )
     classes = classes_of(y).astype(int)
     result = np.ones(len(y), "float32")
     for number, weight in class_weight.items():
         if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"class_weight must be 0 or more, got {weight} for class {number!r}.")
+            raise ValueError(
+                f"class_weight must be 0 or more. Received: {weight} for class {number!r}"
+            )
         if not (classes == number).any():
             raise ValueError(
-                f"class_weight names class {number!r}, which is not among the labels "
+                f"class_weight contains class {number!r}, which is not among the labels "
                 f"{np.unique(classes).tolist()[:20]}."
             )
         result[classes == number] = weight
     return result
 
 
-def _same_length(name: str, values: np.ndarray, n: int) -> None:
+def _check_length(name: str, values: np.ndarray, n: int) -> None:
     if values.ndim == 0 or len(values) != n:
         raise ValueError(
-            f"{name} must have one entry for each of the {n} images in x, got shape {values.shape}."
+            f"{name} must have one entry for each of the {n} images in x. Received: shape "
+            f"{values.shape}"
         )

@@ -1,4 +1,4 @@
-"""Data sets by name. Nothing is fetched: what is missing is said, and how to get it."""
+"""Data sets by name. Never downloads; errors say how to get missing files."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class Dataset:
 
     Attributes:
         name: Name or folder that it was loaded from.
-        train: What to fit; shuffled anew each epoch.
-        validation: What to choose by; in stored order.
-        test: What to report; in stored order.
-        class_names: What the classes are called, in the order of the labels.
-        normalization: Fitted on the training part only, and applied by all three.
+        train: For fitting; reshuffled each epoch.
+        validation: For model selection; in stored order.
+        test: For the final evaluation; in stored order.
+        class_names: Names of the classes, in the order of the labels.
+        normalization: Fitted on the training part only and applied by all three parts.
     """
 
     name: str
@@ -65,19 +65,19 @@ class Dataset:
         batch_size: int = 32,
         seed: int = 0,
     ) -> Dataset:
-        """Make a data set of three pairs of images (uint8) and labels, normalised by the first.
+        """Create a data set from pairs of images (uint8) and labels for train, validation and test.
 
-        It is the way for data that somebody has split already. What of the parts is in files is
-        given as `ImageFiles`, see "A folder of photos" in docs/data.md.
+        Use it for data that is already split. The normalization is fitted on the training part. To
+        read images from files, pass `ImageFiles`; see "A folder of photos" in docs/data.md.
 
         Args:
-            name: What it is called.
+            name: Name of the data set.
             train: Images `(n, height, width, channels)` and labels `(n,)`.
-            validation: The same.
-            test: The same.
-            class_names: What the classes are called.
-            batch_size: Images in a batch.
-            seed: Seed of the order of training.
+            validation: Images and labels, like `train`.
+            test: Images and labels, like `train`.
+            class_names: Names of the classes.
+            batch_size: Number of images per batch.
+            seed: Seed of the training order.
 
         Example:
             >>> import numpy as np
@@ -127,7 +127,7 @@ def load(
     batch_size: int = 32,
     seed: int = 0,
 ) -> Dataset:
-    """Load a data set by its name.
+    """Load a data set by name.
 
     | name | train | validation | test |
     |---|---|---|---|
@@ -135,26 +135,27 @@ def load(
     | `fashion_mnist` | 54,000 | 6,000 | 10,000 |
     | `digits` | 1,259 | 179 | 359 |
 
-    All are grey images of 28x28 in 10 classes. `fashion_mnist_small` is a part of Fashion-MNIST
-    that this package brings. `fashion_mnist` is read from `directory`, the Debian package
-    `dataset-fashion-mnist`, or Keras's cache, whichever has it first. `digits` are those of
-    scikit-learn, 8x8 with 17 grey levels, scaled to 0..255 and resized as photos are, so that
-    models for images take them.
+    All consist of 28x28 gray images in 10 classes. `fashion_mnist_small` is a subset of
+    Fashion-MNIST that is included in this package. `fashion_mnist` is read from `directory` if
+    given, otherwise from the Debian package `dataset-fashion-mnist` or Keras's cache. `digits` are
+    the 8x8 images with 17 gray levels from scikit-learn, scaled to 0..255 and resized like photos,
+    so that image models can be trained on them.
 
-    Where a set has official training and test images, validation images come from the former.
+    For sets with official training and test images, the validation images are taken from the
+    training images.
 
     Args:
         name: One of the names above.
-        directory: Folder of the four `fashion_mnist` files; other sets take none.
-        batch_size: Images in a batch.
-        seed: Seed of the order of training. Which images are in which part does not depend on it.
+        directory: Folder with the four `fashion_mnist` files. Not allowed for the other sets.
+        batch_size: Number of images per batch.
+        seed: Seed of the training order. It does not affect which images are in which part.
 
     Returns:
         A `Dataset`.
 
     Raises:
-        ValueError: If there is no set of that name or a file is damaged.
-        FileNotFoundError: If the files are not there; the message says how to get them.
+        ValueError: If there is no data set with that name or a file is damaged.
+        FileNotFoundError: If the files are missing; the message says how to get them.
 
     Reference:
         Xiao, Rasul and Vollgraf, Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine
@@ -169,9 +170,9 @@ def load(
         (72.0,)
     """
     if name not in _LOADERS:
-        raise ValueError(f"name must be one of {', '.join(_LOADERS)}, got {name!r}.")
+        raise ValueError(f"name must be one of {', '.join(_LOADERS)}. Received: {name!r}")
     if directory is not None and name != "fashion_mnist":
-        raise ValueError(f"{name} is not read from a folder; leave directory={directory!r} away.")
+        raise ValueError(f"{name} is not read from a folder. Omit directory={directory!r}.")
     parts, class_names = _LOADERS[name](directory)
     return Dataset.from_parts(name, *parts, class_names, batch_size=batch_size, seed=seed)
 
@@ -214,7 +215,7 @@ _LOADERS: dict[str, Callable[[Any], _Loaded]] = {
 
 
 def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
-    """Return the first folder that has the files of Fashion-MNIST."""
+    """Return the first folder that contains the files of Fashion-MNIST."""
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     places = [_DEBIAN, keras_home / "datasets" / "fashion-mnist"]
     places = places if directory is None else [user_path(directory)]
@@ -223,9 +224,9 @@ def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
             return place
     raise FileNotFoundError(
         f"The files of Fashion-MNIST ({', '.join(_fashion_files())}) are not in "
-        f"{' or '.join(map(str, places))}. Get them by `apt install dataset-fashion-mnist`, or by "
-        "`keras.datasets.fashion_mnist.load_data()` on a machine that is online, or give their "
-        "folder as directory=. The part named fashion_mnist_small needs no download."
+        f"{' or '.join(map(str, places))}. Get them with `apt install dataset-fashion-mnist`, or "
+        "with `keras.datasets.fashion_mnist.load_data()` on a machine that is online, or pass "
+        "their folder as directory=. The subset fashion_mnist_small needs no download."
     )
 
 
@@ -244,7 +245,7 @@ def _read_pair(folder: Path, part: str, suffix: str) -> _Part:
     images, labels = read_idx(images_file), read_idx(labels_file)
     if images.ndim != 3 or images.shape[:1] != labels.shape:
         raise ValueError(
-            f"{images_file} holds an array of shape {images.shape} and {labels_file} one of "
-            f"{labels.shape}: they do not belong together. Get both again."
+            f"{images_file} contains an array of shape {images.shape} and {labels_file} one of "
+            f"shape {labels.shape}, so they do not belong together. Download both again."
         )
     return images[..., None], labels

@@ -1,4 +1,4 @@
-"""Take some examples out of anything that `fit` takes."""
+"""Take examples from any data that `fit` accepts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from keras_dlcourse.data import checks
 from keras_dlcourse.data.pipeline import Pipeline, rows_of
 from keras_dlcourse.edge.description.normalization import Normalization
 
-# How far data is read that does not say how long it is, such as a generator.
-CHOICE_LIMIT = 10_000  # examples, for a choice by a seed: then the first ones are taken
-WHOLE_LIMIT = 100_000  # examples, where all are needed: then it is an error
+# Limits for data of unknown length, such as generators.
+CHOICE_LIMIT = 10_000  # examples, for a random choice; beyond it, the first ones are taken
+WHOLE_LIMIT = 100_000  # examples, if all are needed; beyond it, an error is raised
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,14 @@ class Examples:
     """Some examples, as `take` returns them.
 
     Attributes:
-        inputs: What the network sees, `(n, ...)` float32; normalised where the data says how. A
-            dictionary or a list of such where several inputs were allowed and the data has them.
-        labels: As the data has them: integers `(n,)` or one-hot `(n, classes)`, or a dictionary of
-            those of several tasks; None if there are none.
-        pixels: The images before normalisation, `(n, height, width, channels)` uint8, where the
-            data has such; else None.
-        normalization: What lies between `pixels` and `inputs`, where the data says so.
-        class_names: What the classes are called, where the data says so.
+        inputs: Network inputs, `(n, ...)` float32, normalized if the data has a normalization. A
+            dictionary or list of arrays if the data has several inputs and they were allowed.
+        labels: Labels as stored in the data: integers `(n,)`, one-hot `(n, classes)`, or a
+            dictionary with the labels of several tasks. None if there are none.
+        pixels: The images before normalization, `(n, height, width, channels)` uint8, or None if
+            the data has no uint8 images.
+        normalization: The normalization from `pixels` to `inputs`, or None if the data has none.
+        class_names: Names of the classes, or None if the data has none.
     """
 
     inputs: Any
@@ -49,32 +49,32 @@ class Examples:
 def take(
     data: Any, n: int | None = None, seed: int | None = None, *, several_inputs: bool = False
 ) -> Examples:
-    """Take examples out of anything that `fit` takes, in the order in which they are stored.
+    """Take examples from any data that `fit` accepts, in stored order.
 
-    A choice by `seed` depends on the seed, `n` and the number of examples only: the same examples
-    come out of an array and of a `tf.data.Dataset` of it.
+    A random choice depends only on `seed`, `n` and the number of examples, so an array and a
+    `tf.data.Dataset` made from it give the same examples.
 
-    Endless data, such as `dataset.repeat()`, has no number of examples to choose from, so a seed is
-    not looked at and the first `n` examples come. Data that does not say how long it is, such as a
-    generator, is taken for endless if it has not ended after 10,000 examples of such a choice.
+    For endless data, such as `dataset.repeat()`, `seed` is ignored and the first `n` examples are
+    taken. Data of unknown length, such as a generator, is treated as endless if it has not ended
+    after 10,000 examples.
 
     Args:
-        data: A `Pipeline` (its stored order, not the shuffled one), an array of inputs, a tuple
-            `(x, y)` or `(x, y, sample_weight)` of arrays, a `keras.utils.PyDataset`, or an iterable
-            of batches such as a `tf.data.Dataset`, a PyTorch `DataLoader` or a list; a batch is
-            an array or such a tuple. Iterables are read as far as needed.
-        n: How many; fewer come if the data has no more. None takes all: of data that has an end,
-            and at most 100,000 examples of data that does not say how long it is.
-        seed: None takes the first `n`; a number makes a random choice.
+        data: A `Pipeline` (in stored order, not shuffled), an array of inputs, a tuple `(x, y)` or
+            `(x, y, sample_weight)` of arrays, a `keras.utils.PyDataset`, or an iterable of batches
+            such as a `tf.data.Dataset`, a PyTorch `DataLoader` or a list, where each batch is an
+            array or a tuple as above. Iterables are read only as far as needed.
+        n: Number of examples; fewer are returned if the data has fewer. None takes all examples,
+            which requires data that ends, within 100,000 examples if its length is unknown.
+        seed: None takes the first `n` examples; an integer makes a random choice.
         several_inputs: Whether `x` may be a dictionary or a list of several arrays. A dictionary or
-            list of one array is always taken for that array.
+            list with a single array is always treated as that array.
 
     Returns:
         An `Examples`.
 
     Raises:
-        TypeError: If `data` is nothing of that kind, or has several inputs that are not allowed.
-        ValueError: If there are no examples, `n` is below 1, or all of endless data is asked for.
+        TypeError: If `data` has an unsupported type, or several inputs that are not allowed.
+        ValueError: If there are no examples, `n` is below 1, or all of endless data is requested.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
@@ -87,7 +87,7 @@ def take(
     n = None if n is None else checks.whole_number("n", n, least=1)
     if isinstance(data, Pipeline):
         return _from_pipeline(data, n, seed)
-    x, y = _chosen(data, n, seed)
+    x, y = _choose(data, n, seed)
     if not several_inputs:
         x = one_input(x)
     pixels = x if isinstance(x, np.ndarray) and x.dtype == np.uint8 else None
@@ -97,7 +97,7 @@ def take(
 
 def _from_pipeline(data: Pipeline, n: int | None, seed: int | None) -> Examples:
     keys = np.random.default_rng(seed).random(data.examples) if seed is not None else None
-    indices = np.arange(data.examples)[:n] if keys is None else _smallest(keys, n)
+    indices = np.arange(data.examples)[:n] if keys is None else _find_smallest(keys, n)
     pixels = np.asarray(data.x[indices])
     return Examples(
         inputs=data.prepare(pixels),
@@ -108,32 +108,32 @@ def _from_pipeline(data: Pipeline, n: int | None, seed: int | None) -> Examples:
     )
 
 
-def _smallest(keys: np.ndarray, n: int | None) -> np.ndarray:
-    """Return the sorted indices of the `n` smallest keys: a choice that can be made piecewise."""
+def _find_smallest(keys: np.ndarray, n: int | None) -> np.ndarray:
+    """Return the sorted indices of the `n` smallest keys: a choice that can be made in pieces."""
     return np.sort(np.argsort(keys, kind="stable")[:n])
 
 
-def _chosen(data: Any, n: int | None, seed: int | None) -> tuple[Any, Any]:
-    """Return inputs and labels of the chosen examples, holding no more than needed."""
+def _choose(data: Any, n: int | None, seed: int | None) -> tuple[Any, Any]:
+    """Return inputs and labels of the chosen examples, keeping no more in memory than needed."""
     if n is None:
-        return _joined(list(all_batches(data)))
+        return _join(list(all_batches(data)))
     if seed is None or is_endless(data):
-        return _first(_batches(data), n)
-    return _by_seed(data, n, seed)
+        return _take_first(_batches(data), n)
+    return _take_by_seed(data, n, seed)
 
 
-def _first(batches: Iterable[tuple[Any, Any]], n: int) -> tuple[Any, Any]:
+def _take_first(batches: Iterable[tuple[Any, Any]], n: int) -> tuple[Any, Any]:
     kept, count = [], 0
     for batch in batches:
         kept.append(rows(batch, slice(n - count)))
         count += length(batch)
         if count >= n:
             break
-    return _joined(kept)
+    return _join(kept)
 
 
-def _by_seed(data: Any, n: int, seed: int) -> tuple[Any, Any]:
-    """Return the examples of the `n` smallest random keys, or the first if there is no end."""
+def _take_by_seed(data: Any, n: int, seed: int) -> tuple[Any, Any]:
+    """Return the examples with the `n` smallest random keys, or the first `n` of endless data."""
     rng = np.random.default_rng(seed)
     bounded = is_endless(data) is False
     first: list[Any] = []
@@ -141,45 +141,45 @@ def _by_seed(data: Any, n: int, seed: int) -> tuple[Any, Any]:
     keys, count = np.empty(0), 0
     for batch in _batches(data):
         if count >= max(n, CHOICE_LIMIT) and not bounded:
-            return _joined(first)
+            return _join(first)
         if count < n and not bounded:
             first.append(rows(batch, slice(n - count)))
         size = length(batch)
         count += size
         keys = np.concatenate([keys, rng.random(size)])
-        best = _smallest(keys, n)
-        keys, kept = keys[best], [rows(_joined([*kept, batch]), best)]
-    return _joined(kept)
+        best = _find_smallest(keys, n)
+        keys, kept = keys[best], [rows(_join([*kept, batch]), best)]
+    return _join(kept)
 
 
-def _joined(batches: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+def _join(batches: list[tuple[Any, Any]]) -> tuple[Any, Any]:
     if not sum(map(length, batches)):
-        raise ValueError("data holds no examples.")
-    return _mapped(lambda *arrays: np.concatenate(arrays), *batches)
+        raise ValueError("data contains no examples.")
+    return _map(lambda *arrays: np.concatenate(arrays), *batches)
 
 
 def rows(batch: Any, which: Any) -> Any:
-    """Return some rows of each array of a dictionary, list or tuple of such; None stays."""
-    return _mapped(lambda array: array[which], batch)
+    """Return some rows of each array in a nested structure. None stays None."""
+    return _map(lambda array: array[which], batch)
 
 
-def _mapped(function: Callable[..., Any], *batches: Any) -> Any:
+def _map(function: Callable[..., Any], *batches: Any) -> Any:
     return tree.map_structure(function, *batches, none_is_leaf=False)
 
 
 def length(batch: Any) -> int:
-    """Return the number of rows of the arrays of a dictionary, list or tuple of such."""
+    """Return the number of rows of the arrays in a nested structure."""
     return len(tree.flatten(batch)[0])
 
 
 def is_endless(data: Any) -> bool | None:
-    """Say whether data has no end; None where it does not say how long it is."""
+    """Return whether data is endless, or None if its length is unknown."""
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches is None
-    if callable(cardinality := getattr(data, "cardinality", None)):  # of a tf.data.Dataset
+    if callable(cardinality := getattr(data, "cardinality", None)):  # a tf.data.Dataset
         return {-1: True, -2: None}.get(int(cardinality()), False)
     try:
-        return len(data) >= sys.maxsize  # the length of what Grain repeats
+        return len(data) >= sys.maxsize  # the length of a repeated Grain dataset
     except TypeError:
         return None
 
@@ -188,19 +188,18 @@ def check_end(data: Any, name: str = "data") -> None:
     """Raise ValueError if data is known to be endless."""
     if is_endless(data):
         raise ValueError(
-            f"{name} is endless ({type(data).__name__}), and all of it is needed here. Give data "
-            "that has an end: omit .repeat(), or take a number of batches, e.g. "
-            "dataset.take(100)."
+            f"{name} is endless ({type(data).__name__}), and all of it is needed here. Pass finite "
+            "data: omit .repeat(), or take a number of batches, e.g. dataset.take(100)."
         )
 
 
 def all_batches(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield all of `data` as inputs and labels, where it has an end.
+    """Yield all batches of finite `data` as inputs and labels.
 
     Raises:
-        TypeError: If `data` is nothing that `take` takes.
-        ValueError: If it is endless, or has not ended after 100,000 examples and does not say how
-            long it is.
+        TypeError: If `data` has a type that `take` does not support.
+        ValueError: If it is endless, or its length is unknown and it has not ended after 100,000
+            examples.
     """
     check_end(data)
     bounded = is_endless(data) is False
@@ -208,8 +207,8 @@ def all_batches(data: Any) -> Iterator[tuple[Any, Any]]:
     for batch in _batches(data):
         if count >= WHOLE_LIMIT and not bounded:
             raise ValueError(
-                f"data ({type(data).__name__}) has not ended after {count:,} examples, does not "
-                "say how long it is, and all of it is needed here. Give data that has a length: a "
+                f"data ({type(data).__name__}) has unknown length and has not ended after {count:,}"
+                " examples, and all of it is needed here. Pass data with a known length: a "
                 "list of batches, e.g. list(itertools.islice(generator, 100)), a PyDataset, or "
                 "dataset.apply(tf.data.experimental.assert_cardinality(batches))."
             )
@@ -218,7 +217,7 @@ def all_batches(data: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield `data` as inputs and labels, which are None if there are none."""
+    """Yield batches of `data` as inputs and labels. Labels are None if there are none."""
     if _is_array(data):
         yield _as_arrays((data,))
     elif isinstance(data, tuple) and _is_whole(data):
@@ -231,8 +230,8 @@ def _batches(data: Any) -> Iterator[tuple[Any, Any]]:
     else:
         raise TypeError(
             "data must be a pipeline, an array, a tuple (x, y), a PyDataset or an iterable of "
-            f"batches such as a tf.data.Dataset, got {type(data).__name__}. Of a Dataset, give "
-            "one part, e.g. data.train."
+            f"batches such as a tf.data.Dataset. Received: {type(data).__name__}. Instead of a "
+            "kd.data.Dataset, pass one of its parts, e.g. data.train."
         )
 
 
@@ -241,14 +240,14 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_tree(value: Any) -> bool:
-    """Say whether it is a dictionary, list or tuple of arrays: several inputs, or tasks."""
+    """Return whether `value` is a dictionary, list or tuple of arrays: several inputs or tasks."""
     if not isinstance(value, Mapping | list | tuple) or not value:
         return False
     return all(map(_is_array, value.values() if isinstance(value, Mapping) else value))
 
 
 def _is_whole(data: tuple[Any, ...]) -> bool:
-    """Say whether a tuple is inputs and labels, and no sequence of batches."""
+    """Return whether a tuple is inputs and labels rather than a sequence of batches."""
     if not data:
         return False
     if _is_array(data[0]) or isinstance(data[0], Mapping):
@@ -257,54 +256,55 @@ def _is_whole(data: tuple[Any, ...]) -> bool:
 
 
 def _as_arrays(batch: Any) -> tuple[Any, Any]:
-    """Return inputs and labels of a batch as NumPy arrays; weights are left out."""
+    """Return inputs and labels of a batch as NumPy arrays, without sample weights."""
     parts = tuple(batch) if isinstance(batch, tuple | list) else (batch,)
     x, y = (*parts, None, None)[:2]
     if not (_is_array(x) or _is_tree(x)) or not (y is None or _is_array(y) or _is_tree(y)):
         raise TypeError(
-            "a batch must be an array, or a tuple (x, y) of arrays or of dictionaries or lists of "
-            f"arrays, got {type(batch).__name__} of {', '.join(type(p).__name__ for p in parts)}."
+            "A batch must be an array, or a tuple (x, y) of arrays or of dictionaries or lists of "
+            f"arrays. Received: {type(batch).__name__} of "
+            f"{', '.join(type(p).__name__ for p in parts)}"
         )
-    found = _mapped(_to_numpy, (_single(x), y))
+    found = _map(_to_numpy, (_unwrap_single(x), y))
     arrays = [array for array in tree.flatten(found) if array is not None]
     inputs = tree.flatten(found[0])
     if any(array.ndim < 2 for array in inputs) or any(array.ndim == 0 for array in arrays):
         first = [inputs[0], *arrays[len(inputs) :][:1]]
         shapes = " and a label of shape ".join(str(array.shape) for array in first)
         raise ValueError(
-            f"data must come in batches, got an input of shape {shapes}; batch it first, "
-            "e.g. dataset.batch(32)."
+            f"data must be batched. Received: an input of shape {shapes}. Batch it first, e.g. "
+            "dataset.batch(32)."
         )
     sizes = [len(array) for array in arrays]
     if len(set(sizes)) > 1:
         raise ValueError(
-            f"data has {sizes[0]} inputs but {sizes[1:]} labels or further inputs beside them; "
-            "each input needs one. Single examples look like this, too: batch them, e.g. "
-            "dataset.batch(32)."
+            "data must have as many labels, and examples of further inputs, as examples of the "
+            f"first input. Received: {sizes[0]} and {sizes[1:]}. If these are single examples, "
+            "batch them first, e.g. dataset.batch(32)."
         )
     return found[0], found[1]
 
 
-def _single(x: Any) -> Any:
-    """Return the array where a dictionary or list holds one alone."""
+def _unwrap_single(x: Any) -> Any:
+    """Return the only array of a dictionary or list; anything else is returned unchanged."""
     if isinstance(x, Mapping | list | tuple) and len(x) == 1:
         return next(iter(x.values() if isinstance(x, Mapping) else x))
     return x
 
 
 def one_input(x: Any) -> np.ndarray:
-    """Return inputs that are one array.
+    """Return `x` if it is a single array.
 
     Raises:
-        TypeError: If there are several.
+        TypeError: If there are several inputs.
     """
     if isinstance(x, np.ndarray):
         return x
     names = [f"x[{name!r}]" for name in (x if isinstance(x, Mapping) else range(len(x)))]
     raise TypeError(
-        f"data has {len(names)} inputs, {', '.join(names)}, where one is needed. Give that one and "
-        f"the labels, e.g. dataset.map(lambda x, y: ({names[0]}, y)); of a model of several inputs "
-        "make a keras.Model of the branch to look at."
+        f"data must have one input. Received: {len(names)} inputs, {', '.join(names)}. Select one, "
+        f"e.g. dataset.map(lambda x, y: ({names[0]}, y)). For a model with several inputs, create "
+        "a keras.Model of the branch to examine."
     )
 
 

@@ -1,4 +1,4 @@
-"""A folder of photos as a data set: a folder a class, images of any size."""
+"""A folder of photos as a data set: one folder per class, images of any size."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from keras_dlcourse.data import checks
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.split import check_fractions, split_indices
-from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.edge.vision.images import InvalidImage
 
-# Left by desktops and archivers; names that begin with a dot are left out as well.
+# Left behind by desktops and archivers; names that begin with a dot are ignored as well.
 _CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
-# Words in the names of folders that hold a part of a data set.
+# Words in the names of folders that contain one part of a data set.
 _PARTS = {
     *("train", "training", "trainset", "test", "testing", "testset", "val", "valid", "valset"),
     *("validation", "dev", "eval", "evaluation", "holdout", "unlabeled", "unlabelled", "augmented"),
 }
-_IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory unless asked otherwise
-_LISTED = 10  # bad files named in a message
-_LEAST = 3  # images a class: one for each part
+_IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
+_LISTED = 10  # bad files listed in a message
+_LEAST = 3  # images per class: one for each part
 
 
 def image_folder(
@@ -47,46 +47,47 @@ def image_folder(
     class_names: Sequence[str] | None = None,
     bits: int | None = None,
 ) -> Dataset:
-    """Make a data set of a folder that has a folder of images for each class.
+    """Create a data set from a folder that contains one folder of images per class.
 
-    The classes are the folders' names in sorted order. Images may be of any size and any format
-    that Pillow reads, and lie at any depth below their class. Left out are files beside the class
-    folders, names that begin with a dot, `Thumbs.db`, `desktop.ini` and `__MACOSX`; every other
-    file must be an image, so that none is lost unseen. All files are read at the beginning.
+    The classes are the folder names in sorted order. Images may have any size and any format that
+    Pillow reads, and may be at any depth below their class folder. Files beside the class folders,
+    names that begin with a dot, `Thumbs.db`, `desktop.ini` and `__MACOSX` are ignored. Every other
+    file must be an image, so that no file is dropped silently. All files are read once at the
+    start.
 
     Folders named like parts of a data set (`train`, `seg_test`, `val_images`, `unlabeled`), and
-    folders that hold the same folders, are no classes: give the folder of one part, use a split of
-    your own by `Dataset.from_parts`, or insist by `class_names`.
+    folders that contain the same subfolders, are not accepted as classes: pass the folder of one
+    part, keep an existing split with `Dataset.from_parts`, or list the classes in `class_names`.
 
     Args:
         path: The folder.
-        image_size: Height and width to resize to, in pixels; one number for both.
-        channels: 3 for RGB, 1 for grey.
-        validation: Part of the images of each class for validation, above 0; at least one image.
-        test: Part of the images of each class for the test, above 0; at least one image.
-        seed: Seed of the split and of the order of training.
-        batch_size: Images in a batch.
-        skip_bad: Whether to go on without the files that cannot be read, with a warning that names
-            them.
-        crop: False stretches images to the size, True keeps their aspect and cuts their middle out.
-            Do on the device what was done here.
-        cache: Whether to keep the pixels in memory; if not, they are read again each epoch.
-            None keeps up to 1 GiB of them.
-        class_names: The folders that are the classes, in the order of their numbers; folders that
-            are not among them are left out. None takes all folders.
-        bits: How many bits the values of grey images have that are stored in 16, as
-            `keras_dlcourse.edge.read_image` takes it. Give the device the same.
+        image_size: Height and width to resize to, in pixels; one integer for both.
+        channels: 3 for RGB, 1 for gray.
+        validation: Fraction of the images of each class for validation, above 0; at least one
+            image.
+        test: Fraction of the images of each class for testing, above 0; at least one image.
+        seed: Seed of the split and of the training order.
+        batch_size: Number of images per batch.
+        skip_bad: Whether to skip files that cannot be read, with a warning that lists them.
+        crop: False stretches images to the size, True keeps their aspect ratio and crops the
+            center. Use the same value on the device.
+        cache: Whether to keep the pixels in memory; otherwise they are read again each epoch.
+            None keeps them if they take up to 1 GiB.
+        class_names: The folders to use as classes, in the order of their class numbers. Other
+            folders are ignored. None uses all folders.
+        bits: Number of bits used by gray images that are stored with 16 bits, as in
+            `keras_dlcourse.edge.read_image`. Use the same value on the device.
 
     Returns:
-        A `Dataset`: three parts, disjoint, with the classes in the same proportions, and a
+        A `Dataset` with three disjoint parts that have the same class proportions, and a
         normalization fitted on the training part only.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If files are no images (it names them), if there are fewer than two classes or a
-            class has fewer than three images, if the folders are parts of a data set, if a name is
-            not UTF-8, if 16-bit images need `bits` or differ in them, or an argument is out of
-            range.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If files are not images (the message lists them), there are fewer than two
+            classes, a class has fewer than three images, the folders are parts of a data set, a
+            name is not UTF-8, 16-bit images need `bits` or have different numbers of bits, or an
+            argument is out of range.
 
     Example:
         >>> import pathlib, tempfile
@@ -105,7 +106,7 @@ def image_folder(
     """
     size = _image_size(image_size)
     if channels not in (1, 3):
-        raise ValueError(f"channels must be 3 for RGB or 1 for grey, got {channels!r}.")
+        raise ValueError(f"channels must be 3 for RGB or 1 for gray. Received: {channels!r}")
     checks.whole_number("batch_size", batch_size, least=1)
     checks.whole_number("seed", seed, least=0)
     check_fractions(validation=validation, test=test)
@@ -123,14 +124,14 @@ def image_folder(
 
     train, held_out, last = map(part, split_indices(labels, (validation, test), seed))
     return Dataset.from_parts(
-        shown_name(root.resolve()), train, held_out, last, names, batch_size=batch_size, seed=seed
+        display_name(root.resolve()), train, held_out, last, names, batch_size=batch_size, seed=seed
     )
 
 
 def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
     sizes = (value, value) if not isinstance(value, tuple | list) else tuple(value)
     if len(sizes) != 2:
-        raise ValueError(f"image_size must be a number or (height, width), got {value!r}.")
+        raise ValueError(f"image_size must be an integer or (height, width). Received: {value!r}")
     height, width = (checks.whole_number("image_size", size, least=1) for size in sizes)
     return height, width
 
@@ -138,117 +139,117 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
 def find_classes(
     root: Path, class_names: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    """Return class names, files, and the number of the class of each file.
+    """Return class names, files, and the class number of each file.
 
     Args:
-        root: A folder with a folder for each class.
-        class_names: The folders that are classes, in the order of their numbers; all if None.
+        root: A folder with one folder per class.
+        class_names: The folders to use as classes, in the order of their numbers; all if None.
 
     Raises:
         FileNotFoundError: If `root` is not a folder.
-        ValueError: If it does not hold those folders, or two of them at least, or if they look like
-            parts of a data set and no `class_names` are given.
+        ValueError: If there are fewer than two classes, a folder in `class_names` is missing, or
+            the folders look like parts of a data set and `class_names` is None.
     """
     folders = class_folders(root)
     if len(folders) < 2:
         found = f"only the folder {next(iter(folders))}" if folders else "no folders"
         raise ValueError(
-            f"{root} holds {found}; it must hold one folder of images for each of two classes or "
-            "more, e.g. cats/ and dogs/."
+            f"{root} contains {found}. It must contain one folder of images for each of two or "
+            "more classes, e.g. cats/ and dogs/."
         )
-    names = None if class_names is None else checked_class_names(class_names)
+    names = None if class_names is None else check_class_names(class_names)
     if names is None:
         _check_not_parts(root, folders)
         names = tuple(folders)
     if missing := [name for name in names if name not in folders]:
         raise ValueError(
-            f"class_names must be folders in {root}; it has no {', '.join(missing)}, but "
-            f"{', '.join(folders)}."
+            f"class_names must be folders in {root}. Missing: {', '.join(missing)}. Available: "
+            f"{', '.join(folders)}"
         )
     if len(names) < 2:
-        raise ValueError(f"class_names must name two classes or more, got {list(names)}.")
+        raise ValueError(f"class_names must name two or more classes. Received: {list(names)}")
     per_class = [files_below(folders[name], {_identity(root)}) for name in names]
     labels = np.repeat(np.arange(len(names)), [len(files) for files in per_class])
     return names, [path for files in per_class for path in files], labels
 
 
 def class_folders(root: Path) -> dict[str, Path]:
-    """Return the folders in a folder by their names, which are text in every locale.
+    """Return the folders in `root` by name. Names are decoded the same way in every locale.
 
     Raises:
         FileNotFoundError: If `root` is not a folder.
-        ValueError: If a name cannot be that of a class.
+        ValueError: If a folder name is not a valid class name.
     """
     if not root.is_dir():
         raise FileNotFoundError(
-            f"{root} is not a folder. Give a folder that holds one folder of images for each class."
+            f"{root} is not a folder. Pass a folder that contains one folder of images per class."
         )
     folders = {_class_name(entry): entry for entry in _entries(root) if entry.is_dir()}
     return dict(sorted(folders.items()))
 
 
 def _class_name(folder: Path) -> str:
-    """Return the name of a folder as a line of text that every file can carry."""
-    raw = os.fsencode(folder.name)  # the bytes on the disk: what Python makes of them varies
+    """Return the name of a folder as one line of text that can be stored in any file."""
+    raw = os.fsencode(folder.name)  # the bytes on disk: how Python decodes them varies
     try:
         name = raw.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError(
-            f"Names of class folders must be UTF-8, as they go into the model's files; in "
-            f"{shown_name(folder.parent)} there is {raw!r}. Rename that folder."
+            "Names of class folders must be UTF-8, because they are stored in the model's files. "
+            f"Received: {raw!r} in {display_name(folder.parent)}. Rename that folder."
         ) from None
     if name.splitlines() != [name] or not name.strip():
         raise ValueError(
-            f"Names of class folders must be one line of text; in {folder.parent} there is "
-            f"{name!r}. Rename that folder."
+            f"Names of class folders must be one line of text. Received: {name!r} in "
+            f"{folder.parent}. Rename that folder."
         )
     return name
 
 
-def shown_name(path: Path) -> str:
-    """Return the name of a file or folder as text, in every locale and whatever its bytes are."""
+def display_name(path: Path) -> str:
+    """Return the name of a file or folder as text, in any locale and for any bytes."""
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def _check_not_parts(root: Path, folders: dict[str, Path]) -> None:
-    """Raise ValueError if folders are the parts of a data set, by their names or what they hold."""
+    """Raise ValueError if folders are parts of a data set, judging by their names and contents."""
     parts = [name for name in folders if _is_part(name)]
     held = [inside for folder in folders.values() if (inside := _subfolders(folder))]
     shared = sorted(set.intersection(*held)) if len(held) > 1 else []
     reasons = []
     if parts:
         reasons.append(f"{', '.join(parts)} are named like parts of a data set")
-    if len(shared) > 1:  # one alone is a habit, as in cat/images/ and dog/images/
+    if len(shared) > 1:  # a single one is a common layout, as in cat/images/ and dog/images/
         listed = ", ".join(shared[:_LISTED]) + (", ..." if len(shared) > _LISTED else "")
-        reasons.append(f"{len(held)} of them hold the same folders ({listed})")
+        reasons.append(f"{len(held)} of them contain the same folders ({listed})")
     if reasons:
         candidates = parts or list(folders)
         example = root / min(candidates, key=lambda name: "train" not in name.lower())
         raise ValueError(
             f"The folders in {root} ({', '.join(folders)}) must be classes, but "
-            f"{' and '.join(reasons)}. Give the folder of one part, e.g. {example}, which is "
-            "then split; or keep your own split by kd.data.Dataset.from_parts (see docs/data.md); "
-            "or, if they are classes, name all classes by class_names=[...] (--classes)."
+            f"{' and '.join(reasons)}. Pass the folder of one part, e.g. {example}, which is "
+            "then split; or keep your own split with kd.data.Dataset.from_parts (see docs/data.md);"
+            " or, if they are classes, list all classes in class_names=[...] (--classes)."
         )
 
 
 def _is_part(name: str) -> bool:
-    """Whether a folder's name has the word for a part: train, seg_test, ValImages, train2017."""
+    """Return whether a folder is named like a part: train, seg_test, ValImages, train2017."""
     words = [word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
     return not _PARTS.isdisjoint([*words, "".join(words)])
 
 
 def _subfolders(folder: Path) -> set[str]:
-    with os.scandir(folder) as entries:  # which need not ask the disk about each of many files
+    with os.scandir(folder) as entries:  # avoids a stat call for each file
         return {
-            shown_name(Path(entry.name))
+            display_name(Path(entry.name))
             for entry in entries
             if entry.is_dir() and not _is_clutter(entry.name)
         }
 
 
 def files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
-    """Return the files below a folder in sorted order, going into no folder twice (link loops)."""
+    """Return the files below a folder in sorted order, visiting each folder once (link loops)."""
     seen.add(_identity(folder))
     files: list[Path] = []
     for entry in _entries(folder):
@@ -285,19 +286,19 @@ def _check_counts(root: Path, names: tuple[str, ...], labels: np.ndarray) -> Non
 def read_images(
     files: ImageFiles, skip_bad: bool, cache: bool | None = None
 ) -> tuple[np.ndarray | ImageFiles, np.ndarray]:
-    """Read every file once, so that those that cannot be read are known before long work.
+    """Read every file once, to find unreadable files before a long training starts.
 
     Args:
         files: The files.
-        skip_bad: Whether to go on without the bad ones, with a warning that names them to the
-            caller of the caller.
-        cache: Whether to keep the pixels; None keeps up to 1 GiB of them.
+        skip_bad: Whether to skip unreadable files, with a warning that lists them. The warning
+            points to the caller's caller.
+        cache: Whether to keep the pixels in memory; None keeps them if they take up to 1 GiB.
 
     Returns:
-        The good images, as an array or still in their files, and their indices in `files`.
+        The readable images, as an array or as unread files, and their indices in `files`.
 
     Raises:
-        ValueError: If there are bad files, and no `skip_bad`.
+        ValueError: If there are unreadable files and `skip_bad` is False.
     """
     if cache is None:
         cache = int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY
@@ -321,9 +322,9 @@ def read_images(
         text = f"{len(bad)} of {len(files)} files cannot be read as images:{listed}{more}\n"
         if not skip_bad:
             raise ValueError(
-                text + "Repair or remove them, or go on without them by skip_bad=True (--skip-bad)."
+                text + "Repair or remove them, or skip them with skip_bad=True (--skip-bad)."
             )
-        warnings.warn(text + "They are left out.", stacklevel=3)
+        warnings.warn(text + "They are skipped.", stacklevel=3)
     good = np.array([index for index, text in enumerate(problems) if not text], int)
     if pixels is None:
         return files.subset(good), good

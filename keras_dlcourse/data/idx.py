@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST family: a short header, then the numbers, often compressed."""
+"""The IDX format of the MNIST family: a short header, then the values, often compressed."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         path: The file.
 
     Returns:
-        uint8 array of the shape that the file declares; read-only.
+        Read-only uint8 array with the shape declared in the file.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or no IDX file of bytes.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is damaged or not an IDX file of bytes.
 
     Reference:
         The format is described at the end of http://yann.lecun.com/exdb/mnist/.
@@ -42,28 +42,28 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     try:
         content = _uncompress(path)
     except (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, f"it cannot be uncompressed ({error})") from error
+        raise _damage_error(path, f"it cannot be decompressed ({error})") from error
     if len(content) < 4 or content[:3] != bytes([0, 0, _UINT8]):
-        raise _damaged(path, "it does not begin like an IDX file of bytes")
+        raise _damage_error(path, "it does not start like an IDX file of bytes")
     header = 4 + 4 * content[3]
     if len(content) < header:
-        raise _damaged(path, "it ends within its header")
+        raise _damage_error(path, "its header is incomplete")
     shape = tuple(int(size) for size in np.frombuffer(content[4:header], ">u4"))
     expected = int(np.prod(shape, dtype=object))
     if len(content) - header != expected:
-        raise _damaged(
+        raise _damage_error(
             path,
-            f"it declares {'x'.join(map(str, shape))} = {expected} bytes and holds "
+            f"it declares {'x'.join(map(str, shape))} = {expected} bytes but contains "
             f"{len(content) - header}",
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def write_idx(path: str | os.PathLike[str], array: np.ndarray) -> None:
-    """Write a uint8 array as an IDX file, compressed as the suffix (`.gz`, `.xz`) says."""
+    """Write a uint8 array as an IDX file, compressed according to its suffix (`.gz`, `.xz`)."""
     array = np.ascontiguousarray(array)
     if array.dtype != np.uint8:
-        raise TypeError(f"array must be uint8, got {array.dtype}.")
+        raise TypeError(f"array must be uint8. Received: {array.dtype}")
     shape = np.array(array.shape, ">u4").tobytes()
     content = bytes([0, 0, _UINT8, array.ndim]) + shape + array.tobytes()
     if Path(path).suffix == ".gz":
@@ -82,5 +82,7 @@ def _uncompress(path: Path) -> bytes:
     return content
 
 
-def _damaged(path: Path, why: str) -> ValueError:
-    return ValueError(f"{path} is damaged or no IDX file: {why}. Delete it and get it again.")
+def _damage_error(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{path} is damaged or not an IDX file: {why}. Delete it and download it again."
+    )

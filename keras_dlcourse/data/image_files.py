@@ -1,4 +1,4 @@
-"""Image files as an array that is read as it is used."""
+"""Image files as an array that is read on access."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ from keras_dlcourse.edge.vision.images import read_with_bits, resize
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
-    """Return the threads that decode images; Pillow lets go of the interpreter meanwhile."""
+    """Return the thread pool that decodes images. Pillow releases the GIL while it decodes."""
     return ThreadPoolExecutor(os.cpu_count() or 1, "image-files")
 
 
 class ImageFiles:
-    """Image files as an array that is read as it is used.
+    """Image files as an array that is read on access.
 
-    Indexing by a number, a slice or an array of indices reads, converts and resizes those images, a
-    thread for each core; the pixels are those that the device sees of the same files. Images that
-    are stored in 16 bits must all have the same number of bits, or one would be too bright.
+    Indexing with an integer, a slice or an array of indices reads, converts and resizes those
+    images, using one thread per core. The pixels are the same as on the device for the same files.
+    All images that are stored with 16 bits must use the same number of bits, so that their
+    brightness is comparable.
 
     Args:
         paths: The files.
         image_size: Height and width to resize to, in pixels.
-        channels: 3 for RGB, 1 for grey.
-        crop: False stretches images to the size, True keeps their aspect and cuts their middle out.
-        bits: How many bits the values of grey images have that are stored in 16, as
-            `keras_dlcourse.edge.read_image` takes it; None leaves it to the files.
+        channels: 3 for RGB, 1 for gray.
+        crop: False stretches images to the size, True keeps their aspect ratio and crops the
+            center.
+        bits: Number of bits used by gray images that are stored with 16 bits, as in
+            `keras_dlcourse.edge.read_image`. None takes it from the files.
 
     Attributes:
         shape: `(n, height, width, channels)`.
@@ -67,7 +69,7 @@ class ImageFiles:
         self.channels = channels
         self.crop = crop
         self.bits = bits
-        self._example: dict[int, Path] = {}  # a file for each number of bits that was met
+        self._example: dict[int, Path] = {}  # one file for each number of bits seen so far
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -90,12 +92,12 @@ class ImageFiles:
         """Read one image as `(height, width, channels)`.
 
         Raises:
-            ValueError: If it is no image or damaged, or does not tell its bits, or others than the
-                files before; the message names the file.
+            ValueError: If it is damaged or not an image, or its number of bits is unknown or
+                differs from that of earlier files; the message names the file.
             OSError: If it cannot be read.
         """
         path = self.paths[index]
-        if not path.is_file():  # a broken link, or a pipe that reading would wait for
+        if not path.is_file():  # a broken link, or a pipe on which reading would block
             raise FileNotFoundError(f"{path} is not a file")
         pixels, bits = read_with_bits(path, self.channels, self.bits)
         if bits is not None:
@@ -107,12 +109,12 @@ class ImageFiles:
         if len(self._example) > 1:
             found = ", ".join(f"{bits} in {path}" for bits, path in sorted(self._example.items()))
             raise BitDepthError(
-                "images that are stored in 16 bits must all have the same number of bits, or their "
-                f"brightness could not be compared; by what the files say there are {found}. Give "
-                "the number by bits= (--bits), or convert the images to 8 bits"
+                "Images that are stored with 16 bits must all use the same number of bits, so that "
+                f"their brightness is comparable. According to the files: {found}. Pass the number "
+                "with bits= (--bits), or convert the images to 8 bits."
             )
 
     def subset(self, indices: np.ndarray) -> ImageFiles:
-        """Return some of the files, still unread."""
+        """Return a subset of the files, without reading them."""
         paths = [self.paths[index] for index in indices]
         return ImageFiles(paths, self.image_size, self.channels, self.crop, self.bits)

@@ -1,4 +1,4 @@
-"""Images that stand in two parts of a data set, pixel for pixel or nearly so."""
+"""Images that occur in two parts of a data set, as exact or near duplicates."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.stream import count_batches, stream
 
-_BITS = 8  # frequencies along each axis that make the hash: 64 bits
-_DETAIL = 16  # and those by which two images of like hashes are compared
-_ROWS = 256  # images compared at a time with all others: bounds the memory
+_BITS = 8  # frequencies along each axis for the hash: 64 bits
+_DETAIL = 16  # frequencies along each axis for comparing images with similar hashes
+_ROWS = 256  # images compared with all others at a time: bounds the memory
 _MOST_PAIRS = 1_000_000
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Leaks:
-    """What two parts of a data set share, as `find_leaks` finds it; true if there is anything.
+    """Images shared by two parts of a data set, as found by `find_leaks`. True if there are any.
 
     Attributes:
-        train_size: Images in the first part.
-        test_size: Images in the second part.
-        exact: Pairs that are alike pixel for pixel, `(n, 2)`: index in train, index in test.
+        train_size: Number of images in the first part.
+        test_size: Number of images in the second part.
+        exact: Pairs that are identical in every pixel, `(n, 2)`: index in train, index in test.
         similar: Pairs that look alike and are not in `exact`, `(n, 2)`.
-        distances: In how many of 64 bits the hashes of each pair in `similar` differ, `(n,)`.
+        distances: Number of bits, of 64, in which the hashes of each pair in `similar` differ,
+            `(n,)`.
     """
 
     train_size: int
@@ -40,12 +41,12 @@ class Leaks:
 
     @property
     def train_indices(self) -> np.ndarray:
-        """Images of the first part that are in a pair, sorted."""
+        """Sorted indices of the images of the first part that are in a pair."""
         return self._indices(0)
 
     @property
     def test_indices(self) -> np.ndarray:
-        """Images of the second part that are in a pair, sorted: without these it is clean."""
+        """Sorted indices of the images of the second part that are in a pair. Remove these."""
         return self._indices(1)
 
     def __bool__(self) -> bool:
@@ -54,20 +55,23 @@ class Leaks:
     def __str__(self) -> str:
         whole = f"the {self.test_size:,} test images"
         if not self:
-            return f"None of {whole} is, or looks like, one of {self.train_size:,} for training."
+            return (
+                f"None of {whole} is identical or similar to one of the {self.train_size:,} "
+                "training images."
+            )
         leaked = len(self.test_indices)
         lines = [
-            f"{leaked:,} of {whole} ({leaked / self.test_size:.1%}) are, or look like, one of "
-            f"{self.train_size:,} for training."
+            f"{leaked:,} of {whole} ({leaked / self.test_size:.1%}) are identical or similar to "
+            f"one of the {self.train_size:,} training images."
         ]
-        for pairs, told in ((self.exact, "are the same"), (self.similar, "look alike")):
+        for pairs, told in ((self.exact, "Identical"), (self.similar, "Similar")):
             if len(pairs):
                 shown = ", ".join(f"({one}, {other})" for one, other in pairs[:_SHOWN].tolist())
                 more = f" and {len(pairs) - _SHOWN:,} more" if len(pairs) > _SHOWN else ""
-                lines.append(f"Pairs (train, test) that {told}: {shown}{more}.")
+                lines.append(f"{told} pairs (train, test): {shown}{more}.")
         lines.append(
-            "A score on them shows memory. Leave `test_indices` out of the test part; if they are "
-            "views of one thing, split by kd.data.split(groups=...)."
+            "A score on them measures memorization. Remove `test_indices` from the test part. If "
+            "they are views of the same object, split with kd.data.split(groups=...)."
         )
         return "\n".join(lines)
 
@@ -76,29 +80,31 @@ class Leaks:
 
 
 def find_leaks(train: Any, test: Any, *, distance: int = 6, likeness: float = 0.99) -> Leaks:
-    """Find the images of one part that stand in another one too: exact copies and near ones.
+    """Find exact and near duplicates between two parts of a data set.
 
-    Near ones are the same picture in another brightness, contrast, size or compression, with a
-    little noise, or two shots in a row. A perceptual hash of 64 bits (pHash: the signs of low
-    frequencies about their median) finds candidates. Of images with little detail, many share
-    their hash, so a candidate must also agree in 255 frequencies. A shift, a turn or a mirrored
-    copy is not found.
+    Near duplicates are the same picture with another brightness, contrast, size or compression, or
+    a little noise, or two shots in a row. A perceptual hash of 64 bits (pHash: the signs of low
+    frequencies relative to their median) finds candidates. Many images with little detail share
+    their hash, so candidates must also agree in 255 frequencies. Shifted, rotated or mirrored
+    copies are not found.
 
     Args:
-        train: Images `(n, height, width, channels)` in anything that `kd.data.take` takes, such as
-            an array, `ImageFiles`, or a part of a `Dataset`; images as they are stored count.
-        test: The same; another size of image is allowed.
-        distance: In how many of 64 bits the hashes of near copies may differ; 0 or more.
-        likeness: The least cosine between the frequencies of near copies, -1 to 1. A lower one
-            finds more distorted copies and more that only look alike.
+        train: Images `(n, height, width, channels)` in any form that `kd.data.take` accepts, such
+            as an array, `ImageFiles`, or a part of a `Dataset`. Images are compared as stored,
+            before normalization.
+        test: Images like `train`; their size may differ.
+        distance: Maximum number of bits, of 64, in which the hashes of near duplicates may differ;
+            0 or more.
+        likeness: Minimum cosine between the frequencies of near duplicates, -1 to 1. A lower value
+            finds more distorted copies, and more different images that only look alike.
 
     Returns:
-        A `Leaks`; `print` it.
+        A `Leaks`; `print` it for a summary.
 
     Raises:
-        TypeError: If an argument is of another kind.
-        ValueError: If images have another rank, a number is out of range, or there are over a
-            million pairs.
+        TypeError: If an argument has a wrong type.
+        ValueError: If images have another rank, an argument is out of range, or there are more than
+            a million pairs.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
@@ -115,23 +121,24 @@ def find_leaks(train: Any, test: Any, *, distance: int = 6, likeness: float = 0.
     """
     distance = checks.whole_number("distance", distance, least=0)
     if not -1 <= likeness <= 1:
-        raise ValueError(f"likeness must be from -1 to 1, got {likeness!r}.")
+        raise ValueError(f"likeness must be from -1 to 1. Received: {likeness!r}")
     known, asked = _Prints.of("train", train), _Prints.of("test", test)
-    exact = _same_digests(known.digests, asked.digests)
-    pairs, distances = _near(known, asked, distance, likeness)
+    exact = _find_same_digests(known.digests, asked.digests)
+    pairs, distances = _find_near(known, asked, distance, likeness)
     is_new = ~np.isin(_keys(pairs, asked), _keys(exact, asked))
     return Leaks(len(known.digests), len(asked.digests), exact, pairs[is_new], distances[is_new])
 
 
 @dataclass(frozen=True)
 class _Prints:
-    """What is kept of each image of a part.
+    """Fingerprints of the images of one part.
 
     Attributes:
-        digests: Of pixels and size.
-        signs: `(n, 64)` float32: the perceptual hash as -1 and 1, so that a product of two tells
-            their distance.
-        details: `(n, 255)` float32: low frequencies but the mean, of length 1; 0 for flat images.
+        digests: Digests of pixels and size.
+        signs: `(n, 64)` float32: the perceptual hash as -1 and 1, so that the dot product of two
+            hashes gives their distance.
+        details: `(n, 255)` float32: low frequencies without the mean, normalized to length 1; 0 for
+            flat images.
     """
 
     digests: list[bytes]
@@ -142,11 +149,12 @@ class _Prints:
     def of(cls, name: str, data: Any) -> _Prints:
         digests: list[bytes] = []
         signs, details = [], []
-        batches = track(stream(data, 256), count_batches(data, 256), f"Looking at {name}")
+        batches = track(stream(data, 256), count_batches(data, 256), f"Reading {name}")
         for _, images in batches:
             if images.ndim != 4:
                 raise ValueError(
-                    f"{name} must hold images (n, height, width, channels), got {images.shape}."
+                    f"{name} must contain images (n, height, width, channels). Received: shape "
+                    f"{images.shape}"
                 )
             pixels = np.ascontiguousarray(images, "float32") + 0.0  # -0.0 becomes 0.0
             digests.extend(_digest(image) for image in pixels)
@@ -161,7 +169,7 @@ def _digest(image: np.ndarray) -> bytes:
 
 
 def _frequencies(images: np.ndarray) -> np.ndarray:
-    """Return the 16x16 lowest frequencies of the cosine transform of grey images."""
+    """Return the 16x16 lowest frequencies of the cosine transform of the images in gray."""
     grey = images.mean(axis=3)
     rows, columns = (_cosines(length) for length in grey.shape[1:])
     return rows @ grey @ columns.T
@@ -173,7 +181,7 @@ def _cosines(length: int) -> np.ndarray:
 
 
 def _signs(frequencies: np.ndarray) -> np.ndarray:
-    """Return which of the lowest frequencies are above their median; the mean is not counted."""
+    """Return 1 where a low frequency is above the median (without the mean), -1 elsewhere."""
     low = frequencies[:, :_BITS, :_BITS].reshape(len(frequencies), -1)
     above = low > np.median(low[:, 1:], axis=1, keepdims=True)
     return np.where(above, 1, -1).astype("float32")
@@ -182,12 +190,12 @@ def _signs(frequencies: np.ndarray) -> np.ndarray:
 def _details(frequencies: np.ndarray) -> np.ndarray:
     detail = frequencies.reshape(len(frequencies), -1)
     lengths = np.linalg.norm(detail[:, 1:], axis=1, keepdims=True)
-    # Of a flat image, rounding alone is left, which is like anything.
+    # Flat images leave only rounding errors, which would match anything.
     is_flat = lengths <= 1e-5 * np.abs(detail[:, :1])
     return np.where(is_flat, 0, detail[:, 1:] / np.where(is_flat, 1, lengths))
 
 
-def _same_digests(known: list[bytes], asked: list[bytes]) -> np.ndarray:
+def _find_same_digests(known: list[bytes], asked: list[bytes]) -> np.ndarray:
     places: dict[bytes, list[int]] = {}
     for index, digest in enumerate(known):
         places.setdefault(digest, []).append(index)
@@ -196,10 +204,10 @@ def _same_digests(known: list[bytes], asked: list[bytes]) -> np.ndarray:
     return np.array(found, int).reshape(-1, 2)
 
 
-def _near(
+def _find_near(
     known: _Prints, asked: _Prints, distance: int, likeness: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs that look alike, and how far apart their hashes are."""
+    """Return pairs that look alike, and the distances between their hashes."""
     pairs, distances, count = [], [], 0
     for indices, rows, bits in _candidates(known.signs, asked.signs, distance):
         cosines = np.einsum("ij,ij->i", known.details[indices], asked.details[rows])
@@ -214,13 +222,13 @@ def _near(
 def _candidates(
     known: np.ndarray, asked: np.ndarray, distance: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield pairs whose hashes are near, for a few rows at a time: indices, rows, distances."""
+    """Yield pairs with similar hashes, a few rows at a time: indices, rows, distances."""
     bits = known.shape[1]
     starts = range(0, len(asked), _ROWS)
     for start in track(starts, len(starts), "Comparing"):
-        products = asked[start : start + _ROWS] @ known.T  # whole numbers: exact in float32
+        products = asked[start : start + _ROWS] @ known.T  # integers: exact in float32
         rows, indices = np.nonzero(products >= bits - 2 * distance)
-        step = 1 << 16  # of candidates, there may be many more than of pairs
+        step = 1 << 16  # candidates at a time: there may be many more candidates than pairs
         for first in range(0, max(len(rows), 1), step):
             here = rows[first : first + step], indices[first : first + step]
             apart = ((bits - products[here]) / 2).astype(int)
@@ -228,13 +236,13 @@ def _candidates(
 
 
 def _keys(pairs: np.ndarray, asked: _Prints) -> np.ndarray:
-    """Return one number for each pair."""
+    """Return one integer key per pair."""
     return pairs[:, 0] * len(asked.digests) + pairs[:, 1]
 
 
 def _check_count(count: int) -> None:
     if count > _MOST_PAIRS:
         raise ValueError(
-            f"train and test share over {_MOST_PAIRS:,} pairs of images that look alike: take a "
-            "smaller distance or a likeness nearer to 1, or leave repeated images out first."
+            f"train and test have more than {_MOST_PAIRS:,} pairs of images that look alike. Use a "
+            "smaller distance or a likeness closer to 1, or remove repeated images first."
         )

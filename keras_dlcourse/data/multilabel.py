@@ -1,4 +1,4 @@
-"""Labels of which any number may hold for one image."""
+"""Multi-label data: any number of classes per image."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import numpy as np
 
 
 def positive_weights(y: Any) -> np.ndarray:
-    """Return for each class how many images lack it for each that shows it.
+    """Return the ratio of negative to positive images for each class.
 
-    For `kd.losses.WeightedBinaryCrossentropy(positive_weight=...)`: positives and negatives of a
-    class weigh the same then, however rare it is.
+    For `kd.losses.WeightedBinaryCrossentropy(positive_weight=...)`: it gives positives and
+    negatives of a class the same total weight, however rare the class is.
 
     Args:
-        y: `(n, classes)`: 1 where a class is there, 0 where it is not, NaN or below 0 where that is
-            not known.
+        y: `(n, classes)`: 1 where a class is present, 0 where it is absent, NaN or below 0 where
+            the label is unknown.
 
     Returns:
         float64 `(classes,)`.
 
     Raises:
-        ValueError: If the labels are of another kind, or a class is shown by all images or by none.
+        ValueError: If `y` has other values or another shape, or a class is present in all images or
+            in none.
 
     Example:
         >>> positive_weights([[1, 0], [0, 1], [0, 1], [0, -1]]).tolist()
@@ -33,45 +34,45 @@ def positive_weights(y: Any) -> np.ndarray:
     if wrong.size:
         shown = "all" if positive[wrong[0]] else "none"
         raise ValueError(
-            f"class {wrong[0]} is shown by {shown} of the images whose label of it is known: there "
-            "is nothing to learn about it. Leave it out, or add images."
+            f"Class {wrong[0]} is present in {shown} of the images for which its label is known, "
+            "so it cannot be learned. Remove the class, or add images."
         )
     return np.asarray(negative / positive, "float64")
 
 
 def names_one_class(y: np.ndarray) -> bool:
-    """Whether labels `(n, classes)` say of which one class each image is, or in which shares."""
+    """Return whether labels `(n, classes)` are one-hot, or class probabilities that sum to 1."""
     return bool((y >= 0).all() and np.allclose(y.sum(1), 1))
 
 
 def classes_of(y: np.ndarray) -> np.ndarray:
-    """Return the class of each image, `(n,)`, of labels `(n,)`, `(n, 1)` or one-hot."""
+    """Return the class of each image, `(n,)`, from labels `(n,)`, `(n, 1)` or one-hot."""
     return y.argmax(axis=1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()
 
 
 def class_numbers(labels: np.ndarray, n: int, classes: int) -> np.ndarray:
-    """Return class numbers `(n,)` of labels that are these or one-hot, or raise ValueError."""
+    """Return class numbers `(n,)` from class numbers or one-hot labels, else raise ValueError."""
     one_hot = labels.ndim == 2 and labels.shape[1] == classes
     numbers: np.ndarray = labels.argmax(axis=1) if one_hot else labels.reshape(-1)
     if len(numbers) != n or not np.isin(numbers, np.arange(classes)).all():
         raise ValueError(
-            f"labels must be class numbers 0..{classes - 1}, one an image, or one-hot. Received: "
+            f"labels must be class numbers 0..{classes - 1}, one per image, or one-hot. Received: "
             f"shape {labels.shape}"
         )
     return numbers.astype(int)
 
 
 def multi_hot(y: Any, name: str = "y") -> np.ndarray:
-    """Return labels as float32 `(n, classes)` of 1, 0 and NaN for unknown, or raise ValueError.
+    """Return labels as float32 `(n, classes)` of 1, 0 and NaN for unknown, else raise ValueError.
 
     Args:
         y: Labels.
-        name: What they are called in messages.
+        name: Name of the labels in messages.
     """
     values = np.asarray(y)
     if values.ndim != 2 or values.dtype.kind not in "biuf" or 0 in values.shape:
         raise ValueError(
-            f"{name} must be (n, classes) of 0 and 1, any number of classes an image. Received: "
+            f"{name} must be (n, classes) of 0 and 1, any number of classes per image. Received: "
             f"{values.dtype} of shape {values.shape}"
         )
     values = values.astype("float32")
@@ -79,7 +80,7 @@ def multi_hot(y: Any, name: str = "y") -> np.ndarray:
     wrong = ~(np.isnan(values) | (values == 0) | (values == 1))
     if wrong.any():
         raise ValueError(
-            f"{name} must hold 0, 1, and NaN or a number below 0 where a label is not known. "
+            f"{name} must contain 0, 1, and NaN or a number below 0 where a label is unknown. "
             f"Received: {values[wrong][0]:g}"
         )
     return values

@@ -1,4 +1,4 @@
-"""Batches for `fit` in an order that is a function of (seed, epoch) and of nothing else."""
+"""Batches for `fit` in an order that is a function of (seed, epoch) only."""
 
 from __future__ import annotations
 
@@ -10,38 +10,39 @@ import numpy as np
 
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.trainer import IS_ADAPTER, TrainerData
-from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.description.normalization import Normalization
 
 
 class Pipeline(TrainerData):
-    """Images and labels in batches, as `Model.fit`, `evaluate` and `predict` take them.
+    """Batches of images and labels for `Model.fit`, `evaluate` and `predict`.
 
-    Made by `keras_dlcourse.data.pipeline`, where the arguments are explained.
+    Created by `keras_dlcourse.data.pipeline`, which documents the arguments.
 
-    **Order.** Only `fit` shuffles (if `shuffle`), anew each epoch: epoch `e` sees the examples in
-    the order `pipeline.order(e)`, which is `numpy.random.default_rng((seed, e)).permutation(n)` cut
-    into batches. Neither `keras.utils.set_random_seed` nor `fit(shuffle=...)` has a say in it.
-    `evaluate` and `predict` go through the examples as they are stored, so that predictions line
-    up with `pipeline.y`, and leave the order of training as it is.
+    **Order.** Only `fit` shuffles (if `shuffle`), with a new order each epoch: epoch `e` sees the
+    examples in the order `pipeline.order(e)`, which is
+    `numpy.random.default_rng((seed, e)).permutation(n)`, cut into batches.
+    `keras.utils.set_random_seed` and `fit(shuffle=...)` do not affect it. `evaluate` and `predict`
+    see the examples in stored order, so that predictions line up with `pipeline.y`, and do not
+    affect the training order.
 
-    **Epoch.** `epoch` counts the epochs of `fit` that this pipeline has begun, one broken off
-    included, over several calls of `fit`; so it is the number of the next one. Set it to train from
-    a chosen epoch on, e.g. `pipeline.epoch = 5` before `fit(initial_epoch=5)`, or keep it with
-    `state_dict`. With `fit(steps_per_epoch=...)` one pass over the data goes on over several
-    epochs, in the order of the epoch in which it began.
+    **Epoch.** `epoch` counts the epochs that `fit` has started with this pipeline, including
+    interrupted ones, over several calls of `fit`; so it is the number of the next epoch. Set it to
+    start training from a given epoch, e.g. `pipeline.epoch = 5` before `fit(initial_epoch=5)`, or
+    save it with `state_dict`. With `fit(steps_per_epoch=...)`, one pass over the data continues
+    over several epochs, in the order of the epoch in which it started.
 
-    **Your own loop.** `for x, y in pipeline` gives the batches of epoch `pipeline.epoch` and
-    changes nothing: set `epoch` yourself, or use `batches(epoch)`.
+    **Custom loops.** `for x, y in pipeline` yields the batches of epoch `pipeline.epoch` and does
+    not change it: set `epoch` yourself, or use `batches(epoch)`.
 
     Attributes:
-        x: The images as given, `(n, height, width, channels)`.
-        y: The labels, a dictionary of those of several tasks, or None.
-        sample_weight: `(n,)` weights, those of the classes multiplied in, or None.
+        x: The given images, `(n, height, width, channels)`.
+        y: The labels, a dictionary with the labels of several tasks, or None.
+        sample_weight: `(n,)` weights, multiplied by the class weights, or None.
         normalization: The `Normalization` applied to each batch, or None.
-        class_names: Tuple of names or None.
-        batch_size: Images in a batch; the last of an epoch may be smaller.
-        drop_remainder: Whether that last one is left out.
+        class_names: Tuple of class names, or None.
+        batch_size: Number of images per batch; the last batch of an epoch may be smaller.
+        drop_remainder: Whether a smaller last batch is dropped.
         shuffle: Whether `fit` shuffles.
         seed: Seed of the order.
         epoch: Number of the next epoch of `fit`.
@@ -72,7 +73,7 @@ class Pipeline(TrainerData):
     ) -> None:
         super().__init__(seed)
         self.x = checks.images(x)
-        self.class_names = None if class_names is None else checked_class_names(class_names)
+        self.class_names = None if class_names is None else check_class_names(class_names)
         self.y = checks.labels(y, len(self.x), self.class_names)
         self.normalization = checks.normalization(normalization, self.x.shape[-1])
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))
@@ -80,7 +81,7 @@ class Pipeline(TrainerData):
         self.shuffle, self.drop_remainder = bool(shuffle), bool(drop_remainder)
         if self.drop_remainder and self.examples < self.batch_size:
             raise ValueError(
-                f"drop_remainder=True needs {self.batch_size} images or more, those of a batch. "
+                f"drop_remainder=True needs {self.batch_size} images or more, a full batch. "
                 f"Received: {self.examples}"
             )
         self._order = np.arange(self.examples)
@@ -92,23 +93,23 @@ class Pipeline(TrainerData):
 
     @property
     def rows(self) -> int:
-        """Number of images in all batches of a pass."""
+        """Number of images in all batches of one pass."""
         return len(self) * self.batch_size if self.drop_remainder else self.examples
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """Height, width and channels of an image, as a model's `input_shape` takes them."""
+        """Height, width and channels of an image, for use as a model's `input_shape`."""
         height, width, channels = self.x.shape[1:]
         return int(height), int(width), int(channels)
 
     def order(self, epoch: int | None = None) -> np.ndarray:
-        """Tell which examples an epoch of `fit` sees, in which order.
+        """Return the order in which an epoch of `fit` sees the examples.
 
         Args:
-            epoch: Number of the epoch, the next one if None.
+            epoch: Number of the epoch; None for the next one.
 
         Returns:
-            `(n,)` indices into `x` and `y`: each once.
+            `(n,)` indices into `x` and `y`, each once.
         """
         if not self.shuffle:
             return np.arange(self.examples)
@@ -116,16 +117,16 @@ class Pipeline(TrainerData):
         return np.random.default_rng((self.seed, epoch)).permutation(self.examples)
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
-        """Turn images like those of `x` into what the network sees: float32, normalised."""
+        """Convert images like those in `x` to network inputs: float32, normalized."""
         if self.normalization is None:
             return np.asarray(pixels, "float32")
         return np.asarray(self.normalization(pixels), "float32")
 
     def batches(self, epoch: int | None = None) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield the batches of an epoch (the next one if None); changes nothing."""
+        """Yield the batches of an epoch (the next one if None), without changing any state."""
         return self._batches(self.order(epoch))
 
-    # What Keras calls.
+    # Called by Keras.
 
     def __len__(self) -> int:
         if self.drop_remainder:
@@ -134,9 +135,9 @@ class Pipeline(TrainerData):
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"batch {index} of a pipeline of {len(self)} batches")
+            raise IndexError(f"batch {index} is out of range for a pipeline of {len(self)} batches")
         start = index % len(self) * self.batch_size
-        # Keras asks here, within an epoch, only where it takes no adapter.
+        # During an epoch, Keras calls this only if it does not accept adapters.
         order = self.order() if IS_ADAPTER else self._order
         return self._batch(order[start : start + self.batch_size])
 
@@ -144,18 +145,18 @@ class Pipeline(TrainerData):
         return self.batches()
 
     def begin_pass(self, training: bool) -> None:
-        """Set the order of the pass that begins, and count it if it is one of training."""
+        """Set the order of the pass that begins, and count it as an epoch if it is for training."""
         self._order = self.order() if training else np.arange(self.examples)
         self.epoch += training
 
     def one_pass(self, first: int = 0) -> Iterator[tuple[np.ndarray, ...]]:
-        """Yield the batches of the pass that has begun when the first one is asked for.
+        """Yield the batches of the pass that is current when the first one is requested.
 
-        Keras makes one iterator too many at the end of each epoch; as it asks that one for nothing,
-        no order is spent on it.
+        Keras creates one unused iterator at the end of each epoch; since it requests no batch from
+        it, that iterator does not consume an epoch's order.
 
         Args:
-            first: Number of the batch to begin with.
+            first: Number of the batch to start with.
         """
         yield from self._batches(self._order[first * self.batch_size :])
 
@@ -176,8 +177,8 @@ class Pipeline(TrainerData):
         return f"<Pipeline: {self.examples} images of {size}{classes}, {order}>"
 
 
-def rebuilt(data: Pipeline, **changes: Any) -> Pipeline:
-    """Return a pipeline with the arguments of another one, but for those that are given."""
+def rebuild(data: Pipeline, **changes: Any) -> Pipeline:
+    """Return a copy of a pipeline with some arguments changed."""
     names = (
         *("x", "y", "batch_size", "shuffle", "seed", "drop_remainder"),
         *("normalization", "class_names", "sample_weight"),
@@ -186,7 +187,7 @@ def rebuilt(data: Pipeline, **changes: Any) -> Pipeline:
 
 
 def rows_of(labels: Any, rows: Any) -> Any:
-    """Return some rows of labels, or of those of each task."""
+    """Return some rows of labels, or of each task's labels."""
     if isinstance(labels, Mapping):
         return {task: part[rows] for task, part in labels.items()}
     return labels[rows]
@@ -205,34 +206,34 @@ def pipeline(
     class_weight: Mapping[int, float] | None = None,
     drop_remainder: bool = False,
 ) -> Pipeline:
-    """Make of images and labels what `Model.fit`, `evaluate` and `predict` take.
+    """Create batches of images and labels for `Model.fit`, `evaluate` and `predict`.
 
     Args:
-        x: Images `(n, height, width, channels)`, uint8 or float, in pixel units 0..255 if there is
-            a `normalization`; an array, or something that is read as it is used (`ImageFiles`).
+        x: Images `(n, height, width, channels)`, uint8 or float, with pixel values in 0..255 if
+            there is a `normalization`; an array, or images that are read on access (`ImageFiles`).
         y: Labels `(n,)` as integers or `(n, classes)` one-hot; None if there are none. Integers
-            come out as int32, floats as float32. Or a dictionary of the labels of several tasks,
-            where NaN and class numbers below 0 mean that there is none.
-        batch_size: Images in a batch; the last of an epoch may be smaller.
-        shuffle: Whether `fit` sees another order each epoch. The order is a function of `seed` and
-            the number of the epoch, see `Pipeline`.
+            are converted to int32, floats to float32. Or a dictionary with the labels of several
+            tasks, where NaN and class numbers below 0 mark missing labels.
+        batch_size: Number of images per batch; the last batch of an epoch may be smaller.
+        shuffle: Whether `fit` sees a new order each epoch. The order is a function of `seed` and
+            the epoch number, see `Pipeline`.
         seed: Seed of the order, 0 or more.
-        normalization: Applied to each batch, and carried along to the exported file.
-        class_names: What the classes are called, in the order of the labels.
+        normalization: Applied to each batch, and passed on to the exported file.
+        class_names: Names of the classes, in the order of the labels.
         sample_weight: Weight `(n,)` of each example in the loss.
-        class_weight: Weight of each class by its number; 1 for those not named. `fit` takes
-            no `class_weight` beside a pipeline.
-        drop_remainder: Whether the last batch of a pass is left out where it is smaller, in `fit`,
-            `evaluate` and `predict`. `keras.distribution.DataParallel` needs it where the devices
-            cannot share that batch; with `shuffle` each epoch leaves out other images.
+        class_weight: Maps class numbers to weights; classes not listed have weight 1. Pass it here,
+            because `fit` does not accept `class_weight` with a pipeline.
+        drop_remainder: Whether to drop a smaller last batch of a pass in `fit`, `evaluate` and
+            `predict`. `keras.distribution.DataParallel` needs it if that batch cannot be divided
+            among the devices; with `shuffle`, each epoch drops other images.
 
     Returns:
         A `Pipeline`.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If images are not of rank 4 or not finite, lengths differ, labels don't fit
-            `class_names`, or a number is out of range.
+        TypeError: If an argument has a wrong type.
+        ValueError: If images are not of rank 4 or not finite, lengths differ, labels do not match
+            `class_names`, or an argument is out of range.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd

@@ -1,4 +1,4 @@
-"""Batches for metric learning: classes times images, pairs, triplets."""
+"""Batches for metric learning: classes by images, pairs, and triplets."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from keras_dlcourse.data.trainer import TrainerData
 
 
 class Sampler(TrainerData):
-    """Data that chooses for each epoch which examples stand together in a batch.
+    """Base class of data that chooses for each epoch which examples form a batch.
 
-    The choice of epoch `e` is a function of `(seed, e)` and of nothing else, whatever else draws
-    random numbers; `evaluate` and `predict` see that of epoch 0 and leave the order of training as
-    it is.
+    The choice of epoch `e` is a function of `(seed, e)` only, independent of other random number
+    generators. `evaluate` and `predict` see that of epoch 0 and do not affect the training order.
 
     Args:
         data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
             `(images, labels)`.
-        batch_size: Rows in a batch.
+        batch_size: Number of rows per batch.
         seed: Seed of the choice, 0 or more.
-        least: Images that each class must have.
+        least: Minimum number of images per class.
 
     Attributes:
         data: The pipeline that is sampled from.
@@ -42,23 +41,23 @@ class Sampler(TrainerData):
             self._labels, return_inverse=True, return_counts=True
         )
         if len(self.classes) < 2:
-            raise ValueError(f"data must have two classes or more. It has {len(self.classes)}.")
+            raise ValueError(f"data must have two or more classes. Received: {len(self.classes)}")
         rare = np.flatnonzero(counts < least)
         if rare.size:
             raise ValueError(
-                f"each class needs {least} images or more: class {self.classes[rare[0]]} has "
-                f"{counts[rare[0]]}, and {rare.size - 1} others have too few. Leave them out, or "
-                "add images."
+                f"Each class needs {least} images or more. Class {self.classes[rare[0]]} has "
+                f"{counts[rare[0]]}, and {rare.size - 1} others have too few. Remove these "
+                "classes, or add images."
             )
         self._members = [np.flatnonzero(numbers == k) for k in range(len(self.classes))]
         self._numbers = numbers
         self._plan = self.plan(0)
 
     def plan(self, epoch: int) -> np.ndarray:
-        """Tell which images an epoch sees.
+        """Return which images an epoch sees.
 
         Args:
-            epoch: Its number, from 0 on.
+            epoch: Number of the epoch, starting at 0.
 
         Returns:
             Indices into `data.x`, one row for each row of the batches, in order.
@@ -67,12 +66,12 @@ class Sampler(TrainerData):
 
     @property
     def examples(self) -> int:
-        """Number of images of the data."""
+        """Number of images in the data."""
         return self.data.examples
 
     @property
     def rows(self) -> int:
-        """Number of rows in all batches of a pass."""
+        """Number of rows in all batches of one pass."""
         return len(self._plan)
 
     def __len__(self) -> int:
@@ -80,7 +79,7 @@ class Sampler(TrainerData):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"batch {index} of a sampler of {len(self)} batches")
+            raise IndexError(f"batch {index} is out of range for a sampler of {len(self)} batches")
         start = index % len(self) * self.batch_size
         return self._batch(self._plan[start : start + self.batch_size])
 
@@ -88,12 +87,12 @@ class Sampler(TrainerData):
         return (self[index] for index in range(len(self)))
 
     def begin_pass(self, training: bool) -> None:
-        """Choose for the pass that begins, and count it if it is one of training."""
+        """Choose the batches of a new pass, and count it as an epoch if it is for training."""
         self._plan = self.plan(self.epoch if training else 0)
         self.epoch += training
 
     def one_pass(self, first: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of the pass that has begun, from number `first` on."""
+        """Yield the batches of the current pass, starting with number `first`."""
         yield from (self[index] for index in range(first, len(self)))
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
@@ -102,8 +101,8 @@ class Sampler(TrainerData):
     def _images(self, indices: np.ndarray) -> np.ndarray:
         return self.data.prepare(self.data.x[indices])
 
-    def _others(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw for each image another one of its class."""
+    def _draw_others(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw another image of the same class for each image."""
         found = np.empty_like(anchors)
         for k, members in enumerate(self._members):
             mine = np.flatnonzero(self._numbers[anchors] == k)
@@ -111,8 +110,8 @@ class Sampler(TrainerData):
             found[mine] = members[(place + rng.integers(1, len(members), len(mine))) % len(members)]
         return found
 
-    def _strangers(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Draw for each image one of another class, all other classes alike."""
+    def _draw_strangers(self, anchors: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Draw an image of another class for each image, with equal probability for each class."""
         count = len(self._members)
         other = (self._numbers[anchors] + rng.integers(1, count, len(anchors))) % count
         sizes = np.array([len(members) for members in self._members])
@@ -121,24 +120,25 @@ class Sampler(TrainerData):
 
 
 class PKSampler(Sampler):
-    """Batches of P classes with K images each, as losses that mine a batch need them.
+    """Batches of P classes with K images each, for losses that mine a batch.
 
-    Each epoch sees every class, and all classes equally often but for one time; the images of a
-    class take turns, so that none comes twice before all have come once. A class with fewer than K
-    images repeats some.
+    Each epoch sees every class, and the numbers of times that classes occur differ by at most one.
+    An image is repeated only after all images of its class have been used, so a class with fewer
+    than K images repeats some within a batch.
 
     Args:
         data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
             `(images, labels)`.
-        classes: P, classes in a batch, at least 2.
-        images: K, images of each, at least 2: with one there is no positive.
-        batches: Batches in an epoch; None takes as many as show each image about once, and at
-            least as many as show each class once.
+        classes: P, the number of classes per batch, at least 2.
+        images: K, the number of images per class, at least 2, since a single image has no positive.
+        batches: Number of batches per epoch. None uses enough to see each image about once, and
+            at least enough to see each class once.
         seed: Seed of the choice, 0 or more.
 
     Raises:
-        TypeError: If a number is no whole number.
-        ValueError: If a number is out of range, labels are no integers, or a class has one image.
+        TypeError: If a number is not an integer.
+        ValueError: If a number is out of range, labels are not integers, or a class has only one
+            image.
 
     Example:
         >>> images, labels = np.zeros((12, 8, 8, 1), "uint8"), np.arange(12) % 3
@@ -167,13 +167,15 @@ class PKSampler(Sampler):
         super().__init__(data, self.classes_per_batch * self.images_per_class, seed)
 
     def plan(self, epoch: int) -> np.ndarray:
-        """Tell which images an epoch sees, `(rows,)`; see `Sampler`."""
+        """Return which images an epoch sees, `(rows,)`; see `Sampler`."""
         p, k, count = self.classes_per_batch, self.images_per_class, len(self._members)
-        if p > count:  # found out in `__init__`, which plans epoch 0
-            raise ValueError(f"classes must be at most {count}, those of the data. Received: {p}")
+        if p > count:  # raised in `__init__`, which plans epoch 0
+            raise ValueError(
+                f"classes must be at most {count}, the number of classes in data. Received: {p}"
+            )
         rng = np.random.default_rng((self.seed, epoch))
         batches = self._wanted or max(math.ceil(count / p), self.examples // (p * k))
-        chosen = _in_turn(count, p, batches, rng)
+        chosen = _choose_in_turn(count, p, batches, rng)
         needed = np.bincount(chosen.ravel(), minlength=count) * k
         queues = [
             np.concatenate([rng.permutation(m) for _ in range(math.ceil(n / len(m)))] or [m[:0]])
@@ -198,14 +200,15 @@ class PairSampler(Sampler):
     Args:
         data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
             `(images, labels)`.
-        batch_size: Pairs in a batch; the last of an epoch may be smaller.
+        batch_size: Number of pairs per batch; the last batch of an epoch may be smaller.
         seed: Seed of the choice, 0 or more.
-        different: The label of a pair of different classes, 1 as in `kd.losses.ContrastiveLoss`, or
-            0, as for a score of sameness.
+        different: Label of a pair of different classes: 1 as in `kd.losses.ContrastiveLoss`, or 0
+            for a similarity score.
 
     Raises:
-        TypeError: If a number is no whole number.
-        ValueError: If a number is out of range, labels are no integers, or a class has one image.
+        TypeError: If a number is not an integer.
+        ValueError: If a number is out of range, labels are not integers, or a class has only one
+            image.
 
     Example:
         >>> images, labels = np.zeros((6, 8, 8, 1), "uint8"), np.arange(6) % 3
@@ -221,12 +224,12 @@ class PairSampler(Sampler):
         super().__init__(data, batch_size, seed)
 
     def plan(self, epoch: int) -> np.ndarray:
-        """Tell which pairs an epoch sees, `(pairs, 2)`: the same and different ones in turn."""
+        """Return which pairs an epoch sees, `(pairs, 2)`: same and different classes alternate."""
         rng = np.random.default_rng((self.seed, epoch))
         first = rng.permutation(self.examples)
         second = np.empty_like(first)
-        second[::2] = self._others(first[::2], rng)
-        second[1::2] = self._strangers(first[1::2], rng)
+        second[::2] = self._draw_others(first[::2], rng)
+        second[1::2] = self._draw_strangers(first[1::2], rng)
         return np.stack([first, second], axis=1)
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
@@ -237,20 +240,21 @@ class PairSampler(Sampler):
 
 
 class TripletSampler(Sampler):
-    """Triplets of an anchor, another image of its class and one of another class.
+    """Triplets of an anchor, another image of its class, and an image of another class.
 
-    Each epoch sees every image once as the anchor. Triplets at random soon teach nothing; a
-    `PKSampler` and `kd.losses.TripletLoss`, which mines the batch, find those that do.
+    Each epoch sees every image once as the anchor. Random triplets soon become too easy to learn
+    from; `PKSampler` with `kd.losses.TripletLoss`, which mines the batch, finds harder ones.
 
     Args:
         data: A `kd.data.Pipeline` with integer labels, whose normalization is applied, or a tuple
             `(images, labels)`.
-        batch_size: Triplets in a batch; the last of an epoch may be smaller.
+        batch_size: Number of triplets per batch; the last batch of an epoch may be smaller.
         seed: Seed of the choice, 0 or more.
 
     Raises:
-        TypeError: If a number is no whole number.
-        ValueError: If a number is out of range, labels are no integers, or a class has one image.
+        TypeError: If a number is not an integer.
+        ValueError: If a number is out of range, labels are not integers, or a class has only one
+            image.
 
     Example:
         >>> images, labels = np.zeros((6, 8, 8, 1), "uint8"), np.arange(6) % 3
@@ -263,26 +267,26 @@ class TripletSampler(Sampler):
         super().__init__(data, batch_size, seed)
 
     def plan(self, epoch: int) -> np.ndarray:
-        """Tell which triplets an epoch sees, `(triplets, 3)`: anchor, positive, negative."""
+        """Return which triplets an epoch sees, `(triplets, 3)`: anchor, positive, negative."""
         rng = np.random.default_rng((self.seed, epoch))
         anchors = rng.permutation(self.examples)
-        columns = [anchors, self._others(anchors, rng), self._strangers(anchors, rng)]
+        columns = [anchors, self._draw_others(anchors, rng), self._draw_strangers(anchors, rng)]
         return np.stack(columns, axis=1)
 
     def _batch(self, indices: np.ndarray) -> tuple[Any, ...]:
-        """Return three images a row, and the anchor's class, which the loss does not look at."""
+        """Return three images per row, and the anchor's class, which the loss ignores."""
         return tuple(self._images(column) for column in indices.T), self._labels[indices[:, 0]]
 
 
 def _class_numbers(y: Any) -> np.ndarray:
-    """Return the labels of a pipeline if they are one class number an image, as `(n,)`."""
+    """Return a pipeline's labels as `(n,)` if they are one class number per image."""
     if isinstance(y, np.ndarray) and y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iu":
         return y
     found = f"{y.dtype} of {y.shape}" if isinstance(y, np.ndarray) else y and sorted(y)
     raise ValueError(
-        f"data must have integer labels (n,) or (n, 1), one an image. It has: {found}."
+        f"data must have integer labels (n,) or (n, 1), one per image. Received: {found}"
     )
 
 
@@ -295,11 +299,11 @@ def _pipeline(data: Any) -> Pipeline:
     return Pipeline(data[0], data[1])
 
 
-def _in_turn(count: int, size: int, batches: int, rng: np.random.Generator) -> np.ndarray:
-    """Choose `size` different ones of `count` for each batch, so that all come equally often.
+def _choose_in_turn(count: int, size: int, batches: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose `size` distinct numbers below `count` for each batch, all equally often.
 
-    They stand in line in random order; those who have been taken go to the end of a new line, in
-    which the ones that the batch has already are put off to its end.
+    Numbers are taken from a queue in random order. When it runs out within a batch, a new random
+    queue begins, in which the numbers that the batch already contains come last.
     """
     line: list[int] = []
     chosen = np.empty((batches, size), int)

@@ -1,4 +1,4 @@
-"""Scenes composed of cut-out objects on photographs: exact boxes, masks, classes and keypoints."""
+"""Scenes of cut-out objects on photographs, with exact boxes, masks, classes and keypoints."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ import numpy as np
 from PIL import Image
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.keypoints import swapped
+from keras_dlcourse.data.keypoints import swap_pairs
 from keras_dlcourse.data.split import split_indices
 from keras_dlcourse.edge.vision.images import resize
 
-_OPAQUE = 128  # from which alpha on a pixel belongs to the object
-_TRIES = 20  # places tried for an object that must not hide those before it
+_OPAQUE = 128  # minimum alpha of a pixel that belongs to the object
+_TRIES = 20  # positions tried for an object that must not hide earlier ones
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """Composed images and what is true of them.
+    """Composed images and their ground truth.
 
     Attributes:
         images: `(n, height, width, 3)` uint8.
         labels: Class number of each object, `(n, objects)` int32.
-        boxes: Around what is visible of each object, `(n, objects, 4)` float32: left, top, right
-            and bottom in pixels, right and bottom exclusive (`"xyxy"`). NaN where nothing is.
-        masks: Which object each pixel shows, `(n, height, width)` uint8: 0 is the background, 1 the
-            first object.
-        keypoints: `(n, objects, points, 3)` float32: x and y in pixels, and 1 where the point lies
-            in the image and on a visible pixel of its object or beside one, else 0. None where the
-            cut-outs have none.
-        cutouts: Number of the cut-out of each object, `(n, objects)`.
-        backgrounds: Number of the background of each image, `(n,)`.
+        boxes: Box around the visible part of each object, `(n, objects, 4)` float32: left, top,
+            right and bottom in pixels, right and bottom exclusive (`"xyxy"`). NaN for objects that
+            are not visible.
+        masks: The object that each pixel shows, `(n, height, width)` uint8: 0 is the background, 1
+            the first object.
+        keypoints: `(n, objects, points, 3)` float32: x and y in pixels, and 1 if the point is in
+            the image and on or next to a visible pixel of its object, else 0. None if the cut-outs
+            have no keypoints.
+        cutouts: Index of the cut-out of each object, `(n, objects)`.
+        backgrounds: Index of the background of each image, `(n,)`.
     """
 
     images: np.ndarray
@@ -64,38 +65,41 @@ def compose_scenes(
     flip_pairs: Sequence[tuple[int, int]] = (),
     seed: int = 0,
 ) -> Scenes:
-    """Put cut-out objects on random parts of photographs.
+    """Compose scenes by placing cut-out objects on random crops of photographs.
 
-    Each object is scaled, turned, mirrored at random and put where it lies within the image. Later
-    objects may hide part of earlier ones, but never more than half. All classes are drawn alike
-    often, whatever the number of their cut-outs. The same arguments give the same scenes.
+    Each object is randomly scaled, rotated, mirrored and placed within the image. Later objects may
+    hide part of earlier ones, but no more than half (up to 20 positions are tried). All classes are
+    equally likely, regardless of how many cut-outs they have. The same arguments give the same
+    scenes.
 
-    Such scenes are composed, and a network may learn the seams: measure on real photographs where
-    there are any. For parts that share no object and no photograph, split both first, by
+    Since these scenes are synthetic, a network may learn the seams: evaluate on real photographs if
+    you have any. For data set parts that share no object and no photograph, split both first with
     `kd.data.split_sources`.
 
     Args:
-        cutouts: Images `(height, width, 4)` uint8, whose last channel says what is object.
-        labels: The class of each, numbered from 0.
+        cutouts: Images `(height, width, 4)` uint8, whose last channel is the object's alpha mask.
+        labels: Class number of each cut-out, starting at 0.
         backgrounds: Images `(height, width, 3)` uint8 of any size.
-        n: How many scenes.
-        size: Their height and width in pixels.
-        objects: How many objects in each.
-        scale: Smallest and largest longer side of an object, in shares of the image's shorter side.
-        turn: Up to how many degrees objects are turned, either way.
-        flip: Whether half of them are mirrored.
-        keypoints: For each cut-out its points `(points, 2)`, x and y in its pixels; they move with
-            it. NaN stands for one that it lacks.
-        flip_pairs: Points that change places when mirrored, such as the left and the right eye.
-        seed: Seed of everything random.
+        n: Number of scenes.
+        size: Height and width of the scenes in pixels.
+        objects: Number of objects per scene.
+        scale: Smallest and largest length of an object's longer side, as fractions of the image's
+            shorter side.
+        turn: Maximum rotation of objects in degrees, in either direction.
+        flip: Whether to mirror objects with probability 0.5.
+        keypoints: Keypoints `(points, 2)` of each cut-out, x and y in its pixels; they are
+            transformed with the cut-out. NaN marks missing points.
+        flip_pairs: Pairs of point indices to swap when mirrored, such as the left and the right
+            eye.
+        seed: Seed of all random choices.
 
     Returns:
         A `Scenes`.
 
     Raises:
-        ValueError: If there is nothing to compose from, shapes do not fit, or a number is out of
-            its range.
-        TypeError: If a number is none.
+        ValueError: If there are no cut-outs or backgrounds, shapes do not match, or an argument is
+            out of range.
+        TypeError: If an argument has a wrong type.
 
     Example:
         >>> cutout = np.full((20, 10, 4), 255, "uint8")
@@ -131,17 +135,17 @@ def split_sources(
     fractions: Sequence[float] = (0.2, 0.2),
     seed: int = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Divide cut-outs and photographs into parts that share neither.
+    """Split cut-outs and photographs into parts that share neither.
 
     Args:
-        labels: The class of each cut-out; every part gets its share of each class.
-        backgrounds: How many photographs there are.
-        fractions: Share of each part but the first, which gets the rest.
+        labels: Class of each cut-out; each class is split in the same proportions.
+        backgrounds: Number of photographs.
+        fractions: Fraction for each part except the first, which gets the rest.
         seed: Seed of the choice.
 
     Returns:
-        For each part the numbers of its cut-outs and of its photographs, the largest part (to train
-        on) first.
+        The indices of the cut-outs and of the photographs of each part, with the rest (for
+        training) first.
 
     Raises:
         ValueError: If a part would be empty.
@@ -157,12 +161,12 @@ def split_sources(
     ends = np.cumsum([max(1, math.ceil(share * backgrounds)) for share in fractions])
     *rest, first = np.split(order, ends)
     if not len(first):
-        raise ValueError(f"{backgrounds} backgrounds cannot be split into shares of {fractions}.")
+        raise ValueError(f"{backgrounds} backgrounds are too few for fractions {fractions}.")
     return list(zip(of_objects, [np.sort(part) for part in (first, *rest)], strict=True))
 
 
 class _Maker:
-    """What scenes are composed of, checked."""
+    """Validated sources and options for composing scenes."""
 
     def __init__(
         self,
@@ -184,26 +188,26 @@ class _Maker:
         self.labels = np.asarray(labels)
         if self.labels.shape != (len(cutouts),) or self.labels.dtype.kind not in "iu":
             raise ValueError(
-                f"labels must be one whole number for each of the {len(cutouts)} cutouts, got "
-                f"{self.labels.dtype} of {self.labels.shape}."
+                f"labels must be one integer for each of the {len(cutouts)} cutouts. Received: "
+                f"{self.labels.dtype} of shape {self.labels.shape}"
             )
         self.labels = self.labels.astype("int32")
         self.height, self.width = (
-            checks.whole_number("size", side, least=1) for side in _two("size", size)
+            checks.whole_number("size", side, least=1) for side in _check_pair("size", size)
         )
-        low, high = _two("scale", scale)
+        low, high = _check_pair("scale", scale)
         if not 0 < low <= high <= 1:
-            raise ValueError(f"scale must be two shares 0 < low <= high <= 1, got {scale}.")
+            raise ValueError(f"scale must be two fractions 0 < low <= high <= 1. Received: {scale}")
         self.scale = low, high
         if not 0 <= turn <= 180:
-            raise ValueError(f"turn must be from 0 to 180 degrees, got {turn}.")
+            raise ValueError(f"turn must be from 0 to 180 degrees. Received: {turn}")
         self.turn, self.flip = turn, flip
         self.points = _points(keypoints, self.cutouts)
-        self.mirrored = swapped(len(self.points[0]), flip_pairs)
+        self.mirrored = swap_pairs(len(self.points[0]), flip_pairs)
         self._members = [np.flatnonzero(self.labels == k) for k in np.unique(self.labels)]
 
     def scene(self, objects: int, rng: np.random.Generator) -> tuple[Any, ...]:
-        """Return an image, its mask, boxes, keypoints, cut-outs and background."""
+        """Return an image and its mask, boxes, keypoints, cut-outs and background."""
         behind = int(rng.integers(len(self.backgrounds)))
         canvas = self._background(self.backgrounds[behind], rng)
         mask = np.zeros((self.height, self.width), np.uint8)
@@ -211,7 +215,7 @@ class _Maker:
         for number in range(1, objects + 1):
             cutout = int(rng.choice(self._members[rng.integers(len(self._members))]))
             for _ in range(_TRIES):
-                picture, moved = self._placed(cutout, rng)
+                picture, moved = self._place(cutout, rng)
                 opaque = picture[..., 3] >= _OPAQUE
                 if self._leaves_half(mask, opaque):
                     break
@@ -222,14 +226,14 @@ class _Maker:
             points.append(moved)
         boxes = [_box(mask == number) or [np.nan] * 4 for number in range(1, objects + 1)]
         for number, moved in enumerate(points, start=1):
-            moved[:, 2] *= _near(mask == number, moved)
+            moved[:, 2] *= _find_near(mask == number, moved)
         return (
             np.round(canvas).astype("uint8"), mask, np.array(boxes, "float32"), np.stack(points),
             np.array(chosen), behind,
         )  # fmt: skip
 
     def _background(self, photo: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Cut a random part of the wanted aspect out of a photograph."""
+        """Crop a random part with the scene's aspect ratio from a photograph and resize it."""
         fits = min(photo.shape[0] / self.height, photo.shape[1] / self.width)
         share = rng.uniform(0.5, 1) * fits
         height, width = max(1, int(share * self.height)), max(1, int(share * self.width))
@@ -238,20 +242,20 @@ class _Maker:
         part = photo[top : top + height, left : left + width]
         return resize(part, (self.height, self.width)).astype("float32")
 
-    def _placed(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return a cut-out on an empty canvas, `(height, width, 4)`, and its points there."""
-        picture, points = self._moved(number, rng)
+    def _place(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return a cut-out on an empty canvas, `(height, width, 4)`, and its points on it."""
+        picture, points = self._move(number, rng)
         left, top, right, bottom = _box(picture[..., 3] >= _OPAQUE) or (0, 0, 1, 1)
         cut = picture[top:bottom, left:right]
         y = rng.integers(self.height - cut.shape[0] + 1)
         x = rng.integers(self.width - cut.shape[1] + 1)
         canvas = np.zeros((self.height, self.width, 4), np.uint8)
         canvas[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
-        points[:, :2] += points[:, 2:] * [x - left, y - top]  # one that is missing stays 0
+        points[:, :2] += points[:, 2:] * [x - left, y - top]  # missing points stay 0
         return canvas, points
 
-    def _moved(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return a cut-out mirrored, scaled and turned, and its points (x, y, is there)."""
+    def _move(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Return a cut-out mirrored, scaled and rotated, and its points (x, y, exists)."""
         picture, points = Image.fromarray(self.cutouts[number]), self.points[number]
         if self.flip and rng.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -260,12 +264,12 @@ class _Maker:
         cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
         longer = rng.uniform(*self.scale) * min(self.height, self.width)
         factor = longer / max(picture.size)
-        # Turned, it may be larger than the image.
+        # A rotated cut-out may be larger than the image.
         reach = np.abs([[cos, sin], [sin, cos]]) @ picture.size
         factor = min(factor, *(np.array([self.width - 2, self.height - 2]) / reach))
         size = [max(2, round(factor * side)) for side in picture.size]
         points = points * (np.array(size) / picture.size) - np.array(size) / 2
-        # Premultiplied, or the colour of what is transparent would bleed into the edges.
+        # Premultiplied, so that the color of transparent pixels does not bleed into the edges.
         picture = picture.convert("RGBa").resize(size, Image.Resampling.BILINEAR)
         picture = picture.rotate(angle, Image.Resampling.BILINEAR, expand=True).convert("RGBA")
         points = points @ np.array([[cos, sin], [-sin, cos]]).T + np.array(picture.size) / 2
@@ -274,7 +278,7 @@ class _Maker:
 
     @staticmethod
     def _leaves_half(mask: np.ndarray, opaque: np.ndarray) -> bool:
-        """Whether at least half of every earlier object stays visible."""
+        """Return whether at least half of every earlier object stays visible."""
         return all(
             2 * np.count_nonzero(opaque & (mask == number)) <= np.count_nonzero(mask == number)
             for number in range(1, mask.max() + 1)
@@ -282,12 +286,12 @@ class _Maker:
 
 
 def _box(shown: np.ndarray) -> tuple[int, int, int, int] | None:
-    """Return left, top, right and bottom of the pixels that show an object, None if none does."""
+    """Return left, top, right and bottom of the True pixels, or None if there are none."""
     return Image.fromarray(shown).getbbox()
 
 
-def _near(shown: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Return which points lie on a pixel that shows the object, or next to one."""
+def _find_near(shown: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Return which points are on or next to a pixel that shows the object."""
     grown = np.pad(shown, 2)
     near = np.zeros(len(points), bool)
     for number, (x, y, _) in enumerate(points):
@@ -303,11 +307,14 @@ def _images(name: str, given: Sequence[Any], channels: int) -> list[np.ndarray]:
     for number, image in enumerate(found):
         if image.ndim != 3 or image.shape[2] != channels or image.dtype != np.uint8:
             raise ValueError(
-                f"{name}[{number}] must be uint8 of shape (height, width, {channels}), got "
-                f"{image.dtype} of {image.shape}."
+                f"{name}[{number}] must be uint8 of shape (height, width, {channels}). Received: "
+                f"{image.dtype} of shape {image.shape}"
             )
         if min(image.shape[:2]) < 2:
-            raise ValueError(f"{name}[{number}] is only {image.shape[1]} x {image.shape[0]}.")
+            raise ValueError(
+                f"{name}[{number}] must be at least 2 x 2 pixels. Received: "
+                f"{image.shape[1]} x {image.shape[0]}"
+            )
     return found
 
 
@@ -318,14 +325,15 @@ def _points(keypoints: Sequence[Any] | None, cutouts: list[np.ndarray]) -> list[
     shapes = {each.shape for each in points}
     if len(points) != len(cutouts) or len(shapes) != 1 or points[0].shape[1:] != (2,):
         raise ValueError(
-            f"keypoints must be (points, 2) for each of the {len(cutouts)} cutouts, all with as "
-            f"many points, got {len(points)} of shapes {', '.join(map(str, sorted(shapes)))}."
+            f"keypoints must be (points, 2) for each of the {len(cutouts)} cutouts, all with the "
+            f"same number of points. Received: {len(points)} of shapes "
+            f"{', '.join(map(str, sorted(shapes)))}"
         )
     return points
 
 
-def _two(name: str, value: Any) -> tuple[Any, Any]:
+def _check_pair(name: str, value: Any) -> tuple[Any, Any]:
     pair = tuple(value) if isinstance(value, Sequence) else ()
     if len(pair) != 2:
-        raise ValueError(f"{name} must be two numbers, got {value!r}.")
+        raise ValueError(f"{name} must be two numbers. Received: {value!r}")
     return pair[0], pair[1]

@@ -1,4 +1,4 @@
-"""Whether test data look like training data, by their statistics alone."""
+"""Detect whether test data differ from training data, by comparing simple statistics."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import numpy as np
 from keras_dlcourse._tables import text_table
 from keras_dlcourse.data.stream import stream
 
-_SMALL = 0.2  # of a standard deviation: below, Cohen calls an effect small
+_SMALL = 0.2  # standard deviations; Cohen calls an effect of this size small
 
 
 @dataclass(frozen=True)
 class FeatureShift:
-    """How one statistic is distributed in two parts.
+    """Comparison of one statistic between two parts of a data set.
 
     Attributes:
-        name: What it is, e.g. `"brightness of channel 0"`.
+        name: Name of the statistic, e.g. `"brightness of channel 0"`.
         train_mean: Its mean over the training part.
         test_mean: Its mean over the test part.
         train_std: Its standard deviation over the training part.
-        test_std: The same over the test part.
-        difference: Test mean less training mean, in standard deviations (of both, pooled).
-        ks: The largest gap between the two cumulative distributions, 0 to 1 (Kolmogorov-Smirnov).
-        p_value: How likely such a gap is without any shift.
-        has_moved: Whether the gap is no chance, with all statistics in view, and not small.
+        test_std: Its standard deviation over the test part.
+        difference: Test mean minus training mean, in pooled standard deviations.
+        ks: Largest gap between the two cumulative distributions, 0 to 1 (Kolmogorov-Smirnov).
+        p_value: Probability of a gap this large without any shift.
+        has_moved: Whether the gap is significant, corrected for the number of statistics, and not
+            small.
     """
 
     name: str
@@ -41,30 +42,31 @@ class FeatureShift:
 
     def __str__(self) -> str:
         if not self.has_moved:
-            return f"{self.name} is alike"
+            return f"{self.name} has not moved"
         if abs(self.difference) >= _SMALL:
             way = "higher" if self.difference > 0 else "lower"
             return (
-                f"{self.name} is {way} in test: {self.test_mean:.4g} for {self.train_mean:.4g}, "
+                f"{self.name} is {way} in test: {self.test_mean:.4g} vs. {self.train_mean:.4g}, "
                 f"{abs(self.difference):.2g} standard deviations"
             )
         ratio = self.test_std / self.train_std if self.train_std else np.inf
         if not 0.8 < ratio < 1.25:
             way = "more" if ratio > 1 else "less"
             return (
-                f"{self.name} varies {way} in test: by {self.test_std:.4g} for {self.train_std:.4g}"
+                f"{self.name} varies {way} in test: standard deviation {self.test_std:.4g} vs. "
+                f"{self.train_std:.4g}"
             )
-        return f"{self.name} has another distribution in test, with a gap of {self.ks:.2g}"
+        return f"{self.name} has another distribution in test: KS statistic {self.ks:.2g}"
 
 
 @dataclass(frozen=True)
 class CovariateShift:
-    """What `covariate_shift` finds; true if something has moved.
+    """Result of `covariate_shift`. True if any statistic has moved.
 
     Attributes:
-        features: One for each statistic, in their order.
-        train_size: Examples in the training part.
-        test_size: Examples in the test part.
+        features: Comparisons of all statistics, in order.
+        train_size: Number of examples in the training part.
+        test_size: Number of examples in the test part.
     """
 
     features: tuple[FeatureShift, ...]
@@ -73,7 +75,7 @@ class CovariateShift:
 
     @property
     def moved(self) -> tuple[FeatureShift, ...]:
-        """Those that have moved, the widest gap first."""
+        """Statistics that have moved, largest gap first."""
         return tuple(sorted((f for f in self.features if f.has_moved), key=lambda f: -f.ks))
 
     def __bool__(self) -> bool:
@@ -83,10 +85,10 @@ class CovariateShift:
         said = [f"- {feature}" for feature in self.moved]
         head = (
             f"{len(said)} of {len(self.features)} statistics have moved between "
-            f"{self.train_size:,} examples for training and {self.test_size:,} for test:"
+            f"{self.train_size:,} training and {self.test_size:,} test examples:"
             if said
-            else f"No statistic has moved between {self.train_size:,} examples for training and "
-            f"{self.test_size:,} for test."
+            else f"No statistic has moved between {self.train_size:,} training and "
+            f"{self.test_size:,} test examples."
         )
         rows = [
             [f.name, f.train_mean, f.test_mean, f.difference, f.ks, f.p_value]
@@ -97,35 +99,34 @@ class CovariateShift:
 
 
 def covariate_shift(train: Any, test: Any, *, alpha: float = 0.01) -> CovariateShift:
-    """Compare the distributions of training and test inputs, without a model and without labels.
+    """Compare the distributions of training and test inputs, without a model or labels.
 
-    Of images, each channel's mean (brightness) and standard deviation (contrast) within an image
-    are compared; of vectors, each feature. A statistic has moved if the Kolmogorov-Smirnov test
-    says so at `alpha` divided by the number of statistics (Bonferroni), and the gap between the
-    distributions is 0.1 or the means differ by 0.2 standard deviations: with many examples, a gap
-    too small to matter is significant, too. What these statistics do not see, such as other
-    objects or another background, may have moved all the same.
+    For images, the mean (brightness) and standard deviation (contrast) of each channel within an
+    image are compared; for vectors, each feature. A statistic has moved if the Kolmogorov-Smirnov
+    test is significant at `alpha` divided by the number of statistics (Bonferroni), and the gap
+    between the distributions is at least 0.1 or the means differ by at least 0.2 standard
+    deviations, because with many examples even a negligible gap is significant. Changes that these
+    statistics do not capture, such as other objects or backgrounds, are not detected.
 
     Args:
-        train: Images `(n, height, width, channels)` or vectors `(n, features)`, in anything that
-            `kd.data.take` takes. Images count as they are stored, before normalization.
-        test: The same, with as many channels or features.
-        alpha: How likely it may be that anything is reported where nothing has moved; above 0 and
-            below 1.
+        train: Images `(n, height, width, channels)` or vectors `(n, features)`, in any form that
+            `kd.data.take` accepts. Images are compared as stored, before normalization.
+        test: Data like `train`, with the same number of channels or features.
+        alpha: Probability of reporting any shift if there is none; above 0 and below 1.
 
     Returns:
-        A `CovariateShift`; `print` it.
+        A `CovariateShift`; `print` it for a summary.
 
     Raises:
-        TypeError: If data are of another kind.
-        ValueError: If shapes are others or do not fit, numbers are not finite, a part has one
-            example only, or `alpha` is out of range.
+        TypeError: If the data have an unsupported type.
+        ValueError: If shapes are invalid or do not match, values are not finite, a part has only
+            one example, or `alpha` is out of range.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
         >>> images = np.random.default_rng(0).uniform(0, 200, (300, 8, 8, 1))
         >>> print(str(kd.data.covariate_shift(images[:200], images[200:] + 30)).splitlines()[1])
-        - brightness of channel 0 is higher in test: 130.9 for 100.3, 4 standard deviations
+        - brightness of channel 0 is higher in test: 130.9 vs. 100.3, 4 standard deviations
 
     Reference:
         Shimodaira, "Improving predictive inference under covariate shift by weighting the
@@ -133,39 +134,40 @@ def covariate_shift(train: Any, test: Any, *, alpha: float = 0.01) -> CovariateS
         Günnemann and Lipton, "Failing Loudly", NeurIPS 2019, https://arxiv.org/abs/1810.11953
     """
     if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be above 0 and below 1, got {alpha!r}.")
+        raise ValueError(f"alpha must be above 0 and below 1. Received: {alpha!r}")
     names, ours = _statistics("train", train)
     other_names, theirs = _statistics("test", test)
     if names != other_names:
         raise ValueError(
-            f"train and test must have the same channels or features, got {len(names)} statistics "
-            f"from {names[0]!r} on, and {len(other_names)} from {other_names[0]!r} on."
+            "train and test must have the same channels or features. Received: "
+            f"{len(names)} statistics starting with {names[0]!r}, and {len(other_names)} starting "
+            f"with {other_names[0]!r}"
         )
     level = alpha / len(names)
     features = tuple(
-        _compared(name, ours[:, k], theirs[:, k], level) for k, name in enumerate(names)
+        _compare(name, ours[:, k], theirs[:, k], level) for k, name in enumerate(names)
     )
     return CovariateShift(features, len(ours), len(theirs))
 
 
 def _statistics(name: str, data: Any) -> tuple[list[str], np.ndarray]:
-    """Return what is compared, by name, and its values `(n, statistics)` in float64."""
-    parts = [_of_batch(name, stored) for _, stored in stream(data, 256)]
+    """Return the names of the statistics and their values, `(n, statistics)` float64."""
+    parts = [_summarize_batch(name, stored) for _, stored in stream(data, 256)]
     values = np.concatenate([part for _, part in parts])
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, got NaN or infinity among its values.")
+        raise ValueError(f"{name} must be finite. Received: NaN or infinite values")
     if len(values) < 2:
-        raise ValueError(f"{name} must have 2 examples or more, got {len(values)}.")
+        raise ValueError(f"{name} must have 2 examples or more. Received: {len(values)}")
     return parts[0][0], values
 
 
-def _of_batch(name: str, batch: np.ndarray) -> tuple[list[str], np.ndarray]:
+def _summarize_batch(name: str, batch: np.ndarray) -> tuple[list[str], np.ndarray]:
     if batch.ndim == 2:
         return [f"feature {k}" for k in range(batch.shape[1])], np.asarray(batch, "float64")
     if batch.ndim != 4:
         raise ValueError(
-            f"{name} must be images (n, height, width, channels) or vectors (n, features), got "
-            f"shape {batch.shape}."
+            f"{name} must be images (n, height, width, channels) or vectors (n, features). "
+            f"Received: shape {batch.shape}"
         )
     channels = range(batch.shape[3])
     names = [f"{what} of channel {k}" for what in ("brightness", "contrast") for k in channels]
@@ -174,7 +176,7 @@ def _of_batch(name: str, batch: np.ndarray) -> tuple[list[str], np.ndarray]:
     return names, np.concatenate([brightness, contrast], axis=1)
 
 
-def _compared(name: str, ours: np.ndarray, theirs: np.ndarray, level: float) -> FeatureShift:
+def _compare(name: str, ours: np.ndarray, theirs: np.ndarray, level: float) -> FeatureShift:
     from scipy.stats import ks_2samp  # takes a second to import
 
     found = ks_2samp(ours, theirs, method="auto")

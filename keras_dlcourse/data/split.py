@@ -1,4 +1,4 @@
-"""Stratified, seeded splits: every part has the classes in the same proportions."""
+"""Stratified, seeded splits: all parts have the same class proportions."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import numpy as np
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.multilabel import classes_of
 
-_ORDERS = 20  # in which groups are gone through, of which the best is taken
+_ORDERS = 20  # random orders of the groups that are tried; the best result is used
 
 
 def split(
     x: Any, y: Any, fraction: float, seed: int = 0, *, groups: Any = None
 ) -> tuple[tuple[Any, np.ndarray], tuple[Any, np.ndarray]]:
-    """Hold out a part of the examples, each class in proportion.
+    """Hold out a fraction of the examples of each class.
 
-    Of each class, `round(fraction * examples)` are held out, but at least one and never all. With
-    groups, such as the frames of a video or the photos of a person, whole groups are held out, so
-    that each class comes near to `fraction`.
+    `round(fraction * examples)` examples of each class are held out, but at least one and never
+    all. With groups, such as the frames of a video or the photos of a person, whole groups are held
+    out, such that each class gets close to `fraction`.
 
     Args:
-        x: Examples `(n, ...)`, anything that takes an array of indices.
-        y: Labels, `(n,)` of any kind or `(n, classes)` one-hot.
-        fraction: Part to hold out, above 0 and below 1.
+        x: Examples `(n, ...)`, any type that supports indexing with an array of indices.
+        y: Labels, `(n,)` of any type or `(n, classes)` one-hot.
+        fraction: Fraction to hold out, above 0 and below 1.
         seed: Seed of the choice, 0 or more.
-        groups: `(n,)` of any kind: what belongs together and stays on one side.
+        groups: Group of each example, `(n,)` of any type. Examples of a group stay together.
 
     Returns:
         `(x_rest, y_rest), (x_held_out, y_held_out)`, each in the order of `x`.
 
     Raises:
-        ValueError: If lengths differ, `fraction` is out of range or a class has one example, or
-            one group, only.
+        ValueError: If lengths differ, `fraction` is out of range, or a class has only one example
+            or only one group.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
@@ -49,26 +49,28 @@ def split(
     x = x if hasattr(x, "shape") else np.asarray(x)
     y = np.asarray(y)
     if y.ndim == 0 or len(x) != len(y):
-        raise ValueError(f"y must have one label for each of the {len(x)} examples, got {y.shape}.")
+        raise ValueError(
+            f"y must have one label for each of the {len(x)} examples. Received: shape {y.shape}"
+        )
     check_fractions(fraction=fraction)
     if groups is None:
         rest, held_out = split_indices(y, (fraction,), seed)
     else:
-        rest, held_out = _grouped_indices(y, np.asarray(groups), fraction, seed)
+        rest, held_out = _split_groups(y, np.asarray(groups), fraction, seed)
     return (x[rest], y[rest]), (x[held_out], y[held_out])
 
 
 def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.ndarray]:
-    """Cut the examples into the rest and one part for each fraction, each class in proportion.
+    """Split the examples into one part for each fraction and the rest, stratified by class.
 
     Args:
-        y: Labels, `(n,)` of any kind or `(n, classes)` one-hot.
-        fractions: Parts of the whole, as `check_fractions` has them.
+        y: Labels, `(n,)` of any type or `(n, classes)` one-hot.
+        fractions: Fractions of all examples that satisfy `check_fractions`.
         seed: Seed of the choice, 0 or more.
 
     Returns:
-        Sorted indices of the rest, then of each part: disjoint, together all, and each with at
-        least one example of each class.
+        Sorted indices of the rest, then of each part. The parts are disjoint, cover all examples,
+        and contain at least one example of each class.
 
     Raises:
         ValueError: If a class has fewer examples than there are parts.
@@ -87,14 +89,15 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
-def _grouped_indices(
+def _split_groups(
     y: np.ndarray, groups: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return sorted indices of the rest and of what is held out, whole groups each."""
+    """Return sorted indices of the rest and of the held-out examples, with groups kept together."""
     random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
     if groups.shape != (len(y),):
         raise ValueError(
-            f"groups must have one entry for each of the {len(y)} examples, got {groups.shape}."
+            f"groups must have one entry for each of the {len(y)} examples. Received: shape "
+            f"{groups.shape}"
         )
     names, group = np.unique(groups, return_inverse=True)
     labels, label = np.unique(classes_of(y), return_inverse=True)
@@ -103,33 +106,34 @@ def _grouped_indices(
     alone = labels[(counts > 0).sum(axis=0) < 2]
     if len(alone):
         raise ValueError(
-            f"class {alone[0]} is in one group only, but each of the 2 parts needs one; add "
-            "groups of it or leave the class out."
+            f"Class {alone[0]} is in only one group, but each of the 2 parts needs one. Add groups "
+            "with this class or remove the class."
         )
-    is_held = _chosen_groups(counts, fraction, random)[group]
+    is_held = _choose_groups(counts, fraction, random)[group]
     held_out = np.flatnonzero(is_held)
     for part in (label[held_out], label[~is_held]):
         missing = np.setdiff1d(np.arange(len(labels)), part)
         if len(missing):
             raise ValueError(
-                f"groups: no cut was found that has class {labels[missing[0]]} on both sides; "
-                "split that class, or its groups, into more groups."
+                f"Found no split of the groups with class {labels[missing[0]]} in both parts. "
+                "Divide that class, or its groups, into more groups."
             )
     return np.flatnonzero(~is_held), held_out
 
 
-def _chosen_groups(
+def _choose_groups(
     counts: np.ndarray, fraction: float, random: np.random.RandomState
 ) -> np.ndarray:
     """Return which groups to hold out, `(groups,)` bool.
 
-    scikit-learn's StratifiedGroupKFold knows folds of one size, its GroupShuffleSplit no classes.
-    Here each group, in a random order, is held out if the shares of classes come nearer by it.
+    scikit-learn's StratifiedGroupKFold only makes folds of equal size, and its GroupShuffleSplit
+    ignores classes. Here each group, in random order, is held out if that brings the class
+    fractions closer to `fraction`.
 
     Args:
-        counts: Examples of each class in each group, `(groups, classes)`.
-        fraction: The share of each class to hold out.
-        random: Draws the orders; the one that ends nearest counts.
+        counts: Number of examples of each class in each group, `(groups, classes)`.
+        fraction: The fraction of each class to hold out.
+        random: Draws the orders, of which the one with the smallest error is used.
     """
     totals = counts.sum(axis=0)
 
@@ -151,18 +155,18 @@ def _chosen_groups(
 
 
 def check_fractions(**fractions: float) -> None:
-    """Raise unless the parts to hold out are above 0 and leave something."""
+    """Raise ValueError unless the fractions to hold out are above 0 and leave a rest."""
     if not all(fraction > 0 for fraction in fractions.values()) or sum(fractions.values()) >= 1:
         got = ", ".join(f"{name}={fraction!r}" for name, fraction in fractions.items())
-        raise ValueError(f"Parts to hold out must be above 0 and together below 1, got {got}.")
+        raise ValueError(f"Fractions must be above 0 and together below 1. Received: {got}")
 
 
 def _sizes(label: Any, examples: int, fractions: Sequence[float]) -> list[int]:
-    """Return how many of a class each part gets; something is left for those after it."""
+    """Return the number of examples of a class in each part, leaving at least one for the rest."""
     if examples <= len(fractions):
         raise ValueError(
-            f"class {label} has {examples} example{'s'[: examples != 1]}, but each of the "
-            f"{1 + len(fractions)} parts needs one; add examples or leave the class out."
+            f"Class {label} has {examples} example{'s'[: examples != 1]}, but each of the "
+            f"{1 + len(fractions)} parts needs one. Add examples or remove the class."
         )
     sizes: list[int] = []
     for position, fraction in enumerate(fractions):

@@ -1,4 +1,4 @@
-"""Go through any data once, a batch at a time, as the network sees it and as it was."""
+"""Iterate once over any data in batches, both as network inputs and as stored."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from keras_dlcourse.data.pipeline import Pipeline
 
 
 def stream(data: Any, batch_size: int = 32) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield all images in the order in which they are stored, holding one batch at a time.
+    """Yield all images in stored order, with one batch in memory at a time.
 
     Args:
-        data: What `kd.data.take` takes: a `Pipeline`, an array or lazily read images, a tuple of
+        data: Data as in `kd.data.take`: a `Pipeline`, an array or lazily read images, a tuple of
             arrays, a `keras.utils.PyDataset`, or an iterable of batches.
-        batch_size: Images in a batch, at most.
+        batch_size: Maximum number of images per batch.
 
     Yields:
-        Inputs `(n, ...)` float32, normalised where the data says how; and the same images as they
-        are stored.
+        Inputs `(n, ...)` float32, normalized if the data has a normalization, and the same images
+        as stored.
 
     Raises:
-        TypeError: If `data` is nothing of that kind, or has several inputs.
-        ValueError: If there are no examples, or no end: as `kd.data.take` with n None.
+        TypeError: If `data` has an unsupported type, or several inputs.
+        ValueError: If there are no examples, or the data is endless, as in `kd.data.take(data)`.
 
     Example:
         >>> [len(inputs) for inputs, _ in stream(np.zeros((5, 8, 8, 1)), batch_size=2)]
         [2, 2, 1]
     """
-    for inputs, images, _ in stream_labelled(data, batch_size):
+    for inputs, images, _ in stream_with_labels(data, batch_size):
         yield inputs, images
 
 
-def stream_labelled(
+def stream_with_labels(
     data: Any, batch_size: int = 32, *, several_inputs: bool = False
 ) -> Iterator[tuple[Any, Any, Any]]:
-    """Yield all examples as `stream` does, and their labels as the data has them.
+    """Yield all examples like `stream`, with their labels as stored.
 
     Args:
         data: As for `stream`.
@@ -48,7 +48,7 @@ def stream_labelled(
         several_inputs: Whether inputs may be a dictionary or a list of several arrays.
 
     Yields:
-        Inputs, the images as they are stored, and labels `(n, ...)`, None if there are none.
+        Inputs, the images as stored, and labels `(n, ...)`, or None if there are none.
 
     Raises:
         TypeError: As for `stream`, unless several inputs are allowed.
@@ -56,12 +56,12 @@ def stream_labelled(
 
     Example:
         >>> x, y = np.zeros((3, 8, 8, 1)), np.arange(3)
-        >>> [labels.tolist() for _, _, labels in stream_labelled((x, y), batch_size=2)]
+        >>> [labels.tolist() for _, _, labels in stream_with_labels((x, y), batch_size=2)]
         [[0, 1], [2]]
     """
     batch_size = checks.whole_number("batch_size", batch_size, least=1)
     empty = True
-    for stored, labels in _stored(data, batch_size):
+    for stored, labels in _stream_stored(data, batch_size):
         if not several_inputs:
             stored = one_input(stored)
         for start in range(0, length(stored), batch_size):
@@ -72,11 +72,11 @@ def stream_labelled(
             inputs = tree.map_structure(lambda array: np.asarray(array, "float32"), prepared)
             yield inputs, images, rows(labels, part)
     if empty:
-        raise ValueError("data holds no examples.")
+        raise ValueError("data contains no examples.")
 
 
 def count_batches(data: Any, batch_size: int = 32) -> int | None:
-    """Return how many batches `stream` yields; None where the data does not say how long it is.
+    """Return the number of batches that `stream` yields, or None if the length is unknown.
 
     Args:
         data: As for `stream`.
@@ -89,15 +89,15 @@ def count_batches(data: Any, batch_size: int = 32) -> int | None:
 
 
 def _images(data: Any) -> Any:
-    """Return whole images that are one array or are read as they are used; else None."""
+    """Return the images if they are one array or read on access, else None."""
     whole = data.x if isinstance(data, Pipeline) else data
     if isinstance(whole, tuple) and whole:
         whole = whole[0]
     return whole if hasattr(whole, "shape") else None
 
 
-def _stored(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
-    """Yield images and labels in pieces; what is read on use is cut before it is read."""
+def _stream_stored(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
+    """Yield images and labels in pieces. Lazily read images are sliced before they are read."""
     images = _images(data)
     if isinstance(data, Pipeline) and not checks.is_lazy(images):
         yield images, data.y
@@ -111,14 +111,14 @@ def _stored(data: Any, batch_size: int) -> Iterator[tuple[Any, Any]]:
 
 
 def _labels(data: Any) -> Any:
-    """Return the labels beside images that are read as they are used, None if there are none."""
+    """Return the labels of lazily read images, or None if there are none."""
     if isinstance(data, Pipeline):
         return data.y
     if not isinstance(data, tuple) or len(data) < 2 or data[1] is None:
         return None
     if len(data[1]) != len(data[0]):
         raise ValueError(
-            f"data has {len(data[0])} inputs but {len(data[1])} labels beside them; each input "
-            "needs one."
+            "data must have one label per input. Received: "
+            f"{len(data[0])} inputs and {len(data[1])} labels"
         )
     return np.asarray(data[1])

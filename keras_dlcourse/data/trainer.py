@@ -1,11 +1,11 @@
-"""What a pipeline must know of Keras's trainers, all of it in this file.
+"""Everything that a pipeline needs to know about Keras's trainers.
 
-`Model.fit(shuffle=True)`, the default, makes Keras shuffle the order of a `PyDataset`'s batches
-with Python's global `random`, and a `PyDataset` cannot see or undo it. Keras also takes a data
-adapter as it is (`keras.src.trainers.data_adapters.get_data_adapter`), and then asks it for batches
-and nothing else. `TrainerData` is both: an adapter, so that its order holds, and a `PyDataset`, so
-that everything that knows those knows it. Keras gives adapters no name for what is going on, so
-`running_method` looks at the call stack, once an epoch.
+With `Model.fit(shuffle=True)`, the default, Keras shuffles the batches of a `PyDataset` with
+Python's global `random`, and the `PyDataset` can neither see nor undo it. Keras also accepts a data
+adapter directly (`keras.src.trainers.data_adapters.get_data_adapter`), and then only asks it for
+batches. `TrainerData` is both: an adapter, to control the order, and a `PyDataset`, so that code
+that supports `PyDataset` supports it too. Keras does not tell adapters which method is running, so
+`find_running_method` inspects the call stack, once per epoch.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import keras
 
 from keras_dlcourse.data import checks
 
-try:  # Not public: a Keras that moves them leaves us a plain PyDataset, and a warning in fit.
+try:  # Private API: if a Keras version moves it, we fall back to a PyDataset and warn in fit.
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
     from keras.src.trainers.data_adapters.py_dataset_adapter import PyDatasetAdapter
 except ImportError:
@@ -31,18 +31,18 @@ _METHODS = {
     "fit": "fit",
     "evaluate": "evaluate",
     "predict": "predict",
-    # A look at one batch, to build the model: no epoch of training.
+    # Keras looks at one batch to build the model, which is not an epoch of training.
     "_symbolic_build": "build",
     "_maybe_symbolic_build": "build",
 }
 
 
-def running_method() -> tuple[str, Mapping[str, Any]]:
-    """Tell which method of a Keras model is asking for batches, and what it was called with.
+def find_running_method() -> tuple[str, Mapping[str, Any]]:
+    """Return which method of a Keras model is requesting batches, and its arguments.
 
     Returns:
-        One of `"fit"`, `"evaluate"`, `"predict"`, `"build"`, or `"other"` outside of all of them;
-        and the names in that method, its arguments among them.
+        One of `"fit"`, `"evaluate"`, `"predict"`, `"build"`, or `"other"` outside of these; and the
+        local variables of that method, including its arguments.
     """
     frame = sys._getframe(1)
     while frame is not None:
@@ -54,35 +54,34 @@ def running_method() -> tuple[str, Mapping[str, Any]]:
 
 
 class _PassAdapter(PyDatasetAdapter):
-    """Keras's adapter of a `PyDataset`, told to take batches from `one_pass` in that order."""
+    """Keras's adapter for a `PyDataset`, changed to take batches from `one_pass` in its order."""
 
     def _get_iterator(self) -> Iterator[tuple[Any, ...]]:
-        # When the first batch is asked for: Keras makes one iterator too many behind each epoch.
+        # Runs when the first batch is requested: Keras creates an unused iterator after each epoch.
         yield from self.py_dataset.one_pass(self.py_dataset.first_batch)
 
 
 class TrainerData(*_BASES):  # type: ignore[misc]
-    """Base of data that decides itself in which order `fit` sees it.
+    """Base class of data that controls the order in which `fit` sees it.
 
-    The order is a function of `seed` and of the number of the epoch, and of nothing else. A
-    subclass gives `examples`, `__len__`, `__getitem__` and `one_pass`, and sets its order in
-    `begin_pass`.
+    The order is a function of `seed` and the epoch number only. Subclasses implement `examples`,
+    `__len__`, `__getitem__` and `one_pass`, and set their order in `begin_pass`.
 
     Args:
         seed: Seed of the order, 0 or more.
 
     Attributes:
-        first_batch: Number of the batch that the pass which has begun began with; 0 unless it goes
-            on within an epoch.
+        first_batch: Number of the first batch of the current pass; 0 unless it resumes within an
+            epoch.
     """
 
-    batch_size: int = 0  # a plain attribute here, a property of the adapter
+    batch_size: int = 0  # a plain attribute here, but a property of the adapter
 
     def __init__(self, seed: int) -> None:
         super().__init__()
         self.seed = checks.whole_number("seed", seed, least=0)
         self.epoch = 0
-        self._done = 0  # batches of the next pass of training that are not to come again
+        self._done = 0  # batches to skip in the next training pass
         self.first_batch = 0
 
     @property
@@ -92,7 +91,7 @@ class TrainerData(*_BASES):  # type: ignore[misc]
 
     @property
     def rows(self) -> int:
-        """Number of rows in all batches of a pass."""
+        """Number of rows in all batches of one pass."""
         return self.examples
 
     @property
@@ -105,38 +104,38 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         self._epoch = checks.whole_number("epoch", value, least=0)
 
     def state_dict(self, batch: int | None = None) -> dict[str, int]:
-        """Return what decides the order from here on, to keep beside a checkpoint.
+        """Return the state that determines the order from here on, to save with a checkpoint.
 
         Args:
-            batch: Within an epoch of `fit`, number of its batches that are done. It has to be told,
-                because data is read ahead of the training. None between epochs.
+            batch: Number of completed batches within an epoch of `fit`. It must be passed, because
+                data is read ahead of the training. None between epochs.
         """
         done = 0 if batch is None else checks.whole_number("batch", batch, least=0)
         epoch = self.epoch - (batch is not None)
         return {"examples": self.examples, "seed": self.seed, "epoch": epoch, "batch": done}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Go on where a `state_dict` was taken: the next epoch of `fit` begins at its batch.
+        """Resume where a `state_dict` was taken: the next epoch of `fit` starts at its batch.
 
         Raises:
-            ValueError: If it is from other data or no such state.
+            ValueError: If `state` is from other data or not such a state.
         """
         kind = type(self).__name__
         if set(state) | {"batch"} != {"examples", "seed", "epoch", "batch"}:
             raise ValueError(
-                f"state must be what {kind}.state_dict() returned, with examples, seed, epoch and "
-                f"batch; it has: {', '.join(map(str, state)) or 'nothing'}."
+                f"state must come from {kind}.state_dict(), with examples, seed, epoch and batch. "
+                f"Received: {', '.join(map(str, state)) or 'nothing'}"
             )
         if state["examples"] != self.examples:
             raise ValueError(
-                f"state is of a {kind} of {state['examples']} examples, this one has "
-                f"{self.examples}: their orders have nothing in common. Use the same data."
+                f"state comes from a {kind} with {state['examples']} examples, but this one has "
+                f"{self.examples}, so the order cannot be restored. Use the same data."
             )
         batch = checks.whole_number("batch", state.get("batch", 0), least=0)
         if batch >= len(self):
             raise ValueError(
-                f"state is at batch {batch}, an epoch of this {kind} has {len(self)}: use the same "
-                "batch_size."
+                f"state is at batch {batch}, but an epoch of this {kind} has {len(self)} batches. "
+                "Use the same batch_size."
             )
         self.seed = checks.whole_number("seed", state["seed"], least=0)
         self.epoch = state["epoch"]
@@ -148,16 +147,16 @@ class TrainerData(*_BASES):  # type: ignore[misc]
         return len(self)
 
     def one_pass(self, first: int = 0) -> Iterator[tuple[Any, ...]]:
-        """Yield the batches of the pass that has begun, from number `first` on."""
+        """Yield the batches of the current pass, starting with number `first`."""
         raise NotImplementedError
 
     def begin_pass(self, training: bool) -> None:
-        """Set the order of the pass that begins; `training` is False for evaluate and predict."""
+        """Set the order of a new pass. `training` is False for evaluate and predict."""
         raise NotImplementedError
 
     def on_epoch_begin(self) -> None:
         """Called by Keras before each epoch of fit, and before evaluate and predict."""
-        method, arguments = running_method()
+        method, arguments = find_running_method()
         _refuse_ignored_arguments(method, arguments)
         _check_devices(type(self).__name__, self.batch_size, self.rows)
         training = method in ("fit", "other")
@@ -168,36 +167,36 @@ class TrainerData(*_BASES):  # type: ignore[misc]
             _expect_batches(arguments.get("epoch_iterator"), len(self) - self.first_batch)
 
     def on_epoch_end(self) -> None:
-        """Called by Keras after an epoch, but also before the first and not after a broken one."""
+        """Called by Keras after each epoch, also before the first, not after an interrupted one."""
 
     def get_numpy_iterator(self) -> Any:
-        """Batches for the NumPy backend."""
+        """Return batches for the NumPy backend."""
         return _PassAdapter(self).get_numpy_iterator()
 
     def get_jax_iterator(self) -> Any:
-        """Batches for the JAX backend."""
+        """Return batches for the JAX backend."""
         return _PassAdapter(self).get_jax_iterator()
 
     def get_tf_dataset(self) -> Any:
-        """A `tf.data.Dataset` for the TensorFlow backend, which prefetches."""
+        """Return a `tf.data.Dataset` for the TensorFlow backend, which prefetches."""
         return _PassAdapter(self).get_tf_dataset()
 
     def get_torch_dataloader(self) -> Any:
-        """A data loader for the PyTorch backend."""
+        """Return a data loader for the PyTorch backend."""
         return _PassAdapter(self).get_torch_dataloader()
 
 
 def _expect_batches(epoch_iterator: Any, count: int) -> None:
-    """Tell `fit` how many batches this epoch has, so that it does not miss those of a resumed one.
+    """Tell `fit` the number of batches of this epoch, which is smaller for a resumed one.
 
-    Where Keras keeps the number elsewhere, it warns that the data ran out, and goes on.
+    If a Keras version stores the number elsewhere, it warns that the data ran out, and continues.
     """
     if getattr(epoch_iterator, "steps_per_epoch", 0) is None:
         epoch_iterator._num_batches = count
 
 
 def _check_devices(kind: str, batch_size: int, rows: int) -> None:
-    """Raise ValueError if the devices of a `keras.distribution` cannot share a batch on JAX."""
+    """Raise ValueError if a batch cannot be divided among the devices of a distribution on JAX."""
     distribution = keras.distribution.distribution()
     if keras.backend.backend() != "jax" or distribution is None:
         return
@@ -206,28 +205,28 @@ def _check_devices(kind: str, batch_size: int, rows: int) -> None:
         if size % devices:
             raise ValueError(
                 f"Each batch must be shared evenly by the {devices} devices of keras.distribution. "
-                f"This {kind} has {rows} rows in batches of {batch_size}, one of {size}: take a "
-                f"batch_size that is a multiple of {devices}, and as many rows, or leave the "
-                "smaller last batch out by kd.data.pipeline(..., drop_remainder=True)."
+                f"This {kind} has {rows} rows in batches of {batch_size}, one of {size}. Use a "
+                f"batch_size and a number of rows that are multiples of {devices}, or drop the "
+                "smaller last batch with kd.data.pipeline(..., drop_remainder=True)."
             )
 
 
 def _refuse_ignored_arguments(method: str, arguments: Mapping[str, Any]) -> None:
-    """Raise for arguments that Keras drops in silence when data brings its own adapter."""
+    """Raise ValueError for arguments that Keras silently ignores when given an adapter."""
     if method not in ("fit", "evaluate"):
         return
     for name in ("y", "sample_weight", "class_weight"):
         if arguments.get(name) is not None:
             raise ValueError(
-                f"{method}() got {name}= beside a keras_dlcourse.data pipeline, which brings its "
-                f"own; make it with keras_dlcourse.data.pipeline(x, y, ..., {name}=...) instead."
+                f"{method}() got {name}= in addition to a keras_dlcourse.data pipeline. Pass it to "
+                f"keras_dlcourse.data.pipeline(x, y, ..., {name}=...) instead."
                 if name != "y"
-                else f"{method}() got y= beside a keras_dlcourse.data pipeline, which brings its "
-                "own labels; leave y away."
+                else f"{method}() got y= in addition to a keras_dlcourse.data pipeline, which "
+                "contains the labels. Omit y."
             )
     if method == "fit" and not IS_ADAPTER and arguments.get("shuffle"):
         warnings.warn(
-            "This version of Keras shuffles the batches of a pipeline again, with Python's global "
-            "random numbers: pass fit(..., shuffle=False) to keep the pipeline's own order.",
+            "This version of Keras reshuffles the batches of a pipeline with Python's global "
+            "random number generator. Pass fit(..., shuffle=False) to keep the pipeline's order.",
             stacklevel=2,
         )

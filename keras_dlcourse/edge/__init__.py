@@ -1,6 +1,6 @@
-"""Run `.tflite` image models on a device: NumPy, Pillow and a LiteRT interpreter, nothing else.
+"""Run `.tflite` image models on a device; needs only NumPy, Pillow and a LiteRT interpreter.
 
-Pillow and the interpreter are loaded on first use.
+Pillow and the interpreter are imported on first use.
 """
 
 from keras_dlcourse.edge.description.normalization import Normalization

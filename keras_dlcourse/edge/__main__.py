@@ -1,4 +1,4 @@
-"""`python -m keras_dlcourse.edge classify MODEL IMAGE...`: works with only `[edge]` installed."""
+"""`python -m keras_dlcourse.edge classify MODEL IMAGE...`; needs only the `[edge]` extra."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from keras_dlcourse.edge.commands.locate import add_locate_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed; 2 is argparse's for bad usage.
+    """Run a command and return its exit code: 0 success, 1 failure; argparse exits with 2.
 
     Args:
-        arguments: The command line without the program; None for that of the process.
+        arguments: Command-line arguments without the program name. None uses `sys.argv`.
     """
     parser = argparse.ArgumentParser(
         prog="python -m keras_dlcourse.edge",

@@ -1,4 +1,4 @@
-"""What comes out: classes, boxes, keypoints, maps."""
+"""Results of device models: classes, boxes, keypoints and maps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class BoundingBox(NamedTuple):
     """A box in pixels of an image.
 
     Attributes:
-        origin_x: Its left edge.
-        origin_y: Its upper edge.
-        width: How wide it is.
-        height: How high it is.
+        origin_x: Left edge.
+        origin_y: Top edge.
+        width: Width of the box.
+        height: Height of the box.
     """
 
     origin_x: int
@@ -28,9 +28,9 @@ class NormalizedKeypoint(NamedTuple):
     """A point in an image.
 
     Attributes:
-        x: Share of the image's width, from the left.
-        y: Share of its height, from the top.
-        label: What it is called, or None.
+        x: Fraction of the image's width, from the left.
+        y: Fraction of the image's height, from the top.
+        label: Name of the point, or None.
     """
 
     x: float
@@ -42,24 +42,24 @@ class Category(NamedTuple):
     """A class that an image may show.
 
     Attributes:
-        index: Its number among the model's outputs.
-        label: Its name.
-        score: What the model gives it; for softmax outputs a probability.
+        index: Index of the class in the model's output.
+        label: Name of the class.
+        score: Score from the model; a probability for softmax outputs.
     """
 
-    index: int  # type: ignore[assignment]  # instead of tuple's method
+    index: int  # type: ignore[assignment]  # overrides tuple.index
     label: str
     score: float
 
 
 class Classification(NamedTuple):
-    """What an image shows, and where.
+    """The categories of an image and their class maps.
 
     Attributes:
-        categories: As `ImageClassifier.classify` returns them, the likeliest first.
+        categories: Categories from `ImageClassifier.classify`, most likely first.
         class_maps: float32 array of shape (height, width, classes), classes in the order of the
-            outputs: `M_c = sum_k w_k^c f_k` over the last feature maps f_k. The unit is that of the
-            scores before softmax or sigmoid; the bias is not in it.
+            outputs: `M_c = sum_k w_k^c f_k` over the last feature maps f_k. Values have the unit
+            of the scores before softmax or sigmoid and exclude the bias.
     """
 
     categories: list[Category]
@@ -71,9 +71,9 @@ class Detection:
     """An object in an image.
 
     Attributes:
-        bounding_box: Where it is, in pixels of the image; None if the model does not say.
-        categories: What it may be, the likeliest first; empty if the model does not say.
-        keypoints: Its points, in shares of the image; empty if the model has none.
+        bounding_box: Box in pixels of the image; None if the model predicts none.
+        categories: Candidate classes, most likely first; empty if the model predicts none.
+        keypoints: Keypoints in fractions of the image; empty if the model predicts none.
     """
 
     bounding_box: BoundingBox | None = None

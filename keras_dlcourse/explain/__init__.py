@@ -1,4 +1,4 @@
-"""See what a network uses: maps of the evidence for a class, by activations and gradients."""
+"""Explain predictions: maps of the evidence for a class, from activations and gradients."""
 
 from keras_dlcourse._extras import require
 

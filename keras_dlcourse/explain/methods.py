@@ -1,4 +1,4 @@
-"""All methods that draw maps, by name, behind one interface."""
+"""All explanation methods, by name, behind a common interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.mapper import GradientMapper, image_size
 from keras_dlcourse.explain.engine.probe import INPUT, probe_of
 from keras_dlcourse.explain.engine.weighting import WEIGHTINGS
@@ -31,7 +31,7 @@ from keras_dlcourse.explain.maps.gradients import (
 )
 from keras_dlcourse.graph.head import find_head
 
-# From a model, images and classes to maps (n, height, width) of 0 to 1.
+# Takes a model, images and classes; returns maps (n, height, width) from 0 to 1.
 MapFunction = Callable[..., np.ndarray]
 
 METHODS: dict[str, MapFunction] = {
@@ -52,7 +52,7 @@ METHODS: dict[str, MapFunction] = {
 
 
 class Mapper(Protocol):
-    """What draws maps of one model, again and again."""
+    """Computes maps for one model; meant for repeated use."""
 
     @property
     def classes(self) -> int:
@@ -62,46 +62,46 @@ class Mapper(Protocol):
         """Return scores before softmax, `(n, classes)`."""
 
     def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """Turn scores into 0 to 1."""
+        """Convert scores to probabilities from 0 to 1."""
 
     def maps(self, images: Any, classes: ArrayLike | None = None) -> tuple[np.ndarray, Any]:
-        """Return maps `(n, h, w)` or `(n, k, h, w)`, not scaled, and the scores."""
+        """Return unscaled maps `(n, h, w)` or `(n, k, h, w)`, and the scores."""
 
     def image_size(self, images: Any) -> tuple[int, int]:
-        """Tell height and width of images."""
+        """Return the height and width of the images."""
 
 
 def function_of(method: str | MapFunction) -> MapFunction:
     """Return a method by its name in `METHODS`, or the function itself.
 
     Raises:
-        ValueError: If there is no method of that name.
-        TypeError: If it is neither a name nor a function.
+        ValueError: If there is no method with that name.
+        TypeError: If `method` is neither a name nor a function.
     """
     if callable(method):
         return method
     if not isinstance(method, str):
-        raise TypeError(f"method must be a name or a function. Received: {method!r}")
+        raise TypeError(f"method must be a name or a function. Received: {method!r}.")
     if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
+        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}.")
     return METHODS[method]
 
 
 def mapper_for(
     model: keras.Model, method: str | MapFunction, batch_size: int = 32, **options: Any
 ) -> Mapper:
-    """Return what draws maps of a model by a method, again and again.
+    """Return a reusable mapper that computes maps for a model with a method.
 
     Args:
-        model: As the method takes it.
+        model: A model that the method accepts.
         method: A name in `METHODS`, or a function of a model, images and classes that returns maps
             `(n, height, width)` at the size of the images.
-        batch_size: Number of images computed at a time.
-        **options: Further arguments of the method.
+        batch_size: Number of images per batch.
+        **options: Further arguments for the method.
 
     Raises:
-        TypeError: If `method` is neither a name nor a function, or as the method.
-        ValueError: If there is no method of that name, or as the method.
+        TypeError: If `method` is neither a name nor a function, or as raised by the method.
+        ValueError: If there is no method with that name, or as raised by the method.
     """
     function = function_of(method)
     if function is cam:
@@ -113,7 +113,7 @@ def mapper_for(
 
 
 def method_for(model: keras.Model) -> str:
-    """Return the cheapest method that shows a network's evidence: `"cam"`, or `"grad_cam"`."""
+    """Return the cheapest class-specific method for a model: `"cam"` or `"grad_cam"`."""
     try:
         find_head(model)
     except ValueError:
@@ -122,7 +122,7 @@ def method_for(model: keras.Model) -> str:
 
 
 class _FunctionMapper:
-    """The interface around a function."""
+    """Wrap a function in the `Mapper` interface."""
 
     def __init__(
         self, model: keras.Model, function: MapFunction, batch_size: int, options: dict[str, Any]
@@ -145,13 +145,13 @@ class _FunctionMapper:
     def maps(self, images: Any, classes: ArrayLike | None = None) -> tuple[np.ndarray, Any]:
         scores = self.scores(images)
         chosen = scores.argmax(-1) if classes is None else classes
-        chosen = checked_classes(chosen, len(scores), self.classes)
+        chosen = check_classes(chosen, len(scores), self.classes)
         columns = chosen.T if chosen.ndim == 2 else [chosen]
         maps = [self.function(self.model, images, column, **self.options) for column in columns]
         return (np.stack(maps, axis=1) if chosen.ndim == 2 else maps[0]), scores
 
     def image_size(self, images: Any) -> tuple[int, int]:
-        arrays = checked_inputs(self.probe.network.model, images)
+        arrays = check_inputs(self.probe.network.model, images)
         return image_size(arrays[self.probe.image_input], False)
 
 

@@ -1,4 +1,4 @@
-"""A model as a graph: what it sees, what it costs, and equal forms of it."""
+"""Models as graphs: receptive fields, cost profiles and equivalent forms."""
 
 from keras_dlcourse._extras import require
 
@@ -6,6 +6,7 @@ require("keras_dlcourse.graph", "tensorflow", "keras")
 
 from keras_dlcourse.graph.conv_as_matrix import ConvMatrix, conv_as_dense_matrix
 from keras_dlcourse.graph.dense_as_conv import dense_as_conv
+from keras_dlcourse.graph.feature_pyramid import feature_pyramid
 from keras_dlcourse.graph.folding import fold_batch_norm
 from keras_dlcourse.graph.profile import LayerProfile, Profile, profile
 from keras_dlcourse.graph.receptive_field import ReceptiveField, receptive_field
@@ -17,6 +18,7 @@ __all__ = [
     "ReceptiveField",
     "conv_as_dense_matrix",
     "dense_as_conv",
+    "feature_pyramid",
     "fold_batch_norm",
     "profile",
     "receptive_field",

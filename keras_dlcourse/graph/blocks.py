@@ -1,4 +1,4 @@
-"""Where the blocks of a network begin, so that the last few can be trained alone."""
+"""Find where the blocks of a network begin, so that only the last few can be trained."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from keras_dlcourse.layers.blocks._composite import CompositeLayer
 
 NORMS = (keras.layers.BatchNormalization,)
 
-# What `keras.applications` and our builders call the layers of a block: "block_16_expand",
+# Layer names of blocks in `keras.applications` and our builders: "block_16_expand",
 # "conv5_block3_1_conv", "block7a_project_conv", "expanded_conv_3_depthwise".
 _NAME = re.compile(r"^(.*?(?:block|expanded_conv)_?\d+[a-z]?)(?:[_/]|$)")
 
 
-def block_starts(network: Network) -> list[Place]:
+def find_block_starts(network: Network) -> list[Place]:
     """Find the first call of each block, in the order of the network.
 
-    A block is one of our composite layers, what shares the name of a block, or else what lies
-    between two places that everything goes through, with branches between them. A plain chain of
-    layers with names of their own has none.
+    A block is one of our composite layers, a group of layers that share a block's name, or else a
+    region with branches between two places that no path bypasses. A plain chain of individually
+    named layers has no blocks.
 
     Args:
         network: A network with one input.
 
     Returns:
-        Places; what stands behind the last block belongs to it, so that the last n blocks are all
-        from the n-th last place on.
+        Places in order. Layers after the last block belong to it, so the last n blocks are
+        everything from the n-th last place on.
 
     Example:
         >>> from keras import layers
@@ -37,7 +37,7 @@ def block_starts(network: Network) -> list[Place]:
         >>> x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
         >>> y = layers.Conv2D(4, 3, padding="same", name="inside")(x)
         >>> x = layers.Add()([x, y])
-        >>> [place.name for place in block_starts(Network(keras.Model(inputs, x)))]
+        >>> [place.name for place in find_block_starts(Network(keras.Model(inputs, x)))]
         ['inside']
     """
     found: dict[object, Place] = {}
@@ -59,8 +59,8 @@ def block_starts(network: Network) -> list[Place]:
     return [place for block, place in found.items() if block in weighty]
 
 
-def weighted_places(network: Network) -> list[Place]:
-    """Return the calls of layers with weights, normalizations aside, in order."""
+def find_weighted_places(network: Network) -> list[Place]:
+    """Return the calls of layers with weights, except normalizations, in order."""
     return [
         place
         for place in _leaves(network)
@@ -70,10 +70,10 @@ def weighted_places(network: Network) -> list[Place]:
 
 
 def layers_from(network: Network, start: Place) -> list[keras.layers.Layer]:
-    """Return the layers with weights, normalizations aside, at a place and behind it, each once."""
+    """Return the layers with weights, except normalizations, from a place on, each once."""
     order = [place for place in network.places if place == start or not _is_model(place)]
     behind = set(order[order.index(start) :])
-    layers = [place.node.operation for place in weighted_places(network) if place in behind]
+    layers = [place.node.operation for place in find_weighted_places(network) if place in behind]
     return list({id(layer): layer for layer in layers}.values())
 
 
@@ -86,7 +86,7 @@ def _leaves(network: Network) -> Iterator[Place]:
 
 
 def _regions(network: Network) -> Iterator[tuple[Place, int | None]]:
-    """Yield each place with the number of the region with branches it is in, None for a chain."""
+    """Yield each place with the index of its region with branches, or None in a plain chain."""
     places = list(_leaves(network))
     number = {place: index for index, place in enumerate(places)}
     last_use = list(range(len(places)))
@@ -99,7 +99,7 @@ def _regions(network: Network) -> Iterator[tuple[Place, int | None]]:
             else:
                 last_use[number[source]] = index
     for index in range(len(places)):
-        # Everything goes through here if nothing from before is used behind.
+        # No path bypasses this place if nothing before it is used after it.
         if needed <= index:
             inside = index > begin
             for inner in range(begin, index + 1):

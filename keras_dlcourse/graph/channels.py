@@ -1,11 +1,10 @@
-"""Which channels of a network belong together, so that one cannot be removed without the others.
+"""Find the channels of a network that belong together, so that they can only be removed together.
 
-Each filter of a convolution or dense layer makes a channel, which has a number here. Every tensor
-of the graph is known by the numbers of its channels, along its last axis: batch normalization,
-activations, pooling and depthwise convolutions hand them on, concatenation strings them together,
-flattening repeats them. Addition unites two channels: from then on they are one. A channel is fixed
-if something needs it that cannot be made narrower: an output of the model, a softmax, an operation
-that is not known here.
+Each filter of a convolution or dense layer creates a channel with a unique number. Every tensor of
+the graph is described by the numbers of its channels along its last axis: batch normalization,
+activations, pooling and depthwise convolutions pass them on, concatenation concatenates them, and
+flattening repeats them. Addition merges two channels into one. A channel is fixed if something that
+cannot be made narrower needs it: an output of the model, a softmax, or an unknown operation.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from keras_dlcourse.layers.compression.compressed import CompressedLayer
 
 _layers = keras.layers
 Numbers = np.ndarray
-"""Numbers of channels, one for each index of a tensor's last axis."""
+"""Channel numbers, one for each index of a tensor's last axis."""
 
 PRODUCERS = (
     _layers.Conv1D,
@@ -43,9 +42,9 @@ class Channels:
         graph: A flat graph.
 
     Attributes:
-        producers: Layers that make channels, with the channels of their outputs, by `id(layer)`.
-        inputs: The channels that come into a layer, by `id(layer)`.
-        outputs: The channels that come out of a layer, by `id(layer)`.
+        producers: Layers that create channels, with their output channels, by `id(layer)`.
+        inputs: Input channels of each layer, by `id(layer)`.
+        outputs: Output channels of each layer, by `id(layer)`.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -56,7 +55,7 @@ class Channels:
         self._fixed: list[tuple[Numbers, str]] = []
         self._of: dict[int, Numbers] = {}
         for tensor in graph.model.inputs:
-            self._of[id(tensor)] = self.fixed_ones(tensor, "it is an input of the model")
+            self._of[id(tensor)] = self.add_fixed(tensor, "it is an input of the model")
         for node in graph.nodes:
             self._follow(node)
         for tensor in graph.model.outputs:
@@ -71,24 +70,24 @@ class Channels:
         """Return the channels of a tensor."""
         return self._of[id(tensor)]
 
-    def fresh(self, count: int) -> Numbers:
+    def add(self, count: int) -> Numbers:
         """Return new channels."""
         start = len(self._parents)
         self._parents.extend(range(start, start + count))
         return np.arange(start, start + count)
 
-    def fixed_ones(self, tensor: Any, reason: str) -> Numbers:
+    def add_fixed(self, tensor: Any, reason: str) -> Numbers:
         """Return new channels for a tensor, none of which may be removed."""
-        numbers = self.fresh(tensor.shape[-1] or 0 if tensor.shape else 0)
+        numbers = self.add(tensor.shape[-1] or 0 if tensor.shape else 0)
         self.fix(numbers, reason)
         return numbers
 
     def fix(self, numbers: Numbers, reason: str) -> None:
-        """Let channels stay, whatever they become united with."""
+        """Mark channels, and all that are merged with them, as not removable."""
         self._fixed.append((numbers, reason))
 
     def unite(self, some: Numbers, others: Numbers) -> None:
-        """Make pairs of channels one."""
+        """Merge pairs of channels."""
         for one, other in zip(some, others, strict=True):
             self._parents[self._root(int(one))] = self._root(int(other))
 
@@ -103,36 +102,36 @@ class Channels:
         operation = node.operation
         if isinstance(operation, CompressedLayer):
             raise ValueError(
-                f"layer {node.name!r} is pruned, clustered or quantized already: remove filters "
-                "first, or strip(model)"
+                f"layer {node.name!r} is already pruned, clustered or quantized. Remove filters "
+                "before that, or call strip(model)."
             )
         rule = RULES.get(type(operation)) or _operation_rule(operation)
         numbers = rule(self, node) if rule is not None else None
         if numbers is None:
-            reason = f"{node.name} ({type(operation).__name__}) cannot be followed"
+            reason = f"{node.name} ({type(operation).__name__}) is not supported"
             for tensor in node.inputs:
                 self.fix(self.of(tensor), reason)
             for tensor in node.outputs:
-                self._of[id(tensor)] = self.fixed_ones(tensor, reason)
+                self._of[id(tensor)] = self.add_fixed(tensor, reason)
             return
         (tensor,) = node.outputs
         self._of[id(tensor)] = numbers
         first = self.of(node.inputs[0])
         for ends, now in ((self.inputs, first), (self.outputs, numbers)):
             before = ends.setdefault(id(operation), now)
-            if before is not now:  # a shared layer: its weights serve both
+            if before is not now:  # a shared layer, whose weights are used by both calls
                 self.unite(before, now)
 
 
 Rule = Callable[[Channels, Node], "Numbers | None"]
 
 
-def _produces(channels: Channels, node: Node) -> Numbers | None:
+def _follow_kernel(channels: Channels, node: Node) -> Numbers | None:
     layer = node.operation
-    if getattr(layer, "groups", 1) != 1 or not _channels_last(layer):
+    if getattr(layer, "groups", 1) != 1 or not _is_channels_last(layer):
         return None
     if id(layer) not in channels.producers:
-        made = channels.fresh(layer.units if hasattr(layer, "units") else layer.filters)
+        made = channels.add(layer.units if hasattr(layer, "units") else layer.filters)
         channels.producers[id(layer)] = (layer, made)
     made = channels.producers[id(layer)][1]
     if not acts_alone(layer.activation):
@@ -140,67 +139,67 @@ def _produces(channels: Channels, node: Node) -> Numbers | None:
     return made
 
 
-def _depthwise(channels: Channels, node: Node) -> Numbers | None:
+def _follow_depthwise(channels: Channels, node: Node) -> Numbers | None:
     layer = node.operation
-    if not _channels_last(layer) or not acts_alone(layer.activation):
+    if not _is_channels_last(layer) or not acts_alone(layer.activation):
         return None
     return np.repeat(channels.of(node.inputs[0]), layer.depth_multiplier)
 
 
-def _hands_on(channels: Channels, node: Node) -> Numbers | None:
-    if not _channels_last(node.operation) or len(node.inputs) != 1:
+def _pass_on(channels: Channels, node: Node) -> Numbers | None:
+    if not _is_channels_last(node.operation) or len(node.inputs) != 1:
         return None
     return channels.of(node.inputs[0])
 
 
-def _activates(channels: Channels, node: Node) -> Numbers | None:
-    return _hands_on(channels, node) if acts_alone(node.operation.activation) else None
+def _follow_activation(channels: Channels, node: Node) -> Numbers | None:
+    return _pass_on(channels, node) if acts_alone(node.operation.activation) else None
 
 
-def _normalizes(channels: Channels, node: Node) -> Numbers | None:
+def _follow_normalization(channels: Channels, node: Node) -> Numbers | None:
     rank = len(node.inputs[0].shape)
     axis = node.operation.axis
     if np.ndim(axis) or axis % rank != rank - 1:
         return None
-    return _hands_on(channels, node)
+    return _pass_on(channels, node)
 
 
-def _rescales(channels: Channels, node: Node) -> Numbers | None:
+def _follow_rescaling(channels: Channels, node: Node) -> Numbers | None:
     layer = node.operation
     if np.ndim(layer.scale) or np.ndim(layer.offset):
         return None
-    return _hands_on(channels, node)
+    return _pass_on(channels, node)
 
 
-def _flattens(channels: Channels, node: Node) -> Numbers | None:
+def _follow_flatten(channels: Channels, node: Node) -> Numbers | None:
     places = node.inputs[0].shape[1:-1]
-    if None in places or not _channels_last(node.operation):
+    if None in places or not _is_channels_last(node.operation):
         return None
     return np.tile(channels.of(node.inputs[0]), int(np.prod(places, dtype=int)))
 
 
-def _reshapes(channels: Channels, node: Node) -> Numbers | None:
-    """Follow what leaves the last axis alone, or flattens."""
+def _follow_reshape(channels: Channels, node: Node) -> Numbers | None:
+    """Support reshaping that keeps the last axis, or flattens."""
     before, after = node.inputs[0].shape, node.outputs[0].shape
     if before[-1] == after[-1] and before[-1] is not None:
         return channels.of(node.inputs[0])
-    return _flattens(channels, node) if len(after) == 2 else None
+    return _follow_flatten(channels, node) if len(after) == 2 else None
 
 
-def _unites(channels: Channels, node: Node) -> Numbers | None:
-    """Add, multiply, compare: channel by channel."""
+def _unite_inputs(channels: Channels, node: Node) -> Numbers | None:
+    """Merge the channels of channelwise operations such as Add, Multiply and Maximum."""
     result, *others = sorted((channels.of(t) for t in node.inputs), key=len, reverse=True)
     for numbers in others:
         if len(numbers) == len(result):
             channels.unite(numbers, result)
-        elif len(numbers) == 1:  # one number for all channels
-            channels.fix(numbers, f"{node.name} gives it to all channels")
+        elif len(numbers) == 1:  # one value for all channels
+            channels.fix(numbers, f"{node.name} broadcasts it to all channels")
         else:
             return None
     return result
 
 
-def _strings_together(channels: Channels, node: Node) -> Numbers | None:
+def _concatenate(channels: Channels, node: Node) -> Numbers | None:
     rank = len(node.outputs[0].shape)
     parts = [channels.of(tensor) for tensor in node.inputs]
     if node.operation.axis % rank == rank - 1:
@@ -211,7 +210,7 @@ def _strings_together(channels: Channels, node: Node) -> Numbers | None:
 
 
 def acts_alone(activation: Any) -> bool:
-    """Whether an activation is known to compute each channel from that channel only."""
+    """Whether an activation is known to compute each channel independently."""
     if activation is None:
         return True
     name = getattr(activation, "__name__", "")
@@ -219,7 +218,7 @@ def acts_alone(activation: Any) -> bool:
     return known and name not in MIXING_ACTIVATIONS
 
 
-def _channels_last(layer: Any) -> bool:
+def _is_channels_last(layer: Any) -> bool:
     return getattr(layer, "data_format", "channels_last") == "channels_last"
 
 
@@ -236,20 +235,20 @@ _HAND_ON = [
 _UNITE = "Add Subtract Multiply Average Maximum Minimum"
 
 RULES: dict[type, Rule] = {
-    **dict.fromkeys(PRODUCERS, _produces),
-    **dict.fromkeys((_layers.DepthwiseConv1D, _layers.DepthwiseConv2D), _depthwise),
-    **{getattr(_layers, name): _hands_on for names in _HAND_ON for name in names.split()},
-    **{getattr(_layers, name): _unites for name in _UNITE.split()},
-    ImageDescription: _hands_on,
-    OutputDescription: _hands_on,
-    _layers.Activation: _activates,
-    _layers.BatchNormalization: _normalizes,
-    _layers.Rescaling: _rescales,
-    _layers.Flatten: _flattens,
-    _layers.Reshape: _reshapes,
-    _layers.Concatenate: _strings_together,
+    **dict.fromkeys(PRODUCERS, _follow_kernel),
+    **dict.fromkeys((_layers.DepthwiseConv1D, _layers.DepthwiseConv2D), _follow_depthwise),
+    **{getattr(_layers, name): _pass_on for names in _HAND_ON for name in names.split()},
+    **{getattr(_layers, name): _unite_inputs for name in _UNITE.split()},
+    ImageDescription: _pass_on,
+    OutputDescription: _pass_on,
+    _layers.Activation: _follow_activation,
+    _layers.BatchNormalization: _follow_normalization,
+    _layers.Rescaling: _follow_rescaling,
+    _layers.Flatten: _follow_flatten,
+    _layers.Reshape: _follow_reshape,
+    _layers.Concatenate: _concatenate,
 }
-"""What a layer does to channels; a rule returns those of its output, None if it cannot tell."""
+"""Rules by layer type. A rule returns the output channels of a node, or None if unknown."""
 
 _ALONE = "Relu Relu6 Sigmoid Tanh Silu HardSigmoid HardSilu Gelu Elu LeakyRelu Softplus Absolute"
 
@@ -260,14 +259,14 @@ def _operation_rule(operation: Any) -> Rule | None:
     if not type(operation).__module__.startswith("keras.src.ops"):
         return None
     if name in _UNITE.split():
-        return _unites_tensors
-    return _hands_on if name in _ALONE.split() else None
+        return _unite_tensors
+    return _pass_on if name in _ALONE.split() else None
 
 
-def _unites_tensors(channels: Channels, node: Node) -> Numbers | None:
+def _unite_tensors(channels: Channels, node: Node) -> Numbers | None:
     constants = [
         value
         for value in tree.flatten((node.args, node.kwargs))
         if not isinstance(value, keras.KerasTensor) and np.ndim(value)
     ]
-    return None if constants else _unites(channels, node)
+    return None if constants else _unite_inputs(channels, node)

@@ -1,4 +1,4 @@
-"""A convolution written out as the matrix that it is."""
+"""Convolution as an explicit matrix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-LARGEST = 50_000_000  # numbers in a matrix: half a gigabyte with their places
+LARGEST = 50_000_000  # values in a matrix: half a gigabyte including their indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,11 +18,11 @@ class ConvMatrix:
     """A convolution as a matrix and an offset: `matrix @ x.reshape(-1) + bias`.
 
     Attributes:
-        matrix: `scipy.sparse.csr_array` of shape `(outputs, inputs)`, a row for each number that
-            comes out and a column for each that goes in, both in the order of `x.reshape(-1)`. It
-            holds the weights where the kernel lies, zeros among them too, and nothing elsewhere.
-        bias: `(outputs,)`, the layer's bias at each position; zeros without one.
-        output_shape: `(height, width, channels)` of what comes out.
+        matrix: `scipy.sparse.csr_array` of shape `(outputs, inputs)`, with one row per output value
+            and one column per input value, both in the order of `x.reshape(-1)`. It stores the
+            weights (even if zero) where the kernel lies, and nothing elsewhere.
+        bias: `(outputs,)`, the layer's bias at each position; zeros if the layer has none.
+        output_shape: `(height, width, channels)` of the output.
     """
 
     matrix: Any
@@ -31,25 +31,25 @@ class ConvMatrix:
 
 
 def conv_as_dense_matrix(layer: keras.layers.Layer, input_shape: Sequence[int]) -> ConvMatrix:
-    """Write a convolution as the sparse matrix that a dense layer would need for the same.
+    """Return a convolution as the sparse matrix of an equivalent dense layer.
 
-    Most of the matrix is nothing, as a place sees only those near it, and the same few numbers
-    stand in each row, shifted: a dense layer with these two bounds is a convolution. What the layer
-    does *before* its activation is written; apply `layer.activation` to the result for the rest.
+    Most entries are empty, because a position sees only its neighborhood, and each row holds the
+    same few values, shifted: a dense layer with these two constraints is a convolution. The matrix
+    represents the layer *before* its activation; apply `layer.activation` to the result.
 
     Args:
-        layer: A built `Conv2D` (strides, dilation, groups, either padding), `DepthwiseConv2D` or
+        layer: A built `Conv2D` (any strides, dilation, groups and padding), `DepthwiseConv2D` or
             `Conv2DTranspose`, with channels last.
         input_shape: `(height, width, channels)` of an image, without the batch.
 
     Returns:
-        The matrix and the offset, in float32: for an image `x` of that shape
-        `(matrix @ x.reshape(-1) + bias).reshape(output_shape)` is what the layer computes.
+        The matrix and the offset, in float32. For an image `x` of that shape, the layer computes
+        `(matrix @ x.reshape(-1) + bias).reshape(output_shape)`.
 
     Raises:
-        TypeError: If the layer is of another kind.
-        ValueError: If it is not built, has its channels first or an `output_padding`, if the shape
-            does not fit it, or if the matrix would hold more than 50 million numbers.
+        TypeError: If `layer` has another type.
+        ValueError: If `layer` is not built, has channels first or an `output_padding`, if the shape
+            does not fit it, or if the matrix would hold more than 50 million values.
 
     Example:
         >>> import numpy as np
@@ -72,12 +72,12 @@ def conv_as_dense_matrix(layer: keras.layers.Layer, input_shape: Sequence[int]) 
             "layer must be a keras.layers.Conv2D, DepthwiseConv2D or Conv2DTranspose. Received: "
             f"{type(layer).__name__}"
         )
-    shape = _checked_shape(layer, input_shape)
+    shape = _check_shape(layer, input_shape)
     kernel = np.asarray(ops.convert_to_numpy(layer.kernel), "float32")
     groups = getattr(layer, "groups", 1)
     if isinstance(layer, keras.layers.Conv2DTranspose):
         height, width, filters = _transposed_shape(layer, shape)
-        # What a convolution of the larger image would hand back to it.
+        # The transpose of a convolution of the larger image.
         matrix = _matrix(layer, kernel, (height, width, filters), shape[:2], 1).T.tocsr()
     else:
         if isinstance(layer, keras.layers.DepthwiseConv2D):
@@ -101,8 +101,8 @@ def _matrix(
 ) -> Any:
     """Return the matrix of a convolution from `shape` to `positions`.
 
-    Its rows go by (y, x, filter), and what stands in a row by (kernel row, kernel column, channel
-    of the group), so columns ascend in it.
+    Rows are in the order (y, x, filter), and entries of a row in the order (kernel row, kernel
+    column, channel of the group), so column indices ascend within a row.
     """
     from scipy import sparse
 
@@ -111,11 +111,11 @@ def _matrix(
     numbers = positions[0] * positions[1] * rows * columns * depth * filters
     if numbers > LARGEST:
         raise ValueError(
-            f"the matrix of layer {layer.name!r} would hold {numbers:,} numbers, more than "
-            f"{LARGEST:,}: give a smaller input_shape"
+            f"The matrix of layer {layer.name!r} would hold {numbers:,} values, more than "
+            f"{LARGEST:,}. Pass a smaller input_shape."
         )
-    y, is_row = _seen(layer, 0, rows, positions[0], height)
-    x, is_column = _seen(layer, 1, columns, positions[1], width)
+    y, is_row = _find_seen(layer, 0, rows, positions[0], height)
+    x, is_column = _find_seen(layer, 1, columns, positions[1], width)
     # Axes: y, x, filter, kernel row, kernel column, channel of the group.
     group = np.arange(filters) // (filters // groups)
     places = (
@@ -133,10 +133,10 @@ def _matrix(
     )
 
 
-def _seen(
+def _find_seen(
     layer: Any, axis: int, size: int, positions: int, image: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows (columns) that each position sees, and which of them are in the image."""
+    """Return the rows (columns) seen by each position, and which of them are in the image."""
     stride, dilation = layer.strides[axis], layer.dilation_rate[axis]
     before = 0
     if layer.padding == "same":
@@ -147,7 +147,7 @@ def _seen(
 
 
 def _positions(layer: Any, axis: int, image: int) -> int:
-    """Return how many rows (columns) a convolution makes of an image's."""
+    """Return the number of output rows (columns) of a convolution."""
     reach = 0
     if layer.padding == "valid":
         reach = (layer.kernel_size[axis] - 1) * layer.dilation_rate[axis]
@@ -155,7 +155,7 @@ def _positions(layer: Any, axis: int, image: int) -> int:
 
 
 def _transposed_shape(layer: Any, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-    """Return the shape of what a transposed convolution makes."""
+    """Return the output shape of a transposed convolution."""
     sizes = []
     for axis in (0, 1):
         size = shape[axis] * layer.strides[axis]
@@ -166,21 +166,24 @@ def _transposed_shape(layer: Any, shape: tuple[int, int, int]) -> tuple[int, int
     return sizes[0], sizes[1], layer.filters
 
 
-def _checked_shape(layer: Any, input_shape: Sequence[int]) -> tuple[int, int, int]:
-    """Return the shape as a tuple, or say what does not fit."""
+def _check_shape(layer: Any, input_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return the shape as a tuple, after checking it against the layer."""
     if not layer.built:
         raise ValueError(
-            f"layer {layer.name!r} has not been built, so it has no weights yet: call it on an "
-            "image, or layer.build((None, height, width, channels))"
+            f"layer {layer.name!r} has not been built, so it has no weights yet. Call it on an "
+            "image, or call layer.build((None, height, width, channels))."
         )
     if layer.data_format != "channels_last":
-        raise ValueError(f"layer {layer.name!r} has its channels first; this takes them last")
+        raise ValueError(
+            f"layer {layer.name!r} must have data_format='channels_last'. "
+            "Received: 'channels_first'"
+        )
     if getattr(layer, "output_padding", None) is not None:
-        raise ValueError(f"layer {layer.name!r} has an output_padding; this takes none")
+        raise ValueError(f"layer {layer.name!r} must have output_padding=None.")
     shape = tuple(input_shape) if isinstance(input_shape, Sequence) else ()
     if len(shape) != 3 or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
         raise ValueError(
-            "input_shape must be (height, width, channels), whole numbers above 0. Received: "
+            "input_shape must be (height, width, channels), all positive integers. Received: "
             f"{input_shape!r}"
         )
     height, width, channels = (int(size) for size in shape)
@@ -188,11 +191,11 @@ def _checked_shape(layer: Any, input_shape: Sequence[int]) -> tuple[int, int, in
     needed = layer.kernel.shape[-1 if is_transposed else 2] * getattr(layer, "groups", 1)
     if channels != needed:
         raise ValueError(
-            f"layer {layer.name!r} takes {needed} channels. Received: input_shape={shape}"
+            f"layer {layer.name!r} needs {needed} channels. Received: input_shape={shape}"
         )
     if not is_transposed and min(_positions(layer, 0, height), _positions(layer, 1, width)) < 1:
         raise ValueError(
-            f"the kernel of layer {layer.name!r} finds no place in {height}x{width} pixels: give a "
-            "larger input_shape"
+            f"The kernel of layer {layer.name!r} does not fit in {height}x{width} pixels. Pass a "
+            "larger input_shape."
         )
     return height, width, channels

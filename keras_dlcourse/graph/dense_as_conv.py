@@ -1,4 +1,4 @@
-"""A classifier's dense layers as convolutions, so that it slides over images of any size."""
+"""Convert a classifier's dense layers to convolutions, so that it slides over larger images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _POOLINGS = {
     keras.layers.GlobalMaxPooling2D: keras.layers.MaxPooling2D,
 }
 _RESHAPING = (keras.layers.Flatten, keras.layers.Reshape)
-# These treat each number alike, wherever it stands.
+# These are elementwise.
 _BY_NUMBER = (
     keras.layers.Activation,
     keras.layers.ActivityRegularization,
@@ -33,7 +33,7 @@ _BY_NUMBER = (
     keras.layers.ReLU,
     layers.ImageDescription,
 )
-# These treat each vector along the last axis alike.
+# These compute each vector along the last axis independently.
 _BY_VECTOR = (
     keras.layers.BatchNormalization,
     keras.layers.LayerNormalization,
@@ -53,7 +53,7 @@ _MERGING = (
     keras.layers.Multiply,
     keras.layers.Subtract,
 )
-# Operations of `keras.ops`, such as those of `x * sigmoid(x)`.
+# Operations of `keras.ops`, such as those in `x * sigmoid(x)`.
 _OPERATIONS = {
     *("Absolute", "Add", "Divide", "Maximum", "Minimum", "Multiply", "Negative", "Subtract"),
     *("Gelu", "HardSigmoid", "HardSilu", "HardSwish", "LeakyRelu", "Relu", "Relu6", "Sigmoid"),
@@ -65,12 +65,12 @@ _SINGLE = (1, 1)
 
 @dataclass(frozen=True)
 class _Vector:
-    """What stands for a vector of the model: maps with such a vector at each position.
+    """A vector of the model, represented by maps with such a vector at each position.
 
     Attributes:
-        maps: Which of the model's maps it was computed from.
-        size: Height and width of the window whose numbers are the vector: those of the maps behind
-            Flatten, and 1x1 from the first dense layer or a pooling on.
+        maps: `id` of the model's maps that the vector was computed from.
+        size: Height and width of the window whose values form the vector: the size of the maps
+            after Flatten, and 1x1 from the first dense layer or pooling on.
     """
 
     maps: int
@@ -78,38 +78,39 @@ class _Vector:
 
 
 def dense_as_conv(model: keras.Model) -> keras.Model:
-    """Return a classifier with its dense layers as convolutions, which takes images of any size.
+    """Return a classifier with dense layers converted to convolutions, for images of any size.
 
-    Flatten and the Dense layer behind it are a convolution with a kernel as large as the maps, and
-    each further Dense layer one of 1x1. Global pooling becomes pooling over windows of the size
-    that the maps had, a pixel apart. The weights are those of the model. It computes the maps of a
-    large image once for all windows in it, where cutting them out would compute each again.
+    Flatten and the following Dense layer become a convolution with a kernel as large as the maps,
+    and each further Dense layer becomes a 1x1 convolution. Global pooling becomes pooling over
+    windows of the maps' original size, with stride 1. Weights are copied from the model. The maps
+    of a large image are computed once for all windows in it; cropping would recompute them for each
+    window.
 
-    On an image of another size, position `(y, x)` of the output is what the model says of the
-    window of its own size with the corner `(y * s, x * s)`; `s` is the product of all strides.
-    That is exact if no layer pads (all "valid") and none looks at the whole image, as squeeze and
-    excitation does. With "same" padding the model saw zeros around a window where there is more of
-    the image now, so scores are near, not equal; they still move with the image away from its
-    border. Give such networks sizes that differ from theirs by multiples of `s`, as those are
-    padded on the same sides. Where a model leaves its last rows unread (pooling by 2 of 7), windows
-    may stand out over the image by as many.
+    On an image of another size, position `(y, x)` of the output is the model's output for the
+    window of its own input size with the corner `(y * s, x * s)`; `s` is the product of all
+    strides. This is exact if no layer pads (all "valid") and no layer sees the whole image, as
+    squeeze-and-excitation does. With "same" padding, the model saw zeros around a window where the
+    larger image has pixels, so scores are close but not equal; away from the border, they still
+    shift with the image. For such networks, use sizes that differ from the original by multiples of
+    `s`, which are padded on the same sides. If a model ignores its last rows (such as pooling 7
+    rows by 2), windows may extend beyond the image by as many rows.
 
     Args:
         model: A built functional or Sequential model with one input `(height, width, channels)`,
-            of ours or of `keras.applications`; it is left as it was. Nested models are opened.
+            from this package or `keras.applications`; not modified. Nested models are opened.
 
     Returns:
-        A functional model with weights of its own, from images `(batch, None, None, channels)` to
-        scores `(batch, rows, columns, classes)`: 1x1 of them, and those of the model, for the
-        size that the model was made for. Layers keep their names; Flatten and Reshape are gone, and
-        so are constraints on dense kernels. A fixed size, for export:
+        A functional model with its own weights, from images `(batch, None, None, channels)` to
+        scores `(batch, rows, columns, classes)`. For the model's original image size, these are 1x1
+        scores equal to the model's. Layers keep their names; Flatten and Reshape are removed, and
+        so are constraints on dense kernels. To fix the size for export, use
         `keras.Model(image := keras.Input((64, 64, 3)), slides(image))`.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed or unbuilt, has channels first, no Dense layer (or 1x1
-            convolution in its place), a size that is open already, or a layer that fixes the size
-            or cannot be read as a convolution; it is named.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` is subclassed or unbuilt, has channels first, no Dense layer (or 1x1
+            convolution in its place), an open image size, or a layer that fixes the size or cannot
+            be converted; the message names the layer.
 
     Example:
         >>> from keras_dlcourse.models import LeNet5
@@ -135,7 +136,7 @@ def dense_as_conv(model: keras.Model) -> keras.Model:
 
 
 class _Conversion:
-    """The calls of a model, made anew on images of an open size.
+    """The calls of a model, repeated on images of an open size.
 
     Args:
         graph: The model's graph.
@@ -143,28 +144,28 @@ class _Conversion:
 
     def __init__(self, graph: Graph) -> None:
         self.head = _Head(graph)
-        self.kernels = 0  # dense layers, and convolutions in their place
+        self.kernels = 0  # number of dense layers, and of convolutions in their place
         self._vectors: dict[int, _Vector] = {}
         self._made: dict[tuple[int, tuple[int, int]], Any] = {}  # a shared layer stays shared
 
     def call(self, node: Node, args: Any, kwargs: Any) -> Any:
-        """Call what stands for a node."""
+        """Call the replacement of a node."""
         if id(node) not in self.head.nodes:
-            return self._on_maps(node, args, kwargs)
+            return self._call_on_maps(node, args, kwargs)
         vectors = [self._vectors[id(old)] for old in node.inputs if id(old) in self._vectors]
         if vectors:
-            outputs, vector = self._on_vectors(node, vectors, args, kwargs)
+            outputs, vector = self._call_on_vectors(node, vectors, args, kwargs)
         else:
-            outputs, vector = self._begun(node, args)
+            outputs, vector = self._begin_vector(node, args)
         self._vectors[id(node.outputs[0])] = vector
         return outputs
 
-    def _on_maps(self, node: Node, args: Any, kwargs: Any) -> Any:
-        """Call a layer of the network's body, as it is."""
+    def _call_on_maps(self, node: Node, args: Any, kwargs: Any) -> Any:
+        """Call a layer of the network's body, unchanged except for dense layers on maps."""
         layer = node.operation
         for old in node.inputs:
             if id(old) in self._vectors:
-                _refuse(node, "leads what is known of the whole image back into the maps")
+                _refuse(node, "feeds a vector of the whole image back into the maps")
         if type(layer) is keras.layers.Dense and len(node.inputs[0].shape) == 4:
             return self._convolution(node, _SINGLE)(args[0])
         is_open = any(None in tensor.shape[1:] for tensor in _tensors((args, kwargs)))
@@ -174,34 +175,34 @@ class _Conversion:
             outputs = layer(*args, **kwargs)
         except (ValueError, TypeError) as error:
             raise ValueError(
-                f"dense_as_conv: layer {node.name!r} ({_class_name(node)}) takes no maps of an "
-                f"open size. Keras said: {error}"
+                f"dense_as_conv: layer {node.name!r} ({_class_name(node)}) does not accept maps of "
+                f"an open size. Keras reported: {error}"
             ) from error
         for tensor in _tensors(outputs) if is_open else ():
             if len(tensor.shape) == 4 and None not in tensor.shape[1:3] and not _is_single(tensor):
                 _refuse(node, "fixes the size of the maps")
         return outputs
 
-    def _begun(self, node: Node, args: Any) -> tuple[Any, _Vector]:
-        """Call what stands for the layer that makes a vector of maps."""
+    def _begin_vector(self, node: Node, args: Any) -> tuple[Any, _Vector]:
+        """Call the replacement of the layer that turns maps into a vector."""
         maps = node.inputs[0]
         size = maps.shape[1:3]
         if type(node.operation) not in (*_POOLINGS, *_RESHAPING):
-            _refuse(node, "makes a vector of maps in a way that is not known")
+            _refuse(node, "turns maps into a vector in an unsupported way")
         if None in size:
             raise ValueError(
                 f"dense_as_conv: the maps before layer {node.name!r} have the open size {size}, so "
-                "it is not known what a window is: build the model for one size of image"
+                "the size of a window is unknown. Build the model for a fixed image size."
             )
         if isinstance(node.operation, _RESHAPING):
             return args[0], _Vector(id(maps), size)
-        pooling = self._once(node, _SINGLE, lambda: _sliding_pooling(node.operation, size))
+        pooling = self._make_once(node, _SINGLE, lambda: _sliding_pooling(node.operation, size))
         return pooling(args[0]), _Vector(id(maps), _SINGLE)
 
-    def _on_vectors(
+    def _call_on_vectors(
         self, node: Node, vectors: list[_Vector], args: Any, kwargs: Any
     ) -> tuple[Any, _Vector]:
-        """Call what stands for a layer that takes vectors."""
+        """Call the replacement of a layer on vectors."""
         layer, vector = node.operation, vectors[0]
         if any(other != vector for other in vectors):
             _refuse(node, "joins vectors from maps of different layers")
@@ -209,15 +210,15 @@ class _Conversion:
             return self._convolution(node, vector.size)(args[0]), _Vector(vector.maps, _SINGLE)
         if isinstance(layer, _RESHAPING):
             if node.outputs[0].shape[-1] != math.prod(node.inputs[0].shape[1:]):
-                _refuse(node, "gives a vector another shape")
+                _refuse(node, "changes the shape of a vector")
             return args[0], vector
         if vector.size != _SINGLE and not _takes_each_number(node):
-            _refuse(node, "stands between Flatten and the first Dense layer: put it before Flatten")
+            _refuse(node, "is between Flatten and the first Dense layer: move it before Flatten")
         if not isinstance(layer, keras.layers.Layer):
             return layer(*args, **kwargs), vector
         if type(layer) is keras.layers.Conv2D:
             self.kernels += 1
-        twin = self._once(node, _SINGLE, lambda: _on_the_last_axis(node))
+        twin = self._make_once(node, _SINGLE, lambda: _copy_for_last_axis(node))
         fresh = not twin.built
         outputs = twin(*args, **kwargs)
         if fresh:
@@ -225,14 +226,14 @@ class _Conversion:
         return outputs, vector
 
     def _convolution(self, node: Node, size: tuple[int, int]) -> Any:
-        """Return the convolution that stands for a dense layer."""
+        """Return the convolution that replaces a dense layer."""
         layer = node.operation
         if getattr(layer, "quantization_mode", None):
-            _refuse(node, "has quantized weights: convert the model before it is quantized")
+            _refuse(node, "has quantized weights: convert the model before quantizing it")
         self.kernels += 1
-        return self._once(node, size, lambda: _as_convolution(layer, size))
+        return self._make_once(node, size, lambda: _as_convolution(layer, size))
 
-    def _once(self, node: Node, size: tuple[int, int], make: Any) -> Any:
+    def _make_once(self, node: Node, size: tuple[int, int], make: Any) -> Any:
         key = (id(node.operation), size)
         if key not in self._made:
             self._made[key] = make()
@@ -247,7 +248,7 @@ class _Head:
 
     Attributes:
         nodes: Ids of these calls.
-        begins: Those that take maps and make vectors.
+        begins: Calls that turn maps into vectors.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -270,10 +271,10 @@ class _Head:
                 self.begins.append(node)
 
     def _is_vector(self, tensor: Any) -> bool:
-        """Whether maps reach a tensor only through a layer that makes vectors of them.
+        """Whether maps reach a tensor only through a layer that turns them into vectors.
 
-        Vectors may be maps of 1x1, as behind GlobalAveragePooling2D(keepdims=True). Other maps may
-        happen to be that small, and are none.
+        Vectors may be 1x1 maps, as after GlobalAveragePooling2D(keepdims=True). Other maps may
+        happen to be that small, but do not count as vectors.
         """
         if id(tensor) not in self._known:
             self._known[id(tensor)] = self._is_vector_made_by(self._graph.maker(tensor), tensor)
@@ -291,60 +292,60 @@ class _Head:
         return False
 
     def _refuse_road(self, tensor: Any) -> NoReturn:
-        """Name the first layer on the way that makes no vector of maps."""
+        """Raise an error that names the first unsupported layer between the maps and the output."""
         node = self._graph.maker(tensor)
         while node is not None:
             before = [t for t in node.inputs if len(t.shape) != 4 and not self._is_vector(t)]
             maker = self._graph.maker(before[0]) if before else None
             if maker is None:
-                _refuse(node, "stands between the maps and the output")
+                _refuse(node, "is between the maps and the output")
             node = maker
-        raise ValueError("dense_as_conv: an output of the model is its input")
+        raise ValueError("dense_as_conv: an output of the model is its input.")
 
 
 def _check(graph: Graph) -> None:
-    """Refuse what no part of the conversion knows."""
+    """Raise ValueError for inputs or data formats that the conversion does not support."""
     model = graph.model
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = [tensor.shape[1:] for tensor in model.inputs]
         raise ValueError(
-            f"dense_as_conv: model {model.name!r} must have one input (height, width, channels), "
-            f"images. Received: {', '.join(map(str, shapes))}"
+            f"dense_as_conv: model {model.name!r} must have one image input (height, width, "
+            f"channels). Received: {', '.join(map(str, shapes))}"
         )
     for node in graph.nodes:
         if getattr(node.operation, "data_format", None) == "channels_first":
-            _refuse(node, "has its channels first: build the model with channels last")
+            _refuse(node, "has channels first: build the model with channels last")
 
 
 def _refuse_without_dense(graph: Graph, head: _Head) -> NoReturn:
     model = graph.model
-    text = f"dense_as_conv: model {model.name!r} has no Dense layer behind its maps, so "
+    text = f"dense_as_conv: model {model.name!r} has no Dense layer after its maps, so "
     if not head.begins:
         raise ValueError(
-            text + "it is convolutional as it is: build it for (None, None, channels) and give it "
-            "its weights"
+            text + "it is already convolutional. Build it for (None, None, channels) and set its "
+            "weights."
         )
     begin = head.begins[0]
     maps = graph.maker(begin.inputs[0])
     raise ValueError(
         text
-        + f"its scores come from layer {begin.name!r} alone. The maps before that are a map of "
-        "scores already: keras.Model(model.inputs, model.get_layer("
+        + f"its scores come from layer {begin.name!r} alone. The maps before that layer already "
+        "are a map of scores: keras.Model(model.inputs, model.get_layer("
         f"{maps.name if maps else 'name'!r}).output)"
     )
 
 
 def _refuse(node: Node, reason: str) -> NoReturn:
     raise ValueError(
-        f"dense_as_conv: layer {node.name!r} ({_class_name(node)}) {reason}. What is known behind "
-        "the maps: Flatten or global pooling, then Dense layers, Dropout, activations and "
-        "normalizations along the last axis; leave other layers away, "
-        "keras.Model(model.inputs, a tensor before them), or convert before they are added"
+        f"dense_as_conv: layer {node.name!r} ({_class_name(node)}) {reason}. Supported after the "
+        "maps are Flatten or global pooling, then Dense layers, Dropout, activations and "
+        "normalizations along the last axis. Omit other layers with "
+        "keras.Model(model.inputs, a tensor before them), or convert before they are added."
     )
 
 
 def _takes_each_number(node: Node) -> bool:
-    """Whether a call does the same to each number, and joins those at the same place."""
+    """Whether a call is elementwise."""
     layer = node.operation
     if not isinstance(layer, keras.layers.Layer):
         known = type(layer).__module__.startswith("keras.") and _class_name(node) in _OPERATIONS
@@ -360,7 +361,7 @@ def _takes_each_number(node: Node) -> bool:
 
 
 def _takes_each_vector(node: Node) -> bool:
-    """Whether a call does the same to the vector along the last axis at each position."""
+    """Whether a call computes the vector along the last axis of each position independently."""
     layer = node.operation
     if type(layer) is keras.layers.Conv2D:
         return bool(layer.kernel_size == layer.strides == _SINGLE)
@@ -368,10 +369,10 @@ def _takes_each_vector(node: Node) -> bool:
     return type(layer) in known or _takes_each_number(node)
 
 
-def _on_the_last_axis(node: Node) -> Any:
-    """Return a copy of a layer, without its weights, that takes vectors at each position."""
+def _copy_for_last_axis(node: Node) -> Any:
+    """Return a copy of a layer, without its weights, that accepts a vector at each position."""
     if not _takes_each_vector(node):
-        _refuse(node, "is not known to take a vector at each position")
+        _refuse(node, "is not supported on a vector at each position")
     layer = node.operation
     config = arguments(layer)
     if "axis" in config:
@@ -389,7 +390,7 @@ def _sliding_pooling(layer: Any, size: tuple[int, int]) -> Any:
 
 
 def _as_convolution(layer: Any, size: tuple[int, int]) -> Any:
-    """Return a built convolution with the weights of a dense layer that saw `size` flattened."""
+    """Return a built convolution with the weights of a dense layer on flattened maps of `size`."""
     kernel = ops.convert_to_numpy(layer.kernel)
     channels = kernel.shape[0] // math.prod(size)
     convolution = keras.layers.Conv2D(
@@ -409,7 +410,7 @@ def _as_convolution(layer: Any, size: tuple[int, int]) -> Any:
         name=layer.name,
     )
     convolution.build((None, None, None, channels))
-    # Flatten goes by row, column and channel, as the axes of a kernel.
+    # Flatten orders values by row, column and channel, like the axes of a kernel.
     weights = [kernel.reshape(*size, channels, layer.units)]
     if layer.use_bias:
         weights.append(ops.convert_to_numpy(layer.bias))

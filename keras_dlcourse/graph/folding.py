@@ -1,4 +1,4 @@
-"""Batch normalization, made part of the convolution before it."""
+"""Fold batch normalization into the preceding convolution."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse.graph.flat import Graph, Node, flat_copy, open_block
-from keras_dlcourse.layers._remade import remade
+from keras_dlcourse.layers._remade import remake_layer
 
-# Layers with a kernel, and the axis of the kernel's output channels.
+# Layers with a kernel, and the kernel's axis of output channels.
 KERNELS: dict[type, int] = {
     keras.layers.Conv1D: -1,
     keras.layers.Conv2D: -1,
@@ -23,22 +23,23 @@ KERNELS: dict[type, int] = {
 
 
 def fold_batch_norm(model: keras.Model) -> keras.Model:
-    """Return a copy of a model without the batch normalizations that its kernels can take over.
+    """Return a copy of a model with batch normalizations folded into kernels where possible.
 
-    At inference batch normalization multiplies each channel by a factor and adds an offset; a
-    linear convolution or dense layer that it alone follows can do so itself. A layer that is called
-    more than once keeps its batch normalization, and so does one before a convolution with padding
-    (DenseNet, ResNet of version 2). Nested models and composite layers are opened.
+    At inference, batch normalization multiplies each channel by a factor and adds an offset. A
+    linear convolution or dense layer can do this itself, if its output is used only by the batch
+    normalization. Layers that are called more than once keep their batch normalization, and so do
+    batch normalizations before a padded convolution (DenseNet, ResNet version 2). Nested models and
+    composite layers are opened.
 
     Args:
-        model: A built functional or Sequential model; it is left as it was.
+        model: A built functional or Sequential model; it is not modified.
 
     Returns:
         A flat functional model with the same outputs at inference.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed or unbuilt.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` is subclassed or unbuilt.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3),
@@ -58,14 +59,14 @@ def fold_batch_norm(model: keras.Model) -> keras.Model:
         if id(node) in folded:
             return args[0]
         if id(node) in norms:
-            return _merged(node.operation, norms[id(node)].operation)(*args, **kwargs)
+            return _merge(node.operation, norms[id(node)].operation)(*args, **kwargs)
         return node.operation(*args, **kwargs)
 
     return graph.rebuild(call)
 
 
 def _norm_behind(graph: Graph, node: Node) -> Node | None:
-    """Return the batch normalization that a node's kernel can take over."""
+    """Return the batch normalization that can be folded into a node's kernel."""
     layer, norm = node.operation, graph.only_user(node)
     if type(layer) not in KERNELS or norm is None:
         return None
@@ -78,16 +79,16 @@ def _norm_behind(graph: Graph, node: Node) -> Node | None:
         len(node.outputs[0].shape) - 1,
     )
     last = last and getattr(layer, "data_format", "channels_last") == "channels_last"
-    # A call with training=True normalises by the batch in inference too.
+    # A call with training=True normalizes by batch statistics in inference too.
     fixed = not norm.kwargs.get("training")
     single = len(graph.calls(layer)) == len(graph.calls(norm.operation)) == 1
     return norm if linear and last and fixed and single else None
 
 
-def _merged(layer: Any, norm: Any) -> Any:
-    """Return the layer with the normalization in its kernel and bias."""
+def _merge(layer: Any, norm: Any) -> Any:
+    """Return the layer with the normalization folded into its kernel and bias."""
     factor, offset = factor_and_offset(norm)
-    merged = remade(layer, use_bias=True)
+    merged = remake_layer(layer, use_bias=True)
     merged.build_from_config(layer.get_build_config())
     kernel = ops.convert_to_numpy(layer.kernel)
     bias = ops.convert_to_numpy(layer.bias) if layer.use_bias else 0.0
@@ -102,7 +103,7 @@ def _merged(layer: Any, norm: Any) -> Any:
 
 
 def factor_and_offset(norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a batch normalization multiplies each channel by and what it adds."""
+    """Return the factor and the offset that a batch normalization applies to each channel."""
     factor = 1 / np.sqrt(ops.convert_to_numpy(norm.moving_variance) + norm.epsilon)
     if norm.scale:
         factor = factor * ops.convert_to_numpy(norm.gamma)

@@ -20,7 +20,7 @@ POOLINGS: tuple[type, ...] = (
     keras.layers.GlobalMaxPooling2D,
 )
 
-# At inference these hand on the numbers they get, at most rounded or in another shape.
+# At inference, these pass their input on unchanged, except for rounding or reshaping.
 PASSING = (
     keras.layers.Dropout,
     keras.layers.SpatialDropout2D,
@@ -35,21 +35,22 @@ PASSING = (
 )
 _UNIT_LENGTH = (L2Normalization, keras.layers.UnitNormalization)
 _WAY_OUT = (
-    "kd.explain.grad_cam takes any head. Or put GlobalAveragePooling2D and one Dense layer behind "
-    "the last convolution, and train that Dense layer: kd.explain.with_gap_head(model, classes)."
+    "kd.explain.grad_cam supports any head. Or add GlobalAveragePooling2D and one Dense layer "
+    "after the last convolution, and train that Dense layer: "
+    "kd.explain.with_gap_head(model, classes)."
 )
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where a classifier's last feature maps become class scores.
+    """The head of a classifier, which turns the last feature maps into class scores.
 
     Attributes:
-        features: From the model's inputs to the feature maps that are pooled; it shares its layers
-            with the model.
+        features: Model from the inputs to the feature maps that are pooled. It shares its layers
+            with the original model.
         pooling: The GlobalAveragePooling2D or GlobalMaxPooling2D layer.
-        classifier: The Dense layer or 1x1 convolution that gives the logits.
-        activation: What stands on the logits: `"softmax"`, `"sigmoid"`, `"linear"`, ...
+        classifier: The Dense layer or 1x1 convolution that computes the logits.
+        activation: Activation applied to the logits: `"softmax"`, `"sigmoid"`, `"linear"`, ...
     """
 
     features: keras.Model
@@ -59,7 +60,7 @@ class Head:
 
     @property
     def channels_first(self) -> bool:
-        """Whether feature maps come as `(n, channels, height, width)`."""
+        """Whether feature maps have the shape `(n, channels, height, width)`."""
         return bool(self.pooling.data_format == "channels_first")
 
     @property
@@ -68,7 +69,7 @@ class Head:
         return int(self.classifier.kernel.shape[-1])
 
     def weights(self) -> tuple[np.ndarray, np.ndarray]:
-        """Read the weights as they are now, after the transforms of a compressed layer.
+        """Return the current weights, after the transforms of a compressed layer.
 
         Returns:
             Kernel `(channels, classes)` and bias `(classes,)`, float32.
@@ -82,20 +83,20 @@ class Head:
 def find_head(model: keras.Model, poolings: Sequence[type] = POOLINGS) -> Head:
     """Find global pooling followed by one Dense layer or one 1x1 convolution.
 
-    Dropout, Flatten and Reshape may stand between and behind them, and an activation behind; in
-    models that simulate integers, the rounding of activations. Any of them may stand in a nested
-    model: a backbone used as a layer, with or without its own pooling, or a whole classifier behind
+    Dropout, Flatten and Reshape may be between and after them, an activation after them, and the
+    rounding of activations in models that simulate integers. Any of them may be in a nested model:
+    a backbone used as a layer, with or without its own pooling, or a whole classifier after
     preprocessing.
 
     Args:
         model: A functional or Sequential model with one output.
-        poolings: The pooling layers that the caller can make use of.
+        poolings: The pooling layers that the caller supports.
 
     Returns:
         The head.
 
     Raises:
-        TypeError: If `model` is no Keras model.
+        TypeError: If `model` is not a Keras model.
         ValueError: If the model ends in something else; the message names what was found.
 
     Example:
@@ -110,27 +111,26 @@ def find_head(model: keras.Model, poolings: Sequence[type] = POOLINGS) -> Head:
     outputs = getattr(model, "outputs", None)
     if not outputs or not isinstance(outputs[0], keras.KerasTensor):
         raise ValueError(
-            f"Class activation maps need a functional or Sequential model that has been built; "
-            f"{model.name!r} ({type(model).__name__}) has no graph to look into. Call an unbuilt "
-            "Sequential model on a batch first; build a subclassed one with keras.Model(inputs, "
-            "outputs)."
+            f"Class activation maps need a functional or Sequential model that has been built. "
+            f"{model.name!r} ({type(model).__name__}) has no graph. Call an unbuilt Sequential "
+            "model on a batch first; rebuild a subclassed model with keras.Model(inputs, outputs)."
         )
     if len(outputs) != 1:
         raise ValueError(
-            f"Class activation maps need a model with one output; {model.name!r} has "
+            f"Class activation maps need a model with one output. {model.name!r} has "
             f"{len(outputs)}. Pass keras.Model(model.inputs, model.outputs[i])."
         )
     return _read_backwards(Network(model), tuple(poolings))
 
 
 def is_embedding(model: keras.Model) -> bool:
-    """Whether a model gives vectors to compare, and no class scores.
+    """Whether a model outputs embedding vectors instead of class scores.
 
-    That is one that ends in a division by the Euclidean length, or in the dense layer that
-    `kd.models.embedding_model` calls `embedding`; nested models are looked into.
+    Embedding models end in a division by the Euclidean length, or in the dense layer that
+    `kd.models.embedding_model` names `embedding`. Nested models are searched, too.
 
     Args:
-        model: A Keras model. One without a graph cannot be looked into.
+        model: A Keras model. The result is False for a model without a graph.
 
     Example:
         >>> import keras
@@ -170,14 +170,14 @@ def _read_backwards(network: Network, poolings: tuple[type, ...]) -> Head:
             return Head(_feature_model(network, place), layer, classifier, activation)
         break
     raise ValueError(
-        f"Class activation maps need a network that ends in {_wanted(poolings)} and one Dense "
-        f"layer or 1x1 convolution; {network.model.name!r} ends in {' <- '.join(seen)}. "
+        f"Class activation maps need a network that ends in {_describe_poolings(poolings)} and one "
+        f"Dense layer or 1x1 convolution. {network.model.name!r} ends in {' <- '.join(seen)}. "
         f"{_hint(classifier, seen, poolings)}{_WAY_OUT}"
     )
 
 
 def _places_backwards(network: Network) -> Iterator[Place]:
-    """Walk from the output towards the input, up to a place that reads several tensors."""
+    """Walk from the output toward the input, up to a place that reads several tensors."""
     place = network.maker(network.model.outputs[0])
     while place is not None:
         yield place
@@ -185,7 +185,7 @@ def _places_backwards(network: Network) -> Iterator[Place]:
 
 
 def _feature_model(network: Network, pooling: Place) -> keras.Model:
-    """Build the part of the model before the pooling, which may stand inside nested models."""
+    """Build the part of the model before the pooling, which may be inside nested models."""
     source = network.source(pooling)
     features = network.model.inputs[0] if source is None else network.tensor_at(source)
     return keras.Model(network.model.inputs, features, name=f"{network.model.name}_features")
@@ -217,7 +217,7 @@ def _channels(pooling: Place) -> int | None:
     return pooling.node.inputs[0].shape[axis]
 
 
-def _wanted(poolings: tuple[type, ...]) -> str:
+def _describe_poolings(poolings: tuple[type, ...]) -> str:
     kinds = {"GlobalAveragePooling2D": "average", "GlobalMaxPooling2D": "maximum"}
     return f"global {' or '.join(kinds[pooling.__name__] for pooling in poolings)} pooling"
 
@@ -225,20 +225,20 @@ def _wanted(poolings: tuple[type, ...]) -> str:
 def _hint(classifier: Any, seen: list[str], poolings: tuple[type, ...]) -> str:
     last = seen[-1].split()[0]
     if last.startswith("GlobalMaxPooling") and keras.layers.GlobalMaxPooling2D not in poolings:
-        return "The maximum of a feature map is no sum over its places. "
+        return "The maximum of a feature map is not a sum over its positions. "
     if classifier is None and last.startswith("GlobalAveragePooling"):
         return "There is no layer that turns the averages into class scores. "
     if classifier is None and last.startswith("GlobalMaxPooling"):
         return "There is no layer that turns the maxima into class scores. "
     if classifier is not None and seen[-1].startswith(("Dense", "Conv2D")):
-        return "There must be one such layer only, straight behind the pooling. "
+        return "There must be only one such layer, directly after the pooling. "
     return ""
 
 
 def _weight(layer: Any, name: str) -> np.ndarray:
-    """Read a weight as the layer computes with it, of mixed precision too."""
+    """Return a weight as the layer uses it, in float32 even with mixed precision."""
     if isinstance(layer, CompressedLayer) and name in layer.weight_transforms:
-        value = layer.transformed(name)
+        value = layer.transform_weight(name)
     else:
         value = getattr(layer, name)
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(value, "float32")), "float32")

@@ -1,4 +1,4 @@
-"""The layers that have kernels, and a copy of a model that is open down to them."""
+"""Layers with kernels, and model copies in which composite layers are replaced by them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keras import ops
 from keras_dlcourse.graph.flat import Graph, flat_copy, open_block
 
 Opened = Callable[..., Any]
-"""What computes the same as a layer, from the arguments of its call."""
+"""A function of a layer's call arguments that computes the same as the layer."""
 
 KERNEL_LAYERS: tuple[tuple[type[keras.layers.Layer], int, int], ...] = (
     (keras.layers.DepthwiseConv1D, -2, -2),
@@ -35,14 +35,14 @@ def open_layers(model: keras.Model) -> Graph:
 
 
 def open_composite(layer: keras.layers.Layer) -> Callable[..., Any] | None:
-    """Open layers that hold convolutions inside."""
+    """Return a function that computes a layer with its inner convolutions; None for others."""
     if isinstance(layer, keras.layers.SeparableConv1D | keras.layers.SeparableConv2D):
-        return separable(layer)
+        return split_separable(layer)
     return open_block(layer)
 
 
-def separable(layer: Any) -> Opened:
-    """A separable convolution: depthwise, then 1x1."""
+def split_separable(layer: Any) -> Opened:
+    """Return a separable convolution as a depthwise and a 1x1 convolution."""
     shared = {"dtype": layer.dtype_policy, "trainable": layer.trainable}
     dimensions = len(layer.kernel_size)
     depthwise_kind = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)[dimensions - 1]

@@ -1,4 +1,4 @@
-"""What stands before a classifier's last softmax or sigmoid, and the layer that it comes from."""
+"""Find the logits before a classifier's last softmax or sigmoid, and the layer that makes them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import keras
 
 from keras_dlcourse.graph.head import PASSING
 from keras_dlcourse.graph.running import Network, Place
-from keras_dlcourse.layers._remade import activation_name, remade
+from keras_dlcourse.layers._remade import activation_name, remake_layer
 from keras_dlcourse.layers.compression.fake_quantize import FakeQuantize
 
-# A positive factor goes through these, forwards and backwards.
+# Scaling by a positive factor commutes with these layers.
 _SCALING = (
     *(layer for layer in PASSING if layer is not FakeQuantize),
     keras.layers.GlobalAveragePooling1D,
@@ -29,11 +29,10 @@ class Logits:
     """The end of a classifier.
 
     Attributes:
-        layer: The linear layer with a kernel that the logits come from; None if there is none to
-            be found.
-        place: Where the activation is applied: that layer's own place where it has an activation.
-        activation: `"softmax"`, `"sigmoid"`, `"linear"` or the name of another one.
-        calls: How often the layer is called in the model.
+        layer: The linear layer with a kernel that computes the logits; None if there is none.
+        place: Where the activation is applied: the place of `layer` if it has an activation.
+        activation: `"softmax"`, `"sigmoid"`, `"linear"` or the name of another activation.
+        calls: Number of calls of the layer in the model.
     """
 
     layer: Any
@@ -43,13 +42,13 @@ class Logits:
 
 
 def find_logits(network: Network) -> Logits:
-    """Walk from the output of a network back to the layer that its logits come from.
+    """Walk back from the output of a network to the layer that computes its logits.
 
     Args:
-        network: Of a model with one output.
+        network: Network of a model with one output.
 
     Returns:
-        What was found.
+        The logits layer and activation that were found.
     """
     place, activation, at = network.maker(network.model.outputs[0]), "linear", None
     while place is not None:
@@ -58,7 +57,7 @@ def find_logits(network: Network) -> Logits:
         if own != "linear" and activation == "linear" and _can_end(layer):
             activation, at = own, place
         elif own != "linear":
-            break  # a nonlinearity behind or between: no factor goes through
+            break  # another nonlinearity, with which scaling does not commute
         if _is_kernel(layer):
             calls = sum(other.node.operation is layer for other in network.places)
             return Logits(layer, at, activation, calls)
@@ -70,34 +69,34 @@ def find_logits(network: Network) -> Logits:
 
 
 def logits_model(network: Network, found: Logits) -> keras.Model:
-    """Return the model without its last activation; it shares the weights as they are now.
+    """Return the model without its last activation, with its current weights.
 
     Args:
         network: The network.
-        found: What `find_logits` found in it, with a layer.
+        found: Result of `find_logits` for it, with a layer.
     """
 
     def call(place: Place, args: Any, kwargs: Any) -> Any:
         layer = place.node.operation
         if place != found.place:
             return layer(*args, **kwargs)
-        return args[0] if _is_activation(layer) else _linear(layer, args[0])
+        return args[0] if _is_activation(layer) else _call_without_activation(layer, args[0])
 
     model = network.model
     inputs = [keras.Input(batch_shape=one.shape, dtype=one.dtype) for one in model.inputs]
     return keras.Model(inputs, network.run(inputs, call))
 
 
-def _linear(layer: Any, given: Any) -> Any:
+def _call_without_activation(layer: Any, given: Any) -> Any:
     """Call a copy of a layer that has no activation."""
-    twin = remade(layer, activation="linear", name=f"{layer.name}_logits")
+    twin = remake_layer(layer, activation="linear", name=f"{layer.name}_logits")
     outputs = twin(given)
     twin.set_weights(layer.get_weights())
     return outputs
 
 
 def _is_kernel(layer: Any) -> bool:
-    # Not subclasses: those that make their kernel from others would not be scaled by it.
+    # Not subclasses: they may derive their kernel from other weights, so scaling it has no effect.
     return type(layer) in (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
 
 

@@ -1,8 +1,8 @@
-"""Which pixels along one axis of an image the positions of feature maps see.
+"""Compute the pixels along one image axis that positions of feature maps see.
 
-Layers only differ in which positions of the layer before each of their positions reads: its taps.
-Those repeat: a convolution reads the same taps everywhere, `stride` positions further on each time;
-up-sampling by 2 has two kinds of positions that take turns.
+Layers differ only in the taps of each position: the positions of the previous layer that it reads.
+Taps are periodic: a convolution reads the same taps everywhere, shifted by `stride` from position
+to position; upsampling by 2 alternates between two kinds of positions.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Taps:
-    """Which positions of the layer before are read; after `period` positions all repeats.
+    """Positions of the previous layer that are read, which repeat after `period` positions.
 
     Attributes:
         places: For each of the first `period` positions, the positions that it reads; negative
             ones lie in the padding.
-        advance: By how much they have moved on when all repeats.
+        advance: Shift of the taps after one period.
     """
 
     places: tuple[tuple[int, ...], ...]
@@ -28,20 +28,20 @@ class Taps:
 
     @property
     def period(self) -> int:
-        """Number of positions after which all repeats."""
+        """Number of positions after which the taps repeat."""
         return len(self.places)
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
-    """Rows or columns of pixels that positions see, as if the image had no border and with it.
+    """Rows or columns of pixels that positions see, with and without the border of the image.
 
     Without a border, position `p` sees the pixels from `low[p % period]` to `high[p % period]`,
-    and `p // period * shift` further on.
+    shifted by `p // period * shift`.
 
     Attributes:
         pixels: Size of the image.
-        shift: Pixels between a position and the one `period` positions on.
+        shift: Pixels between a position and the one `period` positions later.
         low: First pixel that each of the first `period` positions sees.
         high: Last pixel that it sees.
         first: First pixel of the image that each position sees; `pixels` if it sees none.
@@ -68,31 +68,31 @@ class Axis:
 
     @property
     def size(self) -> int:
-        """Number of pixels from the first to the last seen; the most that any position has."""
+        """Number of pixels from the first to the last one seen; the maximum over all positions."""
         return max(high - low + 1 for low, high in zip(self.low, self.high, strict=True))
 
     @property
     def stride(self) -> int | float:
-        """Pixels between neighbouring positions; a fraction behind up-sampling."""
+        """Pixels between neighboring positions; may be fractional after upsampling."""
         whole, rest = divmod(self.shift, len(self.low))
         return self.shift / len(self.low) if rest else whole
 
-    def unclipped(self, position: int) -> tuple[int, int]:
+    def unclipped_range(self, position: int) -> tuple[int, int]:
         """Return the first and the last pixel that a position would see without a border."""
         return self._low(position), self._high(position)
 
-    def through(self, taps: Taps, count: int) -> Axis:
+    def follow(self, taps: Taps, count: int) -> Axis:
         """Return the axis of a layer that reads this one."""
         turns = len(self.low) // math.gcd(len(self.low), taps.advance)
         period = taps.period * turns
         shift = turns * taps.advance * self.shift // len(self.low)
-        places = [_moved(taps, position) for position in range(period)]
+        places = [_move_taps(taps, position) for position in range(period)]
         low = tuple(min(map(self._low, read)) for read in places)
         high = tuple(max(map(self._high, read)) for read in places)
-        return Axis(self.pixels, shift, low, high, *self._seen_through(taps, count))
+        return Axis(self.pixels, shift, low, high, *self._find_seen(taps, count))
 
     def union(self, other: Axis) -> Axis | None:
-        """Return what is seen by either of two; None if they do not keep step."""
+        """Return the pixels seen by either of two axes; None if their strides or counts differ."""
         same_step = self.shift * len(other.low) == other.shift * len(self.low)
         if not same_step or self.count != other.count:
             return None
@@ -114,8 +114,8 @@ class Axis:
         turn, phase = divmod(position, len(self.high))
         return self.high[phase] + turn * self.shift
 
-    def _seen_through(self, taps: Taps, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return first and last pixel of the image; what lies in the padding sees none."""
+    def _find_seen(self, taps: Taps, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and last image pixel of each position; padding sees no pixels."""
         first, last = np.full(count, self.pixels), np.full(count, -1)
         for phase, places in enumerate(taps.places):
             positions = np.arange(phase, count, taps.period)
@@ -128,24 +128,24 @@ class Axis:
         return first, last
 
 
-def _moved(taps: Taps, position: int) -> tuple[int, ...]:
-    """Return what a position reads; of one that reads nothing, the nearest it could."""
+def _move_taps(taps: Taps, position: int) -> tuple[int, ...]:
+    """Return the taps of a position; if it has none, the nearest possible one."""
     turn, phase = divmod(position, taps.period)
     places = taps.places[phase] or (phase * taps.advance // taps.period,)
     return tuple(place + turn * taps.advance for place in places)
 
 
-def sliding(
+def slide_taps(
     count: int, kernel: int, stride: int = 1, dilation: int = 1, padding: str = "valid"
 ) -> tuple[Taps, int]:
     """Return the taps of a sliding window, and how many positions it has.
 
     Args:
-        count: Positions of the layer before.
-        kernel: Taps of the window.
-        stride: Positions between neighbouring windows.
-        dilation: Positions between neighbouring taps.
-        padding: `"valid"`, or `"same"`, which puts the odd one of the padding behind, as Keras
+        count: Number of positions in the previous layer.
+        kernel: Number of taps in the window.
+        stride: Positions between neighboring windows.
+        dilation: Positions between neighboring taps.
+        padding: `"valid"`, or `"same"`, which puts the odd padding element at the end, as Keras
             does on every backend.
     """
     extent = (kernel - 1) * dilation + 1
@@ -157,13 +157,13 @@ def sliding(
     return Taps((tuple(tap * dilation - before for tap in range(kernel)),), stride), windows
 
 
-def shifted(count: int, before: int, behind: int) -> tuple[Taps, int]:
-    """Return taps of padding before and behind; negative numbers crop."""
+def shift_taps(count: int, before: int, behind: int) -> tuple[Taps, int]:
+    """Return taps of padding before and after; negative values crop."""
     return Taps(((-before,),), 1), count + before + behind
 
 
-def transposed(count: int, kernel: int, stride: int, padding: str) -> tuple[Taps, int]:
-    """Return taps of a transposed convolution, which spreads each position over `kernel` others."""
+def transpose_taps(count: int, kernel: int, stride: int, padding: str) -> tuple[Taps, int]:
+    """Return taps of a transposed convolution, which spreads a position over `kernel` others."""
     surplus = max(kernel - stride, 0)
     before = surplus // 2 if padding == "same" else 0
     places = tuple(
@@ -173,15 +173,15 @@ def transposed(count: int, kernel: int, stride: int, padding: str) -> tuple[Taps
     return Taps(places, 1), count * stride + (0 if padding == "same" else surplus)
 
 
-def repeated(count: int, factor: int) -> tuple[Taps, int]:
-    """Return taps of up-sampling by repetition."""
+def repeat_taps(count: int, factor: int) -> tuple[Taps, int]:
+    """Return taps of upsampling by repetition."""
     return Taps(((0,),) * factor, 1), count * factor
 
 
-def interpolated(count: int, factor: int) -> tuple[Taps, int]:
-    """Return taps of bilinear up-sampling, pixels taken as squares with their value in the middle.
+def interpolate_taps(count: int, factor: int) -> tuple[Taps, int]:
+    """Return taps of bilinear upsampling, with pixel values at pixel centers.
 
-    Behind the border the nearest position stands in for what is missing, which is read anyway.
+    Beyond the border, the nearest position is used instead, which is read anyway.
     """
     places = []
     for phase in range(factor):

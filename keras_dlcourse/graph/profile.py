@@ -1,4 +1,4 @@
-"""What a network costs, layer by layer: weights, multiply-adds, memory, and what it sees."""
+"""Cost of a network by layer: weights, multiply-adds, memory and receptive field."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from keras_dlcourse._tables import text_table
 from keras_dlcourse.graph.flat import Graph, Node, skeleton
 from keras_dlcourse.graph.receptive_field import ReceptiveField, fields, image_size_of
 from keras_dlcourse.graph.running import Network
-from keras_dlcourse.graph.seeing import channels_first, is_pointwise
+from keras_dlcourse.graph.seeing import is_channels_first, is_pointwise
 
-BYTES = 4  # of a number in float32
+BYTES = 4  # per float32 value
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,14 @@ class LayerProfile:
     """One call of a layer.
 
     Attributes:
-        name: Its name; parts of a composite layer begin with that layer's.
-        kind: Its class.
-        output_shape: Shape of what comes out, without the batch.
-        parameters: Its weights, trained or not; 0 at the second call of a layer.
-        multiply_adds: Multiplications, each with an addition, for one example; None if the kind of
-            layer is not known here.
-        activation_bytes: Bytes of what comes out, in float32; 0 where it takes the place of what
-            went in.
-        receptive_field: What its positions see of the image; None where there is no image.
+        name: Name of the layer; names of parts of a composite layer begin with that layer's name.
+        kind: Class of the layer.
+        output_shape: Shape of the output, without the batch.
+        parameters: Number of weights, trainable or not; 0 from the second call of a layer on.
+        multiply_adds: Number of multiplications, each with an addition, for one example; None if
+            the layer type is unknown.
+        activation_bytes: Bytes of the output in float32; 0 if it is computed in place.
+        receptive_field: Receptive field of its positions; None if there is no image.
     """
 
     name: str
@@ -47,15 +46,15 @@ class LayerProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """What a network costs for one example. It prints as a table.
+    """Cost of a network for one example. It prints as a table.
 
     Attributes:
         name: Name of the model.
         layers: One row for each call of a layer, in the order of computation.
-        input_bytes: Bytes of the inputs, in float32.
-        peak_bytes: The most that is alive at any one time when layers are computed in that order,
-            in float32: inputs and outputs of the layer at work and what later ones need. Weights
-            do not count.
+        input_bytes: Bytes of the inputs in float32.
+        peak_bytes: Maximum memory for activations at any time when layers are computed in that
+            order, in float32: inputs and outputs of the current layer, and tensors that later
+            layers need. Weights are not included.
     """
 
     name: str
@@ -65,26 +64,26 @@ class Profile:
 
     @property
     def parameters(self) -> int:
-        """All weights, trained or not."""
+        """Number of weights, trainable or not."""
         return sum(row.parameters for row in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds of all layers that are known; `unknown` names the others."""
+        """Multiply-adds of all layers of known type; `unknown` names the others."""
         return sum(row.multiply_adds or 0 for row in self.layers)
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of the inputs and of all that comes out of layers: what training keeps."""
+        """Bytes of the inputs and of all layer outputs, which training keeps in memory."""
         return self.input_bytes + sum(row.activation_bytes for row in self.layers)
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """Names of layers whose multiply-adds are not known."""
+        """Names of layers whose multiply-adds are unknown."""
         return tuple(row.name for row in self.layers if row.multiply_adds is None)
 
     def shares(self) -> dict[str, float]:
-        """Return which share of the weights each kind of layer has, the largest first."""
+        """Return the fraction of the weights in each layer type, largest first."""
         totals: dict[str, int] = {}
         for row in self.layers:
             totals[row.kind] = totals.get(row.kind, 0) + row.parameters
@@ -100,40 +99,41 @@ class Profile:
                 row.parameters,
                 row.multiply_adds,
                 row.activation_bytes,
-                _seen(row.receptive_field),
+                _describe_field(row.receptive_field),
             ]
             for row in self.layers
         ]
         table = text_table(
-            ["layer", "kind", "output", "weights", "multiply-adds", "bytes", "sees"],
+            ["layer", "kind", "output", "weights", "multiply-adds", "bytes", "receptive field"],
             rows,
             width=140,
         )
         total = (
             f"{self.name}: {self.parameters:,} weights, {self.multiply_adds:,} multiply-adds, "
-            f"{self.peak_bytes:,} bytes of activations at the most"
+            f"{self.peak_bytes:,} bytes of activations at peak"
         )
         return f"{table}\n\n{total}"
 
 
 def profile(model: keras.Model, *, image_size: tuple[int, int] | None = None) -> Profile:
-    """Return what each layer of a model costs.
+    """Compute the cost of each layer of a model.
 
-    Counted are multiply-adds of convolutions and dense layers, as papers do; those of biases,
+    As in papers, multiply-adds of convolutions and dense layers are counted; those of biases,
     activations, pooling and batch normalization, which a converter folds, are not. Composite layers
-    and nested models are opened. Layers that work on each number alone and are the only ones to
-    see their input write into its place and cost no memory, as on device runtimes.
+    and nested models are opened. Elementwise layers that are the only users of their input are
+    computed in place and need no memory, as in device runtimes.
 
     Args:
-        model: A built functional or Sequential model. It may be without numbers, see the example.
-        image_size: Height and width of the image, for a model that takes any size.
+        model: A built functional or Sequential model. Its weights need no values; see the example.
+        image_size: Height and width of the image, for a model with an open image size.
 
     Returns:
-        A `Profile`. Print it, or look at `layers`, `multiply_adds`, `peak_bytes`, `shares()`.
+        A `Profile`. Print it, or read `layers`, `multiply_adds`, `peak_bytes` or `shares()`.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed or unbuilt, or takes images of any size and none is given.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` is subclassed or unbuilt, or its image size is open and `image_size`
+            is None.
 
     Example:
         >>> with keras.StatelessScope(initialize_variables=False):  # needs no memory for weights
@@ -173,14 +173,14 @@ def profile(model: keras.Model, *, image_size: tuple[int, int] | None = None) ->
 def _open_shape(
     model: keras.Model, image_size: tuple[int, int] | None
 ) -> tuple[int | None, ...] | None:
-    """Return the input shape that an open one is filled up to, None where nothing is open."""
+    """Return the input shape with open sizes filled in; None if no size is open."""
     shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(shape) != 4:
-        return None  # several inputs, or no image
+        return None  # several inputs, or not an image
     height, width = image_size_of(model, image_size, 0)
     if None not in shape[1:]:
         return None
-    return (shape[1], height, width) if channels_first() else (height, width, shape[3])
+    return (shape[1], height, width) if is_channels_first() else (height, width, shape[3])
 
 
 def _fields(network: Network) -> dict[int, ReceptiveField]:
@@ -191,7 +191,7 @@ def _fields(network: Network) -> dict[int, ReceptiveField]:
     return {id(place.node.outputs[0]): field for place, field in found.items()}
 
 
-def _seen(field: ReceptiveField | None) -> str:
+def _describe_field(field: ReceptiveField | None) -> str:
     if field is None:
         return ""
     return "all" if field.whole else " x ".join(map(str, field.size))
@@ -210,7 +210,7 @@ def _bytes(tensors: Any) -> int:
 
 
 def _is_in_place(graph: Graph, node: Node) -> bool:
-    """Whether what comes out can take the place of what went in."""
+    """Whether the output can overwrite the input."""
     alone = isinstance(node.operation, _RESHAPED) or is_pointwise(node.operation)
     kept = [x for x in node.inputs if not graph.is_output(x) and len(graph.users(x)) == 1]
     same = [x for x in kept if math.prod(x.shape[1:]) == math.prod(node.outputs[0].shape[1:])]
@@ -218,7 +218,7 @@ def _is_in_place(graph: Graph, node: Node) -> bool:
 
 
 def _peak(graph: Graph) -> int:
-    """Return the most bytes that are alive at a time."""
+    """Return the maximum number of bytes that are in use at any time."""
     last = {id(x): number for number, node in enumerate(graph.nodes) for x in node.inputs}
     alive = {id(x): _bytes([x]) for x in graph.model.inputs}
     peak = sum(alive.values())
@@ -238,7 +238,7 @@ def _peak(graph: Graph) -> int:
 
 
 def _positions(tensor: Any, layer: Any) -> int:
-    """Return the number of places of feature maps, rows times columns."""
+    """Return the number of positions of feature maps, rows times columns."""
     first = getattr(layer, "data_format", None) == "channels_first"
     return math.prod(tensor.shape[2:] if first else tensor.shape[1:-1])
 
@@ -252,34 +252,34 @@ def _multiply_adds(node: Node) -> int | None:
     return 0 if known and type(layer).__name__ not in _PRODUCTS else None
 
 
-def _kernel(layer: Any, node: Node) -> int:
-    """A kernel is applied once at each place of what comes out."""
+def _count_kernel(layer: Any, node: Node) -> int:
+    """Count a kernel that is applied once per output position."""
     return math.prod(layer.kernel.shape) * _positions(node.outputs[0], layer)
 
 
-def _transposed(layer: Any, node: Node) -> int:
-    """A transposed one, at each place of what goes in."""
+def _count_transposed(layer: Any, node: Node) -> int:
+    """Count a transposed kernel, which is applied once per input position."""
     return math.prod(layer.kernel.shape) * _positions(node.inputs[0], layer)
 
 
-def _separable(layer: Any, node: Node) -> int:
+def _count_separable(layer: Any, node: Node) -> int:
     each = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
     return each * _positions(node.outputs[0], layer)
 
 
-def _codes(layer: Any, node: Node) -> int:
+def _count_codes(layer: Any, node: Node) -> int:
     return math.prod(layer.codes.shape) * _positions(node.outputs[0], layer)
 
 
-def _filter(layer: Any, node: Node) -> int:
-    """Each number of the input is multiplied by all of the kernel."""
+def _count_filter(layer: Any, node: Node) -> int:
+    """Count a local filter, which applies its whole window to each channel at each position."""
     places = _positions(node.outputs[0], layer)
     return math.prod(layer.window) * node.inputs[0].shape[-1] * places
 
 
 _COUNTS: tuple[tuple[tuple[type, ...], Callable[[Any, Node], int]], ...] = (
-    ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _transposed),
-    ((layers.SeparableConv1D, layers.SeparableConv2D), _separable),
+    ((layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose), _count_transposed),
+    ((layers.SeparableConv1D, layers.SeparableConv2D), _count_separable),
     (
         (
             layers.Conv1D,
@@ -291,13 +291,13 @@ _COUNTS: tuple[tuple[tuple[type, ...], Callable[[Any, Node], int]], ...] = (
             our_layers.CosineDense,
             our_layers.SparseConnectedConv2D,
         ),
-        _kernel,
+        _count_kernel,
     ),
-    ((our_layers.RadialBasisOutput,), _codes),
-    ((our_layers.LocalFilter2D,), _filter),
+    ((our_layers.RadialBasisOutput,), _count_codes),
+    ((our_layers.LocalFilter2D,), _count_filter),
     ((layers.LayerNormalization, layers.GroupNormalization), lambda layer, node: 0),
 )
-# Operations of keras.ops and layers without weights of their own that multiply matrices.
+# Operations of keras.ops, and layers without weights, that multiply tensors.
 _PRODUCTS = frozenset({"Conv", "DepthwiseConv", "Dot", "Einsum", "Matmul", "Tensordot",
                        "DotProductAttention", "Attention", "AdditiveAttention"})  # fmt: skip
 _RESHAPED = (layers.Flatten, layers.Reshape)

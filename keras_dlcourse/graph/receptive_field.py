@@ -1,4 +1,4 @@
-"""The pixels of the image that each position of a layer sees."""
+"""Receptive fields: the image pixels seen by each position of a layer."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import keras
 from keras_dlcourse.graph.places import find_place
 from keras_dlcourse.graph.positions import Axis
 from keras_dlcourse.graph.running import Network, Place
-from keras_dlcourse.graph.seeing import Seen, channels_first, what_is_seen
+from keras_dlcourse.graph.seeing import Seen, find_seen, is_channels_first
 
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """The pixels that the positions of a layer see; all pairs are (rows, columns).
+    """Receptive field of the positions of a layer. All pairs are (rows, columns).
 
     Attributes:
-        size: Height and width of the field of one position, in pixels, as if the image went on
-            beyond its border. Where positions differ (behind up-sampling), the largest.
-        stride: Pixels between the fields of neighbouring positions; 0 if each sees everything. A
-            fraction behind up-sampling.
-        start: First row and column of the field of position (0, 0); negative ones lie in the
+        size: Height and width of the field of one position, in pixels, as if the image continued
+            beyond its border. If positions differ (after upsampling), the largest.
+        stride: Pixels between the fields of neighboring positions; 0 if each sees everything. May
+            be fractional after upsampling.
+        start: First row and column of the field of position (0, 0); negative values lie in the
             padding.
         image_size: Height and width of the image.
-        positions: Rows and columns of the layer; (1, 1) where it has none.
-        whole: The layer from which on everything is seen, such as global pooling, or one that is
-            not known here; empty if there is none. Then `size` is that of the image.
+        positions: Rows and columns of the layer; (1, 1) if it has none.
+        whole: Name of the first layer that sees the whole image, such as global pooling or a layer
+            of unknown type; empty if there is none. If set, `size` is the image size.
     """
 
     size: tuple[int, int]
@@ -39,21 +39,21 @@ class ReceptiveField:
     _axes: tuple[Axis, ...] = field(default=(), repr=False, compare=False)
 
     def region(self, row: int, column: int) -> tuple[int, int, int, int]:
-        """Return the pixels of the image that a position sees.
+        """Return the image pixels that a position sees.
 
-        It is exact: a position at the border reads the padding of several layers, and of the image
-        only what comes through the positions that there are.
+        The region is exact: a position at the border reads the padding of several layers, and only
+        those image pixels that reach it through existing positions.
 
         Args:
             row: Row of the position.
             column: Column of the position.
 
         Returns:
-            The box (left, top, right, bottom), `"xyxy"` in Keras's terms, right and bottom
-            exclusive. It is (0, 0, 0, 0) for a position that sees padding only.
+            The box (left, top, right, bottom), `"xyxy"` in Keras's terms, with right and bottom
+            exclusive. It is (0, 0, 0, 0) for a position that sees only padding.
 
         Raises:
-            IndexError: If there is no such position.
+            IndexError: If the position does not exist.
         """
         self._check(row, column)
         if not self._axes:
@@ -65,7 +65,7 @@ class ReceptiveField:
         return (left, top, right, bottom) if left < right and top < bottom else (0, 0, 0, 0)
 
     def is_clipped(self, row: int, column: int) -> bool:
-        """Whether the field of a position reaches over the border of the image.
+        """Whether the field of a position extends beyond the border of the image.
 
         Args:
             row: Row of the position.
@@ -73,7 +73,7 @@ class ReceptiveField:
         """
         self._check(row, column)
         return any(
-            axis.unclipped(at) != (axis.first[at], axis.last[at])
+            axis.unclipped_range(at) != (axis.first[at], axis.last[at])
             for axis, at in zip(self._axes, (row, column), strict=False)
         )
 
@@ -81,7 +81,7 @@ class ReceptiveField:
         rows, columns = self.positions
         if not (0 <= row < rows and 0 <= column < columns):
             raise IndexError(
-                f"row and column must be from (0, 0) to ({rows - 1}, {columns - 1}), the "
+                f"(row, column) must be from (0, 0) to ({rows - 1}, {columns - 1}), the "
                 f"positions of the layer. Received: ({row}, {column})"
             )
 
@@ -93,29 +93,29 @@ def receptive_field(
     image_size: tuple[int, int] | None = None,
     image_input: int = 0,
 ) -> ReceptiveField:
-    """Return which pixels of the image the positions of a layer see.
+    """Compute the receptive field of a layer: the image pixels that its positions see.
 
-    Known are convolutions (plain, depthwise, separable, transposed), pooling, padding, cropping,
-    up-sampling, all that works on each position alone, sums and concatenations (the union), nested
-    models and this package's blocks. A layer that mixes all positions, such as global pooling,
-    Flatten or attention, sees the whole image; so, to be on the safe side, does a layer that is not
-    known, and `whole` names it.
+    Supported are convolutions (plain, depthwise, separable, transposed), pooling, padding,
+    cropping, upsampling, pointwise layers, sums and concatenations (the union), nested models and
+    this package's blocks. A layer that mixes all positions, such as global pooling, Flatten or
+    attention, sees the whole image. A layer of unknown type is conservatively assumed to do so too,
+    and `whole` names it.
 
     Args:
         model: A functional or Sequential model.
-        layer: Its name, with the names of the nested models around it or without. None takes the
-            feature maps that `grad_cam` takes: the coarsest and, of several with that size, the
-            last.
-        image_size: Height and width of the image, for a model that takes any size: the padding
-            `"same"` depends on it.
-        image_input: Number of the input that is the image; models with one have no other.
+        layer: Name of the layer, with or without the names of the nested models around it. None
+            selects the feature maps that `grad_cam` uses: the coarsest ones or, if several have
+            that size, the last of them.
+        image_size: Height and width of the image, for a model with an open image size; `"same"`
+            padding depends on it.
+        image_input: Index of the image among the model's inputs, for models with several.
 
     Returns:
         A `ReceptiveField`: size, stride and start, and `region(row, column)`.
 
     Raises:
-        TypeError: If `model` is no Keras model or `layer` no name.
-        ValueError: If there is no such layer, or the size of the image is not known.
+        TypeError: If `model` is not a Keras model or `layer` is not a string.
+        ValueError: If the layer does not exist, or the image size is unknown.
 
     Example:
         >>> model = keras.applications.MobileNet((96, 96, 3), alpha=0.25, weights=None)
@@ -136,16 +136,16 @@ def receptive_field(
 
 
 def place_of(network: Network, layer: str | None, image_input: int = 0) -> Place:
-    """Return the last call of a layer that sees the image, be it one without positions.
+    """Return the last call of a layer that sees the image, even if the layer has no positions.
 
     Args:
         network: The model.
-        layer: Its name, see `receptive_field`.
-        image_input: Number of the model's input that is the image.
+        layer: Name of the layer; see `receptive_field`.
+        image_input: Index of the image among the model's inputs.
 
     Raises:
-        TypeError: If the name is no text.
-        ValueError: If there is no such layer; the closest names are suggested.
+        TypeError: If the name is not a string.
+        ValueError: If the layer does not exist; the message suggests the closest names.
     """
     count = len(network.model.inputs)
     if isinstance(image_input, bool) or image_input not in range(count):
@@ -162,29 +162,29 @@ def place_of(network: Network, layer: str | None, image_input: int = 0) -> Place
 def image_size_of(
     model: keras.Model, image_size: tuple[int, int] | None, image_input: int
 ) -> tuple[int, int]:
-    """Return height and width of a model's images: its own, or those given where it has none.
+    """Return height and width of a model's images: the model's own, or `image_size` if open.
 
     Raises:
-        ValueError: If the input is no image, or the size is not known or not the model's.
+        ValueError: If the input is not an image, or the size is unknown or contradicts the model.
     """
     shape: tuple[Any, ...] = tuple(model.inputs[image_input].shape)
     if len(shape) != 4:
         raise ValueError(
-            f"input {image_input} of model {model.name!r} has the shape {shape[1:]}, which "
-            "is no image (height, width, channels); choose another with image_input="
+            f"input {image_input} of model {model.name!r} must be an image (height, width, "
+            f"channels). Received: shape {shape[1:]}. Choose another input with image_input=."
         )
-    fixed = shape[2:4] if channels_first() else shape[1:3]
+    fixed = shape[2:4] if is_channels_first() else shape[1:3]
     if image_size is None:
         if None in fixed:
             raise ValueError(
-                f"model {model.name!r} takes images of any size; say which one with "
-                "image_size=(height, width)"
+                f"model {model.name!r} takes images of any size. Set the size with "
+                "image_size=(height, width)."
             )
         return int(fixed[0]), int(fixed[1])
     sizes = tuple(image_size)
     if len(sizes) != 2 or not all(isinstance(size, int) and size > 0 for size in sizes):
         raise ValueError(
-            f"image_size must be (height, width), two whole numbers above 0. Got {image_size!r}"
+            f"image_size must be (height, width), two positive integers. Received: {image_size!r}"
         )
     if any(known not in (None, size) for known, size in zip(fixed, sizes, strict=True)):
         raise ValueError(f"image_size must be {fixed} for this model. Received: {image_size!r}")
@@ -194,14 +194,14 @@ def image_size_of(
 def fields(
     network: Network, image_size: tuple[int, int], image_input: int = 0
 ) -> dict[Place, ReceptiveField]:
-    """Return the field of each layer that sees the image.
+    """Return the receptive field of each layer that sees the image.
 
     Args:
         network: The model.
         image_size: Height and width of the image.
-        image_input: Number of the model's input that is the image.
+        image_input: Index of the image among the model's inputs.
     """
-    seen = what_is_seen(network, image_size, image_input)
+    seen = find_seen(network, image_size, image_input)
     return {place: _field(what, place, image_size) for place, what in seen.items()}
 
 
@@ -222,7 +222,7 @@ def _field(seen: Seen, place: Place, image_size: tuple[int, int]) -> ReceptiveFi
 
 
 def _positions(place: Place) -> tuple[int, int]:
-    """Return rows and columns of what comes out; of an open size, as many as can be asked for."""
+    """Return rows and columns of the output; an open size becomes a very large number."""
     shape = place.shape
     if len(shape) != 4:
         return 1, 1

@@ -1,7 +1,7 @@
-"""A model run node by node, into nested models too, with a hand on what passes.
+"""Run a model node by node, including nested models, with access to intermediate values.
 
-Keras hides a nested model's inside behind one call. Here each call of a layer, however deep, is a
-place where numbers can be looked at or changed on their way; the weights stay those of the model.
+Keras hides the inside of a nested model behind one call. Here, each call of a layer, however deeply
+nested, is a place where values can be inspected or changed. The weights are those of the model.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from keras_dlcourse.graph.flat import Graph, Node, functional, in_order
+from keras_dlcourse.graph.flat import Graph, Node, order_inputs, to_functional
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Place:
     """One call of a layer or operation somewhere in a model.
 
     Attributes:
-        path: The call, with the calls of the nested models around it before it.
+        path: The calls of the enclosing nested models from the outside in, then the call itself.
     """
 
     path: tuple[Node, ...]
@@ -39,7 +39,7 @@ class Place:
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """Shape of what comes out, with the batch."""
+        """Shape of the output, including the batch."""
         return tuple(self.node.outputs[0].shape)
 
 
@@ -51,11 +51,11 @@ class Network:
     """A functional model that can be run node by node.
 
     Args:
-        model: A built functional or Sequential model. Its layers are used as they are.
+        model: A built functional or Sequential model. Its layers are used directly, not copied.
 
     Raises:
-        TypeError: If it is no Keras model.
-        ValueError: If it has no graph, because it is subclassed or unbuilt.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` has no graph, because it is subclassed or unbuilt.
 
     Example:
         >>> inputs = keras.Input((4,))
@@ -67,7 +67,7 @@ class Network:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self.model = functional(model)
+        self.model = to_functional(model)
         self._graphs: dict[tuple[Node, ...], Graph] = {}
         self._open((), self.model)
         self.places = tuple(self._walk(()))
@@ -79,10 +79,11 @@ class Network:
 
         Args:
             inputs: A tensor for each of `model.inputs`, in that order.
-            call: Stands for the call of each layer: takes its place and the arguments. Nested
-                models are opened and not called. By default layers are called in inference.
-            after: Takes a place and what came out there, and returns what goes on from there. It
-                is asked for nested models, too, behind their last layer.
+            call: Function that replaces the call of each layer, given its place and the arguments.
+                Nested models are opened, not called. By default, layers are called in inference
+                mode.
+            after: Function that receives a place and its outputs, and returns the outputs to pass
+                on. It is also called for nested models, after their last layer.
 
         Returns:
             The outputs, in the model's structure.
@@ -90,7 +91,7 @@ class Network:
         return self._run((), list(inputs), call or call_in_inference, after or _as_it_is)
 
     def output_at(self, place: Place, inputs: Sequence[Any]) -> Any:
-        """Compute what comes out at a place.
+        """Compute the output of a place.
 
         Args:
             place: One of `places`, with one output.
@@ -100,23 +101,23 @@ class Network:
 
         def after(here: Place, outputs: Any) -> Any:
             if here == place:
-                seen.append(_listed(outputs)[0])
+                seen.append(_as_list(outputs)[0])
             return outputs
 
         self.run(inputs, after=after)
         return seen[0]
 
     def tensor_at(self, place: Place) -> Any:
-        """Return what comes out at a place as a symbolic tensor of the whole model.
+        """Return the output of a place as a symbolic tensor of the whole model.
 
-        Nested models around the place are cut behind it; all layers are shared.
+        Nested models around the place are truncated after it; all layers are shared.
 
         Args:
             place: One of `places`, with one output.
         """
         tensor = place.node.outputs[0]
         for depth in range(len(place.path) - 1, 0, -1):
-            # Of a Sequential model `input` is what it was called on, so not of the model itself.
+            # The `input` of a Sequential model is what it was called on, not its own input.
             outer, nested = place.path[depth - 1], self._graphs[place.path[:depth]].model
             if tensor is nested.outputs[0] and len(nested.outputs) == 1:
                 tensor = outer.outputs[0]
@@ -128,7 +129,7 @@ class Network:
         return tensor
 
     def sources(self) -> dict[Place, frozenset[int]]:
-        """Return for each place the numbers of the model's inputs that reach it."""
+        """Return, for each place, the indices of the model inputs that reach it."""
         found: dict[Place, frozenset[int]] = {}
 
         def after(place: Place, outputs: Any) -> Any:
@@ -139,15 +140,15 @@ class Network:
         return found
 
     def reach(self, without: Place) -> list[frozenset[int]]:
-        """Return for each output the numbers of the inputs that reach it around a place."""
+        """Return, for each output, the indices of the inputs that reach it bypassing a place."""
 
         def after(place: Place, outputs: Any) -> Any:
-            return [frozenset()] * len(_listed(outputs)) if place == without else outputs
+            return [frozenset()] * len(_as_list(outputs)) if place == without else outputs
 
-        return _listed(self._trace(after))
+        return _as_list(self._trace(after))
 
     def _trace(self, after: After) -> Any:
-        """Follow the inputs through the network: sets of their numbers in place of tensors."""
+        """Trace the inputs through the network, with sets of input indices instead of tensors."""
 
         def call(place: Place, args: Any, kwargs: Any) -> Any:
             given = [v for v in tree.flatten((args, kwargs)) if isinstance(v, frozenset)]
@@ -157,15 +158,15 @@ class Network:
         return self.run(inputs, call, after)
 
     def maker(self, tensor: Any) -> Place | None:
-        """Return the place that one of the model's outputs comes from, in nested models too."""
+        """Return the place that computes one of the model's outputs, inside nested models too."""
         return self._maker((), tensor)
 
     def source(self, place: Place, number: int = 0) -> Place | None:
-        """Return the place that a place's input comes from, None for an input of the model."""
+        """Return the place that computes an input of a place; None for an input of the model."""
         return self._maker(place.path[:-1], place.node.inputs[number])
 
     def _open(self, path: tuple[Node, ...], model: keras.Model) -> None:
-        graph = self._graphs[path] = Graph(functional(model))
+        graph = self._graphs[path] = Graph(to_functional(model))
         for node in graph.nodes:
             if isinstance(node.operation, keras.Model):
                 self._open((*path, node), node.operation)
@@ -189,16 +190,16 @@ class Network:
             here = (*path, node)
             if here in self._graphs:
                 inner = self._graphs[here].model
-                given = in_order(inner, args[0] if args else kwargs["inputs"])
+                given = order_inputs(inner, args[0] if args else kwargs["inputs"])
                 made = self._run(here, given, call, after)
             else:
                 made = call(Place(here), args, kwargs)
-            made = _listed(after(Place(here), made))
+            made = _as_list(after(Place(here), made))
             known.update({id(old): new for old, new in zip(node.outputs, made, strict=True)})
         return tree.map_structure(swap, graph.model.output)
 
     def _maker(self, path: tuple[Node, ...], tensor: Any) -> Place | None:
-        """Go back over the borders of nested models to the layer that made a tensor."""
+        """Find the layer that computes a tensor, across the boundaries of nested models."""
         graph = self._graphs[path]
         node = graph.maker(tensor)
         if node is None:
@@ -206,7 +207,9 @@ class Network:
                 return None
             number = [id(given) for given in graph.model.inputs].index(id(tensor))
             outer = path[-1]
-            given = in_order(graph.model, outer.args[0] if outer.args else outer.kwargs["inputs"])
+            given = order_inputs(
+                graph.model, outer.args[0] if outer.args else outer.kwargs["inputs"]
+            )
             return self._maker(path[:-1], given[number])
         inside = (*path, node)
         if inside in self._graphs:
@@ -216,19 +219,19 @@ class Network:
 
 
 def call_in_training(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a layer as training does: a `call` for `Network.run`."""
-    return _called(place.node.operation, args, kwargs, training=True)
+    """Call a layer in training mode: a `call` for `Network.run`."""
+    return _call_layer(place.node.operation, args, kwargs, training=True)
 
 
 def call_in_inference(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a layer as `predict` does: a `call` for `Network.run`.
+    """Call a layer in inference mode, like `predict`: a `call` for `Network.run`.
 
-    Left to itself, an augmentation layer of Keras would augment.
+    By default, Keras's augmentation layers would augment.
     """
-    return _called(place.node.operation, args, kwargs, training=False)
+    return _call_layer(place.node.operation, args, kwargs, training=False)
 
 
-def _called(operation: Any, args: Any, kwargs: dict[str, Any], training: bool) -> Any:
+def _call_layer(operation: Any, args: Any, kwargs: dict[str, Any], training: bool) -> Any:
     if "training" in inspect.signature(operation.call).parameters:
         kwargs = {**kwargs, "training": training}
     return operation(*args, **kwargs)
@@ -238,5 +241,5 @@ def _as_it_is(place: Place, outputs: Any) -> Any:
     return outputs
 
 
-def _listed(outputs: Any) -> list[Any]:
+def _as_list(outputs: Any) -> list[Any]:
     return list(tree.flatten(outputs))

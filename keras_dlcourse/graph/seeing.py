@@ -1,4 +1,4 @@
-"""What the outputs of each layer see of the image, by rules for each kind of layer."""
+"""What the outputs of each layer see of the image, by rules per layer type."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from keras_dlcourse import layers as our_layers
 from keras_dlcourse.graph.positions import (
     Axis,
     Taps,
-    interpolated,
-    repeated,
-    shifted,
-    sliding,
-    transposed,
+    interpolate_taps,
+    repeat_taps,
+    shift_taps,
+    slide_taps,
+    transpose_taps,
 )
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.graph.weightless import weightless
@@ -27,7 +27,7 @@ from keras_dlcourse.layers.filtering._windows import margins
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """What a tensor sees of the image: two axes, everything (and since which layer), or nothing."""
+    """What a tensor sees of the image: two axes, everything (from layer `whole` on), or nothing."""
 
     axes: tuple[Axis, ...] = ()
     whole: str = ""
@@ -38,15 +38,15 @@ class Seen:
         return not self.axes and not self.whole
 
 
-def what_is_seen(
+def find_seen(
     network: Network, image_size: tuple[int, int], image_input: int = 0
 ) -> dict[Place, Seen]:
-    """Return what the first output of each layer sees, of all layers that see the image.
+    """Return what the first output of each layer sees, for all layers that see the image.
 
     Args:
         network: The model.
         image_size: Height and width of the image.
-        image_input: Number of the model's input that is the image.
+        image_input: Index of the image among the model's inputs.
     """
     found: dict[Place, Seen] = {}
 
@@ -62,19 +62,19 @@ def what_is_seen(
     return found
 
 
-def channels_first() -> bool:
-    """Whether Keras has channels before rows and columns."""
+def is_channels_first() -> bool:
+    """Whether Keras is configured for channels before rows and columns."""
     return bool(keras.config.image_data_format() == "channels_first")
 
 
 def _call(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Seen]:
-    """Return what the outputs of a layer see, in place of computing them."""
+    """Return what the outputs of a layer see, instead of computing them."""
     given = [value for value in tree.flatten((args, kwargs)) if isinstance(value, Seen)]
     given = [seen for seen in given if not seen.nothing]
-    return [_seen(place, given)] * len(place.node.outputs)
+    return [_look_through_layer(place, given)] * len(place.node.outputs)
 
 
-def _seen(place: Place, given: list[Seen]) -> Seen:
+def _look_through_layer(place: Place, given: list[Seen]) -> Seen:
     if not given:
         return Seen()
     whole = next((seen.whole for seen in given if seen.whole), "")
@@ -82,14 +82,14 @@ def _seen(place: Place, given: list[Seen]) -> Seen:
         return Seen(whole=whole)
     layer = place.node.operation
     if isinstance(layer, CompositeLayer):
-        return _seen_by_block(layer, place, given)
+        return _look_through_block(layer, place, given)
     for kinds, taps in _TAPS:
         if isinstance(layer, kinds):
             made = [taps(layer, number, axis.count) for number, axis in enumerate(given[0].axes)]
             if None in made:
                 break
             axes = zip(given[0].axes, made, strict=True)
-            return Seen(tuple(axis.through(*tap) for axis, tap in axes))  # type: ignore[misc]
+            return Seen(tuple(axis.follow(*tap) for axis, tap in axes))  # type: ignore[misc]
     if is_pointwise(layer):
         joined = _union(given)
         if joined is not None:
@@ -97,8 +97,8 @@ def _seen(place: Place, given: list[Seen]) -> Seen:
     return Seen(whole=place.name)
 
 
-def _seen_by_block(layer: Any, place: Place, given: list[Seen]) -> Seen:
-    """Look into a copy of a composite layer: its weights do not matter here."""
+def _look_through_block(layer: Any, place: Place, given: list[Seen]) -> Seen:
+    """Look into a copy of a composite layer, without weights, which do not matter here."""
     with weightless():
         twin = type(layer).from_config(layer.get_config())
         inputs = keras.Input(batch_shape=place.node.inputs[0].shape)
@@ -119,7 +119,7 @@ def _union(given: list[Seen]) -> Seen | None:
 
 
 def _convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    return sliding(
+    return slide_taps(
         count,
         layer.kernel_size[number],
         layer.strides[number],
@@ -129,61 +129,61 @@ def _convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]:
 
 
 def _sparse_convolution(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    return sliding(count, layer.kernel_size, padding=layer.padding)
+    return slide_taps(count, layer.kernel_size, padding=layer.padding)
 
 
 def _filter(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    """A local filter, whose even windows have the later one of the middle two for a centre."""
+    """Taps of a local filter; the center of an even window is the second of its middle two."""
     size = layer.window[number]
     before, behind = margins(size) if layer.padding == "same" else (0, 0)
     if getattr(layer, "flip", False):
         before, behind = behind, before
-    taps, windows = sliding(count + before + behind, size)
+    taps, windows = slide_taps(count + before + behind, size)
     return Taps(tuple(tuple(t - before for t in row) for row in taps.places), 1), windows
 
 
 def _pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    return sliding(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
+    return slide_taps(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
 
 
-def _transposed(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
+def _transposed_convolution(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
     if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
         return None
-    return transposed(count, layer.kernel_size[number], layer.strides[number], layer.padding)
+    return transpose_taps(count, layer.kernel_size[number], layer.strides[number], layer.padding)
 
 
 def _padding(layer: Any, number: int, count: int) -> tuple[Taps, int]:
-    """A layer with channels first pads the columns and channels of maps with channels last."""
-    number -= (layer.data_format == "channels_first") - (channels_first())
-    return shifted(count, *(layer.padding[number] if 0 <= number < 2 else (0, 0)))
+    """Taps of padding; with channels first, a layer pads columns and channels of other maps."""
+    number -= (layer.data_format == "channels_first") - (is_channels_first())
+    return shift_taps(count, *(layer.padding[number] if 0 <= number < 2 else (0, 0)))
 
 
 def _cropping(layer: Any, number: int, count: int) -> tuple[Taps, int]:
     before, behind = layer.cropping[number]
-    return shifted(count, -before, -behind)
+    return shift_taps(count, -before, -behind)
 
 
 def _upsampling(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
-    kinds = {"nearest": repeated, "bilinear": interpolated}
+    kinds = {"nearest": repeat_taps, "bilinear": interpolate_taps}
     kind = kinds.get(layer.interpolation)
     return None if kind is None else kind(count, layer.size[number])
 
 
-# From a layer, the number of the axis and its positions to the taps along it; None: not known.
+# Maps a layer, an axis and its number of positions to the taps along it; None if unknown.
 _Rule = Callable[[Any, int, int], tuple[Taps, int] | None]
 _TAPS: tuple[tuple[tuple[type, ...], _Rule], ...] = (
     ((layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D), _convolution),
     ((our_layers.SparseConnectedConv2D,), _sparse_convolution),
     ((our_layers.LocalFilter2D, our_layers.RankFilter2D), _filter),
     ((layers.MaxPooling2D, layers.AveragePooling2D), _pooling),
-    ((layers.Conv2DTranspose,), _transposed),
+    ((layers.Conv2DTranspose,), _transposed_convolution),
     ((layers.ZeroPadding2D,), _padding),
     ((layers.Cropping2D,), _cropping),
     ((layers.UpSampling2D,), _upsampling),
 )
 
-# Each position of what comes out sees the same position of what goes in. At inference, that is:
-# batch normalization has fixed statistics and random changes do nothing.
+# Each output position sees the same input position. This holds at inference, where batch
+# normalization has fixed statistics and random layers do nothing.
 _POINTWISE: tuple[type, ...] = (
     layers.Activation,
     layers.ActivityRegularization,
@@ -217,7 +217,7 @@ _POINTWISE: tuple[type, ...] = (
     our_layers.LocalResponseNormalization,
     our_layers.RadialBasisOutput,
 )
-# These too if they work along the channels.
+# These as well, if they work along the channels.
 _ALONG_AN_AXIS: Any = (
     layers.Concatenate,
     layers.LayerNormalization,
@@ -236,7 +236,7 @@ _NAMES = frozenset({
 
 
 def is_pointwise(operation: Any) -> bool:
-    """Whether each position of what comes out depends on the same position of what goes in."""
+    """Whether each output position depends only on the same input position."""
     if isinstance(operation, _ALONG_AN_AXIS):
         axes = operation.axis if isinstance(operation.axis, list | tuple) else [operation.axis]
         return all(axis in (-1, 3) for axis in axes)

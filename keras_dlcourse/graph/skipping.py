@@ -1,4 +1,4 @@
-"""Names of layers that are left alone: layers, composite layers and nested models."""
+"""Names of layers, composite layers and nested models to skip."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from fnmatch import fnmatchcase
 
 
 class Skip:
-    """The names that `skip=` gives, and all that they were compared with.
+    """The patterns in `skip=`, and all names that they were compared with.
 
     Args:
-        patterns: Names, with `*` and `?` as in file names. One text is one name.
+        patterns: Names, with the wildcards `*` and `?`. A single string is one name.
 
     Call arguments:
-        name: That of a layer, a composite layer or a nested model.
+        name: Name of a layer, a composite layer or a nested model.
 
     Returns:
-        Whether it is left alone.
+        Whether to skip it.
     """
 
     def __init__(self, patterns: Sequence[str] = ()) -> None:
@@ -25,15 +25,15 @@ class Skip:
         self.names: dict[str, None] = {}
 
     def __call__(self, name: str) -> bool:
-        """Return whether a name is one of those."""
+        """Return whether a name matches a pattern."""
         self.names[name] = None
         return any(fnmatchcase(name, pattern) for pattern in self.patterns)
 
     def check(self, model_name: str) -> None:
-        """Refuse what matches nothing; to be called when all names were looked at.
+        """Check that each pattern matched a name. Call this after all names were compared.
 
         Raises:
-            ValueError: If a pattern matches no name; the message has those that are close to it.
+            ValueError: If a pattern matches no name; the message suggests similar names.
         """
         for pattern in self.patterns:
             if not any(fnmatchcase(name, pattern) for name in self.names):
@@ -41,9 +41,9 @@ class Skip:
                 advice = (
                     f"Did you mean {' or '.join(map(repr, close))}?"
                     if close
-                    else f"It has: {', '.join(list(self.names)[:8])}, ..."
+                    else f"Its names are: {', '.join(list(self.names)[:8])}, ..."
                 )
                 raise ValueError(
                     f"skip={pattern!r} matches no layer, composite layer or nested model of "
-                    f"{model_name!r}. {advice} print(kd.quantize.plan(model)) lists the layers"
+                    f"{model_name!r}. {advice} print(kd.quantize.plan(model)) lists the layers."
                 )

@@ -1,4 +1,4 @@
-"""Models without memory for their weights: to be read and not to be run."""
+"""Models without memory for their weights, which can be inspected but not run."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-_WAITING = "uninitialized_variables"  # where Keras keeps variables that get their values later
+_WAITING = "uninitialized_variables"  # where Keras keeps variables to be initialized later
 
 
 @contextmanager
 def weightless(variables: list[Any] | None = None) -> Iterator[None]:
-    """Let variables be made without values, and let Keras forget them afterwards.
+    """Create variables without values in this context, and make Keras forget them afterwards.
 
-    Keras would give them their values, and so the memory, when the next such scope ends.
+    Otherwise, Keras would initialize them, and allocate memory, when the next such scope ends.
 
     Args:
-        variables: A list to which Keras appends each variable as it is made.
+        variables: A list to which Keras appends each variable when it is created.
 
     Example:
         >>> with weightless():

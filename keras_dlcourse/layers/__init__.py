@@ -1,4 +1,4 @@
-"""Reusable Keras layers, one idea a file."""
+"""Reusable Keras layers, one idea per file."""
 
 from keras_dlcourse._extras import require
 

@@ -1,7 +1,7 @@
-"""A layer made again from its own arguments, with the functions that Keras cannot find by name.
+"""Re-create a layer from its own arguments, including functions that Keras cannot find by name.
 
-Keras writes a function into a config by its name, and finds only its own and registered ones again.
-Where nothing goes through a file, the function itself can go along.
+Keras writes a function into a config by name, and can only look up its own and registered ones.
+If no file is involved, the function object itself can be passed on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-# What tf.nn has under another name than keras.activations, and what it has under the same.
+# Functions of tf.nn: first those with another name in keras.activations, then those with the same.
 _OF_TENSORFLOW = {
     "softmax_v2": "softmax",
     "log_softmax_v2": "log_softmax",
@@ -25,26 +25,26 @@ _OF_TENSORFLOW = {
 }
 
 
-def remade(layer: Any, **changes: Any) -> Any:
-    """Return a new layer with the arguments of another, some of them changed; not built.
+def remake_layer(layer: Any, **changes: Any) -> Any:
+    """Return a new, unbuilt layer with the arguments of another layer, some of them changed.
 
-    Functions stay the objects that they are, those of `tf.nn` become Keras's. A layer as an
-    activation goes into the new layer as it is, with its weights.
+    Functions are kept as objects; those of `tf.nn` become Keras's. A layer used as an activation
+    is passed to the new layer unchanged, with its weights.
     """
     return type(layer).from_config({**arguments(layer), **changes})
 
 
 def own_weights(layer: Any) -> list[Any]:
-    """Return the weights of a layer without those of a layer that is its activation."""
+    """Return the weights of a layer, except those of an activation that is itself a layer."""
     activation = getattr(layer, "activation", None)
     inside = activation.weights if isinstance(activation, keras.layers.Layer) else []
     return [weight for weight in layer.weights if all(weight is not other for other in inside)]
 
 
 def arguments(layer: Any) -> dict[str, Any]:
-    """Return what `from_config` makes a layer of, functions as objects where Keras needs them."""
+    """Return the arguments for `from_config`, with functions as objects where Keras needs them."""
     with warnings.catch_warnings():
-        # Nothing is saved here, of which Keras warns.
+        # Keras warns about saving, but nothing is saved here.
         warnings.filterwarnings("ignore", message=".*serialized includes a `lambda`")
         config = layer.get_config()
     return {name: _argument(layer, name, value) for name, value in config.items()}
@@ -54,9 +54,9 @@ def _argument(layer: Any, name: str, value: Any) -> Any:
     held = getattr(layer, name, None)
     if name.endswith("activation") and isinstance(held, keras.layers.Layer):
         return held
-    if not _is_function(held, layer) or _found_again(value) is held:
+    if not _is_function(held, layer) or _find_again(value) is held:
         return value
-    # A name in the config of a user's layer may be the user's own way to say which function.
+    # In a user's layer, a name in the config may be the user's own way to identify the function.
     known = _package(type(layer)) in ("keras", "keras_dlcourse")
     return keras_function(held) if isinstance(value, dict) or known else value
 
@@ -70,15 +70,15 @@ def _is_function(held: Any, layer: Any) -> bool:
     )
 
 
-def _found_again(value: Any) -> Any:
+def _find_again(value: Any) -> Any:
     try:
         return keras.activations.get(value)
-    except Exception:  # Keras says in many ways that it does not know a function
+    except Exception:  # Keras raises various errors for unknown functions
         return None
 
 
 def keras_function(function: Any) -> Any:
-    """Return Keras's own activation function for that of `tf.nn`, all others as they are."""
+    """Return Keras's version of an activation function of `tf.nn`, and others unchanged."""
     name = _OF_TENSORFLOW.get(getattr(function, "__name__", ""))
     if name is None or _package(function) != "tensorflow":
         return function
@@ -88,9 +88,9 @@ def keras_function(function: Any) -> Any:
 def activation_name(activation: Any) -> str:
     """Return the name of an activation, `"linear"` for None.
 
-    It is that in `keras.activations` for functions of Keras and `tf.nn`, and for layers that
-    compute the same. Other functions have their module in front, so that nobody's own `relu` is
-    taken for Keras's; other layers have the name of their class.
+    For functions of Keras and `tf.nn`, and for layers that compute the same, it is the name in
+    `keras.activations`. Other functions are prefixed with their module, so that a user's own `relu`
+    is not mistaken for Keras's; other layers are named by their class.
     """
     if activation is None:
         return "linear"

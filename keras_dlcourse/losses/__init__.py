@@ -1,10 +1,10 @@
-"""Losses of tasks, and of distances between embeddings, for `model.compile(loss=...)`."""
+"""Losses for `model.compile(loss=...)`: classification, detection, embeddings, several tasks."""
 
 from keras_dlcourse._extras import require
 
 require("keras_dlcourse.losses", "tensorflow", "keras")
 
-# First of all: Keras brings the metrics in (`_registration`), and these take from the losses.
+# Must come first: importing Keras loads the metrics (`_registration`), which import from here.
 import keras  # noqa: F401
 
 from keras_dlcourse.losses.classification.tanh_crossentropy import TanhCrossentropy

@@ -1,13 +1,13 @@
-"""The mean over the terms of a batch (pairs, triplets, ...), told to Keras as a value for each row.
+"""The mean over the terms of a batch (pairs, triplets, ...), given to Keras as one value per row.
 
 Keras reduces a loss over rows: it multiplies their values by `sample_weight` and divides the sum by
-their number. A loss of pairs or triplets is a mean over those, of which a row has many or none. So
-the value of row i is
+the number of rows. A loss of pairs or triplets is a mean over those, and a row can have many or
+none. So the value of row i is
 
     value_i = sum of the terms of row i * rows / terms in the whole batch
 
-whose mean over the rows is the mean over the terms. `reduction` and `sample_weight` then mean what
-they mean for every Keras loss.
+The mean of these values over the rows is the mean over the terms. `reduction` and `sample_weight`
+then work as in every Keras loss.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from keras_dlcourse import backend
 
 
 class MeanOverTerms(keras.losses.Loss):
-    """A loss that is a mean over terms; subclasses give each row's sum and number in `terms`.
+    """A loss that is a mean over terms; subclasses return each row's sum and count from `terms`.
 
-    Labels reach `terms` as they came: Keras would cast them to the type of the loss, in which 256
-    and 257 (bfloat16) or 2**24 and 2**24 + 1 (float32) are one number.
+    Labels reach `terms` unchanged: Keras would cast them to the dtype of the loss, in which 256
+    and 257 (bfloat16) or 2**24 and 2**24 + 1 (float32) are the same value.
     """
 
     def __init__(self, name: str | None, reduction: str | None, dtype: Any) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        # Counts of triplets are no float16: at least float32 inside, whatever comes out.
+        # Counts of triplets overflow float16: compute in at least float32, whatever the dtype.
         self._computed_in = "float64" if self.dtype == "float64" else "float32"
         self._reduced = _Given(name=self.name, reduction=reduction, dtype=dtype)
 
@@ -38,9 +38,9 @@ class MeanOverTerms(keras.losses.Loss):
         """Return the loss, reduced as `reduction` says.
 
         Args:
-            y_true: What is true of each row; see the class.
-            y_pred: What the model says of each row. Rows masked by Keras take no part at all.
-            sample_weight: A factor for the value of each row, `(rows,)` or `(rows, 1)`.
+            y_true: Ground truth of each row; see the class.
+            y_pred: Model output for each row. Rows masked by Keras are ignored entirely.
+            sample_weight: Weight of each row's value, `(rows,)` or `(rows, 1)`.
         """
         with keras.name_scope(self.name):
             values = self.call(y_true, y_pred, mask_of(y_pred))
@@ -51,29 +51,29 @@ class MeanOverTerms(keras.losses.Loss):
         return ops.cast(self._spread(*self.terms(y_true, y_pred, mask)), self.dtype)
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the sum of each row's terms and their number, both `(rows,)`."""
+        """Return the sum and the number of each row's terms, both `(rows,)`."""
         raise NotImplementedError(f"{type(self).__name__} must define terms")
 
     def _spread(self, totals: Any, counts: Any) -> Any:
         """Scale sums so that their mean over the rows of all replicas is the mean over terms."""
-        count = self._over_replicas(ops.reshape(ops.sum(counts), (1,)))
+        count = self._sum_over_replicas(ops.reshape(ops.sum(counts), (1,)))
         rows = ops.cast(ops.shape(totals)[0] * self._replicas(), totals.dtype)
         return totals * (rows / ops.maximum(ops.stop_gradient(count), 1.0))
 
-    def _over_replicas(self, total: Any) -> Any:
+    def _sum_over_replicas(self, total: Any) -> Any:
         return ops.sum(backend.gathered(total)) if self._replicas() > 1 else ops.sum(total)
 
     def _replicas(self) -> int:
-        """Return of how many replicas the rows count as one batch."""
+        """Return the number of replicas whose rows count as one batch."""
         return backend.replica()[1] if getattr(self, "gather", True) else 1
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         return {**super().get_config(), "dtype": self.dtype}
 
 
 class _Given(keras.losses.Loss):
-    """Keras's own reduction of values that are there already."""
+    """Keras's own reduction of values that are already computed."""
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return `y_pred`."""
@@ -82,11 +82,11 @@ class _Given(keras.losses.Loss):
 
 def mask_of(y_pred: Any) -> Any:
     """Return which rows of a model's output count, `(rows,)` bool, or None if all do."""
-    # Keras has no public way to ask. On JAX tensors in compiled code cannot carry the attribute.
+    # Keras has no public API for this. On JAX, tensors in compiled code cannot carry a mask.
     mask = get_keras_mask(y_pred)
     if mask is not None and len(mask.shape) != 1:
         raise ValueError(
-            "a loss of embeddings takes a mask with one entry for each row. Received: one of shape "
-            f"{tuple(mask.shape)}; pool over the masked axis before the output."
+            "the mask of an embedding loss must have one entry for each row. Received: a mask of "
+            f"shape {tuple(mask.shape)}. Pool over the masked axis before the output."
         )
     return None if mask is None else ops.cast(mask, "bool")

@@ -1,4 +1,4 @@
-"""Checks of what losses are given: each returns it in the form used, or says what is wrong."""
+"""Checks of loss arguments and inputs: each returns the converted value or raises an error."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_one_of as check_one_of
 from keras_dlcourse._checks import is_real
-from keras_dlcourse._checks import one_of as one_of
 
 _WHOLE = {"bool": "int32", "int64": "int64", "uint32": "int64", "uint64": "int64"}
 
 
-def below(name: str, value: Any, limit: float) -> float:
-    """Return `value` as a float if it is a number above 0 and below `limit`."""
+def check_below(name: str, value: Any, limit: float) -> float:
+    """Return `value` as a float if it is above 0 and below `limit`, else raise ValueError."""
     if not (is_real(value) and math.isfinite(value) and 0 < value < limit):
         raise ValueError(f"{name} must be above 0 and below {limit:.4g}. Received: {value!r}")
     return float(value)
 
 
-def flag(name: str, value: Any) -> bool:
+def check_flag(name: str, value: Any) -> bool:
     """Return `value` if it is True or False, else raise ValueError."""
     if not isinstance(value, bool):
         raise ValueError(f"{name} must be True or False. Received: {value!r}")
     return value
 
 
-def labels(y_true: Any, rows: int | None, of: str) -> Any:
-    """Return integer labels `(rows,)`, which no cast to float has touched.
+def check_labels(y_true: Any, rows: int | None, of: str) -> Any:
+    """Return integer labels `(rows,)`, without any cast to float.
 
     Args:
         y_true: Labels `(rows,)` or `(rows, 1)`.
-        rows: How many there have to be; None if that is not known.
-        of: What there are so many of, for the message.
+        rows: Expected number of labels; None if unknown.
+        of: What the rows are, for the error message.
     """
     y_true = ops.convert_to_tensor(np.asarray(y_true) if _is_list(y_true) else y_true)
     dtype = keras.backend.standardize_dtype(y_true.dtype)
@@ -44,27 +44,27 @@ def labels(y_true: Any, rows: int | None, of: str) -> Any:
     if len(shape) == 2 and shape[1] == 1:
         y_true = ops.squeeze(y_true, axis=1)
     elif len(shape) != 1:
-        hint = " Give class numbers; one-hot rows become those by argmax(1)." * (len(shape) == 2)
+        hint = " Use class numbers; convert one-hot rows with argmax(1)." * (len(shape) == 2)
         raise ValueError(f"y_true must be labels of shape (rows,). Received: {shape}.{hint}")
     if not (dtype == "bool" or "int" in dtype) and not backend.is_between_replicas():
         raise TypeError(
             f"y_true must be integer labels. Received: {dtype}. Number the classes with "
-            "numpy.unique(y, return_inverse=True)[1], or cast whole numbers by astype('int32')."
+            "numpy.unique(y, return_inverse=True)[1], or cast integral values with astype('int32')."
         )
     if rows is not None and shape[0] is not None and shape[0] != rows:
         raise ValueError(f"y_true has {shape[0]} labels for {rows} {of}.")
     return ops.cast(y_true, _WHOLE.get(dtype, "int32"))
 
 
-def rows(y_pred: Any, mask: Any, ranks: tuple[int, ...], meaning: str, dtype: str) -> Any:
-    """Return what a model says of some rows, as a tensor of `dtype`; masked rows are 0.
+def check_rows(y_pred: Any, mask: Any, ranks: tuple[int, ...], meaning: str, dtype: str) -> Any:
+    """Return the model outputs of some rows as a tensor of `dtype`; masked rows are 0.
 
     Args:
         y_pred: A tensor of one of the `ranks`.
-        mask: Which rows count, `(rows,)`; the others may hold NaN. None if all do.
-        ranks: Number of its axes, as allowed.
-        meaning: What it holds, with its shape, for messages.
-        dtype: What to compute in.
+        mask: Which rows count, `(rows,)`; the others may be NaN. None if all rows count.
+        ranks: Allowed numbers of axes.
+        meaning: What `y_pred` must be, with its shape, for error messages.
+        dtype: Dtype to compute in.
     """
     y_pred = ops.convert_to_tensor(np.asarray(y_pred) if _is_list(y_pred) else y_pred)
     if len(y_pred.shape) not in ranks:
@@ -79,8 +79,8 @@ def rows(y_pred: Any, mask: Any, ranks: tuple[int, ...], meaning: str, dtype: st
         if wrong.size:
             raise ValueError(
                 f"y_pred has NaN or infinite values in {wrong.size} of {len(y_pred)} rows, first "
-                f"in row {wrong[0]}: training has diverged (try a lower learning rate), or the "
-                "inputs hold such values."
+                f"in row {wrong[0]}. Training has diverged (try a lower learning rate), or the "
+                "inputs contain NaN or infinite values."
             )
     return y_pred
 

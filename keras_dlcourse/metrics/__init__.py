@@ -1,4 +1,4 @@
-"""Measures of what a network does, as Keras metrics: of maps, how well they find the object."""
+"""Keras metrics for localization maps, boxes, keypoints, multi-label scores and calibration."""
 
 from keras_dlcourse._extras import require
 

@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: of those of 0.8, eight in ten must be right."""
+"""Calibration of scores: of the predictions with score 0.8, 80 % should be correct."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ExpectedCalibrationError(keras.metrics.Metric):
-    """How far scores are from the share of right answers, on average (ECE).
+    """Expected calibration error (ECE): mean gap between scores and accuracy.
 
-        ECE = sum over bins of n_bin / n * |share right in the bin - mean score in the bin|
+        ECE = sum over bins of n_bin / n * |accuracy in the bin - mean score in the bin|
 
-    Of several classes the score of the top one counts, and whether it is the true one; of a single
-    sigmoid the score itself, and whether it is true. Bins are of equal width from 0 to 1.
+    With several classes, it uses the score of the top class and whether that class is correct; with
+    a single sigmoid, the score itself and the label. Bins have equal width from 0 to 1.
 
     Args:
-        bins: How many bins.
+        bins: Number of bins.
         name: Name in logs.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: Class numbers `(n,)` or `(n, 1)`, or one-hot `(n, classes)`.
         y_pred: Probabilities `(n, classes)`, or `(n, 1)` of one sigmoid.
-        sample_weight: How much each row counts, `(n,)`.
+        sample_weight: Weight of each row, `(n,)`.
 
     Raises:
-        ValueError: If `bins` is no whole number above 0, or the shapes are others.
+        ValueError: If `bins` is not an integer above 0, or a shape is not one of these.
 
     Example:
         >>> import numpy as np
         >>> metric = ExpectedCalibrationError(bins=5)
         >>> metric.update_state(np.array([0, 1]), np.array([[0.9, 0.1], [0.9, 0.1]]))
-        >>> round(float(metric.result()), 4)  # nine in ten said, one in two right
+        >>> round(float(metric.result()), 4)  # mean score 0.9, accuracy 0.5
         0.4
 
     Reference:
@@ -48,39 +48,39 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self, bins: int = 15, name: str = "expected_calibration_error", dtype: Any = None
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.bins = positive_int("bins", bins)
-        # How much is in each bin, and by how much right answers exceed scores there.
+        self.bins = check_positive_int("bins", bins)
+        # Total weight in each bin, and by how much correct answers exceed scores there.
         self.counts = self.add_weight((self.bins,), "zeros", dtype="float32", name="counts")
         self.excess = self.add_weight((self.bins,), "zeros", dtype="float32", name="excess")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take in some rows."""
+        """Accumulate statistics for a batch of rows."""
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         score, right = _answers(y_true, ops.cast(y_pred, "float32"))
         weights = ops.ones_like(score)
         if sample_weight is not None:
             given = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
             weights = ops.reshape(given, (-1,))
-        # A bin holds its upper edge, as scikit-learn's do.
+        # A bin includes its upper edge, as in scikit-learn.
         places = ops.cast(ops.clip(ops.ceil(score * self.bins) - 1, 0, self.bins - 1), "int32")
         for found, amount in ((self.counts, weights), (self.excess, weights * (right - score))):
             found.assign_add(ops.segment_sum(amount, places, num_segments=self.bins))
 
     def result(self) -> Any:
-        """Return the error, from 0 to 1; 0 without any rows."""
+        """Return the error, from 0 to 1; 0 if there were no rows."""
         total = ops.sum(self.counts)
         return ops.sum(ops.abs(self.excess)) / ops.where(total > 0, total, 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this metric again."""
+        """Return the arguments that re-create this metric."""
         return {**super().get_config(), "bins": self.bins}
 
 
 def _answers(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
-    """Return for each row the score of the answer, and 1 where it is right, else 0."""
+    """Return the score of each row's answer, and 1 if that is correct, else 0."""
     if len(y_pred.shape) != 2 or len(y_true.shape) not in (1, 2):
         raise ValueError(
-            "y_pred must be (n, classes), and y_true (n,), (n, 1) or (n, classes). Received: "
+            "y_pred must be (n, classes) and y_true (n,), (n, 1) or (n, classes). Received: "
             f"{tuple(y_pred.shape)} and {tuple(y_true.shape)}"
         )
     classes = y_pred.shape[1]

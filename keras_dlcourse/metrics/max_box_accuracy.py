@@ -1,4 +1,4 @@
-"""How often the box of a map is that of the object, at the best threshold."""
+"""How often the box around a map matches the object's box, at the best threshold."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse.boxes.of_masks import boxes_around, intersection_over_union
-from keras_dlcourse.metrics._maps import checked, share, weights_of
+from keras_dlcourse.metrics._maps import check_maps, check_share, weights_of
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class MaxBoxAccuracy(keras.metrics.Metric):
-    """Share of the images whose box is right, at the threshold that is best for all together.
+    """Fraction of images with a correct box, at the single threshold that is best overall.
 
-    The box of a map s, stretched to 0..1, goes around the largest connected part of s >= t:
+    The box of a map s, scaled to 0..1, encloses the largest connected component of s >= t:
 
         BoxAcc(t) = mean over images of [IoU(box(s, t), true box) >= iou]
         MaxBoxAcc = max over t of BoxAcc(t)
 
-    Methods differ in how their maps are scaled; the best threshold for each makes them comparable.
-    It is chosen on the data that it is measured on, as in the paper: `best_threshold`, found on a
-    validation part, is what to use elsewhere.
+    Methods differ in how their maps are scaled; using each method's best threshold makes them
+    comparable. As in the paper, it is chosen on the same data that is evaluated: for other data,
+    use the `best_threshold` found on a validation set.
 
-    Connected parts are found by SciPy, so this metric computes in NumPy: call it on what
-    `model.predict` returns. Within `compile` it works on PyTorch, and on TensorFlow with
+    Connected components are found by SciPy, so this metric computes in NumPy: call it on what
+    `model.predict` returns. In `compile` it works on PyTorch, and on TensorFlow with
     `run_eagerly=True`; on JAX, Keras traces metrics even then.
 
     Args:
-        iou: From which intersection over union on a box is right.
-        thresholds: How many thresholds are tried, spread evenly over 0 to 1.
+        iou: Minimum intersection over union for a box to count as correct.
+        thresholds: Number of thresholds to try, evenly spaced from 0 to 1.
         name: Name in logs.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: Boxes (left, top, right, bottom) in pixels of the map, `(n, 4)`, or `(n, boxes, 4)`
-            where images have several objects; any may be met. Rows that fill up, such as -1 four
-            times, are passed over.
-        y_pred: Maps `(n, height, width)`; one that is the same everywhere has no box and is wrong.
+            if images have several objects; a match with any of them counts. Padding rows, such as
+            four -1s, are ignored.
+        y_pred: Maps `(n, height, width)`; a constant map has no box and counts as wrong.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> maps = np.zeros((1, 8, 8))
@@ -65,9 +65,9 @@ class MaxBoxAccuracy(keras.metrics.Metric):
         name: str = "max_box_accuracy",
         dtype: Any = None,
     ) -> None:
-        self.iou = share("iou", iou)
+        self.iou = check_share("iou", iou)
         if isinstance(thresholds, bool) or not isinstance(thresholds, int) or thresholds < 1:
-            raise ValueError(f"thresholds must be a whole number above 0. Received: {thresholds!r}")
+            raise ValueError(f"thresholds must be an integer above 0. Received: {thresholds!r}")
         self.thresholds = thresholds
         super().__init__(name=name, dtype=dtype)
         self.right = self.add_variable((thresholds,), initializer="zeros", name="right")
@@ -75,38 +75,40 @@ class MaxBoxAccuracy(keras.metrics.Metric):
 
     @property
     def best_threshold(self) -> float:
-        """The threshold with the highest accuracy so far; of equals the lowest."""
+        """The threshold with the highest accuracy so far; the lowest one in a tie."""
         return int(np.argmax(_numbers(self.right))) / self.thresholds
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take in some images.
+        """Accumulate statistics for a batch of images.
 
         Args:
             y_true: Boxes.
             y_pred: Maps.
-            sample_weight: How much each image counts, `(n,)`; None counts all alike.
+            sample_weight: Weight of each image, `(n,)`; None weights all equally.
 
         Raises:
-            ValueError: If the shapes do not fit, or this is compiled.
+            ValueError: If the shapes do not match, or the call is being compiled.
         """
-        boxes, maps = (_numbers(tensor) for tensor in checked(y_true, y_pred))
+        boxes, maps = (_numbers(tensor) for tensor in check_maps(y_true, y_pred))
         if boxes.shape[-1] != 4:
-            raise ValueError("MaxBoxAccuracy takes boxes (n, 4), no masks")
-        right = np.array([self._right(*pair) for pair in zip(boxes, maps, strict=True)], "float32")
+            raise ValueError("MaxBoxAccuracy takes boxes (n, 4), not masks")
+        right = np.array(
+            [self._is_right(*pair) for pair in zip(boxes, maps, strict=True)], "float32"
+        )
         weights = _numbers(weights_of(sample_weight, ops.ones((len(maps),), "float32")))
         self.right.assign_add(ops.convert_to_tensor(weights @ right, self.dtype))
         self.count.assign_add(ops.convert_to_tensor(weights.sum(), self.dtype))
 
     def result(self) -> Any:
-        """Return the accuracy at the best threshold; 0 if nothing was taken in."""
+        """Return the accuracy at the best threshold; 0 if there were no images."""
         return ops.divide_no_nan(ops.max(self.right), self.count)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this metric again."""
+        """Return the arguments that re-create this metric."""
         return {**super().get_config(), "iou": self.iou, "thresholds": self.thresholds}
 
-    def _right(self, boxes: np.ndarray, plane: np.ndarray) -> np.ndarray:
-        """Return for each threshold whether the box of a map is right."""
+    def _is_right(self, boxes: np.ndarray, plane: np.ndarray) -> np.ndarray:
+        """Return whether the box of a map is correct at each threshold."""
         right = np.zeros(self.thresholds, bool)
         span = plane.max() - plane.min()
         if not span > 0:
@@ -121,8 +123,8 @@ class MaxBoxAccuracy(keras.metrics.Metric):
 def _numbers(tensor: Any) -> np.ndarray:
     try:
         return np.asarray(ops.convert_to_numpy(tensor))
-    except (NotImplementedError, TypeError) as error:  # TensorFlow's and JAX's symbolic tensors
+    except (NotImplementedError, TypeError) as error:  # symbolic tensors of TensorFlow and JAX
         raise ValueError(
-            "MaxBoxAccuracy computes in NumPy and cannot be compiled: call it on what "
-            "model.predict returns, or, on TensorFlow, use compile(run_eagerly=True)"
+            "MaxBoxAccuracy computes in NumPy and cannot be compiled. Call it on what "
+            "model.predict returns, or, on TensorFlow, use compile(run_eagerly=True)."
         ) from error

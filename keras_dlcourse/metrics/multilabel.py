@@ -1,4 +1,4 @@
-"""How well each class is found among others that may be there as well."""
+"""Average precision for multi-label classification."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class MultilabelAveragePrecision(keras.metrics.Metric):
-    """Mean over classes of average precision (mAP), for images with any number of labels.
+    """Mean average precision over classes (mAP), for images with any number of labels.
 
         AP = sum over thresholds of (recall_k - recall_(k-1)) * precision_k
 
-    Scores are counted in bins of equal width from 0 to 1, so that the memory does not grow with the
-    data and compiled code can run it; the result is that of scores rounded to the bins. Classes
-    without a positive have no average precision and are left out of the mean.
+    Scores are counted in bins of equal width from 0 to 1, so that memory use does not grow with the
+    data and the metric can be compiled; the result is that of scores rounded to the bins. Classes
+    without a positive have no average precision and are excluded from the mean.
 
     Args:
-        classes: How many classes there are.
-        bins: How many bins.
+        classes: Number of classes.
+        bins: Number of bins.
         name: Name in logs.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
-        y_true: `(rows, classes)`: 1 where a class is there, 0 where it is not, NaN or below 0 where
-            that is not known, which leaves it out.
+        y_true: `(rows, classes)`: 1 if the class is present, 0 if it is absent, and NaN or a
+            negative value if unknown; unknown labels are ignored.
         y_pred: Probabilities `(rows, classes)`.
-        sample_weight: How much each row counts, `(rows,)`.
+        sample_weight: Weight of each row, `(rows,)`.
 
     Raises:
-        ValueError: If a number is no whole one above 0, or the shapes are others.
+        ValueError: If an argument is not an integer above 0, or a shape is not as above.
 
     Example:
         >>> import numpy as np
@@ -55,27 +55,27 @@ class MultilabelAveragePrecision(keras.metrics.Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.classes = positive_int("classes", classes)
-        self.bins = positive_int("bins", bins)
-        # How much of negatives and positives is in each bin of each class.
+        self.classes = check_positive_int("classes", classes)
+        self.bins = check_positive_int("bins", bins)
+        # Total weight of negatives and of positives in each bin of each class.
         self.counts = self.add_weight(
             (2, self.classes * self.bins), "zeros", dtype="float32", name="counts"
         )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Take in some rows."""
+        """Accumulate statistics for a batch of rows."""
         y_true, y_pred = (ops.cast(ops.convert_to_tensor(x), "float32") for x in (y_true, y_pred))
         for name, values in (("y_true", y_true), ("y_pred", y_pred)):
             if len(values.shape) != 2 or values.shape[1] != self.classes:
                 raise ValueError(
-                    f"{name} must be (rows, {self.classes}), one number a class. Received: "
+                    f"{name} must be (rows, {self.classes}), one value per class. Received: "
                     f"{tuple(values.shape)}"
                 )
-        weights = ops.cast(y_true >= 0, "float32")  # which NaN is not
+        weights = ops.cast(y_true >= 0, "float32")  # False for NaN
         if sample_weight is not None:
             rows = ops.cast(ops.convert_to_tensor(sample_weight), "float32")
             weights = weights * ops.reshape(rows, (-1, 1))
-        # A score of NaN, which no bin holds, counts as the lowest.
+        # NaN belongs to no bin and counts as the lowest score.
         scores = ops.where(y_pred > 0, y_pred, 0.0)
         bins = ops.cast(ops.clip(scores * self.bins, 0, self.bins - 1), "int32")
         places = ops.reshape(bins + self.bins * ops.arange(self.classes), (-1,))
@@ -87,7 +87,7 @@ class MultilabelAveragePrecision(keras.metrics.Metric):
             self.counts.assign(self.counts + _row(found, kind))
 
     def result(self) -> Any:
-        """Return the mean over the classes that have positives; 0 without any."""
+        """Return the mean over the classes with positives; 0 if no class has any."""
         counts = ops.reshape(self.counts.value, (2, self.classes, self.bins))
         # From the highest threshold down.
         negative, positive = ops.unstack(ops.cumsum(ops.flip(counts, axis=-1), axis=-1))
@@ -100,11 +100,11 @@ class MultilabelAveragePrecision(keras.metrics.Metric):
         return ops.sum(area * known) / ops.maximum(ops.sum(known), 1.0)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this metric again."""
+        """Return the arguments that re-create this metric."""
         return {**super().get_config(), "classes": self.classes, "bins": self.bins}
 
 
 def _row(values: Any, kind: int) -> Any:
-    """Return two rows, of which one holds the values and the other nothing."""
+    """Return two rows: row `kind` holds the values, the other holds zeros."""
     nothing = ops.zeros_like(values)
     return ops.stack([values, nothing] if kind == 0 else [nothing, values])

@@ -8,27 +8,28 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse.metrics._maps import MeanOverMaps, distances, is_mask, share
+from keras_dlcourse.metrics._maps import MeanOverMaps, check_share, distances, is_mask
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ObjectCoverage(MeanOverMaps):
-    """Mean share of the object's pixels where the map is above a threshold.
+    """Mean fraction of the object's pixels where the map reaches a threshold.
 
-    It tells a map that marks the whole object from one that marks its most telling part. A map
-    that is high everywhere covers everything, so read it beside `MaxBoxAccuracy`.
+    It distinguishes a map that marks the whole object from one that marks only its most
+    discriminative part. A map that is high everywhere covers everything, so read this metric
+    together with `MaxBoxAccuracy`.
 
     Args:
-        threshold: Share of the map's maximum from which on a pixel is covered.
+        threshold: Fraction of the map's maximum at which a pixel counts as covered.
         name: Name in logs.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: Boxes (left, top, right, bottom) in pixels of the map, `(n, 4)` or `(n, boxes, 4)`,
-            all objects taken together and rows that fill up, such as -1 four times, passed over;
-            or masks `(n, height, width)`, above 0 on the object. An image without an object gives
-            0.
-        y_pred: Maps `(n, height, width)`; one without a number above 0 covers nothing.
+            where the union of all boxes is the object and padding rows, such as four -1s, are
+            ignored; or masks `(n, height, width)`, above 0 on the object. An image without an
+            object gives 0.
+        y_pred: Maps `(n, height, width)`; a map without positive values covers nothing.
 
     Raises:
         ValueError: If `threshold` is not above 0 and at most 1.
@@ -45,11 +46,11 @@ class ObjectCoverage(MeanOverMaps):
     def __init__(
         self, threshold: float = 0.15, name: str = "object_coverage", dtype: Any = None
     ) -> None:
-        self.threshold = share("threshold", threshold)
+        self.threshold = check_share("threshold", threshold)
         super().__init__(name=name, dtype=dtype)
 
     def values(self, boxes: Any, maps: Any) -> Any:
-        """Return the covered share of each image's object."""
+        """Return the covered fraction of each image's object."""
         if is_mask(boxes, maps):
             objects = boxes > 0
         else:
@@ -64,5 +65,5 @@ class ObjectCoverage(MeanOverMaps):
         return ops.divide_no_nan(both, ops.sum(pixels, axis=(1, 2)))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this metric again."""
+        """Return the arguments that re-create this metric."""
         return {**super().get_config(), "threshold": self.threshold}

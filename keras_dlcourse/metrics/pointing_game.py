@@ -7,30 +7,30 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.metrics._maps import MeanOverMaps, distances, length
+from keras_dlcourse.metrics._maps import MeanOverMaps, check_length, distances
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class PointingGame(MeanOverMaps):
-    """Share of the images whose map has its maximum on the object, or close to it.
+    """Fraction of images whose map has its maximum on the object, or close to it.
 
-    A map that is the same everywhere points nowhere and counts as a miss. The paper averages over
-    classes; this is the share of all images.
+    A constant map points nowhere and counts as a miss. The paper averages over classes; this is
+    the fraction of all images.
 
     Args:
-        tolerance: Distance from the object that still counts, in pixels of the map. The paper has
-            15 for photos of several hundred pixels; take less for smaller ones.
+        tolerance: Distance from the object that still counts as a hit, in pixels of the map. The
+            paper uses 15 for photos of several hundred pixels; use less for smaller images.
         name: Name in logs.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: Boxes (left, top, right, bottom) in pixels of the map, `(n, 4)`, or `(n, boxes, 4)`
-            where images have several objects; the maximum may be in any. Rows that fill up, such
-            as -1 four times, are passed over.
+            if images have several objects; the maximum may be on any of them. Padding rows, such
+            as four -1s, are ignored.
         y_pred: Maps `(n, height, width)`.
 
     Raises:
-        ValueError: If `tolerance` is no number of pixels.
+        ValueError: If `tolerance` is not a finite number of 0 or more.
 
     Example:
         >>> import numpy as np
@@ -49,13 +49,13 @@ class PointingGame(MeanOverMaps):
     def __init__(
         self, tolerance: float = 15, name: str = "pointing_game", dtype: Any = None
     ) -> None:
-        self.tolerance = length("tolerance", tolerance)
+        self.tolerance = check_length("tolerance", tolerance)
         super().__init__(name=name, dtype=dtype)
 
     def values(self, boxes: Any, maps: Any) -> Any:
-        """Return 1 for each image whose maximum is on an object, else 0."""
+        """Return whether each image's maximum is on an object."""
         if boxes.shape[-1] != 4:
-            raise ValueError("PointingGame takes boxes (n, 4), no masks")
+            raise ValueError("PointingGame takes boxes (n, 4), not masks")
         width = maps.shape[2]
         flat = ops.reshape(maps, (-1, maps.shape[1] * width))
         top = ops.argmax(flat, axis=1)
@@ -65,5 +65,5 @@ class PointingGame(MeanOverMaps):
         return ops.logical_and(hit, ops.max(flat, axis=1) > ops.min(flat, axis=1))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this metric again."""
+        """Return the arguments that re-create this metric."""
         return {**super().get_config(), "tolerance": self.tolerance}

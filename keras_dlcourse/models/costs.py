@@ -1,4 +1,4 @@
-"""What each network costs at its own size: a file beside this one, kept true by the tests."""
+"""Cost of each network at its own image size, read from a CSV file that the tests keep in sync."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ FILE = Path(__file__).with_name("costs.csv")
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs a network.
+    """Cost of running a network on one image.
 
     Attributes:
-        name: Its name in `names()`.
-        image: Height, width and channels of the images of its paper, as in `"224x224x3"`.
-        weights: All weights that a file holds, statistics of batch normalization among them.
-        trained: Those that are trained.
+        name: Name of the network in `names()`.
+        image: Height, width and channels of the images used in its paper, e.g. `"224x224x3"`.
+        weights: Number of weights stored in a file, including batch normalization statistics.
+        trained: Number of trainable weights.
         multiply_adds: Multiply-adds for one image.
-        peak: The most numbers that are alive at a time: bytes in int8, a fourth of those in
-            float32.
+        peak: Largest number of activation values held in memory at one time. This equals bytes in
+            int8, and a quarter of the bytes in float32.
     """
 
     name: str
@@ -41,8 +41,8 @@ class Cost:
     peak: int
 
 
-def measured(name: str) -> Cost:
-    """Build a network and count.
+def measure_network(name: str) -> Cost:
+    """Build a network and measure its cost.
 
     Args:
         name: One of `names()`.
@@ -51,7 +51,7 @@ def measured(name: str) -> Cost:
 
 
 def outline(name: str, **options: Any) -> keras.Model:
-    """Build a network without the memory for its weights, to be read and not to be run.
+    """Build a network without allocating its weights. It can be inspected but not run.
 
     Args:
         name: One of `names()`.
@@ -62,7 +62,7 @@ def outline(name: str, **options: Any) -> keras.Model:
 
 
 def cost_of(model: keras.Model) -> Cost:
-    """Return what a network costs, under the model's name."""
+    """Return the cost of a model, under the model's name."""
     found = profile(model)
     return Cost(
         model.name,
@@ -75,9 +75,9 @@ def cost_of(model: keras.Model) -> Cost:
 
 
 def costs() -> tuple[Cost, ...]:
-    """Return what all registered networks cost.
+    """Return the costs of all registered networks.
 
-    Those that are not in the file are measured, and left out if they cannot be built without
+    Networks that are not in the file are measured, or omitted if they cannot be built without
     arguments.
     """
     with FILE.open(encoding="utf-8", newline="") as lines:
@@ -90,19 +90,19 @@ def costs() -> tuple[Cost, ...]:
         )
         for name, row in rows.items()
     }
-    found = (kept.get(name) or _measured_or_none(name) for name in names())
+    found = (kept.get(name) or _measure_or_none(name) for name in names())
     return tuple(cost for cost in found if cost is not None)
 
 
-def _measured_or_none(name: str) -> Cost | None:
+def _measure_or_none(name: str) -> Cost | None:
     try:
-        return replace(measured(name), name=name)
+        return replace(measure_network(name), name=name)
     except TypeError:
         return None
 
 
 def write(rows: Iterable[Cost]) -> None:
-    """Write the file."""
+    """Write costs to the CSV file."""
     with FILE.open("w", encoding="utf-8", newline="") as lines:
         writer = csv.DictWriter(lines, [field.name for field in fields(Cost)], lineterminator="\n")
         writer.writeheader()
@@ -110,7 +110,7 @@ def write(rows: Iterable[Cost]) -> None:
 
 
 def cost_table(rows: Iterable[Cost]) -> str:
-    """Return costs as text."""
+    """Return costs as a text table."""
     return text_table(
         ["network", "image", "weights", "multiply-adds", "MB float32", "MB int8", "peak kB int8"],
         [

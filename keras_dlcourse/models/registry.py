@@ -1,49 +1,51 @@
-"""Builders by name, for the command line and for loops over every family."""
+"""Builders by name, for the command line and for loops over all families."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import typing
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import keras
+
+from keras_dlcourse.models._shared.show_options import show_options
 
 Builder = TypeVar("Builder", bound=Callable[..., keras.Model])
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
-    """Return a decorator that makes a builder known as `name`.
+def register(name: str, **defaults: Any) -> Callable[[Builder], Builder]:
+    """Return a decorator that registers a builder under `name`.
 
     Args:
-        name: Lower case with underscores, e.g. `"mobilenet_v2"`.
+        name: Lowercase name with underscores, e.g. `"mobilenet_v2"`.
+        **defaults: Defaults of the options of a builder whose last parameter is
+            `**options: Unpack[Options]`; the defaults of shared options need not be given.
 
     Returns:
-        A decorator that returns the builder unchanged.
+        A decorator that returns the builder, which then shows its options in `help()`.
 
     Raises:
-        ValueError: If `name` is no lower-case identifier, or is taken.
+        ValueError: If `name` is not a lowercase identifier, or is already registered.
 
     Example:
         >>> @register("mobilenet")
         ... def second_mobilenet(): ...
         Traceback (most recent call last):
         ...
-        ValueError: The model name 'mobilenet' is taken. Choose another name.
+        ValueError: The model name 'mobilenet' is already registered. Choose another name.
     """
     if not name.isidentifier() or name != name.lower():
         raise ValueError(
-            "A model name must be lower case, with letters, digits and underscores only. "
-            f"Received: {name!r}"
+            f"name must be lowercase, with letters, digits and underscores only. Received: {name!r}"
         )
     if name in _BUILDERS:
-        raise ValueError(f"The model name {name!r} is taken. Choose another name.")
+        raise ValueError(f"The model name {name!r} is already registered. Choose another name.")
 
     def decorator(builder: Builder) -> Builder:
-        _BUILDERS[name] = builder
+        _BUILDERS[name] = builder = show_options(**{"name": name, **defaults})(builder)
         return builder
 
     return decorator
@@ -70,8 +72,8 @@ def build(name: str, **kwargs: Any) -> keras.Model:
         A new Keras model.
 
     Raises:
-        ValueError: If there is no such model.
-        TypeError: If the builder has no such argument.
+        ValueError: If no model has that name.
+        TypeError: If the builder does not have one of the arguments.
 
     Example:
         >>> model = build("mobilenet_v2", input_shape=(28, 28, 1), alpha=0.35, classes=10)
@@ -79,7 +81,7 @@ def build(name: str, **kwargs: Any) -> keras.Model:
         (None, 10)
     """
     if name not in _BUILDERS:
-        raise ValueError(f"No model is called {name!r}.{_suggestion(str(name), names())}")
+        raise ValueError(f"There is no model named {name!r}.{_suggestion(str(name), names())}")
     builder = _BUILDERS[name]
     arguments = _arguments(builder)
     for argument in kwargs:
@@ -91,19 +93,12 @@ def build(name: str, **kwargs: Any) -> keras.Model:
 
 
 def _arguments(builder: Callable[..., keras.Model]) -> list[str]:
-    """Return the names of all arguments of a builder, those of its options among them."""
-    named = [
-        name
-        for name, parameter in inspect.signature(builder).parameters.items()
-        if parameter.kind is not parameter.VAR_KEYWORD
-    ]
-    hints = typing.get_type_hints(builder, include_extras=True)
-    options = [typing.get_args(hint)[0] for name, hint in hints.items() if name == "options"]
-    return [*named, *(key for option in options for key in option.__annotations__)]
+    """Return the names of all arguments of a builder."""
+    return list(inspect.signature(builder).parameters)
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
-    """Return the sentences that help with a misspelt word."""
+    """Return a hint for a misspelled word: the closest match and all known words."""
     known = list(known)
     closest = difflib.get_close_matches(word.lower(), known, n=1)
     question = f" Did you mean {closest[0]!r}?" if closest else ""

@@ -1,4 +1,4 @@
-"""Integers: train for them, calibrate, and find what went wrong."""
+"""Quantization: train for it, calibrate, and diagnose accuracy loss."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from keras_dlcourse._moved import load_moved
 
 require("keras_dlcourse.quantize", "tensorflow", "keras")
 
-# Each name with the module that has it, loaded on first use: parts that export need TensorFlow,
-# and training on another backend does not.
+# Maps each name to its module. Modules load on first use: those that export need TensorFlow, but
+# training on another backend does not.
 _PARTS = {
-    # train for integers
+    # quantization-aware training
     "quantization_aware": "qat.aware",
     "calibrate": "qat.observe",
     "Plan": "qat.planning",
     "plan": "qat.planning",
     "Rule": "qat.rules",
     "rule": "qat.rules",
-    # integers after training
+    # quantization after training
     "correct_bias": "post_training.bias_correction",
     "after_training": "post_training.after_training",
     "equalize": "post_training.equalization",
@@ -29,7 +29,7 @@ _PARTS = {
     "apply_fixes": "post_training.fixing",
     "fewest_in_float": "post_training.mixed",
     "replace_activations": "post_training.replaced_activations",
-    # what went wrong
+    # diagnosis
     "diagnose": "diagnosis.diagnosing",
     "Diagnosis": "diagnosis.result",
 }

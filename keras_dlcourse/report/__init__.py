@@ -1,6 +1,6 @@
-"""Pictures of a run and the one HTML page that shows them.
+"""Plots of a training run, and a single HTML page that shows them.
 
-Plain functions on arrays and dictionaries: nothing here needs a model or a backend.
+These are plain functions of arrays and dictionaries; none needs a model or a backend.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pieces of a page: each knows its own HTML and escapes its own texts."""
+"""The building blocks of a page: each renders its own HTML and escapes its own text."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from html import escape
 from typing import Protocol
 
 
-def safe(text: str) -> str:
+def escape_html(text: str) -> str:
     """Escape any text for HTML, in content and in attributes.
 
     Args:
-        text: Any text; halves of characters, as undecodable file names have, become "?".
+        text: Any text; lone surrogates, as in undecodable file names, become "?".
 
     Returns:
         HTML.
 
     Example:
-        >>> safe("<b>")
+        >>> escape_html("<b>")
         '&lt;b&gt;'
     """
     return escape(text.encode("utf-8", "replace").decode())
 
 
 class Block(Protocol):
-    """A piece of a page."""
+    """A building block of a page."""
 
     def html(self) -> str:
-        """Return the piece as HTML, its texts escaped."""
+        """Return the block as HTML, with its text escaped."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Text:
 
     def html(self) -> str:
         """Return the paragraph as HTML."""
-        return f"<p>{safe(self.text)}</p>"
+        return f"<p>{escape_html(self.text)}</p>"
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to copy into a terminal or a program.
+    """Lines of code to copy into a terminal or a program.
 
     Attributes:
         text: The lines; they are escaped.
@@ -67,17 +67,17 @@ class Code:
 
     def html(self) -> str:
         """Return the lines as HTML."""
-        return f"<pre><code>{safe(self.text)}</code></pre>"
+        return f"<pre><code>{escape_html(self.text)}</code></pre>"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table; columns whose cells are all numbers or empty are aligned to the right.
+    """A table; columns whose cells are all numeric or empty are right-aligned.
 
     Attributes:
-        caption: What the table shows, in a sentence.
-        columns: Headings; none for a plain list of names and values.
-        rows: Cells, row by row; the first cell names the row.
+        caption: What the table shows.
+        columns: Headings; empty for a plain list of names and values.
+        rows: Cells, row by row; the first cell is the row's heading.
 
     Example:
         >>> "<td>1.5</td>" in Table("Sizes", ["file", "MB"], [["a", "1.5"]]).html()
@@ -91,23 +91,24 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def html(self) -> str:
-        """Return the table as HTML, scrolled on its own where the screen is narrow."""
+        """Return the table as HTML; it scrolls separately on narrow screens."""
+        caption = escape_html(self.caption)
         width = len(self.columns) or len(self.rows[0])
         kinds = [' class="number"' if self._is_number(i) else "" for i in range(width)]
         titles = "".join(
-            f'<th scope="col"{kind}>{safe(title)}</th>'
+            f'<th scope="col"{kind}>{escape_html(title)}</th>'
             for title, kind in zip(self.columns, kinds, strict=False)
         )
         head = f"<thead><tr>{titles}</tr></thead>\n" if self.columns else ""
         body = "\n".join(self._row(row, kinds) for row in self.rows)
         return (
-            f'<div class="scroll" role="region" tabindex="0" aria-label="{safe(self.caption)}">'
-            f"<table>\n<caption>{safe(self.caption)}</caption>\n"
+            f'<div class="scroll" role="region" tabindex="0" aria-label="{caption}">'
+            f"<table>\n<caption>{caption}</caption>\n"
             f"{head}<tbody>\n{body}\n</tbody>\n</table></div>"
         )
 
     def _is_number(self, column: int) -> bool:
-        """Say whether a column with a heading holds numbers: cells begin with a digit or a dash."""
+        """Whether a column with a heading is numeric: cells start with a digit or are a dash."""
         if not self.columns:
             return False
         cells = [row[column] for row in self.rows]
@@ -116,22 +117,23 @@ class Table:
     @staticmethod
     def _row(row: Sequence[str], kinds: Sequence[str]) -> str:
         """Return one row as HTML."""
-        cells = [f'<th scope="row">{safe(row[0])}</th>'] + [
-            f"<td{kind}>{safe(cell)}</td>" for cell, kind in zip(row[1:], kinds[1:], strict=True)
+        cells = [f'<th scope="row">{escape_html(row[0])}</th>'] + [
+            f"<td{kind}>{escape_html(cell)}</td>"
+            for cell, kind in zip(row[1:], kinds[1:], strict=True)
         ]
         return f"<tr>{''.join(cells)}</tr>"
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG picture inside the page.
+    """A PNG image embedded in the page.
 
     Attributes:
         png: The content of the PNG file.
-        alt: What the picture shows, for those who cannot see it.
-        caption: A line below the picture, or nothing.
-        width: Width on a wide screen, in pixels; None for the size of the file.
-        min_width: Width below which a small screen scrolls rather than shrinks, in pixels.
+        alt: Alternative text for people who cannot see the picture.
+        caption: A line below the picture, or empty.
+        width: Width on a wide screen, in pixels; None for the width of the file.
+        min_width: Minimum width in pixels; narrower screens scroll instead of shrinking it.
 
     Example:
         >>> Picture(b"...", alt="a cat").html()
@@ -149,8 +151,8 @@ class Picture:
         content = base64.b64encode(self.png).decode()
         size = "" if self.width is None else f' width="{self.width}"'
         size += f' style="min-width: {self.min_width}px"' if self.min_width else ""
-        caption = f"<figcaption>{safe(self.caption)}</figcaption>" if self.caption else ""
-        image = f'<img src="data:image/png;base64,{content}" alt="{safe(self.alt)}"{size}>'
+        caption = f"<figcaption>{escape_html(self.caption)}</figcaption>" if self.caption else ""
+        image = f'<img src="data:image/png;base64,{content}" alt="{escape_html(self.alt)}"{size}>'
         if self.min_width:
             image = f'<div class="scroll" tabindex="0">{image}</div>'
         return f"<figure>{image}{caption}</figure>"
@@ -158,7 +160,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures side by side where there is room, one below the other on a phone.
+    """Pictures side by side if there is room, stacked on a phone.
 
     Attributes:
         pictures: The pictures.

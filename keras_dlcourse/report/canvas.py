@@ -1,7 +1,7 @@
-"""What all pictures share: a figure without global state, safe colours, text taken literally.
+"""Shared by all plots: figures without global state, accessible colors, and literal text.
 
-matplotlib's object API is used throughout: `pyplot` keeps every figure alive, chooses a window
-system and changes the settings of whoever imports this package.
+All plots use matplotlib's object API: `pyplot` keeps every figure alive, selects a GUI backend and
+changes the settings of any program that imports this package.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 from matplotlib.text import Text
 
-# Okabe and Ito's palette: told apart with every common form of colour blindness, and in grey print.
+# Okabe and Ito's palette: distinguishable in grayscale and with all common color blindness types.
 BLUE = "#0072B2"
 VERMILION = "#D55E00"
 GREEN = "#009E73"
 PURPLE = "#CC79A7"
 GREY = "#5f6368"
-# Colour, marker and line of the first, second, ... curve: they differ in grey print, too.
+# Color, marker and line style of each curve; they also differ in grayscale.
 STYLES: tuple[tuple[str, str, Any], ...] = (
     (BLUE, "o", "-"),
     (VERMILION, "s", "--"),
@@ -31,7 +31,7 @@ STYLES: tuple[tuple[str, str, Any], ...] = (
     (PURPLE, "D", (0, (1, 1))),
 )
 
-# Tried in this order, where installed, for what matplotlib's own font lacks.
+# Installed fonts to try, in this order, for glyphs missing from matplotlib's default font.
 _FALLBACK_FONTS = (
     "Noto Sans CJK JP",
     "Noto Sans CJK SC",
@@ -44,7 +44,7 @@ _FALLBACK_FONTS = (
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Make an empty figure that no global state knows.
+    """Create an empty figure without global state.
 
     Args:
         width: Width in inches.
@@ -62,14 +62,14 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def plain_axes(*axes: Axes) -> None:
-    """Give axes a light grid, and no frame above and at the right.
+def style_axes(*axes: Axes) -> None:
+    """Add a light grid to axes, and remove the top and right spines.
 
     Args:
         *axes: The axes.
 
     Example:
-        >>> plain_axes(new_figure(4, 3).subplots())
+        >>> style_axes(new_figure(4, 3).subplots())
     """
     for one in axes:
         one.grid(alpha=0.3)
@@ -77,7 +77,7 @@ def plain_axes(*axes: Axes) -> None:
 
 
 def png_bytes(figure: Figure, dpi: int = 150) -> bytes:
-    """Draw a figure to a PNG file in memory.
+    """Render a figure as a PNG file in memory.
 
     Args:
         figure: The figure.
@@ -91,11 +91,11 @@ def png_bytes(figure: Figure, dpi: int = 150) -> bytes:
         b'PNG'
     """
     for text in figure.findobj(Text):
-        text.set_parse_math(False)  # a class called "$5" is not a formula
+        text.set_parse_math(False)  # a class named "$5" is not a formula
         text.set_fontfamily(_font_families())
     buffer = io.BytesIO()
     with warnings.catch_warnings():
-        # The font has no glyphs for some scripts: the page shows such names in its own text.
+        # Some scripts lack glyphs in the font; the page also shows such names as HTML text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
@@ -103,23 +103,23 @@ def png_bytes(figure: Figure, dpi: int = 150) -> bytes:
 
 @cache
 def _font_families() -> list[str]:
-    """List matplotlib's own font and the installed ones that fill its gaps."""
+    """Return matplotlib's default font and the installed fallback fonts."""
     installed = {font.name for font in fontManager.ttflist}
     return ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)]
 
 
-def shortened(name: str, length: int = 18) -> str:
-    """Cut a name that would not fit beside a picture.
+def shorten(name: str, length: int = 18) -> str:
+    """Shorten a name that is too long for a label.
 
     Args:
-        name: The name, any text.
-        length: Characters to keep at most, an ellipsis included.
+        name: Any text.
+        length: Maximum number of characters, including the ellipsis.
 
     Returns:
         One line of text.
 
     Example:
-        >>> shortened("a very long name of a class", 12)
+        >>> shorten("a very long name of a class", 12)
         'a very long…'
     """
     line = " ".join(name.encode("utf-8", "replace").decode().split())

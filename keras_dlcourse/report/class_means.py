@@ -1,4 +1,4 @@
-"""Where a network looks for each class on the whole."""
+"""Plot where a network looks for each class, averaged over its images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.report.canvas import GREY, shortened
+from keras_dlcourse.report.canvas import GREY, shorten
 from keras_dlcourse.report.maps import draw_scale, overlay, sheet, to_rgb
 
 # Inches.
@@ -23,21 +23,21 @@ def draw_class_means(
     title: str = "Mean map of each class",
     columns: int = 5,
 ) -> Figure:
-    """Draw the mean map of each class over the mean of its images.
+    """Draw the mean map of each class over the mean image of the class.
 
     Args:
         pixels: Mean images, uint8, `(classes, height, width, 1 or 3)`.
-        maps: Mean maps, `(classes, height, width)`. Each is drawn from its least to its most.
-        counts: Images of each class; classes without any are left out.
+        maps: Mean maps, `(classes, height, width)`. Each is scaled from its minimum to its maximum.
+        counts: Number of images per class; classes without images are omitted.
         class_names: A name for each class.
-        title: Written on top.
-        columns: Classes in a row.
+        title: Title of the figure.
+        columns: Number of classes per row.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the shapes do not fit together, or no class has images.
+        ValueError: If the shapes do not match, or no class has images.
 
     Example:
         >>> image, plane = np.zeros((2, 8, 8, 1), np.uint8), np.zeros((2, 8, 8))
@@ -49,13 +49,13 @@ def draw_class_means(
     n = len(class_names)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or planes.shape != images.shape[:3]:
         raise ValueError(
-            "pixels must have the shape (classes, height, width, 1 or 3) and maps the same without "
-            f"channels; received {images.shape} and {planes.shape}"
+            "pixels must have shape (classes, height, width, 1 or 3), and maps the same without "
+            f"channels. Received: {images.shape} and {planes.shape}"
         )
     if not len(images) == len(numbers) == n or not numbers.any():
         raise ValueError(
-            "draw_class_means needs an image, a map, a count and a name for each class, and images "
-            f"of one class at least; received {len(images)}, {len(planes)}, {numbers.tolist()}, {n}"
+            "pixels, maps, counts and class_names must have one entry per class, with images of at "
+            f"least one class. Received: {len(images)}, {len(planes)}, {numbers.tolist()} and {n}"
         )
     shown = np.flatnonzero(numbers).tolist()
     columns = min(columns, len(shown))
@@ -69,10 +69,10 @@ def draw_class_means(
         row, column = divmod(place, columns)
         left = _MARGIN + column * (2 * _PANEL + 2 * _GAP)
         top = _TITLE + row * (height + _CAPTION + _GAP) + _CAPTION
-        axes.text(left, top - 0.18, shortened(str(class_names[number]), 16), fontsize=9)
+        axes.text(left, top - 0.18, shorten(str(class_names[number]), 16), fontsize=9)
         axes.text(left, top - 0.05, f"{numbers[number]:,} images", fontsize=7, color=GREY)
         rgb = to_rgb(images[number])
-        for panel in (rgb, overlay(rgb, _stretched(planes[number]))):
+        for panel in (rgb, overlay(rgb, _stretch(planes[number]))):
             extent = (left, left + _PANEL, top + height, top)
             axes.imshow(panel, extent=extent, interpolation="nearest", zorder=1)
             left += _PANEL
@@ -80,6 +80,6 @@ def draw_class_means(
     return figure
 
 
-def _stretched(plane: np.ndarray) -> np.ndarray:
+def _stretch(plane: np.ndarray) -> np.ndarray:
     low, span = plane.min(), np.ptp(plane)
     return np.zeros_like(plane) if span == 0 else (plane - low) / span

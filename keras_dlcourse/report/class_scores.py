@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from keras_dlcourse._tables import text_table
-from keras_dlcourse.report.confusion import square
+from keras_dlcourse.report.confusion import check_counts
 
 _COLUMNS = ("class", "precision", "recall", "F1", "examples")
 
 
 @dataclass(frozen=True)
 class ClassScores:
-    """How well each class is found. `str()` is a table.
+    """Precision, recall and F1 of each class. `str()` returns a table.
 
     Attributes:
-        names: The classes.
-        precision: Share of right answers among those that name the class, `(classes,)`; 0 if none
-            does. NaN, like the others, for a class of which the data has no example.
-        recall: Share of the examples of the class that were found.
+        names: The class names.
+        precision: Fraction of the predictions of the class that are correct, `(classes,)`; 0 if
+            there are none. NaN, like the other scores, for a class without examples in the data.
+        recall: Fraction of the examples of the class that are predicted correctly.
         f1: 2 precision recall / (precision + recall), their harmonic mean.
-        support: Examples of the class.
+        support: Number of examples of the class.
     """
 
     names: tuple[str, ...]
@@ -36,18 +36,18 @@ class ClassScores:
 
     @property
     def macro(self) -> tuple[float, float, float]:
-        """Mean precision, recall and F1 over the classes that have examples: all count alike."""
+        """Unweighted mean precision, recall and F1 over the classes that have examples."""
         return self._means(self.support > 0)
 
     @property
     def weighted(self) -> tuple[float, float, float]:
-        """Their means weighted by the number of examples."""
+        """Mean precision, recall and F1, weighted by the number of examples."""
         return self._means(self.support)
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return name, precision, recall, F1 and support of each class, then of both means.
 
-        None stands for what is not known.
+        Scores that are undefined are None.
         """
         columns = (self.precision, self.recall, self.f1)
         rows = [
@@ -81,7 +81,7 @@ def class_scores(counts: ArrayLike, class_names: Sequence[str]) -> ClassScores:
         A `ClassScores`.
 
     Raises:
-        ValueError: If `counts` is not square, counts nothing, or there is not one name a class.
+        ValueError: If `counts` is not square or is all zeros, or `class_names` has a wrong length.
 
     Example:
         >>> print(class_scores([[8, 2], [1, 9]], ["cat", "dog"]))
@@ -93,12 +93,12 @@ def class_scores(counts: ArrayLike, class_names: Sequence[str]) -> ClassScores:
          weighted mean       0.854     0.85    0.85         20
 
     Reference:
-        van Rijsbergen, "Information Retrieval", 1979, chapter 7; the figures are those of
+        van Rijsbergen, "Information Retrieval", 1979, chapter 7; the results equal those of
         `sklearn.metrics.precision_recall_fscore_support`.
     """
-    counts = square(counts, class_names)
+    counts = check_counts(counts, class_names)
     if not counts.any():
-        raise ValueError("counts must count something; all of them are 0")
+        raise ValueError("counts must have at least one value above 0. Received: only zeros")
     right, said, support = np.diag(counts), counts.sum(axis=0), counts.sum(axis=1)
     there = np.where(support > 0, support, np.nan)
     precision = np.where(support > 0, right / np.maximum(said, 1), np.nan)

@@ -1,4 +1,4 @@
-"""What every threshold would give: the ROC curve, and precision against recall."""
+"""Curves over all thresholds: the ROC curve, and precision against recall."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, plain_axes, shortened
-from keras_dlcourse.report.one_vs_rest import Question, checked_names, one_vs_rest
+from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, shorten, style_axes
+from keras_dlcourse.report.one_vs_rest import Question, check_names, one_vs_rest
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of curve, of one class against the rest.
+    """A kind of curve of one class against the rest.
 
     Attributes:
-        x: What goes to the right.
-        y: What goes up.
-        area: What the area is called.
-        curve: From the question to x and y.
-        measure: From the question to the area.
-        point: x and y at a threshold, of true and false positives, positives and negatives.
-        drawing: How matplotlib joins the points.
-        defined: Whether there is a curve, of positives and negatives.
+        x: Label of the x axis.
+        y: Label of the y axis.
+        area: Name of the area under the curve.
+        curve: Computes x and y from the question.
+        measure: Computes the area from the question.
+        point: Computes x and y at a threshold from true positives, false positives, positives and
+            negatives.
+        drawing: The matplotlib draw style of the line.
+        defined: Whether the curve is defined, given the number of positives and negatives.
     """
 
     x: str
@@ -93,32 +94,32 @@ def draw_roc(
     class_names: Sequence[str] | None = None,
     thresholds: ArrayLike | None = None,
 ) -> Figure:
-    """Draw the receiver operating characteristic: what is found against what is falsely reported.
+    """Draw the ROC curve: the true positive rate against the false positive rate.
 
-    Of several classes each gets a curve of its own against the rest; of more than four, those of
-    the least areas are coloured and the others pale. The area is the chance that an example of the
-    class has a higher score than one of the rest.
+    With several classes, each has its own curve against the rest; with more than four, the curves
+    with the smallest areas are colored and the others are pale. The area is the probability that an
+    example of the class has a higher score than one of the rest.
 
     Args:
-        labels: Class numbers `(n,)`; 1 and 0 for scores of one thing; or `(n, classes)` of 1 and 0
-            for any number of classes an example, NaN or below 0 where not known.
-        scores: `(n, classes)`; or `(n,)` or `(n, 1)` of a thing that is there or not. Logits serve
-            as well as probabilities.
+        labels: Class indices `(n,)`; 1 and 0 for scores of a single class; or `(n, classes)` of 1
+            and 0 for multi-label data, where NaN or values below 0 mean unknown.
+        scores: `(n, classes)`; or `(n,)` or `(n, 1)` for a single class that is present or not.
+            Both logits and probabilities are accepted.
         class_names: A name for each column of scores.
-        thresholds: One number, or one for each class, e.g. of `kd.training.threshold_for`: the
-            chosen operating points are marked. From it on an example counts as of the class.
+        thresholds: One threshold, or one per class, e.g. from `kd.training.threshold_for`; the
+            operating points are marked. Scores at or above the threshold count as the class.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If shapes, labels, names or thresholds do not fit, or there is no class with
-            both examples of it and others.
+        ValueError: If shapes, labels, names or thresholds do not match, or no class has both
+            positive and negative examples.
 
     Example:
         >>> figure = draw_roc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], thresholds=0.3)
         >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-        ['area 0.750', 'from 0.3: 100.0% at 50.0%', 'by chance']
+        ['area 0.750', 'threshold 0.3: 100.0% at 50.0%', 'chance']
 
     Reference:
         Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006,
@@ -133,21 +134,21 @@ def draw_precision_recall(
     class_names: Sequence[str] | None = None,
     thresholds: ArrayLike | None = None,
 ) -> Figure:
-    """Draw precision against recall: for rare classes, where a ROC curve looks better than it is.
+    """Draw precision against recall; for rare classes this is less flattering than a ROC curve.
 
     The area is average precision: sum over thresholds of (recall_k - recall_(k-1)) * precision_k.
 
     Args:
-        labels: As for `draw_roc`.
-        scores: As for `draw_roc`.
+        labels: As in `draw_roc`.
+        scores: As in `draw_roc`.
         class_names: A name for each column of scores.
-        thresholds: As for `draw_roc`.
+        thresholds: As in `draw_roc`.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If shapes, labels, names or thresholds do not fit, or no class has an example.
+        ValueError: If shapes, labels, names or thresholds do not match, or no class has examples.
 
     Example:
         >>> figure = draw_precision_recall([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -162,7 +163,7 @@ def draw_precision_recall(
 
 
 def areas(kind: Kind, questions: Sequence[Question]) -> NDArray[np.float64]:
-    """Return the area under the curve of each class; NaN where there is no curve."""
+    """Return the area under the curve of each class; NaN if the curve is undefined."""
     return np.array([kind.measure(*one) if _has_curve(kind, one) else np.nan for one in questions])
 
 
@@ -183,39 +184,42 @@ def draw_on(
     class_names: Sequence[str] | None,
     thresholds: ArrayLike | None = None,
 ) -> None:
-    """Draw the curves of all classes, whose areas were found, into axes; see `draw_roc`."""
-    names = checked_names(class_names, len(questions))
-    least = _thresholds(thresholds, len(questions))
+    """Draw the curves of all classes, given their areas `found`, into axes; see `draw_roc`."""
+    names = check_names(class_names, len(questions))
+    least = _check_thresholds(thresholds, len(questions))
     order = [int(number) for number in np.argsort(found, kind="stable") if found[number] >= 0]
     if not order:
-        raise ValueError("there is no curve: no class has examples of it, and others beside it")
+        raise ValueError(
+            "labels must contain both positive and negative examples of at least one class to draw "
+            "a curve."
+        )
     coloured, pale = sorted(order[: len(STYLES)]), order[len(STYLES) :]
     for number in pale:
         axes.plot(*kind.curve(*questions[number]), c=GREY, lw=1, alpha=0.4, drawstyle=kind.drawing)
     for number, (color, marker, style) in zip(coloured, STYLES, strict=False):
-        name = f"{shortened(names[number])}: " if names[number] else ""
+        name = f"{shorten(names[number])}: " if names[number] else ""
         label = f"{name}{kind.area} {found[number]:.3f}"
         line = {"color": color, "ls": style, "lw": 1.8, "drawstyle": kind.drawing}
         axes.plot(*kind.curve(*questions[number]), label=label, **line)
         if least is not None:
             x, y = operating_point(kind, questions[number], least[number])
-            label = f"from {least[number]:.3g}: {y:.1%} at {x:.1%}"
+            label = f"threshold {least[number]:.3g}: {y:.1%} at {x:.1%}"
             axes.scatter(x, y, s=60, color=color, marker=marker, ec="black", zorder=3, label=label)
     if pale:
-        label = f"{len(pale)} more classes, {found[pale].min():.3f} and more"
+        label = f"{len(pale)} more classes, {found[pale].min():.3f} or higher"
         axes.plot([], [], c=GREY, lw=1, alpha=0.4, label=label)
     if kind is ROC:
-        axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="by chance")
+        axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="chance")
     axes.set_xlabel(kind.x, fontsize=12)
     axes.set_ylabel(kind.y, fontsize=12)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    plain_axes(axes)
+    style_axes(axes)
     axes.legend(frameon=False, fontsize=10, loc="lower right" if kind is ROC else "lower left")
 
 
 def operating_point(kind: Kind, question: Question, least: float) -> tuple[float, float]:
-    """Return x and y of the curve where all scores from `least` on count."""
+    """Return x and y of the curve when all scores of at least `least` count as the class."""
     is_it, score = question
     counts = score >= least
     true, positives = int((is_it & counts).sum()), int(is_it.sum())
@@ -227,13 +231,13 @@ def _has_curve(kind: Kind, question: Question) -> bool:
     return kind.defined(positives, len(question[0]) - positives)
 
 
-def _thresholds(given: ArrayLike | None, classes: int) -> NDArray[np.float64] | None:
+def _check_thresholds(given: ArrayLike | None, classes: int) -> NDArray[np.float64] | None:
     if given is None:
         return None
     values = np.asarray(given, float)
     if values.shape not in ((), (classes,)) or np.isnan(values).any():
         raise ValueError(
-            f"thresholds must be one number, or one for each of {classes} classes; received "
+            f"thresholds must be one number, or one for each of {classes} classes. Received: "
             f"{given!r}"
         )
     return np.broadcast_to(values, (classes,))

@@ -1,4 +1,4 @@
-"""Embeddings in the plane, a mark and a colour for each class."""
+"""Plot embeddings in the plane, with a marker and a color for each class."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, new_figure, shorten
 
-# Okabe and Ito's colours and three of Tol's, each with a mark of its own: classes differ in grey
-# print, too.
+# Okabe and Ito's colors and three of Tol's, each with its own marker, so that classes also differ
+# in grayscale.
 _COLORS = (
     *(BLUE, VERMILION, GREEN, PURPLE, "#E69F00"),
     *("#56B4E9", "#000000", "#882255", "#999933", "#999999"),
 )
 _MARKS = ("o", "^", "s", "D", "v", "P", "X", "<", ">", "*")
-_NAMED = 20  # classes that a legend can name; more are shown by colour only
+_NAMED = 20  # classes that a legend can name; with more, only colors are shown
 
 
 def draw_embedding_map(
@@ -29,20 +29,21 @@ def draw_embedding_map(
 ) -> Figure:
     """Draw a map of embeddings.
 
-    Up to 20 classes have each a colour and a mark of their own, and a legend in which they are
-    numbered as at the middle (median) of their points. More classes share colours.
+    Each of up to 20 classes has its own color and marker. The numbers in the legend appear at the
+    center (median) of the points of each class. With more classes, colors come from a continuous
+    scale and there is no legend.
 
     Args:
-        points: `(n, 2)`, as `kd.retrieval.embedding_map` makes them.
-        labels: The class of each; None draws all alike.
-        title: Written on top.
-        axis_label: What the axes are, such as `"PCA"`.
+        points: `(n, 2)`, as returned by `kd.retrieval.embedding_map`.
+        labels: The class of each point; None draws all points alike.
+        title: Title of the figure.
+        axis_label: Name of the axes, such as `"PCA"`.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If points have another shape, are not finite, or labels do not fit.
+        ValueError: If `points` has a wrong shape or is not finite, or `labels` does not match.
 
     Example:
         >>> figure = draw_embedding_map([[0, 0], [1, 1], [1, 0]], ["cat", "dog", "dog"])
@@ -51,11 +52,13 @@ def draw_embedding_map(
     """
     places = np.asarray(points, "float64")
     if places.ndim != 2 or places.shape[1] != 2 or not len(places):
-        raise ValueError(f"points must have the shape (n, 2), n > 0; received {places.shape}")
+        raise ValueError(f"points must have shape (n, 2), n > 0. Received: {places.shape}")
     if not np.isfinite(places).all():
-        raise ValueError("points must be finite; some are NaN or infinite")
+        raise ValueError("points must be finite. Received: NaN or infinite values")
     if labels is not None and len(labels) != len(places):
-        raise ValueError(f"labels must be one for each of {len(places)}; received {len(labels)}")
+        raise ValueError(
+            f"labels must have one label for each of {len(places)} points. Received: {len(labels)}"
+        )
     figure = new_figure(7.4, 5.4)
     axes = figure.subplots()
     axes.set_title(title, fontsize=12, fontweight="bold", loc="left")
@@ -89,7 +92,7 @@ def draw_embedding_map(
             marker=_MARKS[number % len(_MARKS)],
             alpha=0.65,
             linewidths=0,
-            label=f"{number + 1} {shortened(str(name))}",
+            label=f"{number + 1} {shorten(str(name))}",
         )
         x, y = np.median(own, axis=0)
         axes.text(

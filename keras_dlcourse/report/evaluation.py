@@ -1,4 +1,4 @@
-"""All that a classifier's answers on a test part say of it, in one object."""
+"""Evaluate a classifier's predictions on test data, in one object."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from keras_dlcourse.report.interval import Interval, confidence_interval
 from keras_dlcourse.report.one_vs_rest import Question, one_vs_rest
 from keras_dlcourse.report.reliability import Reliability, draw_shares, reliability
 
-_SHOWN = 5  # pairs of classes that are confused most
+_SHOWN = 5  # most frequently confused pairs of classes
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How good a classifier is. `str()` is a table, `draw_evaluation` a picture.
+    """The quality of a classifier. `str()` returns a table, `draw_evaluation` draws it.
 
     Attributes:
-        class_names: The classes.
-        accuracy: Share of right answers, with its interval by bootstrap; 0 to 1 of one example.
+        class_names: The class names.
+        accuracy: Accuracy with its bootstrap interval; the interval is 0 to 1 for one example.
         confusion: Counts, `(classes, classes)`, row = true class.
         classes: Precision, recall and F1 of each class.
-        areas: Area under the ROC curve of each class against the rest, `(classes,)`, or `(1,)` of
-            a thing that is there or not; NaN for a class that all examples are of, or none.
-        average_precisions: The same of precision against recall.
-        reliability: Answers counted by score; `reliability.error` is the calibration error.
-        threshold: From which score on the second class counts, for one score an example; or None.
+        areas: Area under the ROC curve of each class against the rest, `(classes,)`, or `(1,)` for
+            a single class that is present or not; NaN for a class that has all or none of the
+            examples.
+        average_precisions: Average precision (the area of precision against recall), likewise.
+        reliability: Predictions counted by score; `reliability.error` is the calibration error.
+        threshold: Score from which the second class is predicted, for one score per example;
+            otherwise None.
     """
 
     class_names: tuple[str, ...]
@@ -58,13 +60,13 @@ class Evaluation:
         return _mean(self.average_precisions)
 
     def confused(self, limit: int = _SHOWN) -> list[tuple[str, str, int]]:
-        """Return the commonest mistakes: true class, answer, count."""
+        """Return the most frequent mistakes: true class, predicted class, count."""
         names = self.class_names
         pairs = confusion_pairs(self.confusion, limit)
         return [(names[true], names[said], count) for true, said, count in pairs]
 
     def to_dict(self) -> dict[str, float | None]:
-        """Return the main figures as JSON-able values; None where there is none."""
+        """Return the main metrics as JSON-serializable values; None if undefined."""
         found = {
             "accuracy": self.accuracy.value,
             "accuracy_low": self.accuracy.low,
@@ -79,15 +81,15 @@ class Evaluation:
 
     def __str__(self) -> str:
         lines = [
-            f"accuracy {self.accuracy} of {self.confusion.sum():,} examples",
+            f"accuracy {self.accuracy} on {self.confusion.sum():,} examples",
             f"area under ROC {self.area:.3f}, average precision {self.average_precision:.3f}",
             f"calibration error {self.reliability.error:.3f}",
         ]
         if self.threshold is not None:
-            lines.insert(1, f"{self.class_names[1]} from a score of {self.threshold:.3g} on")
+            lines.insert(1, f"{self.class_names[1]} at scores of {self.threshold:.3g} or higher")
         parts = ["\n".join(lines), str(self.classes)]
         if self.confused():
-            parts.append(text_table(["true class", "answer", "times"], self.confused()))
+            parts.append(text_table(["true class", "predicted class", "count"], self.confused()))
         return "\n\n".join(parts)
 
 
@@ -100,22 +102,22 @@ def evaluation(
     level: float = 0.95,
     seed: int = 0,
 ) -> Evaluation:
-    """Judge the answers of a classifier on data that it was not trained on, nor chosen by.
+    """Evaluate a classifier's predictions on data used neither for training nor for selection.
 
     Args:
         labels: True classes, integers, `(n,)`.
         scores: Probabilities, `(n, classes)`; or `(n,)` or `(n, 1)` of the second of two classes.
-        class_names: A name for each class; two for one score an example.
-        threshold: From which score on the second of two classes is the answer, for one score an
+        class_names: A name for each class; two names for one score per example.
+        threshold: Score from which the second of two classes is predicted, for one score per
             example.
-        level: Of the confidence interval.
-        seed: Of its draws.
+        level: Level of the confidence interval.
+        seed: Seed of the bootstrap.
 
     Returns:
         An `Evaluation`.
 
     Raises:
-        ValueError: If the shapes do not fit, or scores are no probabilities.
+        ValueError: If the shapes do not match, or `scores` are not probabilities.
 
     Example:
         >>> found = evaluation([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], ["intact", "broken"])
@@ -125,14 +127,14 @@ def evaluation(
     true, values = np.asarray(labels), np.asarray(scores, float)
     if true.ndim != 1:
         raise ValueError(
-            f"labels must be class numbers, (n,); received shape {true.shape}. For any number of "
-            "classes an example, judge each of them: draw_roc takes such labels"
+            f"labels must be class indices, (n,). Received: shape {true.shape}. For multi-label "
+            "data, evaluate each class separately: draw_roc accepts such labels."
         )
     questions = one_vs_rest(true, values)
     binary = len(questions) == 1
     classes = 2 if binary else len(questions)
     if len(class_names) != classes:
-        raise ValueError(f"class_names must be {classes}; received {len(class_names)}")
+        raise ValueError(f"class_names must have {classes} names. Received: {len(class_names)}")
     if binary:
         values = values.reshape(-1)
     answers = (values >= threshold).astype(int) if binary else values.argmax(axis=1)
@@ -151,12 +153,12 @@ def evaluation(
 
 
 def draw_evaluation(found: Evaluation) -> Figure:
-    """Draw the ROC curves, precision against recall, and the reliability diagram side by side.
+    """Draw ROC curves, precision against recall, and the reliability diagram side by side.
 
-    `draw_confusion_matrix(found.confusion, found.class_names)` draws what belongs beside it.
+    `draw_confusion_matrix(found.confusion, found.class_names)` draws the confusion matrix.
 
     Args:
-        found: What `evaluation` gave.
+        found: An `Evaluation`, as returned by `evaluation`.
 
     Returns:
         The figure.
@@ -167,7 +169,7 @@ def draw_evaluation(found: Evaluation) -> Figure:
     Example:
         >>> found = evaluation([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], ["intact", "broken"])
         >>> [axes.get_ylabel() for axes in draw_evaluation(found).axes]
-        ['true positive rate', 'precision', 'share right']
+        ['true positive rate', 'precision', 'fraction correct']
     """
     figure = new_figure(14.0, 4.7)
     roc, precision_recall, shares = figure.subplots(1, 3)
@@ -183,7 +185,7 @@ def draw_evaluation(found: Evaluation) -> Figure:
 
 
 def _accuracy(labels: NDArray, answers: NDArray, level: float, seed: int) -> Interval:
-    """Return the share of right answers; of a single one nothing can be drawn."""
+    """Return the accuracy; a single example has no bootstrap interval."""
 
     def measure(labels: NDArray, answers: NDArray) -> float:
         return float(np.mean(labels == answers))
@@ -194,6 +196,6 @@ def _accuracy(labels: NDArray, answers: NDArray, level: float, seed: int) -> Int
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    """Return the mean of those that are known; NaN without any."""
+    """Return the mean of the values that are not NaN; NaN if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")

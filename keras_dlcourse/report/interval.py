@@ -1,4 +1,4 @@
-"""How far a measure might be from the one on more data of the same kind: the bootstrap."""
+"""Bootstrap confidence intervals of metrics."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-_AT_A_TIME = 1 << 22  # indices drawn in one go: bounds the memory
-_UNDEFINED = 0.05  # share of draws that may give no number, e.g. for want of a rare class
+_AT_A_TIME = 1 << 22  # indices drawn per batch; bounds the memory
+_UNDEFINED = 0.05  # fraction of samples that may be undefined, e.g. if a rare class is missing
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A measure and its confidence interval.
+    """A metric and its confidence interval.
 
     Attributes:
-        value: On the data.
-        low: Lower end.
-        high: Upper end.
-        level: In how many of many such experiments the interval holds the true value.
+        value: The metric on the data.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        level: Fraction of many such experiments in which the interval contains the true value.
     """
 
     value: float
@@ -43,29 +43,30 @@ def confidence_interval(
     method: str = "percentile",
     seed: int = 0,
 ) -> Interval:
-    """Measure, and say how sure the figure is: examples are drawn anew with replacement.
+    """Compute a metric and its bootstrap interval, resampling examples with replacement.
 
-    It holds for other examples of the same kind, given this model: not for another training, and
-    not for data of another kind. Examples that belong together (of one patient, one video) make it
-    too narrow.
+    The interval applies to other examples of the same kind, given this model: not to another
+    training run, and not to data of another kind. If examples belong together (of one patient, one
+    video), it is too narrow.
 
     Args:
-        measure: Called with labels and scores of a draw; gives a number. Any of scikit-learn's.
+        measure: Function of the labels and scores of a sample that returns a number, such as any
+            scikit-learn metric.
         labels: `(n, ...)`.
-        scores: `(n, ...)`, what the measure takes beside labels: scores, or predicted classes.
-        level: From 0 to 1.
-        samples: How many draws. The measure is called once for each, and once more for each example
-            with `"bca"`.
+        scores: `(n, ...)`, the second argument of `measure`: scores, or predicted classes.
+        level: Confidence level, between 0 and 1.
+        samples: Number of bootstrap samples. `measure` is called once per sample, and with `"bca"`
+            also once per example.
         method: `"percentile"`, or `"bca"`: corrected for bias and skew, better for few examples,
-            and not defined where all draws give the same number.
-        seed: Of the draws.
+            but undefined if all samples give the same value.
+        seed: Seed of the sampling.
 
     Returns:
         An `Interval`.
 
     Raises:
-        ValueError: If lengths differ, there are fewer than two examples, an argument is out of its
-            range, or the measure gives no number on the data, or on more than 5 % of the draws.
+        ValueError: If lengths differ, there are fewer than two examples, an argument is out of
+            range, or `measure` is not finite on the data or on more than 5 % of the samples.
 
     Example:
         >>> labels = np.array([0, 1] * 50)
@@ -75,27 +76,27 @@ def confidence_interval(
 
     Reference:
         Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 and 14;
-        `scipy.stats.bootstrap(paired=True)` draws.
+        `scipy.stats.bootstrap(paired=True)` does the sampling.
     """
     from scipy.stats import DegenerateDataWarning, bootstrap
 
     y, values = np.asarray(labels), np.asarray(scores)
     if y.ndim < 1 or values.ndim < 1 or len(y) != len(values) or len(y) < 2:
         raise ValueError(
-            "labels and scores must have one length, 2 or more; received shapes "
+            "labels and scores must have the same length of at least 2. Received: shapes "
             f"{y.shape} and {values.shape}"
         )
     if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1; received {level}")
+        raise ValueError(f"level must be between 0 and 1. Received: {level}")
     if samples < 1:
-        raise ValueError(f"samples must be 1 or more; received {samples}")
+        raise ValueError(f"samples must be 1 or more. Received: {samples}")
     if method not in ("percentile", "bca"):
-        raise ValueError(f"method must be 'percentile' or 'bca'; received {method!r}")
+        raise ValueError(f"method must be 'percentile' or 'bca'. Received: {method!r}")
     value = float(measure(y, values))
     if not np.isfinite(value):
-        raise ValueError(f"measure gives {value} on the data: there is nothing to draw from")
+        raise ValueError(f"measure must return a finite number on the data. Received: {value}")
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        # What is degenerate is handled, or raised, below.
+        # Degenerate results are handled, or raised, below.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap(
             (np.arange(len(y)),),
@@ -112,19 +113,19 @@ def confidence_interval(
         low, high = _percentiles(found.bootstrap_distribution, level)
     if not np.isfinite([low, high]).all():
         raise ValueError(
-            "method='bca' is not defined here: draws give all the same number, or none. Take "
-            "method='percentile'"
+            "method='bca' is undefined here: all samples give the same value, or none is finite. "
+            "Use method='percentile'."
         )
     return Interval(value, float(low), float(high), level)
 
 
 def _percentiles(drawn: np.ndarray, level: float) -> tuple[float, float]:
-    """Return both ends, from the draws on which the measure is defined."""
+    """Return both ends of the interval, from the samples on which the metric is defined."""
     undefined = ~np.isfinite(drawn)
     if undefined.mean() > _UNDEFINED:
         raise ValueError(
-            f"measure gives no number on {undefined.sum()} of {len(drawn)} draws: a class has too "
-            "few examples for an interval"
+            f"measure is undefined on {undefined.sum()} of {len(drawn)} samples, because a class "
+            "has too few examples for an interval."
         )
     low, high = np.quantile(drawn[~undefined], [(1 - level) / 2, (1 + level) / 2])
     return low, high

@@ -1,4 +1,4 @@
-"""What a classifier has learned: its boundary in the plane, and a linear one's templates."""
+"""Plot what a classifier has learned: its boundary in the plane, or a linear one's templates."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREY, STYLES, new_figure, plain_axes, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, STYLES, new_figure, shorten, style_axes
 
-# Colour and marker of each class: those of curves, then the rest of the palette.
+# Color and marker of each class: first those of curves, then the rest of the palette.
 _CLASSES = (
     *((color, marker) for color, marker, _ in STYLES),
     ("#E69F00", "v"),
@@ -32,21 +32,21 @@ def draw_perceptron(
     mistakes: ArrayLike,
     mistakes_by_pass: Sequence[int],
 ) -> Figure:
-    """Draw two classes in the plane, the line between them, and what it was learned from.
+    """Draw two classes in the plane, the line between them, and the mistakes it was learned from.
 
     Args:
         points: `(n, 2)`.
         labels: Two classes, `(n,)`.
-        weights: w, `(2,)`, as `Perceptron.coef_[0]`.
-        intercept: w0, as `Perceptron.intercept_[0]`.
-        mistakes: Numbers of the examples that were mistakes; circles, larger where it was often.
-        mistakes_by_pass: How many in each pass.
+        weights: w, `(2,)`, such as `Perceptron.coef_[0]`.
+        intercept: w0, such as `Perceptron.intercept_[0]`.
+        mistakes: Indices of the examples that were mistakes; repeated ones get larger circles.
+        mistakes_by_pass: Number of mistakes in each pass.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the points are not in the plane, or there are not two classes.
+        ValueError: If the points are not in the plane, or there are not exactly two classes.
 
     Example:
         >>> figure = draw_perceptron([[0, 0], [2, 2]], [0, 1], [1, 1], -2.0, [1, 0, 1], [2, 1, 0])
@@ -57,7 +57,7 @@ def draw_perceptron(
     classes = np.unique(y)
     if x.ndim != 2 or x.shape[1] != 2 or w.shape != (2,) or len(x) != len(y) or len(classes) != 2:
         raise ValueError(
-            "points, labels and weights must be (n, 2), two classes (n,) and (2,). Received: "
+            "points, labels and weights must be (n, 2), (n,) with two classes, and (2,). Received: "
             f"{x.shape}, {len(classes)} classes {y.shape} and {w.shape}"
         )
     figure = new_figure(9.6, 4.2)
@@ -69,7 +69,7 @@ def draw_perceptron(
     )
     middle = x.mean(axis=0)
     length = float(w @ w)
-    if length:  # through the point of the line that is nearest to the middle of the data
+    if length:  # draw through the point of the line closest to the center of the data
         foot = middle - w * (w @ middle + intercept) / length
         left.axline(foot, foot + [-w[1], w[0]], color="black", lw=1.5)
     left.set_title("mistakes are circled", fontsize=12)
@@ -80,7 +80,7 @@ def draw_perceptron(
     right.set_ylabel("mistakes", fontsize=12)
     for axis in (right.xaxis, right.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
-    plain_axes(left, right)
+    style_axes(left, right)
     return figure
 
 
@@ -90,25 +90,25 @@ def draw_boundary(
     labels: ArrayLike,
     resolution: int = 200,
 ) -> Figure:
-    """Draw which class any classifier gives to each place of the plane, and what it was taught.
+    """Draw the class that a classifier predicts at each point of the plane, and its training data.
 
     A linear classifier has straight boundaries, a network with hidden layers curved ones.
 
     Args:
-        predict: Called with places, float64 `(k, 2)`; gives a class for each, `(k,)`, as `predict`
-            of scikit-learn's classifiers, or scores `(k, classes)` with the classes in sorted
-            order, as `predict` of Keras models that end in a softmax. Of one sigmoid take
-            `lambda places: model.predict(places)[:, 0] > 0.5`.
+        predict: Called with points, float64 `(k, 2)`. Returns a class for each, `(k,)`, like
+            `predict` of scikit-learn classifiers, or scores `(k, classes)` with the classes in
+            sorted order, like `predict` of Keras models that end in a softmax. For a single
+            sigmoid, use `lambda places: model.predict(places)[:, 0] > 0.5`.
         points: `(n, 2)`.
         labels: Up to 8 classes, `(n,)`.
-        resolution: Places asked for in each direction.
+        resolution: Number of grid points in each direction.
 
     Returns:
         The figure.
 
     Raises:
         ValueError: If the points are not in the plane, there are no or too many classes, or
-            `predict` gives another shape or a class that `labels` has not.
+            `predict` returns a wrong shape or a class that is not in `labels`.
 
     Example:
         >>> figure = draw_boundary(lambda at: at[:, 0] > 1, [[0, 0], [2, 2]], [False, True])
@@ -120,7 +120,8 @@ def draw_boundary(
     fits = x.ndim == 2 and x.shape[1] == 2 and y.shape == (len(x),)
     if not fits or not 0 < len(classes) <= len(_CLASSES):
         raise ValueError(
-            f"points and labels must be (n, 2) and 1 to {len(_CLASSES)} classes (n,). Received: "
+            f"points and labels must be (n, 2) and (n,) with 1 to {len(_CLASSES)} classes. "
+            "Received: "
             f"{x.shape} and {len(classes)} classes {y.shape}"
         )
     figure = new_figure(5.2, 4.6)
@@ -146,27 +147,27 @@ def draw_boundary(
 
 
 def _class_numbers(answers: NDArray[Any], classes: NDArray[Any], count: int) -> NDArray[np.int64]:
-    """Return answers or scores as numbers into `classes`."""
+    """Convert predictions or scores to indices into `classes`."""
     if answers.shape == (count, len(classes)) and len(classes) > 1:
         return answers.argmax(axis=1)
     if answers.shape != (count,):
         raise ValueError(
-            f"predict must give a class for each place, ({count},), or scores ({count}, "
+            f"predict must return one class per point, ({count},), or scores ({count}, "
             f"{len(classes)}). Received: {answers.shape}"
         )
     strange = ~np.isin(answers, classes)
     if strange.any():
         raise ValueError(
-            f"predict gives the class {answers[strange][0]!r}, which labels have not: "
-            f"{classes.tolist()}"
+            f"predict must return classes from labels, {classes.tolist()}. Received: "
+            f"{answers[strange][0]!r}"
         )
     return np.searchsorted(classes, answers)
 
 
 def _scatter(axes: Axes, x: NDArray[Any], y: NDArray[Any], classes: NDArray[Any]) -> None:
-    """Draw the points of each class, and set the limits a little wider."""
+    """Draw the points of each class, and set slightly wider axis limits."""
     for one, (color, marker) in zip(classes, _CLASSES, strict=False):
-        label = shortened(str(one))
+        label = shorten(str(one))
         across, up = x[y == one].T
         axes.scatter(across, up, c=color, marker=marker, s=28, label=label, zorder=2)
     low, high = x.min(axis=0), x.max(axis=0)
@@ -182,20 +183,20 @@ def draw_templates(
 ) -> Figure:
     """Draw the weights of each class of a linear classifier as an image: its template.
 
-    What speaks for the class is red, what speaks against it blue, and white does not matter; the
-    mean over colour channels. All have one scale.
+    Evidence for the class is red, evidence against it is blue, and irrelevant pixels are white.
+    Color channels are averaged. All templates share one scale.
 
     Args:
-        weights: `(classes, pixels)`, as `Perceptron.coef_`; of a dense layer it is `kernel.T`.
+        weights: `(classes, pixels)`, such as `Perceptron.coef_`; for a dense layer, `kernel.T`.
         image_shape: `(height, width)` or `(height, width, channels)`.
         class_names: A name for each class.
-        columns: Templates in a row.
+        columns: Number of templates per row.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> figure = draw_templates(np.eye(3, 4), (2, 2), ["cat", "dog", "cow"])
@@ -206,7 +207,7 @@ def draw_templates(
     fits = values.ndim == 2 and len(shape) in (2, 3) and values.shape[1] == np.prod(shape)
     if not fits or len(class_names) != len(values):
         raise ValueError(
-            "weights must be (classes, pixels) for images of image_shape, with a name each. "
+            "weights must be (classes, pixels) for images of image_shape, with one name per class. "
             f"Received: {values.shape}, {shape} and {len(class_names)} names"
         )
     images = values.reshape(len(values), *shape[:2], -1).mean(axis=-1)
@@ -219,5 +220,5 @@ def draw_templates(
         axes.set_axis_off()
     for axes, image, name in zip(grid, images, class_names, strict=False):
         axes.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest)
-        axes.set_title(shortened(name), fontsize=11)
+        axes.set_title(shorten(name), fontsize=11)
     return figure

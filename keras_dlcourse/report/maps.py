@@ -1,4 +1,4 @@
-"""Class activation maps beside their images, in one picture."""
+"""Plot class activation maps next to their images."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shorten
 
-# Even steps of evidence are even steps of colour, for the colour-blind too.
+# A perceptually uniform colormap, suitable for color blindness.
 _COLORS = colormaps["viridis"]
 _OPACITY = 0.75
-_CONTRAST = 0.5  # of the image under a map, so that the colours stay those of the bar
+_CONTRAST = 0.5  # of the image under a map, so that map colors match the color bar
 
-# By whether the answer is right; None if that is not known.
-_HEADINGS = {True: ("✓ right", BLUE), False: ("✗ wrong", VERMILION), None: ("image", GREY)}
+# By whether the prediction is correct; None if unknown.
+_HEADINGS = {True: ("✓ correct", BLUE), False: ("✗ wrong", VERMILION), None: ("image", GREY)}
 
 # Inches.
 _PANEL, _GAP, _CAPTION, _MARGIN, _HEADER, _FOOTER = 1.3, 0.1, 0.42, 0.16, 0.4, 0.62
@@ -38,29 +38,29 @@ def draw_class_activation_maps(
     columns: int = 2,
     count: bool = True,
 ) -> Figure:
-    """Draw images, each beside its maps for the true and for the predicted class.
+    """Draw images, each next to its maps for the true and for the predicted class.
 
-    Right and wrong answers differ in a word, a mark and the line of their frame, not in colour
-    alone. The maps are drawn in viridis over a paler, grey image, with a bar that shows the scale.
+    Correct and wrong predictions differ in a word, a mark and the line style of the frame, not in
+    color alone. The maps are drawn in viridis over a pale grayscale image, with a color bar.
 
     Args:
         pixels: Images, uint8, shape `(n, height, width, 1 or 3)`.
-        maps: Maps of 0 to 1 at the same size, `(n, 2, height, width)`: of the true and of the
-            predicted class; `(n, 1, height, width)`, of the predicted class, if there are no
-            labels.
+        maps: Maps with values from 0 to 1 and the same size, `(n, 2, height, width)`: of the true
+            and of the predicted class; or `(n, 1, height, width)`, of the predicted class, if there
+            are no labels.
         scores: The scores of those classes, 0 to 1, shape `(n, 2)` or `(n, 1)`.
-        predictions: The classes answered, length n.
+        predictions: Predicted classes, length n.
         labels: True classes, length n, or None.
         class_names: A name for each class.
-        title: Written on top.
-        columns: Images in a row.
-        count: Whether to add the number of right answers to the title, if there are labels.
+        title: Title of the figure.
+        columns: Number of images per row.
+        count: Whether to add the number of correct predictions to the title, if there are labels.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> image, maps = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 2, 8, 8))
@@ -80,11 +80,11 @@ def draw_class_activation_maps(
     rows = -(-len(images) // columns)
     width = columns * (cell[0] + _MARGIN) + _MARGIN
     height = rows * (cell[1] + _MARGIN) + _HEADER + _FOOTER
-    width = max(width, 5.2)  # the title and the scale need as much
+    width = max(width, 5.2)  # minimum width for the title and the color bar
     figure, axes = sheet(width, height)
     if labels is not None and count:
         right = int(np.sum(np.asarray(labels) == np.asarray(predictions)))
-        title = f"{title} · {right} of {len(images)} right"
+        title = f"{title} · {right} of {len(images)} correct"
     axes.text(_MARGIN, 0.2, title, fontsize=12, fontweight="bold", va="center")
     for index, image in enumerate(images):
         row, column = divmod(index, columns)
@@ -93,7 +93,7 @@ def draw_class_activation_maps(
         names = [] if truth is None else [("true class", class_names[truth])]
         names.append(("predicted", class_names[int(predictions[index])]))
         captions = [
-            (kind, f"{shortened(str(name), 14)} {score:.0%}")
+            (kind, f"{shorten(str(name), 14)} {score:.0%}")
             for (kind, name), score in zip(names, values[index], strict=True)
         ]
         verdict = None if truth is None else truth == int(predictions[index])
@@ -105,13 +105,13 @@ def draw_class_activation_maps(
 def write_animation(
     path: Path, pictures: Sequence[Path], seconds: float = 0.7, most: int = 60
 ) -> None:
-    """Join pictures of one size in an animation, the last one shown longer.
+    """Combine images of the same size into an animation that holds the last one longer.
 
     Args:
         path: The `.gif` or `.webp` file to write.
-        pictures: Image files, in order; those of another size than the last one are left out.
-        seconds: How long each is shown.
-        most: How many at most; of more, evenly spaced ones.
+        pictures: Image files, in order; those with another size than the last one are skipped.
+        seconds: Duration of each image.
+        most: Maximum number of images; of more, evenly spaced ones are used.
     """
     with Image.open(pictures[-1]) as last:
         size = last.size
@@ -165,7 +165,7 @@ def _draw_example(
 
 
 def draw_scale(axes: Axes, width: float, height: float) -> None:
-    """Draw the bar of colours as they look over a middle grey."""
+    """Draw the color bar as it looks over a medium gray."""
     steps = np.linspace(0, 1, 256)[None]
     bar = overlay(np.full((1, 256, 3), 0.5), steps)
     top = height - _FOOTER + 0.12
@@ -173,12 +173,12 @@ def draw_scale(axes: Axes, width: float, height: float) -> None:
     axes.imshow(bar, extent=(left, right, top + 0.14, top), aspect="auto", zorder=1)
     axes.text(left - 0.08, top + 0.07, "0 least", fontsize=8, ha="right", va="center")
     axes.text(right + 0.08, top + 0.07, "1 most", fontsize=8, ha="left", va="center")
-    note = "evidence for the class, from where in the image; each image has its own scale"
+    note = "evidence for the class by image region; each image has its own scale"
     axes.text(width / 2, top + 0.3, note, fontsize=8, color=GREY, ha="center", va="center")
 
 
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """Make a figure with one pair of axes in inches, y downwards: many axes are slow to draw."""
+    """Create a figure with one axes in inches, y pointing down, because many axes are slow."""
     figure = new_figure(width, height)
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
@@ -189,12 +189,12 @@ def sheet(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def to_rgb(image: NDArray) -> NDArray[np.float64]:
-    """Give an image as RGB of 0 to 1."""
+    """Return an image as RGB from 0 to 1."""
     return np.broadcast_to(image, (*image.shape[:2], 3)) / 255.0
 
 
 def overlay(image: NDArray, plane: NDArray) -> NDArray[np.float64]:
-    """Lay a map in colours over a grey, pale image."""
+    """Blend the colors of a map with a pale grayscale image."""
     grey = image @ [0.299, 0.587, 0.114]
     pale = 0.5 + _CONTRAST * (grey - 0.5)
     return (1 - _OPACITY) * pale[..., None] + _OPACITY * _COLORS(plane)[..., :3]
@@ -207,12 +207,12 @@ def _ratio(images: NDArray) -> float:
 def _check(images: NDArray, maps: NDArray, scores: NDArray, kinds: int) -> None:
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(
-            f"pixels must have shape (n, height, width, 1 or 3), n > 0; received {images.shape}"
+            f"pixels must have shape (n, height, width, 1 or 3), n > 0. Received: {images.shape}"
         )
     expected = (len(images), kinds, *images.shape[1:3])
     if maps.shape != expected or scores.shape != expected[:2]:
         raise ValueError(
             f"maps and scores must have shapes {expected} and {expected[:2]} for pixels of shape "
-            f"{images.shape} {'without' if kinds == 1 else 'with'} labels; received {maps.shape} "
+            f"{images.shape} {'without' if kinds == 1 else 'with'} labels. Received: {maps.shape} "
             f"and {scores.shape}"
         )

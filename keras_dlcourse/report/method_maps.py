@@ -1,4 +1,4 @@
-"""Maps of several methods side by side, a row for each image."""
+"""Plot maps of several methods side by side, one row per image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.report.canvas import GREY, shortened
+from keras_dlcourse.report.canvas import GREY, shorten
 from keras_dlcourse.report.maps import draw_scale, overlay, sheet, to_rgb
 
 # Inches.
@@ -21,19 +21,20 @@ def draw_methods(
     captions: Sequence[str],
     title: str = "What the network looks at",
 ) -> Figure:
-    """Draw images, each beside its maps by several methods, one scale of colours for all.
+    """Draw images, each next to its maps by several methods, with one color scale for all.
 
     Args:
         pixels: Images, uint8, shape `(n, height, width, 1 or 3)`.
-        maps: For each method, by its name, maps of 0 to 1 at the same size, `(n, height, width)`.
-        captions: What stands over each row, such as the answer and its score, length n.
-        title: Written on top.
+        maps: Maps each method's name to its maps, from 0 to 1 and the same size,
+            `(n, height, width)`.
+        captions: A caption for each row, such as the prediction and its score, length n.
+        title: Title of the figure.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> images, plane = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8))
@@ -55,15 +56,15 @@ def draw_methods(
 def draw_rows(
     columns: Mapping[str, Sequence[np.ndarray]], captions: Sequence[str], title: str
 ) -> Figure:
-    """Draw pictures in columns with a heading each, in rows with a caption each.
+    """Draw pictures in columns, each with a heading, and in rows, each with a caption.
 
     Args:
-        columns: For each heading, an RGB picture of 0 to 1 for each row, all of one shape.
-        captions: What stands over each row.
-        title: Written on top.
+        columns: Maps each heading to one RGB picture (0 to 1) per row, all of the same shape.
+        captions: A caption for each row.
+        title: Title of the figure.
 
     Returns:
-        The figure, with the bar of the maps' colours.
+        The figure, with the color bar of the maps.
     """
     height, width = next(iter(columns.values()))[0].shape[:2]
     panel_height = _PANEL * height / width
@@ -77,7 +78,7 @@ def draw_rows(
         axes.text(left, _TITLE + 0.12, name, fontsize=9, color=GREY, va="center")
     for row, caption in enumerate(captions):
         top = _TITLE + _HEADER + row * row_height
-        axes.text(_MARGIN, top + 0.2, shortened(caption, 60), fontsize=9, va="center")
+        axes.text(_MARGIN, top + 0.2, shorten(caption, 60), fontsize=9, va="center")
         top += _CAPTION
         for left, pictures in zip(lefts, columns.values(), strict=True):
             extent = (left, left + _PANEL, top + panel_height, top)
@@ -89,15 +90,15 @@ def draw_rows(
 def _check(images: np.ndarray, planes: Mapping[str, np.ndarray], captions: Sequence[str]) -> None:
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(
-            f"pixels must have shape (n, height, width, 1 or 3), n > 0; received {images.shape}"
+            f"pixels must have shape (n, height, width, 1 or 3), n > 0. Received: {images.shape}"
         )
     for name, each in planes.items():
         if each.shape != images.shape[:3]:
             raise ValueError(
-                f"maps of {name!r} must have the shape {images.shape[:3]}; received {each.shape}"
+                f"maps of {name!r} must have shape {images.shape[:3]}. Received: {each.shape}"
             )
     if not planes or len(captions) != len(images):
         raise ValueError(
-            f"draw_methods needs maps and a caption for each of {len(images)} images; received "
-            f"{len(planes)} methods and {len(captions)} captions"
+            "maps and captions must have at least one method and one caption for each of "
+            f"{len(images)} images. Received: {len(planes)} methods and {len(captions)} captions"
         )

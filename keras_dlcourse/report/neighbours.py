@@ -1,4 +1,4 @@
-"""Queries with their nearest neighbours, right and wrong ones marked."""
+"""Plot queries with their nearest neighbors, marked as correct or wrong."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, shorten
 from keras_dlcourse.report.maps import sheet, to_rgb
 
 # Inches.
@@ -25,25 +25,26 @@ def draw_neighbours(
     distances: ArrayLike,
     query_labels: Sequence[object] | None = None,
     labels: Sequence[Sequence[object]] | NDArray | None = None,
-    title: str = "Nearest neighbours",
+    title: str = "Nearest neighbors",
 ) -> Figure:
-    """Draw each query with its neighbours beside it, the nearest first.
+    """Draw each query next to its neighbors, the nearest first.
 
-    Right and wrong neighbours differ in a mark and in the line of their frame, not in colour alone.
+    Correct and wrong neighbors differ in a mark and in the line style of the frame, not in color
+    alone.
 
     Args:
         queries: Images, uint8, shape `(n, height, width, 1 or 3)`.
         neighbours: Images, uint8, shape `(n, k, height, width, 1 or 3)`.
-        distances: `(n, k)`, as a search gives them.
-        query_labels: The class of each query, length n; None marks nothing.
-        labels: The class of each neighbour, `(n, k)`; None marks nothing.
-        title: Written on top; with labels, the number of right nearest ones is added.
+        distances: `(n, k)`, as returned by a search.
+        query_labels: The class of each query, length n; None disables the marks.
+        labels: The class of each neighbor, `(n, k)`; None disables the marks.
+        title: Title of the figure; with labels, the number of correct nearest neighbors is added.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> image = np.zeros((1, 8, 8, 1), np.uint8)
@@ -63,7 +64,7 @@ def draw_neighbours(
     figure, axes = sheet(max(width, _NARROW), height)
     if known:
         right = sum(row[0] == label for row, label in zip(labels, query_labels, strict=True))  # type: ignore
-        title = f"{title} · nearest right in {right} of {len(asked)}"
+        title = f"{title} · nearest correct in {right} of {len(asked)}"
     axes.text(_MARGIN, 0.24, title, fontsize=12, fontweight="bold", va="center")
     first = _MARGIN + _PANEL + _APART
     for left, heading in ((_MARGIN, "query"), (first, "nearest first")):
@@ -88,7 +89,7 @@ def _draw_image(
     verdict: bool | None,
     lines: list[str],
 ) -> None:
-    """Draw an image, its frame and the lines below it."""
+    """Draw an image, its frame and the lines of text below it."""
     left, top, tall = place
     mark, color, style = _MARKS[verdict]
     below = top + tall
@@ -101,7 +102,7 @@ def _draw_image(
     frame.set_linewidth(1.0 if verdict is None else 2.2)
     axes.add_patch(frame)
     for number, line in enumerate(lines):
-        text = mark + shortened(line, 14) if number == 0 else line
+        text = mark + shorten(line, 14) if number == 0 else line
         if text.strip():
             tint = GREY if number else color if verdict is not None else "black"
             axes.text(left, below + 0.15 + 0.15 * number, text, fontsize=8, color=tint)
@@ -116,21 +117,24 @@ def _check(
 ) -> None:
     if queries.ndim != 4 or queries.shape[-1] not in (1, 3) or not len(queries):
         raise ValueError(
-            f"queries must have shape (n, height, width, 1 or 3), n > 0; received {queries.shape}"
+            f"queries must have shape (n, height, width, 1 or 3), n > 0. Received: {queries.shape}"
         )
     expected = (len(queries), *neighbours.shape[1:2], *queries.shape[1:])
     if neighbours.shape != expected or neighbours.ndim != 5 or not neighbours.shape[1]:
         raise ValueError(
             f"neighbours must have shape (n, k, height, width, channels), k > 0, for queries of "
-            f"shape {queries.shape}; received {neighbours.shape}"
+            f"shape {queries.shape}. Received: {neighbours.shape}"
         )
     if distances.shape != neighbours.shape[:2]:
         raise ValueError(
-            f"distances must have shape {neighbours.shape[:2]}; received {distances.shape}"
+            f"distances must have shape {neighbours.shape[:2]}. Received: {distances.shape}"
         )
     if query_labels is not None and len(query_labels) != len(queries):
         raise ValueError(
-            f"query_labels must be one for each of {len(queries)}; received {len(query_labels)}"
+            f"query_labels must have one label for each of {len(queries)} queries. "
+            f"Received: {len(query_labels)}"
         )
     if labels is not None and [len(row) for row in labels] != [neighbours.shape[1]] * len(queries):
-        raise ValueError(f"labels must have shape {neighbours.shape[:2]}, one a neighbour")
+        raise ValueError(
+            f"labels must have shape {neighbours.shape[:2]}, with one label per neighbor."
+        )

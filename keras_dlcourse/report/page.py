@@ -1,4 +1,4 @@
-"""One HTML file with nothing outside it: pictures inline, no scripts, every text escaped."""
+"""A self-contained HTML file: inline pictures, no scripts, and all text escaped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from string import Template
 
 from keras_dlcourse._files import write_text
 from keras_dlcourse._version import __version__
-from keras_dlcourse.report.blocks import Block, safe
+from keras_dlcourse.report.blocks import Block, escape_html
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it.
+    """A heading and the blocks below it.
 
     Attributes:
         title: The heading.
@@ -27,15 +27,15 @@ class Section:
 
 
 def render_page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
-    """Make the HTML of a page.
+    """Return the HTML of a page.
 
     Args:
         title: The heading of the page.
         subtitle: A line below it.
-        sections: What the page holds.
+        sections: The sections of the page.
 
     Returns:
-        The whole document.
+        The complete HTML document.
 
     Example:
         >>> from keras_dlcourse.report import Text
@@ -45,36 +45,36 @@ def render_page(title: str, subtitle: str, sections: Iterable[Section]) -> str:
     """
     sections = list(sections)
     contents = "\n".join(
-        f'<li><a href="#section-{number}">{safe(section.title)}</a></li>'
+        f'<li><a href="#section-{number}">{escape_html(section.title)}</a></li>'
         for number, section in enumerate(sections, 1)
     )
     body = "\n".join(
         f'<section aria-labelledby="section-{number}">\n'
-        f'<h2 id="section-{number}">{safe(section.title)}</h2>\n'
+        f'<h2 id="section-{number}">{escape_html(section.title)}</h2>\n'
         + "\n".join(block.html() for block in section.blocks)
         + "\n</section>"
         for number, section in enumerate(sections, 1)
     )
     skeleton = files("keras_dlcourse.report").joinpath("page.html").read_text(encoding="utf-8")
     return Template(skeleton).substitute(
-        title=safe(title),
-        subtitle=safe(subtitle),
+        title=escape_html(title),
+        subtitle=escape_html(subtitle),
         contents=contents,
         sections=body,
-        footer=f"Made by keras_dlcourse {safe(__version__)}.",
+        footer=f"Made by keras_dlcourse {escape_html(__version__)}.",
     )
 
 
 def write_page(
     path: str | os.PathLike[str], title: str, subtitle: str, sections: Iterable[Section]
 ) -> None:
-    """Write a page: the whole file, or none.
+    """Write a page atomically: either the whole file or nothing.
 
     Args:
         path: The `.html` file.
         title: The heading of the page.
         subtitle: A line below it.
-        sections: What the page holds.
+        sections: The sections of the page.
 
     Example:
         >>> import pathlib, tempfile

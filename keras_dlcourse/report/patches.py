@@ -1,4 +1,4 @@
-"""Small pictures in a grid: patches that excite a unit, or the kernels of a first layer."""
+"""Plot small pictures in a grid: patches that excite a unit, or kernels of a first layer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from keras_dlcourse.report.canvas import GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import GREY, VERMILION, new_figure, shorten
 
 _PANEL, _LINE, _TITLE = 1.1, 0.2, 0.45  # inches
 
@@ -20,31 +20,31 @@ def draw_patches(
     title: str = "",
     columns: int = 3,
 ) -> Figure:
-    """Draw crops of images in a grid, each at its own size and with what it is called below.
+    """Draw image crops in a grid, each in its own size with its caption below.
 
-    Crops of bytes and of floats from 0 to 1 are drawn as they are. Other floats, images that were
-    normalised, are stretched over their range, all crops together.
+    Crops of uint8, and of floats from 0 to 1, are drawn unchanged. Other floats, such as normalized
+    images, are rescaled by their overall range, all crops together.
 
     Args:
-        crops: Images `(height, width, 1 or 3)`, of any sizes.
-        captions: A text for each, or none.
-        clipped: Whether each is cut off by the border of its image, which its frame and a word
-            say; or none.
-        title: Written on top.
-        columns: Crops in a row.
+        crops: Images `(height, width, 1 or 3)`, of any size.
+        captions: A caption for each crop, or empty.
+        clipped: Whether each crop is cut off by the border of its image, shown by its frame and a
+            note; or empty.
+        title: Title of the figure.
+        columns: Number of crops per row.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If there are no crops, one is no image, or there are other numbers of captions.
+        ValueError: If there are no crops, a crop is not an image, or the lengths do not match.
 
     Example:
         >>> figure = draw_patches([np.zeros((5, 5, 1))], ["image 7: 3.2"], [True])
         >>> [text.get_text() for text in figure.texts]
         ['image 7: 3.2', 'at the border']
     """
-    images = _checked([np.asarray(crop) for crop in crops], captions, clipped, columns)
+    images = _check_crops([np.asarray(crop) for crop in crops], captions, clipped, columns)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     lines = bool(captions) + any(clipped)
@@ -65,7 +65,7 @@ def draw_patches(
         cut = bool(clipped) and bool(clipped[number])
         for spine in axes.spines.values():
             spine.set(edgecolor=VERMILION if cut else GREY, linestyle="--" if cut else "-")
-        texts = [shortened(captions[number])] if captions else []
+        texts = [shorten(captions[number])] if captions else []
         texts += ["at the border"] if cut else []
         for line, text in enumerate(texts):
             y = 1 - (top + _PANEL + (line + 0.75) * _LINE) / height
@@ -73,18 +73,25 @@ def draw_patches(
     return figure
 
 
-def _checked(
+def _check_crops(
     crops: list[NDArray], captions: Sequence[str], clipped: Sequence[bool], columns: int
 ) -> list[NDArray]:
-    """Return crops as RGB of 0 to 1."""
+    """Validate crops and return them as RGB from 0 to 1."""
     if not crops or columns < 1:
-        raise ValueError(f"there must be a crop and a column; got {len(crops)} and {columns}")
+        raise ValueError(
+            "crops and columns must both be 1 or more. "
+            f"Received: {len(crops)} crops and {columns} columns"
+        )
     for name, given in (("captions", captions), ("clipped", clipped)):
         if len(given) not in (0, len(crops)):
-            raise ValueError(f"{name} must have one for each of {len(crops)}; got {len(given)}")
+            raise ValueError(
+                f"{name} must have one entry for each of {len(crops)} crops. Received: {len(given)}"
+            )
     for crop in crops:
         if crop.ndim != 3 or crop.shape[-1] not in (1, 3) or 0 in crop.shape:
-            raise ValueError(f"crops must have the shape (height, width, 1 or 3); got {crop.shape}")
+            raise ValueError(
+                f"crops must have shape (height, width, 1 or 3). Received: {crop.shape}"
+            )
     floats = [crop / 255.0 if crop.dtype == np.uint8 else crop.astype("float64") for crop in crops]
     low, high = min(map(np.min, floats)), max(map(np.max, floats))
     if low < 0 or high > 1:

@@ -1,4 +1,4 @@
-"""Images beside their maps, their reconstructions, and both in one."""
+"""Plot images next to their maps, their reconstructions, and both combined."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def draw_perception(
     captions: Sequence[str],
     title: str = "What the network perceives",
 ) -> Figure:
-    """Draw each image, where the network looks, what it holds of the image, and both together.
+    """Draw each image, where the network looks, what it represents of the image, and both combined.
 
     Args:
         pixels: Images, uint8, shape `(n, height, width, 1 or 3)`.
-        maps: Maps of 0 to 1, `(n, height, width)`.
-        reconstructions: As `pixels`.
-        visualizations: As `pixels`.
-        captions: What stands over each row, such as the answer and its score, length n.
-        title: Written on top.
+        maps: Maps from 0 to 1, `(n, height, width)`.
+        reconstructions: Same shape and type as `pixels`.
+        visualizations: Same shape and type as `pixels`.
+        captions: A caption for each row, such as the prediction and its score, length n.
+        title: Title of the figure.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the shapes do not fit together.
+        ValueError: If the shapes do not match.
 
     Example:
         >>> images, plane = np.zeros((2, 8, 8, 3), np.uint8), np.zeros((2, 8, 8))
@@ -46,13 +46,13 @@ def draw_perception(
     made, shown = np.asarray(reconstructions), np.asarray(visualizations)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(
-            f"pixels must have shape (n, height, width, 1 or 3), n > 0; received {images.shape}"
+            f"pixels must have shape (n, height, width, 1 or 3), n > 0. Received: {images.shape}"
         )
     shapes = planes.shape, made.shape, shown.shape, (len(captions),)
     if shapes != (images.shape[:3], images.shape, images.shape, images.shape[:1]):
         raise ValueError(
-            f"maps, reconstructions, visualizations and captions must fit images {images.shape}; "
-            f"received {', '.join(map(str, shapes))}"
+            "maps, reconstructions, visualizations and captions must match pixels of shape "
+            f"{images.shape}. Received: {', '.join(map(str, shapes))}"
         )
     rgb = [to_rgb(image) for image in images]
     columns = {

@@ -1,4 +1,4 @@
-"""The page of one training run, from what its folder holds."""
+"""The page of one training run, created from the files in its folder."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from keras_dlcourse.report.confusion import confusion_pairs, draw_confusion_matr
 from keras_dlcourse.report.figures import draw_learning_curve
 from keras_dlcourse.report.page import Section, write_page
 
-# What is said of each file: the heading, the key in results["files"] and how its value is written.
+# Rows of the table of files: heading, key in results["files"], and format.
 _FILE_ROWS = (
-    ("kind", "quantization", "{}"),
+    ("quantization", "quantization", "{}"),
     ("agrees with Keras", "passed", "{}"),
     ("size", "bytes", "{:,.0f} kB"),
     ("accuracy on test images", "accuracy", "{:.1%}"),
     ("same answer as Keras", "agreement", "{:.1%}"),
-    ("largest difference of a score", "max_error", "{:.2g}"),
-    ("mean difference of a score", "mean_error", "{:.2g}"),
+    ("largest score difference", "max_error", "{:.2g}"),
+    ("mean score difference", "mean_error", "{:.2g}"),
     ("largest difference in steps", "max_error_steps", "{:.1f}"),
-    ("time an image, median", "latency_ms", "{:.2f} ms"),
-    ("time an image, 9 of 10 within", "latency_p90_ms", "{:.2f} ms"),
+    ("time per image, median", "latency_ms", "{:.2f} ms"),
+    ("time per image, 90th percentile", "latency_p90_ms", "{:.2f} ms"),
 )
 
 _CURVES = (
-    "Each class against the rest: what a threshold finds against what it falsely reports, and how "
-    "much of what it finds is right. On the right, whether scores mean what they say."
+    "Each class against the rest: the true positive rate against the false positive rate, and "
+    "precision against recall. On the right: how well scores match the fraction of correct answers."
 )
-# What is said of the test part below its accuracy: the heading and the key in results["test"].
+# Test results below the accuracy: heading and key in results["test"].
 _TEST_ROWS = (
-    ("Mean F1 of the classes", "f1"),
+    ("Mean F1 over classes", "f1"),
     ("Mean area under ROC", "area"),
     ("Calibration error", "calibration_error"),
 )
@@ -51,17 +51,17 @@ def write_run_page(
     class_means: bytes | None = None,
     curves: bytes | None = None,
 ) -> None:
-    """Write `report.html` of a run.
+    """Write the `report.html` of a run.
 
     Args:
         path: The file to write.
-        config: What `config.json` of the run holds.
+        config: The content of the run's `config.json`.
         history: A list for each column of `history.csv`.
-        results: What `results.json` of the run holds.
-        maps: PNG file of the class activation maps, if there are any.
-        mistakes: PNG file of the most confident mistakes, if there are any.
-        class_means: PNG file of the mean map of each class, if there is one.
-        curves: PNG file of `draw_evaluation`, if there is one.
+        results: The content of the run's `results.json`.
+        maps: PNG file of the class activation maps, if any.
+        mistakes: PNG file of the most confident mistakes, if any.
+        class_means: PNG file of the mean map of each class, if any.
+        curves: PNG file of `draw_evaluation`, if any.
 
     Example:
         >>> import json, pathlib, tempfile
@@ -77,7 +77,7 @@ def write_run_page(
         Section("Summary", _summary(config, results)),
         Section("Learning curves", _curves(history, results)),
         Section("Confusion matrix", _confusion(results, names)),
-        Section("Class by class", _classes(results, names, curves)),
+        Section("Per-class scores", _classes(results, names, curves)),
         Section("What the network looks at", _maps(maps, class_means)),
         Section("Most confident mistakes", _mistakes(mistakes)),
         Section("Exported files", _files(results)),
@@ -92,7 +92,7 @@ def write_run_page(
 
 
 def _summary(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Block]:
-    """Say how good the model is, on what, and what made it."""
+    """Summarize the results, the data and the model."""
     data, seconds, test = config["data"], results.get("seconds", {}), results.get("test")
     kept = results.get("best_epoch")
     rows = [
@@ -108,25 +108,26 @@ def _summary(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Bloc
     ]
     blocks: list[Block] = []
     if results.get("interrupted"):
-        blocks.append(Text("This run was interrupted: the best weights until then were kept."))
-    table = Table("The run in short", [], [(key, str(value)) for key, value in rows if value])
+        blocks.append(Text("This run was interrupted; the best weights up to then were kept."))
+    table = Table("Run summary", [], [(key, str(value)) for key, value in rows if value])
     note = Text(
-        "Test images were used neither to train nor to choose the epoch whose weights were kept."
+        "Test images were used neither for training nor to choose the epoch whose weights were "
+        "kept."
     )
     return [*blocks, table, *([note] if test else [])]
 
 
 def _accuracy(test: Mapping[str, Any]) -> str:
-    """Write the test accuracy, with its interval where it is known."""
+    """Format the test accuracy, with its interval if known."""
     text = f"{test['accuracy']:.1%} of {test['examples']:,} images"
     if "accuracy_low" not in test:
         return text
     interval = f"{test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}"
-    return f"{text}; {interval} with {test['accuracy_level']:.0%} confidence, by bootstrap"
+    return f"{text}; {interval} with {test['accuracy_level']:.0%} confidence (bootstrap)"
 
 
 def _figure(test: Mapping[str, Any], key: str) -> str:
-    """Write a figure of the test part; nothing where it is not known."""
+    """Format a metric of the test data; empty if unknown."""
     return "" if test.get(key) is None else f"{test[key]:.3f}"
 
 
@@ -149,39 +150,39 @@ def _data(data: Mapping[str, Any]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Write a time as people say it."""
+    """Format a duration in minutes and seconds."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _curves(history: Mapping[str, Sequence[float]], results: Mapping[str, Any]) -> list[Block]:
-    """Draw loss and accuracy over the epochs."""
+    """Draw the loss and accuracy over the epochs."""
     pictures = []
     for metric in ("loss", "accuracy"):
         if history.get(metric):
             figure = draw_learning_curve(history, metric, results.get("best_epoch"))
             pictures.append(Picture(png_bytes(figure), _curve_alt(history, metric), width=520))
-    return [Pictures(pictures)] if pictures else [Text("No epoch was finished.")]
+    return [Pictures(pictures)] if pictures else [Text("No epoch was completed.")]
 
 
 def _curve_alt(history: Mapping[str, Sequence[float]], metric: str) -> str:
-    """Say in words what a learning curve shows."""
+    """Describe a learning curve as alternative text."""
     training, validation = history[metric], history.get(f"val_{metric}")
     text = f"{metric} over {len(training)} epochs: training ends at {training[-1]:.3f}"
     return f"{text}, validation at {validation[-1]:.3f}." if validation else f"{text}."
 
 
 def _confusion(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
-    """Draw the confusion matrix and list the commonest mistakes."""
+    """Draw the confusion matrix and list the most frequent mistakes."""
     counts = results.get("confusion_matrix")
     if counts is None:
         return []
     right, total = sum(counts[i][i] for i in range(len(counts))), sum(map(sum, counts))
-    alt = f"Confusion matrix of {len(names)} classes: {right} of {total} test images are right."
+    alt = f"Confusion matrix of {len(names)} classes: {right} of {total} test images are correct."
     picture = Picture(
         png_bytes(draw_confusion_matrix(counts, names), dpi=130),
-        alt + " The commonest mistakes are listed below.",
-        "Each row is a true class, each column an answer; colour is the share of the row.",
+        alt + " The most frequent mistakes are listed below.",
+        "Each row is a true class, each column a predicted class; colors are fractions of the row.",
         width=max(480, min(900, 200 + 55 * len(names))),
         min_width=min(900, 200 + 40 * len(names)),
     )
@@ -189,12 +190,12 @@ def _confusion(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
         (names[true], names[said], str(count), f"{count / sum(counts[true]):.1%}")
         for true, said, count in confusion_pairs(counts)
     ]
-    columns = ["true class", "answer", "images", "of the class"]
-    return [picture, *([Table("The commonest mistakes", columns, pairs)] if pairs else [])]
+    columns = ["true class", "predicted class", "images", "fraction of the class"]
+    return [picture, *([Table("Most frequent mistakes", columns, pairs)] if pairs else [])]
 
 
 def _classes(results: Mapping[str, Any], names: Sequence[str], curves: bytes | None) -> list[Block]:
-    """Tabulate how well each class is found, and draw what other thresholds would give."""
+    """Tabulate the scores of each class, and show the curves over all thresholds."""
     counts = results.get("confusion_matrix")
     if counts is None or not np.any(counts):
         return []
@@ -203,27 +204,27 @@ def _classes(results: Mapping[str, Any], names: Sequence[str], curves: bytes | N
         for name, *scores, count in class_scores(counts, names).rows()
     ]
     columns = ["class", "precision", "recall", "F1", "test images"]
-    blocks: list[Block] = [Table("How well each class is found", columns, rows)]
+    blocks: list[Block] = [Table("Scores of each class", columns, rows)]
     if curves is not None:
-        alt = "ROC curves and precision against recall of each class, and the reliability diagram."
+        alt = "ROC curves, precision against recall of each class, and the reliability diagram."
         blocks.append(Picture(curves, alt, _CURVES, width=900, min_width=760))
     return blocks
 
 
 def _maps(maps: bytes | None, class_means: bytes | None) -> list[Block]:
-    """Show the class activation maps: of some images, and of each class on the whole."""
+    """Show the class activation maps of some images, and the mean map of each class."""
     blocks: list[Block] = []
     if maps is not None:
         text = Text(
-            "Class activation maps: bright places spoke for the class. Where the answer "
-            "is wrong, compare the map of the true class with that of the predicted one."
+            "Class activation maps: bright regions are evidence for the class. If the prediction "
+            "is wrong, compare the maps of the true and the predicted class."
         )
         alt = "Class activation maps of some images, for the true and the predicted class."
         blocks += [text, Picture(maps, alt, width=760, min_width=560)]
     if class_means is not None:
         text = Text(
-            "The mean over test images of each class, beside the mean image: what it is told by. "
-            "Evidence that is always in one corner is a shortcut."
+            "The mean map over the test images of each class, next to the mean image, shows what "
+            "the class is recognized by. Evidence that is always in one corner is a shortcut."
         )
         alt = "Mean map of each class over the mean of its test images."
         blocks += [text, Picture(class_means, alt, width=760, min_width=560)]
@@ -231,17 +232,17 @@ def _maps(maps: bytes | None, class_means: bytes | None) -> list[Block]:
 
 
 def _mistakes(mistakes: bytes | None) -> list[Block]:
-    """Show the mistakes that the model was surest of."""
+    """Show the most confident mistakes."""
     if mistakes is None:
         return []
     return [
         Text(
-            "Wrong answers with the highest scores, with the maps of the true and the predicted "
-            "class. Look here for wrong labels, odd images, and for what misled the network."
+            "Wrong predictions with the highest scores, with the maps of the true and predicted "
+            "class. Check these for wrong labels, unusual images, and what misled the network."
         ),
         Picture(
             mistakes,
-            "Test images that were answered wrongly with the highest scores, and their maps.",
+            "Test images with the most confident wrong predictions, and their maps.",
             width=760,
             min_width=560,
         ),
@@ -249,7 +250,7 @@ def _mistakes(mistakes: bytes | None) -> list[Block]:
 
 
 def _files(results: Mapping[str, Any]) -> list[Block]:
-    """Tabulate every exported file beside the Keras model, a column a file."""
+    """Tabulate the exported files next to the Keras model, one column per file."""
     files = results["files"]
     if not files:
         return [Text("Nothing was exported in this run.")]
@@ -266,19 +267,19 @@ def _files(results: Mapping[str, Any]) -> list[Block]:
     return [
         *warnings,
         Table(
-            "Keras and the exported files on the same test images; times are of this machine",
+            "Keras and the exported files on the same test images; times measured on this machine",
             ["", *(file["file"] for file in files)],
             rows,
         ),
         Text(
-            "Scores lie between 0 and 1. A step is the smallest difference that a quantized "
-            "output can tell."
+            "Scores are between 0 and 1. A step is the smallest difference that a quantized "
+            "output can represent."
         ),
     ]
 
 
 def _cell(value: Any, key: str, form: str) -> str:
-    """Write one cell of the table of files."""
+    """Format one cell of the table of files."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -287,7 +288,7 @@ def _cell(value: Any, key: str, form: str) -> str:
 
 
 def _device(results: Mapping[str, Any]) -> list[Block]:
-    """Give the commands that run the smallest file elsewhere."""
+    """Return the commands that run the smallest file on a device."""
     devices = [row["file"] for row in results["files"] if row["file"].endswith(".tflite")]
     if not devices:
         return []
@@ -306,10 +307,10 @@ def _device(results: Mapping[str, Any]) -> list[Block]:
             'for category in classifier.classify("IMAGE.jpg", max_results=3):\n'
             "    print(category.label, category.score)"
         ),
-        Text("A folder to copy, with a runner, requirements, checksums and a service unit:"),
+        Text("To create a folder with a runner, requirements, checksums and a service unit:"),
         Code(f"keras-dlcourse bundle {file} --target raspberry-pi -o raspberry_pi"),
         Text(
-            "On Android and iOS the same file opens in MediaPipe's ImageClassifier: labels and "
-            "normalization are inside."
+            "On Android and iOS the same file works with MediaPipe's ImageClassifier: labels and "
+            "normalization are included."
         ),
     ]

@@ -1,4 +1,4 @@
-"""What passes through a network, layer by layer."""
+"""Plot the signals that pass through a network, layer by layer."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, plain_axes, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shorten, style_axes
 
 Measurements = Mapping[str, Sequence[float | None]]
 
-_MOST_NAMES = 24  # that can be read below a panel
+_MOST_NAMES = 24  # readable below a panel
 _STYLES = ((GREY, "--", "o"), (VERMILION, "-", "s"), (BLUE, "-.", "^"))
 
 
@@ -23,21 +23,21 @@ def draw_signals(
     dead: Measurements,
     updates: Measurements,
 ) -> Figure:
-    """Draw four panels over the layers: activations, gradients, dead units, and steps.
+    """Draw four panels over the layers: activations, gradients, dead units, and step sizes.
 
     Args:
         layers: Names of the layers, first to last.
-        activations: Variances, one a layer, by what the measurement is called; three at most. None
-            is left out, and what is 0 cannot be drawn on a logarithmic axis.
-        gradients: Variances likewise.
-        dead: Shares of 0 to 1 likewise.
-        updates: Length of a step over that of the kernel, likewise.
+        activations: Maps the names of up to three measurements to variances, one per layer. None is
+            omitted, and 0 cannot be shown on a logarithmic axis.
+        gradients: Variances, in the same form.
+        dead: Fractions from 0 to 1, in the same form.
+        updates: Norm of a step divided by the norm of the kernel, in the same form.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If a measurement has not one number for each layer, or there are too many.
+        ValueError: If a measurement does not have one value per layer, or there are too many.
 
     Example:
         >>> once = {"before": [1.0, 0.1]}
@@ -55,7 +55,7 @@ def draw_signals(
         lengths = {len(row) for row in measurements.values()}
         if lengths != {len(layers)} or len(measurements) > len(_STYLES):
             raise ValueError(
-                f"{title} must be 1 to {len(_STYLES)} rows of a number for each of the "
+                f"{title} must have 1 to {len(_STYLES)} rows with one value for each of the "
                 f"{len(layers)} layers. Received: {len(measurements)} rows of {sorted(lengths)}"
             )
     figure = new_figure(10.0, 7.2)
@@ -80,7 +80,7 @@ def _draw_panel(axes: Axes, title: str, measurements: Measurements) -> None:
         axes.set_ylim(-3, 103)
     elif drawn:
         axes.set_yscale("log")
-        # Whole powers of ten, so that two of them at least have a tick.
+        # Whole powers of ten, so that at least two of them have ticks.
         low, high = np.floor(np.log10(min(drawn))), np.ceil(np.log10(max(drawn)))
         axes.set_ylim(10.0**low * 0.8, 10.0 ** max(high, low + 1) * 1.25)
         axes.yaxis.set_major_formatter("{x:.0e}")
@@ -89,12 +89,12 @@ def _draw_panel(axes: Axes, title: str, measurements: Measurements) -> None:
         axes.legend(frameon=False, fontsize=10)
     else:
         axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", color=GREY, fontsize=12)
-    plain_axes(axes)
+    style_axes(axes)
 
 
 def _label_layers(axes: Axes, layers: Sequence[str]) -> None:
-    """Name the layers, or as many of them as there is room for."""
+    """Label the layers, or as many of them as fit."""
     every = -(-len(layers) // _MOST_NAMES)
     places = list(range(0, len(layers), every))
     axes.set_xlim(-0.5, len(layers) - 0.5)
-    axes.set_xticks(places, [shortened(layers[n], 16) for n in places], rotation=90, fontsize=8)
+    axes.set_xticks(places, [shorten(layers[n], 16) for n in places], rotation=90, fontsize=8)

@@ -1,6 +1,6 @@
-"""Galleries and how good they are: search by embeddings, its measures, identification.
+"""Image retrieval: search by embeddings, its evaluation, and identification.
 
-Search itself is `keras_dlcourse.edge.nearest`, the same on the desk and on the device.
+The search itself is `keras_dlcourse.edge.nearest`, the same in development and on the device.
 """
 
 from keras_dlcourse._extras import require

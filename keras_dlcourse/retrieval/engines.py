@@ -1,7 +1,7 @@
-"""Approximate search for large galleries, by faiss or usearch, where these are installed.
+"""Approximate search for large galleries with faiss or usearch, if they are installed.
 
-An engine only proposes rows; their distances are measured on the gallery itself, so that every
-engine answers with the same numbers.
+An engine only proposes rows; distances are computed from the gallery itself, so every engine
+returns the same values.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ ENGINES = ("exact", "faiss", "usearch")
 
 
 class Engine(Protocol):
-    """Proposes rows that may be near."""
+    """Proposes candidate rows."""
 
     def add(self, rows: np.ndarray) -> None:
-        """Take in float32 rows, numbered onwards from those before."""
+        """Add float32 rows, numbered consecutively after the existing ones."""
 
     def propose(self, queries: np.ndarray, count: int) -> np.ndarray:
-        """Return row numbers `(n, count)` int64 that may be near; -1 where none was found."""
+        """Return the row numbers of candidates, `(n, count)` int64; -1 where none was found."""
 
     def to_bytes(self) -> np.ndarray:
-        """Return all of it as bytes `(size,)` uint8."""
+        """Return the serialized engine, `(size,)` uint8."""
 
 
 def check_installed(name: str) -> None:
-    """Raise an ImportError that names the pip command if an engine is not installed."""
+    """Raise an ImportError with the pip command if an engine is not installed."""
     if name != "exact":
         require(f"kd.retrieval.Index(engine={name!r})", "retrieval", name)
 
@@ -45,7 +45,7 @@ def make_engine(name: str, dimension: int, metric: str, options: dict[str, Any])
         options: `effort`, and `factory` for faiss.
 
     Raises:
-        ImportError: If it is not installed.
+        ImportError: If the engine is not installed.
     """
     check_installed(name)
     kind = {"faiss": _Faiss, "usearch": _Usearch}[name]
@@ -55,14 +55,14 @@ def make_engine(name: str, dimension: int, metric: str, options: dict[str, Any])
 def read_engine(
     name: str, content: np.ndarray, dimension: int, metric: str, options: dict[str, Any]
 ) -> Engine:
-    """Return the engine that `to_bytes` was called on."""
+    """Restore an engine from the result of `to_bytes`."""
     engine: Any = make_engine(name, dimension, metric, options)
     engine.read(content)
     return engine
 
 
 class _Faiss:
-    """An index of faiss, as its factory makes it."""
+    """A faiss index from its index factory."""
 
     def __init__(
         self, dimension: int, metric: str, effort: int = 64, factory: str = "HNSW32"
@@ -75,12 +75,13 @@ class _Faiss:
             self._index = faiss.index_factory(dimension, factory, kind)
         except RuntimeError as error:
             raise ValueError(
-                f"factory {factory!r} is nothing that faiss.index_factory makes: {error}"
+                f"factory must be a string that faiss.index_factory accepts. "
+                f"Received: {factory!r}. The error of faiss: {error}"
             ) from None
         self._knob = next((k for f, k in _KNOBS.items() if f in factory), None)
 
     def add(self, rows: np.ndarray) -> None:
-        rows = _unit(rows) if self._cosine else rows
+        rows = _normalize(rows) if self._cosine else rows
         if not self._index.is_trained:
             self._index.train(rows)
         self._index.add(rows)
@@ -89,7 +90,7 @@ class _Faiss:
         if self._knob:
             space = self._faiss.ParameterSpace()
             space.set_index_parameter(self._index, self._knob, max(self._effort, count))
-        queries = _unit(queries) if self._cosine else queries
+        queries = _normalize(queries) if self._cosine else queries
         return self._index.search(np.ascontiguousarray(queries), count)[1].astype(np.int64)
 
     def to_bytes(self) -> np.ndarray:
@@ -103,7 +104,7 @@ _KNOBS = {"HNSW": "efSearch", "IVF": "nprobe"}
 
 
 class _Usearch:
-    """A graph of usearch."""
+    """A usearch graph."""
 
     def __init__(self, dimension: int, metric: str, effort: int = 64) -> None:
         from usearch.index import Index
@@ -120,7 +121,7 @@ class _Usearch:
         self._index.expansion_search = max(self._effort, count)
         found = self._index.search(queries, count)
         keys = np.atleast_2d(found.keys).astype(np.int64)
-        counts: Any = getattr(found, "counts", None)  # one query has none
+        counts: Any = getattr(found, "counts", None)  # absent for a single query
         counts = np.array([keys.shape[1]]) if counts is None else counts
         filled = np.arange(keys.shape[1]) < counts[:, None]
         result = np.full((len(queries), count), -1, np.int64)
@@ -134,6 +135,6 @@ class _Usearch:
         self._index.load(content.tobytes())
 
 
-def _unit(rows: np.ndarray) -> np.ndarray:
+def _normalize(rows: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(norms, SHORTEST), np.float32)

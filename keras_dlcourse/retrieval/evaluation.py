@@ -1,4 +1,4 @@
-"""Several measures of embeddings at once, by name."""
+"""Compute several measures of embeddings at once, by name."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ def evaluate(
     memory: int = MEMORY,
     seed: int = 0,
 ) -> dict[str, float]:
-    """Compute measures of retrieval and verification; rankings share one search.
+    """Compute measures of retrieval and verification; all rankings share one search.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot.
-        measures: `"recall@1"` or any other number, `"map@r"`, `"r_precision"`, `"nmi"`,
-            `"verification_auc"`, `"equal_error_rate"`, `"triplet_accuracy"`: each is what the
-            function of that name computes.
-        metric: `"cosine"`, `"euclidean"` or `"dot"`; k-means of `nmi` is Euclidean always.
-        memory: Bytes for the search.
-        seed: Chooses pairs, triplets and starts of clusters.
+        labels: `(n,)` of any type, or one-hot.
+        measures: Names of measures: `"recall@1"` or any other k, `"map@r"`, `"r_precision"`,
+            `"nmi"`, `"verification_auc"`, `"equal_error_rate"`, `"triplet_accuracy"`. See the
+            functions with these names.
+        metric: `"cosine"`, `"euclidean"` or `"dot"`; `nmi` always uses Euclidean k-means.
+        memory: Memory limit of the search, in bytes.
+        seed: Seed of the pairs, triplets and k-means.
 
     Returns:
-        A float for each measure.
+        A dict from each measure to a float.
 
     Raises:
-        ValueError: If a measure is unknown, labels do not fit, or embeddings are not finite.
+        ValueError: If a measure is unknown, labels do not match the embeddings, or embeddings are
+            not finite.
 
     Example:
         >>> embeddings, labels = [[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.2]], [0, 0, 1, 1]
         >>> evaluate(embeddings, labels, ["recall@1", "triplet_accuracy"])
         {'recall@1': 1.0, 'triplet_accuracy': 1.0}
     """
-    names = checked_measures(measures)
+    names = check_measures(measures)
     ks = [int(name.removeprefix("recall@")) for name in names if name.startswith("recall@")]
     whole = any(name in _RANKED for name in names)
     found: dict[str, float] = {}
@@ -68,20 +69,20 @@ def evaluate(
     return {name: found[name] for name in names}
 
 
-def checked_measures(measures: Any) -> tuple[str, ...]:
-    """Return names of measures.
+def check_measures(measures: Any) -> tuple[str, ...]:
+    """Return the validated names of measures.
 
     Raises:
-        ValueError: If there are none, or one is unknown.
+        ValueError: If the list is empty or a measure is unknown.
     """
     known = (*_RANKED, *_OTHERS, _NMI)
     if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
-        raise ValueError(f"measures must be a list of names. Received: {measures!r}")
+        raise ValueError(f"measures must be a list of names. Received: {measures!r}.")
     for name in measures:
         recall = isinstance(name, str) and re.fullmatch(r"recall@[1-9]\d*", name)
         if not recall and name not in known:
             raise ValueError(
                 f"measures must be among 'recall@1' (or another number), "
-                f"{', '.join(map(repr, known))}. Received: {name!r}"
+                f"{', '.join(map(repr, known))}. Received: {name!r}."
             )
     return tuple(dict.fromkeys(measures))

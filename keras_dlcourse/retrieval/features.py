@@ -12,9 +12,9 @@ from keras import ops
 from keras_dlcourse import backend
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.data.stream import count_batches, stream_labelled
+from keras_dlcourse.data.stream import count_batches, stream_with_labels
 from keras_dlcourse.explain.engine.scores import Scores
-from keras_dlcourse.graph.places import named_place
+from keras_dlcourse.graph.places import find_named_place
 from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers import describe
 
@@ -24,26 +24,28 @@ _CLASSIFYING = ("softmax", "sigmoid", "log_softmax")
 def features(
     model: keras.Model, images: Any, layer: str | None = None, batch_size: int = 32
 ) -> np.ndarray:
-    """Compute what comes out of a layer for each image, as one vector.
+    """Compute the output of a layer for each image, as one vector per image.
 
-    Feature maps are averaged over their places: global average pooling.
+    Feature maps are reduced by global average pooling.
 
     Args:
-        model: Any Keras model of one input; one with a graph (functional, Sequential) if `layer` is
+        model: Any Keras model with one input; it must be functional or Sequential if `layer` is
             given.
         images: Inputs as for `model.predict`: an array `(n, ...)`, a `kd.data.Pipeline`, or
-            anything else that `kd.data.take` reads; labels are left aside.
-        layer: Its name, with the names of the nested models around it or without. None takes the
-            output of the model; of one that ends in softmax or sigmoid, or has class names, it
-            takes what goes into its last layer with weights, which are better features than scores.
-        batch_size: Images computed at a time.
+            anything else that `kd.data.take` accepts; labels are ignored.
+        layer: Name of the layer, with or without the names of its nested models. None uses the
+            output of the model. If the model ends in softmax or sigmoid, or has class names, None
+            uses the input of its last layer with weights, because that gives better features than
+            scores.
+        batch_size: Number of images per batch.
 
     Returns:
         Float32 `(n, dimension)`.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If there is no such layer, images do not fit, or features are not finite.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If there is no such layer, images do not match the model, or features are not
+            finite.
 
     Example:
         >>> model = keras.Sequential([
@@ -53,26 +55,28 @@ def features(
         >>> features(model, images).shape, features(model, images, layer="conv").shape
         ((6, 4), (6, 4))
     """
-    return checked_finite(Extractor(model, layer, batch_size)(images)[0])
+    return check_finite(Extractor(model, layer, batch_size)(images)[0])
 
 
-def checked_finite(embeddings: np.ndarray) -> np.ndarray:
-    """Return embeddings, or say which images have none.
+def check_finite(embeddings: np.ndarray) -> np.ndarray:
+    """Return embeddings after checking that they are finite.
 
     Raises:
-        ValueError: If some are NaN or infinite.
+        ValueError: If some are NaN or infinite; it names the first such image.
     """
     wrong = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if wrong.size:
         raise ValueError(
-            f"the network gives NaN or infinity for {wrong.size} of {len(embeddings)} images, the "
-            f"first is image {wrong[0]}. Look for NaN in its weights, or lower the learning rate."
+            f"the network outputs NaN or infinity for {wrong.size} of {len(embeddings)} images, "
+            f"first for image {wrong[0]}. Check its weights for NaN, or lower the learning rate."
         )
     return embeddings
 
 
 class Extractor:
-    """A model, opened at one layer. Weights are read at each call, so training may go on between.
+    """Computes features of images at one layer of a model.
+
+    Weights are read at each call, so the model may be trained between calls.
 
     Args:
         model: As for `features`.
@@ -82,16 +86,16 @@ class Extractor:
 
     def __init__(self, model: keras.Model, layer: str | None, batch_size: int) -> None:
         if not isinstance(model, keras.Model):
-            raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
+            raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}.")
         self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
         self._channels_first = False
         self._compute, variables = self._computation(model, layer)
-        self._run: Callable[..., Any] = backend.compiled(self._pooled, variables)
+        self._run: Callable[..., Any] = backend.compiled(self._pool, variables)
 
     def __call__(self, data: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Compute features `(n, dimension)`; with them the labels, None if data has none."""
+        """Return features `(n, dimension)`, and labels or None if the data has none."""
         found, labels = [], []
-        batches = stream_labelled(data, self.batch_size)
+        batches = stream_with_labels(data, self.batch_size)
         for x, _, y in track(batches, count_batches(data, self.batch_size), "Features"):
             room = min(self.batch_size, 1 << (len(x) - 1).bit_length())
             padded = np.concatenate([x, np.repeat(x[-1:], room - len(x), axis=0)])
@@ -101,32 +105,35 @@ class Extractor:
         return np.concatenate(found), np.concatenate(known) if len(known) == len(found) else None
 
     def _computation(self, model: keras.Model, layer: str | None) -> tuple[Any, Any]:
-        """Return the function from a batch to what comes out, and the variables that it reads."""
+        """Return a function from a batch to the layer's output, and the variables it reads."""
         if layer is None and not _has_graph(model):
             return (lambda x: model(x, training=False)), model.variables
         network = Network(model)
         if len(network.model.inputs) != 1:
             raise ValueError(
-                f"model must have one input, {model.name!r} has {len(network.model.inputs)}; make "
-                "a keras.Model of the branch that embeds an image."
+                f"model must have one input. Received: {model.name!r} with "
+                f"{len(network.model.inputs)} inputs. Pass a keras.Model of the branch that embeds "
+                "an image."
             )
-        place = _last(network) if layer is None else named_place(network, layer)
+        place = _last(network) if layer is None else find_named_place(network, layer)
         if len(place.node.outputs) != 1:
-            raise ValueError(f"layer {place.name!r} has {len(place.node.outputs)} outputs, not 1.")
+            raise ValueError(
+                f"layer {place.name!r} must have 1 output. Received: {len(place.node.outputs)}."
+            )
         self._channels_first = (
             getattr(place.node.operation, "data_format", None) == "channels_first"
         )
         dtype = network.model.inputs[0].dtype
         return (lambda x: network.output_at(place, [ops.cast(x, dtype)])), network.model.variables
 
-    def _pooled(self, x: Any) -> Any:
+    def _pool(self, x: Any) -> Any:
         outputs = self._compute(x)
         if not hasattr(outputs, "shape"):
-            raise ValueError("the model has several outputs; name the layer= to take.")
+            raise ValueError("model must have one output. Pass the layer= to use.")
         outputs = ops.cast(outputs, "float32")
         rank = len(outputs.shape)
         if rank < 2:
-            raise ValueError(f"features must be a vector an image, got the shape {outputs.shape}")
+            raise ValueError(f"features must be one vector per image. Received: {outputs.shape}.")
         if rank == 2:
             return outputs
         axes = tuple(range(2, rank)) if self._channels_first else tuple(range(1, rank - 1))
@@ -139,11 +146,11 @@ def _has_graph(model: keras.Model) -> bool:
 
 
 def _last(network: Network) -> Place:
-    """Return the place of the output, or of what goes into a classifier's last layer."""
+    """Return the place of the output, or of the input of a classifier's last layer."""
     if len(network.model.outputs) != 1:
         raise ValueError(
-            f"model {network.model.name!r} has {len(network.model.outputs)} outputs; name the "
-            "layer= to take."
+            f"model {network.model.name!r} has {len(network.model.outputs)} outputs. Pass the "
+            "layer= to use."
         )
     end = network.maker(network.model.outputs[0])
     scores = Scores(network)
@@ -154,5 +161,5 @@ def _last(network: Network) -> Place:
         if before is not None and hasattr(scores.head[-1].node.operation, "kernel"):
             return before
     if end is None:
-        raise ValueError(f"model {network.model.name!r} hands on its input, it has no features.")
+        raise ValueError(f"model {network.model.name!r} returns its input, so it has no features.")
     return end

@@ -1,4 +1,4 @@
-"""Embeddings with keys and labels, to be searched, added to, removed from, saved and loaded."""
+"""A searchable index of embeddings with keys and labels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from keras_dlcourse.data import checks
-from keras_dlcourse.edge.search.identification import checked_labels
+from keras_dlcourse.edge.search.identification import check_labels
 from keras_dlcourse.edge.search.nearest import (
     MEMORY,
     Neighbours,
-    checked_metric,
+    check_metric,
     nearest,
     pair_distances,
 )
-from keras_dlcourse.edge.search.vectors import Vectors, checked_rows, lengths
+from keras_dlcourse.edge.search.vectors import Vectors, check_rows, lengths
 from keras_dlcourse.retrieval.engines import (
     ENGINES,
     Engine,
@@ -27,18 +27,18 @@ from keras_dlcourse.retrieval.engines import (
 )
 from keras_dlcourse.retrieval.index_file import InvalidIndex, read_index, write_index
 
-_MORE = 2  # proposals of an approximate engine for each result
-_PAIRS = 1 << 22  # values in hand while proposals are measured
+_MORE = 2  # candidates per result from an approximate engine
+_PAIRS = 1 << 22  # values in memory while candidates are measured
 
 
 class Found(NamedTuple):
-    """What `Index.search` found, from the nearest on; all of shape `(n, k)`.
+    """Result of `Index.search`, nearest first; all arrays have the shape `(n, k)`.
 
     Attributes:
         keys: Keys of the entries, an array of objects.
-        labels: Their labels, an array of objects.
-        distances: Float32.
-        rows: Where the entries stand in the index now, int64.
+        labels: Labels of the entries, an array of objects.
+        distances: Distances, float32.
+        rows: Current positions of the entries in the index, int64.
     """
 
     keys: np.ndarray
@@ -48,27 +48,27 @@ class Found(NamedTuple):
 
 
 class Index:
-    """A gallery to search in.
+    """A searchable gallery of embeddings.
 
-    Distances are `1 - cosine`, `|q - g|`, or `-q·g`; every engine answers with the same distances,
-    only an approximate one may miss some neighbours: `recall` measures how many.
+    Distances are `1 - cosine`, `|q - g|`, or `-q·g`. Every engine returns the same distances, but
+    an approximate one may miss some neighbors; `recall` measures how many.
 
     Args:
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
         dtype: `"float32"`, or `"int8"` for a quarter of the memory; see `edge.Vectors`.
-        engine: `"exact"`; or, for galleries of millions, `"faiss"` or `"usearch"`, which keep a
-            copy of their own (`pip install 'keras-dlcourse[retrieval]'`). They are built at the
-            first search, and anew after entries were removed.
-        **options: For an approximate engine, `effort=64`: how many entries it looks at for a
-            query, more find more. For faiss, `factory="HNSW32"`, as its `index_factory` takes it;
-            `effort` is its `efSearch` or `nprobe`.
+        engine: `"exact"`; or, for galleries with millions of entries, `"faiss"` or `"usearch"`,
+            which keep their own copy (`pip install 'keras-dlcourse[retrieval]'`). They are built at
+            the first search, and rebuilt after entries are removed.
+        **options: For an approximate engine, `effort=64`: the number of entries that it examines
+            per query; higher values find more neighbors. For faiss, `factory="HNSW32"`, a string
+            for its `index_factory`; `effort` is its `efSearch` or `nprobe`.
 
     Attributes:
         keys: Keys of all entries, in order.
         labels: Labels of all entries, in order.
 
     Raises:
-        ValueError: If an argument is none of those named.
+        ValueError: If an argument is not one of these values.
         ImportError: If the engine is not installed.
 
     Example:
@@ -87,21 +87,21 @@ class Index:
         self, metric: str = "cosine", dtype: str = "float32", engine: str = "exact", **options: Any
     ) -> None:
         if dtype not in ("float32", "int8"):
-            raise ValueError(f"dtype must be 'float32' or 'int8', got {dtype!r}")
+            raise ValueError(f"dtype must be 'float32' or 'int8'. Received: {dtype!r}.")
         if engine not in ENGINES:
             raise ValueError(
-                f"engine must be one of {', '.join(map(repr, ENGINES))}, got {engine!r}"
+                f"engine must be one of {', '.join(map(repr, ENGINES))}. Received: {engine!r}."
             )
         known = {"exact": (), "faiss": ("effort", "factory"), "usearch": ("effort",)}[engine]
         for name in options:
             if name not in known:
                 takes = f"takes {' and '.join(known)}" if known else "takes no options"
-                raise ValueError(f"engine {engine!r} {takes}, got {name}=")
+                raise ValueError(f"engine {engine!r} {takes}. Received: {name}=.")
         check_installed(engine)
         if "effort" in options:
             options["effort"] = checks.whole_number("effort", options["effort"], 1)
         self.metric, self.dtype, self.engine, self.options = (
-            checked_metric(metric),
+            check_metric(metric),
             dtype,
             engine,
             options,
@@ -112,7 +112,7 @@ class Index:
         self._next = 0
         self._vectors: Vectors | None = None
         self._built: Engine | None = None
-        self._taken = 0  # rows that the engine has
+        self._taken = 0  # number of rows in the engine
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -123,12 +123,12 @@ class Index:
 
     @property
     def dimension(self) -> int | None:
-        """Length of the embeddings; None before the first were added."""
+        """Length of the embeddings; None before any are added."""
         return None if self._vectors is None else self._vectors.dimension
 
     @property
     def nbytes(self) -> int:
-        """Memory of the embeddings, without keys, labels and an engine's own copy."""
+        """Size of the embeddings in bytes, without keys, labels and an engine's own copy."""
         return 0 if self._vectors is None else self._vectors.nbytes
 
     def add(
@@ -140,28 +140,28 @@ class Index:
         """Add entries.
 
         Args:
-            embeddings: Finite numbers `(n, dimension)`.
-            labels: A string or number for each; None for none.
-            keys: A string or whole number for each, which no other entry has; None numbers them.
+            embeddings: Finite values `(n, dimension)`.
+            labels: A string or number for each entry; None for no labels.
+            keys: A unique string or integer for each entry; None numbers the entries.
 
         Returns:
             The keys.
 
         Raises:
-            ValueError: If embeddings are not finite or of another dimension, there is not one label
-                and key for each, or a key is taken. Nothing is added then.
+            ValueError: If embeddings are not finite or have another dimension, if the number of
+                labels or keys differs, or if a key exists already. Nothing is added then.
         """
-        rows = checked_rows(embeddings, "embeddings", self.dimension)
+        rows = check_rows(embeddings, "embeddings", self.dimension)
         lengths(rows, "embeddings")
         count = len(rows)
-        labels = [None] * count if labels is None else checked_labels(labels, count)
+        labels = [None] * count if labels is None else check_labels(labels, count)
         _check_kinds("labels", labels, (str, int, float, type(None)))
-        keys = self._numbered(count) if keys is None else _checked_keys(keys, count)
+        keys = self._make_keys(count) if keys is None else _check_keys(keys, count)
         taken = [key for key in keys if key in self._rows]
         if taken:
             raise ValueError(
                 f"keys must be new; the index already has {', '.join(map(repr, taken[:5]))}. "
-                "Remove those entries first"
+                "Remove those entries first."
             )
         if self._vectors is None:
             self._vectors = Vectors(rows, dtype=self.dtype)
@@ -177,15 +177,15 @@ class Index:
         """Remove entries.
 
         Args:
-            keys: Their keys.
+            keys: Keys of the entries.
 
         Raises:
-            KeyError: If there is no such key. Nothing is removed then.
+            KeyError: If a key does not exist. Nothing is removed then.
         """
         keys = _as_list("keys", keys)
         missing = [key for key in keys if not isinstance(key, Hashable) or key not in self._rows]
         if missing:
-            raise KeyError(f"the index has no key {', '.join(map(repr, missing[:5]))}")
+            raise KeyError(f"the index has no key {', '.join(map(repr, missing[:5]))}.")
         gone = {self._rows[key] for key in keys}
         if not gone or self._vectors is None:
             return
@@ -196,16 +196,16 @@ class Index:
         self._built, self._taken = None, 0
 
     def embeddings(self, keys: Sequence[Hashable] | None = None) -> np.ndarray:
-        """Return embeddings as they are stored, `(n, dimension)` float32.
+        """Return the stored embeddings, `(n, dimension)` float32.
 
         Args:
-            keys: Of which entries; None for all.
+            keys: Keys of the entries; None for all.
 
         Raises:
-            KeyError: If there is no such key.
+            KeyError: If a key does not exist.
         """
         if self._vectors is None:
-            raise ValueError("the index is empty: add embeddings first")
+            raise ValueError("the index is empty. Add embeddings first.")
         if keys is None:
             return self._vectors.rows()
         return self._vectors.rows([self._rows[key] for key in _as_list("keys", keys)])
@@ -214,16 +214,16 @@ class Index:
         """Find the k nearest entries of each query.
 
         Args:
-            queries: Finite numbers `(n, dimension)`.
-            k: How many; an index with fewer entries gives all that it has.
-            memory: Bytes for the exact search.
+            queries: Finite values `(n, dimension)`.
+            k: Number of entries; an index with fewer entries returns all of them.
+            memory: Memory limit of the exact search, in bytes.
 
         Raises:
-            ValueError: If the index is empty, `k` is below 1, or queries are not finite or of
+            ValueError: If the index is empty, `k` is below 1, or queries are not finite or have
                 another dimension.
         """
         k = checks.whole_number("k", k, 1)
-        vectors = self._filled()
+        vectors = self._require_vectors()
         found = self._propose(queries, k, memory) if self.engine != "exact" else None
         if found is None:
             found = nearest(queries, vectors, k, metric=self.metric, memory=memory)
@@ -231,33 +231,34 @@ class Index:
         return Found(keys, labels, found.distances, found.indices)
 
     def recall(self, queries: Any, k: int = 10, *, embeddings: Any = None) -> float:
-        """Measure which share of the k truly nearest entries `search` finds.
+        """Measure the fraction of the k true nearest neighbors that `search` finds.
 
         Args:
-            queries: `(n, dimension)`, such as will be asked.
-            k: How many are to be found.
-            embeddings: What all entries were before they became int8, in the order of `keys`; None
-                compares with the exact search in what is stored.
+            queries: Typical queries, `(n, dimension)`.
+            k: Number of neighbors.
+            embeddings: The original embeddings of all entries, before conversion to int8, in the
+                order of `keys`. None compares with an exact search of the stored embeddings.
 
         Returns:
-            A share, 0 to 1; entries as far away as the k-th count as found.
+            A fraction from 0 to 1; entries at the same distance as the k-th count as found.
 
         Raises:
-            ValueError: As for `search`, or if there is not an embedding for each entry.
+            ValueError: As for `search`, or if there is not one embedding per entry.
         """
-        truth: Any = self._filled()
+        truth: Any = self._require_vectors()
         if embeddings is not None:
-            truth = checked_rows(embeddings, "embeddings", self.dimension)
+            truth = check_rows(embeddings, "embeddings", self.dimension)
             if len(truth) != len(self):
                 raise ValueError(
-                    f"embeddings must be one for each of the {len(self)} entries, got {len(truth)}"
+                    f"embeddings must hold one row for each of the {len(self)} entries. Received: "
+                    f"{len(truth)}."
                 )
         found = self.search(queries, k).rows
         if not len(found):
-            raise ValueError("queries must hold at least one row")
+            raise ValueError("queries must hold at least one row.")
         exact = nearest(queries, truth, k, metric=self.metric)
         rows = truth.rows if isinstance(truth, Vectors) else truth.__getitem__
-        asked = checked_rows(queries, "queries").astype("float64")
+        asked = check_rows(queries, "queries").astype("float64")
         right = 0
         for query, row, limit in zip(asked, found, exact.distances[:, -1], strict=True):
             there = rows(row).astype("float64")
@@ -266,15 +267,15 @@ class Index:
         return right / found.size
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all to one file, an approximate engine as it is built, too.
+        """Save the index to one file, including a built approximate engine.
 
         Args:
-            path: The file; an older one stays whole until the new one is.
+            path: The file; an existing file stays intact until the new one is complete.
 
         Raises:
             ValueError: If the index is empty.
         """
-        vectors = self._filled()
+        vectors = self._require_vectors()
         about = {
             "metric": self.metric,
             "dtype": self.dtype,
@@ -291,13 +292,13 @@ class Index:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Index:
-        """Read what `save` wrote.
+        """Load an index that was saved by `save`.
 
         Args:
             path: The file.
 
         Raises:
-            InvalidIndex: If it is no such file, or damaged.
+            InvalidIndex: If the file is not an index or is damaged.
             ImportError: If its engine is not installed.
         """
         about, arrays = read_index(path)
@@ -305,11 +306,14 @@ class Index:
             index = cls(about["metric"], about["dtype"], about["engine"], **about["options"])
             engine = arrays.pop("engine", None)
             vectors = Vectors.from_arrays(arrays)
-            index.keys = _checked_keys(about["keys"], len(vectors))
-            index.labels = checked_labels(about["labels"], len(vectors))
+            index.keys = _check_keys(about["keys"], len(vectors))
+            index.labels = check_labels(about["labels"], len(vectors))
             index._next = checks.whole_number("next", about["next"], 0)
             if vectors.dtype != index.dtype:
-                raise ValueError(f"rows are {vectors.dtype}, not {index.dtype}")
+                raise ValueError(
+                    f"dtype must be {vectors.dtype}, as the stored rows are. "
+                    f"Received: {index.dtype}."
+                )
             if engine is not None:
                 index._built = read_engine(
                     index.engine, engine, vectors.dimension, index.metric, index.options
@@ -321,17 +325,17 @@ class Index:
         index._rows = {key: row for row, key in enumerate(index.keys)}
         return index
 
-    def _filled(self) -> Vectors:
+    def _require_vectors(self) -> Vectors:
         if self._vectors is None or not len(self):
-            raise ValueError("the index is empty: add embeddings before searching or saving it")
+            raise ValueError("the index is empty. Add embeddings before searching or saving it.")
         return self._vectors
 
-    def _numbered(self, count: int) -> list[Any]:
+    def _make_keys(self, count: int) -> list[Any]:
         return list(range(self._next, self._next + count))
 
     def _engine(self) -> Engine:
-        """Return the engine with all rows in it."""
-        vectors = self._filled()
+        """Return the engine with all rows added."""
+        vectors = self._require_vectors()
         if self._built is None:
             self._built = make_engine(self.engine, vectors.dimension, self.metric, self.options)
         if self._taken < len(vectors):
@@ -340,9 +344,9 @@ class Index:
         return self._built
 
     def _propose(self, queries: Any, k: int, memory: int) -> Neighbours:
-        """Measure the engine's proposals; where it has too few, search exactly."""
-        vectors = self._filled()
-        queries = checked_rows(queries, "queries", vectors.dimension)
+        """Measure the engine's candidates; if there are too few, search exactly."""
+        vectors = self._require_vectors()
+        queries = check_rows(queries, "queries", vectors.dimension)
         lengths(queries, "queries")
         k = min(k, len(vectors))
         proposed = self._engine().propose(queries, min(_MORE * k, len(vectors)))
@@ -351,20 +355,20 @@ class Index:
         step = max(1, _PAIRS // (proposed.shape[1] * vectors.dimension))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            indices[part], distances[part] = self._measured(queries[part], proposed[part], k)
+            indices[part], distances[part] = self._measure(queries[part], proposed[part], k)
         few = np.flatnonzero((proposed >= 0).sum(axis=1) < k)
         if few.size:
             found = nearest(queries[few], vectors, k, metric=self.metric, memory=memory)
             indices[few], distances[few] = found
         return Neighbours(indices, distances)
 
-    def _measured(
+    def _measure(
         self, queries: np.ndarray, proposed: np.ndarray, k: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the k nearest of the rows proposed for each query."""
+        """Return the k nearest of the candidate rows of each query."""
         count = proposed.shape[1]
         one = np.repeat(queries.astype("float64"), count, axis=0)
-        other = self._filled().rows(np.maximum(proposed.ravel(), 0)).astype("float64")
+        other = self._require_vectors().rows(np.maximum(proposed.ravel(), 0)).astype("float64")
         far = pair_distances(one, other, self.metric).astype(np.float32).reshape(-1, count)
         far[proposed < 0] = np.inf
         order = np.lexsort((proposed, far), axis=1)[:, :k]
@@ -373,27 +377,27 @@ class Index:
 
 def _as_list(name: str, values: Any) -> list[Any]:
     if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise TypeError(f"{name} must be a list, got {values!r}")
+        raise TypeError(f"{name} must be a list. Received: {values!r}.")
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     return [value.item() if isinstance(value, np.generic) else value for value in values]
 
 
-def _checked_keys(keys: Any, count: int) -> list[Any]:
+def _check_keys(keys: Any, count: int) -> list[Any]:
     values = _as_list("keys", keys)
     if len(values) != count:
-        raise ValueError(f"keys must be one for each of the {count} rows, got {len(values)}")
+        raise ValueError(f"keys must be one for each of the {count} rows. Received: {len(values)}.")
     _check_kinds("keys", values, (str, int))
     if len(set(values)) != count:
         repeated = next(value for value in values if values.count(value) > 1)
-        raise ValueError(f"keys must differ, got {repeated!r} more than once")
+        raise ValueError(f"keys must be unique. Received: {repeated!r} more than once.")
     return values
 
 
 def _check_kinds(name: str, values: Sequence[Any], kinds: tuple[type, ...]) -> None:
-    """Raise for what would come out of a file as something else."""
+    """Raise for values that a file could not restore unchanged."""
     for value in values:
         if not isinstance(value, kinds) or value != value:
-            raise TypeError(f"{name} must be strings or numbers, got {value!r}")
+            raise TypeError(f"{name} must be strings or numbers. Received: {value!r}.")
 
 
 def _objects(values: list[Any]) -> np.ndarray:

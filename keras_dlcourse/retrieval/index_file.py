@@ -1,4 +1,4 @@
-"""The file of an index: a checksum, a header in JSON, and arrays; written whole or not at all.
+"""The index file: a checksum, a JSON header, and arrays; written atomically.
 
 8 bytes   "KDINDEX1"
 32 bytes  SHA-256 of all that follows
@@ -18,11 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._files import user_path, written_whole
+from keras_dlcourse._files import user_path, write_atomically
 
-# The file: these 8 bytes; SHA-256 of all that follows, 32 bytes; length of the header, 8 bytes;
-# the header, {"about": ..., "arrays": [{"name", "dtype", "shape"}, ...]}; the arrays one after
-# another in C order. Numbers are little-endian.
 _MAGIC = b"KDINDEX1"
 _START = len(_MAGIC) + 32
 _DTYPES = ("<f4", "|i1", "|u1")
@@ -30,7 +27,7 @@ _CHUNK = 1 << 24
 
 
 class InvalidIndex(ValueError):
-    """A file that is no index, or a damaged one."""
+    """A file that is not an index, or is damaged."""
 
 
 def write_index(
@@ -40,8 +37,8 @@ def write_index(
 
     Args:
         path: The file.
-        about: What JSON can hold.
-        arrays: Float32, int8 or uint8, by name.
+        about: Metadata that JSON can represent.
+        arrays: Float32, int8 or uint8 arrays by name.
     """
     parts = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     described = [
@@ -49,7 +46,7 @@ def write_index(
         for name, part in parts.items()
     ]
     header = json.dumps({"about": about, "arrays": described}, allow_nan=False).encode()
-    with written_whole(path) as temporary, temporary.open("wb") as file:
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
         digest = hashlib.sha256()
 
         def write(content: Any) -> None:
@@ -69,51 +66,51 @@ def write_index(
 
 
 def read_index(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Read what `write_index` wrote.
+    """Read an index that was written by `write_index`.
 
     Args:
         path: The file.
 
     Returns:
-        `about` and the arrays, which cannot be written to.
+        `about` and the arrays, which are read-only.
 
     Raises:
-        InvalidIndex: If the file is none of an index, or damaged.
-        OSError: If it cannot be read.
+        InvalidIndex: If the file is not an index or is damaged.
+        OSError: If the file cannot be read.
     """
     content = user_path(path).read_bytes()
     name = str(path)
     if content[: len(_MAGIC)] != _MAGIC:
-        raise InvalidIndex(f"{name!r} is no index of kd.retrieval: it begins with other bytes")
+        raise InvalidIndex(f"{name!r} is not an index of kd.retrieval: its first bytes differ.")
     body = memoryview(content)[_START:]
     if hashlib.sha256(body).digest() != content[len(_MAGIC) : _START]:
         raise InvalidIndex(
-            f"{name!r} is damaged: its checksum does not fit its content, as after a broken copy. "
-            "Copy it again, or build the index anew"
+            f"{name!r} is damaged: its checksum does not match its content, as after a broken "
+            "copy. Copy it again, or rebuild the index."
         )
     try:
-        return _parsed(body)
+        return _parse(body)
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidIndex(f"{name!r} cannot be read: {error!r}") from error
 
 
-def _parsed(body: memoryview) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _parse(body: memoryview) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     end = 8 + int.from_bytes(body[:8], "little")
     header = json.loads(bytes(body[8:end]))
     arrays = {}
     for entry in header["arrays"]:
         if entry["dtype"] not in _DTYPES:
-            raise ValueError(f"unknown type {entry['dtype']!r}")
+            raise ValueError(f"unknown dtype {entry['dtype']!r}")
         dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
         if not all(isinstance(size, int) and size >= 0 for size in shape):
-            raise ValueError(f"impossible shape {shape}")
+            raise ValueError(f"invalid shape {shape}")
         stop = end + math.prod(shape) * dtype.itemsize
-        # In native order from here on, and aligned.
+        # In native byte order and aligned from here on.
         array = np.frombuffer(body[end:stop], dtype).reshape(shape)
         arrays[entry["name"]] = np.require(
             array.astype(dtype.newbyteorder("="), copy=False), requirements="A"
         )
         end = stop
     if end != len(body):
-        raise ValueError(f"{len(body) - end} bytes too many")
+        raise ValueError(f"{len(body) - end} extra bytes at the end")
     return header["about"], arrays

@@ -1,4 +1,4 @@
-"""Labels as numbers, whatever they are."""
+"""Labels of any type as class numbers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.edge.search.identification import checked_labels
+from keras_dlcourse.edge.search.identification import check_labels
 
 
 def class_numbers(labels: Any, rows: int) -> np.ndarray:
-    """Return a number for each label: equal ones for equal labels.
+    """Return a class number for each label; equal labels get equal numbers.
 
     Args:
-        labels: One for each row: numbers or strings `(n,)` or `(n, 1)`, or one-hot `(n, classes)`.
-        rows: How many there must be.
+        labels: One per row: numbers or strings `(n,)` or `(n, 1)`, or one-hot `(n, classes)`.
+        rows: Expected number of labels.
 
     Raises:
-        ValueError: If there is not one label a row, or one is NaN.
+        ValueError: If there is not one label per row, or a label is NaN.
     """
     array = np.asarray(labels)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -25,13 +25,15 @@ def class_numbers(labels: Any, rows: int) -> np.ndarray:
     elif array.ndim == 2:
         if not ((array == 1).sum(1) == 1).all() or not ((array == 0) | (array == 1)).all():
             raise ValueError(
-                "labels of two dimensions must be one-hot (n, classes), a single 1 in each row"
+                "labels with two dimensions must be one-hot (n, classes), one 1 per row."
             )
         array = array.argmax(1)
     if array.ndim != 1:
-        raise ValueError(f"labels must have the shape (n,) or (n, classes), got {array.shape}")
-    values = checked_labels(array, rows)
+        raise ValueError(
+            f"labels must have the shape (n,) or (n, classes). Received: {array.shape}."
+        )
+    values = check_labels(array, rows)
     if any(value != value for value in values):
-        raise ValueError("labels must not hold NaN")
+        raise ValueError("labels must not hold NaN.")
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)

@@ -1,4 +1,4 @@
-"""How good retrieval is: of each image's nearest ones, how many are of its class."""
+"""Retrieval measures: how many of each image's nearest neighbors are of its class."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from keras_dlcourse.data import checks
 from keras_dlcourse.edge.search.nearest import MEMORY, nearest
-from keras_dlcourse.edge.search.vectors import Vectors, checked_rows
+from keras_dlcourse.edge.search.vectors import Vectors, check_rows
 from keras_dlcourse.retrieval.labels import class_numbers
 
-_QUERIES = 1024  # searched at a time: bounds the memory of their neighbours
+_QUERIES = 1024  # searched at a time; bounds the memory for their neighbors
 
 
 def recall_at_k(
@@ -23,24 +23,23 @@ def recall_at_k(
     metric: str = "cosine",
     memory: int = MEMORY,
 ) -> Any:
-    """Share of images that have one of their class among their k nearest others.
+    """Compute the fraction of images with an image of their class among their k nearest neighbors.
 
-    An image is not its own neighbour. Images that are alone in their class cannot be found and are
-    left out.
+    An image is not its own neighbor. Images that are the only one of their class are excluded.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot.
+        labels: `(n,)` of any type, or one-hot.
         k: One number, or several.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        memory: Bytes for the search.
+        memory: Memory limit of the search, in bytes.
 
     Returns:
         A float, or a dict from each k to a float.
 
     Raises:
-        ValueError: If labels do not fit, embeddings are not finite, `k` is below 1, or no class has
-            two images.
+        ValueError: If labels do not match the embeddings, embeddings are not finite, `k` is below
+            1, or no class has two images.
 
     Example:
         >>> recall_at_k([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 0.2]], ["a", "a", "b", "c"])
@@ -53,7 +52,7 @@ def recall_at_k(
     single = not isinstance(k, Sequence | np.ndarray)
     ks = [checks.whole_number("k", each, 1) for each in ([k] if single else k)]  # type: ignore
     if not ks:
-        raise ValueError("k must name at least one number, got none.")
+        raise ValueError("k must hold at least one number. Received: none.")
     found = ranking_measures(embeddings, labels, ks, metric=metric, memory=memory, whole=False)
     return found[f"recall@{ks[0]}"] if single else {each: found[f"recall@{each}"] for each in ks}
 
@@ -61,16 +60,17 @@ def recall_at_k(
 def map_at_r(
     embeddings: Any, labels: Any, *, metric: str = "cosine", memory: int = MEMORY
 ) -> float:
-    """Mean average precision at R, where R is how many others of its class an image has.
+    """Compute mean average precision at R, where R is the number of other images of the class.
 
-    `1/R sum_{i=1..R} precision(i) [neighbour i is of the class]`, averaged over images. Unlike
-    recall@1 it tells how well whole classes hold together.
+    `1/R sum_{i=1..R} precision(i) [neighbor i is of the class]`, averaged over images. Unlike
+    recall@1, it measures how well whole classes cluster.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot; images alone in their class are left out.
+        labels: `(n,)` of any type, or one-hot; images that are the only one of their class are
+            excluded.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        memory: Bytes for the search.
+        memory: Memory limit of the search, in bytes.
 
     Raises:
         ValueError: As for `recall_at_k`.
@@ -89,13 +89,16 @@ def map_at_r(
 def r_precision(
     embeddings: Any, labels: Any, *, metric: str = "cosine", memory: int = MEMORY
 ) -> float:
-    """Share of an image's R nearest that are of its class, R being how many others that class has.
+    """Compute the fraction of an image's R nearest neighbors that are of its class.
+
+    R is the number of other images of the class; the result is the mean over images.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot; images alone in their class are left out.
+        labels: `(n,)` of any type, or one-hot; images that are the only one of their class are
+            excluded.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        memory: Bytes for the search.
+        memory: Memory limit of the search, in bytes.
 
     Raises:
         ValueError: As for `recall_at_k`.
@@ -120,12 +123,13 @@ def ranking_measures(
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot; images alone in their class are left out.
-        k: For which to compute the recall.
+        labels: `(n,)` of any type, or one-hot; images that are the only one of their class are
+            excluded.
+        k: Values of k for the recall.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        memory: Bytes for the search.
-        whole: Whether to compute mAP@R and R-precision, which look at as many neighbours as the
-            largest class has images.
+        memory: Memory limit of the search, in bytes.
+        whole: Whether to compute mAP@R and R-precision, which need as many neighbors as the largest
+            class has images.
 
     Returns:
         `{"recall@1": ..., "map@r": ..., "r_precision": ...}`.
@@ -138,14 +142,14 @@ def ranking_measures(
         {'recall@1': 0.6666666666666666, 'map@r': 0.4166666666666667, 'r_precision': 0.5}
     """
     ks = [checks.whole_number("k", each, 1) for each in k]
-    rows = checked_rows(embeddings, "embeddings")
+    rows = check_rows(embeddings, "embeddings")
     numbers = class_numbers(labels, len(rows))
     others = np.bincount(numbers)[numbers] - 1
     queries = np.flatnonzero(others > 0)
     if not queries.size:
         raise ValueError(
-            f"no class has two images among the {len(rows)}, so there is nothing to be found; "
-            "give several images of each class"
+            f"no class has two images among the {len(rows)}, so there is nothing to retrieve. "
+            "Pass several images of each class."
         )
     vectors = Vectors.over(rows)
     depth = min(max([*ks, int(others.max()) if whole else 0]), len(rows) - 1)
@@ -156,7 +160,7 @@ def ranking_measures(
     for start in range(0, len(queries), step):
         chosen = queries[start : start + step]
         found = nearest(rows[chosen], vectors, depth + 1, metric=metric, memory=memory).indices
-        right = numbers[without_self(found, chosen)] == numbers[chosen, None]
+        right = numbers[drop_self(found, chosen)] == numbers[chosen, None]
         for each in ks:
             sums[f"recall@{each}"] += int(right[:, :each].any(axis=1).sum())
         if whole:
@@ -164,15 +168,15 @@ def ranking_measures(
     return {name: value / len(queries) for name, value in sums.items()}
 
 
-def without_self(found: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """Return one neighbour less of each query: itself, else the last one.
+def drop_self(found: np.ndarray, queries: np.ndarray) -> np.ndarray:
+    """Remove one neighbor of each query: the query itself, else the last one.
 
     Args:
-        found: Neighbours `(n, k)`.
+        found: Neighbors `(n, k)`.
         queries: The row of each query in the gallery.
     """
     itself = found == queries[:, None]
-    itself[~itself.any(axis=1), -1] = True  # so many equal ones that it is not among the k
+    itself[~itself.any(axis=1), -1] = True  # with many duplicates, it may not be among the k
     return found[~itself].reshape(len(found), -1)
 
 

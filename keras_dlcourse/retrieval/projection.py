@@ -1,4 +1,4 @@
-"""Embeddings in the plane, to be looked at."""
+"""Projection of embeddings to the plane for plotting."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from keras_dlcourse._extras import require
-from keras_dlcourse.retrieval.pairs import checked_embeddings
+from keras_dlcourse.retrieval.pairs import check_embeddings
 
 
 def embedding_map(
     embeddings: Any, method: str = "pca", *, metric: str = "cosine", seed: int = 0
 ) -> np.ndarray:
-    """Lay embeddings out in the plane.
+    """Project embeddings to the plane.
 
-    PCA shows true distances, as far as two directions can; UMAP shows which embeddings are
-    neighbours, and its distances between groups mean little.
+    PCA preserves distances as well as two directions can; UMAP preserves neighborhoods, but its
+    distances between groups mean little.
 
     Args:
         embeddings: `(n, dimension)` with n of at least 3.
         method: `"pca"`, or `"umap"` (`pip install 'keras-dlcourse[retrieval]'`).
-        metric: For `"cosine"` the directions are shown, all of length 1.
-        seed: The same seed gives the same map.
+        metric: With `"cosine"`, embeddings are first scaled to length 1.
+        seed: Seed of the projection.
 
     Returns:
         `(n, 2)` float32; pass it to `kd.report.draw_embedding_map`.
 
     Raises:
         ValueError: If there are too few embeddings, or they are not finite.
-        ImportError: If UMAP is asked for and not installed.
+        ImportError: If `method` is `"umap"` and UMAP is not installed.
 
     Example:
         >>> embedding_map([[0.0, 3.0], [0.0, -3.0], [0.1, 0.0]], metric="euclidean").shape
@@ -39,11 +39,11 @@ def embedding_map(
     Reference:
         McInnes, Healy, Melville (2018), UMAP, https://arxiv.org/abs/1802.03426
     """
-    rows = checked_embeddings(embeddings, metric)
+    rows = check_embeddings(embeddings, metric)
     if method not in ("pca", "umap"):
-        raise ValueError(f"method must be 'pca' or 'umap', got {method!r}")
+        raise ValueError(f"method must be 'pca' or 'umap'. Received: {method!r}.")
     if len(rows) < 3:
-        raise ValueError(f"a map needs at least 3 embeddings, got {len(rows)}")
+        raise ValueError(f"embeddings must hold at least 3 rows. Received: {len(rows)}.")
     if metric == "cosine":
         rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     if method == "pca":

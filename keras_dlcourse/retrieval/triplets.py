@@ -1,4 +1,4 @@
-"""What metric learning is after: the image of one's class is nearer than that of another."""
+"""Triplet accuracy: whether images of the same class are nearer than those of other classes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from keras_dlcourse.data import checks
 from keras_dlcourse.edge.search.nearest import pair_distances
 from keras_dlcourse.retrieval.pairs import (
     PAIRS,
-    alike,
-    checked_classes,
-    checked_embeddings,
-    of_another_class,
+    check_classes,
+    check_embeddings,
+    draw_alike,
+    draw_of_another_class,
 )
 
 _STEP = 8192  # triplets measured at a time
@@ -27,33 +27,37 @@ def triplet_accuracy(
     triplets: int | None = PAIRS,
     seed: int = 0,
 ) -> float:
-    """Share of triplets with `d(I, T_i) < d(I, T_j)`: the like image is nearer than the unlike.
+    """Compute the fraction of triplets where the image of the same class is nearer.
+
+    A triplet `(I, T_i, T_j)`, with T_i of the class of I, is correct if `d(I, T_i) < d(I, T_j)`.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot.
+        labels: `(n,)` of any type, or one-hot.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        triplets: How many to draw, each image as likely as any; None takes all, image by image.
-        seed: Chooses them.
+        triplets: Number of triplets to draw, with all images equally likely; None uses all
+            triplets, one image at a time.
+        seed: Seed of the draw.
 
     Returns:
-        A share, 0.5 by chance; of equal distances none counts.
+        A fraction, 0.5 by chance; ties do not count as correct.
 
     Raises:
-        ValueError: If labels do not fit, embeddings are not finite, or there are no triplets.
+        ValueError: If labels do not match the embeddings, embeddings are not finite, or there are
+            no triplets.
 
     Example:
         >>> triplet_accuracy([[0.0], [1.0], [3.0], [3.1]], [0, 0, 1, 1], triplets=None)
         1.0
     """
-    rows = checked_embeddings(embeddings, metric)
-    numbers = checked_classes(labels, len(rows))
+    rows = check_embeddings(embeddings, metric)
+    numbers = check_classes(labels, len(rows))
     if triplets is None:
         return _all_triplets(rows, numbers, metric)
     triplets = checks.whole_number("triplets", triplets, 1)
     rng = np.random.default_rng(seed)
-    pairs = alike(numbers, triplets, rng)
-    third = of_another_class(numbers, pairs[:, 0], rng)
+    pairs = draw_alike(numbers, triplets, rng)
+    third = draw_of_another_class(numbers, pairs[:, 0], rng)
     right = 0
     for start in range(0, triplets, _STEP):
         part = slice(start, start + _STEP)
@@ -65,7 +69,7 @@ def triplet_accuracy(
 
 
 def _all_triplets(rows: np.ndarray, numbers: np.ndarray, metric: str) -> float:
-    """Count over all triplets: sorting the distances from one image at a time needs no cube."""
+    """Count over all triplets, by sorting the distances from one image at a time."""
     right = total = 0
     exact = rows.astype("float64")
     for image in range(len(rows)):

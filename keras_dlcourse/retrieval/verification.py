@@ -1,4 +1,4 @@
-"""Verification: does a distance tell pairs of one class from pairs of two."""
+"""Verification: does the distance separate same-class pairs from different-class pairs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from keras_dlcourse.edge.search.nearest import pair_distances
-from keras_dlcourse.retrieval.pairs import PAIRS, checked_classes, checked_embeddings, pair_sample
+from keras_dlcourse.retrieval.pairs import PAIRS, check_classes, check_embeddings, pair_sample
 
 _STEP = 8192  # pairs measured at a time
 
@@ -16,20 +16,21 @@ _STEP = 8192  # pairs measured at a time
 def verification_auc(
     embeddings: Any, labels: Any, *, metric: str = "cosine", pairs: int = PAIRS, seed: int = 0
 ) -> float:
-    """Probability that a pair of one class is nearer than a pair of two classes.
+    """Compute the probability that a same-class pair is nearer than a different-class pair.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot.
+        labels: `(n,)` of any type, or one-hot.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        pairs: Pairs to look at; see `pair_sample`.
-        seed: Chooses them.
+        pairs: Maximum number of pairs; see `pair_sample`.
+        seed: Seed of the draw.
 
     Returns:
-        Area under the ROC curve: 1 if a threshold tells all pairs apart, 0.5 by chance.
+        Area under the ROC curve: 1 if a threshold separates all pairs, 0.5 by chance.
 
     Raises:
-        ValueError: If labels do not fit, embeddings are not finite, or pairs of a kind lack.
+        ValueError: If labels do not match the embeddings, embeddings are not finite, or there are
+            no pairs of one kind.
 
     Example:
         >>> verification_auc([[0.0], [0.1], [1.0], [1.2]], [0, 0, 1, 1], metric="euclidean")
@@ -42,18 +43,18 @@ def verification_auc(
 def equal_error_rate(
     embeddings: Any, labels: Any, *, metric: str = "cosine", pairs: int = PAIRS, seed: int = 0
 ) -> float:
-    """Error at the threshold where as many pairs of two classes are accepted as of one refused.
+    """Compute the equal error rate: where the false accept and false reject rates are equal.
 
     Args:
         embeddings: `(n, dimension)`.
-        labels: `(n,)` of any kind, or one-hot.
+        labels: `(n,)` of any type, or one-hot.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        pairs: Pairs to look at; see `pair_sample`.
-        seed: Chooses them.
+        pairs: Maximum number of pairs; see `pair_sample`.
+        seed: Seed of the draw.
 
     Returns:
-        The rate where both error rates, drawn as lines over the threshold, cross: 0 if a threshold
-        tells all pairs apart, 0.5 by chance.
+        The rate where both error rates, interpolated linearly over the threshold, cross: 0 if a
+        threshold separates all pairs, 0.5 by chance.
 
     Raises:
         ValueError: As for `verification_auc`.
@@ -70,8 +71,8 @@ def error_where_equal(same: np.ndarray, different: np.ndarray) -> float:
     """Return the equal error rate of two sets of distances.
 
     Args:
-        same: Distances of pairs of one class, which are to be accepted.
-        different: Distances of pairs of two classes.
+        same: Distances of same-class pairs, which should be accepted.
+        different: Distances of different-class pairs.
     """
     thresholds = np.unique(np.concatenate([same, different]))
     accepted, refused = (  # at each threshold, and before the first
@@ -90,8 +91,8 @@ def error_where_equal(same: np.ndarray, different: np.ndarray) -> float:
 def _pair_distances(
     embeddings: Any, labels: Any, metric: str, pairs: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    rows = checked_embeddings(embeddings, metric)
-    checked_classes(labels, len(rows))
+    rows = check_embeddings(embeddings, metric)
+    check_classes(labels, len(rows))
     chosen, same = pair_sample(labels, pairs, seed)
     distances = np.empty(len(chosen))
     for start in range(0, len(chosen), _STEP):

@@ -1,4 +1,4 @@
-"""Models and trainings in files: written whole, checked when they are read, whoever made them."""
+"""Safe saving and loading: atomic writes, integrity checks, and files from untrusted sources."""
 
 from keras_dlcourse._extras import require
 

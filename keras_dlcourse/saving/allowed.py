@@ -1,8 +1,8 @@
-"""What a `.keras` file may name: parts of Keras and of this package, and what the reader trusts.
+"""Names allowed in a `.keras` file: parts of Keras and this package, and what the caller trusts.
 
-The list is made from Keras's public namespaces, so it is that of the Keras that is installed. Two
-things are taken from it: what runs code or opens files, by the tables here, and what saves files
-of its own beside the weights, by asking the classes.
+The list is built from Keras's public namespaces, so it matches the installed Keras. Excluded are
+classes that run code or open files, listed in the tables here, and classes that save files of their
+own beside the weights, recognized by their methods.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 
 import keras
 from keras.src.api_export import get_name_from_symbol
-from keras.src.models.functional import Functional  # public only as what `keras.Model` returns
+from keras.src.models.functional import Functional  # not public: `keras.Model(...)` returns it
 
 _OURS = "keras_dlcourse"
 
 _CLASSES: tuple[tuple[ModuleType, tuple[type, ...]], ...] = (
-    # the namespace, and which of its classes
+    # a namespace, and the base classes of its allowed classes
     (keras, (keras.Model,)),
     (keras.layers, (keras.layers.Layer,)),
     (keras.initializers, (keras.Initializer,)),
@@ -37,17 +37,18 @@ _CLASSES: tuple[tuple[ModuleType, tuple[type, ...]], ...] = (
 )
 
 _FUNCTIONS = (keras.activations, keras.losses, keras.metrics)
-_NO_PARTS = ("deserialize", "get", "serialize")  # functions there that are none of the parts
+_NO_PARTS = ("deserialize", "get", "serialize")  # functions in these namespaces that are not parts
 
 _OPERATIONS = (keras.ops, keras.ops.image)
-"""What `x + y` and `keras.ops` leave in a functional model are classes in the modules of these."""
+"""`x + y` and `keras.ops` add operations to functional models; these modules define their classes.
+"""
 
 REFUSED: Mapping[str, str] = {
     "keras.layers.Lambda": "it runs a function",
-    "keras.layers.TFSMLayer": "it opens a folder and runs the program there",
+    "keras.layers.TFSMLayer": "it runs a program from a folder",
     "keras.layers.JaxLayer": "it runs functions",
     "keras.layers.FlaxLayer": "it runs functions",
-    "keras.layers.TorchModuleWrapper": "it holds a pickle, which runs code",
+    "keras.layers.TorchModuleWrapper": "it contains a pickle, which can run code",
     "keras.quantizers.GPTQConfig": "it takes data and a tokenizer",
     "keras.quantizers.AWQConfig": "it takes data and a tokenizer",
     "keras.src.ops.linalg.JVP": "it runs functions",
@@ -60,7 +61,7 @@ REFUSED: Mapping[str, str] = {
     "keras.src.ops.core.VectorizedMap": "it runs functions",
     "keras.src.ops.core.WhileLoop": "it runs functions",
 }
-"""What of the above is refused, and why."""
+"""Classes in these namespaces that are refused, and why."""
 
 _TORCH = "keras.src.backend.torch."
 _KEEPS_FILES = "it opens files of its own"
@@ -68,12 +69,12 @@ _KEEPS_FILES = "it opens files of its own"
 
 @dataclass(frozen=True)
 class Name:
-    """How a config names a class or function. All of it must be what Keras writes for that.
+    """The name of a class or function in a config. All fields must be as Keras writes them.
 
     Attributes:
-        module: Its module; of functions, always "builtins".
+        module: Its module; always "builtins" for functions.
         class_name: Its name.
-        registered_name: Its name in Keras's registry; None for what is public in Keras.
+        registered_name: Its name in Keras's registry; None for Keras's public classes.
         is_function: Whether it is a function.
     """
 
@@ -91,17 +92,27 @@ class Name:
         return path if is_plain else f"{path}, registered as {self.registered_name}"
 
 
+def drop_submodule(module: str | None, registered_name: str | None) -> str | None:
+    """Return the module of a class; of this package's registered classes, only the package.
+
+    Keras finds those by their registered name alone, so files of earlier versions, in which a class
+    was in another module, can be loaded.
+    """
+    is_ours = (module or "").startswith(f"{_OURS}.")
+    return _OURS if is_ours and (registered_name or "").startswith(f"{_OURS}>") else module
+
+
 class Allowed:
-    """The classes and functions that a file may name.
+    """The classes and functions that a file may refer to.
 
     Args:
-        trust: Classes and functions that it may name besides.
+        trust: Additional classes and functions to allow.
 
     Attributes:
-        objects: They, by name.
-        refused: Why a class of Keras is not among them, by name.
-        trusted: The names of those from `trust`.
-        custom_objects: What Keras must be told of those from `trust`.
+        objects: The allowed objects, by name.
+        refused: The reasons why other classes of Keras are refused, by name.
+        trusted: The names of the objects from `trust`.
+        custom_objects: The objects from `trust`, as Keras's `custom_objects`.
     """
 
     def __init__(self, trust: Iterable[Any] = ()) -> None:
@@ -109,7 +120,7 @@ class Allowed:
         self.refused: dict[Name, str] = {}
         self.trusted: set[Name] = set()
         self.custom_objects: dict[str, Any] = {}
-        for name, kind in (*_of_keras(), *_of_ours()):
+        for name, kind in (*_find_keras_classes(), *_find_our_classes()):
             if reason := _reason_against(name, kind):
                 self.refused[name] = reason
             else:
@@ -119,24 +130,25 @@ class Allowed:
         self._held = set(map(id, self.objects.values()))
 
     def holds(self, thing: Any) -> bool:
-        """Whether a class or function is among those allowed."""
+        """Return whether a class or function is allowed."""
         return id(thing) in self._held
 
     def _trust(self, thing: Any) -> None:
-        """Add a class or function, under the name that Keras writes for it."""
+        """Add a class or function under the name that Keras writes for it."""
         if not isinstance(thing, type | FunctionType) or thing.__name__ == "<lambda>":
             raise TypeError(
-                "trust must hold classes and named functions, such as [MyLayer, my_activation]; "
-                f"received {thing!r}"
+                "trust must contain classes and named functions, such as [MyLayer, my_activation]. "
+                f"Received: {thing!r}"
             )
         registered = keras.saving.get_registered_name(thing)
         if isinstance(thing, FunctionType):
             name = Name("builtins", registered, None, is_function=True)
         elif get_name_from_symbol(thing):
-            name = _public(thing)
+            name = _find_public_name(thing)
         else:
             is_script = thing.__module__ == "__main__"
-            name = Name(None if is_script else thing.__module__, thing.__name__, registered)
+            module = None if is_script else drop_submodule(thing.__module__, registered)
+            name = Name(module, thing.__name__, registered)
         if self.objects.get(name) is not thing:
             self.objects[name] = thing
             self.trusted.add(name)
@@ -144,29 +156,29 @@ class Allowed:
 
 
 def _reason_against(name: Name, kind: type) -> str | None:
-    """Return why a class of the namespaces below is not to be opened from a file, or None."""
+    """Return the reason why a class must not be loaded from a file, or None."""
     reason = REFUSED.get(f"{name.module}.{name.class_name}")
     return _KEEPS_FILES if reason is None and hasattr(kind, "load_assets") else reason
 
 
-def _public(kind: type) -> Name:
-    """Return the name of a class that is public in Keras; of several, the one that it writes."""
+def _find_public_name(kind: type) -> Name:
+    """Return the name of a public class of Keras; of several names, the one that Keras writes."""
     module, _, class_name = get_name_from_symbol(kind).rpartition(".")
     return Name(module, class_name, None)
 
 
-def _of_keras() -> Iterator[tuple[Name, type]]:
-    """Return Keras's classes that a config may name, with those that are refused."""
+def _find_keras_classes() -> Iterator[tuple[Name, type]]:
+    """Yield Keras's classes that a config may name, including those that are refused."""
     for namespace, bases in _CLASSES:
         for kind in vars(namespace).values():
             if inspect.isclass(kind) and issubclass(kind, bases):
-                yield _public(kind), kind
+                yield _find_public_name(kind), kind
     for kind in (Functional, *_operations(), *_optimizers_of_torch()):
         yield Name(kind.__module__, kind.__name__, kind.__name__), kind
 
 
 def _operations() -> Iterator[type]:
-    """Return the classes of `keras.ops`, from the modules in which its functions are defined."""
+    """Yield the classes of `keras.ops`, from the modules in which its functions are defined."""
     functions = (item for namespace in _OPERATIONS for item in vars(namespace).values())
     for module in {item.__module__ for item in functions if inspect.isfunction(item)}:
         for kind in vars(sys.modules[module]).values():
@@ -176,9 +188,9 @@ def _operations() -> Iterator[type]:
 
 
 def _optimizers_of_torch() -> Iterator[type]:
-    """Return what Keras's optimizers become on PyTorch, where files name these instead."""
+    """Yield the PyTorch subclasses of Keras's optimizers, which files saved on PyTorch refer to."""
     if keras.backend.backend() == "torch":
-        keras.optimizers.SGD()  # the first one imports them all
+        keras.optimizers.SGD()  # creating an optimizer imports all PyTorch subclasses
         for kind in vars(keras.optimizers).values():
             if inspect.isclass(kind) and issubclass(kind, keras.Optimizer):
                 yield from (
@@ -186,15 +198,15 @@ def _optimizers_of_torch() -> Iterator[type]:
                 )
 
 
-def _of_ours() -> Iterator[tuple[Name, type]]:
-    """Return this package's classes that are registered with Keras."""
+def _find_our_classes() -> Iterator[tuple[Name, type]]:
+    """Yield this package's classes that are registered with Keras."""
     for registered, kind in keras.saving.get_custom_objects().items():
         if registered.startswith(f"{_OURS}>") and kind.__module__.startswith(f"{_OURS}."):
-            yield Name(kind.__module__, kind.__name__, registered), kind
+            yield Name(drop_submodule(kind.__module__, registered), kind.__name__, registered), kind
 
 
 def _functions() -> Iterator[tuple[Name, Callable[..., Any]]]:
-    """Return the functions that Keras writes by name, whatever module they are from."""
+    """Yield the functions that Keras saves by name, regardless of their module."""
     for namespace in _FUNCTIONS:
         for name, function in vars(namespace).items():
             is_named = inspect.isfunction(function) and function.__name__ == name

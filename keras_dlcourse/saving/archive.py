@@ -1,4 +1,4 @@
-"""The zip of a `.keras` file, read without trust in anything that it says of itself."""
+"""Read the zip archive of a `.keras` file without trusting any of its contents."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
-from keras_dlcourse.saving.errors import InvalidModelFile, printable
+from keras_dlcourse.saving.errors import InvalidModelFile, escape_text
 
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 ASSETS = "assets/"
 
 MAX_BYTES = 4 * 1024**3
-"""What all members may hold: twice VGG-16 with the state of Adam, and more."""
+"""Limit for all members together: more than twice VGG-16 with the state of Adam."""
 
 MAX_CONFIG_BYTES = 16 * 1024**2
-"""What `config.json` or a vocabulary may hold: the config of EfficientNetB7 takes 0.8 MB."""
+"""Limit for `config.json` and for each vocabulary: the config of EfficientNetB7 takes 0.8 MB."""
 
 MAX_ASSETS = 1000
-"""How many vocabularies a file may bring along."""
+"""Maximum number of vocabulary files in an archive."""
 
 MAX_RATIO = 100
-"""How much a member of over 16 MiB may shrink in the zip. Keras does not compress at all."""
+"""Maximum compression ratio of members of more than 16 MiB. Keras does not compress at all."""
 
 _FREE_OF_RATIO = 16 * 1024**2
 _CHUNK = 1024**2
@@ -34,11 +34,11 @@ _CHUNK = 1024**2
 
 @dataclass(frozen=True)
 class Contents:
-    """What the members hold, read to their ends, so that their checksums are right.
+    """Contents of the members, which have been read completely to verify their checksums.
 
     Attributes:
-        config: `config.json`.
-        weights: `model.weights.h5`.
+        config: Contents of `config.json`.
+        weights: Contents of `model.weights.h5`.
         assets: Names of the members under `assets/`.
     """
 
@@ -48,14 +48,14 @@ class Contents:
 
 
 def read(file: IO[bytes], max_bytes: int = MAX_BYTES) -> Contents:
-    """Check an archive and read it.
+    """Check and read an archive.
 
     Args:
-        file: The file, open.
-        max_bytes: What its members may hold, all together.
+        file: The open file.
+        max_bytes: Maximum uncompressed size of all members together.
 
     Raises:
-        InvalidModelFile: If it is no archive as Keras writes them, is damaged, or too large.
+        InvalidModelFile: If it is not an archive as written by Keras, is damaged, or is too large.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -64,40 +64,47 @@ def read(file: IO[bytes], max_bytes: int = MAX_BYTES) -> Contents:
             for member in members:
                 _check(member)
             if sum(member.file_size for member in members) > max_bytes:
-                raise InvalidModelFile(f"its members hold more than max_bytes={max_bytes:,} bytes")
+                raise InvalidModelFile(
+                    f"its members contain more than max_bytes={max_bytes:,} bytes"
+                )
             held = {member.filename: _contents(archive, member) for member in members}
     except InvalidModelFile:
         raise
-    except Exception as error:  # zipfile raises many kinds on damaged archives
+    except Exception as error:  # zipfile raises many types of errors for damaged archives
         raise InvalidModelFile(
-            f"it is no whole zip archive, which a .keras file is: {printable(error)}"
+            f"it is not a valid zip archive, as a .keras file must be: {escape_text(error)}"
         ) from error
     assets = tuple(name for name in held if name.startswith(ASSETS))
     return Contents(held[CONFIG].getvalue(), held[WEIGHTS], assets)
 
 
 def _check_names(names: Sequence[str]) -> None:
-    """Let through what Keras writes: three members, and files under `assets/`."""
+    """Accept only the members that Keras writes: three files, and files under `assets/`."""
     if outside := [name for name in names if _leads_out(name)]:
-        raise InvalidModelFile(f"its member {_listed(outside)} leads out of the archive")
+        raise InvalidModelFile(
+            f"its member {_join_names(outside)} has a path outside of the archive"
+        )
     if double := [name for name, count in Counter(names).items() if count > 1]:
-        raise InvalidModelFile(f"it has {_listed(double)} twice")
+        raise InvalidModelFile(f"it contains {_join_names(double)} more than once")
     known = (METADATA, CONFIG, WEIGHTS)
     others = [name for name in names if name not in known]
     if "model.weights.npz" in others:
         raise InvalidModelFile(
-            "its weights are pickled (model.weights.npz), which runs code; save it anew with HDF5"
+            "its weights are pickled (model.weights.npz), which can run code. Save it again with "
+            "HDF5 weights"
         )
     if strange := [name for name in others if not name.startswith(ASSETS) or name.endswith("/")]:
-        raise InvalidModelFile(f"Keras writes no member {_listed(strange)} into a .keras file")
+        raise InvalidModelFile(
+            f"it contains {_join_names(strange)}, which Keras does not write to .keras files"
+        )
     if missing := [name for name in known if name not in names]:
-        raise InvalidModelFile(f"it has no {_listed(missing)}, so it is no .keras file")
+        raise InvalidModelFile(f"it has no {_join_names(missing)}, so it is not a .keras file")
     if len(others) > MAX_ASSETS:
         raise InvalidModelFile(f"it has {len(others)} assets, more than {MAX_ASSETS}")
 
 
 def _leads_out(name: str) -> bool:
-    """Whether a name means a place outside of the folder that an archive is unpacked into."""
+    """Return whether a name refers to a path outside of the folder the archive is unpacked to."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts or any(sign in name for sign in "\\:\0")
 
@@ -117,7 +124,7 @@ _FAULTS: tuple[tuple[Callable[[zipfile.ZipInfo], Any], str], ...] = (
             member.file_size > _FREE_OF_RATIO
             and member.file_size > MAX_RATIO * member.compress_size
         ),
-        f"grows more than {MAX_RATIO} times when it is unpacked",
+        f"grows more than {MAX_RATIO} times when unpacked",
     ),
     (
         lambda member: member.filename != WEIGHTS and member.file_size > MAX_CONFIG_BYTES,
@@ -127,23 +134,23 @@ _FAULTS: tuple[tuple[Callable[[zipfile.ZipInfo], Any], str], ...] = (
 
 
 def _check(member: zipfile.ZipInfo) -> None:
-    """Refuse a member for what the archive says of it."""
+    """Raise InvalidModelFile if the archive's entry for a member is not acceptable."""
     for is_so, what in _FAULTS:
         if is_so(member):
-            raise InvalidModelFile(f"its member {printable(member.filename)} {what}")
+            raise InvalidModelFile(f"its member {escape_text(member.filename)} {what}")
 
 
 def _contents(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> io.BytesIO:
-    """Return what a member holds, piece by piece up to the size that it was let through with."""
+    """Return the contents of a member, read in pieces up to the declared size."""
     whole = io.BytesIO()
-    with archive.open(member) as stream:  # raises at its end if the checksum is another
+    with archive.open(member) as stream:  # raises at the end if the checksum does not match
         while whole.tell() <= member.file_size and (piece := stream.read(_CHUNK)):
             whole.write(piece)
     if whole.tell() != member.file_size:
-        raise InvalidModelFile(f"its member {member.filename} is not as long as it says")
+        raise InvalidModelFile(f"its member {member.filename} does not have the declared size")
     whole.seek(0)
     return whole
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(printable(name) for name in names[:10])
+def _join_names(names: Sequence[str]) -> str:
+    return ", ".join(escape_text(name) for name in names[:10])

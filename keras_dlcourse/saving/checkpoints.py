@@ -1,8 +1,8 @@
-"""A folder of checkpoints that a kill, a full disk or a flipped bit does not lose.
+"""A folder of checkpoints that survives kills, full disks and flipped bits.
 
-Each file is written beside, flushed and renamed. `checkpoints.json` lists what was written, oldest
-first, with SHA-256; it names a file's new content before that content takes its place, and goes
-on naming the one before, so that at no moment there is a whole file that it does not know.
+Each file is written to a temporary file, flushed and renamed. `checkpoints.json` lists the written
+files with their SHA-256, oldest first. A file's new hash is added before the new content replaces
+the old one, and the old hash is kept, so every intact file is listed at any moment.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from keras_dlcourse._files import flush, remove_leftovers, user_path, write_text, written_whole
+from keras_dlcourse._files import flush, remove_leftovers, user_path, write_atomically, write_text
 
 MANIFEST = "checkpoints.json"
-_COPY = ".checkpoints.json"  # for the day on which the other one is damaged
+_COPY = ".checkpoints.json"  # backup in case the manifest is damaged
 _LOCK = ".checkpoints.lock"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file as the manifest knows it.
+    """The manifest's entry for a file.
 
     Attributes:
-        name: Name in the folder.
-        sha256: Of its content, as hexadecimal digits.
+        name: File name in the folder.
+        sha256: SHA-256 of its content, as hexadecimal digits.
         bytes: Its size.
-        saved: Date and time.
-        group: What it is one of, such as the pattern of its name.
-        facts: What else was noted, such as the epoch.
+        saved: Date and time when it was saved.
+        group: Group of checkpoints that it belongs to, such as the pattern of its name.
+        facts: Additional information, such as the epoch.
     """
 
     name: str
@@ -51,10 +51,10 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """Write checkpoints to a folder and find the newest whole one.
+    """Write checkpoints to a folder and find the newest intact one.
 
     Args:
-        path: The folder. It is made when the first file is written.
+        path: The folder. It is created when the first file is written.
 
     Example:
         >>> import tempfile
@@ -72,36 +72,36 @@ class CheckpointFolder:
         self._lock: FileLock | None = None
 
     def lock(self) -> None:
-        """Keep other runs out until `unlock`, or until this process is gone.
+        """Lock the folder against other runs until `unlock` or until this process ends.
 
         Raises:
-            RuntimeError: If another run holds the folder.
+            RuntimeError: If another run has locked the folder.
             OSError: If the folder cannot be written to.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        # One lock for this process, counted: several callbacks of one run share the folder.
+        # A reentrant lock per process, because several callbacks of a run share the folder.
         lock = FileLock(self.path / _LOCK, timeout=0, is_singleton=True)
         try:
             lock.acquire()
         except Timeout as error:
             raise RuntimeError(
-                f"{self.path} is in use by another run, which would overwrite its checkpoints: "
-                "stop that run, or give this one a folder of its own."
+                f"{self.path} is in use by another run, and the two would overwrite each other's "
+                "checkpoints. Stop that run, or use another folder for this one."
             ) from error
         self._lock = lock
         remove_leftovers(self.path)
 
     def unlock(self) -> None:
-        """Let other runs in."""
+        """Unlock the folder for other runs."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
     def checkpoints(self) -> list[Checkpoint]:
-        """Return what the manifest lists, oldest first; of a name twice, the last is the newest.
+        """Return the manifest's entries, oldest first. For repeated names, the last is the newest.
 
         Raises:
-            ValueError: If the manifest and its copy are both damaged.
+            ValueError: If both the manifest and its backup are damaged.
         """
         there = [path for path in (self.path / MANIFEST, self.path / _COPY) if path.exists()]
         for path in there:
@@ -113,34 +113,34 @@ class CheckpointFolder:
                     return found
         if there:
             raise ValueError(
-                f"{there[0]} is damaged, so that nobody can tell which checkpoints are whole. "
-                "Delete it to use the files beside it unchecked."
+                f"{there[0]} is damaged, so the checkpoints cannot be verified. Delete it to use "
+                "them without verification."
             )
         return []
 
     def save(
         self, name: str, write: Callable[[Path], object], group: str = "", **facts: Any
     ) -> Path:
-        """Write a file, or leave all as it was.
+        """Write a file atomically.
 
         Args:
-            name: Name in the folder. A file that has it already is kept as `name.previous.suffix`.
+            name: File name in the folder. An existing file is kept as `name.previous.suffix`.
             write: Called with a path to write to.
-            group: What the file is one of; `prune` looks at one group.
-            **facts: What to note beside it in the manifest.
+            group: Group of checkpoints that the file belongs to; `prune` works on one group.
+            **facts: Additional information to store in the manifest.
 
         Returns:
             The path of the file.
 
         Raises:
-            OSError: If it cannot be written; what was there before is still there, unchanged.
+            OSError: If the file cannot be written. Existing files are unchanged then.
         """
         path = self.path / name
         if self._lock is not None and not self.path.is_dir():
-            raise FileNotFoundError(f"the folder {self.path} is gone")
-        with written_whole(path) as temporary:
+            raise FileNotFoundError(f"the folder {self.path} no longer exists")
+        with write_atomically(path) as temporary:
             write(temporary)
-            with ThreadPoolExecutor(1) as other:  # each takes as long as the writing did
+            with ThreadPoolExecutor(1) as other:  # hashing takes as long as flushing
                 digest = other.submit(sha256_of, temporary)
                 flush(temporary)
             new = Checkpoint(
@@ -154,25 +154,25 @@ class CheckpointFolder:
             kept = self.checkpoints()
             older = [found for found in kept if found.name == name]
             if path.exists() and older:
-                before = _previous(path)
+                before = _previous_path(path)
                 _link(path, before)
                 kept += [Checkpoint(**{**asdict(old), "name": before.name}) for old in older[-1:]]
             self._write_manifest([*kept, new])
         return path
 
     def is_whole(self, checkpoint: Checkpoint) -> bool:
-        """Say whether the file is there with the very content that the manifest lists."""
+        """Return whether the file exists with the content that the manifest lists."""
         path = self.path / checkpoint.name
         try:
             return path.stat().st_size == checkpoint.bytes and sha256_of(path) == checkpoint.sha256
         except OSError:
             return False
 
-    def whole(self, group: str | None = None) -> Iterator[Checkpoint]:
-        """Yield the whole ones, newest first, and say of each damaged one that it is.
+    def find_intact(self, group: str | None = None) -> Iterator[Checkpoint]:
+        """Yield intact checkpoints, newest first, and warn about damaged or missing ones.
 
         Args:
-            group: Only those of this group.
+            group: Limit to this group; None for all.
         """
         known = [found for found in self.checkpoints() if group in (None, found.group)]
         told = set()
@@ -182,15 +182,15 @@ class CheckpointFolder:
                 yield found
             elif found.name not in told and not self._is_another(found, known):
                 told.add(found.name)
-                problem = "is damaged" if path.exists() else "is gone"
-                warnings.warn(f"{path} {problem}; going back to the one before.", stacklevel=3)
+                problem = "is damaged" if path.exists() else "is missing"
+                warnings.warn(f"{path} {problem}. Using the previous checkpoint.", stacklevel=3)
 
     def prune(self, group: str, wanted: Callable[[list[Checkpoint]], list[Checkpoint]]) -> None:
-        """Delete checkpoints of a group, after a newer one is whole.
+        """Delete checkpoints of a group, once a newer one has been saved.
 
         Args:
             group: The group.
-            wanted: Called with those that are there, oldest first; returns those to keep.
+            wanted: Called with the existing checkpoints, oldest first; returns those to keep.
         """
         known = self.checkpoints()
         there = [
@@ -204,21 +204,21 @@ class CheckpointFolder:
             self._write_manifest([found for found in known if found.name not in gone])
 
     def remove(self) -> None:
-        """Delete all that the manifest lists, the manifest, and the folder if that empties it."""
+        """Delete all listed files, the manifest, and the folder if it is empty then."""
         for found in self.checkpoints():
             (self.path / found.name).unlink(missing_ok=True)
         self.unlock()
         for name in (MANIFEST, _COPY, _LOCK):
             (self.path / name).unlink(missing_ok=True)
-        with suppress(OSError):  # others have put something there
+        with suppress(OSError):  # the folder contains other files
             self.path.rmdir()
 
     def _is_another(self, old: Checkpoint, known: list[Checkpoint]) -> bool:
-        """Say whether the file has the content of another row of its name."""
+        """Return whether the file has the content of another entry with the same name."""
         return any(self.is_whole(row) for row in known if row.name == old.name and row is not old)
 
     def _write_manifest(self, checkpoints: list[Checkpoint]) -> None:
-        # Of a file that was replaced, the row before is kept: the kill may come before the rename.
+        # Keep the previous entry of a replaced file, because a kill may come before the rename.
         rows = [
             asdict(found)
             for number, found in enumerate(checkpoints)
@@ -239,15 +239,15 @@ def _digest(rows: list[dict[str, Any]]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def _previous(path: Path) -> Path:
-    """Return the name that a file has after another one took its place."""
+def _previous_path(path: Path) -> Path:
+    """Return the path to which a file is moved when it is replaced."""
     ending = ".weights.h5" if path.name.endswith(".weights.h5") else path.suffix
     return path.with_name(f"{path.name.removesuffix(ending)}.previous{ending}")
 
 
 def _link(path: Path, other: Path) -> None:
-    """Give a file a second name, without a moment at which that name is not there."""
-    with written_whole(other) as temporary:
+    """Give a file a second name atomically."""
+    with write_atomically(other) as temporary:
         try:
             os.link(path, temporary)
         except OSError:  # a file system without hard links

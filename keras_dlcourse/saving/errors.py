@@ -1,4 +1,4 @@
-"""What is wrong with a model file."""
+"""Errors for invalid and untrusted model files."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_SHOWN = 50  # objects in a message; `refused` holds all
-_PLACES = 3  # places of each
+_SHOWN = 50  # objects in a message; `refused` contains all
+_PLACES = 3  # locations listed per object
 
 
 class InvalidModelFile(ValueError):
-    """A file that is no whole `.keras` file, or asks for more than it may, with the reason."""
+    """Raised for files that are damaged, are not `.keras` files, or exceed the limits."""
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Something in a config that is not opened from a file.
+    """An object in a config that is not allowed to be loaded.
 
     Attributes:
-        name: What the config calls it.
-        where: Its place, e.g. `"config.json: config.layers[2].config.activation"`.
+        name: Its name in the config.
+        where: Its location, e.g. `"config.json: config.layers[2].config.activation"`.
         reason: Why it is refused.
-        can_be_trusted: Whether `trust=` can open it.
+        can_be_trusted: Whether `trust=` can allow it.
     """
 
     name: str
@@ -32,10 +32,10 @@ class Refused:
 
 
 class UntrustedModelError(InvalidModelFile):
-    """A file that names objects which are not opened from files, all of which it lists.
+    """Raised for files that contain objects that are not allowed; the message lists all of them.
 
     Attributes:
-        refused: Everything that was refused, in the order of the file.
+        refused: All refused objects, in the order of the file.
     """
 
     def __init__(self, path: str | os.PathLike[str], refused: Sequence[Refused]) -> None:
@@ -43,18 +43,18 @@ class UntrustedModelError(InvalidModelFile):
         super().__init__(_message(path, self.refused))
 
 
-def printable(text: object, length: int = 120) -> str:
-    """Return what a file says so that a terminal shows it and does not obey it."""
+def escape_text(text: object, length: int = 120) -> str:
+    """Return text from a file with control characters escaped, to be safe in a terminal."""
     shown = str(text).encode("unicode_escape").decode()
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
 def _message(path: str | os.PathLike[str], refused: Sequence[Refused]) -> str:
-    """Return the objects, each once with its places, and what the reader can do."""
+    """Return a message that lists each object once with its locations, and what to do."""
     places: dict[tuple[str, str], list[str]] = {}
     for one in refused:
         places.setdefault((one.name, one.reason), []).append(one.where)
-    lines = [f"{path} holds what is not opened from a file:"]
+    lines = [f"{path} contains objects that are not allowed:"]
     for (name, reason), where in list(places.items())[:_SHOWN]:
         more = f" and {len(where) - _PLACES} more" if len(where) > _PLACES else ""
         lines.append(f"  {name} ({reason}) at {', '.join(where[:_PLACES])}{more}")
@@ -64,13 +64,16 @@ def _message(path: str | os.PathLike[str], refused: Sequence[Refused]) -> str:
 
 
 def _ways_out(refused: Sequence[Refused]) -> list[str]:
-    """Return what the reader can do about it."""
+    """Return lines that explain what the caller can do."""
     lines = []
     if any(one.can_be_trusted for one in refused):
         lines.append(
-            "If you have their code and rely on it, load with trust=[...], a list of the classes "
-            "and functions themselves, such as kd.load(path, trust=[MyLayer])."
+            "If you have their code and trust it, pass the classes and functions themselves in "
+            "trust=[...], such as kd.load(path, trust=[MyLayer])."
         )
     if all(one.where.startswith("config.json: compile_config") for one in refused):
-        lines.append("The network itself is fine: compile=False loads it without its training.")
+        lines.append(
+            "The network itself is allowed: compile=False loads it without its training "
+            "configuration."
+        )
     return lines

@@ -1,4 +1,4 @@
-"""Find the file that is to be read: the newest whole checkpoint, or the best."""
+"""Find the checkpoint to load: the newest intact one, or the best."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from keras_dlcourse.saving.checkpoints import MANIFEST, CheckpointFolder
 
 
 def latest_checkpoint(path: str | os.PathLike[str], best: bool = False) -> Path:
-    """Find the newest checkpoint that is whole, and say which ones are not.
+    """Find the newest intact checkpoint, and warn about damaged ones.
 
     Args:
-        path: A folder that `ModelCheckpoint` or a run wrote to, or the `filepath` that
-            `ModelCheckpoint` was given, for those of this name only.
-        best: Whether to take the best by the quantity monitored in place of the newest.
+        path: A folder that `ModelCheckpoint` or a run wrote to, or the `filepath` passed to
+            `ModelCheckpoint`, to consider only its checkpoints.
+        best: Whether to return the best checkpoint by the monitored quantity instead of the newest.
 
     Returns:
-        The path of a file whose SHA-256 is that of the manifest.
+        The path of a file whose SHA-256 matches the manifest.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no intact checkpoint.
         ValueError: If the manifest is damaged, or `best=True` and nothing was monitored.
 
     Example:
@@ -38,34 +38,34 @@ def latest_checkpoint(path: str | os.PathLike[str], best: bool = False) -> Path:
     path = user_path(path)
     whole_folder = path.is_dir()
     folder = CheckpointFolder(path if whole_folder else path.parent)
-    whole = folder.whole(None if whole_folder else path.name)
+    whole = folder.find_intact(None if whole_folder else path.name)
     newest = next(whole, None)
     if newest is None:
         raise FileNotFoundError(
-            f"{path}: no whole checkpoint; {folder.path / MANIFEST} lists "
+            f"{path} has no intact checkpoint. {folder.path / MANIFEST} lists: "
             f"{', '.join(sorted({row.name for row in folder.checkpoints()})) or 'none'}."
         )
     if not best:
         return folder.path / newest.name
-    # Oldest first, so that of two that are as good the first one is the best, as in training.
+    # Oldest first, so that ties go to the earlier checkpoint, as in training.
     measured = [row for row in [*whole][::-1] + [newest] if row.facts.get("value") is not None]
     if not measured:
-        raise ValueError(f"{path}: best=True, but none of the checkpoints has a monitored value.")
+        raise ValueError(f"{path} has no checkpoint with a monitored value, which best=True needs.")
     sign = -1 if measured[0].facts["mode"] == "max" else 1
     return folder.path / min(measured, key=lambda row: sign * row.facts["value"]).name
 
 
-def checked(path: Path) -> Path:
-    """Return a file with the content that a manifest beside it lists, if one lists it.
+def find_intact(path: Path) -> Path:
+    """Return the path of an intact file, verified if a manifest beside it lists the file.
 
     Args:
-        path: A file, or a folder, of which the newest whole checkpoint is taken.
+        path: A file, or a folder whose newest intact checkpoint is used.
 
     Returns:
-        The path; that of the file before where that is kept, and `path` is not whole.
+        `path`, or the path of the previous file if `path` is damaged and the previous one was kept.
 
     Raises:
-        ValueError: If the file is not whole, and there is none before.
+        ValueError: If the file is damaged and there is no previous one.
     """
     if path.is_dir():
         return latest_checkpoint(path)
@@ -76,7 +76,7 @@ def checked(path: Path) -> Path:
     if rows[-1].group == path.name and any(folder.is_whole(row) for row in folder.checkpoints()):
         return latest_checkpoint(path)
     raise ValueError(
-        f"{path} is damaged, or was written again by something else: its SHA-256 is not the one "
-        f"in {MANIFEST}. kd.saving.latest_checkpoint finds the newest file that is whole; without "
-        f"{MANIFEST} the file is loaded as it is."
+        f"{path} is damaged, or was overwritten by another program: its SHA-256 does not match "
+        f"{MANIFEST}. Find the newest intact file with kd.saving.latest_checkpoint, or remove "
+        f"{MANIFEST} to load this file without verification."
     )

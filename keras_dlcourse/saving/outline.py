@@ -1,4 +1,4 @@
-"""A model built from its config without memory for its weights, which may be said to be huge."""
+"""Build a model from its config without memory for its weights, which may claim to be huge."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from keras_dlcourse.saving.config import walk
 from keras_dlcourse.saving.errors import InvalidModelFile
 from keras_dlcourse.saving.weights import Shapes
 
-# Sizes are counted in numbers. A variable is work and memory by itself, whatever it holds, and a
-# model may have some that it does not save, such as the states of random numbers.
+# Sizes are in values. Each variable costs time and memory even if it is small, and a model may have
+# variables that it does not save, such as the states of random number generators.
 _EACH = 2**10
 _SPARE = 2**20
 
@@ -24,31 +24,31 @@ _SPARE = 2**20
 def outline(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any], stored: Shapes
 ) -> keras.Model:
-    """Build a model that can be looked at and not run.
+    """Build a model that can be inspected but not run.
 
     Args:
         config: The checked config.
-        custom_objects: What it may name besides the parts of Keras and those registered.
-        stored: The shapes in the file. Building stops where a model has far more.
+        custom_objects: Objects that it may contain in addition to Keras's and registered ones.
+        stored: The shapes of the weights in the file.
 
     Raises:
-        InvalidModelFile: If it does.
+        InvalidModelFile: If the model has far more weights than the file. Building stops then.
     """
     limit = 2 * sum(map(_size, stored.values())) + _SPARE
     variables = _Counted(limit)
     with weightless(variables):
         try:
-            with ObjectSharingScope():  # as Keras does when it loads: shared layers stay shared
+            with ObjectSharingScope():  # as in Keras's loading: shared layers stay shared
                 return keras.saving.deserialize_keras_object(
-                    _without_compile(config), custom_objects=custom_objects
+                    _remove_compile(config), custom_objects=custom_objects
                 )
         finally:
-            if variables.size > limit:  # whatever Keras made of the error on its way
-                raise _too_many()
+            if variables.size > limit:  # Keras may have replaced the error with another one
+                raise _size_error()
 
 
-def _without_compile(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a config without optimizers, whose first variables do have values."""
+def _remove_compile(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config without optimizers, because their first variables need values."""
     plain = copy.deepcopy(dict(config))
     for _, value in walk(plain):
         if isinstance(value, dict):
@@ -57,7 +57,7 @@ def _without_compile(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Counted(list):
-    """Variables without values; Keras appends each as it is made."""
+    """Variables without values. Keras appends each one when it is created."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -65,10 +65,10 @@ class _Counted(list):
         self.size = 0
 
     def append(self, variable: Any) -> None:
-        """Count its numbers before anything is built on it."""
+        """Check the total size before anything else uses the variable."""
         self.size += _size(variable.shape)
         if self.size > self.limit:
-            raise _too_many()
+            raise _size_error()
         super().append(variable)
 
 
@@ -76,5 +76,5 @@ def _size(shape: Iterable[int]) -> int:
     return math.prod(shape) + _EACH
 
 
-def _too_many() -> InvalidModelFile:
-    return InvalidModelFile("its config describes far more weights than the file holds")
+def _size_error() -> InvalidModelFile:
+    return InvalidModelFile("its config describes far more weights than the file contains")

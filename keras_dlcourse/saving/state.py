@@ -1,8 +1,8 @@
-"""All that decides how a training goes on, as one file: also what `model.save` leaves out.
+"""The complete training state in one file, including what `model.save` omits.
 
-`model.save` keeps weights and optimizer. Two trainings with the same of both still part at the next
-batch, because dropout and augmentation draw from seeds that Keras keeps in variables but does not
-save, and at the end of the epoch, whose loss and metrics are means over all of its batches.
+`model.save` saves weights and optimizer. A training resumed from them still differs from the next
+batch on, because Keras does not save the seed variables that dropout and augmentation draw from,
+and at the end of the epoch, because its loss and metrics are means over all of its batches.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ _ARRAY = "an array of this file"
 
 
 def capture(model: keras.Model, copy: bool = True) -> dict[str, np.ndarray]:
-    """Copy weights, seeds, optimizer and metrics of a compiled model that has been built.
+    """Copy weights, seeds, optimizer and metrics of a compiled and built model.
 
     Args:
         model: The model.
-        copy: False may give the model's own memory, for use before it trains on.
+        copy: If False, the arrays may share memory with the model and must be used before it is
+            trained further.
 
     Returns:
-        Arrays by the kind of variable and its number, such as `"optimizer/3"`.
+        Arrays by type of variable and index, such as `"optimizer/3"`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dropout(0.5)])
         >>> sorted(capture(model))
         ['variables/0']
     """
-    # During an epoch the JAX backend keeps the weights outside of the model.
+    # During an epoch, the JAX backend keeps the weights outside of the model.
     if hasattr(model, "jax_state_sync"):
         model.jax_state_sync()
     return {
@@ -45,15 +46,15 @@ def capture(model: keras.Model, copy: bool = True) -> dict[str, np.ndarray]:
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray], *kinds: str) -> None:
-    """Put what `capture` copied back into a model of the same kind.
+    """Restore the state returned by `capture` in a model with the same architecture.
 
     Args:
         model: The model, compiled and built.
-        arrays: What `capture` returned.
-        *kinds: What to put back: `"variables"`, `"optimizer"`, `"metrics"`; all if none is named.
+        arrays: The result of `capture`.
+        *kinds: What to restore: `"variables"`, `"optimizer"`, `"metrics"`; by default, all.
 
     Raises:
-        ValueError: If it is of another model or optimizer; nothing is changed then.
+        ValueError: If the state is from another model or optimizer. Nothing is changed then.
     """
     pairs = []
     for kind, variables in _variables(model).items():
@@ -62,15 +63,15 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray], *kinds: str) -
         count = sum(key.startswith(f"{kind}/") for key in arrays)
         if count != len(variables):
             raise ValueError(
-                f"The state is of another model or optimizer: it has {count} {_WORDS[kind]}, this "
-                f"one has {len(variables)}. Build and compile it as the one that was saved."
+                f"The state is from another model or optimizer: it has {count} {_WORDS[kind]}, but "
+                f"this one has {len(variables)}. Build and compile the model as when it was saved."
             )
         for number, variable in enumerate(variables):
             array = arrays[f"{kind}/{number}"]
             if array.shape != tuple(variable.shape):
                 raise ValueError(
-                    f"The state is of another model or optimizer: {variable.path} is of "
-                    f"{tuple(variable.shape)}, in the state of {array.shape}."
+                    f"The state is from another model or optimizer: {variable.path} has shape "
+                    f"{tuple(variable.shape)}, but {array.shape} in the state."
                 )
             pairs.append((variable, array))
     for variable, array in pairs:
@@ -79,8 +80,8 @@ def restore(model: keras.Model, arrays: Mapping[str, np.ndarray], *kinds: str) -
 
 _WORDS = {
     "variables": "weights and seeds",
-    "optimizer": "variables of an optimizer",
-    "metrics": "variables of metrics",
+    "optimizer": "optimizer variables",
+    "metrics": "metrics variables",
 }
 
 
@@ -96,15 +97,15 @@ def _variables(model: keras.Model) -> dict[str, list[Any]]:
 
 
 def write_state(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
-    """Write arrays and facts to a file: arrays in NumPy's format, one after the other.
+    """Write arrays and facts to a file as a sequence of arrays in NumPy's format.
 
-    The first one is JSON, as bytes: the facts, and the names of the arrays that follow. An `.npz`
-    archive would take three times as long, for a checksum that the manifest holds anyway.
+    The first array contains JSON as bytes: the facts, and the names of the arrays that follow. An
+    `.npz` archive would take three times as long, for a checksum that the manifest contains anyway.
 
     Args:
         path: The file.
         arrays: Named arrays.
-        facts: Whatever JSON can hold, and arrays in it.
+        facts: Any values that JSON supports, and arrays.
 
     Example:
         >>> import tempfile
@@ -114,9 +115,9 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str
         ({'variables/0': array([1., 1.])}, {'epoch': 3, 'best': [array([0.])]})
     """
     inner: dict[str, np.ndarray] = {}
-    plain = _without_arrays(facts, inner)
+    plain = _extract_arrays(facts, inner)
     written = [*arrays.values(), *inner.values()]
-    # NumPy's format has no bfloat16: such arrays go as bytes, with the name of their type.
+    # NumPy's format lacks bfloat16, so such arrays are written as bytes with the dtype's name.
     dtypes = [array.dtype.name for array in written]
     text = {"facts": plain, "names": [*arrays, *inner], "inner": len(inner), "dtypes": dtypes}
     with path.open("wb") as file:
@@ -127,14 +128,14 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str
 
 
 def read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Read what `write_state` wrote.
+    """Read a file written by `write_state`.
 
     Returns:
         The arrays and the facts.
 
     Raises:
-        OSError: If there is no such file.
-        ValueError: If it is no such file, or not whole.
+        OSError: If the file cannot be read.
+        ValueError: If it is damaged or not such a file.
     """
     try:
         with path.open("rb") as file:
@@ -144,17 +145,17 @@ def read_state(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                 for name, dtype in zip(text["names"], text["dtypes"], strict=True)
             }
     except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise ValueError(f"{path} is damaged, or no state of a training: {error}") from error
+        raise ValueError(f"{path} is damaged, or not a training state: {error}") from error
     outer = len(read) - text["inner"]
-    return dict(list(read.items())[:outer]), _with_arrays(text["facts"], read)
+    return dict(list(read.items())[:outer]), _insert_arrays(text["facts"], read)
 
 
-def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """Replace arrays by their keys in `arrays`, and what NumPy counts in by Python's numbers."""
+def _extract_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Replace arrays with their keys in `arrays`, and NumPy scalars with Python numbers."""
     if isinstance(value, Mapping):
-        return {key: _without_arrays(item, arrays) for key, item in value.items()}
+        return {key: _extract_arrays(item, arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_arrays(item, arrays) for item in value]
+        return [_extract_arrays(item, arrays) for item in value]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -164,11 +165,11 @@ def _without_arrays(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     return value
 
 
-def _with_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+def _insert_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     if isinstance(value, dict):
         if set(value) == {_ARRAY}:
             return arrays[value[_ARRAY]]
-        return {key: _with_arrays(item, arrays) for key, item in value.items()}
+        return {key: _insert_arrays(item, arrays) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_arrays(item, arrays) for item in value]
+        return [_insert_arrays(item, arrays) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""The weights in a `.keras` file: an HDF5 file of plain arrays, and whether they fit a model."""
+"""The weights in a `.keras` file: check its HDF5 file, and whether the weights match a model."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import h5py
 import keras
 from keras.src.saving import saving_lib
 
-from keras_dlcourse.saving.errors import InvalidModelFile, printable
+from keras_dlcourse.saving.errors import InvalidModelFile, escape_text
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _SHOWN = 10  # differences in a message
 
 
-def stored_shapes(file: io.BytesIO) -> Shapes:
-    """Check the HDF5 file of the weights, and return the shape of each by its path.
+def read_shapes(file: io.BytesIO) -> Shapes:
+    """Check the HDF5 file of the weights, and return their shapes by path.
 
-    Links that point elsewhere, arrays that other files hold, filters (which load plug-ins) and
-    arrays that are not there in full are refused; Keras writes none of these.
+    Links, arrays stored in other files, filters (which load plug-ins) and incomplete arrays are
+    refused; Keras writes none of these.
 
     Args:
-        file: What `model.weights.h5` holds.
+        file: Contents of `model.weights.h5`.
 
     Raises:
-        InvalidModelFile: If it is damaged or holds any of that.
+        InvalidModelFile: If it is damaged or contains any of these.
     """
     length = len(file.getbuffer())
     shapes: dict[str, tuple[int, ...]] = {}
@@ -35,26 +35,26 @@ def stored_shapes(file: io.BytesIO) -> Shapes:
         with h5py.File(file, "r") as weights:
             for path, array in _arrays(weights):
                 if fault := _fault(array):
-                    raise _invalid(path, fault)
+                    raise _file_error(path, fault)
                 shapes[path] = array.shape
                 length -= array.nbytes
                 if length < 0:
-                    raise _invalid(path, "goes beyond the end of the file")
+                    raise _file_error(path, "extends beyond the end of the file")
     except InvalidModelFile:
         raise
-    except Exception as error:  # HDF5 has an error for each way in which a file can be damaged
+    except Exception as error:  # HDF5 raises many types of errors for damaged files
         raise InvalidModelFile(
-            f"model.weights.h5 is no whole HDF5 file: {printable(error)}"
+            f"model.weights.h5 is not a valid HDF5 file: {escape_text(error)}"
         ) from error
     return shapes
 
 
-def _invalid(path: str, fault: str) -> InvalidModelFile:
-    return InvalidModelFile(f"model.weights.h5: {printable(path)} {fault}")
+def _file_error(path: str, fault: str) -> InvalidModelFile:
+    return InvalidModelFile(f"model.weights.h5: {escape_text(path)} {fault}")
 
 
 def _arrays(weights: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
-    """Return the arrays of all groups, each reached in one way only."""
+    """Yield the arrays of all groups, and raise if one can be reached by several paths."""
     groups = [("", weights)]
     seen = {_address(weights)}
     while groups:
@@ -63,17 +63,17 @@ def _arrays(weights: h5py.File) -> Iterator[tuple[str, h5py.Dataset]]:
             path = f"{above}/{name}".lstrip("/")
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
-                raise _invalid(path, f"is a {type(link).__name__}, which points elsewhere")
+                raise _file_error(path, f"is a {type(link).__name__}, which points elsewhere")
             item = group[name]
-            if _address(item) in seen:  # a circle, or one array that passes for many
-                raise _invalid(path, "is in the file under two names")
+            if _address(item) in seen:  # a cycle, or one array under several names
+                raise _file_error(path, "is stored under two names")
             seen.add(_address(item))
             if isinstance(item, h5py.Group):
                 groups.append((path, item))
             elif isinstance(item, h5py.Dataset):
                 yield path, item
             else:
-                raise _invalid(path, "is neither a group nor an array")
+                raise _file_error(path, "is neither a group nor an array")
 
 
 def _address(item: Any) -> int:
@@ -83,62 +83,66 @@ def _address(item: Any) -> int:
 def _fault(array: h5py.Dataset) -> str | None:
     """Return what is wrong with an array, or None."""
     if array.is_virtual or array.external:
-        return "is an array that another file holds"
+        return "is an array stored in another file"
     if array.id.get_create_plist().get_nfilters():
         return "is compressed or filtered, which Keras does not do"
     kind = array.dtype
     is_number = kind.kind in "biuf" or (kind.kind == "V" and kind.names is None)  # V: bfloat16
     if array.shape is None or not is_number or kind.subdtype or kind.hasobject:
-        return f"holds {printable(kind)}, not numbers"
+        return f"contains {escape_text(kind)}, not numbers"
     if array.id.get_storage_size() != array.nbytes:
-        return f"says that it holds {array.nbytes:,} bytes, of which not all are there"
+        return f"declares {array.nbytes:,} bytes, but not all of them are stored"
     if not set(array.attrs) <= {"dtype"}:
         return "has attributes that Keras does not write"
     return None
 
 
 def check_fit(model: keras.Model, stored: Shapes) -> None:
-    """Check that a model has just the weights that a file holds.
+    """Check that a model has exactly the weights that a file contains.
 
-    The state of an optimizer is left to Keras, which starts it anew where it does not fit: models
-    are saved before their first step, or frozen after it.
+    Optimizer states are left to Keras, which resets them if they do not match, because models may
+    be saved before their first step or frozen afterwards.
 
     Args:
-        model: The model, whose weights need no values.
-        stored: What `stored_shapes` found.
+        model: The model. Its weights need no values.
+        stored: The result of `read_shapes`.
 
     Raises:
-        InvalidModelFile: If a weight is missing, is left over, or has another shape.
+        InvalidModelFile: If a weight is missing, is unexpected, or has another shape.
     """
-    wanted = {path: shape for path, shape in _wanted(model).items() if not _trains(path)}
+    wanted = {
+        path: shape
+        for path, shape in _expected_shapes(model).items()
+        if not _is_optimizer_state(path)
+    }
     faults = [
         f"{path} is missing"
         if path not in stored
-        else f"{path} has the shape {stored[path]}, and the config asks for {shape}"
+        else f"{path} has shape {stored[path]}, but the config requires {shape}"
         for path, shape in wanted.items()
         if stored.get(path) != shape
     ]
     faults += [
-        f"{printable(path)} belongs to nothing in the config"
+        f"{escape_text(path)} does not belong to any layer in the config"
         for path in stored
-        if path not in wanted and not _trains(path)
+        if path not in wanted and not _is_optimizer_state(path)
     ]
     if faults:
         more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         raise InvalidModelFile(
-            f"its weights do not fit its config: {'; '.join(faults[:_SHOWN])}{more}"
+            f"its weights do not match its config: {'; '.join(faults[:_SHOWN])}{more}"
         )
 
 
-def _trains(path: str) -> bool:
-    """Whether a path lies in the state of an optimizer, of the model or of one inside it."""
+def _is_optimizer_state(path: str) -> bool:
+    """Return whether a path is in the state of an optimizer, also of a nested model."""
     return "optimizer" in path.split("/")
 
 
-def _wanted(model: keras.Model) -> Shapes:
-    """Return the shapes of the weights that Keras would save, by their paths.
+def _expected_shapes(model: keras.Model) -> Shapes:
+    """Return the shapes of the weights that Keras would save, by path.
 
-    Keras's own walk is asked. Its store for `.npz` files keeps what it is given, without copies.
+    This uses Keras's own traversal, with its `.npz` store because it keeps values without copying.
     """
     store = saving_lib.NpzIOStore("", mode="w")
     saving_lib._save_state(model, store, None, "", set())

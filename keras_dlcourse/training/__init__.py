@@ -1,4 +1,4 @@
-"""Recipes over `model.fit`: from images to a folder with a trained, exported and verified model."""
+"""Recipes on top of `model.fit`: from images to a folder with a trained and exported model."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ def test_tensors_stay_tensors_and_types_stay():
 def test_conversions_that_cannot_be_are_said():
     with pytest.raises(ValueError, match="source must be one of xyxy.*rel_xyhw.*'ltrb'"):
         convert_boxes([BOX], "ltrb", "xyxy")
-    with pytest.raises(ValueError, match="from xyxy to rel_xyxy needs height and width"):
+    with pytest.raises(ValueError, match="Converting from xyxy to rel_xyxy needs height and width"):
         convert_boxes([BOX], "xyxy", "rel_xyxy", height=40)
-    with pytest.raises(ValueError, match=r"four numbers each, got shape \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(..., 4\). Received: shape \(1, 3\)"):
         convert_boxes([BOX[:3]], "xyxy", "xywh")
 
 
@@ -73,21 +73,21 @@ def test_good_boxes_pass():
 
 
 BAD = [
-    ([WRITTEN["xyxy"], (5, np.nan, 7, 8)], "xyxy", "NaN or infinite numbers in 1 of 2.*first at 1"),
-    ([WRITTEN["xyxy"], (5, 5, np.inf, 8)], "xyxy", "NaN or infinite numbers in 1 of 2.*first at 1"),
+    ([WRITTEN["xyxy"], (5, np.nan, 7, 8)], "xyxy", "NaN or infinite values in 1 of 2.*first at 1"),
+    ([WRITTEN["xyxy"], (5, 5, np.inf, 8)], "xyxy", "NaN or infinite values in 1 of 2.*first at 1"),
     ([(10, 20, -5, 8)], "xywh", r"a negative size in 1 of 1.*\[10.0, 20.0, -5.0, 8.0\] as xywh"),
     (
         [WRITTEN["xyxy"], (60, 20, 10, 28)],
         "xyxy",
-        "a negative size in 1 of 2 boxes, the first at 1",
+        "a negative size in 1 of 2 boxes, first at 1",
     ),
     ([(60, 20, 110, 28)], "xyxy", "an edge outside the image in 1 of 1"),
     ([(60, 20, 70, 41)], "xyxy", "an edge outside the image in 1 of 1"),
     ([(-3, 20, 70, 30)], "xyxy", "an edge outside the image in 1 of 1"),
     ([WRITTEN["xywh"]], "xyxy", "a negative size"),  # 8 < 20
-    ([WRITTEN["xyxy"]], "rel_xyxy", "numbers up to 60.*look like pixels"),
-    ([WRITTEN["rel_xyxy"]], "xyxy", "no number above 1.*begins with rel_"),
-    ([BOX[:2]], "xyxy", r"four numbers each, got shape \(1, 2\)"),
+    ([WRITTEN["xyxy"]], "rel_xyxy", "values up to 60.*look like pixels"),
+    ([WRITTEN["rel_xyxy"]], "xyxy", "no value above 1.*begins with rel_"),
+    ([BOX[:2]], "xyxy", r"shape \(..., 4\). Received: shape \(1, 2\)"),
     ([BOX], "boxes", "bounding_box_format must be one of.*'boxes'"),
 ]
 

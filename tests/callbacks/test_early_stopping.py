@@ -231,13 +231,13 @@ def test_direction_is_asked_for_where_the_model_does_not_say():
 
 def test_no_validation_data_is_an_error_that_says_so():
     model = make_model()
-    with pytest.raises(ValueError, match=r"'val_loss'.*They have: loss\..*validation_data"):
+    with pytest.raises(ValueError, match=r"'val_loss'.*logs have: loss\..*validation_data"):
         model.fit(X, Y, epochs=3, verbose=0, callbacks=[EarlyStopping()])
 
 
 def test_a_misspelt_name_is_an_error_with_the_names_there_are():
     model = make_model(metrics=["accuracy"])
-    with pytest.raises(ValueError, match="They have: accuracy, loss, .*'val_accuracy'"):
+    with pytest.raises(ValueError, match="logs have: accuracy, loss, .*'val_accuracy'"):
         model.fit(
             X,
             Y,
@@ -300,15 +300,15 @@ def test_arguments_are_checked_when_it_is_made(arguments, message):
         ({"patience": 1, "min_delta": 0.5}, [3, 2.9], "kept the weights of epoch 1, the best "
          "val_loss (3); stopped after epoch 2: no improvement by more than 0.5 in 1 epoch."),
         ({"patience": 9}, [3, 1], "kept the weights of epoch 2, the best val_loss (1); "
-         "fit ran to its end."),
-        ({"patience": 1}, [math.nan], "kept the last weights, because val_loss was finite in no "
-         "epoch; stopped after epoch 1: no improvement in 1 epoch."),
-        ({"start_from_epoch": 5}, [1, 2], "kept the last weights, because epoch 6, the first to "
-         "count, was not reached; fit ran to its end."),
+         "fit ran all epochs."),
+        ({"patience": 1}, [math.nan], "kept the last weights, because val_loss was never finite; "
+         "stopped after epoch 1: no improvement in 1 epoch."),
+        ({"start_from_epoch": 5}, [1, 2], "kept the last weights, because epoch 6, the first that "
+         "counts, was not reached; fit ran all epochs."),
         ({"baseline": 0.5, "patience": 9}, [3, 1], "kept the weights of epoch 2, the best val_loss "
-         "(1), though it does not beat the baseline 0.5; fit ran to its end."),
+         "(1), although it does not beat the baseline 0.5; fit ran all epochs."),
         ({"restore_best_weights": False, "patience": 9}, [1, 2], "kept the last weights, not those "
-         "of epoch 1, the best val_loss (1); fit ran to its end."),
+         "of epoch 1, the best val_loss (1); fit ran all epochs."),
     ],
 )  # fmt: skip
 def test_one_line_says_what_was_kept_and_why(capsys, arguments, values, line):
@@ -360,7 +360,7 @@ def test_unfit_states_are_refused():
     callback = EarlyStopping(patience=9, verbose=0)
     run(callback, [1, 2])
     state = callback.state_dict()
-    with pytest.raises(ValueError, match="state lacks best_weights"):
+    with pytest.raises(ValueError, match="must have the keys best_weights"):
         callback.load_state_dict({key: state[key] for key in state if key != "best_weights"})
     with pytest.raises(ValueError, match="monitor='val_loss'.*'loss'"):
         EarlyStopping(monitor="loss").load_state_dict(state)
@@ -371,5 +371,5 @@ def test_unfit_states_are_refused():
     other = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2), keras.layers.Dense(1)])
     other.compile("sgd", "mse")
     callback.load_state_dict(state)
-    with pytest.raises(ValueError, match="of another model: 2 arrays, this one has 4"):
+    with pytest.raises(ValueError, match="of another model: 2 arrays, while this model has 4"):
         run(callback, [1], other)

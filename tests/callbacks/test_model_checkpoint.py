@@ -122,10 +122,10 @@ def test_a_quantity_that_no_save_sees_is_an_error(model: keras.Model, tmp_path: 
 
 
 def test_a_training_that_saved_nothing_says_so(model: keras.Model, tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="saved nothing: save_freq is 9 batches, and fit had 4"):
+    with pytest.warns(UserWarning, match="saved nothing: save_freq is 9 batches, but fit had 4"):
         fit(model, ModelCheckpoint(tmp_path / "a.keras", save_freq=9), 2)
     saver = ModelCheckpoint(tmp_path / "a.keras", "score", mode="min", save_best_only=True)
-    with pytest.warns(UserWarning, match="saved nothing: 'score' was finite at no save"):
+    with pytest.warns(UserWarning, match="saved nothing: 'score' was never finite at a save"):
         model.fit(X, Y, verbose=0, callbacks=[Script([np.nan]), saver])
     assert names(tmp_path) == []
 
@@ -189,12 +189,12 @@ def test_a_fixed_name_keeps_the_one_before(model: keras.Model, tmp_path: Path) -
     assert before.read_bytes() == first != path.read_bytes()
     assert kd.saving.latest_checkpoint(path) == path
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.warns(UserWarning, match="model.keras is damaged; going back to the one before"):
+    with pytest.warns(UserWarning, match="model.keras is damaged. Using the previous checkpoint"):
         assert kd.saving.latest_checkpoint(path) == before
     before.unlink()
     with (
         pytest.warns(UserWarning),
-        pytest.raises(FileNotFoundError, match=r"no whole checkpoint.*model\.keras"),
+        pytest.raises(FileNotFoundError, match=r"no intact checkpoint.*model\.keras"),
     ):
         kd.saving.latest_checkpoint(path)
 
@@ -230,12 +230,12 @@ def test_kd_load_looks_at_the_manifest(model: keras.Model, tmp_path: Path) -> No
         content = bytearray(path.read_bytes())
         content[-1] ^= 1  # the length of the archive's comment
         path.write_bytes(content)
-    with pytest.warns(UserWarning, match="model.keras is damaged; going back"):
+    with pytest.warns(UserWarning, match="model.keras is damaged. Using the previous"):
         before = kd.load(fixed / "model.keras")
     assert not np.array_equal(before.get_weights()[0], newest)
-    with pytest.raises(ValueError, match="2.keras is damaged, or was written again.*latest_check"):
+    with pytest.raises(ValueError, match="2.keras is damaged, or was overwritten.*latest_check"):
         kd.load(numbered / "2.keras")
-    with pytest.warns(UserWarning, match="2.keras is damaged; going back"):
+    with pytest.warns(UserWarning, match="2.keras is damaged. Using the previous"):
         kd.load(numbered)
 
 
@@ -299,7 +299,7 @@ def test_a_folder_that_may_not_be_written(model: keras.Model) -> None:
         close = keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: folder.chmod(0o500 if epoch else 0o700)
         )
-        with pytest.warns(UserWarning, match="could not save .*denied.* Training goes on"):
+        with pytest.warns(UserWarning, match="could not save .*denied.* Training continues"):
             fit(model, ModelCheckpoint(folder / "{epoch}.keras"), 3, callbacks=[close])
         folder.chmod(0o700)
         assert names(folder) == ["1.keras", "2.keras"]
@@ -318,9 +318,9 @@ def test_what_a_killed_process_left_is_cleared_away(model: keras.Model, tmp_path
     [
         ({"filepath": "model.h5"}, "must end in '.keras'"),
         ({"filepath": "model.keras", "save_weights_only": True}, "must end in '.weights.h5'"),
-        ({"filepath": "{epoch}/model.keras"}, "not of its folder"),
-        ({"filepath": "model.keras", "keep": 2}, "needs a name for each file"),
-        ({"filepath": "{epoch}.keras", "keep_best": 0}, "keep_best must be a whole number"),
+        ({"filepath": "{epoch}/model.keras"}, "not in the folder"),
+        ({"filepath": "model.keras", "keep": 2}, "needs a separate name for each file"),
+        ({"filepath": "{epoch}.keras", "keep_best": 0}, "keep_best must be an integer"),
         ({"filepath": "model.keras", "save_freq": 0}, "save_freq must be"),
         ({"filepath": "model.keras", "on_error": "stop"}, "on_error must be"),
     ],
@@ -336,6 +336,6 @@ def test_names_that_are_not_in_the_logs(model: keras.Model, tmp_path: Path) -> N
     with pytest.raises(ValueError, match="ModelCheckpoint monitors 'scor', .*mean monitor='score'"):
         fit(model, ModelCheckpoint(tmp_path / "a.keras", "scor", save_best_only=True), 1)
     with pytest.raises(
-        ValueError, match="ModelCheckpoint cannot tell whether more or less 'score'"
+        ValueError, match="ModelCheckpoint cannot tell whether higher or lower 'score'"
     ):
         fit(model, ModelCheckpoint(tmp_path / "a.keras", "score", save_best_only=True), 1)

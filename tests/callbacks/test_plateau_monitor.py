@@ -47,12 +47,12 @@ def losses(*values: float) -> list[dict[str, Any]]:
             losses(2.0, 2.0, 2.1),
             r"above ln 4 = 1\.386.*diverges",
         ),
-        ("mse", 1, losses(0.5, 0.5, 0.5), r"may be through.*\(it is 0\.25\)"),
+        ("mse", 1, losses(0.5, 0.5, 0.5), r"may be complete.*\(it is 0\.25\)"),
         (
             "mse",
             1,
             [{"loss": 0.5, "val_loss": value} for value in (0.6, 0.7, 0.8)],
-            r"validation has risen from 0\.6 to 0\.8.*by heart",
+            r"validation loss has risen from 0\.6 to 0\.8.*overfitting",
         ),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_network_of_nan_is_logged_and_training_goes_on():
             [np.full((36, 8), np.nan), np.zeros(8)]
         )
     )
-    with pytest.warns(UserWarning, match="RetrievalMetrics: the network gives NaN"):
+    with pytest.warns(UserWarning, match="RetrievalMetrics: the network outputs NaN"):
         history = fit(model, breaking, callback, epochs=2)
     assert np.isnan(history["val_recall@1"]).all() and len(history["loss"]) == 2
 
@@ -100,5 +100,5 @@ def test_data_without_labels_and_layers_that_are_not_there():
         fit(network(), kd.callbacks.RetrievalMetrics(IMAGES))
     with pytest.raises(ValueError, match="has no layer 'hiden'. Did you mean 'hidden'"):
         fit(network(), kd.callbacks.RetrievalMetrics((IMAGES, LABELS), layer="hiden"))
-    with pytest.raises(ValueError, match="needs a model: pass this callback to fit"):
+    with pytest.raises(ValueError, match="needs a model. Pass this callback to fit"):
         kd.callbacks.RetrievalMetrics((IMAGES, LABELS)).measure()

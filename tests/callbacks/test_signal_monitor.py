@@ -178,7 +178,7 @@ def test_models_it_cannot_look_into_are_refused():
     inputs = keras.Input((6,))
     two = keras.Model(inputs, [keras.layers.Dense(1)(inputs), keras.layers.Dense(1)(inputs)])
     two.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="models of one output"):
+    with pytest.raises(ValueError, match="models with one output"):
         two.fit(X, [Y, Y], verbose=0, callbacks=[SignalMonitor((X, Y))])
     any_size = keras.Sequential(
         [
@@ -189,7 +189,7 @@ def test_models_it_cannot_look_into_are_refused():
         ]
     )
     images = np.resize(X, (len(X), 5, 5, 1))
-    with pytest.raises(ValueError, match="inputs of one size"):
+    with pytest.raises(ValueError, match="inputs of one fixed size"):
         _compiled(any_size).fit(images, Y, verbose=0, callbacks=[SignalMonitor((images, Y))])
     with pytest.raises(ValueError, match="nothing has been measured"):
         SignalMonitor((X, Y)).draw()

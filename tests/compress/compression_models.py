@@ -36,8 +36,8 @@ def images_and_labels(n: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 def kernel(model: keras.Model, name: str) -> np.ndarray:
     """The kernel as a layer computes with it."""
     layer = model.get_layer(name)
-    if hasattr(layer, "transformed"):
-        return np.asarray(keras.ops.convert_to_numpy(layer.transformed("kernel")))
+    if hasattr(layer, "transform_weight"):
+        return np.asarray(keras.ops.convert_to_numpy(layer.transform_weight("kernel")))
     return np.asarray(keras.ops.convert_to_numpy(layer.kernel))
 
 

@@ -161,7 +161,7 @@ def test_zeros_and_clusters_live_through_training_for_integers(pruned, clustered
     )
     assert _loss_falls(copy)
     for layer in layers.values():
-        weight = np.asarray(keras.ops.convert_to_numpy(layer.transformed("kernel")))
+        weight = np.asarray(keras.ops.convert_to_numpy(layer.transform_weight("kernel")))
         codes = _codes(weight, -1)
         scale = np.abs(weight).max(axis=tuple(range(weight.ndim - 1))) / 127
         np.testing.assert_allclose(codes * scale, weight, atol=1e-5 * np.abs(weight).max())
@@ -176,7 +176,7 @@ def test_zeros_and_clusters_live_through_training_for_integers(pruned, clustered
     [
         (
             {"clusters": 1, "per": "layer"},
-            "clusters must be a whole number of at least 2. Received: 1",
+            "clusters must be an integer of at least 2. Received: 1",
         ),
         ({"clusters": 2}, "at least 4, because 3 of them are fixed. Received: 2"),
         ({"clusters": 2.5}, "clusters.*2.5"),
@@ -193,7 +193,7 @@ def test_wrong_arguments_are_named(arguments, message) -> None:
 
 def test_clustered_twice_or_pruned_afterwards() -> None:
     clustered = cluster(plain_network(), 8)
-    with pytest.raises(ValueError, match="clustered already"):
+    with pytest.raises(ValueError, match="already clustered"):
         cluster(clustered, 8)
-    with pytest.raises(ValueError, match="prune first, then cluster"):
+    with pytest.raises(ValueError, match="Prune first, then cluster"):
         prune(clustered, 0.5)

@@ -120,15 +120,15 @@ def test_a_lost_file_or_damaged_record_is_made_again(model, data, tmp_path: Path
 @pytest.mark.parametrize(
     ("recipe", "message"),
     [
-        ("prune+shrink", "'shrink' is not known; choose from: filters, prune"),
-        ("prune+prune", "'prune' stands twice"),
+        ("prune+shrink", "recipe must contain only filters, prune.* with 'shrink'"),
+        ("prune+prune", "which repeats 'prune'"),
         ("int8+prune", "'int8' must come last"),
-        ("", "'' is not known"),
+        ("", "recipe must contain only .* with ''"),
     ],
 )
 def test_bad_recipes(model, data, tmp_path: Path, recipe: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kd.compress.compress(model, recipe, data, tmp_path)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(TypeError, match="Dataset with training and test part.*Received: tuple"):
+    with pytest.raises(TypeError, match="Dataset with training and test splits.*Received: tuple"):
         kd.compress.compress(model, "prune", (1, 2), tmp_path)

@@ -143,7 +143,7 @@ def test_validation_is_the_students_own_loss() -> None:
         (
             {"student": keras.Sequential([keras.Input((5,)), keras.layers.Dense(4)])},
             ValueError,
-            r"one shape. Received: \(None, 3\) and \(None, 4\)",
+            r"the same output shape. Received: \(None, 3\) and \(None, 4\)",
         ),
         (
             {"student": keras.Sequential([keras.Input((5,)), keras.layers.Dense(1)])},
@@ -151,7 +151,11 @@ def test_validation_is_the_students_own_loss() -> None:
             r"student must be a classifier.*\(None, 1\)",
         ),
         ({"student": keras.Sequential([keras.layers.Dense(3)])}, ValueError, "must be built"),
-        ({"student": _classifier(4, "softmax")}, ValueError, "returns logits and the student prob"),
+        (
+            {"student": _classifier(4, "softmax")},
+            ValueError,
+            "returns logits and a student that returns prob",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(arguments, error, message) -> None:

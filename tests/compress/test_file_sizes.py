@@ -42,12 +42,12 @@ def test_the_table_says_why_the_file_is_no_smaller(files) -> None:
     dense, pruned = sizes(*files).files
     text = str(sizes(*files))
     assert f"{dense.zip / pruned.zip:.2f}x" in text
-    assert "leave the raw size and the speed as they are" in text
+    assert "do not change the raw size or the speed" in text
     assert "dense.tflite / file" not in str(sizes(files[0]))
 
 
 def test_missing_files(tmp_path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nothing\.tflite"):
         sizes(tmp_path / "nothing.tflite")
-    with pytest.raises(ValueError, match="at least one path"):
+    with pytest.raises(ValueError, match="at least one file path"):
         sizes()

@@ -249,7 +249,7 @@ def test_pruned_models_export_with_their_zeros(tmp_path) -> None:
         ({"pattern": "4:2"}, 'pattern must be "n:m" with 0 < n < m'),
         ({"pattern": (1, 0)}, r"pattern must be.*Received: \(1, 0\)"),
         ({"pattern": "1:4", "sparsity": 0.5}, "a sparsity of 0.75. Received: sparsity=0.5"),
-        ({"pattern": "2:4", "per": "model"}, 'use per="layer"'),
+        ({"pattern": "2:4", "per": "model"}, 'Use per="layer"'),
         ({"pattern": "2:4", "schedule": PolynomialDecay(5)}, "ConstantSparsity"),
         ({"skip": ["stemm"]}, "skip='stemm' matches no layer.*It has: conv"),
         ({"skip": ["*"]}, "has no layer to prune"),
@@ -278,7 +278,7 @@ def test_wrong_schedules_are_refused(make, message) -> None:
 
 
 def test_models_that_cannot_be_pruned() -> None:
-    with pytest.raises(ValueError, match="pruned already"):
+    with pytest.raises(ValueError, match="already pruned"):
         prune(prune(plain_network()))
     with pytest.raises(ValueError, match="not been built"):
         prune(keras.Sequential([keras.layers.Dense(2)]))
@@ -286,7 +286,7 @@ def test_models_that_cannot_be_pruned() -> None:
         prune("model.keras")
     with pytest.raises(TypeError, match="list of layer names"):
         prune(plain_network(), skip="conv")
-    with pytest.raises(ValueError, match="no layer is pruned or clustered"):
+    with pytest.raises(ValueError, match="has no pruned or clustered layer"):
         strip(plain_network())
 
     class Subclassed(keras.Model):

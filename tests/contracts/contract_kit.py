@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from contract_cases import LossCase, MetricCase
+from cases.kinds import LossCase, MetricCase
 
 from keras_dlcourse import backend
 

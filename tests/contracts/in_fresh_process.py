@@ -24,7 +24,8 @@ for name in names:
     except Exception as error:
         errors[name] = repr(error)
 
-from contract_cases import LOSSES, METRICS  # noqa: E402
+from cases.losses import LOSSES  # noqa: E402
+from cases.metrics import METRICS  # noqa: E402
 from contract_kit import loss_gradient, measured, result, together  # noqa: E402
 
 

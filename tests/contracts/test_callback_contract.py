@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from contract_cases import CALLBACKS, CallbackCase
+from cases.callbacks import CALLBACKS
+from cases.kinds import CallbackCase
 from contract_kit import images, randomise
 
 pytestmark = pytest.mark.parametrize("case", CALLBACKS, ids=lambda case: case.id)

@@ -16,7 +16,10 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from contract_cases import LAYERS, LOADED_ELSEWHERE, LOSSES, METRICS, MODELS
+from cases.layers import LAYERS
+from cases.losses import LOSSES
+from cases.metrics import METRICS
+from cases.models import LOADED_ELSEWHERE, MODELS
 from contract_kit import (
     BACKENDS,
     answers,

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from contract_cases import LAYERS, LayerCase
+from cases.kinds import LayerCase
+from cases.layers import LAYERS
 from contract_kit import (
     answer_of,
     answers,

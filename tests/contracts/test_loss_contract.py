@@ -10,7 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from contract_cases import LOSSES, LossCase
+from cases.kinds import LossCase
+from cases.losses import LOSSES
 from contract_kit import answer_of, loss_gradient, together
 
 import keras_dlcourse as kd

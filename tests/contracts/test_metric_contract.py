@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from contract_cases import METRICS, MetricCase
+from cases.kinds import MetricCase
+from cases.metrics import METRICS
 from contract_kit import measured, result
 
 pytestmark = pytest.mark.parametrize("case", METRICS, ids=lambda case: case.id)

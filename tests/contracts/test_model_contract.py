@@ -7,7 +7,8 @@ import math
 import keras
 import numpy as np
 import pytest
-from contract_cases import LOADED_ELSEWHERE, MODELS, ModelCase
+from cases.kinds import ModelCase
+from cases.models import LOADED_ELSEWHERE, MODELS
 from contract_kit import answers, images, randomise, relative_error, run_tflite, tflite
 
 import keras_dlcourse as kd

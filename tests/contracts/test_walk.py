@@ -1,4 +1,4 @@
-"""Every public part of the package has a row in the tables of `contract_cases`."""
+"""Every public part of the package has a row in the tables of `cases`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 
 import pytest
-from contract_cases import NOT_PARTS, WALKED
+from cases.walked import NOT_PARTS, WALKED
 
 PARTS = [part for part in WALKED if importlib.util.find_spec(f"keras_dlcourse.{part}") is not None]
 
@@ -24,7 +24,7 @@ def _uncovered(part: str) -> list[str]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_public_part_has_a_contract_case(part: str) -> None:
-    assert not _uncovered(part), "add a row to tests/contracts/contract_cases.py"
+    assert not _uncovered(part), "add a row to tests/contracts/cases/"
 
 
 def test_a_part_without_a_case_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_a_part_without_a_case_is_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_every_family_of_models_has_a_contract_case() -> None:
     """Variants are rows of a family's table: one file a family."""
-    from contract_cases import MODELS
+    from cases.models import MODELS
 
     from keras_dlcourse.models.registry import _BUILDERS
 

@@ -68,7 +68,7 @@ def test_exact_copies_are_all_found_and_only_these(clothes):
     assert {3, 50} <= set(leaks.test_indices) and {0, 499, 500} <= set(leaks.train_indices)
     pairs = {tuple(pair) for pair in leaks.similar.tolist()}
     assert not pairs & set(brute)
-    assert "Pairs (train, test) that are the same: (0, 3), (500, 3), (499, 50)." in str(leaks)
+    assert "Identical pairs (train, test): (0, 3), (500, 3), (499, 50)." in str(leaks)
     clean = np.delete(test, leaks.test_indices, axis=0)
     after = kd.data.find_leaks(train, clean)
     assert leaks and not after
@@ -137,16 +137,16 @@ def test_sixty_thousand_with_ten_thousand_take_a_minute_at_most(clothes):
 
 def test_errors():
     images = np.zeros((4, 8, 8, 1), "uint8")
-    with pytest.raises(ValueError, match="distance must be 0 or more, got -1"):
+    with pytest.raises(ValueError, match="distance must be 0 or more. Received: -1"):
         kd.data.find_leaks(images, images, distance=-1)
-    with pytest.raises(TypeError, match="distance must be a whole number, got 0.5"):
+    with pytest.raises(TypeError, match="distance must be an integer. Received: 0.5"):
         kd.data.find_leaks(images, images, distance=0.5)
-    with pytest.raises(ValueError, match="likeness must be from -1 to 1, got 2"):
+    with pytest.raises(ValueError, match="likeness must be from -1 to 1. Received: 2"):
         kd.data.find_leaks(images, images, likeness=2)
-    with pytest.raises(ValueError, match=r"test must hold images .*, got \(4, 8\)"):
+    with pytest.raises(ValueError, match=r"test must contain images .* Received: shape \(4, 8\)"):
         kd.data.find_leaks(images, images[:, :, 0, 0])
     with pytest.raises(TypeError, match="data must be a pipeline, an array"):
         kd.data.find_leaks("train", images)
     many = np.zeros((1001, 8, 8, 1), "uint8")
-    with pytest.raises(ValueError, match="share over 1,000,000 pairs"):
+    with pytest.raises(ValueError, match="have more than 1,000,000 pairs"):
         kd.data.find_leaks(many, many)

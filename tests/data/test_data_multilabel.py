@@ -22,9 +22,9 @@ def test_weights_are_negatives_by_positives_among_the_known():
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([[1, 0], [0, 0]], "class 1 is shown by none"),
-        ([[1, 0], [1, 1]], "class 0 is shown by all"),
-        ([[1, 0], [0, 0.5]], "must hold 0, 1, and NaN.*0.5"),
+        ([[1, 0], [0, 0]], "Class 1 is present in none"),
+        ([[1, 0], [1, 1]], "Class 0 is present in all"),
+        ([[1, 0], [0, 0.5]], "must contain 0, 1, and NaN.*0.5"),
         ([0, 1, 2], r"must be \(n, classes\).*shape \(3,\)"),
         ([["a", "b"]], r"must be \(n, classes\) of 0 and 1"),
     ],
@@ -36,7 +36,7 @@ def test_labels_of_another_kind(y, message):
 
 def test_class_weights_are_for_one_class_an_image():
     images = np.zeros((3, 4, 4, 1), "uint8")
-    with pytest.raises(ValueError, match="one class an image.*positive_weights"):
+    with pytest.raises(ValueError, match="one class per image.*positive_weights"):
         kd.data.pipeline(images, [[1, 1], [0, 1], [1, 0]], class_weight={0: 2.0})
     one_hot = kd.data.pipeline(images, np.eye(3), class_weight={1: 2.0})
     assert one_hot.sample_weight.tolist() == [1, 2, 1]
@@ -49,7 +49,7 @@ def test_unknown_labels_in_a_pipeline():
     images = np.zeros((2, 4, 4, 1), "uint8")
     unknown = [[1, 1, -1], [1, 1, -1]]  # of sum 1, and no one-hot rows
     assert kd.data.pipeline(images, unknown, class_names=["a", "b", "c"]).y.tolist() == unknown
-    with pytest.raises(ValueError, match="one class an image"):
+    with pytest.raises(ValueError, match="one class per image"):
         kd.data.pipeline(images, unknown, class_weight={0: 2.0})
-    with pytest.raises(ValueError, match=r"NaN.*\[0 1\].*not known is -1"):
+    with pytest.raises(ValueError, match=r"NaN.*\[0 1\].*unknown labels with -1"):
         kd.data.pipeline(images, [[1, np.nan], [0, 1]])

@@ -164,15 +164,21 @@ def test_labels_may_be_a_column(sampler, options):
 
 GOOD = _data([3, 3])
 BAD = [
-    (PKSampler, (GOOD, 2, 1), {}, ValueError, "images must be 2 or more, got 1"),
-    (PKSampler, (GOOD, 1), {}, ValueError, "classes must be 2 or more, got 1"),
-    (PKSampler, (GOOD, 3), {}, ValueError, "classes must be at most 2, those of the data"),
+    (PKSampler, (GOOD, 2, 1), {}, ValueError, "images must be 2 or more. Received: 1"),
+    (PKSampler, (GOOD, 1), {}, ValueError, "classes must be 2 or more. Received: 1"),
+    (
+        PKSampler,
+        (GOOD, 3),
+        {},
+        ValueError,
+        "classes must be at most 2, the number of classes in data",
+    ),
     (PKSampler, (GOOD,), {"batches": 0}, ValueError, "batches must be 1 or more"),
-    (PairSampler, (GOOD,), {"batch_size": 1.5}, TypeError, "batch_size must be a whole number"),
+    (PairSampler, (GOOD,), {"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
     (PairSampler, (GOOD,), {"different": 2}, ValueError, "different must be 0 or 1.*2"),
     (PairSampler, (GOOD,), {"seed": -1}, ValueError, "seed must be 0 or more"),
-    (TripletSampler, (_data([3, 1, 1]),), {}, ValueError, "2 images or more: class 4 has 1, and 1"),
-    (TripletSampler, (_data([5]),), {}, ValueError, "two classes or more. It has 1"),
+    (TripletSampler, (_data([3, 1, 1]),), {}, ValueError, "2 images or more. Class 4 has 1, and 1"),
+    (TripletSampler, (_data([5]),), {}, ValueError, "two or more classes. Received: 1"),
     (TripletSampler, ((GOOD[0], np.eye(6)),), {}, ValueError, r"integer labels.*\(6, 6\)"),
     (TripletSampler, (kd.data.pipeline(GOOD[0]),), {}, ValueError, "integer labels.*None"),
     (TripletSampler, (GOOD[0],), {}, TypeError, "must be a kd.data.Pipeline.*ndarray"),
@@ -183,5 +189,5 @@ BAD = [
 def test_mistakes_are_said(sampler, arguments, options, kind, message):
     with pytest.raises(kind, match=message):
         sampler(*arguments, **options)
-    with pytest.raises(ValueError, match="PairSampler of 7 examples, this one has 6"):
+    with pytest.raises(ValueError, match="PairSampler with 7 examples, but this one has 6"):
         PairSampler(GOOD).load_state_dict({"examples": 7, "seed": 0, "epoch": 1})

@@ -126,15 +126,15 @@ BAD = [
     ({"cutouts": []}, "cutouts is empty"),
     ({"cutouts": [CUTOUTS[0][..., :3]]}, r"cutouts\[0\] must be uint8.*4.*\(60, 40, 3\)"),
     ({"cutouts": [np.zeros((9, 9, 4), "uint8")]}, r"cutouts\[0\] has no opaque pixel"),
-    ({"labels": [0.5, 0, 1]}, "labels must be one whole number for each of the 3.*float64"),
+    ({"labels": [0.5, 0, 1]}, "labels must be one integer for each of the 3.*float64"),
     ({"labels": [0, 1]}, "labels must be.*3 cutouts"),
     ({"backgrounds": [np.zeros((9, 9), "uint8")]}, r"backgrounds\[0\].*\(9, 9\)"),
-    ({"size": 32}, "size must be two numbers, got 32"),
-    ({"scale": (0.5, 0.2)}, "scale must be two shares.*0.5, 0.2"),
-    ({"turn": -3}, "turn must be from 0 to 180 degrees, got -3"),
+    ({"size": 32}, "size must be two numbers. Received: 32"),
+    ({"scale": (0.5, 0.2)}, "scale must be two fractions.*0.5, 0.2"),
+    ({"turn": -3}, "turn must be from 0 to 180 degrees. Received: -3"),
     ({"n": 0}, "n must be 1 or more"),
-    ({"keypoints": [[(1, 2)]]}, "keypoints.*each of the 3 cutouts.*got 1"),
-    ({"keypoints": [[(1, 2)], [(1, 2)], [(1, 2), (3, 4)]]}, "all with as many points"),
+    ({"keypoints": [[(1, 2)]]}, "keypoints.*each of the 3 cutouts.*Received: 1"),
+    ({"keypoints": [[(1, 2)], [(1, 2)], [(1, 2), (3, 4)]]}, "all with the same number of points"),
 ]
 
 

@@ -49,12 +49,14 @@ def test_one_hot_labels_are_stratified_by_their_class():
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_fraction_out_of_range(fraction):
-    with pytest.raises(ValueError, match=f"above 0 and together below 1, got fraction={fraction}"):
+    with pytest.raises(
+        ValueError, match=f"above 0 and together below 1. Received: fraction={fraction}"
+    ):
         kd.data.split(np.arange(10), np.arange(10) % 2, fraction)
 
 
 def test_a_class_of_one_and_unequal_lengths():
-    with pytest.raises(ValueError, match="class 7 has 1 example, but each of the 2 parts"):
+    with pytest.raises(ValueError, match="Class 7 has 1 example, but each of the 2 parts"):
         kd.data.split(np.arange(4), [0, 0, 7, 0], 0.5)
     with pytest.raises(ValueError, match="one label for each of the 4 examples"):
         kd.data.split(np.arange(4), [0, 1], 0.5)
@@ -97,13 +99,15 @@ def test_groups_of_unequal_size_and_mixed_classes_are_still_stratified():
 
 
 def test_groups_that_cannot_be_split():
-    with pytest.raises(ValueError, match="class 1 is in one group only, but each of the 2 parts"):
+    with pytest.raises(ValueError, match="Class 1 is in only one group, but each of the 2 parts"):
         kd.data.split(np.arange(4), [0, 0, 1, 1], 0.5, groups=["a", "b", "c", "c"])
-    with pytest.raises(ValueError, match=r"one entry for each of the 4 examples, got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"one entry for each of the 4 examples. Received: shape \(3,\)"
+    ):
         kd.data.split(np.arange(4), [0, 0, 1, 1], 0.5, groups=[1, 2, 3])
     # Each group holds two classes in a ring of three: whichever goes, one class is on one side.
     y, groups = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2])
-    with pytest.raises(ValueError, match="no cut was found that has class . on both sides"):
+    with pytest.raises(ValueError, match="Found no split of the groups with class . in both parts"):
         kd.data.split(np.arange(6), y, 0.5, groups=groups)
     with pytest.raises(ValueError, match="seed must be 0 or more"):
         kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1, groups=[0, 1, 2, 3])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import keras_dlcourse as kd
 from keras_dlcourse.data import examples
-from keras_dlcourse.data.stream import stream, stream_labelled
+from keras_dlcourse.data.stream import stream, stream_with_labels
 
 N = 23
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 4, 5, 1)).astype("uint8")
@@ -147,7 +147,7 @@ def test_of_endless_data_the_first_are_taken(kind, seed, monkeypatch):
 @pytest.mark.parametrize("whole", [kd.data.take, lambda data: list(stream(data))])
 def test_all_of_endless_data_is_an_error(kind, whole, monkeypatch):
     monkeypatch.setattr(examples, "WHOLE_LIMIT", 200)
-    said = "data is endless|has not ended after 20[0-3] examples, does not say how long it is"
+    said = "data is endless|has unknown length and has not ended after 20[0-3] examples"
     with pytest.raises(ValueError, match=said):
         whole(ENDLESS[kind]())
 
@@ -171,7 +171,7 @@ def test_a_dictionary_of_one_input_and_labels_of_several_tasks():
     np.testing.assert_array_equal(got.pixels, expected.pixels)
     np.testing.assert_array_equal(got.labels["kind"], expected.labels)
     np.testing.assert_array_equal(got.labels["size"], expected.labels * 2.0)
-    batches = list(stream_labelled(Named(4), 3))
+    batches = list(stream_with_labels(Named(4), 3))
     np.testing.assert_array_equal(np.concatenate([x for x, _, _ in batches]), PIXELS)
     np.testing.assert_array_equal(np.concatenate([y["kind"] for _, _, y in batches]), LABELS)
 
@@ -187,15 +187,15 @@ def test_several_inputs_where_they_are_allowed():
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        (3, TypeError, "got int. Of a Dataset, give one part"),
-        ("train", TypeError, "got str"),
-        ({"x": PIXELS}, TypeError, "got dict"),
+        (3, TypeError, "Received: int. Instead of a kd.data.Dataset, pass one of its parts"),
+        ("train", TypeError, "Received: str"),
+        ({"x": PIXELS}, TypeError, "Received: dict"),
         ([], ValueError, "no examples"),
         ((PIXELS[:0], LABELS[:0]), ValueError, "no examples"),
-        ((PIXELS, LABELS[:5]), ValueError, r"23 inputs but \[5\] labels"),
-        ([{"x": "a"}], TypeError, "a batch must be an array, or a tuple .* got dict"),
-        ([{"x": PIXELS, "y": PIXELS}], TypeError, r"2 inputs, x\['x'\], x\['y'\], .* dataset.map"),
-        (([PIXELS, PIXELS], LABELS), TypeError, r"2 inputs, x\[0\], x\[1\], where one is needed"),
+        ((PIXELS, LABELS[:5]), ValueError, r"Received: 23 and \[5\]"),
+        ([{"x": "a"}], TypeError, "A batch must be an array, or a tuple .* Received: dict"),
+        ([{"x": PIXELS, "y": PIXELS}], TypeError, r"2 inputs, x\['x'\], x\['y'\]\. .* dataset.map"),
+        (([PIXELS, PIXELS], LABELS), TypeError, r"one input. Received: 2 inputs, x\[0\], x\[1\]"),
         (tf.data.Dataset.from_tensor_slices(LABELS), ValueError, r"dataset.batch\(32\)"),
         (tf.data.Dataset.from_tensor_slices((PIXELS, LABELS)), ValueError, r"dataset.batch\(32\)"),
         (Endless(), ValueError, "endless .Endless., and all of it is needed here"),
@@ -208,9 +208,11 @@ def test_what_cannot_be_taken_from(data, error, message):
 
 
 def test_a_whole_data_set_and_a_bad_number():
-    with pytest.raises(TypeError, match=r"got Dataset\. Of a Dataset, give one part"):
+    with pytest.raises(
+        TypeError, match=r"Received: Dataset\. Instead of a kd.data.Dataset, pass one of its parts"
+    ):
         kd.data.take(kd.data.load("digits"))
-    with pytest.raises(ValueError, match="n must be 1 or more, got 0"):
+    with pytest.raises(ValueError, match="n must be 1 or more. Received: 0"):
         kd.data.take(PIXELS, 0)
-    with pytest.raises(TypeError, match="n must be a whole number"):
+    with pytest.raises(TypeError, match="n must be an integer"):
         kd.data.take(PIXELS, 2.5)

@@ -53,7 +53,7 @@ def test_a_map_as_large_as_a_photo_takes_milliseconds():
 @pytest.mark.parametrize(
     ("plane", "threshold", "message"),
     [
-        (np.zeros((2, 2, 2)), 0.5, r"shape \(height, width\), got \(2, 2, 2\)"),
+        (np.zeros((2, 2, 2)), 0.5, r"shape \(height, width\). Received: \(2, 2, 2\)"),
         (np.zeros((0, 3)), 0.5, "shape"),
         (np.zeros((2, 2)), 0, "above 0 and at most 1"),
         (np.zeros((2, 2)), float("nan"), "above 0 and at most 1"),

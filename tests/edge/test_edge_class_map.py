@@ -20,7 +20,7 @@ from PIL import Image
 import keras_dlcourse as kd
 from keras_dlcourse.edge import Category, ImageClassifier, InvalidModel, overlay, resize
 from keras_dlcourse.edge.__main__ import main
-from keras_dlcourse.edge.vision.class_map import colours, enlarge
+from keras_dlcourse.edge.vision.class_map import apply_colormap, enlarge
 
 ROOT = Path(__file__).parents[2]
 LABELS = ("red", "green", "blue")
@@ -157,8 +157,8 @@ class TestOverlay:
         matplotlib = pytest.importorskip("matplotlib")
         values = np.linspace(0, 1, 256)
         expected = 255 * matplotlib.colormaps["viridis"](values)[:, :3]
-        assert np.abs(colours(values) - expected).max() <= 1
-        assert np.diff(colours(values) @ [0.2126, 0.7152, 0.0722]).min() > 0  # ever lighter
+        assert np.abs(apply_colormap(values) - expected).max() <= 1
+        assert np.diff(apply_colormap(values) @ [0.2126, 0.7152, 0.0722]).min() > 0  # ever lighter
 
     def test_blend_of_map_and_pale_grey_image(self):
         image = np.full((1, 2, 3), (200, 100, 50), "uint8")
@@ -177,7 +177,7 @@ class TestOverlay:
         image = np.zeros((4, 4, 3), "uint8")
         with pytest.raises(ValueError, match=r"\(2, 2\).*\(4, 4\).*full_size=True"):
             overlay(image, np.zeros((2, 2)))
-        with pytest.raises(ValueError, match="opacity must be from 0 to 1, got 2"):
+        with pytest.raises(ValueError, match="opacity must be from 0 to 1. Received: 2"):
             overlay(image, np.zeros((4, 4)), opacity=2)
 
 
@@ -188,17 +188,17 @@ def test_files_without_a_map(content):
         lambda: classifier.class_map(image),
         lambda: classifier.classify(image, with_map=True),
     ):
-        with pytest.raises(ValueError, match=r"has no class map: write it with.*class_map=True"):
+        with pytest.raises(ValueError, match=r"has no class map. Export it with.*class_map=True"):
             call()
 
 
 @pytest.mark.parametrize(
     ("category", "message"),
     [
-        ("violet", "no class 'violet'; there are: red, green, blue"),
-        (3, "index from 0 to 2, got 3"),
-        (-1, "got -1"),
-        (1.0, r"got 1\.0"),
+        ("violet", "category must be one of red, green, blue. Received: 'violet'"),
+        (3, "index from 0 to 2. Received: 3"),
+        (-1, "Received: -1"),
+        (1.0, r"Received: 1\.0"),
     ],
 )
 def test_classes_that_are_not_there(content, category, message):
@@ -223,7 +223,7 @@ def with_outputs(content: bytes, choose) -> bytes:
 def test_a_file_that_lacks_the_map_that_it_names(content, choose, found):
     classifier = ImageClassifier(with_outputs(content["float32"], choose))
     assert len(classifier.classify(pictures(1)[0])) == 3  # its scores are sound
-    with pytest.raises(InvalidModel, match=f"class map has the shape.*3.*found: {found}"):
+    with pytest.raises(InvalidModel, match=f"class map must have the shape.*3.*Received: {found}"):
         classifier.class_map(pictures(1)[0])
 
 
@@ -257,9 +257,9 @@ class TestCommand:
         ("arguments", "message"),
         [
             (["plain.tflite", "a.png", "--map", "o.png"], "plain.tflite has no class map"),
-            (["float32.tflite", "a.png", "--map", "o.txt"], "o.txt must end in .png"),
-            (["float32.tflite", "a.png", "--map", "o"], "o must end in .png"),
-            (["float32.tflite", "a.png", "./a.png", "--map", "o"], "of the same name"),
+            (["float32.tflite", "a.png", "--map", "o.txt"], "that ends in .png"),
+            (["float32.tflite", "a.png", "--map", "o"], "or another image format. Received: o"),
+            (["float32.tflite", "a.png", "./a.png", "--map", "o"], "have the same name"),
         ],
     )
     def test_bad_input_is_a_sentence(self, folder, capsys, arguments, message):

@@ -61,7 +61,7 @@ def test_classify_json(folder, capsys):
 
 def test_threshold(folder, capsys):
     assert main(["classify", "model.tflite", "a.png", "--score-threshold", "2"]) == 0
-    said = "a.png\n  nothing: no class reaches its threshold\n"
+    said = "a.png\n  none: no class reaches its threshold\n"
     assert capsys.readouterr().out == said
 
 
@@ -82,9 +82,9 @@ def test_one_bad_image_does_not_stop_the_others(folder, capsys):
     [
         (["classify", "gone.tflite", "a.png"], "gone.tflite: No such file or directory"),
         (["classify", "a.png", "a.png"], "a.png is not a .tflite file"),
-        (["classify", "plain.tflite", "a.png"], "pass mean= and std="),
-        (["classify", "plain.tflite", "a.png", "--mean", "0"], "given together"),
-        (["classify", "plain.tflite", "a.png", "--mean", "0", "--std", "1"], "pass labels="),
+        (["classify", "plain.tflite", "a.png"], "Pass mean= and std="),
+        (["classify", "plain.tflite", "a.png", "--mean", "0"], "passed together"),
+        (["classify", "plain.tflite", "a.png", "--mean", "0", "--std", "1"], "Pass labels="),
         (["classify", "model.tflite", "a.png", "--labels", "gone.txt"], "gone.txt: No such file"),
         (["classify", "model.tflite", "a.png", "--labels", "a.png"], "a.png"),
         (["benchmark", "gone.tflite"], "gone.tflite: No such file or directory"),

@@ -69,7 +69,7 @@ def test_pixels_are_those_of_the_classifier(described):
 
 def test_files_without_metadata(plain, embedding):
     content, images = plain(head="unit"), embedding.images(3)
-    with pytest.raises(ValueError, match="float32.*pass mean= and std="):
+    with pytest.raises(ValueError, match="float32.*Pass mean= and std="):
         ImageEmbedder(content)
     vectors = ImageEmbedder(content, mean=MEAN, std=STD).embed_many(images)
     np.testing.assert_allclose(vectors, embedding.scores(images), atol=1e-5)
@@ -114,20 +114,20 @@ def test_cosine_similarity(values, seed):
 
 
 def test_cosine_similarity_of_what_has_none():
-    with pytest.raises(ValueError, match=r"one length, got shapes \(2,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"the same length. Received: shapes \(2,\) and \(3,\)"):
         ImageEmbedder.cosine_similarity(np.ones(2), np.ones(3))
-    with pytest.raises(ValueError, match="zeros is not defined"):
+    with pytest.raises(ValueError, match="must not be zero vectors"):
         ImageEmbedder.cosine_similarity(np.ones(2), np.zeros(2))
 
 
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        (np.zeros((12, 10, 3)), TypeError, "uint8, got float64"),
-        (np.zeros((12, 10, 2), "uint8"), ValueError, r"got \(12, 10, 2\)"),
+        (np.zeros((12, 10, 3)), TypeError, "uint8 pixels from 0 to 255. Received: float64"),
+        (np.zeros((12, 10, 2), "uint8"), ValueError, r"Received: \(12, 10, 2\)"),
         (b"no image", InvalidImage, "8 bytes is not an image"),
         ("gone.png", FileNotFoundError, "gone.png"),
-        (3, TypeError, "got int"),
+        (3, TypeError, "Received: int"),
     ],
 )
 def test_bad_images(embedder_file, image, error, message):
@@ -137,9 +137,9 @@ def test_bad_images(embedder_file, image, error, message):
 
 def test_bad_batches(embedder_file, embedding):
     embedder = ImageEmbedder(embedder_file())
-    with pytest.raises(ValueError, match="one image goes to embed, or into a list"):
+    with pytest.raises(ValueError, match="Pass a single image to embed, or in a list"):
         embedder.embed_many(embedding.images(1)[0])
-    with pytest.raises(TypeError, match="one image goes to embed"):
+    with pytest.raises(TypeError, match="Pass a single image to embed"):
         embedder.embed_many("a.png")
 
 
@@ -151,11 +151,13 @@ def test_not_an_embedder(plain):
         concrete = [function.get_concrete_function()]
         return tf.lite.TFLiteConverter.from_concrete_functions(concrete).convert()
 
-    with pytest.raises(ValueError, match=r"an image embedder has one input.*\(1, 7\)"):
+    with pytest.raises(ValueError, match=r"an image embedder must have one input.*\(1, 7\)"):
         ImageEmbedder(convert((1, 7), lambda x: x * 2), mean=0, std=1)
-    with pytest.raises(ValueError, match=r"an image embedder gives one vector.*\(1, 4, 4, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"an image embedder must return one vector.*\(1, 4, 4, 3\)"
+    ):
         ImageEmbedder(convert((1, 4, 4, 3), lambda x: x * 2), mean=0, std=1)
-    with pytest.raises(ValueError, match="mean and std are given together"):
+    with pytest.raises(ValueError, match="mean and std must be passed together"):
         ImageEmbedder(plain(head="unit"), mean=0)
     with pytest.raises(InvalidModel, match="damaged"):
         ImageEmbedder(describe(plain(head="unit"))[:-10])

@@ -115,9 +115,9 @@ def test_one_bad_image(folder, capsys):
     ("arguments", "message"),
     [
         (["enroll", "gone.tflite", "a", "a0.png"], "gone.tflite: No such file or directory"),
-        (["enroll", "plain.tflite", "a", "a0.png"], "pass mean= and std="),
+        (["enroll", "plain.tflite", "a", "a0.png"], "Pass mean= and std="),
         (["enroll", "model.tflite", "unknown", "a0.png"], "images of no enrolled class"),
-        (["enroll", "model.tflite", " ", "a0.png"], "one line of text"),
+        (["enroll", "model.tflite", " ", "a0.png"], "one line of non-empty UTF-8 text"),
         (["enroll", "other.tflite", "a", "a0.png"], "g.kdg was made with another model"),
         (["enroll", "model.tflite", "a", "a0.png", "--crop"], "made with crop=False"),
         (["identify", "other.tflite", "a0.png"], "g.kdg was made with another model"),

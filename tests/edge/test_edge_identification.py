@@ -54,11 +54,23 @@ def test_distance_at_the_threshold_is_accepted():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"labels": ["a"]}, ValueError, "labels must be one for each of the 2 rows, got 1"),
-        ({"labels": "ab"}, TypeError, "labels must be a list .* got the string 'ab'"),
-        ({"labels": [["a"], "b"]}, TypeError, r"labels must be strings.* got \['a'\]"),
-        ({"threshold": float("nan")}, ValueError, "threshold must be a distance or None, got nan"),
-        ({"threshold": "far"}, ValueError, "threshold must be a distance or None, got 'far'"),
+        (
+            {"labels": ["a"]},
+            ValueError,
+            "labels must have one entry for each of the 2 rows. Received: 1",
+        ),
+        ({"labels": "ab"}, TypeError, "labels must be a list .* Received: the string 'ab'"),
+        ({"labels": [["a"], "b"]}, TypeError, r"labels must be hashable.* Received: \['a'\]"),
+        (
+            {"threshold": float("nan")},
+            ValueError,
+            "threshold must be a distance or None. Received: nan",
+        ),
+        (
+            {"threshold": "far"},
+            ValueError,
+            "threshold must be a distance or None. Received: 'far'",
+        ),
         ({"templates": np.zeros((0, 2)), "labels": []}, ValueError, "the gallery is empty"),
         ({"queries": [[np.nan, 0]]}, ValueError, "queries must be finite"),
     ],

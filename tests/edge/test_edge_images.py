@@ -128,7 +128,8 @@ def test_truncated_files_are_named(tmp_path, format):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "is empty"), (b"labels\n" * 9, "is not an image in a format")]
+    ("content", "message"),
+    [(b"", "is an empty file"), (b"labels\n" * 9, "is not an image in a format")],
 )
 def test_other_files_are_named(tmp_path, content, message):
     path = tmp_path / "no.jpg"
@@ -153,15 +154,15 @@ def test_missing_file(tmp_path):
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        (np.zeros((4, 4, 3)), TypeError, "uint8, got float64; convert it"),
-        (np.full((4, 4, 3), np.nan), ValueError, "float64 image holds NaN"),
-        (np.zeros((4, 4, 3), "int64"), TypeError, "got int64"),
-        (np.zeros((4,), "uint8"), ValueError, r"got \(4,\)"),
-        (np.zeros((4, 4, 2), "uint8"), ValueError, r"got \(4, 4, 2\)"),
-        (np.zeros((1, 4, 4, 3), "uint8"), ValueError, r"got \(1, 4, 4, 3\)"),
-        (np.zeros((0, 4, 3), "uint8"), ValueError, r"empty: its shape is \(0, 4, 3\)"),
-        (7, TypeError, "got int"),
-        (None, TypeError, "got NoneType"),
+        (np.zeros((4, 4, 3)), TypeError, "uint8 pixels .* Received: float64. Convert it"),
+        (np.full((4, 4, 3), np.nan), ValueError, "float64 image contains NaN"),
+        (np.zeros((4, 4, 3), "int64"), TypeError, "Received: int64"),
+        (np.zeros((4,), "uint8"), ValueError, r"Received: \(4,\)"),
+        (np.zeros((4, 4, 2), "uint8"), ValueError, r"Received: \(4, 4, 2\)"),
+        (np.zeros((1, 4, 4, 3), "uint8"), ValueError, r"Received: \(1, 4, 4, 3\)"),
+        (np.zeros((0, 4, 3), "uint8"), ValueError, r"empty: it has the shape \(0, 4, 3\)"),
+        (7, TypeError, "Received: int"),
+        (None, TypeError, "Received: NoneType"),
     ],
 )
 def test_bad_sources(source, error, message):
@@ -170,7 +171,7 @@ def test_bad_sources(source, error, message):
 
 
 def test_bad_channels():
-    with pytest.raises(ValueError, match=r"1 \(grey\) or 3 \(colour\), got 4"):
+    with pytest.raises(ValueError, match=r"1 \(gray\) or 3 \(color\). Received: 4"):
         read_image(PICTURE, channels=4)
 
 
@@ -269,13 +270,13 @@ class TestTrueReasons:
     def test_float_tiff(self, tmp_path):
         image = Image.fromarray(np.ones((2, 2), "float32"))
         said = self.refused(tmp_path, encoded(image, "TIFF"), "depth.tiff")
-        assert "float pixels has no fixed range; convert it to 8 bits" in said
+        assert "float pixels has no fixed range. Convert it to 8 bits" in said
 
     def test_tiff_that_pillow_does_not_know(self, tmp_path):
         entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, 1, 64), (262, 3, 1, 2), (277, 3, 1, 3)]
         rows = b"".join(struct.pack("<HHII", *entry) for entry in entries)
         content = b"II*\0" + struct.pack("<IH", 8, len(entries)) + rows + bytes(4)
-        assert "a TIFF of pixels that Pillow does not read" in self.refused(
+        assert "a TIFF with a pixel type that Pillow cannot read" in self.refused(
             tmp_path, content, "float64.tiff"
         )
 
@@ -284,5 +285,5 @@ class TestTrueReasons:
         comment.add_text("prompt", "x" * 2_000_000, zip=True)
         content = encoded(Image.fromarray(PICTURE), pnginfo=comment)
         said = self.refused(tmp_path, content, "drawn.png")
-        assert "has a longer comment than Pillow reads" in said
+        assert "has a longer comment than Pillow allows" in said
         assert "PIL.PngImagePlugin.MAX_TEXT_CHUNK" in said

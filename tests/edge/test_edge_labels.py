@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_dlcourse.edge import ImageClassifier
-from keras_dlcourse.edge.description.labels import ordered_labels
+from keras_dlcourse.edge.description.labels import order_labels
 
 NAMES = ("cat", "dog", "été")
 
@@ -30,44 +30,48 @@ NAMES = ("cat", "dog", "été")
     ],
 )
 def test_forms(labels):
-    assert ordered_labels(labels) == NAMES
+    assert order_labels(labels) == NAMES
 
 
 def test_lines_of_an_open_file(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("\n".join(NAMES) + "\n", encoding="utf-8")
     with path.open(encoding="utf-8") as file:
-        assert ordered_labels(file) == NAMES
+        assert order_labels(file) == NAMES
     with path.open(encoding="utf-8") as file:
-        assert ordered_labels(file.readlines()) == NAMES
+        assert order_labels(file.readlines()) == NAMES
 
 
 def test_names_that_are_numbers():
-    assert ordered_labels([0, 1]) == ("0", "1")
-    assert ordered_labels({"7": 0, "3": 1}) == ("7", "3")
+    assert order_labels([0, 1]) == ("0", "1")
+    assert order_labels({"7": 0, "3": 1}) == ("7", "3")
 
 
 @pytest.mark.parametrize(
     ("labels", "error", "message"),
     [
-        ("cat", TypeError, "labels must be a sequence of names; received the one string 'cat'"),
-        ({"cat", "dog"}, TypeError, "received a set, which has no order: pass a list"),
-        (frozenset("ab"), TypeError, "received a frozenset, which has no order"),
-        ({"cat": 0}.keys(), TypeError, "received a dict_keys, which has no order"),
-        ({1: "cat", 2: "dog"}, ValueError, r"from 0 to 1, each once; received the numbers 1, 2"),
-        ({"cat": 0, "dog": 0}, ValueError, r"each once; received the numbers 0, 0"),
-        ({"cat": 0, "dog": 2}, ValueError, r"received the numbers 0, 2"),
-        ({0: 1, 1: 0}, TypeError, r"class numbers to names.*received {0: 1, 1: 0}"),
-        ({"cat": "Katze"}, TypeError, "received {'cat': 'Katze'}"),
-        ({0: "cat", 1: None}, TypeError, "received {0: 'cat', 1: None}"),
-        ([(0, "cat")], TypeError, r"must be names; received \(0, 'cat'\) among them"),
-        ([True, False], TypeError, "must be names; received True among them"),
-        (7, TypeError, "an open text file; received int"),
+        (
+            "cat",
+            TypeError,
+            "labels must be a sequence of names. Received: 'cat', which is a single string",
+        ),
+        ({"cat", "dog"}, TypeError, "Received: a set, which has no order. Pass a list"),
+        (frozenset("ab"), TypeError, "Received: a frozenset, which has no order"),
+        ({"cat": 0}.keys(), TypeError, "Received: a dict_keys, which has no order"),
+        ({1: "cat", 2: "dog"}, ValueError, r"from 0 to 1, each once. Received: the numbers 1, 2"),
+        ({"cat": 0, "dog": 0}, ValueError, r"each once. Received: the numbers 0, 0"),
+        ({"cat": 0, "dog": 2}, ValueError, r"Received: the numbers 0, 2"),
+        ({0: 1, 1: 0}, TypeError, r"class numbers to names.*Received: {0: 1, 1: 0}"),
+        ({"cat": "Katze"}, TypeError, "Received: {'cat': 'Katze'}"),
+        ({0: "cat", 1: None}, TypeError, "Received: {0: 'cat', 1: None}"),
+        ([(0, "cat")], TypeError, r"must contain only names. Received: \(0, 'cat'\) among them"),
+        ([True, False], TypeError, "must contain only names. Received: True among them"),
+        (7, TypeError, "an open text file. Received: int"),
     ],
 )
 def test_refused(labels, error, message):
     with pytest.raises(error, match=message):
-        ordered_labels(labels)
+        order_labels(labels)
 
 
 def test_classifier_takes_them(described, network):
@@ -82,5 +86,5 @@ def test_classifier_takes_them(described, network):
         classifier = ImageClassifier(content, labels=labels)
         assert classifier.labels == tuple(names)
         assert classifier.classify(image, 1)[0].label == names[best]
-    with pytest.raises(TypeError, match="received a set, which has no order"):
+    with pytest.raises(TypeError, match="Received: a set, which has no order"):
         ImageClassifier(content, labels=set(names))

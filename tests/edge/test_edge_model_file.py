@@ -192,16 +192,16 @@ def zipped(name: str) -> bytes:
         (png(), "lacks 'TFL3' at byte 4"),
         (
             b"\x89HDF\r\n\x1a\n",
-            "is an HDF5 file, not a .tflite file: load it on",
+            "is an HDF5 file, not a .tflite file. Load it on",
         ),
         (
             zipped("hand_detector.tflite"),
             r"\(MediaPipe's .task bundles are zip archives\): hand_detec",
         ),
-        (zipped("config.json"), "it is a .keras file; write it with kd.export.to_tflite"),
+        (zipped("config.json"), "it is a .keras file. Export it with kd.export.to_tflite"),
         (zipped("a.txt"), "a zip archive, .*: none of its files is a .tflite file"),
         (b"PK\3\4" + bytes(20), "a zip archive, not a .tflite file: it is damaged"),
-        (bytes(4) + b"TFL3", "empty offset"),
+        (bytes(4) + b"TFL3", "the offset at 0 is zero"),
         (b"\xff" * 4 + b"TFL3" + bytes(99), "damaged or truncated"),
         (b"PK\x03\x04" * 99, "not a .tflite file"),
     ],
@@ -216,7 +216,7 @@ def test_not_a_model(tmp_path, content, message):
 def test_other_sources(tmp_path):
     with pytest.raises(FileNotFoundError):
         ModelFile.read(tmp_path / "gone.tflite")
-    with pytest.raises(TypeError, match="path or the bytes of a .tflite file, got int"):
+    with pytest.raises(TypeError, match="path or the bytes of a .tflite file. Received: int"):
         ModelFile.read(7)
 
 
@@ -301,26 +301,29 @@ def check_read(content, message):
     [
         (lambda m: setattr(m, "version", 2), "format version 2"),
         (lambda m: setattr(m, "subgraphs", []), "no graph with inputs and outputs"),
-        (edit_first(["inputs"], [99]), "inputs or outputs: number 99"),
-        (edit_first(["outputs"], [-1]), "inputs or outputs: number -1"),
+        (edit_first(["inputs"], [99]), "inputs or outputs: index 99"),
+        (edit_first(["outputs"], [-1]), "inputs or outputs: index -1"),
         (edit_first(["tensors", 0, "type"], 77), "unknown type 77"),
-        (edit_first(["tensors", 0, "buffer"], 999), "buffer: number 999"),
+        (edit_first(["tensors", 0, "buffer"], 999), "buffer: index 999"),
         (edit_first(["tensors", 0, "shape"], [1, -5, 10, 3]), r"shape \(1, -5, 10, 3\)"),
         (edit_first(["tensors", 0, "shape"], [1, 99999, 99999, 3]), "shape"),
         (edit_first(["tensors", 0, "shapeSignature"], [1, 2]), r"signature \(1, 2\)"),
         (edit_first(["tensors", 0, "externalBuffer"], 3), "weights in another file"),
-        (edit_first(["operators", 0, "opcodeIndex"], 55), "an operator's kind: number 55"),
-        (edit_first(["operators", 0, "inputs"], [-2, 1]), "inputs: number -2"),
+        (edit_first(["operators", 0, "opcodeIndex"], 55), "an operator's kind: index 55"),
+        (edit_first(["operators", 0, "inputs"], [-2, 1]), "inputs: index -2"),
         (edit_first(["operators", 0, "inputs"], [-1, 1]), "lacks input 0"),
-        (edit_first(["operators", 0, "inputs"], [0]), "has 1 inputs, at least 2"),
+        (edit_first(["operators", 0, "inputs"], [0]), "needs at least 2 inputs, but has 1"),
         (edit_first(["operators", 0, "outputs"], []), "has no output"),
-        (edit_first(["operators", 0, "outputs"], [0]), "writes to tensor 0, which is taken"),
-        (lambda m: m.subgraphs[0].operators.reverse(), "which nothing has filled"),
-        (lambda m: setattr(m.operatorCodes[0], "builtinCode", 9999), "operator number 9999"),
-        (lambda m: add_signature(m, graph=3, tensor=0), "a signature of graph 3"),
-        (lambda m: add_signature(m, graph=0, tensor=99), "a signature names tensor 99"),
+        (
+            edit_first(["operators", 0, "outputs"], [0]),
+            "writes to tensor 0, which already has values",
+        ),
+        (lambda m: m.subgraphs[0].operators.reverse(), "which has no values yet"),
+        (lambda m: setattr(m.operatorCodes[0], "builtinCode", 9999), "unknown operator code 9999"),
+        (lambda m: add_signature(m, graph=3, tensor=0), "a signature refers to missing graph 3"),
+        (lambda m: add_signature(m, graph=0, tensor=99), "a signature refers to missing tensor 99"),
         (lambda m: add_signature(m, graph=0, tensor=0), None),
-        (lambda m: setattr(m.metadata[0], "buffer", 99), "metadata in buffer 99"),
+        (lambda m: setattr(m.metadata[0], "buffer", 99), "metadata refers to buffer 99"),
     ],
 )
 def test_structures_that_do_not_fit(plain, edit, message):
@@ -331,15 +334,15 @@ def test_structures_that_do_not_fit(plain, edit, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("scale", [0.0], "no runtime can divide"),
-        ("scale", [float("nan")], "no runtime can divide"),
-        ("scale", [-1.0], "no runtime can divide"),
-        ("scale", [1e-40], "no runtime can divide"),
-        ("scale", [1e30], "no runtime can divide"),
+        ("scale", [0.0], "runtimes cannot divide"),
+        ("scale", [float("nan")], "runtimes cannot divide"),
+        ("scale", [-1.0], "runtimes cannot divide"),
+        ("scale", [1e-40], "runtimes cannot divide"),
+        ("scale", [1e30], "runtimes cannot divide"),
         ("scale", [0.1, 0.2], "has 2 scales along axis 0"),
-        ("scale", [], "lacks its scale"),
+        ("scale", [], "has no scale"),
         ("zeroPoint", [1, 2], "1 scales but 2 zero points"),
-        ("zeroPoint", [1000], "zero point that is no int8"),
+        ("zeroPoint", [1000], "zero point outside the range of int8"),
     ],
 )
 def test_quantization_that_does_not_fit(plain, name, value, message):
@@ -361,7 +364,7 @@ def test_sums_that_no_kernel_can_store(plain):
         index = graph.operators[names.index("SUB")].inputs[0]
         graph.tensors[index].quantization.scale = [1e7]
 
-    with pytest.raises(InvalidModel, match="the scales of SUB are"):
+    with pytest.raises(InvalidModel, match="the scales of SUB are too far apart"):
         ModelFile.read(change(plain("uint8"), edit))
 
 
@@ -391,7 +394,7 @@ def test_damaged_metadata(plain, described):
         ModelFile.read(stripped)
     with pytest.raises(InvalidModel, match=r"'labels\.txt', which is not appended"):
         ModelFile.read(append(stripped, {"other.txt": "a"}))
-    with pytest.raises(InvalidModel, match="normalization that cannot be: std must be above 0"):
+    with pytest.raises(InvalidModel, match="an invalid normalization: std must be above 0"):
         ModelFile.read(describe(plain(), std=(0.0,)))
     at = content.index(b"shirt\n")
     with pytest.raises(InvalidModel, match="CRC"):
@@ -466,22 +469,49 @@ def constant(name, values):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (option("CONV_2D", "strideW", 0), "CONV_2D has 0 as option 1, a size"),
-        (option("CONV_2D", "strideH", -3), "CONV_2D has -3 as option 2, a size"),
-        (option("CONV_2D", "strideH", 2**31 - 1), "CONV_2D has 2147483647 as option 2"),
-        (option("CONV_2D", "padding", 28), "CONV_2D has 28 as option 0, a padding"),
-        (option("CONV_2D", "fusedActivationFunction", 9), "CONV_2D has 9 as option 3"),
-        (option("MAX_POOL_2D", "filterWidth", 0), "MAX_POOL_2D has 0 as option 3, a size"),
-        (no_options("DEPTHWISE_CONV_2D"), "DEPTHWISE_CONV_2D has 0 as option 1, a size"),
+        (option("CONV_2D", "strideW", 0), r"option 1 \(size\) of CONV_2D is out of range: 0"),
+        (option("CONV_2D", "strideH", -3), r"option 2 \(size\) of CONV_2D is out of range: -3"),
+        (
+            option("CONV_2D", "strideH", 2**31 - 1),
+            r"option 2 \(size\) of CONV_2D is out of range: 2147483647",
+        ),
+        (option("CONV_2D", "padding", 28), r"option 0 \(padding\) of CONV_2D is out of range: 28"),
+        (
+            option("CONV_2D", "fusedActivationFunction", 9),
+            r"option 3 \(activation\) of CONV_2D is out of range: 9",
+        ),
+        (
+            option("MAX_POOL_2D", "filterWidth", 0),
+            r"option 3 \(size\) of MAX_POOL_2D is out of range: 0",
+        ),
+        (
+            no_options("DEPTHWISE_CONV_2D"),
+            r"option 1 \(size\) of DEPTHWISE_CONV_2D is out of range: 0",
+        ),
         (no_options("SOFTMAX"), None),
-        (option("SPLIT", "numSplits", 7), "SPLIT has 2 parts, its options say 7"),
-        (result("CONV_2D", "isVariable", True), "CONV_2D writes to tensor .*, which is taken"),
-        (result("CONV_2D", "type", 5), "tensor .* of CONV_2D is of type string"),
-        (result("TRANSPOSE", "type", 9), "TRANSPOSE makes int8 of float32"),
-        (result("CONV_2D", "shape", [1, 99999, 9999, 3]), r"has the shape \(1, 99999, 9999, 3\)"),
-        (constant("PAD", [[0, 0], [1, 1], [1, -1], [0, 0]]), "PAD makes the shape"),
-        (constant("PAD", [[0, 0], [1 << 30, 1], [1, 1], [0, 0]]), "PAD makes the shape"),
-        (constant("RESIZE_BILINEAR", [1 << 20, 1 << 20]), "RESIZE_BILINEAR makes the shape"),
+        (option("SPLIT", "numSplits", 7), "SPLIT has 2 parts, but its options say 7"),
+        (
+            result("CONV_2D", "isVariable", True),
+            "CONV_2D writes to tensor .*, which already has values",
+        ),
+        (result("CONV_2D", "type", 5), "tensor .* of CONV_2D has the unsupported type string"),
+        (result("TRANSPOSE", "type", 9), "TRANSPOSE converts float32 to int8"),
+        (
+            result("CONV_2D", "shape", [1, 99999, 9999, 3]),
+            r"has the invalid shape \(1, 99999, 9999, 3\)",
+        ),
+        (
+            constant("PAD", [[0, 0], [1, 1], [1, -1], [0, 0]]),
+            "PAD has the invalid output shape",
+        ),
+        (
+            constant("PAD", [[0, 0], [1 << 30, 1], [1, 1], [0, 0]]),
+            "PAD has the invalid output shape",
+        ),
+        (
+            constant("RESIZE_BILINEAR", [1 << 20, 1 << 20]),
+            "RESIZE_BILINEAR has the invalid output shape",
+        ),
     ],
 )
 def test_what_kernels_take_for_granted(moving, edit, message):
@@ -492,8 +522,8 @@ def test_what_kernels_take_for_granted(moving, edit, message):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("bodySubgraphIndex", 99, "it calls graph 99 of 3"),
-        ("bodySubgraphIndex", -1, "WHILE has -1 as option 1, a graph"),
+        ("bodySubgraphIndex", 99, "it calls graph 99, but has 3 graphs"),
+        ("bodySubgraphIndex", -1, r"option 1 \(graph\) of WHILE is out of range: -1"),
         ("bodySubgraphIndex", 0, "graph 0 calls itself"),
         ("bodySubgraphIndex", 1, None),
     ],
@@ -562,7 +592,9 @@ def test_sums_beside_the_file(tmp_path, plain):
         (tmp_path / "SHA256SUMS").write_text(other + right, encoding="latin-1")
         ModelFile.read(path)
     (tmp_path / "SHA256SUMS").write_text(f"{'1' * 64}  model.tflite\n")
-    with pytest.raises(InvalidModel, match=r"model\.tflite is not the file that SHA256SUMS"):
+    with pytest.raises(
+        InvalidModel, match=r"model\.tflite does not match its SHA-256 in SHA256SUMS"
+    ):
         ModelFile.read(path)
 
 

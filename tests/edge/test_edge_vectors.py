@@ -128,7 +128,7 @@ def test_int8_with_originals_on_the_disk_is_exact(metric, spread, tmp_path):
 
 def test_originals_that_do_not_fit():
     rows = np.ones((3, 2), "float32")
-    with pytest.raises(ValueError, match="originals are for dtype='int8'"):
+    with pytest.raises(ValueError, match="originals require dtype='int8'"):
         Vectors(rows, originals=rows)
     for wrong in (rows[:2], rows.astype("float64"), [[1.0]]):
         with pytest.raises(ValueError, match=r"originals must be a float32 .* \(3, 2\)"):
@@ -142,12 +142,12 @@ def test_int8_of_any_size(scale):
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="dtype must be 'float32' or 'int8', got 'int4'"):
+    with pytest.raises(ValueError, match="dtype must be 'float32' or 'int8'. Received: 'int4'"):
         Vectors([[1.0]], dtype="int4")
-    with pytest.raises(ValueError, match="without rows need dimension="):
+    with pytest.raises(ValueError, match="without rows require dimension="):
         Vectors()
     vectors = Vectors(dimension=2)
-    with pytest.raises(ValueError, match="rows must have 2 values a row.*got 3"):
+    with pytest.raises(ValueError, match="rows must have 2 values per row.*Received: 3"):
         vectors.add(np.zeros((1, 3)))
     with pytest.raises(ValueError, match="rows must be finite"):
         vectors.add([[np.nan, 1]])

@@ -10,9 +10,13 @@ from keras import layers as L
 from scipy import ndimage, sparse
 
 from keras_dlcourse import explain
-from keras_dlcourse.explain.engine.scaling import enlarged
+from keras_dlcourse.explain.engine.scaling import resize_maps
 from keras_dlcourse.explain.maps.augmented import _moves
-from keras_dlcourse.explain.maps.super_resolution import averaging, motion, super_resolved
+from keras_dlcourse.explain.maps.super_resolution import (
+    build_averaging_matrix,
+    build_motion_matrix,
+    super_resolve,
+)
 
 
 @settings(max_examples=30)
@@ -28,15 +32,15 @@ def test_motion_is_scipys(size, angle, shift):
     offset = centre - turn @ (centre + shift)
     # grid-constant interpolates towards 0 at the border, as the matrix does.
     expected = ndimage.affine_transform(image, turn, offset, order=1, mode="grid-constant")
-    ours = (motion(size, angle, shift) @ image.reshape(-1)).reshape(size)
+    ours = (build_motion_matrix(size, angle, shift) @ image.reshape(-1)).reshape(size)
     np.testing.assert_allclose(ours, expected, atol=1e-8)
 
 
 def test_averaging_takes_the_mean_under_each_place():
     image = np.random.default_rng(0).normal(size=(12, 8))
-    ours = (averaging((12, 8), (3, 4)) @ image.reshape(-1)).reshape(3, 4)
+    ours = (build_averaging_matrix((12, 8), (3, 4)) @ image.reshape(-1)).reshape(3, 4)
     np.testing.assert_allclose(ours, image.reshape(3, 4, 4, 2).mean((1, 3)))
-    uneven = averaging((7, 5), (3, 2))
+    uneven = build_averaging_matrix((7, 5), (3, 2))
     np.testing.assert_allclose(uneven.sum(1), 1)
     np.testing.assert_allclose(uneven.sum(0), 6 / 35)
 
@@ -52,7 +56,9 @@ def _planted(size=(48, 48)):
 
 def _operators(size, low, copies):
     moves = _moves(size, copies, 0.5, 30 / 224, seed=1)
-    return sparse.vstack([averaging(size, low) @ motion(size, *move) for move in moves]).tocsr()
+    return sparse.vstack(
+        [build_averaging_matrix(size, low) @ build_motion_matrix(size, *move) for move in moves]
+    ).tocsr()
 
 
 def test_a_known_map_is_found_again_finer_than_by_enlarging():
@@ -60,8 +66,8 @@ def test_a_known_map_is_found_again_finer_than_by_enlarging():
     operators = _operators(h.shape, low, 100)
     coarse = operators @ h.reshape(-1)
     coarse += np.random.default_rng(0).normal(0, 0.01, coarse.shape)
-    start = enlarged(coarse[:36].reshape(low), h.shape)
-    found = super_resolved(
+    start = resize_maps(coarse[:36].reshape(low), h.shape)
+    found = super_resolve(
         operators, coarse, h.shape, variation=0.2, ridge=0.01, steps=200, start=start
     )
     error, plain = (np.sqrt(np.mean((each - h) ** 2)) for each in (found, start))
@@ -90,13 +96,13 @@ def test_the_objective_is_no_higher_than_adams():
         fit = 2 * operators.T @ (operators @ x - coarse)
         return fit + variation * found.reshape(-1) + 2 * ridge * x
 
-    start = enlarged(coarse[:16].reshape(low), size)
+    start = resize_maps(coarse[:16].reshape(low), size)
     x, first, second = start.reshape(-1).astype("float64"), 0.0, 0.0
     for step in range(1, 2001):  # ten times the paper's
         slope = gradient(x)
         first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
         x = x - 1e-3 * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
-    ours = super_resolved(
+    ours = super_resolve(
         operators, coarse, size, variation=variation, ridge=ridge, steps=200, start=start
     )
     assert objective(ours.reshape(-1).astype("float64")) <= 1.01 * objective(x)
@@ -134,7 +140,7 @@ def test_one_copy_without_weights_fits_the_coarse_map():
         model, x, 1, raw=True, copies=1, variation=0.0, ridge=1e-9, steps=300
     )
     coarse = explain.grad_cam(model, x, 1, raw=True)
-    again = (averaging((10, 12), (5, 6)) @ h.reshape(2, -1).T).T.reshape(2, 5, 6)
+    again = (build_averaging_matrix((10, 12), (5, 6)) @ h.reshape(2, -1).T).T.reshape(2, 5, 6)
     np.testing.assert_allclose(again, coarse, atol=0.01 * coarse.max())
 
 
@@ -150,8 +156,8 @@ def test_the_same_seed_gives_the_same_map():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"copies": 0}, "copies must be a whole number above 0"),
-        ({"steps": 1.5}, "steps must be a whole number"),
+        ({"copies": 0}, "copies must be a positive integer"),
+        ({"steps": 1.5}, "steps must be a positive integer"),
         ({"angle": -0.1}, "angle must be from 0 to 3.14"),
         ({"shift": 2}, "shift must be from 0 to 1"),
         ({"variation": float("nan")}, "variation must be"),

@@ -60,8 +60,8 @@ def test_the_threshold_itself_belongs_to_the_object():
 @pytest.mark.parametrize(
     ("plane", "threshold", "message"),
     [
-        (np.zeros(3), 0.15, r"shape \(height, width\) or \(n, height, width\). Got \(3,\)"),
-        (np.full((2, 2), np.nan), 0.15, "finite numbers"),
+        (np.zeros(3), 0.15, r"shape \(height, width\) or \(n, height, width\). Received: \(3,\)"),
+        (np.full((2, 2), np.nan), 0.15, "finite values"),
         (np.ones((2, 2)), 0.0, "threshold must be above 0 and at most 1. Received: 0.0"),
         (np.ones((2, 2)), 15, "threshold must be above 0 and at most 1. Received: 15"),
     ],

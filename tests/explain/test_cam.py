@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from keras import layers
 
 from keras_dlcourse.explain import ClassActivationMapper, cam, find_head
-from keras_dlcourse.explain.maps.cam import scaled
+from keras_dlcourse.explain.maps.cam import resize_and_scale
 
 SHAPE = (12, 10, 3)
 CLASSES = 4
@@ -353,13 +353,13 @@ def test_enlarging_is_bilinear_and_scaling_is_exact(shape, factor, seed, offset)
     expected = bilinear(plane, height, width)
     span = np.ptp(expected)
     expected = (expected - expected.min()) / span if span > 1e-9 else np.zeros_like(expected)
-    result = scaled(plane[None], (height, width))[0]
+    result = resize_and_scale(plane[None], (height, width))[0]
     np.testing.assert_allclose(result, expected, atol=1e-5 + offset * 1e-4)
 
 
 def test_a_map_that_is_the_same_everywhere_is_0():
-    assert (scaled(np.full((1, 3, 4), 0.1), (7, 9)) == 0).all()
-    assert (scaled(np.zeros((1, 3, 4)), (7, 9)) == 0).all()
+    assert (resize_and_scale(np.full((1, 3, 4), 0.1), (7, 9)) == 0).all()
+    assert (resize_and_scale(np.zeros((1, 3, 4)), (7, 9)) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -367,9 +367,9 @@ def test_a_map_that_is_the_same_everywhere_is_0():
     [
         (lambda: functional(*backbone_layers(), layers.Flatten(), dense()),
          r"ends in Dense '.*' <- Flatten '.*' <- Activation.*GlobalAveragePooling2D"),
-        (lambda: functional(*backbone_layers(), gap(), dense(), dense()), "one such layer only"),
+        (lambda: functional(*backbone_layers(), gap(), dense(), dense()), "only one such layer"),
         (lambda: functional(*backbone_layers(), gap(), dense(activation="relu"), dense()),
-         "one such layer only"),
+         "only one such layer"),
         (lambda: functional(*backbone_layers(), gap()), "no layer that turns the averages"),
         (lambda: backbone(gap()), "'backbone' ends in GlobalAveragePooling2D"),
         (lambda: functional(*backbone_layers()), "Activation"),
@@ -429,13 +429,13 @@ def test_models_without_a_graph_or_with_several_ends_are_refused():
     ("change", "classes", "message"),
     [
         (lambda x: x[..., :1], None, r"\(n, 12, 10, 3\).*Received: \(5, 12, 10, 1\)"),
-        (lambda x: x[0], None, r"For one image pass image\[None\]"),
+        (lambda x: x[0], None, r"For a single image, pass image\[None\]"),
         (lambda x: x[:0], None, r"at least 1.*\(0, 12, 10, 3\)"),
         (lambda x: x[0, 0, 0, 0], None, r"Received: \(\)"),
         (lambda x: np.where(np.arange(5)[:, None, None, None] < 2, np.nan, x), None,
-         "2 of 5 hold NaN"),
+         "2 of 5 images hold NaN"),
         (lambda x: x, [0, 1], r"\(5,\).*5 images. Received: int64 of shape \(2,\)"),
-        (lambda x: x, [0.0] * 5, "whole numbers.*float64"),
+        (lambda x: x, [0.0] * 5, "integers.*float64"),
         (lambda x: x, [0, 1, 2, 3, 4], "between 0 and 3.*0 to 4"),
         (lambda x: x, -1, "between 0 and 3"),
         (lambda x: x, [[[0]]] * 5, "must have the shape"),

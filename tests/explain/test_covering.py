@@ -8,7 +8,7 @@ from keras import layers as L
 from PIL import Image
 
 from keras_dlcourse import explain
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import resize_and_scale
 
 
 def _logits(model):
@@ -43,7 +43,7 @@ def test_score_cam_takes_the_class_of_the_image_and_scales():
     top = model.predict(x, verbose=0).argmax(1)
     np.testing.assert_array_equal(explain.score_cam(model, x), explain.score_cam(model, x, top))
     raw = explain.score_cam(model, x, raw=True)
-    np.testing.assert_array_equal(explain.score_cam(model, x), scaled(raw, SHAPE[:2]))
+    np.testing.assert_array_equal(explain.score_cam(model, x), resize_and_scale(raw, SHAPE[:2]))
 
 
 def test_occlusion_beside_one_patch_at_a_time():

@@ -114,8 +114,8 @@ def test_sequential_models_and_names_that_are_taken():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"classes": 0}, ValueError, "classes must be 1 or more, got 0"),
-        ({"classes": ["a", "b"]}, TypeError, "classes must be a whole number"),
+        ({"classes": 0}, ValueError, "classes must be 1 or more. Received: 0"),
+        ({"classes": ["a", "b"]}, TypeError, "classes must be an integer"),
         ({"pooling": "mean"}, ValueError, "pooling must be one of average, max. Received: 'mean'"),
         ({"model": "vgg"}, TypeError, "model must be a keras.Model. Received: str"),
     ],

@@ -298,7 +298,9 @@ def test_the_gradient_by_the_image():
 def test_a_zero_gradient_is_said():
     model, x = classifier(), images(3)
     model.layers[-1].set_weights([np.zeros((6, 4)), np.zeros(4)])
-    with pytest.warns(UserWarning, match="gradient by layer 'second' is 0 everywhere for 3 of 3"):
+    with pytest.warns(
+        UserWarning, match="gradient with respect to layer 'second' is 0 everywhere for 3 of 3"
+    ):
         maps = kd.explain.grad_cam(model, x, 1)
     assert not maps.any()
 
@@ -311,24 +313,32 @@ ERRORS = {
     "classes": ({"classes": [1, 2]}, ValueError, r"one row for each of 5 images"),
     "shape": ({"images": np.zeros((5, 8, 8, 3))}, ValueError, r"shape \(n, 10, 12, 3\)"),
     "one image": ({"images": np.zeros(SHAPE)}, ValueError, r"pass image\[None\]"),
-    "none": ({"images": np.zeros((0, *SHAPE))}, ValueError, "n of at least 1"),
-    "nan": ({"images": np.full((2, *SHAPE), np.nan)}, ValueError, "2 of 2 hold NaN"),
+    "none": ({"images": np.zeros((0, *SHAPE))}, ValueError, "with n at least 1"),
+    "nan": ({"images": np.full((2, *SHAPE), np.nan)}, ValueError, "2 of 2 images hold NaN"),
     "inputs": (
         {"images": {"a": images(), "b": images()}},
         ValueError,
-        "are called .*Received: 'a', 'b'",
+        "must have the keys .*Received: 'a', 'b'",
     ),
-    "target": ({"target": 3}, TypeError, "classes go into classes="),
-    "target shape": ({"target": lambda out: out}, ValueError, r"returned the shape \(8, 4\)"),
+    "target": ({"target": 3}, TypeError, "Pass classes as classes="),
+    "target shape": (
+        {"target": lambda out: out},
+        ValueError,
+        r"one number per image.*Received: \(8, 4\)",
+    ),
     "both": (
         {"target": lambda out: out[:, 0], "classes": 1},
         ValueError,
-        "either classes or target",
+        "only one of classes and target",
     ),
     "batch_size": ({"batch_size": 0}, ValueError, "batch_size must be"),
-    "output": ({"output": "zzz"}, ValueError, "output must be a number below 1 or one of"),
+    "output": ({"output": "zzz"}, ValueError, "output must be an index below 1 or one of"),
     "image_input": ({"image_input": 1}, ValueError, "image_input must be below 1"),
-    "pooled": ({"layer": "pooled"}, ValueError, r"'pooled' gives \(6,\).*before the pooling"),
+    "pooled": (
+        {"layer": "pooled"},
+        ValueError,
+        r"'pooled' must output feature maps.*Received: shape \(6,\).*before the pooling",
+    ),
 }
 
 

@@ -81,7 +81,7 @@ def test_integrated_gradients_of_squares():
 def test_too_few_steps_are_said():
     given = keras.Input((4, 4, 1))
     model = keras.Model(given, ops.mean(ops.sigmoid(200 * (given - 0.61)), axis=(1, 2)))
-    with pytest.warns(UserWarning, match="of 2 images miss the difference.*raise steps"):
+    with pytest.warns(UserWarning, match="of 2 images miss the difference.*Increase steps"):
         explain.integrated_gradients(model, np.ones((2, 4, 4, 1)), 1, steps=3)
 
 
@@ -144,7 +144,7 @@ def test_guided_copies_open_our_blocks_and_name_what_they_cannot():
             return self.inner(x)
 
     model = keras.Model(given, L.Dense(2)(L.GlobalAveragePooling2D()(Block(name="mine")(given))))
-    with pytest.warns(UserWarning, match="layer 'mine' has ReLUs inside .inner."):
+    with pytest.warns(UserWarning, match="Layer 'mine' has ReLUs inside .inner."):
         explain.guided_backprop(model, x, 1)
 
 
@@ -171,9 +171,9 @@ def test_any_function_of_the_outputs(method):
 @pytest.mark.parametrize(
     ("method", "options", "message"),
     [
-        (explain.smooth_grad, {"samples": 0}, "samples must be a whole number above 0"),
-        (explain.smooth_grad, {"noise": -1}, "noise must be a share"),
-        (explain.integrated_gradients, {"steps": 2.5}, "steps must be a whole number"),
+        (explain.smooth_grad, {"samples": 0}, "samples must be a positive integer"),
+        (explain.smooth_grad, {"noise": -1}, "noise must be a fraction"),
+        (explain.integrated_gradients, {"steps": 2.5}, "steps must be a positive integer"),
         (explain.integrated_gradients, {"baseline": np.zeros(7)}, r"broadcast.*\(2, 10, 12, 3\)"),
     ],
 )

@@ -129,15 +129,15 @@ def test_a_score_of_zero_loses_nothing():
     ("arguments", "message"),
     [
         ({"maps": MAPS[:, :3]}, r"maps must have the shape \(3, 5, 4\).*\(3, 3, 4\)"),
-        ({"maps": MAPS * 2}, "numbers from 0 to 1. Received: .* to 1.9"),
-        ({"maps": MAPS * np.nan}, "numbers from 0 to 1"),
+        ({"maps": MAPS * 2}, "values from 0 to 1. Received: .* to 1.9"),
+        ({"maps": MAPS * np.nan}, "values from 0 to 1"),
         ({"images": IMAGES[..., :1]}, r"images must have the shape \(n, 5, 4, 2\)"),
         ({"classes": 4}, "classes must be between 0 and 3"),
-        ({"classes": [[0, 1]] * 3}, "one for each image"),
+        ({"classes": [[0, 1]] * 3}, "one per image"),
         ({"steps": 0}, "steps must be 1 or more"),
-        ({"steps": 21}, "steps must be at most 20, the pixels"),
+        ({"steps": 21}, "steps must be at most the 20 pixels"),
         ({"baseline": "grey"}, "baseline must be one of blur, mean, zero. Received: 'grey'"),
-        ({"baseline": "mean", "sigma": 3}, "sigma belongs to baseline='blur'"),
+        ({"baseline": "mean", "sigma": 3}, "sigma requires baseline='blur'"),
         ({"baseline": "blur", "sigma": -1}, "sigma must be a number of pixels above 0"),
     ],
 )
@@ -155,5 +155,5 @@ def test_models_that_cannot_be_judged():
         deletion(maps, IMAGES, MAPS)
     with pytest.raises(TypeError, match="model must be a keras.Model"):
         deletion("model", IMAGES, MAPS)
-    with pytest.raises(ValueError, match="needs scores from 0 on.*Put a softmax behind"):
+    with pytest.raises(ValueError, match="needs scores of at least 0.*Add a softmax"):
         average_drop(_linear(-np.ones((5, 4, 2), "float32")), IMAGES, MAPS, 0)

@@ -150,7 +150,7 @@ def test_open_size():
     model = randomised(keras.Model(given, layers.Conv2D(4, 3, name="conv")(given)))
     found = activation_maximization(model, "conv", 1, size=(11, 9), steps=5, position=(8, 6))
     assert found.images.shape == (1, 11, 9, 3)
-    with pytest.raises(ValueError, match=r"pass size=\(height, width\)"):
+    with pytest.raises(ValueError, match=r"Pass size=\(height, width\)"):
         activation_maximization(model, "conv", 1)
     with pytest.raises(ValueError, match=r"in the 9x7 maps of layer 'conv'. Received: \(9, 6\)"):
         activation_maximization(model, "conv", 1, size=(11, 9), position=(9, 6))
@@ -171,17 +171,17 @@ def test_a_dead_unit_is_said():
     ("change", "message"),
     [
         ({"layer": "secon"}, "Did you mean 'second'"),
-        ({"unit": 6}, "unit must be below 6, the channels of layer 'second'"),
-        ({"layer": None, "unit": 4}, "unit must be below 4, the classes of the model"),
-        ({"unit": -1}, "unit must be a whole number from 0"),
-        ({"layer": None, "position": (0, 0)}, "position needs a layer"),
+        ({"unit": 6}, "unit must be below 6, the number of channels of layer 'second'"),
+        ({"layer": None, "unit": 4}, "unit must be below 4, the number of classes of the model"),
+        ({"unit": -1}, "unit must be an integer of at least 0"),
+        ({"layer": None, "position": (0, 0)}, "position must be None for a class"),
         ({"position": (5, 0)}, r"position must be \(row, column\) in the 5x6 maps"),
         ({"position": 3}, "position must be"),
-        ({"steps": 0}, "steps must be a whole number from 1"),
+        ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"n": 0}, "n must be"),
-        ({"jitter": -1}, "jitter must be a whole number from 0"),
+        ({"jitter": -1}, "jitter must be an integer of at least 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
-        ({"variation": -1.0}, "variation must be a finite number from 0"),
+        ({"variation": -1.0}, "variation must be a finite number of at least 0"),
         ({"frequency": np.nan}, "frequency must be"),
         ({"tolerance": -1e-3}, "tolerance must be"),
         ({"low": 1.0}, "low must be below high"),

@@ -110,10 +110,10 @@ def test_maps_of_features_say_what_takes_these(name):
         keras.Input((4, 4, 4, 1)), L.Reshape((8, 8, 1)), L.Conv2D(2, 3), L.Flatten(), L.Dense(2),
     ])  # fmt: skip
     volumes = np.ones((2, 4, 4, 4, 1), "float32")
-    with pytest.raises(ValueError, match=r"saliency, integrated_gradients and occlusion.* volumes"):
+    with pytest.raises(ValueError, match=r"saliency, integrated_gradients or occlusion.* volumes"):
         getattr(kd.explain, name)(model, volumes, 1)
     series = keras.Sequential([keras.Input((20, 3)), body("series"), L.Flatten(), L.Dense(2)])
-    with pytest.raises(ValueError, match=r"need none, also of vectors, series and volumes"):
+    with pytest.raises(ValueError, match=r"need none and also support vectors, series and volumes"):
         getattr(kd.explain, name)(series, np.ones((2, 20, 3), "float32"), 1)
 
 
@@ -137,6 +137,6 @@ def test_numbers_of_words_have_none():
     ])  # fmt: skip
     words = np.arange(10).reshape(2, 5) % 9
     for name in METHODS[:4]:
-        with pytest.raises(ValueError, match=r"'words' .*whole numbers \(int32\).*occlusion needs"):
+        with pytest.raises(ValueError, match=r"'words' .*integers \(int32\).*Use occlusion"):
             getattr(kd.explain, name)(model, words, 1, **QUICK.get(name, {}))
     assert kd.explain.occlusion(model, words, 1).shape == (2, 5)

@@ -131,11 +131,11 @@ def test_images_of_several_sizes():
         ({"layer": "conb"}, ValueError, "no layer 'conb'.*Did you mean"),
         ({"unit": 3}, ValueError, r"unit must be a channel below 3.*Received: 3"),
         ({"unit": (0, 5, 0)}, ValueError, r"\(row, column, channel\) within"),
-        ({"unit": 1.5}, TypeError, "unit must be the number of a channel"),
-        ({"unit": True}, TypeError, "unit must be the number of a channel"),
-        ({"k": 0}, ValueError, "k must be 1 or more, got 0"),
+        ({"unit": 1.5}, TypeError, "unit must be the index of a channel"),
+        ({"unit": True}, TypeError, "unit must be the index of a channel"),
+        ({"k": 0}, ValueError, "k must be 1 or more. Received: 0"),
         ({"images": PIXELS[:, :5]}, ValueError, r"images must have the shape \(n, 12, 10, 1\)"),
-        ({"images": []}, ValueError, "data holds no examples"),
+        ({"images": []}, ValueError, "data contains no examples"),
         ({"images": "photos"}, TypeError, "data must be a pipeline"),
     ],
 )
@@ -148,7 +148,7 @@ def test_errors(arguments, error, message):
 def test_broken_weights_are_no_excitement():
     model = _model()
     model.get_layer("scores").set_weights([np.full((18, 4), np.nan), np.zeros(4)])
-    with pytest.raises(ValueError, match="gives NaN for image 0"):
+    with pytest.raises(ValueError, match="outputs NaN for image 0"):
         maximal_patches(model, "scores", 0, PIXELS)
 
 
@@ -185,7 +185,9 @@ def test_filters_of_what_is_no_first_layer():
     with pytest.raises(ValueError, match="is not built yet"):
         filters(deep)
     deep.build((None, 8, 8, 16))
-    with pytest.raises(ValueError, match="sees 16 channels.*maximal_patches"):
+    with pytest.raises(
+        ValueError, match="must have 1 or 3 input channels.*with 16 channels.*maximal_patches"
+    ):
         filters(deep)
     with pytest.raises(TypeError, match="layer must be a Conv2D.*Received: Dense"):
         filters(layers.Dense(2))

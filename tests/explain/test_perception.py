@@ -128,13 +128,16 @@ def _open_size():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LatentInverter(siamese()), "has 2 inputs; LatentInverter takes models of one"),
-        (lambda: LatentInverter(_open_size()), "takes \\(None, None, 3\\).*whole input_shape"),
+        (
+            lambda: LatentInverter(siamese()),
+            "has 2 inputs; LatentInverter needs a model with one input",
+        ),
+        (lambda: LatentInverter(_open_size()), "takes \\(None, None, 3\\).*fixed input_shape"),
         (lambda: LatentInverter(classifier(), "firts"), "no layer 'firts'.*Did you mean 'first'"),
         (lambda: LatentInverter(classifier(), latent_weight=-1), "latent_weight must be.*-1"),
         (
             lambda: LatentInverter(classifier(), decoder=latent_decoder((2, 2, 3), SHAPE)),
-            r"decoder must go from \(5, 6, 6\) to \(10, 12, 3\). It goes from \(None, 2, 2, 3\)",
+            r"decoder must map \(5, 6, 6\) to \(10, 12, 3\). Received: \(None, 2, 2, 3\)",
         ),
         (lambda: latent_decoder((3, 3), SHAPE), r"latent_shape must be.*\(3, 3\)"),
         (lambda: latent_decoder((3,), (4, None, 3)), "image_shape must be.*None"),

@@ -89,7 +89,7 @@ class TestReshape:
         [
             (4, r"reshape must be the rows and columns.*Received: 4"),
             ((4, 0), "reshape must be the rows and columns"),
-            ((5, 5), r"reshape=\(5, 5\) is more than the 16 tokens that layer 'end' gives"),
+            ((5, 5), r"reshape=\(5, 5\) needs more than the 16 tokens that layer 'end' outputs"),
         ],
     )
     def test_refused(self, reshape, message):
@@ -100,7 +100,9 @@ class TestReshape:
     def test_of_maps_is_refused(self, layer):
         image = keras.Input((SIDE, SIDE, 3))
         x = L.GlobalAveragePooling2D()(L.Conv2D(4, PATCH, PATCH, name="embedding")(image))
-        with pytest.raises(ValueError, match=r"'embedding' gives maps of shape \(4, 4, 4\): omit"):
+        with pytest.raises(
+            ValueError, match=r"'embedding' outputs maps of shape \(4, 4, 4\). Omit"
+        ):
             kd.explain.GradientMapper(
                 keras.Model(image, L.Dense(2)(x)), layer=layer, reshape=(4, 4)
             )

@@ -85,7 +85,10 @@ def test_class_means_against_a_loop(method):
         (lambda: weak_localizer(classifier(), class_names=["a"]), "each of 4 classes.*: 1"),
         (lambda: weak_localizer(classifier())(images(2), 4), "between 0 and 3"),
         (lambda: class_mean_maps(classifier(), images(2), [0]), r"shape \(2,\)"),
-        (lambda: class_mean_maps(classifier(), images(2), [[0], [1]]), r"\(2,\). Got \(2, 1\)"),
+        (
+            lambda: class_mean_maps(classifier(), images(2), [[0], [1]]),
+            r"\(2,\). Received: \(2, 1\)",
+        ),
         (lambda: class_mean_maps(classifier(), images(2), [0, 4]), "between 0 and 3"),
     ],
 )

@@ -21,7 +21,7 @@ from keras_dlcourse.cli.main import main
 from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.tflite.quantization import dequantize
-from keras_dlcourse.export.conversion.class_map import with_class_map
+from keras_dlcourse.export.conversion.class_map import add_class_map
 
 SIZE, CHANNELS = 16, 24
 SCHEMES = ("float32", "float16", "dynamic", "int8", "int16x8")
@@ -246,7 +246,9 @@ class TestQuantizationAware:
         assert kd.export.verify(model, path, data).max_map_error_steps <= 2
 
     def test_the_range_of_the_map_needs_examples(self, aware, normalization, tmp_path):
-        with pytest.raises(kd.export.ExportError, match="those of its map; pass calibration="):
+        with pytest.raises(
+            kd.export.ExportError, match="except that of its map. Pass calibration="
+        ):
             kd.export.to_tflite(
                 aware,
                 tmp_path / "m.tflite",
@@ -335,7 +337,7 @@ def test_channels_first_and_half_precision(data, tmp_path):
     x = inputs = keras.Input((3, 9, 7))
     x = layers.Conv2D(5, 3, data_format="channels_first", name="last")(x)
     x = dense()(layers.GlobalMaxPooling2D(data_format="channels_first")(x))
-    assert with_class_map(keras.Model(inputs, x)).outputs[1].shape == (None, 7, 5, 4)
+    assert add_class_map(keras.Model(inputs, x)).outputs[1].shape == (None, 7, 5, 4)
     x = inputs = keras.Input((SIZE, SIZE, 3))
     for part in (*features(), gap(), dense()):
         part = type(part).from_config(part.get_config() | {"dtype": "mixed_float16"})
@@ -363,12 +365,12 @@ class TestVerify:
     def test_another_map_is_found_out(self, pairs, data, tmp_path, monkeypatch):
         """The scores of the model, beside a map whose classes are in another order."""
         model, _, _ = pairs("dense")
-        graph = with_class_map(model)
+        graph = add_class_map(model)
         turned = keras.ops.flip(graph.outputs[1], axis=-1)
         wrong = keras.Model(graph.inputs, [graph.outputs[0], turned])
         # The package's attribute of that name is the function; this is its module.
         monkeypatch.setattr(
-            sys.modules["keras_dlcourse.export.to_tflite"], "with_class_map", lambda *_: wrong
+            sys.modules["keras_dlcourse.export.to_tflite"], "add_class_map", lambda *_: wrong
         )
         path = kd.export.to_tflite(
             model, tmp_path / "m.tflite", calibration=data, class_map=True
@@ -382,13 +384,13 @@ class TestVerify:
     ("parts", "message"),
     [
         (lambda: [layers.Flatten(), dense()], "ends in Dense 'scores' <- Flatten.*with_gap_head"),
-        (lambda: [gap(), layers.Dense(8, "relu"), dense()], "one such layer only"),
+        (lambda: [gap(), layers.Dense(8, "relu"), dense()], "only one such layer"),
         (lambda: [gap()], "no layer that turns the averages into class scores"),
     ],
 )
 def test_other_heads_are_refused_before_anything_is_written(parts, message, tmp_path):
     model = stacked(*features(), *parts())
-    with pytest.raises(kd.export.ExportError, match=f"class_map=True cannot be done.*{message}"):
+    with pytest.raises(kd.export.ExportError, match=f"class_map=True is not possible.*{message}"):
         kd.export.to_tflite(
             model,
             tmp_path / "m.tflite",
@@ -455,4 +457,4 @@ class TestCommand:
     def test_sources_for_microcontrollers_give_scores_only(self, tmp_path, capsys):
         arguments = ["export", "model.keras", "-o", str(tmp_path / "firmware"), "--class-map"]
         assert main([*arguments, "--target", "microcontroller", "--calibration", "photos"]) == 2
-        assert "--class-map goes with --target file" in capsys.readouterr().err
+        assert "--class-map needs --target file" in capsys.readouterr().err

@@ -47,11 +47,11 @@ def around(layer):
         (around(lambda: layers.LSTM(3, name="memory")), "layer 'memory' is a recurrent loop"),
         (nested, "layer 'deep_gru' is a recurrent loop"),
         (around(lambda: layers.Bidirectional(layers.GRU(3), name="both")),
-         "layer 'both' is, by the GRU in it, a recurrent loop"),
+         r"layer 'both' \(the GRU in it\) is a recurrent loop"),
         (around(lambda: layers.RNN(layers.LSTMCell(3), name="cells")),
          "layer 'cells' is a recurrent loop"),
         (around(lambda: Wrapper(layers.SimpleRNN(3), name="mine")),
-         "layer 'mine' is, by the SimpleRNN in it, a recurrent loop"),
+         r"layer 'mine' \(the SimpleRNN in it\) is a recurrent loop"),
         (around(lambda: Running(name="running")), "layer 'running' of model .* computes in a loop"),
     ],
 )  # fmt: skip

@@ -283,7 +283,7 @@ def test_command(classifier, normalization, tmp_path, capsys):
     assert main([*map(str, words)]) == 2
     assert "--quantization int8 needs --calibration" in capsys.readouterr().err
     assert main([*map(str, words), "--calibration", str(tmp_path / "photos")]) == 0
-    assert "bytes of arena" in capsys.readouterr().out
+    assert "bytes for the arena" in capsys.readouterr().out
     header = (tmp_path / "firmware" / "model_data.h").read_text()
     assert "using InputType = int8_t;" in header
     assert "kInputZeroPoint = -18;" in header

@@ -20,7 +20,7 @@ import keras_dlcourse as kd
 from keras_dlcourse.edge import ImageClassifier, InvalidModel, ObjectLocalizer
 from keras_dlcourse.edge.__main__ import main
 from keras_dlcourse.edge.tflite.metadata import OWN
-from keras_dlcourse.export.writing.metadata import _with_entries
+from keras_dlcourse.export.writing.metadata import _add_entries
 
 ROOT = Path(__file__).parents[2]
 KINDS = ("Trouser", "Bag", "Ankle boot")
@@ -147,7 +147,7 @@ def test_verification_counts_labels(paths, model, data, thresholds):
 def test_inspect_shows_them(paths, thresholds):
     result = kd.export.inspect(paths["int8"])
     assert result.score_thresholds == pytest.approx(tuple(thresholds))
-    assert "thresholds of scores: 3, from 0." in str(result)
+    assert "score thresholds: 3, from 0." in str(result)
 
 
 def test_the_command_lists_them(paths, data, tmp_path, capsys):
@@ -303,7 +303,7 @@ def test_thresholds_of_a_model_without_scores(tmp_path):
     inputs = keras.Input((4, 4, 3))
     flat = keras.layers.Dense(4)(keras.layers.Flatten()(inputs))
     model = keras.Model(inputs, kd.layers.L2Normalization()(flat))
-    with pytest.raises(ValueError, match="scores of classes, which this model has not"):
+    with pytest.raises(ValueError, match="apply to class scores; this model has none"):
         kd.export.to_tflite(
             model,
             tmp_path / "a.tflite",
@@ -328,8 +328,8 @@ NO_SHARES = (
 @pytest.mark.parametrize(
     ("value", "kind", "message"),
     [
-        *((value, InvalidModel, "thresholds of scores that are no numbers") for value in NO_SHARES),
-        ([0.5, 0.5], ValueError, "2 thresholds of scores, but 3 outputs"),
+        *((value, InvalidModel, "score thresholds that are not numbers") for value in NO_SHARES),
+        ([0.5, 0.5], ValueError, "2 score thresholds, but 3 outputs"),
     ],
 )
 def test_damaged_thresholds_are_said(paths, value, kind, message):
@@ -348,7 +348,7 @@ def test_damaged_records_are_said(paths, record):
 
 def _with_record(content, record):
     """Return a file whose own record is another."""
-    damaged = io.BytesIO(_with_entries(content, {OWN: record}))
+    damaged = io.BytesIO(_add_entries(content, {OWN: record}))
     with zipfile.ZipFile(damaged, "a") as archive:
         archive.writestr("labels.txt", "\n".join(KINDS))
     return damaged.getvalue()

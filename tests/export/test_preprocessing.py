@@ -47,7 +47,7 @@ class TestUnknownIsAnError:
                 classifier, tmp_path / "m.tflite", quantization=quantization, calibration=arrays
             )
         for part in (
-            "model 'small' does not say what its pixels went through in training",
+            "model 'small' does not record how its pixels were normalized in training",
             "preprocessing=kd.data.Normalization(mean, std)",
             "calibration=, a kd.data pipeline that carries it",
             "preprocessing=kd.data.Normalization.identity() if the model takes raw pixels",
@@ -66,7 +66,7 @@ class TestUnknownIsAnError:
         recorded = keras.Sequential([kd.layers.ImageDescription(RECORDED), small_classifier()])
         recorded.build((None, 16, 16, 3))
         assert found(recorded) == (RECORDED, "model")
-        with pytest.raises(ValueError, match="does not say"):  # whole pixels do not say so, either
+        with pytest.raises(ValueError, match="does not record"):  # nor do whole pixels
             found(examples=kd.data.take(images(), 1))
 
     def test_data_and_model_that_contradict_each_other(self, data, tmp_path):
@@ -77,7 +77,7 @@ class TestUnknownIsAnError:
 
     def test_one_ensemble_takes_pixels_of_one_kind(self):
         members = [kd.models.LeNet5(preprocessing=one) for one in (DIVIDED, CENTRED)]
-        with pytest.raises(ValueError, match=r"different normalizations: .*255.*127\.5"):
+        with pytest.raises(ValueError, match=r"the same normalization of pixels.*255.*127\.5"):
             kd.models.ensemble(members)
 
 
@@ -123,16 +123,18 @@ class TestInsideTheGraph:
     @pytest.mark.parametrize(
         ("entrance", "made"),
         [
-            ([L.Rescaling(2.0, -1)], "rescaling.* 0 to 255 into numbers from -1 to 509"),
+            ([L.Rescaling(2.0, -1)], "rescaling.* 0 to 255 to values from -1 to 509"),
             ([L.Rescaling(1.0, -0.5)], "from -0.5 to 254.5"),
             ([L.Rescaling(1 / 65535)], "from 0 to 0.00389"),
-            ([lambda x: _adapted(1 / 255)(x)], "normalization.*numbers from"),
+            ([lambda x: _adapted(1 / 255)(x)], "normalization.*values from"),
             ([L.Normalization()], "from 0 to 255"),
             ([lambda x: x * 2 - 1], "multiply.*subtract.* from -1 to 509"),
         ],
     )
     def test_layers_for_other_numbers_than_pixels(self, entrance, made, tmp_path):
-        with pytest.raises(ValueError, match=f"does not say.*Its first layers .*{made}.*Pass one"):
+        with pytest.raises(
+            ValueError, match=f"does not record.*Its first layers .*{made}.*Pass one"
+        ):
             kd.export.to_tflite(behind(*entrance), tmp_path / "m.tflite")
 
     @pytest.mark.parametrize(
@@ -170,7 +172,7 @@ class TestInsideTheGraph:
         result = kd.export.to_tflite(model, tmp_path / "m.tflite", labels=CLASSES)
         assert result.normalization_source == "graph"
         assert result.normalization == Normalization.identity()
-        assert "pixels: as they are" in str(result)
+        assert "pixels: unchanged" in str(result)
         pixels = images(10, seed=3)
         found = kd.edge.ImageClassifier(result.path).scores(pixels)
         expected = model.predict(pixels.astype("float32"), verbose=0)
@@ -201,7 +203,7 @@ class TestLearnedRange:
     def test_pixels_that_it_cannot_hold(self, aware, tmp_path, low, high, fed):
         ends = [fed(np.full(len(fed.mean), level)) for level in (0, 255)]
         black, white = f"{ends[0].min():.4g}", f"{ends[1].max():.4g}"
-        message = f"trained on inputs from {low} to {high} .* come in as {black} to {white}: pass"
+        message = f"trained on inputs from {low} to {high} .* arrive as {black} to {white}. Pass"
         with pytest.raises(ValueError, match=message):
             kd.export.to_tflite(
                 self.learned(aware, low, high), tmp_path / "m.tflite", preprocessing=fed

@@ -17,8 +17,8 @@ from keras_dlcourse.export.checking.output_kinds import (
     INTEGER,
     KINDS,
     Compared,
+    find_missed_limits,
     kind_of_scores,
-    missed_limits,
 )
 
 
@@ -100,7 +100,7 @@ def test_limits(files, classifier, test_data):
         result.require(max_error_steps=0.01)
     float32 = kd.export.verify(classifier, files["float32"], test_data.normalization(images(10)))
     for limit in ({"max_error_steps": 1}, {"max_accuracy_loss": 0.1}):
-        with pytest.raises(ValueError, match="do not give it"):
+        with pytest.raises(ValueError, match="cannot be checked: not measurable"):
             float32.require(**limit)
 
 
@@ -112,7 +112,7 @@ def test_one_hot_labels(files, classifier, test_data):
 
 
 def test_misfits_are_named(files, classifier, test_data, tmp_path):
-    with pytest.raises(ValueError, match=r"shape \(8, 8, 3\), but the model takes \(16, 16, 3\)"):
+    with pytest.raises(ValueError, match=r"shape \(16, 16, 3\). Received: .*shape \(8, 8, 3\)"):
         kd.export.verify(classifier, files["float32"], np.zeros((3, 8, 8, 3), "float32"))
     other = keras.Sequential(
         [keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(7)]
@@ -276,10 +276,10 @@ def test_limits_can_be_set(trained):
     other = small_classifier()
     free = dict.fromkeys(("max_mean_relative_error", "min_class_agreement", "max_accuracy_loss"))
     result = kd.export.verify(other, trained.int8, trained.test, limits=free)
-    assert result.passed and "The file was made from other weights" in str(result)
-    with pytest.raises(ValueError, match="some of max_error, .*received.*'agreement'"):
+    assert result.passed and "The file was made from weights other than" in str(result)
+    with pytest.raises(ValueError, match="some of max_error, .*Received: .*'agreement'"):
         kd.export.verify(other, trained.int8, trained.test, limits={"agreement": 1})
-    with pytest.raises(ValueError, match="min_cosine was asked for"):
+    with pytest.raises(ValueError, match="min_cosine cannot be checked"):
         kd.export.verify(other, trained.int8, trained.test, limits={"min_cosine": 0.9})
 
 
@@ -393,8 +393,8 @@ class TestKindOfScores:
         ("labels", "message"),
         [
             (np.arange(6), r"labels of shape \(6,\) do not fit outputs of shape \(6, 2, 4\)"),
-            (np.full((6, 2), 7), "labels up to 7 are not numbers of 4 classes"),
-            (np.full((6, 2, 4), 0.3), "neither class numbers nor one-hot"),
+            (np.full((6, 2), 7), "labels up to 7 are not indices of 4 classes"),
+            (np.full((6, 2, 4), 0.3), "neither class indices nor one-hot"),
         ],
     )
     def test_labels_that_do_not_fit_are_said(self, labels, message):
@@ -410,7 +410,7 @@ class TestLimits:
     def judged(ours, theirs, step=1 / 256, labels=None, kind="classes"):
         given = Compared(np.float32(ours), np.float32(theirs), step, labels)
         figures = KINDS[kind].measure(given)
-        return figures, missed_limits(figures, KINDS[kind].limits[INTEGER], {})
+        return figures, find_missed_limits(figures, KINDS[kind].limits[INTEGER], {})
 
     def test_few_examples_are_no_proof_of_a_loss(self):
         ours = np.eye(2)[np.arange(12) % 2]

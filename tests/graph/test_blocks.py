@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keras_dlcourse as kd
-from keras_dlcourse.graph.blocks import _regions, block_starts, layers_from, weighted_places
+from keras_dlcourse.graph.blocks import (
+    _regions,
+    find_block_starts,
+    find_weighted_places,
+    layers_from,
+)
 from keras_dlcourse.graph.running import Network
 
 L = keras.layers
@@ -30,7 +35,7 @@ K = keras.applications
     ids=["mobilenet_v2", "mobilenet_v3", "inception", "vgg", "resnet", "ours", "none"],
 )
 def test_known_networks(make, blocks, last):
-    found = block_starts(Network(make()))
+    found = find_block_starts(Network(make()))
     assert len(found) == blocks
     assert not found or last in found[-1].name
 
@@ -42,10 +47,10 @@ def test_a_block_in_a_nested_model():
     nested = keras.Model(inside, x, name="inner")
     outer = keras.Input((4,))
     network = Network(keras.Model(outer, L.Dense(2, name="end")(nested(outer))))
-    (start,) = block_starts(network)
+    (start,) = find_block_starts(network)
     assert start.name == "inner/b"
     assert [layer.name for layer in layers_from(network, start)] == ["b", "end"]
-    assert [place.name for place in weighted_places(network)] == ["inner/a", "inner/b", "end"]
+    assert [place.name for place in find_weighted_places(network)] == ["inner/a", "inner/b", "end"]
     whole = next(place for place in network.places if place.name == "inner")
     assert [layer.name for layer in layers_from(network, whole)] == ["end"]
 

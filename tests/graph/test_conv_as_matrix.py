@@ -155,15 +155,15 @@ def test_an_image_of_common_size_is_written_at_once() -> None:
 
 
 REFUSED: dict[str, tuple[Any, Any, str]] = {
-    "unbuilt": (L.Conv2D(1, 3, name="c"), (4, 4, 1), r"'c' has not been built.*call it on"),
-    "rank": (_randomised(L.Conv2D(1, 3), (4, 4, 1)), (4, 4), r"whole numbers above 0.*\(4, 4\)"),
+    "unbuilt": (L.Conv2D(1, 3, name="c"), (4, 4, 1), r"'c' has not been built.*Call it on"),
+    "rank": (_randomised(L.Conv2D(1, 3), (4, 4, 1)), (4, 4), r"positive integers.*\(4, 4\)"),
     "open": (_randomised(L.Conv2D(1, 3), (4, 4, 1)), (None, 4, 1), r"\(None, 4, 1\)"),
-    "channels": (_randomised(L.Conv2D(1, 3), (4, 4, 2)), (4, 4, 3), "takes 2 channels"),
-    "groups": (_randomised(L.Conv2D(4, 3, groups=2), (4, 4, 4)), (4, 4, 2), "takes 4 channels"),
-    "transposed": (_randomised(L.Conv2DTranspose(4, 3), (4, 4, 2)), (4, 4, 4), "takes 2 channels"),
-    "small": (_randomised(L.Conv2D(1, 3), (4, 4, 1)), (4, 2, 1), "no place in 4x2 pixels.*larger"),
+    "channels": (_randomised(L.Conv2D(1, 3), (4, 4, 2)), (4, 4, 3), "needs 2 channels"),
+    "groups": (_randomised(L.Conv2D(4, 3, groups=2), (4, 4, 4)), (4, 4, 2), "needs 4 channels"),
+    "transposed": (_randomised(L.Conv2DTranspose(4, 3), (4, 4, 2)), (4, 4, 4), "needs 2 channels"),
+    "small": (_randomised(L.Conv2D(1, 3), (4, 4, 1)), (4, 2, 1), "not fit in 4x2 pixels.*larger"),
     "large": (
-        _randomised(L.Conv2D(64, 3), (4, 4, 64)), (224, 224, 64), "1,816,[0-9,]* numbers.*smaller"
+        _randomised(L.Conv2D(64, 3), (4, 4, 64)), (224, 224, 64), "1,816,[0-9,]* values.*smaller"
     ),
     "output_padding": (
         _randomised(L.Conv2DTranspose(1, 3, 2, output_padding=1), (4, 4, 1)), (4, 4, 1),

@@ -344,7 +344,7 @@ def _of_two_layers() -> keras.Model:
 
 
 REFUSED = {
-    "no_dense": (lambda: _small(L.Conv2D(4, 3, name="maps")), "convolutional as it is.*None, None"),
+    "no_dense": (lambda: _small(L.Conv2D(4, 3, name="maps")), "already convolutional.*None, None"),
     "pooling_alone": (
         lambda: _small(L.Conv2D(4, 3, name="maps"), L.GlobalAveragePooling2D(name="pool")),
         r"layer 'pool' alone.*get_layer\('maps'\)",
@@ -359,11 +359,11 @@ REFUSED = {
     ),
     "recurrent": (
         lambda: _small(L.Reshape((9, 14)), L.GRU(3, name="gru"), L.Dense(3)),
-        r"layer '.*reshape.*' \(Reshape\) stands between the maps and the output",
+        r"layer '.*reshape.*' \(Reshape\) is between the maps and the output",
     ),
     "flat_norm": (
         lambda: _small(L.Flatten(), L.BatchNormalization(name="bn"), L.Dense(3)),
-        "'bn'.*between Flatten and the first Dense layer: put it before Flatten",
+        "'bn'.*between Flatten and the first Dense layer: move it before Flatten",
     ),
     "flat_softmax": (
         lambda: _small(L.Flatten(), L.Activation("softmax", name="a"), L.Dense(3)), "'a'.*between"
@@ -371,7 +371,7 @@ REFUSED = {
     "own_dense": (lambda: _small(L.Flatten(), L.Dense(3), Doubled(3, name="d")), "'d'.*Doubled"),
     "unflattened": (
         lambda: _small(L.Flatten(), L.Dense(6), L.Reshape((2, 3), name="pairs")),
-        r"'pairs' \(Reshape\) .*output.*leave other layers away",
+        r"'pairs' \(Reshape\) .*output.*Omit other layers",
     ),
     "shape": (
         lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), r"one input.*Received: \(4,\)"
@@ -379,9 +379,9 @@ REFUSED = {
     "inputs": (_vector_and_image, r"Received: \(9, 7, 2\), \(3,\)"),
     "open": (
         lambda: _small(L.GlobalAveragePooling2D(name="p"), L.Dense(3), shape=(None, None, 2)),
-        "before layer 'p'.*build the model for one size",
+        "before layer 'p'.*Build the model for a fixed image size",
     ),
-    "back": (_back_into_maps, "leads what is known of the whole image back"),
+    "back": (_back_into_maps, "feeds a vector of the whole image back"),
     "two_layers": (_of_two_layers, "'joined'.*joins vectors from maps of different layers"),
     "subclassed": (lambda: Subclassed(name="own"), "'own' .* is subclassed"),
     "unbuilt": (lambda: keras.Sequential([L.Dense(3)]), "has not been built"),

@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 from keras_dlcourse import layers as kd_layers
-from keras_dlcourse.graph.flat import Graph, flat_copy, functional
+from keras_dlcourse.graph.flat import Graph, flat_copy, to_functional
 
 L = keras.layers
 
@@ -130,7 +130,7 @@ def _data(model: keras.Model, count: int = 3) -> Any:
     def one(tensor: Any) -> np.ndarray:
         return random.normal(size=(count, *tensor.shape[1:])).astype("float32")
 
-    return keras.tree.map_structure(one, functional(model).input)
+    return keras.tree.map_structure(one, to_functional(model).input)
 
 
 def _assert_equal(ours: Any, theirs: Any, tolerance: float = 1e-6) -> None:
@@ -176,7 +176,7 @@ def test_it_is_independent_and_the_model_stays_as_it_was(name) -> None:
 
 @EVERY_MODEL
 def test_rebuilding_with_the_same_calls_is_the_same_model(name) -> None:
-    model = _randomise(functional(MODELS[name]()))
+    model = _randomise(to_functional(MODELS[name]()))
     again = Graph(model).rebuild(lambda node, args, kwargs: node.operation(*args, **kwargs))
     _assert_equal(again(_data(model)), model(_data(model)), 0)
     assert {id(weight) for weight in again.weights} == {id(weight) for weight in model.weights}
@@ -273,7 +273,7 @@ class _Subclassed(keras.Model):
         return self.dense(inputs)
 
 
-@pytest.mark.parametrize("function", [functional, lambda model: flat_copy(model, _close)])
+@pytest.mark.parametrize("function", [to_functional, lambda model: flat_copy(model, _close)])
 def test_models_without_a_graph_are_refused(function) -> None:
     model = _Subclassed()
     model(np.ones((1, 3)))

@@ -152,7 +152,7 @@ def test_nested_models_shared_layers_and_open_sizes():
     inner = keras.Sequential([keras.Input((None, None, 3)), shared, layers.ReLU()])
     x = inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, layers.Add()([inner(shared(x)), x]))
-    with pytest.raises(ValueError, match="say which one with image_size="):
+    with pytest.raises(ValueError, match="Set the size with image_size="):
         profile(model)
     found = profile(model, image_size=(10, 6))
     assert found.parameters == model.count_params()

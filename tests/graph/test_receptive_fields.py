@@ -225,7 +225,7 @@ def test_images_of_any_size():
     x = inputs = keras.Input((None, None, 1))
     x = layers.Conv2D(1, 4, strides=2, padding="same", name="end")(x)
     model = keras.Model(inputs, x)
-    with pytest.raises(ValueError, match=r"say which one with image_size=\(height, width\)"):
+    with pytest.raises(ValueError, match=r"Set the size with image_size=\(height, width\)"):
         receptive_field(model, "end")
     with pytest.raises(ValueError, match=r"image_size must be \(height, width\).*0"):
         receptive_field(model, "end", image_size=(0, 4))
@@ -245,5 +245,5 @@ def test_errors_name_what_is_wrong():
     with pytest.raises(TypeError, match="must be a keras.Model. Received: int"):
         receptive_field(3)
     vector = keras.Sequential([keras.Input((8,)), layers.Dense(2, name="dense")])
-    with pytest.raises(ValueError, match="which is no image"):
+    with pytest.raises(ValueError, match="must be an image"):
         receptive_field(vector, "dense")

@@ -140,13 +140,13 @@ class TestClassSpecific:
         flip = keras.layers.RandomFlip()
         with pytest.raises(TypeError, match="layers must be Keras layers. Received: 'flip'"):
             ClassSpecific("flip", {0: 1})
-        with pytest.raises(ValueError, match="layers must be one layer or more"):
+        with pytest.raises(ValueError, match="layers must be one or more Keras layers"):
             ClassSpecific([], {0: 1})
-        with pytest.raises(ValueError, match="the rate of class 2 must be a share from 0 to 1"):
+        with pytest.raises(ValueError, match="the rate of class 2 must be a fraction from 0 to 1"):
             ClassSpecific(flip, {2: 1.5})
-        with pytest.raises(ValueError, match="otherwise must be a share"):
+        with pytest.raises(ValueError, match="otherwise must be a fraction"):
             ClassSpecific(flip, {}, otherwise=True)
-        with pytest.raises(ValueError, match="class numbers for keys. Received: 'cat'"):
+        with pytest.raises(ValueError, match="class numbers as keys. Received: 'cat'"):
             ClassSpecific(flip, {"cat": 1})
         with pytest.raises(ValueError, match="inputs lack 'labels'. Received: 'images'"):
             ClassSpecific(flip, {0: 1})({"images": np.zeros((2, 4, 4, 1))}, training=True)

@@ -119,20 +119,22 @@ def test_mixed_precision_takes_codes_from_the_float32_weights(kind, policy) -> N
     quantized = _int8(_layer(kind, dtype=policy), kind)
     half = keras.DTypePolicy(policy).compute_dtype
     by_hand = _layer(kind, dtype=policy)
-    by_hand.kernel.assign(_int8(_layer(kind), kind).transformed("kernel"))
+    by_hand.kernel.assign(_int8(_layer(kind), kind).transform_weight("kernel"))
     outputs, expected = quantized(_inputs(kind)), by_hand(_inputs(kind))
     assert keras.backend.standardize_dtype(outputs.dtype) == half
     np.testing.assert_array_equal(
         _numbers(keras.ops.cast(outputs, "float32")), _numbers(keras.ops.cast(expected, "float32"))
     )
-    assert keras.backend.standardize_dtype(quantized.transformed("kernel").dtype) == "float32"
+    assert keras.backend.standardize_dtype(quantized.transform_weight("kernel").dtype) == "float32"
 
 
 def test_several_transforms_work_in_order_and_on_any_weight() -> None:
     dense = _layer("Dense-3D")
     layer = compressed(dense, {"kernel": [Plus(1.0), Times(2.0)], "bias": [Times(0.0)]})
     kernel = _numbers(dense.kernel)
-    np.testing.assert_allclose(_numbers(layer.transformed("kernel")), (kernel + 1) * 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        _numbers(layer.transform_weight("kernel")), (kernel + 1) * 2, rtol=1e-6
+    )
     np.testing.assert_allclose(
         _numbers(layer(_inputs("Dense-3D"))), _inputs("Dense-3D") @ ((kernel + 1) * 2), rtol=1e-5
     )

@@ -101,7 +101,7 @@ def test_moving_statistics_follow_the_momentum() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"filters": 0}, "filters must be a whole number of at least 1. Received: 0"),
+        ({"filters": 0}, "filters must be an integer of at least 1. Received: 0"),
         ({"filters": 2.5}, "filters.*2.5"),
         ({"filters": True}, "filters.*True"),
         ({"kernel_size": (3, 3)}, r"kernel_size.*\(3, 3\)"),

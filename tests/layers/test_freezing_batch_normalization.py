@@ -153,5 +153,5 @@ def test_a_file_remembers_the_steps(tmp_path) -> None:
 
 @pytest.mark.parametrize("bad", [-1, 1.5, None, True, "2"])
 def test_bad_steps_are_refused(bad) -> None:
-    with pytest.raises(ValueError, match=f"freeze_after must be a whole number.*{bad!r}"):
+    with pytest.raises(ValueError, match=f"freeze_after must be an integer.*{bad!r}"):
         FreezingBatchNormalization(freeze_after=bad)

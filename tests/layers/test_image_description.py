@@ -87,8 +87,8 @@ def test_none_where_nothing_is_recorded() -> None:
         ({"normalization": {"mean": [1.0]}}, ValueError, "'std'"),
         ({"class_names": "cat"}, TypeError, "sequence of strings.*'cat'"),
         ({"class_names": [1, 2]}, TypeError, r"sequence of strings.*\[1, 2\]"),
-        ({"class_names": []}, ValueError, r"at least one class.*received \[\]"),
-        ({"class_names": ["cat", " "]}, ValueError, r"some text; received \['cat', ''\]"),
+        ({"class_names": []}, ValueError, r"at least one name.*Received: \[\]"),
+        ({"class_names": ["cat", " "]}, ValueError, r"be empty. Received: \['cat', ''\]"),
         ({"class_names": ["cat", "dog", "cat"]}, ValueError, "more than once: cat"),
     ],
 )

@@ -74,7 +74,7 @@ def test_config_round_trip():
     [
         ("flip", "list of views.*'flip'"),
         ([], "one or more"),
-        (["flip", ("flip",)], "each once"),
+        (["flip", ("flip",)], "each at most once"),
         (["mirror"], "'flip'.*Received: 'mirror'"),
         ([("flip", 1)], r"Received: \('flip', 1\)"),
         ([("shift", 0, 0)], "shift"),
@@ -92,7 +92,7 @@ def test_bad_views(views, message):
     ("views", "shape", "message"),
     [
         (["rotate_90"], (None, 4, 5, 1), "square"),
-        ([("shift", 4, 0)], (None, 4, 5, 1), "moves all out"),
+        ([("shift", 4, 0)], (None, 4, 5, 1), "shift by less than the image"),
         (["flip"], (None, None, 5, 1), "fixed size"),
     ],
 )

@@ -76,7 +76,7 @@ def test_trainable_can_be_set_before_and_after_building() -> None:
     ("arguments", "message"),
     [
         ({"filters": -3}, "filters.*-3"),
-        ({"expansion": 0}, "expansion must be a whole number of at least 1. Received: 0"),
+        ({"expansion": 0}, "expansion must be an integer of at least 1. Received: 0"),
         ({"expansion": 1.5}, "expansion.*1.5"),
         ({"strides": None}, "strides.*None"),
     ],

@@ -206,17 +206,17 @@ def test_all_are_integer_in_an_int8_file(tmp_path):
     ("arguments", "message"),
     [
         ({"kernel": "sobel"}, "kernel must be one of 'box', 'gaussian', .*'sobel_x'.*'sobel'"),
-        ({"kernel": "sobel_x", "size": 5}, "'sobel_x' is 3x3: leave size out.*size=5"),
+        ({"kernel": "sobel_x", "size": 5}, "'sobel_x' is 3x3. Omit size.*size=5"),
         ({"kernel": "box", "sigma": 2.0}, "sigma is for kernel='gaussian' only.*'box'.*sigma=2.0"),
-        ({"kernel": [[1, 2]], "size": 5}, "numbers say their size themselves.*size=5"),
-        ({"kernel": [[1, 2]], "sigma": 1}, "leave both out.*sigma=1.0"),
-        ({"kernel": [[1, 2], [3]]}, "rows of one length each"),
+        ({"kernel": [[1, 2]], "size": 5}, "kernel values define their own size.*size=5"),
+        ({"kernel": [[1, 2]], "sigma": 1}, "Omit both.*sigma=1.0"),
+        ({"kernel": [[1, 2], [3]]}, "rows of equal length"),
         ({"kernel": [1, 2]}, "finite numbers .height, width."),
         ({"kernel": [[]]}, "finite numbers"),
         ({"kernel": [["a"]]}, "finite numbers"),
         ({"kernel": [[float("nan")]]}, "finite numbers.*nan"),
         ({"kernel": KERNELS_OF_TWO_CHANNELS}, "needs sum_channels=True.*3, 2, 2"),
-        ({"size": 0}, "size must be a whole number"),
+        ({"size": 0}, "size must be an integer"),
         ({"sigma": -1}, "sigma must be a finite number above 0"),
         ({"flip": "yes"}, "flip must be one of False, True"),
         ({"sum_channels": None}, "sum_channels must be one of False, True"),
@@ -232,7 +232,7 @@ def test_wrong_linear_filters(arguments, message):
     ("arguments", "message"),
     [
         ({"kind": "mean"}, "kind must be one of 'median', 'minimum', 'maximum'"),
-        ({"size": 2.5}, "size must be a whole number"),
+        ({"size": 2.5}, "size must be an integer"),
         ({"padding": "constant"}, "padding must be one of"),
     ],
 )
@@ -242,8 +242,8 @@ def test_wrong_rank_filters(arguments, message):
 
 
 def test_inputs_that_do_not_fit():
-    with pytest.raises(ValueError, match="kernel has 2 channels, and the input has 3"):
+    with pytest.raises(ValueError, match="kernel has 2 channels, but the input has 3"):
         LocalFilter2D(KERNELS_OF_TWO_CHANNELS, sum_channels=True)(_images(6, 5, 3))
     for layer in (LocalFilter2D("box", 4, padding="valid"), RankFilter2D(size=4, padding="valid")):
-        with pytest.raises(ValueError, match="leaves nothing of maps of 6x3 under a window of 4x4"):
+        with pytest.raises(ValueError, match="no output for maps of 6x3 and a window of 4x4"):
             layer(_images(6, 3))

@@ -217,11 +217,14 @@ def test_half_precision_keeps_coordinates_whole():
         ({"degrees": 181}, "degrees must be a number from 0 to 180"),
         ({"shear": -1}, "shear must be a number from 0 to 80"),
         ({"translation": float("nan")}, "translation must be a number from 0 to 1"),
-        ({"scale": (1.2, 0.8)}, "the least first"),
+        ({"scale": (1.2, 0.8)}, "above 0, smallest first"),
         ({"scale": 0.5}, "scale must be two numbers"),
         ({"boxes": {"box": "xyx"}}, "the format of 'box' must be one of xyxy"),
         ({"keypoints": {"points": "box"}}, "must be one of 'xy', 'rel_xy'"),
-        ({"masks": {"mask": "background"}}, "outside of the mask 'mask' must be a class number"),
+        (
+            {"masks": {"mask": "background"}},
+            "fill value of the mask 'mask' must be a class number",
+        ),
         ({"interpolation": "cubic"}, "interpolation must be one of"),
         ({"fill_mode": "black"}, "fill_mode must be one of"),
     ],
@@ -243,12 +246,12 @@ def test_wrong_arguments(arguments, message):
         (
             {"images": np.zeros((2, 8, 8, 1)), "box": np.zeros((2, 3, 4)), "points": np.zeros(
                 (2, 3, 2))},
-            "one box an image",
+            "one box per image",
         ),
         (
             {"images": np.zeros((2, 8, 8, 1)), "box": np.zeros((2, 4)), "points": np.zeros(
                 (2, 1, 2))},
-            "names a point that is none of 1",
+            "point indices below 1",
         ),
     ],
 )  # fmt: skip

@@ -95,7 +95,7 @@ def test_images_are_whitened_by_channel_whatever_they_come_in():
 
 def test_before_adapt_there_is_an_error_and_never_a_number():
     layer = Whitening()
-    with pytest.raises(ValueError, match=r"whitening.* has no statistics yet: call adapt\(data\)"):
+    with pytest.raises(ValueError, match=r"whitening.* has no statistics yet. Call adapt\(data\)"):
         layer(DATA)
     with pytest.raises(ValueError, match="no statistics yet"):
         Whitening().inverse(DATA)
@@ -190,7 +190,7 @@ def test_a_file_of_builtin_operators_answers_the_same(tmp_path, kind):
         ({"kind": "ica"}, "kind must be one of 'pca', 'zca'"),
         ({"epsilon": -1}, "epsilon must be a finite number of 0 or more. Received: -1"),
         ({"epsilon": float("inf")}, "epsilon must be a finite number"),
-        ({"components": 0}, "components must be a whole number of at least 1"),
+        ({"components": 0}, "components must be an integer of at least 1"),
     ],
 )
 def test_wrong_arguments(arguments, message):
@@ -203,7 +203,7 @@ def test_wrong_data():
         _adapted(components=6)
     with pytest.raises(ValueError, match="data must have 5 features .* Received: shape \\(9, 4\\)"):
         _adapted().adapt(np.zeros((9, 4)))
-    with pytest.raises(ValueError, match="data must hold 2 rows or more. Received: 1"):
+    with pytest.raises(ValueError, match="data must have at least 2 rows. Received: 1"):
         _adapted(data=DATA[:1])
     with pytest.raises(ValueError, match="data must be finite"):
         _adapted(data=DATA * np.nan)

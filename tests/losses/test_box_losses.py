@@ -168,12 +168,12 @@ def test_smooth_l1_is_its_definition():
 
 
 BAD = [
-    ([[3.0, 3, 2, 5]], "xyxy", "y_true has a negative size in 1 of 1 boxes, the first at 0"),
-    ([[0.1, 0.1, 0.5, 0.6]], "xyxy", "no number above 1.*rel_"),
+    ([[3.0, 3, 2, 5]], "xyxy", "y_true has a negative size in 1 of 1 boxes, first at 0"),
+    ([[0.1, 0.1, 0.5, 0.6]], "xyxy", "no value above 1.*rel_"),
     ([[10.0, 10, 50, 60]], "rel_xyxy", "up to 60.*look like pixels"),
-    ([[0.1, np.nan, 0.5, 0.6]], "rel_xyxy", "NaN or infinite numbers in 1 of 1"),
+    ([[0.1, np.nan, 0.5, 0.6]], "rel_xyxy", "NaN or infinite values in 1 of 1"),
     ([[0.5, 0.5, 1.5, 0.9]], "rel_xyxy", "an edge outside the image"),
-    ([[0.5, 0.5, 0.9]], "rel_xyxy", "four numbers each.*3"),
+    ([[0.5, 0.5, 0.9]], "rel_xyxy", r"shape \(..., 4\).*3"),
 ]
 
 

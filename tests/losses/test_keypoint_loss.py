@@ -51,9 +51,7 @@ def test_share_of_visible_points_within_the_threshold(threshold):
 
 
 def test_numbers_that_do_not_match_are_said():
-    with pytest.raises(
-        ValueError, match=r"3 true keypoints, so y_pred must be \(rows, 6\).*\(4, 4\)"
-    ):
+    with pytest.raises(ValueError, match=r"3 true keypoints, y_pred must be \(rows, 6\).*\(4, 4\)"):
         KeypointLoss()(TRUE, FOUND[:, :4])
     with pytest.raises(ValueError, match=r"y_true must be keypoints \(rows, points, 3\).*\(4, 6\)"):
         PCK().update_state(FOUND, FOUND)

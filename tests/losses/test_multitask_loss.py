@@ -165,7 +165,7 @@ BAD = [
     (TASKS, "best", ValueError, "alpha must be.*'learned'.*'best'"),
     (TASKS, {"label": 1}, ValueError, "a weight for each of 'label', 'box'.*'label'"),
     (TASKS, {"label": 1, "box": -1}, ValueError, "alpha of 'box' must be 0 or more.*-1"),
-    ({**TASKS, "pose": "mse"}, 0.5, ValueError, "two tasks against each other, and there are 3"),
+    ({**TASKS, "pose": "mse"}, 0.5, ValueError, "two tasks against each other, but there are 3"),
     (["mse"], 0.5, TypeError, "tasks must be a dictionary.*mse"),
     ({"label": "mse", "box": 3}, 0.5, (TypeError, ValueError), "3"),
     (
@@ -187,7 +187,7 @@ def test_bad_calls_are_said():
         loss(TRUE["box"], FOUND)
     with pytest.raises(ValueError, match="y_pred lacks 'box'.*Received: 'label'"):
         loss(TRUE, {"label": FOUND["label"]})
-    with pytest.raises(ValueError, match="sample_weight names no task: 'pose'"):
+    with pytest.raises(ValueError, match="sample_weight has unknown tasks: 'pose'"):
         loss(TRUE, FOUND, {"pose": np.ones(ROWS)})
     with pytest.raises(ValueError, match=r"sample_weight must be \(rows,\).*\(6, 4\)"):
         loss(TRUE, FOUND, np.ones((ROWS, 4)))

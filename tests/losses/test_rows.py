@@ -125,7 +125,7 @@ class TestBadInput:
     @pytest.mark.parametrize("loss", OF_COSINES, ids=ids)
     def test_cosines_and_classes(self, loss) -> None:
         labels, y_pred = data(loss)
-        with pytest.raises(ValueError, match="from -1 to 1. Received a value of size 7"):
+        with pytest.raises(ValueError, match="from -1 to 1. Received: a value of size 7"):
             loss(labels, 7 * y_pred / np.abs(y_pred).max())
         for wrong in (5, -1):
             labels[3] = wrong

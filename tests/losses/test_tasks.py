@@ -94,7 +94,7 @@ def test_certain_and_wrong_is_finite_and_from_logits_still_has_a_gradient():
         ("regression", {"from_logits": True}, "from_logits=True.*'regression'"),
         ("binary", {"one_hot": True}, "one_hot=True.*'binary'"),
         ("multiclass", {"squared": True}, "squared=True.*'multiclass'"),
-        ("binary_tanh", {"squared": True, "from_logits": True}, "needs the tanh"),
+        ("binary_tanh", {"squared": True, "from_logits": True}, "needs the tanh outputs"),
         ("binary", {"from_logits": 1}, "from_logits.*1"),
     ],
 )

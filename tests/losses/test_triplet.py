@@ -151,12 +151,12 @@ class TestDegenerate:
 
 def test_equal_rows_have_no_distance_in_float32() -> None:
     """The product of matrices leaves noise on the diagonal; the loss must not see it."""
-    from keras_dlcourse.losses.embedding._distances import pairwise
+    from keras_dlcourse.losses.embedding._distances import pairwise_distances
 
     for dimensions in (2, 33, 128, 1000):
         x = np.random.default_rng(0).normal(size=(50, dimensions)).astype("float32") + 5
         x = ops.convert_to_tensor(np.concatenate([x, x]))
-        found = ops.convert_to_numpy(pairwise("euclidean", x, x))
+        found = ops.convert_to_numpy(pairwise_distances("euclidean", x, x))
         for offset in (-50, 0, 50):
             assert np.abs(np.diagonal(found, offset)).max() < 1e-9
         exact = np.asarray(x, "float64")

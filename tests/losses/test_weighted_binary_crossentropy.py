@@ -96,5 +96,5 @@ def test_weights_that_make_no_sense(weight):
 def test_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match="has 2 weights for 4 classes"):
         WeightedBinaryCrossentropy([1.0, 2.0])(TRUE, FOUND)
-    with pytest.raises(ValueError, match=r"one number a class. Received: \(9,\) and \(9, 4\)"):
+    with pytest.raises(ValueError, match=r"one value per class. Received: \(9,\) and \(9, 4\)"):
         WeightedBinaryCrossentropy()(TRUE[:, 0], FOUND)

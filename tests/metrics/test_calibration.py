@@ -77,7 +77,7 @@ def test_wrong_shapes_are_refused():
             reliability(labels, scores)
     with pytest.raises(ValueError, match="bins.*0"):
         reliability([0], [[1.0, 0.0]], 0)
-    with pytest.raises(ValueError, match="1 to 4; received 0"):
+    with pytest.raises(ValueError, match="1 to 4 entries. Received: 0"):
         draw_reliability({})
 
 

@@ -130,7 +130,7 @@ def test_overlap_of_boxes():
 @pytest.mark.parametrize(
     ("boxes", "maps", "message"),
     [
-        (np.zeros((2, 4)), np.zeros((2, 5)), r"maps of the shape \(n, height, width\).*\(2, 5\)"),
+        (np.zeros((2, 4)), np.zeros((2, 5)), r"maps of shape \(n, height, width\).*\(2, 5\)"),
         (np.zeros((2, 3)), np.zeros((2, 5, 6)), r"y_true must be boxes.*Received: \(2, 3\)"),
         (np.zeros((3, 4)), np.zeros((2, 5, 6)), "3 rows of boxes for 2 maps"),
     ],
@@ -143,5 +143,5 @@ def test_shapes_that_do_not_fit(metric, boxes, maps, message):
 
 @pytest.mark.parametrize("metric", [MaxBoxAccuracy, PointingGame])
 def test_masks_where_boxes_are_needed(metric):
-    with pytest.raises(ValueError, match=r"takes boxes \(n, 4\), no masks"):
+    with pytest.raises(ValueError, match=r"takes boxes \(n, 4\), not masks"):
         metric().update_state(np.zeros((2, 5, 6)), np.zeros((2, 5, 6)))

@@ -125,5 +125,5 @@ def test_errors():
 
     trainer = AugmentedModel(_network(), Square())
     trainer.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
-    with pytest.raises(ValueError, match=r"labels of shape \(8, 8\) out of .*must be one-hot"):
+    with pytest.raises(ValueError, match=r"must be one-hot.*turned into \(8, 8\)"):
         trainer.train_on_batch(X, Y.argmax(1))

@@ -138,13 +138,13 @@ class Subclassed(keras.Model):
             lambda: keras.Model(x := keras.Input((4, 4, 3)), [x, x]),
             {},
             ValueError,
-            "has 2 outputs. Choose one",
+            "must have one output.*with 2 outputs. Choose one",
         ),
         (
             lambda: keras.Sequential([keras.Input(()), keras.layers.Identity()]),
             {},
             ValueError,
-            r"must give vectors.*shape \(None,\)",
+            r"must output vectors.*shape \(None,\)",
         ),
     ],
 )

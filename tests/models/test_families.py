@@ -13,7 +13,7 @@ import pytest
 
 import keras_dlcourse as kd
 from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.layers.blocks._composite import _group_by_group
+from keras_dlcourse.layers.blocks._composite import _convolve_by_group
 from keras_dlcourse.models.costs import cost_of, costs
 
 with Path(__file__).with_name("parameter_counts.csv").open() as _file:
@@ -113,7 +113,7 @@ def test_the_formula_is_not_the_table():
     assert depth * width**2 * resolution**2 == pytest.approx(2, abs=0.1)
     depth, width, resolution = kd.models.compound_scale(7)
     assert (depth, width) != (3.1, 2.0) and resolution != 600 / 224
-    with pytest.raises(ValueError, match="gamma must be 1 or more"):
+    with pytest.raises(ValueError, match="gamma must be at least 1"):
         kd.models.compound_scale(1, gamma=0.5)
 
 
@@ -178,7 +178,7 @@ def test_a_convolution_head_slides_over_larger_images():
     sliding = kd.models.VGG11(
         (None, None, 3), alpha=0.1, classes=4, output_stride=32, head="convolution"
     )
-    with pytest.raises(ValueError, match="takes images of one size.*head='convolution'"):
+    with pytest.raises(ValueError, match="fixed height and width.*head='convolution'"):
         kd.models.VGG11((None, None, 3))
     assert sliding(np.zeros((1, 224, 256, 3), "float32")).shape == (1, 4)
     same = kd.models.VGG11((32, 32, 3), alpha=0.1, classes=4, output_stride=32, head="convolution")
@@ -253,14 +253,14 @@ class TestResNets:
         if use_bias:
             conv.bias.assign(np.arange(6))
         whole = keras.ops.convert_to_numpy(conv(IMAGES))
-        apart = keras.ops.convert_to_numpy(_group_by_group(conv, IMAGES))
+        apart = keras.ops.convert_to_numpy(_convolve_by_group(conv, IMAGES))
         np.testing.assert_allclose(apart, whole, atol=1e-5)
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
             ({"version": 3}, "version must be 1 or 2"),
-            ({"weights": "imagenet"}, "ResNet101 and ResNet152 of version 1"),
+            ({"weights": "imagenet"}, "ResNet101 and ResNet152 with version=1"),
             ({"shortcut": "identity"}, "shortcut must be one of 'project', 'pad'"),
             ({"version": 2, "zero_last_gamma": True}, "zero_last_gamma is for version 1"),
         ],
@@ -273,7 +273,7 @@ class TestResNets:
         ("arguments", "message"),
         [
             ({"kind": "wide"}, "kind must be one of 'basic', 'bottleneck'"),
-            ({"groups": 2}, "are for kind='bottleneck'"),
+            ({"groups": 2}, "are only for kind='bottleneck'"),
             ({"kind": "bottleneck", "groups": 3, "width": 8}, "groups=3 must divide the width, 8"),
         ],
     )
@@ -282,7 +282,7 @@ class TestResNets:
             kd.layers.ResidualBlock(8, **arguments)
 
     def test_padding_cannot_take_channels_away(self):
-        with pytest.raises(ValueError, match="joins 3 channels to no fewer"):
+        with pytest.raises(ValueError, match="as many filters as the 3 input channels"):
             kd.layers.ResidualBlock(2, shortcut="pad")(IMAGES)
 
     @pytest.mark.parametrize(("depth", "width"), [(8, 1), (17, 2), (16, 0)])
@@ -346,7 +346,7 @@ class TestGoogLeNet:
         assert [tensor.shape for tensor in file.outputs] == [(1, 3)]
 
     def test_wrong_options(self):
-        with pytest.raises(ValueError, match="needs include_top=True, height and width"):
+        with pytest.raises(ValueError, match="needs include_top=True and a fixed height and width"):
             kd.models.GoogLeNet((None, None, 3), auxiliary=True)
         with pytest.raises(ValueError, match="normalization must be 'local' or None"):
             kd.models.GoogLeNet(normalization="batch")
@@ -395,7 +395,7 @@ class TestLeNet:
         [
             ({"connections": [], "kernel_size": 3}, "name channels for each filter"),
             ({"connections": [(0, 0)], "kernel_size": 3}, "name each channel once"),
-            ({"connections": [(-1,)], "kernel_size": 3}, "numbers of channels from 0"),
+            ({"connections": [(-1,)], "kernel_size": 3}, "channel numbers from 0"),
             ({"connections": [(0,)], "kernel_size": 3, "padding": "full"}, "padding must be"),
         ],
     )
@@ -404,7 +404,7 @@ class TestLeNet:
             kd.layers.SparseConnectedConv2D(**arguments)
 
     def test_a_channel_that_is_not_there(self):
-        with pytest.raises(ValueError, match="name channel 3, and the input has 3"):
+        with pytest.raises(ValueError, match="name channel 3, but the input has 3"):
             kd.layers.SparseConnectedConv2D([(0, 3)], 3)(IMAGES)
 
     def test_wrong_options(self):
@@ -412,7 +412,7 @@ class TestLeNet:
             kd.models.LeNet5Paper(output="linear")
         with pytest.raises(ValueError, match="alpha must be 1"):
             kd.models.LeNet5Paper(alpha=0.5)
-        with pytest.raises(ValueError, match="images of one size"):
+        with pytest.raises(ValueError, match="must have a fixed height and width"):
             kd.models.LeNet5((None, None, 1))
 
 
@@ -430,13 +430,13 @@ def test_local_response_normalization_by_loops():
     ("name", "arguments", "message"),
     [
         ("alexnet", {"normalization": "layer"}, "must be 'local', 'batch' or None"),
-        ("alexnet", {"input_shape": (None, None, 3)}, "images of one size"),
+        ("alexnet", {"input_shape": (None, None, 3)}, "must have a fixed height and width"),
         ("vgg11", {"head": "flat"}, "head must be 'dense' or 'convolution'"),
-        ("vgg11", {"weights": "imagenet"}, "do not exist for this network"),
-        ("vgg16", {"weights": "imagenet", "batch_norm": True}, "do not exist for this network"),
-        ("vgg16", {"weights": "imagenet", "classes": 5}, "classify 1000 classes"),
-        ("alexnet", {"input_shape": (28, 28, 3), "output_stride": 32}, "leave nothing of images"),
-        ("vgg11", {"input_shape": (28, 28, 3), "output_stride": 32}, "leave nothing of images"),
+        ("vgg11", {"weights": "imagenet"}, "is not available for this network"),
+        ("vgg16", {"weights": "imagenet", "batch_norm": True}, "not available for this network"),
+        ("vgg16", {"weights": "imagenet", "classes": 5}, "classes must be 1000"),
+        ("alexnet", {"input_shape": (28, 28, 3), "output_stride": 32}, "Images must be at least"),
+        ("vgg11", {"input_shape": (28, 28, 3), "output_stride": 32}, "Images must be at least"),
     ],
 )
 def test_wrong_options(name, arguments, message):
@@ -454,9 +454,9 @@ def test_the_smallest_size_in_the_message_works(name, output_stride):
             maps = _built(name, input_shape=shape, **options).output_shape[1:3]
         except ValueError as error:
             assert shape == (28, 300, 1)
-            least = int(re.search(r"the smallest that work are (\d+)x", str(error)).group(1))
+            least = int(re.search(r"Images must be at least (\d+)x", str(error)).group(1))
             shape = (least, 300, 1)
-            with pytest.raises(ValueError, match=f"are {least}x{least}"):
+            with pytest.raises(ValueError, match=f"at least {least}x{least}"):
                 _built(name, input_shape=(least - 1, 300, 1), **options)
         else:
             assert min(maps) >= 1
@@ -480,7 +480,7 @@ def test_an_ensemble_is_the_mean(tmp_path):
     joined.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(_answers(again, images), expected, atol=1e-6)
-    with pytest.raises(ValueError, match="two or more with the same input and output"):
+    with pytest.raises(ValueError, match="two or more models with the same input and output"):
         kd.models.ensemble([one, kd.models.LeNet5()])
     with pytest.raises(ValueError, match="two or more"):
         kd.models.ensemble([one])

@@ -221,5 +221,5 @@ def test_a_failed_download_says_what_to_do(monkeypatch) -> None:
         raise Exception("URL fetch failure on https://…: None -- [Errno -2]")  # as Keras does
 
     monkeypatch.setattr(keras.applications, "MobileNet", offline)
-    with pytest.raises(OSError, match=r"MobileNet \(alpha 0.25, size 128\).*URL fetch.*Go online"):
+    with pytest.raises(OSError, match=r"MobileNet \(alpha 0.25, size 128\).*URL fetch.*Connect to"):
         kd.models.MobileNet((128, 128, 3), alpha=0.25, weights="imagenet")

@@ -96,15 +96,21 @@ BAD = [
     ),
     (lambda: localizer(_backbone((None, None)), 2), ValueError, "of fixed size"),
     (lambda: OutputDescription("mask"), ValueError, "kind must be 'box' or 'keypoints'.*'mask'"),
-    (lambda: OutputDescription("box"), ValueError, "kind='box', which needs it"),
+    (
+        lambda: OutputDescription("box"),
+        ValueError, "bounding_box_format must be given if, and only if, kind='box'",
+    ),
     (
         lambda: OutputDescription("keypoints", bounding_box_format="rel_xyxy"),
-        ValueError, "bounding_box_format belongs to kind='box'",
+        ValueError, "bounding_box_format must be given if, and only if, kind='box'",
     ),
-    (lambda: OutputDescription("keypoints"), ValueError, "kind='keypoints', which needs it"),
+    (
+        lambda: OutputDescription("keypoints"),
+        ValueError, "relative_to must be given if, and only if, kind='keypoints'",
+    ),
     (
         lambda: OutputDescription("box", "rel_xyxy", names=["a"]),
-        ValueError, "names belong to kind='keypoints'",
+        ValueError, "names must only be given for kind='keypoints'",
     ),
     (
         lambda: OutputDescription("keypoints", relative_to="hand"),

@@ -143,11 +143,11 @@ def test_dropout_and_mixed_precision():
         ({"hidden_units": (8, 0)}, "hidden_units.*0"),
         ({"task": "ranking"}, "task.*'ranking'"),
         ({"task": "multiclass"}, "outputs.*None"),
-        ({"task": "multiclass", "outputs": 1}, "outputs.*2 at least.*1.*task='binary'"),
+        ({"task": "multiclass", "outputs": 1}, "outputs.*at least 2.*1.*task='binary'"),
         ({"activation": "rellu"}, "activation.*'rellu'"),
         ({"activation": None}, "activation.*None"),
         ({"dropout": 1}, "dropout.*1"),
-        ({"task": "regression", "logits": True}, "logits=True.*'regression'"),
+        ({"task": "regression", "logits": True}, "logits must be False.*'regression'"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments, message):

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import keras_dlcourse as kd
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.models._shared.parts import limited_strides
-from keras_dlcourse.models._shared.parts import scaled as scaled_channels
+from keras_dlcourse.models._shared.parts import limit_strides, scale_channels
 from keras_dlcourse.models.classification.mobilenet_v2 import round_channels
 
 FAMILIES = [kd.models.MobileNet, kd.models.MobileNetV2]
@@ -40,7 +39,7 @@ def test_rounded_channels_are_near_and_never_zero(channels) -> None:
 
 @given(channels=st.integers(1, 2000), alpha=st.floats(1e-6, 4))
 def test_scaled_channels_are_never_zero(channels, alpha) -> None:
-    assert scaled_channels(channels, alpha) == max(1, int(channels * alpha))
+    assert scale_channels(channels, alpha) == max(1, int(channels * alpha))
 
 
 @given(
@@ -48,7 +47,7 @@ def test_scaled_channels_are_never_zero(channels, alpha) -> None:
     output_stride=st.sampled_from([8, 16, 32]),
 )
 def test_limited_strides_reach_the_output_stride_and_no_more(strides, output_stride) -> None:
-    limited = limited_strides(strides, output_stride)
+    limited = limit_strides(strides, output_stride)
     assert len(limited) == len(strides)
     assert np.prod(limited) == min(np.prod(strides), output_stride)
     assert all(new in (1, old) for new, old in zip(limited, strides, strict=True))
@@ -147,7 +146,7 @@ def test_weights_from_a_file(family, tmp_path: Path) -> None:
         ({"classes": [1, 2]}, TypeError, "sequence of strings"),
         ({"classes": ["a"], "include_top": False}, ValueError, "no classes to name"),
         ({"pooling": "mean", "include_top": False}, ValueError, "pooling.*'mean'"),
-        ({"pooling": "avg"}, ValueError, "pooling is for models without a classifier"),
+        ({"pooling": "avg"}, ValueError, "pooling must be None if include_top=True"),
         ({"classifier_activation": "soft"}, ValueError, "classifier_activation.*'soft'"),
         ({"dropout": 1.0}, ValueError, "dropout must be at least 0 and below 1. Received: 1.0"),
         ({"dropout": -0.1}, ValueError, "dropout.*-0.1"),
@@ -158,7 +157,7 @@ def test_weights_from_a_file(family, tmp_path: Path) -> None:
         ({"preprocessing": Normalization([1, 2, 3], 1)}, ValueError, "3 values.*1 channel"),
         ({"weights": "imagnet"}, ValueError, "'imagenet', or the path.*'imagnet'"),
         ({"weights": 3}, TypeError, "weights must be None.*3"),
-        ({"weights": "nowhere.weights.h5"}, ValueError, "There is no file nowhere.weights.h5"),
+        ({"weights": "nowhere.weights.h5"}, ValueError, "file nowhere.weights.h5 does not exist"),
         ({"weights": "whole.keras"}, ValueError, r"load_model\('whole.keras'\)"),
     ],
 )
@@ -171,10 +170,10 @@ def test_bad_arguments_are_refused(family, arguments, error, message) -> None:
     ("arguments", "message"),
     [
         ({"input_shape": (96, 96, 1)}, "RGB"),
-        ({"input_shape": (128, 160, 3)}, "square images of .*128, 160, 192 or 224 pixels"),
+        ({"input_shape": (128, 160, 3)}, "must be square, .*128, 160, 192 or 224 pixels"),
         ({"input_shape": (100, 100, 3)}, r"\(None, None, 3\)"),
         ({"alpha": 0.4}, "0.75.*Received: alpha=0.4"),
-        ({"classes": 10}, "1000 classes.*include_top=False.*classes=10"),
+        ({"classes": 10}, "must be 1000.*classes=10.*include_top=False"),
         ({"classifier_activation": "sigmoid"}, "softmax.*'sigmoid'"),
         ({"preprocessing": Normalization(0, 255)}, "127.5.*255"),
     ],

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
 from keras_dlcourse.models import Perceptron
-from keras_dlcourse.models.dense.perceptron import is_separable, one_pass
+from keras_dlcourse.models.dense.perceptron import is_separable, run_pass
 
 XOR = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 
@@ -71,7 +71,7 @@ def test_one_pass_is_a_loop_over_the_examples():
         if signed[example] @ weights <= 0:
             weights = weights + 0.5 * signed[example]
             mistakes.append(example)
-    found, wrong = one_pass(signed, order, np.zeros(4), 0.5)
+    found, wrong = run_pass(signed, order, np.zeros(4), 0.5)
     np.testing.assert_allclose(found, weights, rtol=1e-12)
     assert wrong.tolist() == mistakes and len(mistakes) > 10
 
@@ -87,7 +87,7 @@ def test_an_update_is_a_step_of_sgd_on_the_distance_of_mistakes():
     assert (t * (x @ start[:3] + start[3])).item() < 0
     model.train_on_batch(x, t)
     signed = t * np.column_stack([x, [1.0]])
-    found, mistakes = one_pass(signed, np.array([0]), start, 0.7)
+    found, mistakes = run_pass(signed, np.array([0]), start, 0.7)
     kernel, bias = layer.get_weights()
     np.testing.assert_allclose(found, [*kernel[:, 0], *bias], rtol=1e-6)
     assert mistakes.tolist() == [0] and found[3] != start[3]
@@ -155,5 +155,5 @@ def test_several_classes_have_a_perceptron_each():
 def test_bad_arguments_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         Perceptron(**arguments).fit(XOR, [0, 0, 0, 1])
-    with pytest.raises(ValueError, match="2 classes at least"):
+    with pytest.raises(ValueError, match="at least 2 classes"):
         Perceptron().fit(XOR, [1, 1, 1, 1])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import inspect
+
+import keras
 import pytest
 
 from keras_dlcourse import models
@@ -38,11 +41,38 @@ def test_a_name_is_taken_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert models.register("new_model")(builder) is builder
     assert "new_model" in models.names()
-    with pytest.raises(ValueError, match="'new_model' is taken"):
+    with pytest.raises(ValueError, match="'new_model' is already registered"):
         models.register("new_model")
 
 
 @pytest.mark.parametrize("name", ["", "MobileNet", "mobilenet-v2", "2net"])
 def test_names_that_cannot_be_typed_are_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="lower case"):
+    with pytest.raises(ValueError, match="must be lowercase"):
         models.register(name)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_builders_show_all_their_options(name):
+    """As `help()` and editors do: each argument with its default, and a description of each."""
+    builder = registry._BUILDERS[name]
+    parameters = inspect.signature(builder).parameters.values()
+    assert all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters)
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    assert defaults.keys() >= {"input_shape", "alpha", "include_top", "weights", "preprocessing"}
+    assert defaults["name"] == name
+    assert "**options" not in builder.__doc__
+    if "    Args:" in builder.__doc__:
+        for argument in defaults:
+            assert f"        {argument}: " in builder.__doc__
+
+
+def test_shown_defaults_are_those_that_are_built():
+    for builder in (models.VGG11, models.ResNet20CIFAR, models.EfficientNetLite4):
+        defaults = inspect.signature(builder).parameters
+        model = builder((32, 32, 3), alpha=0.05)
+        assert model.name == defaults["name"].default
+        assert model.output_shape == (None, defaults["classes"].default)
+        rates = {layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
+        assert defaults["dropout"].default in (rates or {0.0})
+    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
+        models.VGG11((32, 32, 3), depth=3)

@@ -120,7 +120,7 @@ def _maps():
     ("make", "kind", "message"),
     [
         (lambda: Siamese(3), TypeError, "backbone must be a keras.Model. Received: int"),
-        (lambda: Siamese(_maps()), ValueError, r"one vector.*gives \(None, 7, 5, 2\)"),
+        (lambda: Siamese(_maps()), ValueError, r"one vector.*outputs of shape \(None, 7, 5, 2\)"),
         (lambda: Siamese(keras.Sequential([layers.Dense(2)])), ValueError, "must be built"),
         (lambda: Siamese(backbone(), "cosine"), ValueError, "output must be one of.*'cosine'"),
         (lambda: Siamese(backbone(), branches=3), ValueError, "branches=3 with output='distance'"),

@@ -63,7 +63,7 @@ def test_the_mean_of_a_loop(model, mean):
     expected = np.where(part.asked[:, None], expected, first)
     np.testing.assert_allclose(part.scores, expected, rtol=1e-3, atol=1e-5)
     assert part.calls == pytest.approx(1 + 4 * part.asked.mean())
-    assert str(part).startswith("11 of 23 images asked again (48%), 2.91 calls")
+    assert str(part).startswith("11 of 23 images rerun (48%), 2.91 model calls")
     none = tta.predict(X, below=0)
     np.testing.assert_allclose(none.scores, first, rtol=1e-5)
     assert none.calls == 1
@@ -179,7 +179,7 @@ def test_one_file_answers_alike(tmp_path, quantization, mean, tolerance):
         ({"model": keras.Sequential([keras.Input((4,)), L.Dense(2)])}, "input of images"),
         ({"model": classifier("linear")}, "softmax or sigmoid.*'linear'"),
         ({"model": classifier("tanh")}, "'tanh'"),
-        ({"transforms": ["identity"]}, "two or more"),
+        ({"transforms": ["identity"]}, "at least two views"),
         ({"transforms": ["flop", "identity"]}, "flop"),
         ({"mean": "median"}, "mean must be.*'median'"),
     ],
@@ -197,5 +197,5 @@ def test_bad_data():
         tta.gain(X)
     with pytest.raises(ValueError, match=r"0\.\.2"):
         tta.gain((X, np.full(23, 3)))
-    with pytest.raises(ValueError, match=r"\(23, 3\) of 0 and 1"):
+    with pytest.raises(ValueError, match=r"0 and 1, of shape \(23, 3\)"):
         TestTimeAugmentation(classifier("sigmoid")).gain((X, np.zeros(23)))

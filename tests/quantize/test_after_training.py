@@ -88,7 +88,9 @@ def test_fix_repairs_and_shows_before_and_after(tmp_path, data) -> None:
     again = diagnose(model, fixed.path, data)
     assert again.output_sqnr_db == pytest.approx(fixed.after[0], abs=0.1)
     assert "equalize applied" in str(fixed)
-    with pytest.raises(TypeError, match="model must be a keras.Model, whose network is changed"):
+    with pytest.raises(
+        TypeError, match="model must be a keras.Model, because its layers are modified"
+    ):
         apply_fixes(path, diagnose(model, path, data), data)
 
 
@@ -98,7 +100,7 @@ def test_fix_replaces_no_activation_that_is_better_left(tmp_path, data) -> None:
     found = diagnose(model, path, data)
     fixed = apply_fixes(model, found, data, output=tmp_path / "new.tflite")
     assert fixed.path == tmp_path / "new.tflite" and fixed.applied == ()
-    assert "has to be trained a little" in fixed.not_applied[0]
+    assert "needs some training afterwards" in fixed.not_applied[0]
 
 
 def test_metadata_and_pixels(tmp_path) -> None:
@@ -124,10 +126,10 @@ def test_bad_arguments(tmp_path, data) -> None:
     model, path = network(), tmp_path / "m.tflite"
     with pytest.raises(ValueError, match="calibrator must be one of min_max"):
         after_training(model, path, data, calibrator="entropy")
-    with pytest.raises(ValueError, match="mixed must be a share"):
+    with pytest.raises(ValueError, match="mixed must be a fraction"):
         after_training(model, path, data, mixed=98)
     with pytest.raises(TypeError, match=r"must be a keras\.Model"):
         after_training("model.keras", path, data)
-    with pytest.raises(ValueError, match="quantized already"):
+    with pytest.raises(ValueError, match="already quantized"):
         after_training(kd.quantize.quantization_aware(model), path, data)
     assert not path.exists()

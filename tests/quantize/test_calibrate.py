@@ -90,10 +90,10 @@ def test_bad_options(options, message: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"y": data()}, r"has the inputs \['y'\], but model .* takes \['x'\]"),
-        ({"x": data()[:, :3]}, r"shape \(3,\) for input 'x', but the model takes \(4,\)"),
-        ({"x": data()[:0]}, "has no examples for input 'x'"),
-        ({"x": data() * np.nan}, "NaN or infinite numbers for input 'x'"),
+        ({"y": data()}, r"must have the inputs \['x'\] of model .* Received: \['y'\]"),
+        ({"x": data()[:, :3]}, r"shape \(4,\) for input 'x'. Received: \(3,\)"),
+        ({"x": data()[:0]}, "for input 'x'. Received: no examples"),
+        ({"x": data() * np.nan}, "for input 'x'. Received: NaN or infinite values"),
     ],
 )
 def test_bad_data(given, message: str) -> None:
@@ -104,5 +104,5 @@ def test_bad_data(given, message: str) -> None:
 
 
 def test_a_float_model_has_no_ranges() -> None:
-    with pytest.raises(ValueError, match="has no ranges to measure; make it quantization-aware"):
+    with pytest.raises(ValueError, match="has no ranges to measure. Make it quantization-aware"):
         kd.quantize.calibrate(network(BODIES["relu6"]), inputs())

@@ -16,10 +16,10 @@ from quantized_models import L, device, randomised
 
 import keras_dlcourse as kd
 from keras_dlcourse.explain.maps.guided import guided_copy
-from keras_dlcourse.graph.flat import copy_of
+from keras_dlcourse.graph.flat import copy_model
 from keras_dlcourse.graph.logits import find_logits
 from keras_dlcourse.graph.running import Network
-from keras_dlcourse.quantize.qat.planning import flat
+from keras_dlcourse.quantize.qat.planning import flatten
 
 SHAPE = (6, 6, 3)
 
@@ -60,8 +60,8 @@ def network() -> keras.Model:
 
 
 COPIES: dict[str, Callable[[keras.Model], Any]] = {
-    "copy_of": copy_of,
-    "opened for integers": lambda model: flat(model).model,
+    "copy_model": copy_model,
+    "opened for integers": lambda model: flatten(model).model,
     "prune": lambda model: kd.compress.prune(model, 0.0),
     "strip": lambda model: kd.compress.strip(kd.compress.prune(model, 0.0)),
     "cluster": lambda model: kd.compress.cluster(model, 250, per="layer"),
@@ -107,7 +107,7 @@ def test_filters_before_a_layer_as_activation_can_be_removed() -> None:
 
 def test_the_aware_network_answers_on_a_device_as_in_keras(tmp_path: Path) -> None:
     model = network()
-    with pytest.warns(UserWarning, match=r"test_copies.relu is a function of your own.*and|rule"):
+    with pytest.warns(UserWarning, match=r"test_copies.relu is a custom function.*and|rule"):
         quantized = kd.quantize.quantization_aware(model)
     left = {step.kind for step in kd.quantize.plan(model).left_in_float}
     assert left == {f"Activation {__name__}.relu", f"Activation {__name__}.<lambda>"}
@@ -153,7 +153,7 @@ def test_an_own_function_is_not_taken_for_the_one_of_keras_of_its_name() -> None
     given = keras.Input((4,))
     model = randomised(keras.Model(given, L.Dense(3, activation=relu)(given)))
     (dense, step) = kd.quantize.plan(model).steps
-    assert "function of your own" in step.reason and dense.reason == ""
+    assert "custom function" in step.reason and dense.reason == ""
     assert find_logits(Network(model)).activation == f"{__name__}.relu"
     guided = guided_copy(model)
     assert not any("guided" in layer.name.lower() for layer in guided.layers)
@@ -164,7 +164,7 @@ def test_copies_with_functions_of_tf_nn_are_saved_and_loaded(tmp_path: Path) -> 
     x = L.Dense(3, activation=tf.nn.swish)(given)
     model = randomised(keras.Model(given, L.Dense(3, activation=tf.nn.softmax)(x)))
     x = np.random.default_rng(0).normal(0, 1, (5, 4)).astype("float32")
-    for number, copy in enumerate((kd.compress.prune(model, 0.5), copy_of(model))):
+    for number, copy in enumerate((kd.compress.prune(model, 0.5), copy_model(model))):
         copy.save(tmp_path / f"{number}.keras")
         again = keras.saving.load_model(tmp_path / f"{number}.keras")
         np.testing.assert_array_equal(again.predict(x, verbose=0), copy.predict(x, verbose=0))
@@ -228,7 +228,7 @@ def test_layers_that_cannot_be_made_again_say_so(layer, method) -> None:
     given = keras.Input((4, 3))
     model = keras.Model(given, L.Dense(2)(layer(given)))
     with pytest.raises(
-        ValueError, match=r"'closed' \(\w+\) cannot be copied: its get_config\(\) m"
+        ValueError, match=r"'closed' \(\w+\) cannot be copied. Its get_config\(\) m"
     ):
         method(model)
 

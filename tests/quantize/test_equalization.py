@@ -6,7 +6,7 @@ import pytest
 from planted_faults import examples, network, randomised, scale_channel
 
 from keras_dlcourse.graph.flat import Graph
-from keras_dlcourse.quantize.post_training.bias_correction import correct_bias, rounded
+from keras_dlcourse.quantize.post_training.bias_correction import correct_bias, round_kernel
 from keras_dlcourse.quantize.post_training.equalization import equalize, find_pairs
 from keras_dlcourse.quantize.post_training.replaced_activations import replace_activations
 
@@ -117,7 +117,7 @@ def test_bias_correction_takes_out_the_mean_error() -> None:
         axes = (0, 1) if "depthwise" in name else tuple(range(kernel.ndim - 1))
         twin = type(source).from_config({**source.get_config(), "activation": None})
         twin.build(inputs.shape)
-        twin.set_weights([rounded(kernel, axes), bias])
+        twin.set_weights([round_kernel(kernel, axes), bias])
         exact = type(source).from_config({**source.get_config(), "activation": None})
         exact.build(inputs.shape)
         exact.set_weights(source.get_weights())
@@ -140,7 +140,7 @@ def test_rounded_weights_are_those_of_the_file(tmp_path) -> None:
     tensor = file.tensors[conv.inputs[1]]
     codes = np.frombuffer(tensor.data, "int8").reshape(tensor.shape)
     stored = codes * np.asarray(tensor.scales).reshape(-1, 1, 1, 1)
-    ours = rounded(model.get_layer("stem").get_weights()[0], (0, 1, 2))
+    ours = round_kernel(model.get_layer("stem").get_weights()[0], (0, 1, 2))
     assert np.allclose(np.moveaxis(stored, 0, -1), ours, atol=1e-6)
 
 
@@ -151,5 +151,5 @@ def test_replaced_activations() -> None:
     assert np.allclose(relu.predict(data, verbose=0), network().predict(data, verbose=0), atol=1e-6)
     layer = keras.Sequential([keras.Input((3,)), layers.Dense(2), layers.ELU()])
     assert replace_activations(layer, {"elu": "relu6"}).layers[-1].activation.__name__ == "relu6"
-    with pytest.raises(ValueError, match="has no activation 'gelu'; it has: elu, linear, relu"):
+    with pytest.raises(ValueError, match="has no activation 'gelu'. Available: elu, linear, relu"):
         replace_activations(model, {"gelu": "relu"})

@@ -260,7 +260,7 @@ def test_the_end_of_a_range_takes_the_place_of_a_clip_only_where_it_does_the_sam
 def test_clips_without_an_integer_form_say_so(ends: tuple[float, float]) -> None:
     model = network(lambda x: ops.clip(x, *ends))
     if np.isfinite(ends[0]):
-        with pytest.warns(UserWarning, match="one up to 0 and one from 0"):
+        with pytest.warns(UserWarning, match="minimum of at most 0 and maximum of at least 0"):
             kd.quantize.quantization_aware(model)
     else:  # the end of the range that was observed is the clip's
         kd.quantize.quantization_aware(model)

@@ -44,9 +44,9 @@ def test_the_table_says_what_is_not_known():
 @pytest.mark.parametrize(
     ("counts", "names", "message"),
     [
-        (np.zeros((2, 2)), ["a", "b"], "counts must count something"),
-        (np.ones((2, 3)), ["a", "b"], r"square matrix; received shape \(2, 3\)"),
-        (np.ones((2, 2)), ["a"], "one name for each of 2 classes; received 1"),
+        (np.zeros((2, 2)), ["a", "b"], "counts must have at least one value above 0"),
+        (np.ones((2, 3)), ["a", "b"], r"square matrix. Received: shape \(2, 3\)"),
+        (np.ones((2, 2)), ["a"], "one name for each of 2 classes. Received: 1 names"),
     ],
 )
 def test_what_is_refused(counts, names, message):

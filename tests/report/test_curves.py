@@ -97,7 +97,7 @@ def test_the_worst_of_many_classes_are_coloured():
     worst = np.sort(np.argsort(found)[:4])
     coloured, rest = legend(figure)[:4], legend(figure)[4]
     assert coloured == [f"${number}$: area {found[number]:.3f}" for number in worst]
-    assert rest == f"3 more classes, {np.sort(found[:7])[4]:.3f} and more"
+    assert rest == f"3 more classes, {np.sort(found[:7])[4]:.3f} or higher"
     assert len(figure.axes[0].lines) == 7 + 2  # and that of the legend, and the diagonal
     assert png_bytes(figure)[1:4] == b"PNG"
 
@@ -106,14 +106,14 @@ def test_the_worst_of_many_classes_are_coloured():
     ("labels", "scores", "options", "message"),
     [
         ([0, 1], [[0.1, 0.2, 0.7]], {}, r"\(2,\) and \(1, 3\)"),
-        ([], np.zeros((0, 2)), {}, r"n > 0; received \(0,\)"),
-        ([0, 1], [0.5, float("nan")], {}, "scores must be numbers; received NaN"),
-        ([0, 3], [[0.5, 0.5], [0.1, 0.9]], {}, "class numbers from 0 to 1; received .*3"),
-        ([0, 2], [0.5, 0.6], {}, "labels must be 0 and 1; received .*2"),
-        ([[0, 2], [1, 0]], [[0.5, 0.6], [0.1, 0.2]], {}, "labels must be 0 and 1; received .*2"),
-        ([1, 1], [0.5, 0.6], {}, "there is no curve"),
-        ([0, 1], [0.5, 0.6], {"class_names": ["a", "b"]}, "each of 1 columns.*received 2"),
-        ([0, 1], [0.5, 0.6], {"thresholds": [0.1, 0.2]}, r"each of 1 classes; received \[0.1"),
+        ([], np.zeros((0, 2)), {}, r"n > 0. Received: \(0,\)"),
+        ([0, 1], [0.5, float("nan")], {}, "scores must be numbers. Received: NaN"),
+        ([0, 3], [[0.5, 0.5], [0.1, 0.9]], {}, "class indices from 0 to 1. Received: .*3"),
+        ([0, 2], [0.5, 0.6], {}, "labels must be 0 and 1. Received: .*2"),
+        ([[0, 2], [1, 0]], [[0.5, 0.6], [0.1, 0.2]], {}, "labels must be 0 and 1. Received: .*2"),
+        ([1, 1], [0.5, 0.6], {}, "both positive and negative .* to draw a curve"),
+        ([0, 1], [0.5, 0.6], {"class_names": ["a", "b"]}, "each of 1 columns.*Received: 2 names"),
+        ([0, 1], [0.5, 0.6], {"thresholds": [0.1, 0.2]}, r"each of 1 classes. Received: \[0.1"),
         ([0, 1], [0.5, 0.6], {"thresholds": float("nan")}, "thresholds must be one number"),
     ],
 )

@@ -42,10 +42,10 @@ def test_figures_of_one_score(shape):
     said = (scores >= 0.6).astype(int)
     np.testing.assert_array_equal(found.confusion, confusion_matrix(y, said))
     assert found.area == roc_auc_score(y, scores) and found.areas.shape == (1,)
-    assert "cat from a score of 0.6 on" in str(found)
+    assert "cat at scores of 0.6 or higher" in str(found)
     roc, precision_recall, shares = draw_evaluation(found).axes
     for axes in (roc, precision_recall):
-        assert "from 0.6:" in axes.get_legend().get_texts()[1].get_text()
+        assert "threshold 0.6:" in axes.get_legend().get_texts()[1].get_text()
     assert f"{found.reliability.error:.1%}" in shares.get_legend().get_texts()[1].get_text()
 
 
@@ -53,14 +53,14 @@ def test_the_picture_of_several_classes():
     figure = draw_evaluation(evaluation(Y, SCORES, NAMES))
     assert png_bytes(figure)[1:4] == b"PNG"
     texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
-    assert [text.split(":")[0] for text in texts] == [*NAMES, "by chance"]
+    assert [text.split(":")[0] for text in texts] == [*NAMES, "chance"]
 
 
 def test_what_has_no_figure_is_none():
     found = evaluation([0, 0], [[0.9, 0.1], [0.8, 0.2]], ["a", "b"])
     assert np.isnan(found.area) and found.to_dict()["area"] is None
     assert found.confused() == [] and "true class" not in str(found)
-    with pytest.raises(ValueError, match="there is no curve"):
+    with pytest.raises(ValueError, match="both positive and negative .* to draw a curve"):
         draw_evaluation(found)
     one = evaluation([1], [[0.3, 0.7]], ["a", "b"])
     assert (one.accuracy.value, one.accuracy.low, one.accuracy.high) == (1, 0, 1)
@@ -69,9 +69,9 @@ def test_what_has_no_figure_is_none():
 @pytest.mark.parametrize(
     ("labels", "scores", "names", "message"),
     [
-        (np.eye(3), np.eye(3), NAMES, r"received shape \(3, 3\).*draw_roc takes such labels"),
-        ([0, 1], np.eye(3)[:2], ["a", "b"], "class_names must be 3; received 2"),
-        ([0, 1], [0.5, 0.6], NAMES, "class_names must be 2; received 3"),
+        (np.eye(3), np.eye(3), NAMES, r"Received: shape \(3, 3\).*draw_roc accepts such labels"),
+        ([0, 1], np.eye(3)[:2], ["a", "b"], "class_names must have 3 names. Received: 2"),
+        ([0, 1], [0.5, 0.6], NAMES, "class_names must have 2 names. Received: 3"),
         ([0, 1], [-2.0, 3.0], ["a", "b"], "scores must be from 0 to 1"),
     ],
 )

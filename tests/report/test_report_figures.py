@@ -29,9 +29,9 @@ def test_confusion_counts_agree_with_scikit_learn(classes, n, seed):
 @pytest.mark.parametrize(
     ("labels", "predictions", "match"),
     [
-        ([0, 1], [0], r"same length; received shapes \(2,\) and \(1,\)"),
-        ([0, 3], [0, 1], r"labels must lie in 0 \.\. 2; received 0 \.\. 3"),
-        ([0, 1], [-1, 1], r"predictions must lie in 0 \.\. 2; received -1 \.\. 1"),
+        ([0, 1], [0], r"same length. Received: shapes \(2,\) and \(1,\)"),
+        ([0, 3], [0, 1], r"labels must be from 0 to 2. Received: 0 to 3"),
+        ([0, 1], [-1, 1], r"predictions must be from 0 to 2. Received: -1 to 1"),
     ],
 )
 def test_confusion_counts_name_what_is_wrong(labels, predictions, match):
@@ -75,9 +75,9 @@ def test_rows_and_columns_are_not_swapped():
 
 
 def test_confusion_matrix_refuses_wrong_names_and_shapes():
-    with pytest.raises(ValueError, match="one name for each of 2 classes; received 3"):
+    with pytest.raises(ValueError, match="one name for each of 2 classes. Received: 3 names"):
         report.draw_confusion_matrix(np.eye(2), ["a", "b", "c"])
-    with pytest.raises(ValueError, match=r"square matrix; received shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"square matrix. Received: shape \(2, 3\)"):
         report.draw_confusion_matrix(np.ones((2, 3)), ["a", "b"])
 
 
@@ -95,7 +95,7 @@ def test_learning_curve_draws_both_parts_and_the_kept_epoch():
 
 def test_learning_curve_without_validation_and_with_unknown_metric():
     assert len(report.draw_learning_curve({"loss": [1.0]}).axes[0].lines) == 1
-    with pytest.raises(ValueError, match="history has no 'accuracy'; it has: loss"):
+    with pytest.raises(ValueError, match="must have the metric 'accuracy'. Available: loss"):
         report.draw_learning_curve({"loss": [1.0]}, "accuracy")
 
 
@@ -110,7 +110,7 @@ def test_confident_mistakes_against_a_plain_loop(n, classes, seed):
 
 
 def test_confident_mistakes_refuses_scores_of_another_length():
-    with pytest.raises(ValueError, match=r"received \(2,\) and \(3, 2\)"):
+    with pytest.raises(ValueError, match=r"Received: \(2,\) and \(3, 2\)"):
         report.confident_mistakes([0, 1], np.ones((3, 2)))
 
 
@@ -121,7 +121,7 @@ def test_mistakes_show_the_right_image_with_its_classes(channels):
         pixels, [0, 1, 0, 1], [1, 0, 1, 0], [0.99, 0.75, 0.5, 0.4], ["cat", "<b>$x^"], columns=3
     )
     titles = [axes.get_title() for axes in figure.axes]
-    assert titles[1] == "true: <b>$x^\nsaid: cat 75%"
+    assert titles[1] == "true: <b>$x^\npred: cat 75%"
     assert titles[4:] == ["", ""]  # the rest of the last row stays empty
     for axes, value in zip(figure.axes[:4], (0, 90, 250, 10), strict=True):
         (image,) = axes.images
@@ -134,8 +134,8 @@ def test_mistakes_show_the_right_image_with_its_classes(channels):
     ("pixels", "labels", "match"),
     [
         (np.zeros((0, 4, 4, 1)), [], "n > 0"),
-        (np.zeros((2, 4, 4)), [0, 0], r"received \(2, 4, 4\)"),
-        (np.zeros((2, 4, 4, 1)), [0], "received 2, 1, 1 and 1"),
+        (np.zeros((2, 4, 4)), [0, 0], r"Received: \(2, 4, 4\)"),
+        (np.zeros((2, 4, 4, 1)), [0], "Received: 2, 1, 1 and 1"),
     ],
 )
 def test_mistakes_refuses_what_it_cannot_draw(pixels, labels, match):

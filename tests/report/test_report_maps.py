@@ -35,10 +35,10 @@ def test_right_and_wrong_differ_without_colour():
     figure = draw(5)
     true, predicted = np.arange(5)[::-1] % 3, np.arange(5) % 3
     marks = [text for text in texts(figure) if text.startswith(("✓", "✗"))]
-    assert marks == ["✓ right" if same else "✗ wrong" for same in true == predicted]
+    assert marks == ["✓ correct" if same else "✗ wrong" for same in true == predicted]
     styles = [patch.get_linestyle() for patch in figure.axes[0].patches]
     assert styles == ["-" if same else "--" for same in true == predicted]
-    assert texts(figure)[0].endswith(f"{(true == predicted).sum()} of 5 right")
+    assert texts(figure)[0].endswith(f"{(true == predicted).sum()} of 5 correct")
 
 
 def test_names_and_scores_are_written():
@@ -51,7 +51,7 @@ def test_names_and_scores_are_written():
 def test_without_labels_there_is_no_verdict():
     written = texts(draw(3, labels=False))
     assert "true class" not in written and written.count("image") == 3
-    assert not any("right" in text or "wrong" in text for text in written)
+    assert not any("correct" in text or "wrong" in text for text in written)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8])
@@ -107,7 +107,7 @@ def test_it_is_a_png():
         ((2, 8, 8), (2, 2, 8, 8), (2, 2), "pixels must have shape"),
         ((0, 8, 8, 1), (0, 2, 8, 8), (0, 2), "pixels must have shape"),
         ((2, 8, 8, 2), (2, 2, 8, 8), (2, 2), "pixels must have shape"),
-        ((2, 8, 8, 1), (2, 1, 8, 8), (2, 2), "with labels; received"),
+        ((2, 8, 8, 1), (2, 1, 8, 8), (2, 2), "with labels. Received: "),
         ((2, 8, 8, 1), (2, 2, 8, 7), (2, 2), r"\(2, 2, 8, 8\).*\(2, 2, 8, 7\)"),
         ((2, 8, 8, 1), (2, 2, 8, 8), (2, 1), "scores"),
     ],

@@ -26,7 +26,7 @@ def test_a_row_an_image_and_a_column_a_method():
     [
         (np.zeros((2, 4, 4)), {"cam": np.zeros((2, 4, 4))}, "ab", "pixels must have shape"),
         (np.zeros((2, 4, 4, 1)), {"cam": np.zeros((2, 4, 5))}, "ab", "maps of 'cam' must have"),
-        (np.zeros((2, 4, 4, 1)), {"cam": np.zeros((2, 4, 4))}, "a", "a caption for each of 2"),
+        (np.zeros((2, 4, 4, 1)), {"cam": np.zeros((2, 4, 4))}, "a", "one caption for each of 2"),
         (np.zeros((2, 4, 4, 1)), {}, "ab", "0 methods"),
     ],
 )

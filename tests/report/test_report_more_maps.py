@@ -41,13 +41,13 @@ def test_a_row_shows_image_where_what_and_both():
 @pytest.mark.parametrize(
     ("draw", "message"),
     [
-        (lambda i, m: draw_class_means(i[..., 0], m, [1, 1], "ab"), "pixels must have the shape"),
+        (lambda i, m: draw_class_means(i[..., 0], m, [1, 1], "ab"), "pixels must have shape"),
         (lambda i, m: draw_class_means(i, m[:, 1:], [1, 1], "ab"), "maps the same"),
-        (lambda i, m: draw_class_means(i, m, [1, 1], "a"), "a name for each class"),
-        (lambda i, m: draw_class_means(i, m, [0, 0], "ab"), "images of one class at least"),
+        (lambda i, m: draw_class_means(i, m, [1, 1], "a"), "one entry per class"),
+        (lambda i, m: draw_class_means(i, m, [0, 0], "ab"), "images of at least one class"),
         (lambda i, m: draw_perception(i[..., 0], m, i, i, "ab"), "pixels must have shape"),
-        (lambda i, m: draw_perception(i, m, i[:, 1:], i, "ab"), "must fit images"),
-        (lambda i, m: draw_perception(i, m, i, i, "a"), "must fit images"),
+        (lambda i, m: draw_perception(i, m, i[:, 1:], i, "ab"), "must match pixels"),
+        (lambda i, m: draw_perception(i, m, i, i, "a"), "must match pixels"),
     ],
 )
 def test_mistakes_are_said(draw, message):

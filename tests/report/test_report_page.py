@@ -121,7 +121,7 @@ def test_page_has_all_sections_in_order(page):
         "Summary",
         "Learning curves",
         "Confusion matrix",
-        "Class by class",
+        "Per-class scores",
         "What the network looks at",
         "Most confident mistakes",
         "Exported files",
@@ -140,7 +140,7 @@ def test_pictures_are_png_and_described(page):
         assert len(image["alt"]) > 20
     alts = [image["alt"] for image in images]
     assert "training ends at 0.500, validation at 1.250" in alts[0]
-    assert "17 of 20 test images are right" in alts[2]
+    assert "17 of 20 test images are correct" in alts[2]
 
 
 def test_page_is_made_for_phones_and_screen_readers(page):
@@ -185,7 +185,7 @@ def test_interrupted_run_says_so_and_exports_nothing(tmp_path):
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     text = " ".join(page.texts)
     assert "interrupted" in text
-    assert "No epoch was finished" in text
+    assert "No epoch was completed" in text
     assert "Nothing was exported" in text
     assert "Run it on a device" not in text
     assert not page.all("img")

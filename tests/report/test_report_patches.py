@@ -44,11 +44,11 @@ def test_bytes_are_drawn_as_they_are_and_normalised_images_stretched():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"crops": []}, "there must be a crop"),
-        ({"columns": 0}, "a column; got 2 and 0"),
-        ({"captions": ["one"]}, "captions must have one for each of 2; got 1"),
-        ({"clipped": [True] * 3}, "clipped must have one for each of 2; got 3"),
-        ({"crops": [np.zeros((3, 3))]}, r"shape \(height, width, 1 or 3\); got \(3, 3\)"),
+        ({"crops": []}, "crops and columns must both be 1 or more. Received: 0 crops"),
+        ({"columns": 0}, "must both be 1 or more. Received: 2 crops and 0 columns"),
+        ({"captions": ["one"]}, "captions must have one entry for each of 2 crops. Received: 1"),
+        ({"clipped": [True] * 3}, "clipped must have one entry for each of 2 crops. Received: 3"),
+        ({"crops": [np.zeros((3, 3))]}, r"shape \(height, width, 1 or 3\). Received: \(3, 3\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):

@@ -21,7 +21,7 @@ def test_right_and_wrong_neighbours_are_told_apart():
     figure = draw_neighbours(QUERIES, NEAR, FAR, ASKED, FOUND)
     axes = figure.axes[0]
     texts = [text.get_text() for text in axes.texts]
-    assert texts[:3] == ["Nearest neighbours · nearest right in 2 of 3", "query", "nearest first"]
+    assert texts[:3] == ["Nearest neighbors · nearest correct in 2 of 3", "query", "nearest first"]
     names = [text for text in texts[3:] if not text[0].isdigit()]
     expected = []
     for query, line in zip(ASKED, FOUND, strict=True):
@@ -44,7 +44,7 @@ def test_right_and_wrong_neighbours_are_told_apart():
 def test_without_labels_nothing_is_judged():
     axes = draw_neighbours(QUERIES[..., :1], NEAR[..., :1], FAR).axes[0]
     texts = [text.get_text() for text in axes.texts]
-    assert texts[0] == "Nearest neighbours" and not any("✓" in text for text in texts)
+    assert texts[0] == "Nearest neighbors" and not any("✓" in text for text in texts)
     assert {patch.get_linestyle() for patch in axes.patches} == {"-"}
 
 
@@ -55,8 +55,11 @@ def test_without_labels_nothing_is_judged():
         ({"neighbours": NEAR[:2]}, "neighbours must have shape"),
         ({"neighbours": NEAR[..., :1]}, "neighbours must have shape"),
         ({"neighbours": NEAR[:, :0]}, "neighbours must have shape"),
-        ({"distances": FAR[0]}, r"distances must have shape \(3, 4\); received \(4,\)"),
-        ({"query_labels": ["a"]}, "query_labels must be one for each of 3; received 1"),
+        ({"distances": FAR[0]}, r"distances must have shape \(3, 4\). Received: \(4,\)"),
+        (
+            {"query_labels": ["a"]},
+            "query_labels must have one label for each of 3 queries. Received: 1",
+        ),
         ({"labels": FOUND[:2]}, r"labels must have shape \(3, 4\)"),
     ],
 )
@@ -98,9 +101,9 @@ def test_many_classes_and_none():
 @pytest.mark.parametrize(
     ("points", "labels", "message"),
     [
-        (np.ones((3, 3)), None, r"points must have the shape \(n, 2\), n > 0; received \(3, 3\)"),
+        (np.ones((3, 3)), None, r"points must have shape \(n, 2\), n > 0. Received: \(3, 3\)"),
         (np.full((3, 2), np.nan), None, "points must be finite"),
-        (np.ones((3, 2)), ["a"], "labels must be one for each of 3; received 1"),
+        (np.ones((3, 2)), ["a"], "labels must have one label for each of 3 points. Received: 1"),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(points, labels, message):

@@ -35,5 +35,5 @@ def test_no_formula_is_left_as_text():
 def test_what_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 3\) and \(1, 3\)"):
         draw_selection([1, 2], np.ones((2, 3)), np.ones((1, 3)), 0)
-    with pytest.raises(ValueError, match="0 to 1; received 2"):
+    with pytest.raises(ValueError, match="0 to 1. Received: 2"):
         draw_selection([1, 2], np.ones((2, 3)), np.ones((2, 3)), 2)

@@ -203,7 +203,11 @@ FOUR = np.eye(4, 3)
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"labels": [0, 0, 1]}, ValueError, "labels must be one for each of the 4 rows, got 3"),
+        (
+            {"labels": [0, 0, 1]},
+            ValueError,
+            "labels must have one entry for each of the 4 rows. Received: 3",
+        ),
         ({"labels": [0, 1, 2, 3]}, ValueError, "no class has two images among the 4"),
         ({"labels": np.ones((4, 2))}, ValueError, "must be one-hot"),
         ({"labels": np.ones((4, 1, 1))}, ValueError, r"labels must have the shape .*\(4, 1, 1\)"),
@@ -211,7 +215,7 @@ FOUR = np.eye(4, 3)
         ({"embeddings": FOUR * np.nan}, ValueError, "must be finite.*4 of 4"),
         ({"embeddings": np.zeros((0, 3)), "labels": []}, ValueError, "no class has two images"),
         ({"embeddings": FOUR[0]}, ValueError, "embeddings must have the shape"),
-        ({"metric": "l1"}, ValueError, "metric must be one of .* got 'l1'"),
+        ({"metric": "l1"}, ValueError, "metric must be one of .* Received: 'l1'"),
         ({"measures": []}, ValueError, r"measures must be a list of names. Received: \[\]"),
         ({"measures": ["recall@0"]}, ValueError, "measures must be among .*'recall@0'"),
         ({"measures": ["map"]}, ValueError, "measures must be among .*'map'"),
@@ -225,9 +229,9 @@ def test_what_makes_no_sense_is_refused(arguments, error, message):
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one(k):
-    with pytest.raises(ValueError, match=f"k must be 1 or more, got {k}"):
+    with pytest.raises(ValueError, match=f"k must be 1 or more. Received: {k}"):
         kd.retrieval.recall_at_k(FOUR, [0, 0, 1, 1], k)
-    with pytest.raises(ValueError, match="k must name at least one"):
+    with pytest.raises(ValueError, match="k must hold at least one number"):
         kd.retrieval.recall_at_k(FOUR, [0, 0, 1, 1], [])
 
 
@@ -239,5 +243,7 @@ def test_pairs_of_one_kind_only(measure, labels):
 
 
 def test_clusters_beyond_the_embeddings():
-    with pytest.raises(ValueError, match="clusters must be at most the 4 embeddings, got 5"):
+    with pytest.raises(
+        ValueError, match="clusters must be at most 4, the number of embeddings. Received: 5"
+    ):
         kd.retrieval.normalized_mutual_information(FOUR, [0, 0, 1, 1], clusters=5)

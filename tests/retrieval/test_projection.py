@@ -32,9 +32,9 @@ def test_umap_keeps_classes_together():
 
 
 def test_what_makes_no_sense_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match="method must be 'pca' or 'umap', got 'tsne'"):
+    with pytest.raises(ValueError, match="method must be 'pca' or 'umap'. Received: 'tsne'"):
         kd.retrieval.embedding_map(np.eye(3), "tsne")
-    with pytest.raises(ValueError, match="a map needs at least 3 embeddings, got 2"):
+    with pytest.raises(ValueError, match="embeddings must hold at least 3 rows. Received: 2"):
         kd.retrieval.embedding_map(np.eye(2))
     with pytest.raises(ValueError, match="embeddings must be finite"):
         kd.retrieval.embedding_map(np.full((3, 2), np.nan))

@@ -67,7 +67,7 @@ def test_a_new_class_needs_its_templates_only_and_each_is_computed_once():
     templates.remove("person 2")
     assert templates.classes == ["person 0", "person 1"] and len(templates.embeddings) == 12
     assert calls == [12, 12, 6, 6]
-    with pytest.raises(KeyError, match="no template is labelled 'person 2'; known are"):
+    with pytest.raises(KeyError, match="no template has the label 'person 2'. Known labels:"):
         templates.remove("person 2")
 
 
@@ -131,7 +131,7 @@ def test_without_strangers_each_class_plays_them():
         (
             lambda t: t.add(np.ones((2, 6)), ["a"]),
             ValueError,
-            "labels must be one for each of the 2",
+            "labels must have one entry for each of the 2",
         ),
         (lambda t: t.add(np.full((1, 6), np.nan), ["a"]), ValueError, "NaN or infinity for 1 of 1"),
         (lambda t: Templates("model"), TypeError, "model must be a keras.Model"),
@@ -153,11 +153,11 @@ def test_thresholds_that_cannot_be_chosen():
     images, labels = people(count=2)
     templates = Templates(identity())
     templates.add(images[:6], labels[:6])
-    with pytest.raises(ValueError, match="one known class only"):
+    with pytest.raises(ValueError, match="only one known class"):
         templates.choose_threshold(images[6:12], labels[6:12])
     with pytest.raises(ValueError, match="no validation image is of a known class"):
         templates.choose_threshold(images[12:], labels[12:])
-    with pytest.raises(ValueError, match="false_accept_rate must be from 0 to 1, got 2"):
+    with pytest.raises(ValueError, match="false_accept_rate must be from 0 to 1. Received: 2"):
         open_set_threshold([1], [2], 2)
     with pytest.raises(ValueError, match="strangers must be distances"):
         open_set_threshold([1], [])

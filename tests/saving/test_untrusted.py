@@ -22,7 +22,7 @@ from strange_files import config_of, in_slots, small_model, with_config
 import keras_dlcourse as kd
 from keras_dlcourse.saving import UntrustedModelError
 from keras_dlcourse.saving.allowed import Allowed
-from keras_dlcourse.saving.config import MAX_DEPTH, MAX_OBJECTS, names_in, parse
+from keras_dlcourse.saving.config import MAX_DEPTH, MAX_OBJECTS, find_names, parse
 from keras_dlcourse.saving.errors import InvalidModelFile
 
 # What an allowed class or function must be, said in other words than the list says it.
@@ -115,7 +115,7 @@ class TestEverythingThatCanBeImported:
         objects, by_keras = set(), set()
         for module, name in sorted(_callables()):
             for thing in _shapes(module, name):
-                found, refused = names_in({"slot": [thing]}, allowed)
+                found, refused = find_names({"slot": [thing]}, allowed)
                 made = _by_keras(thing)
                 tried += 1
                 resolved += made is not None
@@ -160,7 +160,7 @@ class TestEverythingThatCanBeImported:
     )
     def test_layers_of_keras_that_run_code_or_open_files(self, kind, allowed):
         thing = _shapes("keras.layers", kind)[0]
-        _, (refused,) = names_in(thing, allowed)
+        _, (refused,) = find_names(thing, allowed)
         assert refused.reason in (*allowed.refused.values(),)
         assert not allowed.holds(getattr(keras.layers, kind))
 
@@ -222,7 +222,7 @@ class TestAttacks:
     @pytest.mark.parametrize("name", ATTACKS)
     def test_in_every_slot(self, name, small, allowed):
         for slot, config in in_slots(config_of(small), ATTACKS[name]).items():
-            _, refused = names_in(config, allowed)
+            _, refused = find_names(config, allowed)
             assert len(refused) == 1, slot
             assert refused[0].where.startswith("config.json: ")
 
@@ -231,7 +231,9 @@ class TestAttacks:
         for slot in ("activation", "layer", "loss"):
             config = in_slots(config_of(small), ATTACKS[name])[slot]
             path = with_config(small, tmp_path / "m.keras", lambda _, made=config: made)
-            with pytest.raises(UntrustedModelError, match="m.keras holds what is not opened"):
+            with pytest.raises(
+                UntrustedModelError, match="m.keras contains objects that are not allowed"
+            ):
                 kd.load(path)
 
     def test_an_object_in_the_place_of_another(self, small, allowed):
@@ -239,8 +241,8 @@ class TestAttacks:
         first, last = config["config"]["layers"][1:]
         for layer, slot in ((first, "kernel_initializer"), (last, "bias_initializer")):
             layer["config"][slot]["shared_object_id"] = 7
-        _, (refused,) = names_in(config, allowed)
-        assert refused.reason == "its place would get an object of another class"
+        _, (refused,) = find_names(config, allowed)
+        assert refused.reason == "it shares an object id with an object of another class"
         assert not refused.can_be_trusted
 
     def test_a_trusted_function_is_meant_before_one_of_keras(self, small, tmp_path):
@@ -293,7 +295,7 @@ class TestSizesOfConfigs:
         """A long name above many things, and long lists."""
         config = parse(b'{"%s": {"b": [%s1]}}' % (b"a" * 10**6, b"1," * 10**5))
         tracemalloc.start()
-        names_in(config, allowed)
+        find_names(config, allowed)
         assert tracemalloc.get_traced_memory()[1] < 10**5
         tracemalloc.stop()
 
@@ -301,7 +303,7 @@ class TestSizesOfConfigs:
         parse(b'{"a": ' * 90 + b"1" + b"}" * 90)
         with pytest.raises(InvalidModelFile, match=f"deeper than {MAX_DEPTH}"):
             parse(b'{"a": ' * 200 + b"1" + b"}" * 200)
-        with pytest.raises(InvalidModelFile, match="is no JSON"):
+        with pytest.raises(InvalidModelFile, match="is not valid JSON"):
             parse(b"[" * 100_000)
 
     def test_objects(self):
@@ -310,10 +312,10 @@ class TestSizesOfConfigs:
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\xfd", b"1" * 5000, b"{]"])
     def test_no_json(self, content):
-        with pytest.raises(InvalidModelFile, match="is no JSON"):
+        with pytest.raises(InvalidModelFile, match="is not valid JSON"):
             parse(content)
 
     @pytest.mark.parametrize("content", [b"1", b"[]", b"null", b'"Dense"'])
     def test_no_model(self, content):
-        with pytest.raises(InvalidModelFile, match="describes no model"):
+        with pytest.raises(InvalidModelFile, match="does not describe a model"):
             parse(content)

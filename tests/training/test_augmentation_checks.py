@@ -41,10 +41,10 @@ def test_invariance_is_what_counting_gives(model, form):
     np.testing.assert_array_equal(found.changed, np.flatnonzero(before != after))
     assert found.share == (before == after).mean() and 0.1 < found.share < 0.7
     if form == "array":
-        assert found.accuracies is None and "right" not in str(found)
+        assert found.accuracies is None and "correct" not in str(found)
     else:
         assert found.accuracies == ((before == LABELS).mean(), (after == LABELS).mean())
-        assert f"{found.share:.1%} of 70 answers stay" in str(found)
+        assert f"{found.share:.1%} of 70 predictions stay" in str(found)
 
 
 def test_a_layer_is_called_as_in_training(model):
@@ -103,7 +103,7 @@ def test_errors(model):
     x = keras.Input((9, 8, 2))
     with pytest.raises(ValueError, match="model must have one output"):
         kd.training.invariance(keras.Model(x, x + 1), IMAGES, lambda batch: batch)
-    with pytest.raises(ValueError, match="images of 7 pixels or more"):
+    with pytest.raises(ValueError, match="images of at least 7 pixels"):
         kd.training.hidden_trace(IMAGES[:, :6], lambda batch: batch)
     with pytest.raises(ValueError, match="epochs must be 1 or more"):
         kd.training.hidden_trace(IMAGES, lambda batch: batch, epochs=0)

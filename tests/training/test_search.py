@@ -141,14 +141,14 @@ class TestSplits:
         ("k", "groups", "message"),
         [
             (1, None, "k must be 2 or more"),
-            ("five", None, "whole number"),
-            (61, None, "folds need as many examples"),
+            ("five", None, "k must be an integer"),
+            (61, None, "at most the number of examples, 60"),
             (50, None, "each class"),
-            (3, np.zeros(60), "as many groups; there are 1"),
+            (3, np.zeros(60), "at most the number of groups, 1"),
             (3, [1, 2], "groups must have one"),
-            ([([0, 1], [1, 2])], None, "measures on 1 of the examples"),
+            ([([0, 1], [1, 2])], None, "validates on 1 of its training examples"),
             ([([0, 1], [60])], None, "0 to 59"),
-            ([], None, "one split or more"),
+            ([], None, "at least one split"),
         ],
     )
     def test_bad_ones(self, k, groups, message):
@@ -305,7 +305,7 @@ class Built:
 class TestTrainedBefore:
     """Validation parts that an earlier fit has trained on."""
 
-    SAID = "no earlier fit has trained.*Received one with '.*kernel'"
+    SAID = "no earlier fit has trained.*Received: one with '.*kernel'"
 
     def test_one_and_the_same_model(self):
         model = classifier()
@@ -346,7 +346,7 @@ class TestTrainedBefore:
             model.compile(optimizer, "sparse_categorical_crossentropy", run_eagerly=True)
             return model
 
-        with pytest.raises(ValueError, match="Received one with '.*iteration'"):
+        with pytest.raises(ValueError, match="Received: one with '.*iteration'"):
             kd.training.cross_validate(build, DATA, 2, fit=FEW, say=quiet)
 
     @pytest.mark.parametrize("options", [{"trainable": False}, {"put_back": True}])
@@ -489,10 +489,10 @@ class TestSaid:
     ("arguments", "message"),
     [
         ({"values": ()}, "values must not be empty"),
-        ({"fit": {"validation_data": 1}}, "fit must not hold 'validation_data'"),
+        ({"fit": {"validation_data": 1}}, "fit must not contain 'validation_data'"),
         ({"fit": {"callbacks": []}}, "function that returns a list"),
         ({"fit": 3}, "fit must be"),
-        ({"monitor": "speed"}, "'speed' is not measured; these are: accuracy, loss"),
+        ({"monitor": "speed"}, "monitor must be one of accuracy, loss. Received: 'speed'"),
         ({"mode": "best"}, "mode.*best"),
         ({"seed": -1}, "seed"),
         ({"test": X}, "test must be"),
@@ -522,10 +522,10 @@ def test_bad_builds(build, message):
     ("data", "message"),
     [
         (X, "cut into folds"),
-        ((X, CLASSES[:5]), r"lengths: \[5, 60\]"),
+        ((X, CLASSES[:5]), r"lengths \[5, 60\]"),
         ((X[:1], Y[:1]), "2 examples"),
-        (([[1.0, 2.0], [3.0]], [0, 1]), "rows of one length"),
-        ((list(X), CLASSES), r"numpy.stack makes one.*lengths: \[6, 60\]"),
+        (([[1.0, 2.0], [3.0]], [0, 1]), "rows of equal length"),
+        ((list(X), CLASSES), r"lengths \[6, 60\].*numpy.stack to make one"),
         (kd.data.pipeline(np.zeros((4, 2, 2, 1))), "must have labels"),
     ],
 )

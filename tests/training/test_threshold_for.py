@@ -70,7 +70,7 @@ def test_it_lies_midway_and_says_what_it_achieves():
     assert point.threshold == pytest.approx(0.75)
     assert (
         str(point)
-        == "from 0.75 on: recall 50.0% of 2, false positives 0.00% of 3, precision 100.0%"
+        == "threshold 0.75: recall 50.0% of 2, false positives 0.00% of 3, precision 100.0%"
     )
     lower = kd.training.threshold_for(y == 1, scores[:, None], recall=1.0)  # the tie goes with it
     assert (lower.threshold, lower.true_positives, lower.false_positives) == (0.4, 2, 1)
@@ -96,17 +96,17 @@ def test_on_other_data():
 @pytest.mark.parametrize(
     ("labels", "scores", "wishes", "message"),
     [
-        ([0, 1], [0.1, 0.9], {}, "exactly one of fpr, recall and precision.*received none"),
+        ([0, 1], [0.1, 0.9], {}, "exactly one of fpr, recall and precision.*Received: none"),
         ([0, 1], [0.1, 0.9], {"fpr": 0.1, "recall": 0.5}, "exactly one.*'fpr': 0.1, 'recall'"),
-        ([0, 1], [0.1, 0.9], {"fpr": 1.0}, "fpr must be at least 0 and below 1; received 1.0"),
-        ([0, 1], [0.1, 0.9], {"recall": 95}, "recall must be above 0 and at most 1; received 95"),
+        ([0, 1], [0.1, 0.9], {"fpr": 1.0}, "fpr must be at least 0 and below 1. Received: 1.0"),
+        ([0, 1], [0.1, 0.9], {"recall": 95}, "recall must be above 0 and at most 1. Received: 95"),
         ([0, 1], [0.1, 0.9], {"precision": float("nan")}, "precision must be above 0"),
-        ([0, 3], [0.1, 0.9], {"fpr": 0.1}, "0 and 1; received .*3.*take y == 3 for class 3"),
-        ([0, 1], [[0.1, 0.9]] * 2, {"fpr": 0.1}, r"Received: \(2,\) and \(2, 2\)"),
-        ([1, 1], [0.1, 0.9], {"fpr": 0.1}, "positives and negatives; received 2 and 0"),
+        ([0, 3], [0.1, 0.9], {"fpr": 0.1}, "0 and 1. Received: .*3.*pass y == 3 for class 3"),
+        ([0, 1], [[0.1, 0.9]] * 2, {"fpr": 0.1}, r"Received: shapes \(2,\) and \(2, 2\)"),
+        ([1, 1], [0.1, 0.9], {"fpr": 0.1}, "positives and negatives. Received: 2 positives and 0"),
         ([0, 1], [0.1, float("inf")], {"fpr": 0.1}, "scores must be finite"),
         ([0, 1], [0.9, 0.1], {"fpr": 0.1}, "fpr=0.1 cannot be met: negatives have the highest"),
-        ([0, 1], [0.9, 0.1], {"precision": 0.9}, "the most .* is 0.5, at a recall of 1"),
+        ([0, 1], [0.9, 0.1], {"precision": 0.9}, "the highest value .* is 0.5, at a recall of 1"),
     ],
 )
 def test_what_is_refused(labels, scores, wishes, message):

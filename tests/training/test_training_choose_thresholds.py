@@ -72,7 +72,7 @@ def test_of_a_model_and_a_pipeline():
 
 def test_a_class_without_positives_is_said():
     true, scores = np.array([[1, 0], [0, 0]], "float32"), np.array([[0.9, 0.9], [0.1, 0.2]])
-    with pytest.warns(UserWarning, match=r"classes \[1\] have no positive"):
+    with pytest.warns(UserWarning, match=r"classes \[1\] have no positives"):
         chosen = best_thresholds(true, scores)
     assert chosen.tolist() == [0.5, 0.5]
     with warnings.catch_warnings():
@@ -85,8 +85,13 @@ def test_a_class_without_positives_is_said():
     [
         (np.zeros((3, 2)), None, "sigmoid", "must have labels"),
         (np.zeros((3, 2)), np.array([0, 1, 2]), "sigmoid", r"must be \(n, classes\)"),
-        (np.zeros((3, 2)), np.ones((3, 3)), "sigmoid", r"gives \(2,\) scores for \(3,\) labels"),
-        (np.ones((3, 2)) * 4, np.ones((3, 2)), "linear", "end the model in a sigmoid"),
+        (
+            np.zeros((3, 2)),
+            np.ones((3, 3)),
+            "sigmoid",
+            r"scores of shape \(2,\) and labels of shape \(3,\)",
+        ),
+        (np.ones((3, 2)) * 4, np.ones((3, 2)), "linear", "End the model in a sigmoid"),
     ],
 )
 def test_what_makes_no_sense(x, y, activation, message):

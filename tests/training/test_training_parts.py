@@ -19,14 +19,17 @@ from keras_dlcourse.training.run.narration import Narrator
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
-        ({"epochs": 0}, "epochs must be a whole number of at least 1; received 0"),
-        ({"epochs": 2.5}, "received 2.5"),
-        ({"epochs": True}, "received True"),
-        ({"learning_rate": 0.0}, "learning_rate must be above 0; received 0.0"),
-        ({"learning_rate": math.nan}, "received nan"),
-        ({"warmup": 1.0}, "warmup must be from 0 up to 1; received 1.0"),
-        ({"weight_decay": -0.1}, "weight_decay must be 0 or more; received -0.1"),
-        ({"seed": -1}, "seed must be a whole number"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1. Received: 0"),
+        ({"epochs": 2.5}, "Received: 2.5"),
+        ({"epochs": True}, "Received: True"),
+        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0. Received: 0.0"),
+        ({"learning_rate": math.nan}, "Received: nan"),
+        ({"warmup": 1.0}, "warmup must be at least 0 and below 1. Received: 1.0"),
+        (
+            {"weight_decay": -0.1},
+            "weight_decay must be a finite number of at least 0. Received: -0.1",
+        ),
+        ({"seed": -1}, "seed must be an integer"),
     ],
 )
 def test_recipe_refuses(arguments, match):
@@ -75,7 +78,7 @@ def test_run_folder_takes_new_and_empty_folders_only(tmp_path):
     RunFolder(tmp_path / "a" / "b")
     RunFolder(tmp_path / "a" / "b")  # still empty
     (tmp_path / "a" / "b" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"output: .*b is not empty; nothing is written over"):
+    with pytest.raises(FileExistsError, match=r"output: .*b is not empty. Nothing is overwritten"):
         RunFolder(tmp_path / "a" / "b")
     with pytest.raises(FileExistsError, match="is a file"):
         RunFolder(tmp_path / "a" / "b" / "notes.txt")

@@ -94,8 +94,12 @@ def test_the_first_of_equal_ones():
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"monitor": "val_loss"}, ValueError, "changes with alpha whatever"),
-        ({"monitor": "box_iou"}, ValueError, "not measured; these are: .*size_mean_absolute_error"),
+        ({"monitor": "val_loss"}, ValueError, "changes with alpha even for the same network"),
+        (
+            {"monitor": "box_iou"},
+            ValueError,
+            "must be one of .*size_mean_absolute_error.* Received: 'box_iou'",
+        ),
         ({"mode": "best"}, ValueError, "mode must be one of 'max', 'min'"),
         ({"alphas": ()}, ValueError, "must not be empty"),
         ({"seeds": (-1,)}, ValueError, "a seed must be 0 or more"),

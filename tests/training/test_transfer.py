@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import keras_dlcourse as kd
-from keras_dlcourse.training.transfer.base import feature_model, preprocessing_of, without_head
-from keras_dlcourse.training.transfer.cache import cached_features, key
+from keras_dlcourse.training.transfer.base import feature_model, preprocessing_of, remove_head
+from keras_dlcourse.training.transfer.cache import cache_features, key
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -150,7 +150,7 @@ def test_the_file_needs_nothing_else(both, tmp_path):
 
 
 def _features(base, pixels=PIXELS):
-    return feature_model(without_head(base), (16, 16, 3), pixels, PIXELS, None, "avg")
+    return feature_model(remove_head(base), (16, 16, 3), pixels, PIXELS, None, "avg")
 
 
 def test_the_key_is_of_all_that_matters_and_of_nothing_else(base):
@@ -171,16 +171,16 @@ def test_a_cache_is_read_again_and_repaired(base, tmp_path):
     features = _features(base)
     data = pipeline()
     data.epoch = 2
-    found = cached_features(features, data, tmp_path)
+    found = cache_features(features, data, tmp_path)
     expected = features.predict(pipeline(shuffle=False), verbose=0)
     np.testing.assert_allclose(found.x[:, 0, 0], expected, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(found.order(), data.order())
     (file,) = tmp_path.iterdir()
     time = file.stat().st_mtime_ns
-    cached_features(features, data, tmp_path)
+    cache_features(features, data, tmp_path)
     assert file.stat().st_mtime_ns == time
     file.write_bytes(file.read_bytes()[:-8])
-    again = cached_features(features, data, tmp_path)
+    again = cache_features(features, data, tmp_path)
     np.testing.assert_allclose(again.x[:, 0, 0], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -188,7 +188,7 @@ def test_features_that_are_not_finite_are_not_kept(tmp_path):
     base = small()
     base.get_layer("stem").bias.assign(np.full(6, np.nan))
     with pytest.raises(ValueError, match="NaN"):
-        cached_features(_features(base), pipeline(), tmp_path)
+        cache_features(_features(base), pipeline(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -215,7 +215,7 @@ def test_kinds_of_data(kind, base, tmp_path):
     cache = None if kind == "arrays" else tmp_path
     found = kd.training.transfer(base, 2, data, cache=cache, **{**FAST, "epochs": (2, 0)})
     assert len(found.head_history["loss"]) == 2 and found.fine_history == {}
-    assert found.trained == () and "the base is as it was" in str(found)
+    assert found.trained == () and "the base is unchanged" in str(found)
     described = kd.layers.describe(found.model)
     assert described.class_names is None  # not those of the base
     assert described.normalization == kd.data.Normalization.identity()
@@ -227,7 +227,7 @@ def test_kinds_of_data(kind, base, tmp_path):
 @pytest.mark.parametrize("classes", [3, ["a", "b", "c"]])
 def test_names_of_the_data_are_not_dropped(classes, base):
     train = pipeline(class_names=["cat", "dog"])
-    with pytest.raises(ValueError, match="the 2 of train, cat, dog. Received: "):
+    with pytest.raises(ValueError, match="the 2 classes of train, cat, dog. Received: "):
         kd.training.transfer(base, classes, train, **FAST)
 
 
@@ -304,19 +304,19 @@ APPLICATIONS = keras.applications
 )
 def test_the_last_features_are_found(make, shape, says):
     base = make()
-    body = without_head(base)
+    body = remove_head(base)
     assert body.output_shape[1:] == shape
     assert "softmax" not in str(getattr(body.layers[-1], "activation", ""))
     if says:
         assert preprocessing_of(base) == kd.data.Normalization.identity()
     else:
-        with pytest.raises(ValueError, match="does not say"):
+        with pytest.raises(ValueError, match="does not record"):
             preprocessing_of(base)
 
 
 def test_a_network_that_rescales_something_other_than_pixels_is_not_given_pixels():
     layers = [keras.Input((8, 8, 3)), L.Rescaling(2.0, -1.0), L.Conv2D(2, 3), L.Flatten()]
-    with pytest.raises(ValueError, match=r"0 to 255 into numbers from -1 to 509.*preprocessing="):
+    with pytest.raises(ValueError, match=r"0 to 255 to values from -1 to 509.*preprocessing="):
         preprocessing_of(keras.Sequential(layers))
 
 
@@ -325,7 +325,7 @@ def test_the_function_of_a_family_stands_before_its_network():
     images = np.repeat(np.repeat(IMAGES[:4], 2, axis=1), 2, axis=2)
     prepare = APPLICATIONS.mobilenet_v2.preprocess_input
     given = kd.data.Normalization(100, 50)
-    model = feature_model(without_head(base), (32, 32, 3), given, prepare, None, "avg")
+    model = feature_model(remove_head(base), (32, 32, 3), given, prepare, None, "avg")
     cut = keras.Model(base.inputs[0], base.get_layer("out_relu").output)
     expected = np.mean(cut(prepare(images.astype("float32")), training=False), axis=(1, 2))
     found = keras.ops.convert_to_numpy(model(given(images), training=False))
@@ -336,18 +336,18 @@ def test_the_function_of_a_family_stands_before_its_network():
     ("changes", "message"),
     [
         ({"base": 3}, "model must be"),
-        ({"base": keras.Sequential([keras.Input((4,)), L.Dense(2)])}, "input of images"),
+        ({"base": keras.Sequential([keras.Input((4,)), L.Dense(2)])}, "one image input"),
         ({"classes": 1}, "classes.*1"),
-        ({"classes": ["a", "a"]}, "classes must differ .*more than once: a"),
+        ({"classes": ["a", "a"]}, "classes must be unique.*more than once: a"),
         ({"classes": 3, "train": (IMAGES, LABELS + 2)}, "labels from 0 to 2.*3"),
         ({"train": (IMAGES, np.ones((40, 3)))}, "one-hot labels of 2"),
         ({"train": IMAGES}, "train must have labels"),
-        ({"train": (IMAGES[:, :8], LABELS)}, r"\(8, 16, 3\).*\(16, 16, 3\)"),
+        ({"train": (IMAGES[:, :8], LABELS)}, r"\(16, 16, 3\).*Received: \(8, 16, 3\)"),
         ({"train": (IMAGES / 255.0, LABELS)}, "0 to 255"),
-        ({"train": iter([1])}, "gone through again"),
-        ({"validation": pipeline()}, "validation has the normalization"),
-        ({"validation": (IMAGES[:, :8], LABELS)}, "validation has images"),
-        ({"unfreeze": 2}, "more than the 1 block"),
+        ({"train": iter([1])}, "iterated again"),
+        ({"validation": pipeline()}, "validation must have the normalization"),
+        ({"validation": (IMAGES[:, :8], LABELS)}, "validation must have images"),
+        ({"unfreeze": 2}, "exceeds the 1 block"),
         ({"unfreeze": -1}, "unfreeze.*-1"),
         ({"unfreeze": "insid"}, "Did you mean.*inside"),
         ({"epochs": 3}, "epochs must be a pair"),
@@ -360,7 +360,7 @@ def test_the_function_of_a_family_stands_before_its_network():
         ({"preprocessing": "tf"}, "preprocessing must be.*'tf'"),
         ({"seed": -1}, "seed.*-1"),
         ({"augmentation": abs}, "augmentation must be"),
-        ({"augmentation": L.RandomFlip(), "cache": "somewhere"}, "leave one of them out"),
+        ({"augmentation": L.RandomFlip(), "cache": "somewhere"}, "Omit one of them"),
     ],
 )
 def test_bad_arguments(changes, message, base, monkeypatch):

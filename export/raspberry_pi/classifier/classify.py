@@ -1,10 +1,11 @@
-"""Classify images with the model beside this file.
+"""Classify images with the model in this folder.
 
-    python classify.py photo.jpg other.png     once, results on standard output
-    python classify.py --watch inbox           every image that appears in a folder, until stopped
+    python classify.py photo.jpg other.png     classify once, print results to standard output
+    python classify.py --watch inbox           watch a folder and classify its images, until stopped
 
-One line of JSON an image: {"image": …, "categories": [{"label": …, "score": …}, …]}. The likeliest
-three are listed; all that are there, if the model has a threshold for each class.
+Prints one line of JSON per image: {"image": …, "categories": [{"label": …, "score": …}, …]}.
+Lists the three most likely categories, or all that reach their threshold if the model has a
+threshold for each class.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import sys
 from pathlib import Path
 
 from keras_dlcourse.edge import ImageClassifier
-from keras_dlcourse.edge.commands.inbox import appearing
+from keras_dlcourse.edge.commands.inbox import watch_folder
 
 HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Classify what the command line names; return the exit code."""
+    """Classify the images given on the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -31,9 +32,9 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=None)
     arguments = parser.parse_args()
     if bool(arguments.images) == bool(arguments.watch):
-        parser.error("give images, or --watch FOLDER")
+        parser.error("pass either images or --watch FOLDER")
     if arguments.watch and not arguments.watch.is_dir():
-        parser.error(f"there is no folder {arguments.watch}")
+        parser.error(f"folder {arguments.watch} does not exist")
 
     classifier = ImageClassifier(HERE / "model.tflite", threads=arguments.threads)
     print(f"model.tflite on {classifier.runtime}", file=sys.stderr, flush=True)
@@ -41,7 +42,7 @@ def main() -> int:
     if most is None and classifier.score_thresholds is None:
         most = 3
     failed = 0
-    for path in appearing(arguments.watch) if arguments.watch else arguments.images:
+    for path in watch_folder(arguments.watch) if arguments.watch else arguments.images:
         try:
             categories = classifier.classify(path, max_results=most)
         except (OSError, ValueError) as error:  # one bad image must not stop a service

@@ -1,11 +1,11 @@
-"""Add a class to the gallery beside this file, from a few images of it.
+"""Add a class to the gallery in this folder from a few images.
 
     python enroll.py "my mug" mug1.jpg mug2.jpg
-    python enroll.py cat cats/*.jpg --threshold 0.3     beyond that distance, images are unknown
+    python enroll.py cat cats/*.jpg --threshold 0.3     images beyond this distance are unknown
     python enroll.py --remove cat
     python enroll.py --match mean                       compare with the mean of each class
 
-One line of JSON: {"labels": {"my mug": 2, …}, "threshold": …}.
+Prints one line of JSON: {"labels": {"my mug": 2, …}, "threshold": …}.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Enroll or remove what the command line names; return the exit code."""
+    """Change the gallery as given on the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -33,10 +33,10 @@ def main() -> int:
     parser.add_argument("--gallery", type=Path, default=HERE / "gallery.kdg", metavar="FILE")
     arguments = parser.parse_args()
     if bool(arguments.label) != bool(arguments.images):
-        parser.error("a label comes with images of it")
+        parser.error("pass a label together with its images")
     changes = (arguments.label, arguments.remove, arguments.threshold, arguments.match)
     if all(change is None for change in changes):
-        parser.error("give a label and images, --remove LABEL, --threshold or --match")
+        parser.error("pass a label and images, --remove LABEL, --threshold or --match")
 
     try:
         embedder = ImageEmbedder(HERE / "model.tflite")

@@ -1,10 +1,10 @@
-"""Name images by the gallery beside this file, which enroll.py makes.
+"""Identify images with the gallery in this folder, which enroll.py creates.
 
-    python identify.py photo.jpg other.png     once, results on standard output
-    python identify.py --watch inbox           every image that appears in a folder, until stopped
+    python identify.py photo.jpg other.png     identify once, print results to standard output
+    python identify.py --watch inbox           watch a folder and identify its images, until stopped
 
-One line of JSON an image: {"image": …, "label": …, "distance": …, "nearest": …}. The label is
-"unknown" beyond the gallery's threshold. While watching, a changed gallery is read again.
+Prints one line of JSON per image: {"image": …, "label": …, "distance": …, "nearest": …}.
+The label is "unknown" beyond the gallery's threshold. The gallery is reloaded when it changes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 
 from keras_dlcourse.edge import Gallery, ImageEmbedder
-from keras_dlcourse.edge.commands.inbox import appearing
+from keras_dlcourse.edge.commands.inbox import watch_folder
 
 HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Identify what the command line names; return the exit code."""
+    """Identify the images given on the command line and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -31,16 +31,16 @@ def main() -> int:
     parser.add_argument("--gallery", type=Path, default=HERE / "gallery.kdg", metavar="FILE")
     arguments = parser.parse_args()
     if bool(arguments.images) == bool(arguments.watch):
-        parser.error("give images, or --watch FOLDER")
+        parser.error("pass either images or --watch FOLDER")
     if arguments.watch and not arguments.watch.is_dir():
-        parser.error(f"there is no folder {arguments.watch}")
+        parser.error(f"folder {arguments.watch} does not exist")
 
     gallery = GalleryOnDisk(
         arguments.gallery, ImageEmbedder(HERE / "model.tflite", threads=arguments.threads)
     )
     print(f"model.tflite on {gallery.embedder.runtime}", file=sys.stderr, flush=True)
     failed = 0
-    for path in appearing(arguments.watch) if arguments.watch else arguments.images:
+    for path in watch_folder(arguments.watch) if arguments.watch else arguments.images:
         try:
             identity = gallery.now().identify(path)
         except (OSError, ValueError) as error:  # one bad image must not stop a service
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 class GalleryOnDisk:
-    """A gallery that is read again when its file has been replaced."""
+    """A gallery that is reloaded when its file has been replaced."""
 
     def __init__(self, path: Path, embedder: ImageEmbedder) -> None:
         self.path, self.embedder = path, embedder
@@ -66,7 +66,7 @@ class GalleryOnDisk:
         self._stamp: tuple[int, int] | None = None
 
     def now(self) -> Gallery:
-        """Return what stands on the disk now."""
+        """Return the current gallery on disk."""
         status = self.path.stat()
         stamp = status.st_mtime_ns, status.st_size
         if self._gallery is None or stamp != self._stamp:

@@ -1,1 +1,1 @@
-"""The commands of `python -m keras_dlcourse.edge`."""
+"""Commands of `python -m keras_dlcourse.edge`."""

@@ -1,4 +1,4 @@
-"""The commands `classify` and `benchmark`, shared by `python -m` and `keras-dlcourse`."""
+"""The `classify` and `benchmark` commands, shared by `python -m` and `keras-dlcourse`."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _BENCHMARK_EXAMPLES = """examples:
 
 
 def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add the command `classify`; its `func` takes the arguments and returns the exit code.
+    """Add the `classify` command; its `func` takes the parsed arguments and returns the exit code.
 
     Args:
-        subparsers: What `ArgumentParser.add_subparsers` gave.
+        subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
     parser = subparsers.add_parser(
         "classify",
-        help="say what images show, with a .tflite classifier",
-        description="Say what images show, with a .tflite classifier.",
+        help="classify images with a .tflite classifier",
+        description="Classify images with a .tflite classifier.",
         epilog=_CLASSIFY_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -61,19 +61,17 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--max-results",
         type=whole_number,
         metavar="N",
-        help="categories an image (5; all that are there, if the file has thresholds for that)",
+        help="maximum categories per image (default: 5, or all that reach the file's thresholds)",
     )
+    parser.add_argument("--score-threshold", type=float, metavar="S", help="omit scores below S")
     parser.add_argument(
-        "--score-threshold", type=float, metavar="S", help="leave out scores below S"
-    )
-    parser.add_argument(
-        "--labels", metavar="FILE", help="names of the classes, one a line, for files without"
+        "--labels", metavar="FILE", help="class names, one per line, for models without labels"
     )
     parser.add_argument(
         "--map",
         metavar="FILE",
-        help="draw where the evidence for the likeliest class stands over the image, for files "
-        "exported with a class map; a folder if there are several images",
+        help="output image with the class map of the most likely class drawn over the input, for "
+        "models exported with a class map; a folder if there are several images",
     )
     add_model_options(parser)
     add_common_options(parser)
@@ -82,20 +80,22 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 
 def add_benchmark_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add the command `benchmark`; its `func` takes the arguments and returns the exit code.
+    """Add the `benchmark` command; its `func` takes the parsed arguments, returns the exit code.
 
     Args:
-        subparsers: What `ArgumentParser.add_subparsers` gave.
+        subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
     parser = subparsers.add_parser(
         "benchmark",
-        help="measure how long a .tflite file takes here",
-        description="Measure how long one call of a .tflite file takes on this device.",
+        help="measure the latency of a .tflite model on this device",
+        description="Measure the latency of one call to a .tflite model on this device.",
         epilog=_BENCHMARK_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", metavar="MODEL", help="a .tflite file")
-    parser.add_argument("--runs", type=whole_number, default=50, metavar="N", help="calls (50)")
+    parser.add_argument(
+        "--runs", type=whole_number, default=50, metavar="N", help="calls (default: 50)"
+    )
     add_common_options(parser)
     parser.set_defaults(func=benchmark)
     return parser
@@ -103,7 +103,7 @@ def add_benchmark_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 @one_sentence
 def classify(arguments: argparse.Namespace) -> int:
-    """Print what each image shows; images that cannot be read are named, the others done."""
+    """Print the categories of each image; unreadable images are reported and skipped."""
     labels = None if arguments.labels is None else _read_labels(arguments.labels)
     classifier = ImageClassifier(arguments.model, labels=labels, **model_options(arguments))
     pictures = pictures_of("--map", arguments.map, arguments.images)
@@ -127,7 +127,7 @@ def classify(arguments: argparse.Namespace) -> int:
 
 @one_sentence
 def benchmark(arguments: argparse.Namespace) -> int:
-    """Print the latency of one call with the inputs as they are after loading."""
+    """Print the latency of one call on the inputs that the interpreter allocated."""
     file = ModelFile.read(arguments.model)
     made = interpreter(file.content, arguments.threads)
     latency = measure(made.invoke, arguments.runs, runtime_name(), arguments.threads)
@@ -142,11 +142,11 @@ def _read_labels(path: str) -> tuple[str, ...]:
     try:
         return parse_labels(Path(path).read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text with a label a line") from None
+        raise ValueError(f"{path} is not UTF-8 text with one label per line") from None
 
 
 def _draw_map(classifier: ImageClassifier, image: str, target: Path, bits: int | None) -> None:
-    """Draw the map of the likeliest class over its image."""
+    """Draw the class map of the most likely class over the image and save it."""
     content = Path(image).read_bytes()
     pixels = read_image(content, bits=bits)
     save_picture(overlay(pixels, classifier.class_map(content, full_size=True)), target)

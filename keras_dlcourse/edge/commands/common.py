@@ -1,4 +1,4 @@
-"""What the commands of the device share: their common options, output and errors."""
+"""Options, output and error handling shared by the device commands."""
 
 from __future__ import annotations
 
@@ -26,28 +26,30 @@ if TYPE_CHECKING:
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """Add `--threads` and `--json`."""
     parser.add_argument(
-        "--threads", type=whole_number, metavar="N", help="threads to compute on (1)"
+        "--threads", type=whole_number, metavar="N", help="number of threads (default: 1)"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add how pixels come to a model, `--mean`, `--std`, `--crop`, `--bits`, and `--untrusted`."""
+    """Add `--mean`, `--std`, `--crop` and `--bits`, which prepare pixels, and `--untrusted`."""
     parser.add_argument(
         "--mean",
         type=numbers,
         metavar="M",
-        help="subtracted from pixels (0 to 255): one number, or one per channel as 124,117,104",
+        help="subtracted from pixels (0 to 255): one value, or one per channel as in 124,117,104",
     )
-    parser.add_argument("--std", type=numbers, metavar="S", help="what they are divided by then")
     parser.add_argument(
-        "--crop", action="store_true", help="crop the centre of images instead of stretching them"
+        "--std", type=numbers, metavar="S", help="divides the pixels after --mean is subtracted"
+    )
+    parser.add_argument(
+        "--crop", action="store_true", help="center-crop images instead of stretching them"
     )
     add_bits_option(parser)
     parser.add_argument(
         "--untrusted",
         action="store_true",
-        help="run the file in a process of its own, limited in time and memory",
+        help="run the model in a separate process with limits on time and memory",
     )
 
 
@@ -57,13 +59,13 @@ def add_bits_option(parser: argparse.ArgumentParser) -> None:
         "--bits",
         type=whole_number,
         metavar="N",
-        help="how many bits the values of grey images have that are stored in 16, e.g. 12 "
-        "(what the file says)",
+        help="significant bits of 16-bit grayscale images, e.g. 12 (default: as stated in the "
+        "image file)",
     )
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return what these options say, as the device models take it."""
+    """Return the parsed options as keyword arguments of the device models."""
     names = ("mean", "std", "threads", "crop", "bits", "untrusted")
     return {name: getattr(arguments, name) for name in names}
 
@@ -71,11 +73,11 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def answer_each(
     arguments: argparse.Namespace, answer: Callable[[str], tuple[dict[str, Any], list[str]]]
 ) -> int:
-    """Print what is found in each image; those that cannot be read are named, the others done.
+    """Print the result for each image; unreadable images are reported and skipped.
 
     Args:
-        arguments: With `model`, `images` and `json`.
-        answer: What makes of an image's path a table for JSON and the lines for people.
+        arguments: Parsed arguments with `model`, `images` and `json`.
+        answer: Function from an image path to a dictionary for JSON and lines of text.
 
     Returns:
         The exit code.
@@ -97,25 +99,25 @@ def answer_each(
 
 
 def category_lines(categories: list[Category]) -> list[str]:
-    """Return a line for each category, or one that says that there is none."""
+    """Return one line per category, or a line that says there are none."""
     if not categories:
-        return ["  nothing: no class reaches its threshold"]
+        return ["  none: no class reaches its threshold"]
     return [f"  {category.score:.4f}  {category.label}" for category in categories]
 
 
 def save_picture(picture: Image, target: Path) -> None:
-    """Write a picture whole, or not at all."""
-    from keras_dlcourse._files import written_whole
+    """Save a picture atomically."""
+    from keras_dlcourse._files import write_atomically
 
-    with written_whole(target) as temporary:
+    with write_atomically(target) as temporary:
         picture.save(temporary)
 
 
 def print_everywhere() -> None:
-    """Let no character stop a print, whatever the locale: class names are UTF-8, file names bytes.
+    """Make `print` accept any character in any locale: class names are UTF-8, file names bytes.
 
-    In an ASCII locale, the output becomes UTF-8, and names of files are written as they are on the
-    disk, as in Python's UTF-8 mode. What another output cannot show is escaped.
+    In an ASCII locale, the output becomes UTF-8, and file names are written byte for byte, as in
+    Python's UTF-8 mode. Other encodings escape characters that they cannot represent.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -126,7 +128,7 @@ def print_everywhere() -> None:
 
 
 def one_sentence(command: Command) -> Command:
-    """Make a command answer what is the user's to mend in a sentence on stderr, exit code 1."""
+    """Make a command report user errors in one sentence on stderr and return exit code 1."""
 
     @functools.wraps(command)
     def run(arguments: argparse.Namespace) -> int:
@@ -140,14 +142,14 @@ def one_sentence(command: Command) -> Command:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """Print a table as JSON."""
+    """Print a dictionary as JSON."""
     import json
 
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def complain(error: Exception) -> None:
-    """Print an error to standard error, in a sentence."""
+    """Print an error to standard error in one sentence."""
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
@@ -155,15 +157,15 @@ def complain(error: Exception) -> None:
 
 
 def pictures_of(option: str, target: str | None, images: list[str]) -> dict[str, Path]:
-    """Return where what is drawn for each image goes: the file given, or the folder given.
+    """Return the output path of each image: the given file, or a PNG in the given folder.
 
     Args:
-        option: What the option is called, for messages.
-        target: Its value; None draws nothing.
-        images: The images' paths.
+        option: Name of the option, used in error messages.
+        target: Value of the option; None draws nothing.
+        images: Paths of the images.
 
     Raises:
-        ValueError: If the file's format is not known, or two images would have one picture.
+        ValueError: If the file format is unknown, or two images have the same output path.
     """
     if target is None:
         return {}
@@ -172,27 +174,33 @@ def pictures_of(option: str, target: str | None, images: list[str]) -> dict[str,
 
         formats = Image.registered_extensions()
         if formats.get(Path(target).suffix.lower()) not in Image.SAVE:
-            raise ValueError(f"{option}: {target} must end in .png, .jpg or another image format")
+            raise ValueError(
+                f"{option} must be a file name that ends in .png, .jpg or another image format. "
+                f"Received: {target}"
+            )
         return {images[0]: Path(target)}
     pictures = {image: Path(target) / f"{Path(image).stem}.png" for image in images}
     if len(set(pictures.values())) < len(pictures):
-        raise ValueError(f"{option}: images of the same name would have one picture in {target}")
+        raise ValueError(
+            f"{option}: several images have the same name, so their pictures would overwrite each "
+            f"other in {target}. Rename the images or process them separately."
+        )
     return pictures
 
 
 def whole_number(text: str) -> int:
-    """Read a whole number above 0."""
+    """Parse a positive integer."""
     number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a positive integer. Received: {text!r}")
     return number
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Read numbers with commas between."""
+    """Parse comma-separated numbers."""
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"must be a number, or one per channel with commas between, got {text!r}"
+            f"must be a number, or comma-separated numbers, one per channel. Received: {text!r}"
         ) from None

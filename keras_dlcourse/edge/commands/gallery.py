@@ -1,4 +1,4 @@
-"""The commands `enroll` and `identify`, shared by `python -m` and `keras-dlcourse`."""
+"""The `enroll` and `identify` commands, shared by `python -m` and `keras-dlcourse`."""
 
 from __future__ import annotations
 
@@ -35,29 +35,29 @@ _IDENTIFY_EXAMPLES = """examples:
 
 
 def add_enroll_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add the command `enroll`; its `func` takes the arguments and returns the exit code.
+    """Add the `enroll` command; its `func` takes the parsed arguments and returns the exit code.
 
     Args:
-        subparsers: What `ArgumentParser.add_subparsers` gave.
+        subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
     parser = _parser(
         subparsers, "enroll", "add a class to a gallery from a few images", _ENROLL_EXAMPLES
     )
-    parser.add_argument("model", metavar="MODEL", help="a .tflite file that gives vectors")
-    parser.add_argument("label", metavar="LABEL", help="what to call the class")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files that show it")
-    _add_gallery(parser, "the gallery; made if there is none")
+    parser.add_argument("model", metavar="MODEL", help="a .tflite embedding model")
+    parser.add_argument("label", metavar="LABEL", help="name of the class")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files of the class")
+    _add_gallery(parser, "gallery file; created if it does not exist")
     parser.add_argument(
         "--threshold",
         type=_distance,
         metavar="D",
-        help="largest distance at which an image is named, kept in the gallery",
+        help="largest distance at which an image is identified; saved in the gallery",
     )
     parser.add_argument(
         "--match",
         choices=MATCHES,
-        help="compare with the nearest of all images or with the mean of each class, kept in the "
-        "gallery (nearest)",
+        help="compare with every enrolled image or with the mean of each class; saved in the "
+        "gallery (default: nearest)",
     )
     _add_embedder_options(parser)
     parser.set_defaults(func=enroll)
@@ -65,25 +65,23 @@ def add_enroll_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 
 def add_identify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add the command `identify`; its `func` takes the arguments and returns the exit code.
+    """Add the `identify` command; its `func` takes the parsed arguments, returns the exit code.
 
     Args:
-        subparsers: What `ArgumentParser.add_subparsers` gave.
+        subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = _parser(
-        subparsers, "identify", "name images by the classes of a gallery", _IDENTIFY_EXAMPLES
-    )
-    parser.add_argument("model", metavar="MODEL", help="the .tflite file it was made with")
+    parser = _parser(subparsers, "identify", "identify images with a gallery", _IDENTIFY_EXAMPLES)
+    parser.add_argument("model", metavar="MODEL", help="the .tflite file that made the gallery")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
-    _add_gallery(parser, "the gallery")
+    _add_gallery(parser, "gallery file")
     parser.add_argument(
         "--threshold",
         type=_distance,
         metavar="D",
-        help="largest distance at which an image is named, instead of the gallery's",
+        help="largest distance at which an image is identified, instead of the gallery's",
     )
     parser.add_argument(
-        "--top", type=whole_number, metavar="N", help="list the N nearest enrolled images, too"
+        "--top", type=whole_number, metavar="N", help="also list the N nearest enrolled images"
     )
     _add_embedder_options(parser)
     parser.set_defaults(func=identify)
@@ -92,7 +90,7 @@ def add_identify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 @one_sentence
 def enroll(arguments: argparse.Namespace) -> int:
-    """Add images of a class to the gallery; if one cannot be read, none is added."""
+    """Add images of a class to the gallery; if one is unreadable, none are added."""
     embedder = _embedder(arguments)
     if Path(arguments.gallery).exists():
         gallery = Gallery.load(arguments.gallery, embedder)
@@ -117,7 +115,7 @@ def enroll(arguments: argparse.Namespace) -> int:
 
 @one_sentence
 def identify(arguments: argparse.Namespace) -> int:
-    """Print what each image is; images that cannot be read are named, the others done."""
+    """Print the identity of each image; unreadable images are reported and skipped."""
     gallery = Gallery.load(arguments.gallery, _embedder(arguments))
     if arguments.threshold is not None:
         gallery.threshold = arguments.threshold
@@ -147,7 +145,7 @@ def _add_gallery(parser: argparse.ArgumentParser, text: str) -> None:
 def _add_embedder_options(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser)
     parser.add_argument(
-        "--l2-normalize", action="store_true", help="divide vectors by their length"
+        "--l2-normalize", action="store_true", help="divide each embedding by its length"
     )
     add_common_options(parser)
 
@@ -186,5 +184,5 @@ def _distance(text: str) -> float:
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise argparse.ArgumentTypeError(f"must be a distance, got {text!r}")
+        raise argparse.ArgumentTypeError(f"must be a distance. Received: {text!r}")
     return number

@@ -1,4 +1,4 @@
-"""Images that appear in a folder, for services on a device."""
+"""Watch a folder for images, for services on a device."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"}
 
 
-def appearing(folder: Path, pause: float = 0.5) -> Iterator[Path]:
-    """Yield each image of a folder once, when it has stopped growing; look again for ever.
+def watch_folder(folder: Path, pause: float = 0.5) -> Iterator[Path]:
+    """Yield each image in a folder once it has stopped growing; polls forever.
 
     Args:
-        folder: Where to look; its subfolders are left out.
-        pause: Seconds between two looks.
+        folder: Folder to watch, without its subfolders.
+        pause: Seconds between polls.
     """
     done: set[tuple[Path, int]] = set()
     sizes: dict[Path, int] = {}

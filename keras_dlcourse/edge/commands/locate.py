@@ -1,4 +1,4 @@
-"""The command `locate`, shared by `python -m` and `keras-dlcourse`."""
+"""The `locate` command, shared by `python -m` and `keras-dlcourse`."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _EXAMPLES = """examples:
 
 
 def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
-    """Add the command `locate`; its `func` takes the arguments and returns the exit code.
+    """Add the `locate` command; its `func` takes the parsed arguments and returns the exit code.
 
     Args:
-        subparsers: What `ArgumentParser.add_subparsers` gave.
+        subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
     parser = subparsers.add_parser(
         "locate",
-        help="say where the object in an image is, with a .tflite localizer",
-        description="Say what the one object in an image is, where it is, and where its keypoints "
-        "are, with a .tflite localizer or keypoint detector.",
+        help="locate the object in an image with a .tflite localizer",
+        description="Print the class, bounding box and keypoints of the single object in an image, "
+        "with a .tflite localizer or keypoint detector.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -53,7 +53,7 @@ def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "-o",
         "--output",
         metavar="FILE",
-        help="draw it into the image; a folder if there are several images",
+        help="output image with the object drawn in; a folder if there are several images",
     )
     add_model_options(parser)
     add_common_options(parser)
@@ -63,7 +63,7 @@ def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 
 @one_sentence
 def locate(arguments: argparse.Namespace) -> int:
-    """Print where each object is; images that cannot be read are named, the others done."""
+    """Print the location of each object; unreadable images are reported and skipped."""
     find = _finder(arguments)
     pictures = pictures_of("--output", arguments.output, arguments.images)
 
@@ -82,7 +82,7 @@ def locate(arguments: argparse.Namespace) -> int:
 
 
 def _finder(arguments: argparse.Namespace) -> Callable[[bytes], Detection]:
-    """Return what finds the object: a localizer if the file knows classes, else a detector."""
+    """Return the function that finds the object: a localizer's if the file has class scores."""
     file, options = ModelFile.read(arguments.model), model_options(arguments)
     if file.metadata.keypoints and file.metadata.outputs[0] in file.metadata.places:
         return KeypointDetector(file, **options).detect
@@ -91,7 +91,7 @@ def _finder(arguments: argparse.Namespace) -> Callable[[bytes], Detection]:
 
 
 def _table(detection: Detection) -> dict[str, Any]:
-    """Return a detection as JSON-able values, with MediaPipe's names."""
+    """Return a detection as JSON-serializable values with MediaPipe's field names."""
     box = detection.bounding_box
     return {
         "bounding_box": None if box is None else box._asdict(),

@@ -1,1 +1,1 @@
-"""What a file says about its inputs and outputs."""
+"""Descriptions of a model's inputs and outputs: class names, layouts, normalization."""

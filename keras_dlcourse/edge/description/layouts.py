@@ -1,4 +1,4 @@
-"""What the numbers of boxes and keypoints mean."""
+"""Formats of box and keypoint outputs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# What the outputs that hold them are called.
+# Names of the outputs that hold them.
 BOX, KEYPOINTS = "box", "keypoints"
 
 
-# What keypoints may be relative to.
+# Frames of reference of keypoint coordinates.
 RELATIVE_TO = ("image", "box")
 
 
@@ -19,13 +19,13 @@ BOUNDARIES, UPPER_LEFT, CENTER = "boundaries", "upper left", "center"
 
 @dataclass(frozen=True)
 class BoxLayout:
-    """What the four numbers of a box are, as the standard TFLite metadata say it.
+    """Meaning of the four values of a box, as in the standard TFLite metadata.
 
     Attributes:
         kind: `"boundaries"`: left, top, right, bottom. `"upper left"`: left, top, width, height.
-            `"center"`: x and y of the middle, width, height.
-        index: Which of those each of the four numbers is.
-        in_pixels: Whether they are pixels of the network's input, and not shares of it.
+            `"center"`: x and y of the center, width, height.
+        index: For each of the four values, its position in that list.
+        in_pixels: Whether values are in pixels of the network's input instead of fractions of it.
     """
 
     kind: str
@@ -33,10 +33,10 @@ class BoxLayout:
     in_pixels: bool = False
 
     def edges(self, numbers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """Return left, top, right and bottom in shares of what the network saw, within 0 to 1.
+        """Return left, top, right and bottom as fractions of the network's input, from 0 to 1.
 
         Args:
-            numbers: `(n, 4)`.
+            numbers: Box values `(n, 4)`.
             size: Height and width of the network's input.
 
         Example:
@@ -58,7 +58,7 @@ class BoxLayout:
         return np.clip(np.nan_to_num(edges), 0, 1)
 
 
-# The formats of `kd.data.BOX_FORMATS` in shares of the image.
+# The formats of `kd.data.BOX_FORMATS` that are relative to the image size.
 BOX_LAYOUTS = {
     "rel_xyxy": BoxLayout(BOUNDARIES),
     "rel_yxyx": BoxLayout(BOUNDARIES, (1, 0, 3, 2)),
@@ -71,23 +71,23 @@ BOX_LAYOUTS = {
 
 @dataclass(frozen=True)
 class KeypointLayout:
-    """What the numbers of keypoints are: x and y of each point in turn.
+    """Meaning of the values of a keypoint output: x and y of each point in turn.
 
     Attributes:
-        relative_to: `"image"`: shares of it, from its upper left corner. `"box"`: of the box that
-            is another output, from its middle, in its widths and heights.
-        names: What the points are called, or None.
+        relative_to: `"image"`: fractions of the image, from its upper left corner. `"box"`:
+            offsets from the center of the box in another output, in box widths and heights.
+        names: Names of the points, or None.
     """
 
     relative_to: str
     names: tuple[str, ...] | None = None
 
     def places(self, numbers: np.ndarray, edges: np.ndarray | None) -> np.ndarray:
-        """Return x and y in shares of what the network saw, `(n, points, 2)`.
+        """Return x and y as fractions of the network's input, `(n, points, 2)`.
 
         Args:
-            numbers: `(n, 2 * points)`.
-            edges: The boxes, `(n, 4)` as `BoxLayout.edges` gives them; needed relative to boxes.
+            numbers: Keypoint values `(n, 2 * points)`.
+            edges: Boxes `(n, 4)` from `BoxLayout.edges`; required if `relative_to` is `"box"`.
 
         Example:
             >>> layout = KeypointLayout("box")

@@ -1,4 +1,4 @@
-"""What pixels go through before a network sees them, the same in training and on the device."""
+"""The normalization applied to pixels before the network, identical in training and on device."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 
-# Images read at a time by `fit`: bounds the memory for image files that are loaded on demand.
+# Images that `fit` reads at a time, to bound memory when image files are loaded on demand.
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Pixel normalisation `(pixels - mean) / std`, in pixel units from 0 to 255.
+    """Pixel normalization `(pixels - mean) / std`, in pixel units from 0 to 255.
 
     Args:
-        mean: What is subtracted: one number for all channels, or one per channel.
-        std: What is divided by, above 0: one number or one per channel.
+        mean: Value to subtract: one number for all channels, or one per channel.
+        std: Value to divide by, above 0: one number for all channels, or one per channel.
 
     Raises:
-        ValueError: If a number is not finite, a `std` is not above 0, or the lengths differ.
+        ValueError: If a value is not finite, a `std` is not above 0, or the lengths differ.
         TypeError: If `mean` or `std` is not a number or a sequence of numbers.
 
     Example:
@@ -38,11 +38,11 @@ class Normalization:
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         means, stds = _numbers("mean", mean), _numbers("std", std)
         if min(stds) <= 0:
-            raise ValueError(f"std must be above 0 for every channel, got {stds}")
+            raise ValueError(f"std must be above 0 for every channel. Received: {stds}")
         if len(means) != len(stds) and 1 not in (len(means), len(stds)):
             raise ValueError(
-                f"mean and std must have one value, or one per channel each; "
-                f"got {len(means)} and {len(stds)}"
+                f"mean and std must each have one value, or one per channel. "
+                f"Received: {len(means)} and {len(stds)} values"
             )
         channels = max(len(means), len(stds))
         object.__setattr__(self, "mean", means * (channels // len(means)))
@@ -50,7 +50,7 @@ class Normalization:
 
     @classmethod
     def identity(cls) -> Normalization:
-        """Return the normalisation that leaves pixels as they are, from 0 to 255.
+        """Return the normalization that leaves pixels unchanged, from 0 to 255.
 
         Example:
             >>> Normalization.identity()
@@ -60,12 +60,12 @@ class Normalization:
 
     @classmethod
     def fit(cls, images: Any, per_channel: bool = False) -> Normalization:
-        """Return the normalisation that gives these images mean 0 and standard deviation 1.
+        """Return the normalization that gives these images mean 0 and standard deviation 1.
 
-        Give it the training part only. One mean and one standard deviation for all channels is
-        the default because MediaPipe takes no more; such a mean is rounded to a whole grey level,
-        which the zero point of an integer input can stand for exactly. Where all pixels are alike,
-        `std` is 1.
+        Pass only the training set. The default is one mean and one standard deviation for all
+        channels because MediaPipe supports no more; this mean is rounded to an integer gray
+        level, which the zero point of an integer input can represent exactly. If all pixels are
+        equal, `std` is 1.
 
         Args:
             images: Array, or array-like that can be sliced, of shape (n, height, width, channels),
@@ -73,8 +73,8 @@ class Normalization:
             per_channel: Whether each channel has its own mean and standard deviation.
 
         Raises:
-            ValueError: If there are no images, or a pixel is NaN or outside 0 to 255, or all are
-                fractions below 1.
+            ValueError: If there are no images, a pixel is NaN or outside 0 to 255, or the pixels
+                are fractions up to 1.
 
         Example:
             >>> import numpy as np
@@ -90,33 +90,33 @@ class Normalization:
 
     @property
     def is_scalar(self) -> bool:
-        """Whether all channels go through the same."""
+        """Whether all channels have the same mean and standard deviation."""
         return len(set(self.mean)) == 1 and len(set(self.std)) == 1
 
     def __call__(self, pixels: Any) -> np.ndarray:
-        """Return the pixels normalised.
+        """Return the normalized pixels.
 
         Args:
-            pixels: Array of any shape whose last axis holds the channels, 0 to 255.
+            pixels: Array of any shape with channels on the last axis, values from 0 to 255.
 
         Returns:
             float32 array of the same shape.
 
         Raises:
-            ValueError: If the last axis does not fit a normalisation per channel.
+            ValueError: If the last axis does not match a per-channel normalization.
         """
         pixels = np.asarray(pixels)
         if len(self.mean) > 1 and pixels.shape[-1:] != (len(self.mean),):
             raise ValueError(
-                f"this normalization is for {len(self.mean)} channels on the last axis, "
-                f"got pixels of shape {pixels.shape}"
+                f"pixels must have {len(self.mean)} channels on the last axis for this "
+                f"normalization. Received: shape {pixels.shape}"
             )
         values = np.subtract(pixels, np.array(self.mean, np.float32), dtype=np.float32)
         values /= np.array(self.std, np.float32)
         return values
 
     def to_dict(self) -> dict[str, list[float]]:
-        """Return what JSON can hold.
+        """Return a JSON-serializable dictionary.
 
         Example:
             >>> Normalization(128, 64).to_dict()
@@ -126,65 +126,67 @@ class Normalization:
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> Normalization:
-        """Return the normalisation that `to_dict` gave.
+        """Return the normalization from the output of `to_dict`.
 
         Raises:
             ValueError: If `mean` or `std` is missing.
         """
         missing = [key for key in ("mean", "std") if key not in config]
         if missing:
-            raise ValueError(f"a normalization has 'mean' and 'std', got only {list(config)}")
+            raise ValueError(
+                f"config must have the keys 'mean' and 'std'. Received: only {list(config)}"
+            )
         return cls(config["mean"], config["std"])
 
 
 def _numbers(name: str, values: Any) -> tuple[float, ...]:
-    """Return one finite number or several as a tuple of float."""
+    """Return one or more finite numbers as a tuple of floats."""
     try:
         array = np.atleast_1d(np.asarray(values, np.float64))
     except (TypeError, ValueError):
         raise TypeError(
-            f"{name} must be a number or a sequence of numbers, got {values!r}"
+            f"{name} must be a number or a sequence of numbers. Received: {values!r}"
         ) from None
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must be one number or one per channel, got {values!r}")
+        raise ValueError(f"{name} must be one number or one per channel. Received: {values!r}")
     numbers = tuple(array.tolist())
     if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{name} must be finite, got {numbers}")
+        raise ValueError(f"{name} must be finite. Received: {numbers}")
     return numbers
 
 
 def _moments(images: Any, per_channel: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation, each of shape (1,) or (channels,)."""
+    """Return the mean and standard deviation, each of shape (1,) or (channels,)."""
     count, shift, total, squares = 0, None, np.float64(0), np.float64(0)
     low, high, whole = math.inf, -math.inf, True
     for chunk in _chunks(images):
-        # NumPy's minimum, because Python's loses NaN.
+        # Use NumPy's minimum because Python's does not propagate NaN.
         low, high = np.minimum(low, chunk.min()), np.maximum(high, chunk.max())
         whole = whole and not (np.issubdtype(chunk.dtype, np.floating) and (chunk % 1).any())
         values = chunk.reshape(-1, chunk.shape[-1] if per_channel else 1).astype(np.float64)
-        # Squares of differences from some pixel: images that are all alike give exactly 0.
+        # Shift by some pixel so that identical images give exactly 0.
         shift = values[0].copy() if shift is None else shift
         values -= shift
         count += len(values)
         total = total + values.sum(axis=0)
         squares = squares + np.square(values, out=values).sum(axis=0)
     if shift is None:
-        raise ValueError("images is empty; a normalization needs at least one image")
+        raise ValueError("images is empty. Pass at least one image.")
     _check_range(float(low), float(high), whole)
     mean = total / count
     return mean + shift, np.sqrt(np.maximum(squares / count - mean**2, 0))
 
 
 def _chunks(images: Any) -> Iterator[np.ndarray]:
-    """Yield the images some hundred at a time, checked."""
+    """Yield validated chunks of a few hundred images."""
     for start in range(0, len(images), _CHUNK):
         chunk = np.asarray(images[start : start + _CHUNK])
         if chunk.dtype.kind not in "uif":
-            raise TypeError(f"images must hold numbers, got dtype {chunk.dtype}")
+            raise TypeError(f"images must be numeric. Received: dtype {chunk.dtype}")
         if chunk.ndim != 4 or chunk.size == 0:
             raise ValueError(
-                "images must have the shape (n, height, width, channels) and hold pixels, "
-                f"got {(len(images), *chunk.shape[1:])}"
+                "images must be a non-empty array of shape (n, height, width, channels). "
+                f"Received: shape {(len(images), *chunk.shape[1:])}"
             )
         yield chunk
 
@@ -192,11 +194,11 @@ def _chunks(images: Any) -> Iterator[np.ndarray]:
 def _check_range(low: float, high: float, whole: bool) -> None:
     if not (low >= 0 and high <= 255):
         raise ValueError(
-            f"images must hold pixels from 0 to 255, got values from {low:g} to {high:g}; "
-            "a normalization is fitted before anything else is done to them"
+            f"images must have pixels from 0 to 255. Received: values from {low:g} to {high:g}. "
+            "Fit the normalization before any other preprocessing."
         )
     if high <= 1 and not whole:
         raise ValueError(
-            f"images hold fractions up to {high:g}, but a normalization is in pixel units from 0 "
-            "to 255; give the pixels as they were read, or multiply them by 255"
+            "images must be in pixel units from 0 to 255. Received: fractions up to "
+            f"{high:g}. Pass the original pixels, or multiply by 255."
         )

@@ -1,1 +1,1 @@
-"""Running a file: the interpreter, a process of its own for untrusted files, latency."""
+"""Run a model file: the interpreter, a separate process for untrusted files, and latency."""

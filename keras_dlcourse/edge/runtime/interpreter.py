@@ -1,4 +1,4 @@
-"""The interpreter that runs `.tflite` files: whichever of three is installed."""
+"""The interpreter that runs `.tflite` files: any of three, whichever is installed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 
-# Distribution and module of each, the first that imports is taken.
+# Distribution and module of each interpreter; the first that can be imported is used.
 _RUNTIMES = (
     ("ai-edge-litert", "ai_edge_litert.interpreter"),
     ("tflite-runtime", "tflite_runtime.interpreter"),
@@ -22,17 +22,17 @@ _found: tuple[str, Any] | None = None
 
 
 class ModelStopped(InvalidModel):
-    """A model that took more memory than there is; if untrusted also one that crashed or hung.
+    """A model ran out of memory or, if untrusted, crashed or hung.
 
-    The next call runs it again, an untrusted one in a new process.
+    The next call runs the model again, in a new process if it is untrusted.
     """
 
 
 def runtime_name() -> str:
-    """Return which interpreter runs models here, with its version.
+    """Return the name and version of the interpreter that runs models.
 
     Raises:
-        ImportError: If none is installed.
+        ImportError: If no interpreter is installed.
 
     Example:
         >>> runtime_name()  # doctest: +ELLIPSIS
@@ -43,25 +43,25 @@ def runtime_name() -> str:
     name, _ = load_runtime()
     try:
         return f"{name} {importlib.metadata.version(name)}"
-    except importlib.metadata.PackageNotFoundError:  # builds of other names, as tensorflow-cpu
+    except importlib.metadata.PackageNotFoundError:  # a build under another name: tensorflow-cpu
         return name
 
 
 def interpreter(content: bytes, threads: int | None = None, what: str = "the model") -> Any:
-    """Return an interpreter for a checked file, its tensors allocated.
+    """Return an interpreter for a checked file, with its tensors allocated.
 
-    It is made from bytes, never from a path: a file may change between the check and the run, and
-    opening damaged ones by their path has been seen to end the process.
+    It is created from bytes, never from a path: a file may change between the check and the run,
+    and opening damaged files by path has been seen to crash the process.
 
     Args:
-        content: What `ModelFile.read` has checked.
-        threads: Threads to compute on; None leaves it to the runtime, which takes one.
-        what: What errors call the file.
+        content: Content that `ModelFile.read` has checked.
+        threads: Number of threads; None leaves it to the runtime, which uses one.
+        what: Name of the file, used in error messages.
 
     Raises:
-        InvalidModel: If the runtime refuses the model, as for an operator that it does not know.
+        InvalidModel: If the runtime rejects the model, e.g. because of an unknown operator.
         ImportError: If no runtime is installed.
-        ValueError: If `threads` is not a whole number above 0.
+        ValueError: If `threads` is not a positive integer or None.
     """
     check_threads(threads)
     name, module = load_runtime()
@@ -69,35 +69,35 @@ def interpreter(content: bytes, threads: int | None = None, what: str = "the mod
         made = module.Interpreter(model_content=content, num_threads=threads)
         made.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise InvalidModel(f"{name} refuses {what}: {_one_line(error)}") from error
+        raise InvalidModel(f"{name} rejected {what}: {_one_line(error)}") from error
     return made
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse what is no number of threads.
+    """Validate a number of threads.
 
     Raises:
-        ValueError: If it is neither a whole number above 0 nor None.
+        ValueError: If it is not a positive integer or None.
     """
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads must be a whole number above 0, or None, got {threads!r}")
+        raise ValueError(f"threads must be a positive integer or None. Received: {threads!r}")
 
 
 class Session:
-    """A checked file in an interpreter of this process: one array in, all outputs out.
+    """A checked file in an interpreter of this process; takes one array, returns all outputs.
 
     Args:
-        content: What `ModelFile.read` has checked.
-        what: What errors call it.
-        threads: As for `interpreter`.
+        content: Content that `ModelFile.read` has checked.
+        what: Name of the file, used in error messages.
+        threads: See `interpreter`.
 
     Raises:
-        InvalidModel: If the runtime refuses the model.
+        InvalidModel: If the runtime rejects the model.
     """
 
     def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
         self._what = what
-        with self._one_error(f"cannot open {what}"):
+        with self._convert_errors(f"cannot open {what}"):
             self._interpreter = interpreter(content, threads, what)
             details = self._interpreter.get_input_details()[0]
             self._input, self._shape = details["index"], tuple(details["shape"])
@@ -105,48 +105,48 @@ class Session:
 
     @property
     def runtime(self) -> str:
-        """The interpreter, with its version."""
+        """Name and version of the interpreter."""
         return runtime_name()
 
     def run(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return what the model gives.
+        """Return all outputs of the model.
 
         Args:
-            values: What the first input takes, of any batch size that the model allows.
+            values: Array for the first input, with any batch size that the model allows.
 
         Raises:
-            InvalidModel: If the runtime cannot run the model on that.
+            InvalidModel: If the runtime cannot run the model on these values.
         """
         if values.shape != self._shape:
-            with self._one_error(f"cannot give {self._what} a batch of {len(values)}"):
-                self._shape = ()  # neither the old nor the new one, if this fails
+            with self._convert_errors(f"cannot resize {self._what} to a batch of {len(values)}"):
+                self._shape = ()  # neither the old nor the new shape if this fails
                 self._interpreter.resize_tensor_input(self._input, list(values.shape))
                 self._interpreter.allocate_tensors()
             self._shape = values.shape
-        with self._one_error(f"cannot run {self._what}"):
+        with self._convert_errors(f"cannot run {self._what}"):
             self._interpreter.set_tensor(self._input, values)
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def close(self) -> None:
-        """Free the interpreter; the session cannot run any more."""
+        """Free the interpreter; the session cannot run afterwards."""
         self._interpreter = None
 
     @contextmanager
-    def _one_error(self, failed: str) -> Iterator[None]:
-        """Make an `InvalidModel` of what interpreters raise."""
+    def _convert_errors(self, failed: str) -> Iterator[None]:
+        """Convert exceptions of interpreters to `InvalidModel`."""
         try:
             yield
         except MemoryError as error:
-            raise ModelStopped(f"{self._what} takes more memory than there is") from error
+            raise ModelStopped(f"{self._what} needs more memory than is available") from error
         except InvalidModel:
             raise
-        except Exception as error:  # which kinds there are differs from runtime to runtime
+        except Exception as error:  # the exception types differ between runtimes
             raise InvalidModel(f"{self.runtime} {failed}: {_one_line(error)}") from error
 
 
 def memory_size() -> int:
-    """Return the bytes of memory of this machine; more than any has if that is not known."""
+    """Return the memory of this machine in bytes; an unreachable value if it is unknown."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):  # Windows
@@ -154,7 +154,7 @@ def memory_size() -> int:
 
 
 def load_runtime() -> tuple[str, Any]:
-    """Return name and module of the first runtime that imports, which takes time only once."""
+    """Return the name and module of the first runtime that can be imported; cached."""
     global _found
     if _found is None:
         _found = _import_runtime()
@@ -169,8 +169,8 @@ def _import_runtime() -> tuple[str, Any]:
         except ImportError as error:  # not installed, or built for another NumPy
             reasons.append(f"{name}: {_one_line(error)}")
     raise ImportError(
-        "keras_dlcourse.edge needs a LiteRT interpreter, and none could be imported "
-        f"({'; '.join(reasons)}): pip install 'keras-dlcourse[edge]'"
+        "keras_dlcourse.edge needs a LiteRT interpreter, but none could be imported "
+        f"({'; '.join(reasons)}). Run: pip install 'keras-dlcourse[edge]'"
     )
 
 

@@ -1,4 +1,4 @@
-"""How long a call takes on this device."""
+"""Measure the latency of a call on this device."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Latency:
-    """The time that one call takes.
+    """The time of one call, in milliseconds.
 
     Attributes:
-        median_ms: Half of the calls took no longer, in milliseconds.
-        p90_ms: Nine of ten calls took no longer.
-        mean_ms: Average.
-        min_ms: The shortest.
-        runs: Calls measured.
-        runtime: The interpreter and its version.
-        threads: Threads it computed on.
+        median_ms: Median.
+        p90_ms: 90th percentile.
+        mean_ms: Mean.
+        min_ms: Minimum.
+        runs: Number of calls measured.
+        runtime: Name and version of the interpreter.
+        threads: Number of threads.
     """
 
     median_ms: float
@@ -41,23 +41,23 @@ class Latency:
 def measure(
     call: Callable[[], object], runs: int, runtime: str, threads: int | None = None
 ) -> Latency:
-    """Return the latency of `call`, after a tenth as many calls to warm up.
+    """Return the latency of `call`, measured after a tenth as many warm-up calls.
 
     Args:
-        call: What to time.
-        runs: How often, at least 1.
-        runtime: What `Latency.runtime` says.
-        threads: What `Latency.threads` says.
+        call: Function to time.
+        runs: Number of calls to measure, at least 1.
+        runtime: Value of `Latency.runtime`.
+        threads: Value of `Latency.threads`; None means 1.
 
     Raises:
-        ValueError: If `runs` is below 1.
+        ValueError: If `runs` is not a positive integer.
 
     Example:
         >>> measure(lambda: sum(range(100)), runs=10, runtime="Python").runs
         10
     """
     if not isinstance(runs, int) or runs < 1:
-        raise ValueError(f"runs must be a whole number above 0, got {runs!r}")
+        raise ValueError(f"runs must be a positive integer. Received: {runs!r}")
     for _ in range(1 + runs // 10):
         call()
     times = np.array([_seconds(call) for _ in range(runs)]) * 1000

@@ -1,7 +1,7 @@
-"""Models that are not trusted, run in a process of their own: what ends it does not end the user's.
+"""Run untrusted models in a separate process, so that a crash does not end the user's process.
 
-That process is started afresh, never forked from the user's. One that has done its work is kept in
-reserve for the next model, so that only the first waits for its start.
+The process is started from scratch, never forked from the user's. A process that has finished is
+kept in reserve for the next model, so only the first model waits for it to start.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _LONGEST_ERROR = 500
 
 @dataclass(frozen=True)
 class Limits:
-    """What an untrusted model may take.
+    """Resource limits for an untrusted model.
 
     Attributes:
-        seconds: Time for opening the file, and for each run of the model.
-        memory: Bytes besides the interpreter's library and the file. Held where Linux counts
-            them; the inputs and the answer of a run are held to it everywhere.
+        seconds: Time limit for opening the file, and for each run of the model.
+        memory: Memory limit in bytes, not counting the interpreter's library and the file.
+            Enforced on Linux; the inputs and outputs of a run are limited on every system.
 
     Raises:
-        ValueError: If one is out of its range.
+        ValueError: If a limit is out of range.
 
     Example:
         >>> Limits(seconds=5).memory == 1 << 30
@@ -44,22 +44,24 @@ class Limits:
 
     def __post_init__(self) -> None:
         if not 0 < self.seconds <= 1e6:
-            raise ValueError(f"seconds must be above 0 and at most 1e6, got {self.seconds!r}")
+            raise ValueError(f"seconds must be above 0 and at most 1e6. Received: {self.seconds!r}")
         if not isinstance(self.memory, int) or not 0 < self.memory <= 1 << 50:
-            raise ValueError(f"memory must be from 1 to 2**50 bytes, got {self.memory!r}")
+            raise ValueError(
+                f"memory must be an integer from 1 to 2**50 bytes. Received: {self.memory!r}"
+            )
 
 
 class Sandbox:
-    """What `runtime.Session` is, in another process and under limits.
+    """A `runtime.Session` in another process, under limits.
 
     Args:
-        content: What `ModelFile.read` has checked.
-        what: What errors call it.
-        threads: Threads to compute on; None leaves it to the runtime.
-        limits: What it may take.
+        content: Content that `ModelFile.read` has checked.
+        what: Name of the file, used in error messages.
+        threads: Number of threads; None leaves it to the runtime.
+        limits: Resource limits.
 
     Raises:
-        InvalidModel: If the runtime refuses the model.
+        InvalidModel: If the runtime rejects the model.
         ModelStopped: If it crashed or was stopped.
         ImportError: If no runtime is installed.
     """
@@ -73,21 +75,21 @@ class Sandbox:
             "memory": limits.memory,
         }
         self._worker: WorkerProcess | None = None
-        self.runtime = self._opened().runtime
+        self.runtime = self._open_worker().runtime
 
     def run(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return what the model gives.
+        """Return all outputs of the model.
 
         Args:
-            values: What the first input takes, of any batch size that the model allows.
+            values: Array for the first input, with any batch size that the model allows.
 
         Raises:
-            InvalidModel: If the runtime cannot run the model on that.
+            InvalidModel: If the runtime cannot run the model on these values.
             ModelStopped: If it crashed or was stopped.
         """
         if values.nbytes > self._limits.memory:
-            raise self._stopped(f"takes {values.nbytes} bytes at once")
-        return self._asked(self._opened(), {"arrays": wire.described([values])}, [values])
+            raise self._stop_error(f"was given {values.nbytes} bytes of input, more than its limit")
+        return self._ask(self._open_worker(), {"arrays": wire.describe_arrays([values])}, [values])
 
     def close(self) -> None:
         """End the model's process."""
@@ -96,40 +98,42 @@ class Sandbox:
             worker.ask({}, [], self._limits.seconds, 0)
             worker.give_back()
 
-    def _opened(self) -> WorkerProcess:
-        """Return the worker, which has the model open."""
+    def _open_worker(self) -> WorkerProcess:
+        """Return the worker with the model open."""
         from keras_dlcourse.edge.runtime.worker_process import (
-            WorkerProcess,  # here, because it takes time
+            WorkerProcess,  # imported here because the import is slow
         )
 
         if self._worker is None or not self._worker.is_alive:
             self._worker = WorkerProcess.take()
             self._worker.tell(self._order)
             try:
-                self._asked(self._worker, {}, [self._content])
+                self._ask(self._worker, {}, [self._content])
             except InvalidModel:
                 self.close()
                 raise
         return self._worker
 
-    def _asked(
+    def _ask(
         self, worker: WorkerProcess, head: dict[str, Any], body: Sequence[Any]
     ) -> list[np.ndarray]:
-        """Return the arrays that the worker answers."""
+        """Return the arrays in the worker's answer."""
         answer, values = worker.ask(head, body, self._limits.seconds, self._limits.memory)
         if "stopped" in answer:
             self._worker = None
             worker.give_back()
-            raise self._stopped(answer["stopped"])
+            raise self._stop_error(answer["stopped"])
         if "memory" in answer:
-            raise self._stopped(f"took more than {self._limits.memory >> 20} MiB of memory")
+            raise self._stop_error(f"took more than {self._limits.memory >> 20} MiB of memory")
         if "error" in answer:
             text = str(answer["error"])
             raise InvalidModel("".join(filter(str.isprintable, text))[:_LONGEST_ERROR])
         try:
-            return wire.arrays(answer["arrays"], values)
+            return wire.parse_arrays(answer["arrays"], values)
         except (KeyError, wire.BadMessage) as error:
-            raise self._stopped(f"gave what cannot be read: {error}") from error
+            raise self._stop_error(f"sent an unreadable answer: {error}") from error
 
-    def _stopped(self, reason: str) -> ModelStopped:
-        return ModelStopped(f"{self._what} {reason}; it was run apart, as it is untrusted")
+    def _stop_error(self, reason: str) -> ModelStopped:
+        return ModelStopped(
+            f"{self._what} {reason}; it was run in a separate process because it is untrusted"
+        )

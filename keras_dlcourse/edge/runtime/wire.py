@@ -5,7 +5,7 @@
     head        JSON in UTF-8
     body        for "arrays" in the head, their values one after another in C order
 
-No pickle: what comes from a worker that has run a foreign file is only ever read as numbers.
+Pickle is not used: data from a worker that has run an untrusted file is read only as numbers.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ import numpy as np
 
 _LENGTHS = struct.Struct("<IQ")
 _LONGEST_HEAD = 1 << 20
-_NUMBERS = "biuf"  # the kinds of NumPy's types that travel
+_NUMBERS = "biuf"  # kinds of NumPy dtypes that may be sent
 
 
 class BadMessage(ValueError):
-    """What came is no message."""
+    """Received data is not a valid message."""
 
 
 def send(stream: BinaryIO, head: dict[str, Any], body: Sequence[Any] = ()) -> None:
     """Write a message.
 
     Args:
-        stream: An unbuffered one.
-        head: What JSON can hold.
+        stream: An unbuffered stream.
+        head: A JSON-serializable dictionary.
         body: Bytes and arrays.
     """
-    import json  # here, because only untrusted models need it
+    import json  # imported here because only untrusted models need it
 
     parts = [_bytes_of(part) for part in body]
     text = json.dumps(head).encode()
@@ -48,60 +48,60 @@ def receive(stream: BinaryIO, most: int) -> tuple[dict[str, Any], bytearray]:
     """Read a message.
 
     Args:
-        stream: An unbuffered one.
-        most: Bytes that the body may have.
+        stream: An unbuffered stream.
+        most: Maximum size of the body in bytes.
 
     Raises:
         EOFError: If the stream has ended.
-        BadMessage: If something else comes.
+        BadMessage: If the message is invalid or too long.
     """
     import json
 
-    head_length, body_length = _LENGTHS.unpack(_exactly(stream, _LENGTHS.size))
+    head_length, body_length = _LENGTHS.unpack(_read_exactly(stream, _LENGTHS.size))
     if head_length > _LONGEST_HEAD or body_length > most:
-        raise BadMessage(f"a message of {head_length} and {body_length} bytes")
-    text, body = _exactly(stream, head_length), _exactly(stream, body_length)
+        raise BadMessage(f"the message is too long ({head_length} and {body_length} bytes)")
+    text, body = _read_exactly(stream, head_length), _read_exactly(stream, body_length)
     try:
         head = json.loads(text.decode())
     except (ValueError, RecursionError):
-        raise BadMessage("a message without JSON") from None
+        raise BadMessage("the head of the message is not JSON") from None
     if not isinstance(head, dict):
-        raise BadMessage("a message without a table")
+        raise BadMessage("the head of the message is not a JSON object")
     return head, body
 
 
-def described(arrays: Sequence[np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
-    """Return what the head says of arrays.
+def describe_arrays(arrays: Sequence[np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
+    """Return the descriptions of arrays for the head of a message: dtypes and shapes.
 
     Raises:
-        BadMessage: If one does not hold numbers.
+        BadMessage: If an array is not numeric.
 
     Example:
-        >>> described([np.zeros((2, 3), "float32")])
+        >>> describe_arrays([np.zeros((2, 3), "float32")])
         [('float32', (2, 3))]
     """
     for array in arrays:
         if array.dtype.kind not in _NUMBERS:
-            raise BadMessage(f"an array of {array.dtype}")
+            raise BadMessage(f"arrays of {array.dtype} cannot be sent")
     return [(array.dtype.name, array.shape) for array in arrays]
 
 
-def arrays(descriptions: Any, body: bytearray) -> list[np.ndarray]:
-    """Return the arrays of a body, all that is said of them checked.
+def parse_arrays(descriptions: Any, body: bytearray) -> list[np.ndarray]:
+    """Return the arrays in a body after checking their descriptions.
 
     Args:
-        descriptions: What the head says of them.
-        body: Their values.
+        descriptions: Descriptions from the head.
+        body: Values of the arrays.
 
     Raises:
-        BadMessage: If the two do not fit.
+        BadMessage: If the two do not match.
     """
     found, start = [], 0
     try:
         for name, shape in descriptions:
             dtype = np.dtype(name)
             if dtype.kind not in _NUMBERS or any(type(n) is not int or n < 0 for n in shape):
-                raise BadMessage(f"an array of {dtype} and shape {shape}")
+                raise BadMessage(f"an array has dtype {dtype} and shape {shape}")
             count = math.prod(shape)
             found.append(
                 np.frombuffer(body, dtype, count, start).reshape(shape)
@@ -110,9 +110,9 @@ def arrays(descriptions: Any, body: bytearray) -> list[np.ndarray]:
             )
             start += count * dtype.itemsize
     except (TypeError, ValueError, OverflowError) as error:
-        raise BadMessage(f"arrays that do not fit: {error}") from error
+        raise BadMessage(f"the arrays do not match their descriptions: {error}") from error
     if start != len(body):
-        raise BadMessage(f"{len(body) - start} bytes too many")
+        raise BadMessage(f"the message has {len(body) - start} bytes too many")
     return found
 
 
@@ -122,13 +122,13 @@ def _bytes_of(part: Any) -> memoryview:
     return memoryview(part)
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytearray:
-    """Read that many bytes."""
+def _read_exactly(stream: BinaryIO, count: int) -> bytearray:
+    """Read exactly `count` bytes."""
     content = bytearray(count)
     rest = memoryview(content)
     while rest:
         read = stream.readinto(rest)  # type: ignore[attr-defined]
         if not read:
-            raise EOFError("the other side has ended")
+            raise EOFError("the other process has closed the stream")
         rest = rest[read:]
     return content

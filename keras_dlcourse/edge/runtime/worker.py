@@ -1,8 +1,8 @@
 """The process in which untrusted models run: `python -m keras_dlcourse.edge.runtime.worker`.
 
-It loads the interpreter's library once. For each model it forks where that is safe, so that
-nothing a model does to memory outlives it, and waits; elsewhere it serves one model and ends.
-Started by `keras_dlcourse.edge.runtime.sandbox`, which it answers in messages of `wire`.
+It loads the interpreter's library once. Where forking is safe, it forks for each model and waits,
+so that nothing a model does to memory outlives it; elsewhere it serves one model and exits.
+`keras_dlcourse.edge.runtime.sandbox` starts it and exchanges messages of `wire` with it.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 
 try:
     import resource
-except ImportError:  # Windows has no limits
+except ImportError:  # not available on Windows
     resource = None  # type: ignore[assignment]
 
-# Apple's libraries may break in a forked process.
+# Apple's libraries may fail in a forked process.
 FORKS = hasattr(os, "fork") and sys.platform != "darwin"
-_ANY = 1 << 62  # the parent may send as much as it likes
+_ANY = 1 << 62  # no limit on what the parent sends
 _model_process = 0
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     """Serve models until the parent closes the pipe."""
     requests: Any = sys.stdin.buffer.raw  # type: ignore[union-attr]
     with os.fdopen(os.dup(1), "wb", 0) as replies:
-        os.dup2(2, 1)  # what libraries print must not get between the messages
+        os.dup2(2, 1)  # keep prints of libraries out of the message stream
         try:
             load_runtime()
         except ImportError as error:
@@ -56,16 +56,16 @@ def main() -> None:
                 if not FORKS:
                     _serve(requests, replies, order)
                     return
-                code = _in_fork(requests, replies, order)
+                code = _serve_in_fork(requests, replies, order)
                 wire.send(replies, {"ended": code})
-                if code:  # it may have ended within a message
+                if code:  # it may have died in the middle of a message
                     return
         except (EOFError, BrokenPipeError):
             return
 
 
-def _in_fork(requests: BinaryIO, replies: BinaryIO, order: dict[str, Any]) -> int:
-    """Serve a model in a process of its own and return its exit code, below 0 for signals."""
+def _serve_in_fork(requests: BinaryIO, replies: BinaryIO, order: dict[str, Any]) -> int:
+    """Serve a model in a forked process and return its exit code, negative for signals."""
     global _model_process
     _model_process = os.fork()
     if _model_process == 0:
@@ -84,7 +84,7 @@ def _in_fork(requests: BinaryIO, replies: BinaryIO, order: dict[str, Any]) -> in
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    """End the model's process, which may hang, and this one."""
+    """Kill the model's process, which may hang, and exit."""
     if _model_process:
         os.kill(_model_process, signal.SIGKILL)
         os.waitpid(_model_process, 0)
@@ -97,23 +97,23 @@ def _serve(requests: BinaryIO, replies: BinaryIO, order: dict[str, Any]) -> None
     _limit(order["memory"])
     what, threads = order["what"], order["threads"]
     seconds = order["seconds"] * (threads or 1)
-    session = _answered(replies, seconds, partial(Session, content, what, threads))
+    session = _answer(replies, seconds, partial(Session, content, what, threads))
     while True:
         head, body = wire.receive(requests, _ANY)
         if "arrays" not in head:
             return
-        values = wire.arrays(head["arrays"], body)
-        _answered(replies, seconds, partial(session.run, *values))
+        values = wire.parse_arrays(head["arrays"], body)
+        _answer(replies, seconds, partial(session.run, *values))
 
 
-def _answered(replies: BinaryIO, seconds: float, work: Callable[[], Any]) -> Any:
-    """Do some work, answer with its arrays or what went wrong, and return it."""
+def _answer(replies: BinaryIO, seconds: float, work: Callable[[], Any]) -> Any:
+    """Run `work`, send its arrays or its error to the parent, and return its result."""
     _limit_processor(seconds)
     done = None
     try:
         done = work()
         arrays = done if isinstance(done, list) else []
-        answer: dict[str, Any] = {"arrays": wire.described(arrays)}
+        answer: dict[str, Any] = {"arrays": wire.describe_arrays(arrays)}
     except (MemoryError, ModelStopped):
         answer, arrays = {"memory": "not enough"}, []
     except (InvalidModel, wire.BadMessage) as error:
@@ -123,26 +123,26 @@ def _answered(replies: BinaryIO, seconds: float, work: Callable[[], Any]) -> Any
 
 
 def _limit(memory: int) -> None:
-    """Keep this process from dumping cores, writing files, and taking more memory."""
+    """Prevent this process from dumping core, writing files and exceeding the memory limit."""
     if resource is None:
         return
     _hold(resource.RLIMIT_CORE, 0)
     _hold(resource.RLIMIT_FSIZE, 0)
     statm = Path("/proc/self/statm")
-    if statm.exists():  # Linux, where the limit counts what the libraries have mapped already
+    if statm.exists():  # Linux, where the limit includes memory that libraries already mapped
         mapped = int(statm.read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
         _hold(resource.RLIMIT_AS, mapped + memory)
 
 
 def _limit_processor(seconds: float) -> None:
-    """End this process when it computes much longer, although the parent may be gone."""
+    """Limit further CPU time, which works even if the parent is gone."""
     if resource is not None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         _hold(resource.RLIMIT_CPU, math.ceil(usage.ru_utime + usage.ru_stime + seconds) + 1)
 
 
 def _hold(kind: int, most: int) -> None:
-    """Limit a resource, within what the user's process may take."""
+    """Set a resource limit, within the existing hard limit."""
     hard = resource.getrlimit(kind)[1]
     resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 

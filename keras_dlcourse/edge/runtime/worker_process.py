@@ -1,4 +1,4 @@
-"""The process of `runtime.worker` as its parent sees it; one is kept in reserve."""
+"""The parent's handle on a `runtime.worker` process; one process is kept in reserve."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from keras_dlcourse.edge.runtime import wire
 _START_SECONDS = 120.0  # importing TensorFlow on a slow board
 _END_SECONDS = 5.0
 _SIGNALS = {
-    "SIGABRT": "crashed (SIGABRT), as for want of memory",
-    "SIGKILL": "was killed (SIGKILL), as for want of memory",
-    "SIGXCPU": "took too much time of the processor",
+    "SIGABRT": "crashed (SIGABRT), possibly out of memory",
+    "SIGKILL": "was killed (SIGKILL), possibly out of memory",
+    "SIGXCPU": "used too much CPU time",
 }
 Answer = tuple[dict[str, Any], bytearray]
 
 
 class WorkerProcess:
-    """A started worker. One thread at a time may talk to it.
+    """A running worker. Only one thread at a time may use it.
 
     Attributes:
-        runtime: The interpreter that it has loaded, with its version.
+        runtime: Name and version of the interpreter that it has loaded.
 
     Raises:
         ImportError: If no interpreter is installed.
@@ -40,7 +40,9 @@ class WorkerProcess:
 
     def __init__(self) -> None:
         if not sys.executable or getattr(sys, "frozen", False):
-            raise RuntimeError("untrusted models need sys.executable to be Python, to start it")
+            raise RuntimeError(
+                "untrusted models run in a new Python process, but sys.executable is not Python"
+            )
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "keras_dlcourse.edge.runtime.worker"],
             stdin=subprocess.PIPE,
@@ -48,7 +50,7 @@ class WorkerProcess:
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env=_environment(),
-            start_new_session=True,  # Ctrl-C is for the user's process
+            start_new_session=True,  # Ctrl-C must reach only the user's process
         )
         self._owner = os.getpid()
         self._expired = False
@@ -57,18 +59,18 @@ class WorkerProcess:
         if "error" in hello:
             raise ImportError(hello["error"])
         if "runtime" not in hello:
-            raise RuntimeError(f"the process for untrusted models {hello['stopped']}")
+            raise RuntimeError(f"the worker process for untrusted models {hello['stopped']}")
         self.runtime: str = hello["runtime"]
 
     @classmethod
     def take(cls) -> WorkerProcess:
-        """Return the one in reserve, or else start one."""
+        """Return the worker in reserve, or start one."""
         with cls._lock:
             worker, cls._spare = cls._spare, None
         return worker if worker is not None and worker.is_alive else cls()
 
     def give_back(self) -> None:
-        """Keep it in reserve for the next model, or stop it if there is one."""
+        """Keep this worker in reserve, or stop it if there already is one in reserve."""
         if self.is_alive:
             with self._lock:
                 if WorkerProcess._spare is None or not WorkerProcess._spare.is_alive:
@@ -78,11 +80,11 @@ class WorkerProcess:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it can be talked to: it runs, and a fork of this process did not inherit it."""
+        """Whether it can be used: it is running, and was not inherited through a fork."""
         return self._owner == os.getpid() and self.stop.alive and self._process.poll() is None
 
     def tell(self, head: dict[str, Any], body: Sequence[Any] = ()) -> None:
-        """Send a message; if the worker ends before it has read all, the answer will tell."""
+        """Send a message; if the worker exits before reading it all, the answer reports that."""
         with suppress(BrokenPipeError):
             wire.send(self._process.stdin, head, body)  # type: ignore[arg-type]
 
@@ -92,13 +94,13 @@ class WorkerProcess:
         """Send a message, if any, and return the answer.
 
         Args:
-            head: Head of the message; None to wait for an answer only.
-            body: Its body.
-            seconds: How long it may take; then the process is ended.
-            most: Bytes that the body of the answer may have.
+            head: Head of the message; None only waits for an answer.
+            body: Body of the message.
+            seconds: Time limit, after which the process is terminated.
+            most: Maximum size of the answer's body in bytes.
 
         Returns:
-            Head and body of the answer; the head `{"stopped": what happened}` if there is none.
+            Head and body of the answer; the head is `{"stopped": reason}` if there is no answer.
         """
         watchdog = threading.Timer(seconds, self._expire)
         watchdog.daemon = True
@@ -106,19 +108,19 @@ class WorkerProcess:
         try:
             return self._exchange(head, body, most)
         except (EOFError, OSError, wire.BadMessage) as error:
-            reason = f"gave what cannot be read: {error}"
+            reason = f"sent an unreadable answer: {error}"
             if not isinstance(error, wire.BadMessage):
-                reason = _reason(self._ended())
+                reason = _reason(self._wait_for_end())
             self.stop()
             if self._expired:
                 reason = f"took longer than {seconds:g} s"
             return {"stopped": reason}, bytearray()
-        except BaseException:  # Ctrl-C: the answer would come to the next question
+        except BaseException:  # Ctrl-C: the late answer must not reach the next request
             self.stop()
             raise
         finally:
             watchdog.cancel()
-            if self._expired:  # maybe just as the answer came
+            if self._expired:  # possibly just as the answer arrived
                 self.stop()
 
     def _exchange(self, head: dict[str, Any] | None, body: Sequence[Any], most: int) -> Answer:
@@ -127,13 +129,13 @@ class WorkerProcess:
         answer, values = wire.receive(self._process.stdout, most)  # type: ignore[arg-type]
         if "ended" in answer:
             code = answer["ended"]
-            if code != 0:  # then the worker ends, too
+            if code != 0:  # the worker exits, too
                 self.stop()
             return {"stopped": _reason(code)}, values
         return answer, values
 
-    def _ended(self) -> int | None:
-        """Return the exit code; None if it has closed its pipes, but not ended."""
+    def _wait_for_end(self) -> int | None:
+        """Return the exit code; None if it has closed its pipes but not exited."""
         try:
             return self._process.wait(_END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -145,7 +147,7 @@ class WorkerProcess:
 
 
 def _stop(process: subprocess.Popen[bytes], owner: int) -> None:
-    """End a worker with the model in it; nothing of it is left."""
+    """Terminate a worker and the model in it, and reap the process."""
     if os.getpid() != owner:
         return
     process.terminate()
@@ -159,7 +161,7 @@ def _stop(process: subprocess.Popen[bytes], owner: int) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Return what the worker finds its modules by, and no threads that a fork would lose."""
+    """Return the environment: the module search path, and no threads that a fork would lose."""
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
         "OPENBLAS_NUM_THREADS": "1",
@@ -168,9 +170,9 @@ def _environment() -> dict[str, str]:
 
 
 def _reason(code: Any) -> str:
-    """Say how a process ended, from its exit code."""
+    """Describe how a process ended, from its exit code."""
     try:
         name = signal.Signals(-code).name
     except (TypeError, ValueError):
-        return f"ended with the exit code {code}"
+        return f"exited with code {code}"
     return _SIGNALS.get(name, f"crashed ({name})")

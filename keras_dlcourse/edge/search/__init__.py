@@ -1,1 +1,1 @@
-"""Galleries of embeddings: storing, searching, identifying."""
+"""Galleries of embeddings: storage, search and identification."""

@@ -1,4 +1,4 @@
-"""New classes on the device without training: enrolled from a few images, named by distance."""
+"""New classes on the device without training: enroll a few images, identify others by distance."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from keras_dlcourse.edge.search.gallery_file import (
     MATCHES,
     GalleryContent,
     InvalidGallery,
+    check_label,
     check_made_with,
-    checked_label,
     file_hash,
     pack,
     unpack,
@@ -22,7 +22,7 @@ from keras_dlcourse.edge.search.gallery_file import (
 from keras_dlcourse.edge.search.identification import (
     UNKNOWN,
     Identity,
-    checked_threshold,
+    check_threshold,
     class_means,
 )
 from keras_dlcourse.edge.search.nearest import METRICS, nearest
@@ -34,9 +34,9 @@ class Match(NamedTuple):
     """A template near an image.
 
     Attributes:
-        label: Its label.
-        distance: Its distance from the image's vector.
-        row: Its number among the templates, in the order of enrolment.
+        label: Label of the template.
+        distance: Distance of the template from the image's vector.
+        row: Index of the template, in order of enrollment.
     """
 
     label: str
@@ -45,23 +45,23 @@ class Match(NamedTuple):
 
 
 class Gallery:
-    """Labelled vectors of images, by which other images are named.
+    """Labeled image vectors that identify other images.
 
     `label(I) = label of argmin_j d(f(I), t_j)`, or unknown if that distance is above the threshold;
     f is the embedder, and t_j are the vectors of all enrolled images, or their mean for each label.
-    A class is added with a few images and removed again without training anything. One gallery can
-    be used from several threads.
+    Classes are added from a few images, and removed, without training. One gallery can be shared
+    between threads.
 
     Args:
-        embedder: What turns images into vectors.
-        match: `"nearest"` to compare with every template, `"mean"` with the mean of each label's.
-        threshold: Largest distance at which an image is named; None names every image.
-        metric: How vectors are compared: `"cosine"` (distance 1 - cosine, from 0 to 2),
-            `"euclidean"`, or `"dot"` (minus the scalar product).
+        embedder: Embedder that turns images into vectors.
+        match: `"nearest"` to compare with every template, `"mean"` with the mean of each label.
+        threshold: Largest distance at which an image is identified; None identifies every image.
+        metric: Distance between vectors: `"cosine"` (1 - cosine, from 0 to 2), `"euclidean"`, or
+            `"dot"` (negative dot product).
 
     Raises:
-        TypeError: If `embedder` is none.
-        ValueError: If another argument is out of its range.
+        TypeError: If `embedder` is not an `ImageEmbedder`.
+        ValueError: If another argument is invalid.
 
     Example:
         >>> gallery = Gallery(ImageEmbedder("embedder.int8.tflite"))  # doctest: +SKIP
@@ -79,9 +79,11 @@ class Gallery:
         metric: str = "cosine",
     ) -> None:
         if not isinstance(embedder, ImageEmbedder):
-            raise TypeError(f"embedder must be an ImageEmbedder, got {type(embedder).__name__}")
+            raise TypeError(
+                f"embedder must be an ImageEmbedder. Received: {type(embedder).__name__}"
+            )
         if metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
         self._embedder, self._metric = embedder, metric
         self._model = file_hash(embedder.model_file.content)
         self._lock = threading.Lock()
@@ -100,37 +102,37 @@ class Gallery:
 
     @property
     def match(self) -> str:
-        """What an image is compared with: `"nearest"` of all templates, or the `"mean"` of each."""
+        """What images are compared with: all templates (`"nearest"`) or label means (`"mean"`)."""
         return self._match
 
     @match.setter
     def match(self, match: str) -> None:
         if match not in MATCHES:
-            raise ValueError(f"match must be one of {', '.join(MATCHES)}, got {match!r}")
+            raise ValueError(f"match must be one of {', '.join(MATCHES)}. Received: {match!r}")
         self._match = match
 
     @property
     def threshold(self) -> float | None:
-        """Largest distance at which an image is named; None names every image."""
+        """Largest distance at which an image is identified; None identifies every image."""
         return self._threshold
 
     @threshold.setter
     def threshold(self, threshold: float | None) -> None:
-        self._threshold = None if threshold is None else checked_threshold(threshold)
+        self._threshold = None if threshold is None else check_threshold(threshold)
 
     @property
     def metric(self) -> str:
-        """How vectors are compared."""
+        """Name of the distance between vectors."""
         return self._metric
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The enrolled labels, the first one first."""
+        """The enrolled labels, in order of first enrollment."""
         return tuple(self.counts)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many templates each label has."""
+        """Number of templates per label."""
         with self._lock:
             counts = dict.fromkeys(self._owners, 0)
             for label in self._owners:
@@ -142,34 +144,36 @@ class Gallery:
         return len(self._owners)
 
     def enroll(self, label: str, images: Any) -> int:
-        """Add images of a class, known or new; all of them or, on an error, none.
+        """Add images of a new or existing class; all of them, or none if there is an error.
 
         Args:
-            label: What to call it: one line of text, but not `"unknown"`.
-            images: Sequence of what `ImageEmbedder.embed` takes, or uint8 array of shape
+            label: Name of the class: one line of text other than `"unknown"`.
+            images: Sequence of images as in `ImageEmbedder.embed`, or uint8 array of shape
                 (n, height, width, channels), at least one.
 
         Returns:
-            How many templates the label has now.
+            The number of templates that the label now has.
 
         Raises:
             InvalidImage: If an image cannot be read.
-            TypeError: If label or images are of another type.
-            ValueError: If the label cannot be used, there is no image, or the model gives no
-                finite vector for one, or zeros, which have no direction.
+            TypeError: If `label` or `images` has the wrong type.
+            ValueError: If the label is invalid, there are no images, or an image's vector is not
+                finite or, for the cosine distance, is zero and so has no direction.
         """
-        label = checked_label(label)
+        label = check_label(label)
         if label == UNKNOWN:
-            raise ValueError(f"label {UNKNOWN!r} is what images of no enrolled class are called")
-        vectors = self._embedded(images)
+            raise ValueError(
+                f"label must not be {UNKNOWN!r}, which is reserved for images of no enrolled class"
+            )
+        vectors = self._embed(images)
         if not len(vectors):
-            raise ValueError(f"there are no images to enroll {label!r} from: give at least one")
+            raise ValueError(f"there are no images to enroll {label!r} from. Pass at least one.")
         if self._metric == "cosine":
             short = np.flatnonzero(np.linalg.norm(vectors, axis=1) < SHORTEST)
             if short.size:
                 raise ValueError(
-                    f"the model gives zeros for {_images(short)}, which have no direction to "
-                    "compare by cosine"
+                    f"the model returns zeros for {_images(short)}. Zero vectors have no direction "
+                    "and cannot be compared by cosine distance."
                 )
         with self._lock:
             self._vectors.add(vectors)
@@ -178,77 +182,77 @@ class Gallery:
             return self._owners.count(label)
 
     def remove(self, label: str) -> int:
-        """Remove a label with all its templates, and return how many these were.
+        """Remove a label with all its templates, and return their number.
 
         Args:
             label: An enrolled label.
 
         Raises:
-            ValueError: If it is not enrolled.
+            ValueError: If the label is not enrolled.
         """
         with self._lock:
             rows = [row for row, owner in enumerate(self._owners) if owner == label]
             if not rows:
                 known = ", ".join(dict.fromkeys(self._owners)) or "none"
-                raise ValueError(f"label {label!r} is not enrolled; enrolled are: {known}")
+                raise ValueError(f"label {label!r} is not enrolled. Enrolled labels: {known}")
             self._vectors.remove(rows)
             self._owners = [owner for owner in self._owners if owner != label]
             self._means = None
         return len(rows)
 
     def identify(self, image: Any) -> Identity:
-        """Name an image by what is nearest, or call it unknown.
+        """Identify an image by the nearest template, or return `"unknown"`.
 
         Args:
-            image: What `ImageEmbedder.embed` takes.
+            image: An image as in `ImageEmbedder.embed`.
 
         Returns:
             An `Identity`: label (`"unknown"` beyond the threshold), distance, the nearest label
-            whatever its distance, and the row of the template (for class means, of the label).
+            regardless of distance, and the row of the template (for class means, of the label).
 
         Raises:
             InvalidImage: If the image cannot be read.
-            TypeError: If it is of another type.
-            ValueError: If nothing is enrolled, or the model gives no finite vector for the image.
+            TypeError: If the image has an unsupported type.
+            ValueError: If nothing is enrolled, or the image's vector is not finite.
         """
         self._check_filled()
-        return self._identities(self._finite(self._embedder.embed(image)[None]))[0]
+        return self._identities(self._check_finite(self._embedder.embed(image)[None]))[0]
 
     def identify_many(self, images: Any) -> list[Identity]:
-        """Name each image: `identify` for several.
+        """Identify each image: `identify` for several images.
 
         Args:
-            images: Sequence of what `identify` takes, or uint8 array of shape
+            images: Sequence of images as in `identify`, or uint8 array of shape
                 (n, height, width, channels).
         """
         self._check_filled()
-        vectors = self._embedded(images)
+        vectors = self._embed(images)
         return self._identities(vectors) if len(vectors) else []
 
     def search(self, image: Any, k: int = 5) -> list[Match]:
-        """Return the templates nearest to an image, the nearest first, whatever the threshold.
+        """Return the templates nearest to an image, nearest first, regardless of the threshold.
 
         Args:
-            image: What `identify` takes.
-            k: How many at most.
+            image: An image as in `identify`.
+            k: Maximum number of templates.
         """
         self._check_filled()
-        vectors = self._finite(self._embedder.embed(image)[None])
+        vectors = self._check_finite(self._embedder.embed(image)[None])
         with self._lock:
             rows, distances = nearest(vectors, self._vectors, k, metric=self._metric)
             pairs = zip(rows[0].tolist(), distances[0].tolist(), strict=True)
             return [Match(self._owners[row], distance, row) for row, distance in pairs]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write everything to one file, whole or not at all.
+        """Save the gallery to one file, atomically.
 
-        It is bound to the model by its SHA-256, and to what else decides on the vectors.
+        The file records the SHA-256 of the model and all other settings that affect the vectors.
 
         Args:
-            path: The file, by custom `.kdg`; an old one is replaced.
+            path: Path of the file, conventionally `.kdg`; an existing file is replaced.
 
         Raises:
-            OSError: If it cannot be written; then an old file is as it was.
+            OSError: If it cannot be written; an existing file is then left unchanged.
         """
         from keras_dlcourse._files import write_bytes
 
@@ -266,18 +270,18 @@ class Gallery:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], embedder: ImageEmbedder) -> Gallery:
-        """Read what `save` wrote.
+        """Load a gallery written by `save`.
 
         Args:
-            path: The file.
-            embedder: The embedder that it was made with: the same file, under the same options.
+            path: Path of the file.
+            embedder: The embedder that it was made with: the same file with the same options.
 
         Raises:
-            InvalidGallery: If it is no gallery, or a damaged one.
-            ValueError: If it was made with another model, or under other options.
+            InvalidGallery: If it is not a gallery, or is damaged.
+            ValueError: If it was made with another model or with other options.
             OSError: If it cannot be read.
         """
-        from keras_dlcourse._files import user_path  # here, because it takes time to import
+        from keras_dlcourse._files import user_path  # imported here because the import is slow
 
         what = os.fspath(path)
         content = unpack(user_path(path).read_bytes(), what)
@@ -290,39 +294,41 @@ class Gallery:
         check_made_with(content, gallery._model, embedder, what)
         try:
             gallery._vectors.add(content.vectors)
-        except ValueError as error:  # vectors that no search can take
-            raise InvalidGallery(f"{what} is not a gallery that can be read: {error}") from error
+        except ValueError as error:  # vectors that cannot be searched
+            raise InvalidGallery(f"{what} is not a valid gallery: {error}") from error
         gallery._owners = list(content.labels)
         return gallery
 
     def _check_filled(self) -> None:
         if not self._owners:
-            raise ValueError("the gallery is empty, so nothing can be named: enroll images first")
+            raise ValueError(
+                "the gallery is empty, so no image can be identified. Enroll images first."
+            )
 
-    def _embedded(self, images: Any) -> np.ndarray:
-        """Return the vectors of several images, checked to be finite."""
+    def _embed(self, images: Any) -> np.ndarray:
+        """Return the vectors of several images after checking that they are finite."""
         if isinstance(images, str | bytes | os.PathLike) or not isinstance(
             images, Sequence | np.ndarray
         ):
             raise TypeError(
-                f"images must be a sequence of images, got {type(images).__name__}; put a single "
-                "one into a list"
+                f"images must be a sequence of images. Received: {type(images).__name__}. Pass a "
+                "single image in a list."
             )
-        return self._finite(self._embedder.embed_many(images))
+        return self._check_finite(self._embedder.embed_many(images))
 
-    def _finite(self, vectors: np.ndarray) -> np.ndarray:
+    def _check_finite(self, vectors: np.ndarray) -> np.ndarray:
         wrong = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if wrong.size:
             raise ValueError(
-                f"the model gives NaN or infinity for {_images(wrong)}: its weights or its "
-                "normalization are at fault"
+                f"the model returns NaN or infinity for {_images(wrong)}. Check its weights and "
+                "its normalization."
             )
         return vectors
 
     def _identities(self, vectors: np.ndarray) -> list[Identity]:
         limit = np.inf if self._threshold is None else self._threshold
         with self._lock:
-            templates, owners = self._compared()
+            templates, owners = self._choose_templates()
             rows, distances = nearest(vectors, templates, 1, metric=self._metric)
             found = zip(rows[:, 0].tolist(), distances[:, 0].tolist(), strict=True)
             return [
@@ -330,8 +336,8 @@ class Gallery:
                 for row, distance in found
             ]
 
-    def _compared(self) -> tuple[Vectors, list[str]]:
-        """Return what images are compared with, and its labels; the lock is held."""
+    def _choose_templates(self) -> tuple[Vectors, list[str]]:
+        """Return the vectors that images are compared with, and their labels; the lock is held."""
         if self._match == "nearest":
             return self._vectors, self._owners
         if self._means is None:
@@ -341,6 +347,6 @@ class Gallery:
 
 
 def _images(numbers: np.ndarray) -> str:
-    """Name images by their places, the first few of them."""
+    """List the first few images by index."""
     named = ", ".join(map(str, numbers[:5].tolist()))
     return f"image{'' if len(numbers) == 1 else 's'} {named}{', ...' if len(numbers) > 5 else ''}"

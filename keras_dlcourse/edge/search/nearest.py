@@ -1,9 +1,10 @@
-"""The nearest rows of a gallery, exactly, in NumPy: the one place where searching is done.
+"""Exact nearest-neighbor search in NumPy, the only search implementation of the package.
 
-Scores of all pairs come from float32 matrix products over blocks, and what is surely not among the
-k best is dropped as soon as a block is computed, by one comparison with the k-th best score so far
-less the rounding error of the product. The few pairs left are measured again in float64. So the
-answer depends neither on the blocks nor on the BLAS library, and equal rows are equally far.
+Scores of all pairs come from float32 matrix products over blocks. As soon as a block is computed,
+pairs that cannot be among the k best are dropped by comparison with the k-th best score so far
+minus the rounding error of the product. Distances of the few remaining pairs are recomputed in
+float64. The result therefore depends neither on the blocks nor on the BLAS library, and equal rows
+have equal distances.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_dlcourse.edge.search.vectors import SHORTEST, Vectors, checked_rows, lengths
+from keras_dlcourse.edge.search.vectors import SHORTEST, Vectors, check_rows, lengths
 
 METRICS = ("cosine", "euclidean", "dot")
 MEMORY = 64 * 2**20
-_QUERIES = 256  # at once: more make the matrix product no faster
+_QUERIES = 256  # per block; more do not make the matrix product faster
 _LEAST = 2**20
-# Shares of the memory: a quarter for the scores of a block, and some 200 bytes a pair that may win.
+# Memory budget: a quarter for the scores of a block, and about 200 bytes per candidate pair.
 _BYTES_A_SCORE, _BYTES_A_PAIR = 16, 1024
-_SCORES = 2**21  # of a block, at most: they stay in the cache while they are sifted
-_WORD = 8  # comparisons looked at in one go
-_DECIMALS = 12  # of a cosine distance: what float64 keeps
-_SPACE = 64  # groups of scores a result, to find a first bound
+_SCORES = 2**21  # maximum per block, so that they stay in the cache while being filtered
+_WORD = 8  # comparisons tested at once
+_DECIMALS = 12  # of a cosine distance: the precision of float64
+_SPACE = 64  # groups of scores per result, to find an initial bound
 
 
 class Neighbours(NamedTuple):
-    """What a search found, from the nearest on.
+    """Result of a search, nearest first.
 
     Attributes:
         indices: Rows of the gallery, `(n, k)` int64.
@@ -45,24 +46,24 @@ def nearest(
     """Find the k nearest rows of a gallery for each query, exactly.
 
     The distance is `1 - cosine`, `|q - g|`, or `-q·g`. It is computed in float64 and rounded to
-    float32; of equal distances the lower index comes first. A vector shorter than 1e-15 has no
-    direction: its cosine distance from all others is 1.
+    float32; ties are ordered by index. A vector shorter than 1e-15 has no direction, so its cosine
+    distance to all others is 1.
 
     Args:
-        queries: Finite numbers `(n, dimension)`.
-        gallery: Finite numbers `(rows, dimension)`, or `Vectors`, which keep the norms from one
-            search to the next.
-        k: How many to find. A gallery with fewer rows gives all that it has.
+        queries: Finite values `(n, dimension)`.
+        gallery: Finite values `(rows, dimension)`, or `Vectors`, which cache the norms between
+            searches.
+        k: Number of rows to find; all rows if the gallery has fewer.
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
-        memory: Bytes to use besides the arguments and the result, at least a mebibyte.
+        memory: Bytes to use besides the arguments and the result, at least one mebibyte.
 
     Returns:
-        Indices and distances, both `(n, min(k, rows))`, from the nearest on.
+        Indices and distances, both `(n, min(k, rows))`, nearest first.
 
     Raises:
-        ValueError: If the gallery is empty, the dimensions differ, numbers are not finite, `k` is
-            below 1, or the metric is unknown.
-        TypeError: If `k` is no whole number.
+        ValueError: If the gallery is empty, the dimensions differ, values are not finite, `k` is
+            below 1, `memory` is too small, or the metric is unknown.
+        TypeError: If `k` or `memory` is not an integer.
 
     Example:
         >>> gallery = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
@@ -70,14 +71,14 @@ def nearest(
         >>> indices.tolist(), [f"{distance:.3f}" for distance in distances[0]]
         ([[0, 2]], ['0.001', '0.258'])
     """
-    k, memory = checked_count("k", k), checked_count("memory", memory)
-    metric = checked_metric(metric)
+    k, memory = check_count("k", k), check_count("memory", memory)
+    metric = check_metric(metric)
     if memory < _LEAST:
-        raise ValueError(f"memory must be at least {_LEAST} bytes, got {memory}")
+        raise ValueError(f"memory must be at least {_LEAST} bytes. Received: {memory}")
     vectors = gallery if isinstance(gallery, Vectors) else Vectors.over(gallery)
     if not len(vectors):
-        raise ValueError("the gallery is empty, so nothing is near: add rows before searching")
-    queries = checked_rows(queries, "queries", vectors.dimension)
+        raise ValueError("the gallery is empty. Add rows before searching.")
+    queries = check_rows(queries, "queries", vectors.dimension)
     norms = lengths(queries, "queries")
     k = min(k, len(vectors))
     indices = np.empty((len(queries), k), np.int64)
@@ -90,15 +91,15 @@ def nearest(
     return Neighbours(indices, distances)
 
 
-def checked_count(name: str, value: Any) -> int:
-    """Return a whole number of at least 1.
+def check_count(name: str, value: Any) -> int:
+    """Validate a positive integer.
 
     Args:
-        name: The argument, for the message.
-        value: What came.
+        name: Name of the argument, used in error messages.
+        value: Value of the argument.
 
     Raises:
-        TypeError: If it is no whole number.
+        TypeError: If it is not an integer.
         ValueError: If it is below 1.
     """
     try:
@@ -106,28 +107,30 @@ def checked_count(name: str, value: Any) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be a whole number, got {value!r}") from None
+        raise TypeError(f"{name} must be an integer. Received: {value!r}") from None
     if number < 1:
-        raise ValueError(f"{name} must be 1 or more, got {number}")
+        raise ValueError(f"{name} must be at least 1. Received: {number}")
     return number
 
 
-def checked_metric(metric: Any) -> str:
-    """Return the name of a distance.
+def check_metric(metric: Any) -> str:
+    """Validate the name of a metric.
 
     Args:
-        metric: What came.
+        metric: Name of the metric.
 
     Raises:
-        ValueError: If there is no such distance.
+        ValueError: If there is no such metric.
     """
     if metric not in METRICS:
-        raise ValueError(f"metric must be one of {', '.join(map(repr, METRICS))}, got {metric!r}")
+        raise ValueError(
+            f"metric must be one of {', '.join(map(repr, METRICS))}. Received: {metric!r}"
+        )
     return str(metric)
 
 
 class _Search:
-    """Some queries on their way through the gallery, block by block."""
+    """A search of some queries through the gallery, block by block."""
 
     def __init__(
         self,
@@ -146,16 +149,16 @@ class _Search:
             lengths = np.where(norms < SHORTEST, np.inf, norms)
             self.factors = queries / lengths[:, None]
         self.margin = self._margin(norms)
-        self.best = np.full((len(queries), k), -np.inf, np.float32)  # scores, in no order
+        self.best = np.full((len(queries), k), -np.inf, np.float32)  # scores, unordered
         self.bound = np.full(len(queries), -np.inf, np.float32)  # the least of them
         none = np.zeros(0, np.int64)
-        self.kept = [(none, none, np.zeros(0, np.float32))]  # query, row and score of what may win
+        self.kept = [(none, none, np.zeros(0, np.float32))]  # query, row and score of candidates
         self.count = 0
 
     def run(self) -> tuple[np.ndarray, np.ndarray]:
         step = max(1, self.cells // len(self.queries))
         rows = len(self.vectors)
-        if self.vectors.dtype == "int8":  # decoded, so a block of rows should fit the cache
+        if self.vectors.dtype == "int8":  # decoded, so a block of rows should fit in the cache
             step = min(step, max(1, self.cells // 2 // self.vectors.dimension))
         size = len(self.queries) * min(step, rows)
         buffer = np.empty(size, np.float32)
@@ -174,8 +177,8 @@ class _Search:
     def _margin(self, norms: np.ndarray) -> np.ndarray:
         """Return twice the largest error of a score, for each query.
 
-        A float32 sum of d products errs by at most d u |q| |g|, in whatever order it is taken; and
-        codes with originals by |q| |g - g'|.
+        A float32 sum of d products has an error of at most d u |q| |g|, in any order of summation;
+        codes with originals add |q| |g - g'|.
         """
         error = 2 * (self.vectors.dimension + 8) * np.finfo(np.float32).eps / 2
         largest = float(self.vectors.norms.max())
@@ -190,7 +193,7 @@ class _Search:
         return np.asarray(2 * (error * size + 1.001 * codes), np.float32)
 
     def _score(self, start: int, stop: int, scores: np.ndarray) -> None:
-        """Fill in what is the larger the nearer: the cosine, q·g, or q·g - |g|²/2."""
+        """Fill in scores, which increase with proximity: the cosine, q·g, or q·g - |g|²/2."""
         block = self.vectors.block(start, stop)
         if len(scores) == 1:  # a matrix-vector product reads the gallery once
             np.matmul(block, self.factors[0], out=scores[0])
@@ -203,15 +206,15 @@ class _Search:
             np.subtract(scores, self.vectors.offsets[start:stop], out=scores)
 
     def _sift(self, start: int, scores: np.ndarray, low: int, high: int) -> None:
-        """Keep those scores in some columns of a block that may be among the best."""
+        """Keep the scores in some columns of a block that may be among the best."""
         part = scores[:, low:high]
         if not self.count:
             self._raise_bound(part)
-        words, many = self._above(part)
+        words, many = self._find_above(part)
         if many:
             self._raise_bound(part)
-            words, many = self._above(part)
-        if many and part.size > len(part) * _WORD:  # all alike: fewer at a time
+            words, many = self._find_above(part)
+        if many and part.size > len(part) * _WORD:  # nearly equal scores: split the block
             middle = (low + high) // 2
             self._sift(start, scores, low, middle)
             self._sift(start, scores, middle, high)
@@ -225,8 +228,8 @@ class _Search:
             if self.count > max(self.pairs, 4 * self.best.size):
                 self._settle()
 
-    def _above(self, scores: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Return where the mask has words that are not all false, and whether these are many."""
+    def _find_above(self, scores: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Return the words of the mask with any true value, and whether there are too many."""
         size = scores.size
         mask = self.mask[:size].reshape(scores.shape)
         np.greater_equal(scores, (self.bound - self.margin)[:, None], out=mask)
@@ -236,7 +239,7 @@ class _Search:
         return words, len(words) * _WORD > 4 * self.best.size + self.pairs
 
     def _raise_bound(self, scores: np.ndarray) -> None:
-        """Raise the bound by a look at the largest of each group: k of them are no less."""
+        """Raise the bound to the k-th largest of the group maxima; k scores are no less."""
         queries, rows = scores.shape
         groups = self.k * _SPACE
         if rows < self.k:
@@ -250,7 +253,7 @@ class _Search:
         np.maximum(self.bound, kth, out=self.bound)
 
     def _merge(self, query: np.ndarray, values: np.ndarray) -> None:
-        """Take scores, sorted by query, into the best ones and raise the bound to the k-th."""
+        """Merge scores, sorted by query, into the best ones and raise the bound to the k-th."""
         counts = np.bincount(query, minlength=len(self.best))
         touched = np.flatnonzero(counts)
         first = np.cumsum(counts) - counts
@@ -263,7 +266,7 @@ class _Search:
         self.bound[touched] = np.maximum(self.bound[touched], self.best[touched].min(axis=1))
 
     def _settle(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Measure all that is kept in float64, and keep the k nearest of each query."""
+        """Compute distances of all candidates in float64, and keep the k nearest of each query."""
         query, index, values = map(np.concatenate, zip(*self.kept, strict=True))
         may_win = values >= (self.bound - self.margin)[query]
         query, index, values = query[may_win], index[may_win], values[may_win]
@@ -289,12 +292,12 @@ class _Search:
 
 
 def pair_distances(one: np.ndarray, other: np.ndarray, metric: str) -> np.ndarray:
-    """Return the distance of each row from the row of the same number in another array.
+    """Return the distance of each row to the row with the same index in another array.
 
     Args:
         one: Float64 `(n, dimension)`.
-        other: Likewise.
-        metric: As `nearest` takes it.
+        other: Float64 `(n, dimension)`.
+        metric: See `nearest`.
     """
     if metric == "euclidean":
         one = one - other

@@ -1,4 +1,4 @@
-"""Rows to search in, as float32 or as int8 codes, with what every search needs computed once."""
+"""Rows to search, stored as float32 or int8 codes, with quantities cached for every search."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import Any
 
 import numpy as np
 
-SHORTEST, LONGEST = 1e-15, 1e15  # norms of rows: float32 squares them without loss in between
+SHORTEST, LONGEST = 1e-15, 1e15  # range of row norms whose squares are accurate in float32
 _CODE = 127
-_CHUNK = 1 << 20  # values in hand at once while rows are read through
+_CHUNK = 1 << 20  # values processed at once
 
 
 class Vectors:
-    """Embeddings that can be searched, added to and removed from, with their norms.
+    """Embeddings with their norms; rows can be searched, added and removed.
 
-    As int8 a row is `codes * scale`, `scale = max|row| / 127`: a quarter of the memory, and two
-    floats a row. A search then answers with the distances to those rows, which are at most
-    `scale / 2` off in each value. With `originals` it reads again what may be among the nearest and
-    is exact: the error of each row is known, so no neighbour is missed.
+    With int8, a row is `codes * scale`, `scale = max|row| / 127`: a quarter of the memory, plus two
+    floats per row. A search then returns distances to these rows, whose values are off by at most
+    `scale / 2`. With `originals`, a search rereads the candidates and is exact: the error of each
+    row is known, so no neighbor is missed.
 
     Args:
-        rows: Finite numbers `(n, dimension)`; None starts empty.
-        dtype: `"float32"`, or `"int8"`.
-        dimension: Length of a row; needed only if `rows` is None.
-        originals: For int8, the same rows once more, which need not be in memory, such as
-            `np.load(path, mmap_mode="r")`. Such vectors cannot be added to or removed from.
+        rows: Finite values `(n, dimension)`; None starts empty.
+        dtype: `"float32"` or `"int8"`.
+        dimension: Length of a row; required only if `rows` is None.
+        originals: For int8, the same rows as float32. They need not be in memory, e.g.
+            `np.load(path, mmap_mode="r")`. Vectors with originals cannot be added to or removed
+            from.
 
     Raises:
-        ValueError: If rows have another shape, or hold NaN, infinity or vectors longer than 1e15.
-        TypeError: If they are no numbers.
+        ValueError: If rows have a wrong shape, or contain NaN, infinity or vectors longer than
+            1e15.
+        TypeError: If rows are not numeric.
 
     Example:
         >>> vectors = Vectors([[3.0, 4.0], [0.0, 1.0]], dtype="int8")
@@ -51,60 +53,60 @@ class Vectors:
         originals: Any = None,
     ) -> None:
         if dtype not in ("float32", "int8"):
-            raise ValueError(f"dtype must be 'float32' or 'int8', got {dtype!r}")
+            raise ValueError(f"dtype must be 'float32' or 'int8'. Received: {dtype!r}")
         if rows is None:
             if dimension is None or dimension < 1:
-                raise ValueError("Vectors without rows need dimension=, the length of a row")
+                raise ValueError("Vectors without rows require dimension=, the length of a row")
             rows = np.zeros((0, dimension), "float32")
-        rows = checked_rows(rows, "rows", dimension)
+        rows = check_rows(rows, "rows", dimension)
         self.dtype, self.dimension = dtype, int(rows.shape[1])
-        self._buffers = dict(zip(self._names(), self._made(rows, copy=True), strict=True))
+        self._buffers = dict(zip(self._names(), self._make_parts(rows, copy=True), strict=True))
         self._start(len(rows))
         if originals is not None:
             self._keep_originals(rows, originals)
 
     @classmethod
     def over(cls, rows: Any) -> Vectors:
-        """Return float32 vectors over an array, which is not copied if it is float32 already.
+        """Return float32 vectors over an array, which is not copied if it is already float32.
 
         Args:
-            rows: Finite numbers `(n, dimension)`; do not change them while this is in use.
+            rows: Finite values `(n, dimension)`; do not modify them while the vectors are in use.
         """
         vectors = cls.__new__(cls)
-        rows = checked_rows(rows, "gallery")
+        rows = check_rows(rows, "gallery")
         vectors.dtype, vectors.dimension = "float32", int(rows.shape[1])
-        made = vectors._made(rows, copy=False)
+        made = vectors._make_parts(rows, copy=False)
         vectors._buffers = dict(zip(vectors._names(), made, strict=True))
         vectors._start(len(rows))
         return vectors
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Vectors:
-        """Return the vectors that `arrays()` was called on.
+        """Return vectors from the output of `arrays()`.
 
         Args:
             arrays: `{"rows"}` of float32, or `{"codes", "scales"}` of int8 and float32.
 
         Raises:
-            ValueError: If the arrays do not fit each other.
+            ValueError: If the arrays do not match.
         """
         if "rows" in arrays:
             return cls.over(arrays["rows"])
         codes, scales = arrays["codes"], arrays["scales"]
         if codes.dtype != np.int8 or codes.ndim != 2 or scales.shape != codes.shape[:1]:
             raise ValueError(
-                f"codes must be int8 (n, dimension) with a scale for each row, got {codes.dtype} "
-                f"{codes.shape} and {scales.shape}"
+                "codes must be int8 (n, dimension) with a scale for each row. Received: "
+                f"{codes.dtype} {codes.shape} and scales {scales.shape}"
             )
-        scales = checked_rows(scales[:, None], "scales")[:, 0]
+        scales = check_rows(scales[:, None], "scales")[:, 0]
         vectors = cls(dtype="int8", dimension=codes.shape[1])
-        norms = _checked_norms(_norms(codes) * scales)
+        norms = _check_norms(_norms(codes) * scales)
         vectors._buffers = {"codes": codes, "scales": scales, "norms": norms}
         vectors._start(len(codes))
         return vectors
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return what is to be written to a file: `rows`, or `codes` and `scales`."""
+        """Return the arrays to write to a file: `rows`, or `codes` and `scales`."""
         return {name: self._part(name) for name in self._buffers if name != "norms"}
 
     def __len__(self) -> int:
@@ -115,7 +117,7 @@ class Vectors:
 
     @property
     def nbytes(self) -> int:
-        """Memory of all rows, their norms and what is kept for searching, in bytes."""
+        """Memory of all rows, their norms and cached quantities, in bytes."""
         kept = [part.nbytes for part in (self._weights, self._offsets) if part is not None]
         return sum(self._part(name).nbytes for name in self._buffers) + sum(kept)
 
@@ -126,18 +128,18 @@ class Vectors:
 
     @property
     def scales(self) -> np.ndarray | None:
-        """What a row of `block` is to be multiplied with, `(n,)` float32; None for 1."""
+        """Factor for each row of `block`, `(n,)` float32; None for 1."""
         return self._part("scales") if self.dtype == "int8" else None
 
     def weights(self, metric: str) -> np.ndarray | None:
-        """Return what products with rows of `block` are to be multiplied with; None for 1.
+        """Return the factors for products with rows of `block`; None for 1.
 
         Args:
-            metric: `"cosine"` brings rows to length 1, all others to their own scale.
+            metric: `"cosine"` scales rows to length 1, all others to their original length.
         """
         if metric != "cosine":
             return self.scales
-        if self._weights is None:  # kept from search to search
+        if self._weights is None:  # cached between searches
             self._weights = 1 / np.where(self.norms < SHORTEST, np.float32(np.inf), self.norms)
             if self.scales is not None:
                 self._weights *= self.scales
@@ -159,7 +161,7 @@ class Vectors:
         """Return rows as float32.
 
         Args:
-            numbers: Which, as whole numbers; None for all.
+            numbers: Row indices; None for all rows.
         """
         chosen = slice(None) if numbers is None else np.asarray(numbers, np.int64)
         if self.dtype == "float32":
@@ -167,31 +169,31 @@ class Vectors:
         return self._part("codes")[chosen] * self._part("scales")[chosen][:, None]
 
     def exact_rows(self, numbers: np.ndarray) -> np.ndarray:
-        """Return rows as float32: the originals where there are such.
+        """Return rows as float32, from the originals if there are any.
 
         Args:
-            numbers: Which, as whole numbers.
+            numbers: Row indices.
         """
         if self.originals is None:
             return self.rows(numbers)
-        order = np.argsort(numbers, kind="stable")  # a file is read from front to back
+        order = np.argsort(numbers, kind="stable")  # read a file sequentially
         read = np.empty((len(numbers), self.dimension), np.float32)
         read[order] = self.originals[numbers[order]]
         return read
 
     def add(self, rows: Any) -> None:
-        """Add rows behind the last.
+        """Append rows.
 
         Args:
-            rows: Finite numbers `(n, dimension)`.
+            rows: Finite values `(n, dimension)`.
         """
         self._refuse_originals("added to")
-        rows = checked_rows(rows, "rows", self.dimension)
+        rows = check_rows(rows, "rows", self.dimension)
         end = self._count + len(rows)
-        for name, new in zip(self._names(), self._made(rows, copy=False), strict=True):
+        for name, new in zip(self._names(), self._make_parts(rows, copy=False), strict=True):
             old = self._buffers[name]
-            if end > len(old):  # so arrays of others are never written to
-                # Room for a quarter more, so that adding one by one does not copy all each time.
+            if end > len(old):  # a caller's array has no spare room, so it is never modified
+                # Reserve a quarter more so that appending row by row does not copy all each time.
                 room = end + end // 4 if self._count else end
                 grown = np.empty((room, *old.shape[1:]), old.dtype)
                 grown[: self._count] = old[: self._count]
@@ -200,19 +202,19 @@ class Vectors:
         self._start(end)
 
     def remove(self, numbers: Any) -> None:
-        """Remove rows; those behind move up.
+        """Remove rows; later rows move up.
 
         Args:
-            numbers: Which, as whole numbers from 0.
+            numbers: Row indices from 0.
 
         Raises:
-            IndexError: If there is no such row.
+            IndexError: If an index is out of range.
         """
         self._refuse_originals("removed from")
         numbers = np.asarray(numbers, np.int64).ravel()
         if numbers.size and not 0 <= numbers.min() <= numbers.max() < len(self):
             raise IndexError(
-                f"rows to remove must be from 0 to {len(self) - 1}, got {numbers.min()} to "
+                f"rows to remove must be from 0 to {len(self) - 1}. Received: {numbers.min()} to "
                 f"{numbers.max()}"
             )
         kept = np.ones(len(self), bool)
@@ -221,19 +223,19 @@ class Vectors:
         self._start(int(kept.sum()))
 
     def _start(self, count: int) -> None:
-        """Set the number of rows, and forget what was computed of them."""
+        """Set the number of rows and clear the cached quantities."""
         self._count = count
         self._weights = self._offsets = None
         self.originals: Any = None
         self.error = self.relative_error = 0.0
 
     def _keep_originals(self, rows: np.ndarray, originals: Any) -> None:
-        """Keep the originals, their norms, and how far the codes are from them at most."""
+        """Keep the originals, their norms, and the largest error of the codes."""
         if self.dtype != "int8":
-            raise ValueError("originals are for dtype='int8'; float32 rows are the originals")
+            raise ValueError("originals require dtype='int8'; float32 rows are themselves exact")
         if getattr(originals, "shape", None) != rows.shape or originals.dtype != np.float32:
             raise ValueError(
-                f"originals must be a float32 array of shape {rows.shape}, as the rows, got "
+                f"originals must be a float32 array of shape {rows.shape}, like rows. Received: "
                 f"{getattr(originals, 'dtype', type(originals).__name__)} "
                 f"{getattr(originals, 'shape', '')}"
             )
@@ -248,7 +250,7 @@ class Vectors:
 
     def _refuse_originals(self, what: str) -> None:
         if self.originals is not None:
-            raise ValueError(f"vectors with originals cannot be {what}; make new ones")
+            raise ValueError(f"vectors with originals cannot be {what}. Create new Vectors.")
 
     def _names(self) -> tuple[str, ...]:
         return ("rows", "norms") if self.dtype == "float32" else ("codes", "scales", "norms")
@@ -256,9 +258,9 @@ class Vectors:
     def _part(self, name: str) -> np.ndarray:
         return self._buffers[name][: self._count]
 
-    def _made(self, rows: np.ndarray, copy: bool) -> tuple[np.ndarray, ...]:
+    def _make_parts(self, rows: np.ndarray, copy: bool) -> tuple[np.ndarray, ...]:
         """Return the parts of new rows, in the order of `_names`."""
-        norms = _checked_norms(_norms(rows))
+        norms = _check_norms(_norms(rows))
         if self.dtype == "float32":
             return (np.array(rows) if copy else rows), norms
         codes = np.empty(rows.shape, np.int8)
@@ -270,33 +272,33 @@ class Vectors:
         return codes, scales, _norms(codes) * scales
 
 
-def checked_rows(rows: Any, name: str, dimension: int | None = None) -> np.ndarray:
-    """Return rows as float32 `(n, dimension)` in one block of memory.
+def check_rows(rows: Any, name: str, dimension: int | None = None) -> np.ndarray:
+    """Return rows as a contiguous float32 array `(n, dimension)`.
 
     Args:
-        rows: Numbers.
-        name: The argument, for the message.
-        dimension: Length that each row must have; None for any.
+        rows: Real numbers.
+        name: Name of the argument, used in error messages.
+        dimension: Required length of each row; None for any.
 
     Raises:
-        ValueError: If the shape is another.
-        TypeError: If these are no real numbers.
+        ValueError: If the shape is wrong.
+        TypeError: If the values are not real numbers.
     """
     try:
         rows = np.asarray(rows)
     except ValueError as error:
         raise ValueError(f"{name} must be numbers of shape (n, dimension): {error}") from None
     if rows.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be real numbers, got {rows.dtype}")
+        raise TypeError(f"{name} must be real numbers. Received: {rows.dtype}")
     if rows.ndim != 2 or not rows.shape[1]:
-        hint = "; give one row as row[None]" if rows.ndim == 1 and rows.size else ""
-        raise ValueError(f"{name} must have the shape (n, dimension), got {rows.shape}{hint}")
+        hint = ". Pass a single row as row[None]." if rows.ndim == 1 and rows.size else ""
+        raise ValueError(f"{name} must have the shape (n, dimension). Received: {rows.shape}{hint}")
     if dimension is not None and rows.shape[1] != dimension:
         raise ValueError(
-            f"{name} must have {dimension} values a row, as the gallery has, got {rows.shape[1]}; "
-            "embeddings of different networks or layers cannot be compared"
+            f"{name} must have {dimension} values per row, like the gallery. Received: "
+            f"{rows.shape[1]}. Embeddings of different networks or layers cannot be compared."
         )
-    with np.errstate(over="ignore"):  # becomes infinity, which is refused
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is rejected later
         return np.ascontiguousarray(rows, np.float32)
 
 
@@ -305,12 +307,12 @@ def lengths(rows: np.ndarray, name: str) -> np.ndarray:
 
     Args:
         rows: Float32 rows.
-        name: The argument, for the message.
+        name: Name of the argument, used in error messages.
 
     Raises:
-        ValueError: If there is NaN or infinity among them, or a row longer than 1e15.
+        ValueError: If a row contains NaN or infinity, or is longer than 1e15.
     """
-    return _checked_norms(_norms(rows), name)
+    return _check_norms(_norms(rows), name)
 
 
 def _norms(rows: np.ndarray) -> np.ndarray:
@@ -322,12 +324,12 @@ def _norms(rows: np.ndarray) -> np.ndarray:
     return norms
 
 
-def _checked_norms(norms: np.ndarray, name: str = "rows") -> np.ndarray:
+def _check_norms(norms: np.ndarray, name: str = "rows") -> np.ndarray:
     wrong = np.flatnonzero(~(norms <= LONGEST))
     if wrong.size:
         raise ValueError(
-            f"{name} must be finite and no longer than {LONGEST:g}; {wrong.size} of {len(norms)} "
-            f"have NaN, infinity or larger values, the first is row {wrong[0]}"
+            f"{name} must be finite and no longer than {LONGEST:g}, but {wrong.size} of "
+            f"{len(norms)} have NaN, infinity or larger values. The first is row {wrong[0]}."
         )
     return norms
 

@@ -1,1 +1,1 @@
-"""From the bytes of a `.tflite` file to a checked `ModelFile`."""
+"""Parse and check the bytes of a `.tflite` file into a `ModelFile`."""

@@ -1,4 +1,4 @@
-"""The SHA-256 of files that `SHA256SUMS` beside them lists, as bundles have it."""
+"""Check files against the SHA-256 list `SHA256SUMS` in the same folder, as in bundles."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ SUMS = "SHA256SUMS"
 
 def sha256(data: bytes) -> bytes:
     """Return the SHA-256 of data."""
-    import hashlib  # here, because only galleries and bundles need it
+    import hashlib  # imported here because only galleries and bundles need it
 
     return hashlib.sha256(data).digest()
 
 
 def check_sum(path: Path, content: bytes) -> None:
-    """Refuse a file whose content is not what `SHA256SUMS` beside it says.
+    """Reject a file whose content does not match `SHA256SUMS` in the same folder.
 
-    Where there is no such list, or it does not name the file, there is nothing to compare.
+    If there is no such list, or it does not name the file, nothing is checked.
 
     Args:
-        path: Where it stands.
-        content: What it holds.
+        path: Path of the file.
+        content: Content of the file.
 
     Raises:
-        InvalidModel: If its SHA-256 is another one.
+        InvalidModel: If the SHA-256 does not match.
         OSError: If the list cannot be read.
     """
     sums = path.with_name(SUMS)
@@ -39,6 +39,6 @@ def check_sum(path: Path, content: bytes) -> None:
         expected, _, name = line.partition(" ")
         if name[1:] == path.name and expected.lower() != sha256(content).hex():
             raise InvalidModel(
-                f"{path} is not the file that {SUMS} beside it lists: its SHA-256 is another one. "
-                f"Copy it again; if it was changed on purpose, take its line out of {SUMS}"
+                f"{path} does not match its SHA-256 in {SUMS}. "
+                f"Copy it again or, if it was changed on purpose, remove its line from {SUMS}."
             )

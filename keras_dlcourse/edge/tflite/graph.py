@@ -1,4 +1,4 @@
-"""The graphs of a `.tflite` file: tensors and operators."""
+"""Graphs of a `.tflite` file: tensors and operators."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ class Tensor:
     """A tensor of a graph.
 
     Attributes:
-        index: Its number in the graph.
-        name: Its name.
-        shape: Its shape; 1 where a size is open.
-        shape_signature: Its shape with -1 where a size is open.
-        dtype: Type of the stored numbers as NumPy calls it, e.g. `"int8"`; `"int4"`, `"string"`
-            and the like for types that NumPy does not have.
-        scales: Size of a quantization step: none, one, or one per channel.
-        zero_points: The stored number that stands for 0, as many as scales.
-        quantized_dimension: The axis of the channels, for one scale per channel.
-        buffer: Number of the buffer with its values.
-        data: The values of a constant, little-endian; empty for others.
-        is_variable: Whether it keeps its values from call to call.
+        index: Index in the graph.
+        name: Name of the tensor.
+        shape: Shape with 1 for variable sizes.
+        shape_signature: Shape with -1 for variable sizes.
+        dtype: NumPy name of the stored type, e.g. `"int8"`; for types that NumPy does not have,
+            names such as `"int4"` and `"string"`.
+        scales: Sizes of a quantization step: none, one, or one per channel.
+        zero_points: Stored values that represent 0, as many as scales.
+        quantized_dimension: Axis of the channels, if there is one scale per channel.
+        buffer: Index of the buffer with its values.
+        data: Values of a constant, little-endian; empty for other tensors.
+        is_variable: Whether it keeps its values between calls.
     """
 
     index: int
@@ -44,7 +44,7 @@ class Tensor:
 
     @property
     def is_constant(self) -> bool:
-        """Whether its values stand in the file."""
+        """Whether its values are stored in the file."""
         return len(self.data) > 0
 
     @property
@@ -54,12 +54,12 @@ class Tensor:
 
     @property
     def bits(self) -> int:
-        """What one value takes; 0 for strings and the like."""
+        """Bits per value; 0 for types without a fixed size, such as strings."""
         return _BITS[self.dtype]
 
     @property
     def bytes(self) -> int:
-        """What all values take; 0 for strings and the like."""
+        """Bytes of all values; 0 for types without a fixed size, such as strings."""
         return (self.size * self.bits + 7) // 8
 
 
@@ -68,12 +68,12 @@ class Operator:
     """A step of a graph.
 
     Attributes:
-        name: Name of the operator, e.g. `"CONV_2D"`; of a custom one, its own name.
-        version: The version of the operator that a runtime must know.
-        inputs: Numbers of the tensors it reads; -1 where an optional one is left out.
-        outputs: Numbers of the tensors it writes.
-        custom: Whether a runtime must be told about it, as Flex operators.
-        options: The fields of its options, where `options.read_options` knows them.
+        name: Name of the operator, e.g. `"CONV_2D"`, or the name of a custom operator.
+        version: Version of the operator that a runtime must support.
+        inputs: Indices of the tensors it reads; -1 for an omitted optional input.
+        outputs: Indices of the tensors it writes.
+        custom: Whether it must be registered with the runtime, like Flex operators.
+        options: Fields of its options, if `operator_options.read_options` supports the operator.
     """
 
     name: str
@@ -89,11 +89,11 @@ class Graph:
     """A graph of the file; the first is the one that runs.
 
     Attributes:
-        name: Its name.
+        name: Name of the graph.
         tensors: All tensors.
-        operators: All steps, in the order in which they run.
+        operators: All steps, in execution order.
         inputs: The tensors that the caller fills.
-        outputs: The tensors that the caller gets.
+        outputs: The tensors that the caller reads.
     """
 
     name: str

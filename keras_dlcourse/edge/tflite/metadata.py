@@ -1,4 +1,4 @@
-"""What a `.tflite` file says about its images and classes: the standard TFLite metadata.
+"""Read the standard TFLite metadata of a `.tflite` file about its images and classes.
 
 Reference: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata and its schema,
 metadata_schema.fbs.
@@ -23,13 +23,13 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel, Table
 
-# What the output that holds the map of every class is called.
+# Name of the output with the maps of all classes.
 CLASS_MAP = "class_map"
-# What the output of an embedder is called.
+# Name of the output of an embedder.
 EMBEDDING = "embedding"
-# Our own record among the named buffers, as JSON.
+# Name of the buffer with our own JSON record.
 OWN = "keras_dlcourse"
-# Appended files are lists of labels and the like; a packed bomb is not unpacked.
+# Appended files are small, such as label lists; the limit guards against zip bombs.
 _LARGEST_FILE = 16 << 20
 _LABELS = (
     schema.AssociatedFileType.TENSOR_AXIS_LABELS,
@@ -46,16 +46,16 @@ _TRANSFORMATIONS = ("IDENTITY", "LOG", "INVERSE_LOGISTIC")
 
 @dataclass(frozen=True)
 class ScoreCalibration:
-    """How raw scores become comparable across classes.
+    """Calibration that makes raw scores comparable across classes.
 
-    `scale / (1 + exp(-(slope * g(x) + offset)))` where the class has parameters and x is not
-    below its least score, else `default_score`.
+    `scale / (1 + exp(-(slope * g(x) + offset)))` if the class has parameters and x is not
+    below its minimum score, else `default_score`.
 
     Attributes:
         transformation: g: `"IDENTITY"`, `"LOG"` or `"INVERSE_LOGISTIC"`.
-        default_score: The score where the formula does not hold.
-        parameters: For each class scale, slope, offset and least score (minus infinity for
-            none), or None.
+        default_score: The score if the formula does not apply.
+        parameters: For each class: scale, slope, offset and minimum score (minus infinity if it
+            has none), or None.
     """
 
     transformation: str
@@ -65,25 +65,25 @@ class ScoreCalibration:
 
 @dataclass(frozen=True)
 class ImageMetadata:
-    """What a file says of itself; None or empty where it says nothing.
+    """Metadata of a file; None or empty for missing fields.
 
     Attributes:
         standard: Whether the file has standard TFLite metadata.
         name: Name of the model.
-        description: What it does.
-        version: Version of the model, given by its makers.
-        author: Who made it.
-        license: Under which licence.
-        normalization: What pixels go through before the first input.
+        description: Description of the model.
+        version: Version of the model, set by its authors.
+        author: Author of the model.
+        license: License of the model.
+        normalization: The normalization applied to pixels for the first input.
         color_space: `"RGB"`, `"GRAYSCALE"` or None.
-        labels: The classes' names in the order of the first output.
-        score_calibration: What scores of the first output go through.
-        score_threshold: The score below which results mean little.
-        score_thresholds: For each class the score from which on it counts as there.
-        outputs: The outputs' names, in their order; empty for one without.
-        boxes: What the numbers of an output are that holds a box, by its name.
-        keypoints: What those of an output are that holds keypoints, by its name.
-        extra: All named buffers of the file, among them `"keras_dlcourse"`, as bytes.
+        labels: Class names in the order of the first output.
+        score_calibration: The calibration of the scores in the first output.
+        score_threshold: The score below which results are not meaningful.
+        score_thresholds: Minimum score of each class to count as present.
+        outputs: Names of the outputs in order; an empty string for an unnamed output.
+        boxes: Layouts of the outputs that are boxes, by output name.
+        keypoints: Layouts of the outputs that are keypoints, by output name.
+        extra: All named buffers of the file as bytes, including `"keras_dlcourse"`.
     """
 
     standard: bool = False
@@ -105,7 +105,7 @@ class ImageMetadata:
 
     @property
     def places(self) -> dict[str, BoxLayout | KeypointLayout]:
-        """The layout of every output that holds a box or keypoints, by its name."""
+        """Layouts of all box and keypoint outputs, by output name."""
         return {**self.boxes, **self.keypoints}
 
 
@@ -113,12 +113,12 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
     """Return the metadata of a file.
 
     Args:
-        content: The whole file, which ends in a zip where files are appended.
-        extra: Its named buffers.
-        what: What errors call the file.
+        content: The whole file, which ends in a zip archive if it has appended files.
+        extra: Named buffers of the file.
+        what: Name of the file, used in error messages.
 
     Raises:
-        InvalidModel: If the metadata are damaged or name a file that is not there.
+        InvalidModel: If the metadata is damaged or refers to a missing file.
     """
     standard = extra.get(schema.METADATA_NAME)
     if standard is None:
@@ -152,7 +152,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
 
 
 class _Attached:
-    """The files in the zip at the end of a model."""
+    """The files in the zip archive at the end of a model."""
 
     def __init__(self, content: bytes, what: str) -> None:
         self._content = content
@@ -166,24 +166,26 @@ class _Attached:
             with zipfile.ZipFile(io.BytesIO(self._content)) as archive, archive.open(name) as file:
                 data = file.read(_LARGEST_FILE + 1)
         except KeyError:
-            raise InvalidModel(f"{self._what} name {name!r}, which is not appended") from None
+            raise InvalidModel(f"{self._what} refers to {name!r}, which is not appended") from None
         except MemoryError:
             raise
-        except Exception as error:  # zipfile raises many kinds on damaged archives
+        except Exception as error:  # zipfile raises many exception types on damaged archives
             raise InvalidModel(
-                f"{self._what} name {name!r}, which cannot be read from the file's end; "
+                f"{self._what} refers to {name!r}, which cannot be read from the end of the file; "
                 f"the file is damaged or truncated: {error}"
             ) from error
         if len(data) > _LARGEST_FILE:
-            raise InvalidModel(f"{self._what} name {name!r}, which is larger than 16 MiB")
+            raise InvalidModel(f"{self._what} refers to {name!r}, which is larger than 16 MiB")
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise InvalidModel(f"{self._what} name {name!r}, which is not UTF-8 text") from None
+            raise InvalidModel(
+                f"{self._what} refers to {name!r}, which is not UTF-8 text"
+            ) from None
 
 
 def _first(graph: Table | None, slot: int) -> Table | None:
-    """Return what is said of the first tensor."""
+    """Return the metadata of the first tensor, if any."""
     tensors = graph.tables(slot) if graph is not None else []
     return tensors[0] if tensors else None
 
@@ -195,7 +197,7 @@ def _output_names(graph: Table | None) -> tuple[str, ...]:
 
 
 def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
-    """Return the layout of each output that the standard metadata call a box."""
+    """Return the layout of each output that is a box in the standard metadata."""
     slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
     found = {}
     for tensor in graph.tables(slot) if graph is not None else []:
@@ -209,7 +211,7 @@ def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
         kind = properties.number(schema.BoundingBoxProperties.TYPE, "b")
         index = properties.numbers(schema.BoundingBoxProperties.INDEX, "I") or (0, 1, 2, 3)
         if kind not in _BOX_KINDS or sorted(index) != [0, 1, 2, 3]:
-            raise InvalidModel(f"{what} describe a box of kind {kind} in the order {index}")
+            raise InvalidModel(f"{what} describes an unknown box kind {kind} or order {index}")
         unit = properties.number(schema.BoundingBoxProperties.COORDINATE_TYPE, "b")
         name = tensor.string(schema.TensorMetadata.NAME)
         found[name] = BoxLayout(_BOX_KINDS[kind], index, unit == schema.CoordinateType.PIXEL)
@@ -217,7 +219,7 @@ def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
 
 
 def _own_record(record: bytes | None, what: str) -> dict[str, Any]:
-    """Return what the standard has no place for."""
+    """Return our own record of metadata that the standard does not cover."""
     if record is None:
         return {}
     import json
@@ -225,11 +227,11 @@ def _own_record(record: bytes | None, what: str) -> dict[str, Any]:
     try:
         return dict(json.loads(record))
     except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidModel(f"{what} hold a record that cannot be read") from error
+        raise InvalidModel(f"{what} contains a record that cannot be read") from error
 
 
 def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
-    """Return the layout of each output that our own record calls keypoints."""
+    """Return the layout of each output that is keypoints in our own record."""
     try:
         described = record.get("keypoints") or {}
         return {
@@ -239,26 +241,26 @@ def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
             for name, one in described.items()
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidModel(f"{what} hold a record of keypoints that cannot be read") from error
+        raise InvalidModel(f"{what} contains a keypoint record that cannot be read") from error
 
 
 def _score_thresholds(record: dict[str, Any], what: str) -> tuple[float, ...] | None:
-    """Return the threshold of each class that our own record holds."""
+    """Return the threshold of each class from our own record."""
     given = record.get("score_thresholds")
     if given is None:
         return None
     if not isinstance(given, list) or not all(map(_is_share, given)):
-        raise InvalidModel(f"{what} hold thresholds of scores that are no numbers from 0 to 1")
+        raise InvalidModel(f"{what} contains score thresholds that are not numbers from 0 to 1")
     return tuple(map(float, given))
 
 
 def _is_share(value: Any) -> bool:
-    """Whether a value of JSON is a number from 0 to 1, which NaN is not."""
+    """Whether a JSON value is a number from 0 to 1; false for NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def _option(tensor: Table | None, kind: int) -> Table | None:
-    """Return the first processing step of that kind."""
+    """Return the options of the first processing step of the given kind."""
     if tensor is None:
         return None
     for unit in tensor.tables(schema.TensorMetadata.PROCESS_UNITS):
@@ -276,7 +278,7 @@ def _normalization(image: Table | None, what: str) -> Normalization | None:
     try:
         return Normalization(mean, std)
     except ValueError as error:
-        raise InvalidModel(f"{what} hold a normalization that cannot be: {error}") from error
+        raise InvalidModel(f"{what} contains an invalid normalization: {error}") from error
 
 
 def _color_space(image: Table | None) -> str | None:
@@ -291,7 +293,7 @@ def _color_space(image: Table | None) -> str | None:
 
 
 def _file_name(tensor: Table | None, *kinds: int) -> str | None:
-    """Return the name of the first appended file of one of the kinds, one without locale first."""
+    """Return the name of the first appended file of the given kinds, preferring no locale."""
     if tensor is None:
         return None
     slots = schema.AssociatedFile
@@ -325,7 +327,7 @@ def _score_calibration(scores: Table | None, files: _Attached) -> ScoreCalibrati
 
 
 def _parameters(line: str) -> tuple[float, float, float, float] | None:
-    """Return scale, slope, offset and least score of a line of the calibration file."""
+    """Return scale, slope, offset and minimum score from a line of the calibration file."""
     if not line.strip():
         return None
     try:
@@ -333,7 +335,7 @@ def _parameters(line: str) -> tuple[float, float, float, float] | None:
         (least_score,) = least or [float("-inf")]
     except ValueError:
         raise InvalidModel(
-            f"a line of the score calibration has 0, 3 or 4 numbers, got {line!r}"
+            f"a line of the score calibration must have 0, 3 or 4 numbers. Received: {line!r}"
         ) from None
     return scale, slope, offset, least_score
 

@@ -1,4 +1,4 @@
-"""A `.tflite` file in memory: checked as a whole, then known by its parts."""
+"""A `.tflite` file in memory: checked as a whole, then split into its parts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel, Table
 from keras_dlcourse.edge.tflite.graph import Graph, Operator, Tensor
-from keras_dlcourse.edge.tflite.graph_checks import calls_findings, working_bytes
+from keras_dlcourse.edge.tflite.graph_checks import find_call_faults, working_bytes
 from keras_dlcourse.edge.tflite.graph_reader import GraphReader, OperatorKind
 from keras_dlcourse.edge.tflite.metadata import ImageMetadata, read_metadata
 
@@ -18,17 +18,17 @@ from keras_dlcourse.edge.tflite.metadata import ImageMetadata, read_metadata
 class ModelFile:
     """A `.tflite` file whose every offset, index and size has been checked.
 
-    Make one by `ModelFile.read`. Runtimes trust what a file says and can take the process with
-    them when it is damaged, so a file is checked before one sees it.
+    Create it with `ModelFile.read`. Runtimes trust the content of a file, and a damaged one can
+    crash the process, so a file is checked before a runtime sees it.
 
     Attributes:
-        what: What errors call it: its path, or its size.
+        what: Name of the file in error messages: its path, or its size.
         content: The whole file.
         version: Version of the file format.
-        description: What the converter noted.
-        min_runtime_version: The oldest TensorFlow Lite that is said to run it; may be empty.
+        description: Description written by the converter.
+        min_runtime_version: Oldest TensorFlow Lite version stated to run it; may be empty.
         graphs: All graphs; the first is the one that runs.
-        metadata: What the file says of its images and classes.
+        metadata: Metadata about its images and classes.
         sizes: Bytes by part: `"weights"`, `"metadata"`, `"files"` (appended as a zip) and `"graph"`
             (the rest).
     """
@@ -47,18 +47,18 @@ class ModelFile:
         """Read a file into memory and check it.
 
         Args:
-            source: Path, or the bytes of the file.
+            source: Path or bytes of the file.
 
         Raises:
-            InvalidModel: If it is no `.tflite` file, damaged, truncated, or not the file that
-                `SHA256SUMS` beside it lists.
+            InvalidModel: If it is not a `.tflite` file, is damaged or truncated, or does not match
+                `SHA256SUMS` in the same folder.
             OSError: If the file cannot be read.
-            TypeError: If `source` is something else.
+            TypeError: If `source` has another type.
         """
         if isinstance(source, bytes | bytearray | memoryview):
             content, what = bytes(source), f"the model of {len(source)} bytes"
         elif isinstance(source, str | os.PathLike):
-            # Here, because pathlib is a tenth of the import of this package.
+            # Imported here because pathlib takes a tenth of this package's import time.
             from keras_dlcourse._files import user_path
             from keras_dlcourse.edge.tflite.checksums import check_sum
 
@@ -67,14 +67,15 @@ class ModelFile:
             check_sum(path, content)
         else:
             raise TypeError(
-                f"a model is a path or the bytes of a .tflite file, got {type(source).__name__}"
+                "a model must be a path or the bytes of a .tflite file. Received: "
+                f"{type(source).__name__}"
             )
         if content[4:8] != schema.MODEL_IDENTIFIER:
-            raise InvalidModel(f"{what} is {_other_file(content)}")
+            raise InvalidModel(f"{what} is {_describe_other_file(content)}")
         return _read(content, what)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the content; what stands in it is read and checked again."""
+        """Pickle the content, which is read and checked again when unpickled."""
         return _read, (self.content, self.what)
 
     @property
@@ -94,30 +95,30 @@ class ModelFile:
 
     @property
     def outputs(self) -> tuple[Tensor, ...]:
-        """The tensors that the caller gets."""
+        """The tensors that the caller reads."""
         return self.graphs[0].outputs
 
     @property
     def working_bytes(self) -> int:
-        """The least memory that the values between the operators take when it runs."""
+        """The minimum memory for the values between operators in a run, in bytes."""
         return max(map(working_bytes, self.graphs))
 
 
-def _other_file(content: bytes) -> str:
-    """Say what a file is that is no `.tflite` file, and where known what to do."""
+def _describe_other_file(content: bytes) -> str:
+    """Describe a file that is not a `.tflite` file, and what to do if known."""
     if not content:
         return "empty, not a .tflite file"
     if content.startswith(b"\x89HDF"):
         return (
-            "an HDF5 file, not a .tflite file: load it on the desk with keras.models.load_model "
-            "and write it with kd.export.to_tflite"
+            "an HDF5 file, not a .tflite file. Load it on the desktop with keras.models.load_model "
+            "and export it with kd.export.to_tflite."
         )
     if content.startswith(b"PK"):
-        return f"a zip archive, not a .tflite file: {_way_out_of_zip(content)}"
+        return f"a zip archive, not a .tflite file: {_describe_zip(content)}"
     return "not a .tflite file: it lacks 'TFL3' at byte 4"
 
 
-def _way_out_of_zip(content: bytes) -> str:
+def _describe_zip(content: bytes) -> str:
     import io
     import zipfile
 
@@ -127,12 +128,12 @@ def _way_out_of_zip(content: bytes) -> str:
     except (zipfile.BadZipFile, ValueError, OSError):
         return "it is damaged"
     if "config.json" in names:
-        return "it is a .keras file; write it with kd.export.to_tflite"
+        return "it is a .keras file. Export it with kd.export.to_tflite."
     models = [name for name in names if name.endswith(".tflite")]
     if not models:
         return "none of its files is a .tflite file"
     return (
-        "unzip it and open the model in it (MediaPipe's .task bundles are zip archives): "
+        "unzip it and open one of its models (MediaPipe's .task bundles are zip archives): "
         f"{', '.join(models[:5])}"
     )
 
@@ -142,15 +143,15 @@ def _read(content: bytes, what: str) -> ModelFile:
     root = Table.root(content, schema.MODEL_IDENTIFIER, what)
     version = root.number(slots.VERSION, "I")
     if version != 3:
-        raise InvalidModel(f"{what} is of the format version {version}; runtimes know version 3")
+        raise InvalidModel(f"{what} has format version {version}; runtimes support only version 3")
     buffers = [_buffer(table, content, what) for table in root.tables(slots.BUFFERS)]
     kinds = [_kind(table, what) for table in root.tables(slots.OPERATOR_CODES)]
     reader = GraphReader(what, kinds, buffers)
-    root.numbers(slots.METADATA_BUFFER, "i")  # of old files; only followed, as runtimes may
+    root.numbers(slots.METADATA_BUFFER, "i")  # of old files; only checked, as runtimes may read it
     graphs = tuple(reader.read(table) for table in root.tables(slots.SUBGRAPHS))
     if not graphs or not graphs[0].inputs or not graphs[0].outputs:
         raise InvalidModel(f"{what} has no graph with inputs and outputs")
-    for finding in calls_findings(graphs):
+    for finding in find_call_faults(graphs):
         raise InvalidModel(f"{what} is damaged: {finding}")
     _check_signatures(root, graphs, what)
     extra = _named_buffers(root, buffers, what)
@@ -167,7 +168,7 @@ def _read(content: bytes, what: str) -> ModelFile:
 
 
 def _buffer(table: Table, content: bytes, what: str) -> memoryview:
-    """Return the bytes of a buffer, inside the flatbuffer or, in large files, behind it."""
+    """Return the bytes of a buffer, inside the flatbuffer or, in large files, after it."""
     offset = table.number(schema.Buffer.OFFSET, "Q")
     if offset <= 1:
         return table.data(schema.Buffer.DATA)
@@ -179,7 +180,7 @@ def _buffer(table: Table, content: bytes, what: str) -> memoryview:
 
 def _kind(table: Table, what: str) -> OperatorKind:
     slots = schema.OperatorCode
-    # Older files have the code in the first field only; it holds 127 where the code is larger.
+    # Older files have the code only in the first field, which is 127 for larger codes.
     code = max(
         table.number(slots.DEPRECATED_BUILTIN_CODE, "b"), table.number(slots.BUILTIN_CODE, "i")
     )
@@ -187,7 +188,7 @@ def _kind(table: Table, what: str) -> OperatorKind:
     if code == schema.CUSTOM:
         return OperatorKind(table.string(slots.CUSTOM_CODE, "CUSTOM"), version, custom=True)
     if not 0 <= code < len(schema.BUILTIN_OPERATORS):
-        raise InvalidModel(f"{what} uses the operator number {code}, which is not known here")
+        raise InvalidModel(f"{what} uses the unknown operator code {code}")
     return OperatorKind(schema.BUILTIN_OPERATORS[code], version, custom=False)
 
 
@@ -196,13 +197,15 @@ def _check_signatures(root: Table, graphs: tuple[Graph, ...], what: str) -> None
     for signature in root.tables(schema.Model.SIGNATURE_DEFS):
         graph = signature.number(slots.SUBGRAPH_INDEX, "I")
         if graph >= len(graphs):
-            raise InvalidModel(f"{what} is damaged: a signature of graph {graph}")
+            raise InvalidModel(f"{what} is damaged: a signature refers to missing graph {graph}")
         signature.string(slots.SIGNATURE_KEY)
         for name in signature.tables(slots.INPUTS) + signature.tables(slots.OUTPUTS):
             index = name.number(schema.TensorMap.TENSOR_INDEX, "I")
             name.string(schema.TensorMap.NAME)
             if index >= len(graphs[graph].tensors):
-                raise InvalidModel(f"{what} is damaged: a signature names tensor {index}")
+                raise InvalidModel(
+                    f"{what} is damaged: a signature refers to missing tensor {index}"
+                )
 
 
 def _named_buffers(root: Table, buffers: list[memoryview], what: str) -> dict[str, bytes]:
@@ -210,7 +213,10 @@ def _named_buffers(root: Table, buffers: list[memoryview], what: str) -> dict[st
     for entry in root.tables(schema.Model.METADATA):
         index = entry.number(schema.Metadata.BUFFER, "I")
         if index >= len(buffers):
-            raise InvalidModel(f"{what} is damaged: metadata in buffer {index} of {len(buffers)}")
+            raise InvalidModel(
+                f"{what} is damaged: metadata refers to buffer {index}, but there are "
+                f"{len(buffers)}"
+            )
         extra[entry.string(schema.Metadata.NAME)] = bytes(buffers[index])
     return extra
 
@@ -226,7 +232,7 @@ def _sizes(content: bytes, graphs: tuple[Graph, ...], extra: dict[str, bytes]) -
 
 
 def _zip_size(content: bytes) -> int:
-    """Return the bytes of the zip at the end of the file, 0 if there is none."""
+    """Return the size of the zip archive at the end of the file in bytes, 0 if there is none."""
     if b"PK\x05\x06" not in content[-(1 << 16) - 22 :]:
         return 0
     import io
@@ -235,11 +241,11 @@ def _zip_size(content: bytes) -> int:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             starts = [info.header_offset for info in archive.infolist()]
-    except Exception:  # a chance sequence of bytes; the zip is read where the metadata name it
+    except Exception:  # a coincidental byte sequence; reading metadata would report a damaged zip
         return 0
     return len(content) - min(starts, default=len(content))
 
 
 def _text(data: bytes) -> str:
-    """Return text that may be padded with zeros."""
+    """Decode text that may be padded with zeros."""
     return data.decode("utf-8", "replace").rstrip("\0")

@@ -1,4 +1,4 @@
-"""The options of operators: where they stand, and what kernels take for granted of them."""
+"""Options of operators: their position in the file, and ranges that kernels rely on."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.flatbuffer import Table
 
 _INT32 = (-(1 << 31), (1 << 31) - 1)
-# Kinds of fields: the code of `struct`, and the least and greatest value.
+# Kinds of fields: `struct` code, minimum and maximum.
 _KINDS: dict[str, tuple[str, int, int]] = {
     "padding": ("b", 0, 1),
     "activation": ("b", 0, 5),
-    "size": ("i", 1, 0xFFFF),  # kernels divide by it, and multiply in 32 bits
+    "size": ("i", 1, 0xFFFF),  # kernels divide by it and multiply in 32 bits
     "graph": ("i", 0, _INT32[1]),
     "type": ("b", 0, len(schema.TENSOR_TYPES) - 1),
     "mode": ("b", 0, 1),
@@ -21,10 +21,10 @@ _KINDS: dict[str, tuple[str, int, int]] = {
     "int": ("i", *_INT32),
     "long": ("q", -(1 << 63), (1 << 63) - 1),
 }
-# Kinds of vectors by the code of their numbers, which are only looked for.
+# Kinds of vectors and the `struct` codes of their values, which have no limits.
 _VECTORS = {"ints": "i", "floats": "f", "bytes": "B", "longs": "q"}
-# A row for each table of options that holds more than harmless truth values and floats ("-"): its
-# code in the union, its operators, and its fields in order, behind "=" the default where not 0.
+# One row per options table with more than harmless booleans and floats ("-"): its code in the
+# union, its operators, and its fields in order, with the default after "=" if it is not 0.
 _TABLE = """
 1 CONV_2D: padding size size activation size=1 size=1 byte
 2 DEPTHWISE_CONV_2D: padding size size int activation size=1 size=1
@@ -100,32 +100,32 @@ _BY_CODE = {row.code: row for row in _ROWS.values()}
 
 
 def read_options(name: str, operator: Table, refuse: Callable[[str], Exception]) -> tuple[Any, ...]:
-    """Return the fields of a builtin operator's options, in their order.
+    """Return the fields of a builtin operator's options, in order.
 
-    Runtimes take the defaults where the options are left out, or are those of another operator.
+    Runtimes use the defaults if the options are missing or belong to another operator.
 
     Args:
         name: Name of the operator.
-        operator: Its table.
-        refuse: What makes an exception of a finding.
+        operator: Table of the operator.
+        refuse: Function that converts a finding to an exception.
 
     Returns:
-        Numbers and vectors; None for fields that are not looked at. Empty for operators without
-        a row here.
+        Numbers and vectors; None for fields that are not checked. Empty for operators without a
+        row in the table above.
     """
     slots = schema.Operator
     code = operator.number(slots.BUILTIN_OPTIONS_TYPE, "B")
     options = operator.table(slots.BUILTIN_OPTIONS)
     row = _ROWS.get(name)
     if row is None or (code != row.code and options is not None):
-        _read(_BY_CODE.get(code), options)  # a runtime may follow its offsets all the same
+        _read(_BY_CODE.get(code), options)  # a runtime may still follow its offsets
     if row is None:
         return ()
     values = _read(row, options if code == row.code else None)
     for number, (field, value) in enumerate(zip(row.fields, values, strict=True)):
         _, least, most = _KINDS.get(field.kind, ("", 0, 0))
         if field.kind in _KINDS and not least <= value <= most:
-            raise refuse(f"{name} has {value} as option {number}, a {field.kind}")
+            raise refuse(f"option {number} ({field.kind}) of {name} is out of range: {value}")
     return values
 
 

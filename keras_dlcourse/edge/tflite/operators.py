@@ -1,4 +1,4 @@
-"""What operators need that runtimes do not check: each case here has ended a process.
+"""Requirements of operators that runtimes do not check; each violation has crashed a process.
 
 Operators that are not listed are left to the runtime.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-# Operators by the least number of inputs, and of outputs one, that their kernels take for granted.
+# Operators by the minimum number of inputs that their kernels rely on, besides one output.
 _LEAST_INPUTS: dict[str, int] = {
     name: count
     for count, names in {
@@ -36,7 +36,7 @@ _LEAST_INPUTS: dict[str, int] = {
     }.items()
     for name in names.split()
 }
-# The first input that may be left out, where any may: a bias, the gates of a recurrent layer.
+# Index of the first optional input, such as a bias or the gates of a recurrent layer.
 _OPTIONAL_FROM = {
     "CONV_2D": 2,
     "DEPTHWISE_CONV_2D": 2,
@@ -50,7 +50,7 @@ _OPTIONAL_FROM = {
     "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
     "BIDIRECTIONAL_SEQUENCE_RNN": 1,
 }
-# Operators that calculate with the scale of their integer tensors.
+# Operators that compute with the scale of their integer tensors.
 _SCALED_NAMES = """
     ADD SUB MUL DIV CONV_2D DEPTHWISE_CONV_2D TRANSPOSE_CONV FULLY_CONNECTED BATCH_MATMUL
     MEAN SUM AVERAGE_POOL_2D MAX_POOL_2D SOFTMAX LOG_SOFTMAX LOGISTIC TANH RELU RELU6 RELU_N1_TO_1
@@ -60,44 +60,44 @@ _SCALED = frozenset(_SCALED_NAMES.split())
 QUANTIZED = frozenset(("int8", "uint8", "int16"))
 _SMALLEST = 2.0**-126  # the smallest normal float32
 _LARGEST = 2.0**30
-# The kernels shift by 15 bits (int16) or 20, and twice the larger input must stay below.
+# Kernels shift by 15 (int16) or 20 bits, and twice the larger input must stay below that.
 _SUM_RATIO = 2**14
 ADDING = ("ADD", "SUB")
-# Operators that copy bytes, by the number of the input whose type the output must have.
+# Operators that copy bytes, with the index of the input whose type the output must have.
 _MOVING_NAMES = """
     RESHAPE TRANSPOSE PAD PADV2 MIRROR_PAD SQUEEZE EXPAND_DIMS SLICE STRIDED_SLICE GATHER GATHER_ND
     CONCATENATION PACK UNPACK TILE REVERSE_V2 SPACE_TO_DEPTH DEPTH_TO_SPACE SPACE_TO_BATCH_ND
     BATCH_TO_SPACE_ND BROADCAST_TO RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR MAX_POOL_2D SPLIT_V
     DYNAMIC_UPDATE_SLICE"""
 MOVING = dict.fromkeys(_MOVING_NAMES.split(), 0) | {"SPLIT": 1}
-# Operators that take strings, resources and the like, of which a tensor has no fixed size.
+# Operators that accept types without a fixed size, such as strings and resources.
 _UNSIZED_NAMES = """
     RESHAPE SQUEEZE EXPAND_DIMS GATHER GATHER_ND SLICE STRIDED_SLICE CONCATENATION PACK UNPACK SPLIT
     SPLIT_V TILE TRANSPOSE BROADCAST_TO FILL SHAPE RANK WHERE EQUAL NOT_EQUAL SELECT SELECT_V2
     UNIQUE EMBEDDING_LOOKUP HASHTABLE_LOOKUP ZEROS_LIKE REVERSE_V2"""
 SIZED_ONLY = frozenset(_LEAST_INPUTS) - frozenset(_UNSIZED_NAMES.split())
-# Operators that run other graphs, whose numbers are all of their options.
+# Operators that run other graphs; all their options are graph indices.
 SUBGRAPH_CALLS = ("IF", "WHILE", "CALL_ONCE")
 
 
 def fault(name: str, custom: bool, inputs: Sequence[int], outputs: Sequence[int]) -> str | None:
-    """Return what is wrong with the number of an operator's inputs or outputs, or None.
+    """Return the fault in the number of an operator's inputs or outputs, or None.
 
     Args:
         name: Name of the operator.
-        custom: Whether it is none of the builtin ones, of which nothing is known.
-        inputs: Numbers of its tensors, -1 where one is left out.
-        outputs: Numbers of its tensors.
+        custom: Whether it is a custom operator, about which nothing is known.
+        inputs: Indices of its input tensors; -1 for an omitted input.
+        outputs: Indices of its output tensors.
 
     Example:
         >>> fault("SUB", False, [3], [4])
-        'SUB has 1 inputs, at least 2 are needed'
+        'SUB needs at least 2 inputs, but has 1'
     """
     least = _LEAST_INPUTS.get(name)
     if custom or least is None:
         return None
     if len(inputs) < least:
-        return f"{name} has {len(inputs)} inputs, at least {least} are needed"
+        return f"{name} needs at least {least} inputs, but has {len(inputs)}"
     if not outputs:
         return f"{name} has no output"
     if -1 in inputs[: _OPTIONAL_FROM.get(name, len(inputs))]:
@@ -106,26 +106,26 @@ def fault(name: str, custom: bool, inputs: Sequence[int], outputs: Sequence[int]
 
 
 def parts_fault(name: str, inputs: int, outputs: int, options: Sequence[int]) -> str | None:
-    """Return where the options tell another number of inputs or outputs than there is, or None.
+    """Return the mismatch between options and the number of inputs or outputs, or None.
 
     Args:
         name: Name of the operator.
-        inputs: How many it has.
-        outputs: How many it has.
-        options: What `options.read_options` gave.
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+        options: Result of `operator_options.read_options`.
 
     Example:
         >>> parts_fault("SPLIT", 2, 2, (3,))
-        'SPLIT has 2 parts, its options say 3'
+        'SPLIT has 2 parts, but its options say 3'
     """
     parts = {"PACK": inputs, "UNPACK": outputs, "SPLIT": outputs, "SPLIT_V": outputs}.get(name)
     if parts is None or parts == options[0]:
         return None
-    return f"{name} has {parts} parts, its options say {options[0]}"
+    return f"{name} has {parts} parts, but its options say {options[0]}"
 
 
 def needs_scale(name: str, dtype: str) -> bool:
-    """Return whether the operator calculates with the scale of a tensor of that type.
+    """Return whether the operator computes with the scale of a tensor of the given type.
 
     Example:
         >>> needs_scale("CONV_2D", "int8"), needs_scale("RESHAPE", "int8")
@@ -135,7 +135,7 @@ def needs_scale(name: str, dtype: str) -> bool:
 
 
 def is_scale(scale: float, dtype: str) -> bool:
-    """Return whether a runtime can calculate with a scale: above 0 and of a plausible size.
+    """Return whether a runtime can compute with a scale: finite, positive and of plausible size.
 
     Example:
         >>> is_scale(0.5, "int8"), is_scale(0.0, "int8"), is_scale(1e30, "uint8")
@@ -146,7 +146,7 @@ def is_scale(scale: float, dtype: str) -> bool:
 
 
 def can_add(inputs: Sequence[float], output: float) -> bool:
-    """Return whether sums can be stored: adding kernels stop the process at larger ratios.
+    """Return whether sums can be stored; addition kernels abort the process at larger ratios.
 
     Args:
         inputs: Scales of the two inputs.

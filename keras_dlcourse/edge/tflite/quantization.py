@@ -1,4 +1,4 @@
-"""Pixels to the numbers that an input tensor holds, and an output tensor's numbers to reals."""
+"""Convert pixels to the stored values of an input tensor, and output tensors to real values."""
 
 from __future__ import annotations
 
@@ -16,46 +16,48 @@ _INTEGERS = ("uint8", "int8", "int16")
 
 
 def encoder(tensor: Tensor, normalization: Normalization | None) -> Encoder:
-    """Return what turns uint8 pixels into the numbers that the input tensor holds.
+    """Return the function from uint8 pixels to the stored values of the input tensor.
 
-    For float tensors that is the normalisation itself, for integers `pixel_table`.
+    For float tensors, it is the normalization itself; for integers, a lookup in `pixel_table`.
 
     Args:
         tensor: The input: float32, uint8, int8 or int16, channels on the last axis.
-        normalization: What pixels go through, None if the file does not say it.
+        normalization: The normalization applied to pixels, or None if the file does not state it.
 
     Raises:
-        ValueError: If it cannot be told what the tensor holds.
+        ValueError: If the type is not supported, or the normalization is required but unknown.
     """
     if tensor.dtype not in ("float32", *_INTEGERS):
         raise ValueError(
-            f"the input of an image model is float32, uint8, int8 or int16, got {tensor.dtype}"
+            "the input of an image model must be float32, uint8, int8 or int16. Received: "
+            f"{tensor.dtype}"
         )
     if normalization is None and tensor.dtype in ("float32", "int16"):
         raise ValueError(
-            f"the model takes {tensor.dtype} and its file does not say what pixels go through: "
-            "pass mean= and std= in pixel units (0 and 1 for pixels from 0 to 255 as they are)"
+            f"the model takes {tensor.dtype}, and its file does not state the normalization of "
+            "pixels. Pass mean= and std= in pixel units (0 and 1 for unchanged pixels from 0 to "
+            "255)."
         )
     if tensor.dtype == "float32" and normalization is not None:
         return normalization
     table = pixel_table(tensor, normalization)
     if table.dtype == np.uint8 and np.array_equal(table, np.arange(256)):
-        return _unchanged
+        return _keep_pixels
     return table.take if table.ndim == 1 else functools.partial(_take_by_channel, table)
 
 
 def pixel_table(tensor: Tensor, normalization: Normalization | None) -> np.ndarray:
-    """Return what an integer input tensor holds for each of the 256 pixel values.
+    """Return the stored value of an integer input tensor for each of the 256 pixel values.
 
-    `clip(round((p - mean) / std / scale) + zero_point)`; where the file says nothing of the one
-    or the other, the pixels themselves (signed bytes: less 128).
+    `clip(round((p - mean) / std / scale) + zero_point)`; if the normalization or the scale is
+    unknown, the pixels themselves (minus 128 for int8).
 
     Args:
         tensor: The input: uint8, int8 or int16.
-        normalization: What pixels go through, or None.
+        normalization: The normalization applied to pixels, or None.
 
     Returns:
-        Array of the tensor's dtype of shape (256,), or (256, channels) where channels differ.
+        Array of the tensor's dtype of shape (256,), or (256, channels) if channels differ.
 
     Raises:
         ValueError: If the tensor's scale is 0.
@@ -64,17 +66,17 @@ def pixel_table(tensor: Tensor, normalization: Normalization | None) -> np.ndarr
     if normalization is None or not tensor.scales:
         return (pixels - (128 if tensor.dtype == "int8" else 0)).astype(tensor.dtype)
     if tensor.scales[0] == 0:
-        raise ValueError("the input tensor has the scale 0; it must be above 0")
+        raise ValueError("the input tensor has scale 0; it must be above 0")
     columns = 1 if normalization.is_scalar else len(normalization.mean)
     mean, std = np.array(normalization.mean)[:columns], np.array(normalization.std)[:columns]
-    # In float64: steps of the float32 formula would fall on the wrong side of a half.
+    # Use float64 because the float32 formula would round some values at .5 the wrong way.
     stored = np.round((pixels[:, None] - mean) / (std * tensor.scales[0])) + tensor.zero_points[0]
     limits = np.iinfo(tensor.dtype)
     table = np.clip(stored, limits.min, limits.max).astype(tensor.dtype)
     return table[:, 0] if columns == 1 else table
 
 
-def _unchanged(pixels: np.ndarray) -> np.ndarray:
+def _keep_pixels(pixels: np.ndarray) -> np.ndarray:
     return pixels
 
 
@@ -86,10 +88,10 @@ def _take_by_channel(table: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def decoder(tensor: Tensor) -> Callable[[np.ndarray], np.ndarray]:
-    """Return `dequantize` for this tensor, as one table lookup where eight bits allow it.
+    """Return `dequantize` for this tensor, as a table lookup for 8-bit types with one scale.
 
     Args:
-        tensor: The description of an output.
+        tensor: An output tensor.
     """
     if tensor.dtype not in ("uint8", "int8") or len(tensor.scales) != 1:
         return lambda values: dequantize(values, tensor)
@@ -99,11 +101,11 @@ def decoder(tensor: Tensor) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def quantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Return real numbers as a tensor stores them; rounded half to even, and clipped.
+    """Return real values as stored by a tensor: rounded half to even, and clipped.
 
     Args:
-        values: Real numbers.
-        tensor: The description of a tensor with one scale, or of floats.
+        values: Real values.
+        tensor: A tensor with one scale, or of floats.
     """
     if not tensor.scales:
         return values.astype(tensor.dtype)
@@ -113,11 +115,11 @@ def quantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 def dequantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """Return `scale * (stored - zero point)` as float32; floats as they are.
+    """Return `scale * (stored - zero point)` as float32; floats are unchanged.
 
     Args:
-        values: What the tensor held.
-        tensor: Its description.
+        values: Stored values of the tensor.
+        tensor: The tensor.
     """
     if not tensor.scales or values.dtype.kind == "f":
         return values.astype(np.float32, copy=False)

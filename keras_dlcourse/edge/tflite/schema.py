@@ -1,7 +1,7 @@
 """Field slots and codes of the TFLite model schema and of TFLite metadata.
 
-One class a table: a slot is the position of the field in the table's declaration. Readers
-(`keras_dlcourse.edge.tflite.model_file`) and writers (`keras_dlcourse.export`) share them.
+There is one class per table; a slot is the position of a field in the table's declaration. Shared
+by the readers (`keras_dlcourse.edge.tflite.model_file`) and writers (`keras_dlcourse.export`).
 
 Reference: schema.fbs of TensorFlow Lite (identifier TFL3) and metadata_schema.fbs of
 tflite-support and MediaPipe (identifier M001), both Apache-2.0.
@@ -26,7 +26,7 @@ class Model:
 
 
 class OperatorCode:
-    """Slots of a kind of operator; codes up to 126 stand in both code fields."""
+    """Slots of a kind of operator; codes up to 126 are in both code fields."""
 
     DEPRECATED_BUILTIN_CODE, CUSTOM_CODE, VERSION, BUILTIN_CODE = range(4)
 
@@ -38,7 +38,7 @@ class SubGraph:
 
 
 class Tensor:
-    """Slots of a tensor; its values, where constant, stand in a buffer."""
+    """Slots of a tensor; the values of a constant are in a buffer."""
 
     SHAPE, TYPE, BUFFER, NAME, QUANTIZATION, IS_VARIABLE, SPARSITY, SHAPE_SIGNATURE = range(8)
     HAS_RANK, VARIANT_TENSORS, EXTERNAL_BUFFER = range(8, 11)
@@ -51,39 +51,39 @@ class Quantization:
 
 
 class CustomQuantization:
-    """Slot of what a quantization that runtimes do not know holds."""
+    """Slot of the data of a custom quantization, which runtimes do not know."""
 
     CUSTOM = 0
 
 
 class VariantTensor:
-    """Slots of what a tensor of another tensor's values holds."""
+    """Slots of the content type of a variant tensor."""
 
     SHAPE, TYPE, HAS_RANK = range(3)
 
 
 class Sparsity:
-    """Slots of how a sparse tensor keeps its values."""
+    """Slots of the storage format of a sparse tensor."""
 
     TRAVERSAL_ORDER, BLOCK_MAP, DIMENSIONS = range(3)
 
 
 class SparseDimension:
-    """Slots of how it keeps one dimension, and those that are unions: their kind and vector."""
+    """Slots of the format of one sparse dimension, and the (type, vector) slots of its unions."""
 
     FORMAT, DENSE_SIZE, SEGMENTS_TYPE, SEGMENTS, INDICES_TYPE, INDICES = range(6)
     VECTORS = ((SEGMENTS_TYPE, SEGMENTS), (INDICES_TYPE, INDICES))
 
 
 class SparseVector:
-    """Slot of the numbers, whose `struct` codes are told by the union's code."""
+    """Slot of the values, and their `struct` codes by the code of the union."""
 
     VALUES = 0
     CODES = {1: "i", 2: "H", 3: "B"}
 
 
 class Operator:
-    """Slots of one step of a graph; -1 among the inputs stands for one that is left out."""
+    """Slots of one step of a graph; -1 among the inputs is an omitted input."""
 
     OPCODE_INDEX, INPUTS, OUTPUTS, BUILTIN_OPTIONS_TYPE, BUILTIN_OPTIONS, CUSTOM_OPTIONS = range(6)
     CUSTOM_OPTIONS_FORMAT, MUTATING_VARIABLE_INPUTS, INTERMEDIATES = range(6, 9)
@@ -92,7 +92,7 @@ class Operator:
 
 
 class Buffer:
-    """Slots of a buffer; `OFFSET` above 1 means data behind the flatbuffer, for large files."""
+    """Slots of a buffer; `OFFSET` above 1 means data after the flatbuffer, for large files."""
 
     DATA, OFFSET, SIZE = range(3)
 
@@ -115,7 +115,7 @@ class TensorMap:
     NAME, TENSOR_INDEX = range(2)
 
 
-# Name and bits of each tensor type by its code; 0 bits where the size is not fixed.
+# Name and bits of each tensor type by code; 0 bits if the size is not fixed.
 TENSOR_TYPES: tuple[tuple[str, int], ...] = (
     ("float32", 32),
     ("float16", 16),
@@ -191,19 +191,19 @@ class ModelMetadata:
 
 
 class SubGraphMetadata:
-    """Slots of what is said of a graph's inputs and outputs, in their order."""
+    """Slots of the metadata of a graph's inputs and outputs, in order."""
 
     NAME, DESCRIPTION, INPUT_TENSOR_METADATA, OUTPUT_TENSOR_METADATA, ASSOCIATED_FILES = range(5)
 
 
 class TensorMetadata:
-    """Slots of what is said of an input or output."""
+    """Slots of the metadata of an input or output."""
 
     NAME, DESCRIPTION, DIMENSION_NAMES, CONTENT, PROCESS_UNITS, STATS, ASSOCIATED_FILES = range(7)
 
 
 class Content:
-    """Slots of what a tensor holds: a union of the properties below."""
+    """Slots of the content of a tensor: a union of the properties below."""
 
     PROPERTIES_TYPE, PROPERTIES, RANGE = range(3)
 
@@ -215,7 +215,7 @@ class ContentProperties:
 
 
 class ImageProperties:
-    """Slots of what is said of an image."""
+    """Slots of the metadata of an image."""
 
     COLOR_SPACE, DEFAULT_SIZE = range(2)
 
@@ -227,19 +227,19 @@ class ImageSize:
 
 
 class BoundingBoxProperties:
-    """Slots of what the four numbers of a box are."""
+    """Slots of the format of a box."""
 
     INDEX, TYPE, COORDINATE_TYPE = range(3)
 
 
 class BoundingBoxType:
-    """Codes of what they are, in their default order."""
+    """Codes of the meaning of the four values, in default order."""
 
     UNKNOWN, BOUNDARIES, UPPER_LEFT, CENTER = range(4)
 
 
 class CoordinateType:
-    """Codes of their unit."""
+    """Codes of the unit of a box."""
 
     RATIO, PIXEL = range(2)
 
@@ -251,7 +251,7 @@ class ColorSpace:
 
 
 class ProcessUnit:
-    """Slots of a step before or behind the graph: a union of the options below."""
+    """Slots of a step before or after the graph: a union of the options below."""
 
     OPTIONS_TYPE, OPTIONS = range(2)
 
@@ -269,7 +269,7 @@ class NormalizationOptions:
 
 
 class ScoreCalibrationOptions:
-    """Slots of the sigmoid calibration whose numbers stand in an associated file."""
+    """Slots of the sigmoid calibration, whose parameters are in an associated file."""
 
     SCORE_TRANSFORMATION, DEFAULT_SCORE = range(2)
 
@@ -281,25 +281,25 @@ class ScoreTransformation:
 
 
 class ScoreThresholdingOptions:
-    """Slot of the score below which results are left out."""
+    """Slot of the score below which results are omitted."""
 
     GLOBAL_SCORE_THRESHOLD = 0
 
 
 class Stats:
-    """Slots of the range that a tensor's values have, one value or one per channel."""
+    """Slots of the range of a tensor's values, one value or one per channel."""
 
     MAX, MIN = range(2)
 
 
 class AssociatedFile:
-    """Slots of a file that is appended to the model as a zip."""
+    """Slots of a file that is appended to the model in a zip archive."""
 
     NAME, DESCRIPTION, TYPE, LOCALE, VERSION = range(5)
 
 
 class AssociatedFileType:
-    """Codes of what an associated file is."""
+    """Codes of the kind of an associated file."""
 
     UNKNOWN, DESCRIPTIONS, TENSOR_AXIS_LABELS, TENSOR_VALUE_LABELS = range(4)
     TENSOR_AXIS_SCORE_CALIBRATION, VOCABULARY, SCANN_INDEX_FILE = range(4, 7)

@@ -1,1 +1,1 @@
-"""Images in: reading, resizing, and a class for each task."""
+"""Image input: reading, resizing, and a model class for each task."""

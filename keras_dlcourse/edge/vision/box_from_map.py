@@ -1,4 +1,4 @@
-"""A box out of a class map, in NumPy alone: where the object is, learned from labels only."""
+"""A bounding box from a class map, in pure NumPy: localization learned from labels only."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import numpy as np
 
 
 def box_from_map(class_map: np.ndarray, threshold: float = 0.15) -> tuple[int, int, int, int]:
-    """Return the box around what stands out in a map.
+    """Return the bounding box of the strongest region in a map.
 
-    Pixels of at least `threshold` times the maximum are taken, and the box goes around the largest
-    connected part of them (diagonal neighbours are connected); `kd.explain.boxes_from_map` is the
-    same on the desk.
+    The box encloses the largest connected region of pixels that are at least `threshold` times the
+    maximum (diagonal neighbors are connected). `kd.explain.boxes_from_map` is the equivalent on
+    the desktop.
 
     Args:
-        class_map: Array of shape (height, width), as `ImageClassifier.class_map` returns it; NaN,
-            where the network did not look, belongs to nothing.
-        threshold: Share of the map's maximum, above 0 and at most 1.
+        class_map: Array of shape (height, width), as returned by `ImageClassifier.class_map`. NaN,
+            where the network did not look, belongs to no region.
+        threshold: Fraction of the map's maximum, above 0 and at most 1.
 
     Returns:
         Left, top, right and bottom in pixels, right and bottom exclusive; (0, 0, 0, 0) for a map
-        without a number above 0.
+        without positive values.
 
     Raises:
-        ValueError: If the map has another shape, or `threshold` is no share.
+        ValueError: If the map is not two-dimensional or is empty, or `threshold` is out of range.
 
     Example:
         >>> plane = np.zeros((6, 8))
@@ -31,16 +31,16 @@ def box_from_map(class_map: np.ndarray, threshold: float = 0.15) -> tuple[int, i
         (2, 1, 5, 4)
     """
     if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1, got {threshold!r}")
+        raise ValueError(f"threshold must be above 0 and at most 1. Received: {threshold!r}")
     plane = np.asarray(class_map)
     if plane.ndim != 2 or not plane.size:
-        raise ValueError(f"class_map must have the shape (height, width), got {plane.shape}")
+        raise ValueError(f"class_map must have the shape (height, width). Received: {plane.shape}")
     plane = np.where(np.isfinite(plane), plane, -np.inf)
     top = plane.max()
     if not top > 0:
         return 0, 0, 0, 0
     rows, starts, ends = _runs(plane >= threshold * top)
-    parts = _joined(rows, starts, ends)
+    parts = _join_runs(rows, starts, ends)
     sizes = np.bincount(parts, weights=ends - starts)
     own = parts == sizes.argmax()
     edges = starts[own].min(), rows[own].min(), ends[own].max(), rows[own].max() + 1
@@ -48,14 +48,14 @@ def box_from_map(class_map: np.ndarray, threshold: float = 0.15) -> tuple[int, i
 
 
 def _runs(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return row, first column and end of each unbroken stretch within a row."""
+    """Return the row, first column and end of each run of True values within a row."""
     steps = np.diff(np.pad(mask.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     rows, starts = np.nonzero(steps == 1)
     return rows, starts, np.nonzero(steps == -1)[1]
 
 
-def _joined(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return for each stretch the number of its part: stretches of neighbouring rows that touch."""
+def _join_runs(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the region number of each run; runs that touch in adjacent rows share a region."""
     parent = list(range(len(rows)))
 
     def root(number: int) -> int:
@@ -64,7 +64,7 @@ def _joined(rows: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarra
             number = parent[number]
         return number
 
-    first = np.searchsorted(rows, rows - 1).tolist()  # of the row above
+    first = np.searchsorted(rows, rows - 1).tolist()  # runs in the row above
     last = np.searchsorted(rows, rows).tolist()
     for number, (begin, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
         for above in range(first[number], last[number]):

@@ -1,4 +1,4 @@
-"""Class activation maps of a `.tflite` file: taken from its second output, enlarged and drawn."""
+"""Class activation maps of a `.tflite` file: found among its outputs, enlarged and drawn."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-# Every fifth colour of matplotlib's viridis: even steps of evidence are even steps of colour, for
-# the colour-blind too. Between them, straight lines are within one level of 256 of the original.
+# Every fifth color of matplotlib's viridis, which is perceptually uniform, also for color-blind
+# viewers. Linear interpolation between them is within one of 256 levels of the original.
 _VIRIDIS = (
     "44015446085c471063481769481d6f482475472a7a46307e453781433d844142873f48893d4e8a3a538b"
     "38598c355e8d33638d31688e2e6d8e2c718e2a768e297b8e27808e25848e23898e218e8d20928c1f978b"
     "1e9c891fa18821a58524aa8328ae802eb37c35b7793dbc7446c06f50c46a5ac86465cb5e70cf577cd250"
     "89d54895d840a2da37b0dd2fbddf26cae11fd8e219e5e419f1e51dfde725"
 )
-_CONTRAST = 0.8  # of the image under the map, so that the colours stay those of the scale
+_CONTRAST = 0.8  # of the image under the map, so that colors stay close to the color scale
 
 
 def map_output(file: ModelFile, classes: int) -> int:
-    """Return the number of the output that holds the class maps.
+    """Return the index of the output with the class maps.
 
     Raises:
         ValueError: If the file has none.
-        InvalidModel: If what it calls so has another shape.
+        InvalidModel: If the output of that name has another shape.
     """
     names = file.metadata.outputs
     if CLASS_MAP not in names:
         raise ValueError(
-            f"{file.what} has no class map: write it with to_tflite(..., class_map=True), or "
-            "keras-dlcourse export --class-map"
+            f"{file.what} has no class map. Export it with to_tflite(..., class_map=True), or "
+            "keras-dlcourse export --class-map."
         )
     number = names.index(CLASS_MAP)
     shapes = [tensor.shape for tensor in file.outputs]
     if number >= len(shapes) or len(shapes[number]) != 4 or shapes[number][-1] != classes:
         found = shapes[number] if number < len(shapes) else "missing"
         raise InvalidModel(
-            f"{file.what} is damaged: its class map has the shape (batch, height, width, "
-            f"{classes}), one map for each class; found: {found}"
+            f"{file.what} is damaged: its class map must have the shape (batch, height, width, "
+            f"{classes}), one map per class. Received: {found}"
         )
     return number
 
@@ -53,12 +53,12 @@ def map_output(file: ModelFile, classes: int) -> int:
 def enlarge(
     class_map: np.ndarray, size: tuple[int, int], aspect: float | None = None
 ) -> np.ndarray:
-    """Return a map at the size of the image, bilinear.
+    """Return a map resized to the image with bilinear interpolation.
 
     Args:
         class_map: Array of shape (height, width).
         size: Height and width of the image.
-        aspect: Height / width of the network's input, if it saw the centre of the image only;
+        aspect: Height / width of the network's input if it saw only a center crop of the image;
             None if it saw all of it.
 
     Returns:
@@ -82,19 +82,19 @@ def enlarge(
 
 
 def overlay(image: Any, class_map: np.ndarray, opacity: float = 0.5) -> Image:
-    """Draw a map over its image, paler and in grey: dark blue is the least evidence, yellow most.
+    """Draw a map over its image in pale gray: dark blue is the least evidence, yellow the most.
 
     Args:
-        image: What `read_image` takes.
-        class_map: Array of the image's shape (height, width), as `ImageClassifier.class_map`
-            returns it; NaN leaves the image as it is.
-        opacity: Of the colours, from 0 to 1.
+        image: An image as in `read_image`.
+        class_map: Array of the image's shape (height, width), as returned by
+            `ImageClassifier.class_map`. NaN leaves the image unchanged.
+        opacity: Opacity of the colors, from 0 to 1.
 
     Returns:
-        An RGB picture of the image's size.
+        An RGB PIL image of the same size.
 
     Raises:
-        ValueError: If the map has another size than the image, or the opacity is out of range.
+        ValueError: If the map and the image differ in size, or the opacity is out of range.
 
     Example:
         >>> evidence = np.array([[0.0, 1.0, 2.0]])
@@ -105,22 +105,22 @@ def overlay(image: Any, class_map: np.ndarray, opacity: float = 0.5) -> Image:
     from PIL import Image
 
     if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be from 0 to 1, got {opacity!r}")
+        raise ValueError(f"opacity must be from 0 to 1. Received: {opacity!r}")
     pixels = read_image(image)
     if class_map.shape != pixels.shape[:2]:
         raise ValueError(
-            f"the map has the shape {class_map.shape}, but the image is of {pixels.shape[:2]}: "
-            "take class_map(image, full_size=True)"
+            f"class_map has the shape {class_map.shape}, but the image has {pixels.shape[:2]}. "
+            "Use class_map(image, full_size=True)."
         )
     grey = 128 + _CONTRAST * (read_image(pixels, channels=1) - 128.0)
-    drawn = (1 - opacity) * grey + opacity * colours(_from_0_to_1(class_map))
+    drawn = (1 - opacity) * grey + opacity * apply_colormap(_scale_from_0_to_1(class_map))
     unseen = np.isnan(class_map)
     drawn[unseen] = pixels[unseen]
     return Image.fromarray(drawn.round().astype(np.uint8))
 
 
-def colours(values: np.ndarray) -> np.ndarray:
-    """Return the colours of viridis for values from 0 to 1.
+def apply_colormap(values: np.ndarray) -> np.ndarray:
+    """Return viridis colors for values from 0 to 1.
 
     Args:
         values: Array of any shape; NaN counts as 0.
@@ -137,10 +137,10 @@ def colours(values: np.ndarray) -> np.ndarray:
     return table[(np.nan_to_num(values) * 255).round().astype(int)]
 
 
-def _from_0_to_1(class_map: np.ndarray) -> np.ndarray:
-    """Scale a map from its least to its most; one that is the same everywhere is all 0."""
+def _scale_from_0_to_1(class_map: np.ndarray) -> np.ndarray:
+    """Scale a map to the range 0 to 1; a constant map becomes 0."""
     low, high = np.nanmin(class_map), np.nanmax(class_map)
-    # Rounding in the enlargement must not pass for evidence.
+    # Rounding errors from resizing must not appear as evidence.
     if high - low <= 1e-6 * max(abs(low), abs(high)):
         return np.zeros_like(class_map)
     return (class_map - low) / (high - low)

@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from keras_dlcourse.edge.description.labels import Labels, ordered_labels
+from keras_dlcourse.edge.description.labels import Labels, order_labels
 from keras_dlcourse.edge.results import Category, Classification
 from keras_dlcourse.edge.runtime.sandbox import Limits
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -19,32 +19,32 @@ from keras_dlcourse.edge.vision.score_calibration import calibrate
 
 
 class ImageClassifier(ImageModel):
-    """Classifies images with a `.tflite` file, on any device that has a LiteRT interpreter.
+    """Classifies images with a `.tflite` file, on any device with a LiteRT interpreter.
 
-    The file says by itself what its pixels go through and what its classes are called, in standard
-    TFLite metadata, as ours and many others do. Files that do not say it work with `labels`,
-    `mean` and `std`. The file is read into memory and checked before the interpreter sees it.
-    One classifier can be called from several threads; it serves one after the other.
+    The normalization and the class names come from the file's standard TFLite metadata, which our
+    files and many others have. For files without it, pass `labels`, `mean` and `std`. The file is
+    read into memory and checked before the interpreter sees it. One classifier can be shared
+    between threads; calls run one at a time.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
-        labels: Names of the classes in the order of the outputs, instead of the file's: a list, a
+        labels: Class names in the order of the outputs, instead of the file's: a list, a
             dictionary of numbers to names or of names to numbers, or an open text file.
-        mean: What is subtracted from pixels (0 to 255): one number or one per channel, instead of
-            the file's. Given together with `std`.
-        std: What they are divided by then.
-        threads: Threads to compute on; None leaves it to the runtime, which takes one.
-        crop: How images of other sizes are made to fit: False stretches them, True crops their
-            centre. Take what training took.
-        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
-        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
-            takes too much time or memory, does not end this one: True, or the `Limits`.
+        mean: Value to subtract from pixels (0 to 255), one number or one per channel, instead of
+            the file's. Must be passed together with `std`.
+        std: Value to divide by afterwards.
+        threads: Number of threads; None leaves it to the runtime, which uses one.
+        crop: How to fit images of other sizes: False stretches them, True center-crops them. Use
+            the same setting as in training.
+        bits: Number of significant bits in 16-bit grayscale images, see `read_image`.
+        untrusted: Whether to run the model in a separate process, so that this process survives if
+            the model crashes or takes too much time or memory: True, or the `Limits`.
 
     Raises:
-        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it;
+        InvalidModel: If the file is damaged or not a `.tflite` file, or the runtime rejects it;
             `ModelStopped` if it is untrusted and crashed or was stopped.
-        ValueError: If it is no image classifier, its pixels' normalisation is not known, or
-            `labels` does not fit its outputs.
+        ValueError: If it is not an image classifier, the normalization of its pixels is unknown, or
+            `labels` does not match its outputs.
         OSError: If the file cannot be read.
         ImportError: If no interpreter is installed.
 
@@ -80,15 +80,15 @@ class ImageClassifier(ImageModel):
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Names of the classes in the order of the outputs, None if not known."""
+        """Class names in the order of the outputs, or None if unknown."""
         return self._labels
 
     @property
     def score_thresholds(self) -> tuple[float, ...] | None:
-        """For each class the score from which on it counts as there, None if the file has none.
+        """The minimum score of each class to count as present, or None if the file has none.
 
-        A file of a network for images with any number of labels has them, or one that may answer
-        that it does not know: then `classify` lists nothing.
+        Files of multi-label networks have thresholds, and files of networks that may reject an
+        image as unknown, for which `classify` returns an empty list.
         """
         return self._file.metadata.score_thresholds
 
@@ -118,50 +118,50 @@ class ImageClassifier(ImageModel):
         score_threshold: float | None = None,
         with_map: bool = False,
     ) -> list[Category] | Classification:
-        """Return what an image shows, the likeliest first.
+        """Return the categories of an image, most likely first.
 
         Args:
             image: Path, bytes of an image file, PIL image, or uint8 array of shape (height, width)
-                or (height, width, 1, 3 or 4). Other sizes than the model's are resized.
-            max_results: How many categories at most; None for all.
-            score_threshold: The least score to list; None for the file's own, if it has one, or one
-                for each class.
-            with_map: Whether to return the maps of all classes with it, from the same run; for
-                files that have them.
+                or (height, width, 1, 3 or 4). Images of other sizes than the model's are resized.
+            max_results: Maximum number of categories; None returns all.
+            score_threshold: Minimum score to list; None uses the file's threshold or per-class
+                thresholds, if it has any.
+            with_map: Whether to also return the maps of all classes, from the same run; only for
+                files with class maps.
 
         Returns:
-            The categories; `with_map`, a `Classification` of categories and class_maps.
+            The categories; if `with_map`, a `Classification` with categories and class_maps.
 
         Raises:
             InvalidImage: If the image cannot be read.
-            TypeError: If it is of another type, or an array of another dtype.
-            ValueError: If the array has another shape, the classes' names are not known, or the
-                file has no map.
+            TypeError: If the image has an unsupported type or dtype.
+            ValueError: If the array has an unsupported shape, the class names are unknown, or the
+                file has no class map.
         """
-        labels, least = self._known_labels(), self._least(max_results, score_threshold)
+        labels, least = self._require_labels(), self._minimum_score(max_results, score_threshold)
         number = map_output(self._file, self._width) if with_map else None
         outputs = self.run(self._load(image)[None])
-        categories = listed(self._calibrated(outputs[0])[0], labels, max_results, least)
+        categories = list_categories(self._calibrate(outputs[0])[0], labels, max_results, least)
         return categories if number is None else Classification(categories, outputs[number][0])
 
     def class_map(
         self, image: Any, category: int | str | None = None, full_size: bool = False
     ) -> np.ndarray:
-        """Return where in an image the evidence for one class stands.
+        """Return a map of the evidence for one class in an image.
 
         Args:
-            image: What `classify` takes.
-            category: The class, by index or label; None for that of the highest score.
-            full_size: Whether to enlarge the map to the size of the image, bilinear; NaN outside of
-                the centre that a classifier with `crop=True` sees.
+            image: An image as in `classify`.
+            category: Index or label of the class; None uses the class with the highest score.
+            full_size: Whether to enlarge the map to the size of the image with bilinear
+                interpolation; NaN outside the center crop of a classifier with `crop=True`.
 
         Returns:
             float32 array of shape (height, width): `M_c = sum_k w_k^c f_k`, see `Classification`.
 
         Raises:
             InvalidImage: If the image cannot be read.
-            InvalidModel: If the file's map has another shape than its metadata say.
-            ValueError: If the file has no map or no such class.
+            InvalidModel: If the shape of the file's class map is wrong.
+            ValueError: If the file has no class map or no such class.
 
         Example:
             >>> classifier = ImageClassifier("mapped.tflite")  # doctest: +SKIP
@@ -170,9 +170,9 @@ class ImageClassifier(ImageModel):
         """
         number = map_output(self._file, self._width)
         chosen = None if category is None else self._index(category)
-        size, outputs = self._seen(image)
+        size, outputs = self._run_on_image(image)
         if chosen is None:
-            chosen = int(self._calibrated(outputs[0])[0].argmax())
+            chosen = int(self._calibrate(outputs[0])[0].argmax())
         plane = outputs[number][0, :, :, chosen]
         if not full_size:
             return plane
@@ -185,38 +185,40 @@ class ImageClassifier(ImageModel):
         max_results: int | None = None,
         score_threshold: float | None = None,
     ) -> list[list[Category]]:
-        """Return what each image shows: `classify` for several.
+        """Return the categories of each image: `classify` for several images.
 
         Args:
-            images: Sequence of what `classify` takes, or uint8 array of shape
+            images: Sequence of images as in `classify`, or uint8 array of shape
                 (n, height, width, channels).
-            max_results: As for `classify`.
-            score_threshold: As for `classify`.
+            max_results: See `classify`.
+            score_threshold: See `classify`.
         """
-        labels, least = self._known_labels(), self._least(max_results, score_threshold)
-        return [listed(scores, labels, max_results, least) for scores in self.scores(images)]
+        labels, least = self._require_labels(), self._minimum_score(max_results, score_threshold)
+        return [
+            list_categories(scores, labels, max_results, least) for scores in self.scores(images)
+        ]
 
     def scores(self, images: Any) -> np.ndarray:
         """Return the score of every class for each image.
 
         Args:
-            images: As for `classify_batch`.
+            images: See `classify_batch`.
 
         Returns:
-            float32 array of shape (n, classes), calibrated where the file says how.
+            float32 array of shape (n, classes), calibrated if the file has a score calibration.
         """
-        return self._calibrated(self._vectors(images))
+        return self._calibrate(self._vectors(images))
 
-    def _calibrated(self, scores: np.ndarray) -> np.ndarray:
+    def _calibrate(self, scores: np.ndarray) -> np.ndarray:
         """Return the first output as scores of shape (n, classes)."""
         scores = scores.reshape(-1, self._width)
         return scores if self._calibration is None else calibrate(scores, self._calibration)
 
-    def _least(self, max_results: int | None, score_threshold: float | None) -> Any:
-        """Return the least score to list, of all or of each class, after a check of both limits."""
+    def _minimum_score(self, max_results: int | None, score_threshold: float | None) -> Any:
+        """Return the minimum score to list, for all or per class, after checking both limits."""
         if max_results is not None and (not isinstance(max_results, int) or max_results < 1):
             raise ValueError(
-                f"max_results must be a whole number above 0, or None, got {max_results!r}"
+                f"max_results must be a positive integer or None. Received: {max_results!r}"
             )
         if score_threshold is not None:
             return score_threshold
@@ -225,54 +227,56 @@ class ImageClassifier(ImageModel):
         return self._file.metadata.score_threshold
 
     def _index(self, category: int | str) -> int:
-        """Return the number of a class given by number or label."""
+        """Return the index of a class given by index or label."""
         if isinstance(category, str):
-            labels = self._known_labels()
+            labels = self._require_labels()
             if category not in labels:
-                raise ValueError(f"there is no class {category!r}; there are: {', '.join(labels)}")
+                raise ValueError(
+                    f"category must be one of {', '.join(labels)}. Received: {category!r}"
+                )
             return labels.index(category)
         if not isinstance(category, int | np.integer) or not 0 <= category < self._width:
             raise ValueError(
-                f"category must be a label, or an index from 0 to {self._width - 1}, "
-                f"got {category!r}"
+                f"category must be a label, or an index from 0 to {self._width - 1}. "
+                f"Received: {category!r}"
             )
         return int(category)
 
-    def _known_labels(self) -> tuple[str, ...]:
+    def _require_labels(self) -> tuple[str, ...]:
         if self._labels is None:
             raise ValueError(
-                f"{self._file.what} does not say what its {self._width} classes are called: pass "
-                "labels=, or use scores"
+                f"{self._file.what} does not name its {self._width} classes. Pass labels=, or "
+                "use scores()."
             )
         return self._labels
 
 
-def listed(
+def list_categories(
     scores: np.ndarray, labels: tuple[str, ...], most: int | None, least: Any
 ) -> list[Category]:
-    """Return the categories of one image, the likeliest first."""
+    """Return the categories of one image, most likely first."""
     order = np.argsort(-scores, kind="stable")
     if least is not None:
         order = order[(scores >= least)[order]]
     order = order[:most]
     indices = order.tolist()
     rows = zip(indices, map(labels.__getitem__, indices), scores[order].tolist(), strict=True)
-    # A thousand classes take longer to make by name than the rest of this module takes.
+    # Constructing a thousand categories by name would take longer than the rest of this module.
     return list(map(tuple.__new__, repeat(Category), rows))
 
 
 def _labels(file: ModelFile, labels: Labels | None, classes: int) -> tuple[str, ...] | None:
-    """Return the caller's labels, or else the file's, as many as classes."""
-    names = file.metadata.labels if labels is None else ordered_labels(labels)
+    """Return the caller's labels, or else the file's, after checking their number."""
+    names = file.metadata.labels if labels is None else order_labels(labels)
     if names is not None and len(names) != classes:
         raise ValueError(
-            f"{len(names)} labels {'in the file' if labels is None else 'given'}, but "
-            f"{file.what} has {classes} outputs; they must be one name per output, in its order"
+            f"there are {len(names)} labels {'in the file' if labels is None else 'given'}, but "
+            f"{file.what} has {classes} outputs. Pass one label per output, in the same order."
         )
     thresholds = file.metadata.score_thresholds
     if thresholds is not None and len(thresholds) != classes:
         raise ValueError(
-            f"{file.what} has {len(thresholds)} thresholds of scores, but {classes} outputs"
+            f"{file.what} has {len(thresholds)} score thresholds, but {classes} outputs"
         )
     if file.metadata.score_calibration is not None:
         rows = len(file.metadata.score_calibration.parameters)

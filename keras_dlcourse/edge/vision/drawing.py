@@ -1,4 +1,4 @@
-"""Objects drawn into their images, with Pillow."""
+"""Draw detected objects into images with Pillow."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ if TYPE_CHECKING:
 
     from keras_dlcourse.edge.results import BoundingBox
 
-# Of the colour-blind-safe set of Okabe and Ito: the box, the points, and what lies under text.
+# Colors of box, points and outlines, from the color-blind-safe palette of Okabe and Ito.
 _BOX, _POINT, _EDGE = (230, 159, 0), (0, 158, 115), (0, 0, 0)
 
 
 def draw_detection(image: Any, detection: Detection) -> Image:
-    """Return an image with the box of an object, its likeliest class, and its keypoints drawn in.
+    """Return an image with the box, the most likely class and the keypoints of an object drawn in.
 
     Args:
-        image: What the detection was made of: a path, bytes, PIL image, or uint8 array.
-        detection: What `ObjectLocalizer.locate` or `KeypointDetector.detect` returned.
+        image: The image of the detection: a path, bytes, PIL image, or uint8 array.
+        detection: Result of `ObjectLocalizer.locate` or `KeypointDetector.detect`.
 
     Returns:
-        A PIL image of the same size, in colour.
+        An RGB PIL image of the same size.
 
     Raises:
         InvalidImage: If the image cannot be read.
@@ -38,7 +38,7 @@ def draw_detection(image: Any, detection: Detection) -> Image:
 
     picture = Image.fromarray(read_image(image))
     drawing = ImageDraw.Draw(picture)
-    line = max(1, round(min(picture.size) / 150))  # of one look on pictures of any size
+    line = max(1, round(min(picture.size) / 150))  # proportional to the picture size
     box = detection.bounding_box
     if box is not None:
         _draw_box(drawing, box, line)
@@ -54,7 +54,7 @@ def draw_detection(image: Any, detection: Detection) -> Image:
 
 
 def _draw_box(drawing: ImageDraw, box: BoundingBox, line: int) -> None:
-    """Draw the box as a line between two dark ones, which shows on any ground."""
+    """Draw the box as a line between two dark ones, which is visible on any background."""
     for inset, colour, width in ((0, _EDGE, line + 2), (1, _BOX, line)):
         left, top = box.origin_x + inset, box.origin_y + inset
         right = max(left, box.origin_x + box.width - 1 - inset)
@@ -65,7 +65,7 @@ def _draw_box(drawing: ImageDraw, box: BoundingBox, line: int) -> None:
 def _draw_text(
     drawing: ImageDraw, text: str, corner: tuple[int, int], size: tuple[int, int], line: int
 ) -> None:
-    """Write on a plate above the corner, or as near to it as the picture allows."""
+    """Draw text on a filled rectangle above the corner, or as close to it as possible."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(max(10, min(size) / 25))

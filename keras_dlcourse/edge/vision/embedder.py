@@ -15,29 +15,29 @@ from keras_dlcourse.edge.vision.image_model import ImageModel
 
 
 class ImageEmbedder(ImageModel):
-    """Turns images into vectors with a `.tflite` file; like images give vectors close together.
+    """Embeds images as vectors with a `.tflite` file; similar images have nearby vectors.
 
-    Reads, checks and feeds the file as `ImageClassifier` does; the file's metadata say what its
-    pixels go through, or `mean` and `std` do. One embedder can be called from several threads.
+    Reads, checks and runs the file as `ImageClassifier` does. The normalization comes from the
+    file's metadata or from `mean` and `std`. One embedder can be shared between threads.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
-        mean: What is subtracted from pixels (0 to 255): one number or one per channel, instead of
-            the file's. Given together with `std`.
-        std: What they are divided by then.
-        threads: Threads to compute on; None leaves it to the runtime, which takes one.
-        crop: How images of other sizes are made to fit: False stretches them, True crops their
-            centre. Take what training took.
-        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
-        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
-            takes too much time or memory, does not end this one: True, or the `Limits`.
-        l2_normalize: Whether to divide each vector by its Euclidean length. For files that do not
-            end in `L2_NORMALIZATION`, as those of `kd.models.embedding_model` do.
+        mean: Value to subtract from pixels (0 to 255), one number or one per channel, instead of
+            the file's. Must be passed together with `std`.
+        std: Value to divide by afterwards.
+        threads: Number of threads; None leaves it to the runtime, which uses one.
+        crop: How to fit images of other sizes: False stretches them, True center-crops them. Use
+            the same setting as in training.
+        bits: Number of significant bits in 16-bit grayscale images, see `read_image`.
+        untrusted: Whether to run the model in a separate process, so that this process survives if
+            the model crashes or takes too much time or memory: True, or the `Limits`.
+        l2_normalize: Whether to divide each vector by its Euclidean length. Use it for files that
+            do not end in `L2_NORMALIZATION`; those of `kd.models.embedding_model` do.
 
     Raises:
-        InvalidModel: If the file is damaged or no `.tflite` file, or the runtime refuses it;
+        InvalidModel: If the file is damaged or not a `.tflite` file, or the runtime rejects it;
             `ModelStopped` if it is untrusted and crashed or was stopped.
-        ValueError: If it gives no vector for an image, or its pixels' normalisation is not known.
+        ValueError: If its output is not a vector, or the normalization of its pixels is unknown.
         OSError: If the file cannot be read.
         ImportError: If no interpreter is installed.
 
@@ -77,7 +77,7 @@ class ImageEmbedder(ImageModel):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What besides the file decides on the vectors, in types that JSON knows."""
+        """Settings besides the file that affect the vectors, in JSON-serializable types."""
         normalization: Normalization | None = self._normalization
         return {
             "normalization": None if normalization is None else normalization.to_dict(),
@@ -91,30 +91,30 @@ class ImageEmbedder(ImageModel):
 
         Args:
             image: Path, bytes of an image file, PIL image, or uint8 array of shape (height, width)
-                or (height, width, 1, 3 or 4). Other sizes than the model's are resized.
+                or (height, width, 1, 3 or 4). Images of other sizes than the model's are resized.
 
         Returns:
             float32 array of shape (dimensions,).
 
         Raises:
             InvalidImage: If the image cannot be read.
-            TypeError: If it is of another type, or an array of another dtype.
-            ValueError: If the array has another shape.
+            TypeError: If the image has an unsupported type or dtype.
+            ValueError: If the array has an unsupported shape.
         """
-        vector: np.ndarray = self._unit(self.run(self._load(image)[None])[0].reshape(1, -1))[0]
+        vector: np.ndarray = self._normalize(self.run(self._load(image)[None])[0].reshape(1, -1))[0]
         return vector
 
     def embed_many(self, images: Any) -> np.ndarray:
-        """Return the vector of each image: `embed` for several.
+        """Return the vector of each image: `embed` for several images.
 
         Args:
-            images: Sequence of what `embed` takes, or uint8 array of shape
+            images: Sequence of images as in `embed`, or uint8 array of shape
                 (n, height, width, channels).
 
         Returns:
             float32 array of shape (n, dimensions).
         """
-        return self._unit(self._vectors(images))
+        return self._normalize(self._vectors(images))
 
     @staticmethod
     def cosine_similarity(u: np.ndarray, v: np.ndarray) -> float:
@@ -122,7 +122,7 @@ class ImageEmbedder(ImageModel):
 
         Args:
             u: Array of shape (dimensions,).
-            v: The same.
+            v: Array of the same shape.
 
         Raises:
             ValueError: If the shapes differ, or a vector is zero.
@@ -134,15 +134,16 @@ class ImageEmbedder(ImageModel):
         u, v = (np.asarray(vector, np.float64) for vector in (u, v))
         if u.shape != v.shape or u.ndim != 1:
             raise ValueError(
-                f"u and v must be vectors of one length, got shapes {u.shape} and {v.shape}"
+                "u and v must be vectors of the same length. Received: shapes "
+                f"{u.shape} and {v.shape}"
             )
         lengths = float(np.sqrt((u @ u) * (v @ v)))
         if lengths == 0:
-            raise ValueError("the cosine with a vector of zeros is not defined")
+            raise ValueError("u and v must not be zero vectors, whose cosine is undefined")
         return float(u @ v) / lengths
 
-    def _unit(self, vectors: np.ndarray) -> np.ndarray:
-        """Return the vectors at length 1 if that was asked for; zeros stay zeros."""
+    def _normalize(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the vectors, scaled to length 1 if `l2_normalize`; zero vectors stay zero."""
         if not self._l2_normalize:
             return vectors
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,6 +1,6 @@
-"""Read and resize images: the very same pixels in training and on the device.
+"""Read and resize images, with identical pixels in training and on the device.
 
-Reference: Pillow's bilinear filter, whose support grows with the reduction (antialiasing).
+Reference: Pillow's bilinear filter, whose support grows with the downscaling (antialiasing).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from keras_dlcourse.edge.vision.bit_depth import (
     Stored,
     check_bits,
     check_high_byte,
-    used_bits,
+    find_used_bits,
 )
 
 if TYPE_CHECKING:
@@ -30,36 +30,36 @@ _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
 
 
 class InvalidImage(ValueError):
-    """A file or value that is not a readable image; the message names it."""
+    """A file or value is not a readable image; the message names it."""
 
 
 def read_image(source: Any, channels: int = 3, bits: int | None = None) -> np.ndarray:
-    """Return an image as pixels, the way a person would see it.
+    """Return the pixels of an image as a person would see it.
 
-    The orientation that cameras note in EXIF is applied, transparency is laid over white, 16-bit
-    grey is reduced to its 8 highest bits, colour becomes grey by the ITU-R 601 luma (Pillow's "L").
-    HEIC photos are read where `pillow-heif` is installed.
+    The EXIF orientation is applied, transparency is composited over white, 16-bit gray is reduced
+    to its 8 most significant bits, and color is converted to gray by the ITU-R 601 luma (Pillow's
+    "L"). HEIC photos can be read if `pillow-heif` is installed.
 
-    Cameras and scanners often store 10, 12 or 14 bits in 16. How many there are is taken from
+    Cameras and scanners often store 10, 12 or 14 bits in 16. The number of bits is taken from
     `bits`; or else from the file (a PNG's sBIT chunk, a TIFF's BitsPerSample, or MaxSampleValue if
-    it is the largest number of so many bits); or else they are 16. If nothing says it and all
-    values are below 16384, a quarter of 16 bits, that is an error.
+    it is `2**n - 1`); or else it is 16. If neither states it and all values are below 16384, a
+    quarter of the 16-bit range, an error is raised.
 
     Args:
         source: Path, bytes of an image file, PIL image, or uint8 array of shape (height, width)
             or (height, width, 1, 3 or 4), channels in the order RGB(A).
-        channels: 3 for colour, 1 for grey.
-        bits: How many bits grey values have that are stored in 16: from 8 to 16. Images that are
-            stored in 8 bits are read as they are.
+        channels: 3 for color, 1 for gray.
+        bits: Number of significant bits in 16-bit grayscale images, from 8 to 16. Has no effect
+            on 8-bit images.
 
     Returns:
         uint8 array of shape (height, width, channels).
 
     Raises:
-        InvalidImage: If it is no image, damaged or truncated; the message names the file.
-        ValueError: If `bits` are not those of the image, or it needs them.
-        TypeError: If the type of `source`, or the dtype of an array, is another one.
-        ValueError: If an array has another shape or `channels` is not 1 or 3.
+        InvalidImage: If it is not an image, damaged or truncated; the message names the file.
+        ValueError: If `bits` contradicts the image's values, or is required but missing.
+        TypeError: If `source` has an unsupported type or dtype.
+        ValueError: If an array has an unsupported shape, or `channels` is not 1 or 3.
         OSError: If the file cannot be opened.
 
     Example:
@@ -73,12 +73,12 @@ def read_image(source: Any, channels: int = 3, bits: int | None = None) -> np.nd
 def read_with_bits(
     source: Any, channels: int = 3, bits: int | None = None
 ) -> tuple[np.ndarray, int | None]:
-    """Return what `read_image` returns, and how many bits of 16 its values were taken to have.
+    """Return the result of `read_image`, and the number of bits its 16-bit values have.
 
-    The second is None where that made no difference: in images of 8 bits, and black ones.
+    The number is None where it makes no difference: for 8-bit and for black images.
     """
     if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (grey) or 3 (colour), got {channels!r}")
+        raise ValueError(f"channels must be 1 (gray) or 3 (color). Received: {channels!r}")
     check_bits(bits)
     if isinstance(source, np.ndarray):
         _check_array(source)
@@ -86,36 +86,36 @@ def read_with_bits(
             return source, None
         return _pixels(_from_array(source), channels, Stored(), bits)
     if isinstance(source, str | os.PathLike):
-        from keras_dlcourse._files import user_path  # here, because it takes time to import
+        from keras_dlcourse._files import user_path  # imported here because the import is slow
 
-        return _decoded(user_path(source).read_bytes(), os.fspath(source), channels, bits)
+        return _decode(user_path(source).read_bytes(), os.fspath(source), channels, bits)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _decoded(bytes(source), f"the image of {len(source)} bytes", channels, bits)
+        return _decode(bytes(source), f"the image of {len(source)} bytes", channels, bits)
     from PIL import Image, ImageOps
 
     if isinstance(source, Image.Image):
         stored = Stored.of(source)
         return _pixels(ImageOps.exif_transpose(source), channels, stored, bits)
     raise TypeError(
-        "an image is a path, the bytes of an image file, a PIL image or a uint8 array, "
-        f"got {type(source).__name__}"
+        "an image must be a path, the bytes of an image file, a PIL image or a uint8 array. "
+        f"Received: {type(source).__name__}"
     )
 
 
 def resize(image: np.ndarray, size: tuple[int, int], crop: bool = False) -> np.ndarray:
-    """Return the image in another size, by Pillow's bilinear filter with antialiasing.
+    """Resize an image with Pillow's bilinear filter with antialiasing.
 
     Args:
         image: uint8 array of shape (height, width, 1 or 3).
-        size: Height and width to make.
-        crop: False stretches the whole image to `size`. True keeps the aspect ratio and takes
-            the largest part from the centre that has that of `size`.
+        size: Target height and width.
+        crop: False stretches the whole image to `size`. True preserves the aspect ratio: it takes
+            the largest center crop with the aspect ratio of `size`.
 
     Returns:
-        uint8 array of shape (*size, channels); the same object where nothing is to be done.
+        uint8 array of shape (*size, channels); the same object if the size already matches.
 
     Raises:
-        ValueError: If `size` is not two sizes above 0 or the image has another shape.
+        ValueError: If `size` is not two positive integers, or the image has an unsupported shape.
         TypeError: If the image is not uint8.
 
     Example:
@@ -123,10 +123,12 @@ def resize(image: np.ndarray, size: tuple[int, int], crop: bool = False) -> np.n
         >>> resize(np.zeros((4, 8, 3), "uint8"), (2, 2), crop=True).shape
         (2, 2, 3)
     """
-    height, width = _checked_size(size)
+    height, width = _check_size(size)
     _check_array(image)
     if image.ndim != 3 or image.shape[-1] not in (1, 3):
-        raise ValueError(f"image must have the shape (height, width, 1 or 3), got {image.shape}")
+        raise ValueError(
+            f"image must have the shape (height, width, 1 or 3). Received: {image.shape}"
+        )
     if image.shape[:2] == (height, width):
         return image
     from PIL import Image
@@ -146,11 +148,11 @@ def load_image(
     """Read an image and resize it: `resize(read_image(source, channels, bits), size, crop)`.
 
     Args:
-        source: What `read_image` takes.
-        size: Height and width to make.
-        channels: 3 for colour, 1 for grey.
-        crop: As for `resize`.
-        bits: As for `read_image`.
+        source: An image as in `read_image`.
+        size: Target height and width.
+        channels: 3 for color, 1 for gray.
+        crop: See `resize`.
+        bits: See `read_image`.
 
     Returns:
         uint8 array of shape (*size, channels).
@@ -163,14 +165,14 @@ def load_image(
     return resize(read_image(source, channels, bits), size, crop)
 
 
-def _decoded(
+def _decode(
     content: bytes, name: str, channels: int, bits: int | None
 ) -> tuple[np.ndarray, int | None]:
     """Decode the bytes of an image file."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not content:
-        raise InvalidImage(f"{name} is empty, not an image")
+        raise InvalidImage(f"{name} is an empty file, not an image")
     _prepare_for_heic(content, name)
     try:
         with Image.open(io.BytesIO(content)) as image:
@@ -181,43 +183,44 @@ def _decoded(
     except BitDepthError as error:
         raise BitDepthError(f"{name}: {error}") from None
     except UnidentifiedImageError:
-        raise InvalidImage(f"{name} is {_unidentified(content)}") from None
+        raise InvalidImage(f"{name} is {_describe_unidentified(content)}") from None
     except MemoryError:
         raise
-    except InvalidImage as error:  # it was read, but its pixels are of no use
+    except InvalidImage as error:  # it was decoded, but its pixels are unusable
         raise InvalidImage(f"{name}: {error}") from None
-    except Exception as error:  # Pillow's decoders raise many kinds on damaged files
-        raise InvalidImage(f"{name} {_refusal(error)}") from error
+    except Exception as error:  # Pillow's decoders raise many exception types on damaged files
+        raise InvalidImage(f"{name} {_explain_refusal(error)}") from error
 
 
-def _unidentified(content: bytes) -> str:
-    """Say what a file is that Pillow does not know."""
+def _describe_unidentified(content: bytes) -> str:
+    """Describe a file that Pillow cannot identify."""
     if content.startswith((b"II*\0", b"MM\0*")):
         return (
-            "a TIFF of pixels that Pillow does not read, such as float colour; convert it to 8 bits"
+            "a TIFF with a pixel type that Pillow cannot read, such as float color. Convert it to "
+            "8 bits."
         )
-    return "not an image in a format that Pillow reads"
+    return "not an image in a format that Pillow can read"
 
 
-def _refusal(error: Exception) -> str:
-    """Say why Pillow did not read a file: for its own limits, or because of damage."""
+def _explain_refusal(error: Exception) -> str:
+    """Explain why Pillow did not read a file: its own limits, or damage."""
     from PIL import Image
 
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return (
-            f"has too many pixels: {error} Make it smaller, or, if you trust the file, raise the "
-            "limit: PIL.Image.MAX_IMAGE_PIXELS = 500_000_000, or None for no limit"
+            f"has too many pixels: {error} Reduce its size or, if you trust the file, raise the "
+            "limit: PIL.Image.MAX_IMAGE_PIXELS = 500_000_000, or None for no limit."
         )
     if "MAX_TEXT" in str(error):
         return (
-            f"has a longer comment than Pillow reads ({error}): remove the comment, or, if you "
-            "trust the file, raise PIL.PngImagePlugin.MAX_TEXT_CHUNK and MAX_TEXT_MEMORY"
+            f"has a longer comment than Pillow allows ({error}). Remove the comment or, if you "
+            "trust the file, raise PIL.PngImagePlugin.MAX_TEXT_CHUNK and MAX_TEXT_MEMORY."
         )
     return f"is a damaged or truncated image: {error}"
 
 
 def _prepare_for_heic(content: bytes, name: str) -> None:
-    """Make Pillow know HEIC if this is one; raise InvalidImage if it cannot."""
+    """Register Pillow's HEIC plugin if this is a HEIC file; raise InvalidImage if it is missing."""
     from PIL import Image
 
     size = min(int.from_bytes(content[:4], "big"), 256)  # of the box that lists the brands
@@ -228,8 +231,8 @@ def _prepare_for_heic(content: bytes, name: str) -> None:
         from pillow_heif import register_heif_opener
     except ImportError:
         raise InvalidImage(
-            f"{name} is a HEIC photo, which takes one more package: pip install pillow-heif; or "
-            "convert it to JPEG"
+            f"{name} is a HEIC photo, which requires another package. Run: pip install "
+            "pillow-heif, or convert the photo to JPEG."
         ) from None
     register_heif_opener()
 
@@ -244,13 +247,13 @@ def _pixels(
         raise InvalidImage(f"an image of {image.width} x {image.height} pixels is empty")
     used = None
     if image.mode in SIXTEEN_BIT:
-        image, used = _eight_bits(image, stored, bits)
+        image, used = _reduce_to_8_bits(image, stored, bits)
     elif stored.is_high_byte:
         check_high_byte(np.array(image), bits)
     if image.mode == "F":
         raise InvalidImage(
-            "an image of float pixels has no fixed range; convert it to 8 bits: scale its values "
-            "to 0 to 255 and pass the array as uint8"
+            "an image of float pixels has no fixed range. Convert it to 8 bits: scale its values "
+            "to 0 to 255 and pass the array as uint8."
         )
     if "transparency" in image.info or image.mode in _WITH_ALPHA:
         image = image.convert("RGBA")
@@ -262,20 +265,20 @@ def _pixels(
     return np.array(image).reshape(image.height, image.width, channels), used
 
 
-def _eight_bits(image: Image, stored: Stored, bits: int | None) -> tuple[Image, int | None]:
-    """Reduce 16-bit grey to 8 bits; Pillow itself would cut everything above 255 off.
+def _reduce_to_8_bits(image: Image, stored: Stored, bits: int | None) -> tuple[Image, int | None]:
+    """Reduce 16-bit gray to 8 bits; Pillow itself would clip everything above 255.
 
     Returns:
-        The image of the highest 8 bits, and how many the values have.
+        The image of the 8 most significant bits, and the number of bits of the values.
     """
     values = np.array(image)
     if values.min() < 0 or values.max() > 65535:
         raise InvalidImage(
-            f"grey values from {values.min()} to {values.max()} are outside 16 bits; "
-            "convert the image to 8 bits"
+            f"gray values from {values.min()} to {values.max()} are outside 16 bits. "
+            "Convert the image to 8 bits."
         )
     values = values.astype(np.uint16)
-    used = used_bits(values, stored, bits)
+    used = find_used_bits(values, stored, bits)
     return _from_array((values >> ((used or 16) - 8)).astype(np.uint8)), used
 
 
@@ -288,35 +291,37 @@ def _from_array(image: np.ndarray) -> Image:
 def _check_array(image: Any) -> None:
     """Raise unless the array is one image of uint8 pixels."""
     if not isinstance(image, np.ndarray):
-        raise TypeError(f"image must be a uint8 array, got {type(image).__name__}")
+        raise TypeError(f"image must be a uint8 array. Received: {type(image).__name__}")
     if np.issubdtype(image.dtype, np.floating) and not np.isfinite(image).all():
-        raise ValueError(f"the {image.dtype} image holds NaN or infinity; pixels are 0 to 255")
+        raise ValueError(
+            f"the {image.dtype} image contains NaN or infinity; pixels must be from 0 to 255"
+        )
     if image.dtype != np.uint8:
         raise TypeError(
-            f"an array image holds pixels from 0 to 255 as uint8, got {image.dtype}; "
-            "convert it: image.round().clip(0, 255).astype('uint8')"
+            f"an image array must have uint8 pixels from 0 to 255. Received: {image.dtype}. "
+            "Convert it: image.round().clip(0, 255).astype('uint8')"
         )
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[-1] not in (1, 3, 4)):
         raise ValueError(
-            "an array image has the shape (height, width) or (height, width, 1, 3 or 4 channels), "
-            f"got {image.shape}"
+            "an image array must have the shape (height, width) or (height, width, 1, 3 or 4 "
+            f"channels). Received: {image.shape}"
         )
     if image.size == 0:
-        raise ValueError(f"the image is empty: its shape is {image.shape}")
+        raise ValueError(f"the image is empty: it has the shape {image.shape}")
 
 
-def _checked_size(size: Any) -> tuple[int, int]:
+def _check_size(size: Any) -> tuple[int, int]:
     try:
         height, width = (int(length) for length in size)
     except (TypeError, ValueError):
-        raise ValueError(f"size must be (height, width), got {size!r}") from None
+        raise ValueError(f"size must be (height, width). Received: {size!r}") from None
     if min(height, width) < 1:
-        raise ValueError(f"size must be (height, width), both above 0, got {size!r}")
+        raise ValueError(f"size must be (height, width), both above 0. Received: {size!r}")
     return height, width
 
 
 def centre_box(height: int, width: int, aspect: float) -> tuple[float, float, float, float]:
-    """Return left, top, right, bottom of the largest centred part of that height : width."""
+    """Return left, top, right, bottom of the largest center crop with aspect = height / width."""
     part_height = min(height, width * aspect)
     part_width = min(width, height / aspect)
     left, top = (width - part_width) / 2, (height - part_height) / 2

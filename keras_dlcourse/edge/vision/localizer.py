@@ -1,4 +1,4 @@
-"""Image in, object out: what it is, where it is, and where its keypoints are."""
+"""Image in, object out: its class, bounding box and keypoints."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from keras_dlcourse.edge.description.layouts import BOX, KEYPOINTS
 from keras_dlcourse.edge.results import Category, Detection, NormalizedKeypoint
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.edge.vision.classifier import ImageClassifier, listed
+from keras_dlcourse.edge.vision.classifier import ImageClassifier, list_categories
 from keras_dlcourse.edge.vision.image_model import ImageModel
 from keras_dlcourse.edge.vision.images import centre_box
 from keras_dlcourse.edge.vision.window import Window
 
 
 class ObjectLocalizer(ImageClassifier):
-    """Says what the one object in an image is and where, with a `.tflite` file.
+    """Classifies and locates the single object in an image with a `.tflite` file.
 
-    The file has an output with the scores of classes, one with a box, and maybe one with keypoints,
-    and its metadata say which is which and what the numbers are: `kd.export.to_tflite` of a
-    `kd.models.localizer` writes such files. As an `ImageClassifier` it also classifies.
+    The file has an output with class scores, one with a box, and optionally one with keypoints.
+    Its metadata identifies the outputs and their formats; `kd.export.to_tflite` writes such files
+    from a `kd.models.localizer`. All methods of `ImageClassifier` are available as well.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
-        labels: Names of the classes, instead of the file's.
-        mean: What is subtracted from pixels, instead of the file's; given together with `std`.
-        std: What they are divided by then.
-        threads: Threads to compute on; None leaves it to the runtime.
-        crop: Whether images of other sizes are cropped to their centre instead of stretched. Boxes
-            are in pixels of the whole image either way.
-        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
-        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
-            takes too much time or memory, does not end this one: True, or the `Limits`.
+        labels: Class names, instead of the file's.
+        mean: Value to subtract from pixels, instead of the file's. Must be passed together with
+            `std`.
+        std: Value to divide by afterwards.
+        threads: Number of threads; None leaves it to the runtime.
+        crop: Whether to center-crop images of other sizes instead of stretching them. Boxes are in
+            pixels of the whole image either way.
+        bits: Number of significant bits in 16-bit grayscale images, see `read_image`.
+        untrusted: Whether to run the model in a separate process, so that this process survives if
+            the model crashes or takes too much time or memory: True, or the `Limits`.
 
     Raises:
-        InvalidModel: If the file is damaged, or its outputs are not what it says of them.
-        ValueError: If it does not say which output is a box.
+        InvalidModel: If the file is damaged, or its outputs do not match its metadata.
+        ValueError: If its metadata does not identify a box output.
         OSError: If the file cannot be read.
         ImportError: If no interpreter is installed.
 
@@ -55,56 +56,57 @@ class ObjectLocalizer(ImageClassifier):
         self._places = _Places(self._file)
         if self._places.box is None:
             raise ValueError(
-                f"{self._file.what} has no box: its metadata name the outputs "
+                f"{self._file.what} has no box output. Outputs in its metadata: "
                 f"{', '.join(self._file.metadata.outputs) or 'nothing'}. Export a "
-                "kd.models.localizer, or classify with ImageClassifier"
+                "kd.models.localizer, or classify with ImageClassifier."
             )
         if self._places.is_first:
             raise ValueError(
-                f"{self._file.what} has no scores of classes, only places: open it with "
-                "KeypointDetector"
+                f"{self._file.what} has no class scores, only boxes or keypoints. Open it with "
+                "KeypointDetector."
             )
 
     def locate(
         self, image: Any, max_results: int | None = None, score_threshold: float | None = None
     ) -> Detection:
-        """Return what the object in an image is and where.
+        """Return the categories, box and keypoints of the object in an image.
 
         Args:
-            image: What `classify` takes.
-            max_results: How many categories at most; None for all.
-            score_threshold: As for `classify`.
+            image: An image as in `classify`.
+            max_results: Maximum number of categories; None returns all.
+            score_threshold: See `classify`.
 
         Raises:
             InvalidImage: If the image cannot be read.
-            ValueError: If the array has another shape, or the classes' names are not known.
+            ValueError: If the array has an unsupported shape, or the class names are unknown.
         """
-        labels, least = self._known_labels(), self._least(max_results, score_threshold)
-        size, outputs = self._seen(image)
-        scores = self._calibrated(outputs[0])[0]
-        categories = listed(scores, labels, max_results, least)
+        labels, least = self._require_labels(), self._minimum_score(max_results, score_threshold)
+        size, outputs = self._run_on_image(image)
+        scores = self._calibrate(outputs[0])[0]
+        categories = list_categories(scores, labels, max_results, least)
         return self._places.detection(outputs, size, self._crop, categories)
 
 
 class KeypointDetector(ImageModel):
-    """Finds the keypoints of the one object in an image, with a `.tflite` file.
+    """Finds the keypoints of the single object in an image with a `.tflite` file.
 
-    The network sees the whole image. Where its points are relative to the box of the object, which
-    is another output then, they are placed in the image by it.
+    The network sees the whole image. If keypoints are relative to the object's box, the file has
+    the box as another output, and keypoints are converted to image coordinates with it.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
-        mean: What is subtracted from pixels, instead of the file's; given together with `std`.
-        std: What they are divided by then.
-        threads: Threads to compute on; None leaves it to the runtime.
-        crop: Whether images of other sizes are cropped to their centre instead of stretched.
-        bits: How many bits the values of grey images have that are stored in 16, see `read_image`.
-        untrusted: Whether to run the model in a process of its own, so that one that crashes, or
-            takes too much time or memory, does not end this one: True, or the `Limits`.
+        mean: Value to subtract from pixels, instead of the file's. Must be passed together with
+            `std`.
+        std: Value to divide by afterwards.
+        threads: Number of threads; None leaves it to the runtime.
+        crop: Whether to center-crop images of other sizes instead of stretching them.
+        bits: Number of significant bits in 16-bit grayscale images, see `read_image`.
+        untrusted: Whether to run the model in a separate process, so that this process survives if
+            the model crashes or takes too much time or memory: True, or the `Limits`.
 
     Raises:
-        InvalidModel: If the file is damaged, or its outputs are not what it says of them.
-        ValueError: If it does not say which output holds keypoints.
+        InvalidModel: If the file is damaged, or its outputs do not match its metadata.
+        ValueError: If its metadata does not identify a keypoint output.
         OSError: If the file cannot be read.
         ImportError: If no interpreter is installed.
 
@@ -122,39 +124,39 @@ class KeypointDetector(ImageModel):
         self._places = _Places(self._file)
         if self._places.keypoints is None:
             raise ValueError(
-                f"{self._file.what} has no keypoints: its metadata name the outputs "
+                f"{self._file.what} has no keypoint output. Outputs in its metadata: "
                 f"{', '.join(self._file.metadata.outputs) or 'nothing'}. Export a "
-                "kd.models.keypoint_regressor"
+                "kd.models.keypoint_regressor."
             )
 
     def detect(self, image: Any) -> Detection:
-        """Return the keypoints in an image, and the box that they belong to, if the model says it.
+        """Return the keypoints in an image, and their box if the model predicts one.
 
         Args:
             image: Path, bytes of an image file, PIL image, or uint8 array.
 
         Raises:
             InvalidImage: If the image cannot be read.
-            ValueError: If the array has another shape.
+            ValueError: If the array has an unsupported shape.
         """
-        size, outputs = self._seen(image)
+        size, outputs = self._run_on_image(image)
         return self._places.detection(outputs, size, self._crop, [])
 
 
 class _Places:
-    """The outputs of a file that hold places, checked."""
+    """The box and keypoint outputs of a file, after validation."""
 
     def __init__(self, file: ModelFile) -> None:
         metadata = file.metadata
         self._size = file.inputs[0].shape[1:3]
-        self.box = self._numbered(file, BOX, metadata.boxes, 4)
-        self.keypoints = self._numbered(file, KEYPOINTS, metadata.keypoints, 2)
+        self.box = self._find_output(file, BOX, metadata.boxes, 4)
+        self.keypoints = self._find_output(file, KEYPOINTS, metadata.keypoints, 2)
         if self.keypoints is not None:
             layout = self.keypoints[1]
             count = file.outputs[self.keypoints[0]].shape[-1] // 2
             if layout.names is not None and len(layout.names) != count:
                 raise InvalidModel(
-                    f"{file.what} is damaged: it names {len(layout.names)} keypoints and gives "
+                    f"{file.what} is damaged: it names {len(layout.names)} keypoints but outputs "
                     f"{count}"
                 )
             if layout.relative_to == "box" and self.box is None:
@@ -164,12 +166,12 @@ class _Places:
 
     @property
     def is_first(self) -> bool:
-        """Whether a place is the first output, where a classifier has its scores."""
+        """Whether a box or keypoints are the first output, where classifiers have their scores."""
         return any(one is not None and one[0] == 0 for one in (self.box, self.keypoints))
 
     @staticmethod
-    def _numbered(file: ModelFile, what: str, layouts: Any, unit: int) -> tuple[int, Any] | None:
-        """Return the number of the first output of a kind, and its layout."""
+    def _find_output(file: ModelFile, what: str, layouts: Any, unit: int) -> tuple[int, Any] | None:
+        """Return the index of the first output of a kind, and its layout."""
         names = file.metadata.outputs
         found = [name for name in names if name in layouts]
         if not found:
@@ -191,7 +193,7 @@ class _Places:
         crop: bool,
         categories: list[Category],
     ) -> Detection:
-        """Return an object, given what the network said of one image of a size."""
+        """Return a detection from the network's outputs for one image of the given size."""
         window, edges, box = self._window(size, crop), None, None
         if self.box is not None:
             number, layout = self.box

@@ -1,4 +1,4 @@
-"""Score calibration of the standard metadata, as MediaPipe applies it."""
+"""Score calibration from the standard metadata, as applied by MediaPipe."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite.metadata import ScoreCalibration
 
-_LEAST = np.float32(1e-16)  # below which MediaPipe cuts logarithms off
+_LEAST = np.float32(1e-16)  # MediaPipe's lower bound for arguments of logarithms
 
 
 def calibrate(scores: np.ndarray, calibration: ScoreCalibration) -> np.ndarray:
@@ -16,8 +16,8 @@ def calibrate(scores: np.ndarray, calibration: ScoreCalibration) -> np.ndarray:
 
     Args:
         scores: float32 array of shape (n, classes).
-        calibration: g, and scale, slope, offset and least score for each class; classes without
-            them, and scores below the least, get the default score.
+        calibration: g, and scale, slope, offset and minimum score of each class. Classes without
+            parameters and scores below the minimum get the default score.
 
     Returns:
         float32 array of the same shape.
@@ -27,7 +27,7 @@ def calibrate(scores: np.ndarray, calibration: ScoreCalibration) -> np.ndarray:
     )
     scale, slope, offset, least = parameters.T
     exponent = slope * _TRANSFORMATIONS[calibration.transformation](scores) + offset
-    calibrated = scale * 0.5 * (1 + np.tanh(0.5 * exponent))  # the logistic, without overflow
+    calibrated = scale * 0.5 * (1 + np.tanh(0.5 * exponent))  # sigmoid without overflow
     return np.where(scores >= least, calibrated, calibration.default_score).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""The part of an image that a network saw, and places in it as places in the image."""
+"""The part of an image that the network saw, and conversion of its coordinates to the image."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Window(NamedTuple):
     """The part of an image that the network saw, in pixels of the image.
 
     Attributes:
-        left: Its left edge.
-        top: Its upper edge.
-        width: How wide it is.
-        height: How high it is.
+        left: Left edge.
+        top: Top edge.
+        width: Width of the part.
+        height: Height of the part.
     """
 
     left: float
@@ -25,7 +25,7 @@ class Window(NamedTuple):
     height: float
 
     def box(self, edges: np.ndarray) -> BoundingBox:
-        """Return a box, `(4,)` in shares of this part, in whole pixels of the image."""
+        """Convert a box `(4,)` in fractions of this part to integer pixels of the image."""
         scale = np.array([self.width, self.height] * 2)
         left, top, right, bottom = np.round(edges * scale + [self.left, self.top] * 2).astype(int)
         return BoundingBox(int(left), int(top), int(right - left), int(bottom - top))
@@ -33,11 +33,11 @@ class Window(NamedTuple):
     def keypoints(
         self, places: np.ndarray, names: tuple[str, ...] | None, size: tuple[int, int]
     ) -> list[NormalizedKeypoint]:
-        """Return points, `(points, 2)` in shares of this part, in shares of the image.
+        """Convert points in fractions of this part to fractions of the image.
 
         Args:
-            places: The points.
-            names: What they are called.
+            places: The points, `(points, 2)`.
+            names: Names of the points, or None.
             size: Height and width of the image.
         """
         x = (places[:, 0] * self.width + self.left) / size[1]

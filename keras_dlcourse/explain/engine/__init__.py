@@ -1,1 +1,1 @@
-"""A model opened at one layer: features, scores and gradients, in one compiled call a batch."""
+"""Features, gradients and scores at one layer of a model, one compiled call per batch."""

@@ -1,4 +1,4 @@
-"""The engine: a model's feature maps, scores and gradients, in one compiled call a batch."""
+"""Feature maps, scores and gradients of a model, in one compiled call per batch."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from numpy.typing import ArrayLike
 
 from keras_dlcourse import backend
 from keras_dlcourse._progress import track
-from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.scores import Scores, Target
 from keras_dlcourse.graph.running import Network, Place, call_in_inference
 from keras_dlcourse.graph.tokens import find_features
 
-INPUT = "input"  # in place of a layer's name: the image itself
-_TOP = -1  # in place of a class: the one with the highest score
+INPUT = "input"  # instead of a layer name: the image itself
+_TOP = -1  # instead of a class: the one with the highest score
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was computed for some images; channels come last.
+    """Results for some images; channels come last.
 
     Attributes:
-        features: What comes out of the layer, `(n, height, width, channels)`.
-        gradients: Gradient of `values` by `features`, of the same shape; empty of a mere `forward`.
-        values: The number that was explained, `(n,)`.
-        scores: Scores of all classes before softmax, `(n, classes)`; None for a target that is a
-            function.
+        features: Output of the layer, `(n, height, width, channels)`.
+        gradients: Gradient of `values` with respect to `features`, of the same shape; empty after
+            `forward`.
+        values: The explained values, `(n,)`.
+        scores: Scores of all classes before softmax, `(n, classes)`; None if `target` is given.
     """
 
     features: np.ndarray
@@ -42,24 +42,26 @@ class Found:
 
 
 class Probe:
-    """A model, opened at one layer. Weights are read at each call, so training may go on between.
+    """Access to one layer of a model.
 
-    All batches are padded to one size and classes are data, so nothing is traced twice.
+    Weights are read at each call, so the model may be trained between calls. All batches are padded
+    to one size and classes are passed as data, so nothing is traced twice.
 
     Args:
-        model: A functional or Sequential model, with nested models, several inputs and outputs.
+        model: A functional or Sequential model; it may have nested models and several inputs and
+            outputs.
         layer: Name of the layer, see `find_features`; `"input"` for the image itself.
-        reshape: Rows and columns of the patches that a layer's tokens stand for, where it gives
-            tokens `(n, tokens, numbers)`; None finds them.
-        target: What is explained if it is no class: a function, in `keras.ops`, from the model's
-            outputs to one number for each image, shape `(n,)`.
-        output: Number or name of the output that has the classes.
-        image_input: Number of the input that is the image; models with one have no other.
-        batch_size: Number of images computed at a time.
+        reshape: Number of rows and columns of patches, for a layer that outputs tokens
+            `(n, tokens, channels)`; None infers it.
+        target: What to explain instead of a class: a function, using `keras.ops`, from the
+            model's outputs to one number per image, shape `(n,)`.
+        output: Index or name of the output that holds the classes.
+        image_input: Index of the image input; 0 for models with a single input.
+        batch_size: Number of images per batch.
 
     Raises:
-        TypeError: If `model` is no Keras model or an argument has another type.
-        ValueError: If the model has no graph, or layer, output or input do not exist.
+        TypeError: If `model` is not a Keras model or an argument has the wrong type.
+        ValueError: If the model has no graph, or the layer, output or input does not exist.
     """
 
     def __init__(
@@ -74,17 +76,17 @@ class Probe:
         batch_size: int = 32,
     ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number above 0. Received: {batch_size!r}")
+            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
         if target is not None and not callable(target):
             raise TypeError(
-                "target must be a function from the model's outputs to one number an image; "
-                f"classes go into classes=. Received: {target!r}"
+                "target must be a function from the model's outputs to one number per image. "
+                f"Received: {target!r}. Pass classes as classes=."
             )
         self.model = model
         self.network = Network(model)
         count = len(self.network.model.inputs)
         if image_input not in range(count):
-            raise ValueError(f"image_input must be below {count}. Received: {image_input!r}")
+            raise ValueError(f"image_input must be below {count}. Received: {image_input!r}.")
         self.image_input, self.batch_size, self.target = image_input, batch_size, target
         self.scores = None if target else Scores(self.network, output)
         self.place: Place | None = None
@@ -95,7 +97,7 @@ class Probe:
 
     @property
     def classes(self) -> int:
-        """Number of classes; 0 if a function is explained."""
+        """Number of classes; 0 if `target` is given."""
         return self.scores.classes if self.scores else 0
 
     def __call__(self, images: Any, classes: ArrayLike | None = None) -> Found:
@@ -103,32 +105,33 @@ class Probe:
 
         Args:
             images: `(n, height, width, channels)`, prepared as for `model.predict`; for a model
-                with several inputs a list or dict of arrays, as for `predict`.
-            classes: One for all images, or `(n,)`; None takes the one with the highest score.
+                with several inputs, a list or dict of arrays, as for `predict`.
+            classes: One class for all images, or one per image `(n,)`. None uses the class with
+                the highest score.
 
         Raises:
-            ValueError: If images or classes do not fit the model.
+            ValueError: If images or classes do not match the model.
         """
         dtype = self._input_dtype(self.image_input)
         if self.place is None and "float" not in dtype:
             raise ValueError(
                 f"input {self.network.model.inputs[self.image_input].name!r} of model "
-                f"{self.model.name!r} takes whole numbers ({dtype}), by which there is no "
-                "gradient; occlusion needs none"
+                f"{self.model.name!r} takes integers ({dtype}), for which there is no gradient. "
+                "Use occlusion, which needs no gradient."
             )
-        arrays = checked_inputs(self.network.model, images)
-        chosen = self._chosen(classes, len(arrays[0]))
-        return self._found(self._with_gradient, [chosen, *arrays])
+        arrays = check_inputs(self.network.model, images)
+        chosen = self._check_classes(classes, len(arrays[0]))
+        return self._run_batches(self._compute_with_gradient, [chosen, *arrays])
 
     def forward(self, images: Any, classes: ArrayLike | None = None) -> Found:
         """Compute features and scores, but no gradients."""
-        arrays = checked_inputs(self.network.model, images)
-        chosen = self._chosen(classes, len(arrays[0]))
-        return self._found(self._without_gradient, [chosen, *arrays])
+        arrays = check_inputs(self.network.model, images)
+        chosen = self._check_classes(classes, len(arrays[0]))
+        return self._run_batches(self._compute_without_gradient, [chosen, *arrays])
 
     @property
     def channels_first(self) -> bool:
-        """Whether the layer's feature maps come as `(n, channels, height, width)`."""
+        """Whether the layer's feature maps are `(n, channels, height, width)`."""
         operation = self.place.node.operation if self.place else None
         return getattr(operation, "data_format", None) == "channels_first"
 
@@ -143,37 +146,40 @@ class Probe:
     def _backward(self) -> Callable[..., Any]:
         return backend.compiled(backend.gradient(self._compute), self.network.model.variables)
 
-    def _without_gradient(self, arrays: list[np.ndarray]) -> tuple[Any, Any]:
+    def _compute_without_gradient(self, arrays: list[np.ndarray]) -> tuple[Any, Any]:
         return None, self._forward(*arrays)
 
-    def _with_gradient(self, arrays: list[np.ndarray]) -> tuple[Any, Any]:
+    def _compute_with_gradient(self, arrays: list[np.ndarray]) -> tuple[Any, Any]:
         shape = arrays[1 + self.image_input].shape
         if self.place is not None:
             shape = self.place.shape
-            if None in shape[1:]:  # open sizes follow from those of the images
+            if None in shape[1:]:  # unknown sizes follow from the image size
                 shape = tuple(self._forward(*arrays)[0].shape)
         return self._backward(np.zeros((len(arrays[0]), *shape[1:]), "float32"), *arrays)
 
-    def _found(self, compute: Callable[..., Any], arrays: list[np.ndarray]) -> Found:
+    def _run_batches(self, compute: Callable[..., Any], arrays: list[np.ndarray]) -> Found:
         """Compute in batches, all padded to one size."""
         parts, room = [], _room(len(arrays[0]), self.batch_size)
         starts = range(0, len(arrays[0]), self.batch_size)
-        # One batch is a part of something longer that shows its own progress.
+        # A single batch is part of a longer loop that shows its own progress.
         for start in track(iter(starts), len(starts), "Maps") if len(starts) > 1 else starts:
             batch = [array[start : start + self.batch_size] for array in arrays]
-            gradients, aside = compute([_padded(array, room) for array in batch])
+            gradients, aside = compute([_pad(array, room) for array in batch])
             parts.append([_numbers(x, len(batch[0])) for x in (gradients, *aside)])
         columns = zip(*parts, strict=True)
         joined = [None if x[0] is None else np.concatenate(x) for x in columns]
         gradients, features, values, scores = joined
-        features, gradients = self._channels_last(features), self._channels_last(gradients)
+        features, gradients = (
+            self._move_channels_last(features),
+            self._move_channels_last(gradients),
+        )
         return Found(features, gradients, values, scores)  # type: ignore[arg-type]
 
     def _compute(self, shift: Any, classes: Any, *inputs: Any) -> tuple[Any, Any]:
-        """Return the sum of what is explained; and features, values and scores beside it.
+        """Return the sum of the explained values, and (features, values, scores).
 
-        `shift` is zeros that are added to what comes out of the layer: the gradient by it is the
-        gradient by the features, wherever in the graph they stand and whatever goes around them.
+        `shift` holds zeros that are added to the layer's output. The gradient with respect to
+        `shift` is the gradient with respect to the features, wherever the layer is in the graph.
         """
         seen: dict[str, Any] = {}
 
@@ -188,11 +194,11 @@ class Probe:
         if self.place is None:
             tensors[self.image_input] = look(tensors[self.image_input])
         outputs = self.network.run(tensors, self._call, after)
-        values, scores = self._explained(outputs, classes)
+        values, scores = self._explain(outputs, classes)
         return ops.sum(values), (ops.cast(seen["features"], "float32"), values, scores)
 
     def _input_dtype(self, number: int) -> str:
-        """Return the type that an input is computed in: pixels as floats, for their gradient."""
+        """Return the dtype for an input; uint8 pixels become floats, to have a gradient."""
         dtype = str(self.network.model.inputs[number].dtype)
         return "float32" if dtype == "uint8" else dtype
 
@@ -200,14 +206,14 @@ class Probe:
         call = call_in_inference if self.scores is None else self.scores.call
         return call(place, args, kwargs)
 
-    def _explained(self, outputs: Any, classes: Any) -> tuple[Any, Any]:
-        """Return what is explained for each image, and the scores of all classes."""
+    def _explain(self, outputs: Any, classes: Any) -> tuple[Any, Any]:
+        """Return the explained value of each image, and the scores of all classes."""
         if self.target is not None:
             values = ops.cast(self.target(outputs), "float32")
             if len(values.shape) != 1:
                 raise ValueError(
-                    "target must return one number for each image, shape (n,). It returned the "
-                    f"shape {tuple(values.shape)}"
+                    "target must return one number per image, shape (n,). Received: "
+                    f"{tuple(values.shape)}."
                 )
             return values, None
         scores = self.scores.of(outputs)  # type: ignore[union-attr]
@@ -215,26 +221,28 @@ class Probe:
         chosen = ops.where(classes == _TOP, top, classes)
         return ops.take_along_axis(scores, chosen[:, None], axis=-1)[:, 0], scores
 
-    def _chosen(self, classes: ArrayLike | None, n: int) -> np.ndarray:
+    def _check_classes(self, classes: ArrayLike | None, n: int) -> np.ndarray:
         if classes is None:
             return np.full(n, _TOP, "int32")
         if self.target is not None:
-            raise ValueError("pass either classes or target: a function has no classes")
-        chosen = checked_classes(classes, n, self.classes)
+            raise ValueError(
+                "only one of classes and target may be given: a target function has no classes."
+            )
+        chosen = check_classes(classes, n, self.classes)
         if chosen.ndim != 1:
-            raise ValueError(f"classes must have the shape ({n},). Received: {chosen.shape}")
+            raise ValueError(f"classes must have the shape ({n},). Received: {chosen.shape}.")
         return chosen
 
-    def _channels_last(self, maps: np.ndarray | None) -> np.ndarray:
+    def _move_channels_last(self, maps: np.ndarray | None) -> np.ndarray:
         if maps is None:
             return np.zeros(0, "float32")
-        if self.grid is not None:  # further tokens, as that of the class, stand before the patches
+        if self.grid is not None:  # extra tokens, such as the class token, precede the patches
             rows, columns = self.grid
             return maps[:, maps.shape[1] - rows * columns :].reshape(len(maps), rows, columns, -1)
         return np.moveaxis(maps, 1, -1) if self.channels_first else maps
 
 
-def _padded(array: np.ndarray, size: int) -> np.ndarray:
+def _pad(array: np.ndarray, size: int) -> np.ndarray:
     missing = size - len(array)
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
@@ -244,18 +252,18 @@ def _numbers(tensor: Any, count: int) -> np.ndarray | None:
 
 
 def _room(n: int, batch_size: int) -> int:
-    """Return for how many images to compile: few sizes, so that nothing is traced often."""
+    """Return the padded batch size; there are few of them, so tracing is rare."""
     return min(batch_size, 1 << (n - 1).bit_length())
 
 
 def probe_of(model: keras.Model, target: Target | None = None, **options: Any) -> Probe:
-    """Return a probe of a model, the same one for the same options, so that it is compiled once.
+    """Return a probe for a model, cached per set of options so that it is compiled once.
 
-    It lives as long as the model.
+    The cache lives as long as the model.
 
     Args:
         model: As for `Probe`.
-        target: As for `Probe`; functions are not compared, so with one the probe is a new one.
+        target: As for `Probe`; functions are not compared, so a target always makes a new probe.
         **options: As for `Probe`.
     """
     if target is not None or not isinstance(model, keras.Model):
@@ -263,7 +271,7 @@ def probe_of(model: keras.Model, target: Target | None = None, **options: Any) -
     if isinstance(options.get("reshape"), list):
         options["reshape"] = tuple(options["reshape"])
     key = (tuple(map(id, model.layers)), *sorted(options.items()))
-    # Written past Keras, which would take it for a part of the model.
+    # Bypasses attribute tracking: Keras would treat it as part of the model.
     probes = model.__dict__.setdefault("_keras_dlcourse_probes", {})
     if key not in probes:
         probes[key] = Probe(model, **options)

@@ -1,4 +1,4 @@
-"""Raw maps to the size of their images and the scale of 0 to 1."""
+"""Resizing of raw maps to the image size and scaling to 0..1."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ import numpy as np
 from PIL import Image
 
 
-def scaled(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
-    """Enlarge raw maps to the size of the images and bring each image's to 0..1.
+def resize_and_scale(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
+    """Resize raw maps to the size of the images and scale those of each image to 0..1.
 
     Args:
         maps: `(n, h, w)` or `(n, k, h, w)`.
-        size: Height and width to enlarge to.
+        size: Target height and width.
 
     Returns:
-        Float32 maps of that size; the k maps of one image share their scale.
+        Float32 maps of that size; the k maps of one image share one scale.
 
     Example:
         >>> import numpy as np
-        >>> scaled(np.array([[[1.0, 3.0]]]), (1, 4))
+        >>> resize_and_scale(np.array([[[1.0, 3.0]]]), (1, 4))
         array([[[0.  , 0.25, 0.75, 1.  ]]], dtype=float32)
     """
-    return to_unit(enlarged(maps, size))
+    return to_unit(resize_maps(maps, size))
 
 
 def to_unit(maps: np.ndarray) -> np.ndarray:
-    """Bring the maps of each example, of any number of axes, to 0..1.
+    """Scale the maps of each example, with any number of axes, to 0..1.
 
     Args:
         maps: `(n, ...)`.
 
     Returns:
-        Float32 maps of the same shape; those that are the same everywhere are all 0.
+        Float32 maps of the same shape; constant maps become all 0.
     """
     axes = tuple(range(1, maps.ndim))
     low = maps.min(axes, keepdims=True)
     span = maps.max(axes, keepdims=True) - low
-    # Rounding in an enlargement must not pass for evidence in a map that is the same everywhere.
+    # Rounding errors of resizing must not look like evidence in a constant map.
     flat = span <= 1e-6 * np.abs(maps).max(axes, keepdims=True)
     result = np.where(flat, 0, (maps - low) / np.where(flat, 1, span))
     return np.asarray(result, "float32")
 
 
-def enlarged(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
-    """Enlarge maps to the size of the images, bilinear.
+def resize_maps(maps: np.ndarray, size: tuple[Any, ...]) -> np.ndarray:
+    """Resize maps to the size of the images, with bilinear interpolation.
 
     Args:
         maps: `(..., h, w)`.
-        size: Height and width to enlarge to.
+        size: Target height and width.
 
     Returns:
         Float32 maps of that size.

@@ -1,4 +1,4 @@
-"""Many variants of each image: noisy, covered or masked ones, computed a batch at a time."""
+"""Noisy, covered or masked variants of each image, computed in batches."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_dlcourse._progress import track
-from keras_dlcourse.explain.engine.inputs import checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_inputs
 from keras_dlcourse.explain.engine.probe import Found, Probe
 
-# From the number of an image, the image, and the numbers of variants, to those variants.
+# Takes the index of an image, the image, and the indices of variants; returns those variants.
 Maker = Callable[[int, np.ndarray, range], np.ndarray]
 
 
 class Variants:
-    """The images of one call, and what a probe finds for variants of them.
+    """The images of one call, and a probe's results for variants of them.
 
-    Memory is bounded by the probe's batch size, however many variants there are.
+    Memory is bounded by the probe's batch size, regardless of the number of variants.
 
     Args:
-        probe: What to compute with.
+        probe: The probe to compute with.
         images: As for the probe.
-        classes: As for the probe. None fixes the class that has the highest score for the image as
-            it is, so that all of its variants are asked for the same one.
+        classes: As for the probe. None fixes the class with the highest score for the unmodified
+            image, so that all of its variants use the same class.
     """
 
     def __init__(self, probe: Probe, images: Any, classes: ArrayLike | None) -> None:
         self.probe = probe
-        self.inputs = checked_inputs(probe.network.model, images)
+        self.inputs = check_inputs(probe.network.model, images)
         self.plain = probe.forward(images, classes)
         self._classes = classes
         if classes is None and self.plain.scores is not None:
@@ -43,19 +43,19 @@ class Variants:
         """The images, `(n, height, width, channels)`."""
         return self.inputs[self.probe.image_input]
 
-    def each(
+    def compute(
         self, count: int, make: Maker, description: str, gradients: bool = False
     ) -> Iterator[tuple[int, range, Found]]:
         """Compute `count` variants of each image.
 
         Args:
-            count: Variants an image.
-            make: Makes some of them.
-            description: What is being done, for the progress bar.
-            gradients: Whether gradients are wanted.
+            count: Number of variants per image.
+            make: Function that makes some of them.
+            description: Text for the progress bar.
+            gradients: Whether to compute gradients.
 
         Yields:
-            Number of the image, numbers of the variants, and what was found for those.
+            The index of the image, the indices of the variants, and the results for those.
         """
         size = self.probe.batch_size
         parts = [

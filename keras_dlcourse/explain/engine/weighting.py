@@ -1,6 +1,6 @@
-"""From feature maps and gradients to one map: a small function for each method of the CAM family.
+"""One small function for each method of the CAM family.
 
-Each takes feature maps `A` and the gradients `G` of the explained score by them, both
+Each takes feature maps `A` and the gradients `G` of the explained score with respect to them, both
 `(n, height, width, channels)`, and returns maps `(n, height, width)`.
 """
 
@@ -16,11 +16,11 @@ Weighting = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table below.
+    """An entry of `WEIGHTINGS`.
 
     Attributes:
-        maps: From features and gradients to maps.
-        gradients: Whether it needs gradients; without, the map is the same for each class.
+        maps: Function from features and gradients to maps.
+        gradients: Whether it needs gradients; if not, the map is the same for all classes.
     """
 
     maps: Weighting
@@ -28,17 +28,17 @@ class Method:
 
 
 def grad_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """ReLU(sum_k w_k A_k), w_k = mean over places of G_k (Selvaraju et al., 2017, eq. 1 and 2)."""
+    """ReLU(sum_k w_k A_k), w_k = spatial mean of G_k (Selvaraju et al., 2017, eq. 1 and 2)."""
     weights = gradients.mean((1, 2))
     return np.maximum(np.einsum("nhwk,nk->nhw", features, weights), 0)
 
 
 def grad_cam_pp(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """ReLU(sum_k w_k A_k), w_k = sum over places of alpha_k ReLU(G_k).
+    """ReLU(sum_k w_k A_k), w_k = spatial sum of alpha_k ReLU(G_k).
 
-    alpha_k = G_k^2 / (2 G_k^2 + (sum over places of A_k) G_k^3), and 0 where G_k is: eq. 19 of
-    Chattopadhay et al. (2018), for the exponential of the score, whose factor exp(score) changes
-    the scale of the map only.
+    alpha_k = G_k^2 / (2 G_k^2 + (spatial sum of A_k) G_k^3), and 0 where G_k is 0: eq. 19 of
+    Chattopadhay et al. (2018), for the exponential of the score. Its factor exp(score) changes
+    only the scale of the map.
     """
     squares = gradients**2
     below = 2 * squares + features.sum((1, 2), keepdims=True) * squares * gradients
@@ -48,19 +48,19 @@ def grad_cam_pp(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
 
 
 def layer_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """ReLU(sum_k ReLU(G_k) A_k), place by place (Jiang et al., 2021, eq. 7 and 8)."""
+    """ReLU(sum_k ReLU(G_k) A_k), elementwise (Jiang et al., 2021, eq. 7 and 8)."""
     return np.maximum((np.maximum(gradients, 0) * features).sum(-1), 0)
 
 
 def hires_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """sum_k G_k A_k, place by place, with its sign (Draelos and Carin, 2020, eq. 3)."""
+    """sum_k G_k A_k, elementwise and signed (Draelos and Carin, 2020, eq. 3)."""
     return np.asarray((gradients * features).sum(-1))
 
 
 def eigen_cam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """The features' projection on their first principal direction (Muhammad and Yeasin, 2020).
+    """Projection of the features on their first principal direction (Muhammad and Yeasin, 2020).
 
-    A direction has no sign: the one is taken in which the projection is positive on the whole.
+    The sign of a direction is arbitrary; it is chosen so that the projection has a positive sum.
     """
     n, height, width, channels = features.shape
     rows = features.reshape(n, height * width, channels)

@@ -1,1 +1,1 @@
-"""What a network perceives: images made again out of what one of its layers holds."""
+"""What a network perceives: images reconstructed from the output of one of its layers."""

@@ -1,4 +1,4 @@
-"""A decoder from what a layer holds back to an image."""
+"""A decoder from the output of a layer back to an image."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ import keras
 from keras import layers
 
 _WIDEST = 256  # channels
-_SEED = 4  # rows and columns that a vector is first made into
+_SEED = 4  # rows and columns that a vector is first reshaped to
 
 
 def latent_decoder(
     latent_shape: tuple[int, ...], image_shape: tuple[int, int, int], width: int = 16
 ) -> keras.Model:
-    """Return a network that makes images out of feature maps or of a vector.
+    """Return a network that reconstructs images from feature maps or a vector.
 
-    One convolution for each doubling of the size, each behind bilinear enlargement, which leaves no
-    checkerboard as transposed convolutions do; the last one is linear. Channels halve from step to
-    step, down to `width`.
+    There is one convolution per doubling of the size, each after bilinear upsampling, which avoids
+    the checkerboard artifacts of transposed convolutions; a last convolution is linear. The number
+    of channels halves with each doubling, down to `width`.
 
     Args:
-        latent_shape: Shape of what is decoded, without the batch: `(height, width, channels)`, or
+        latent_shape: Shape of the input, without the batch: `(height, width, channels)`, or
             `(channels,)`.
         image_shape: Shape of the images, `(height, width, channels)`.
-        width: Channels of the last step but one.
+        width: Number of channels of the next-to-last convolution.
 
     Returns:
         A functional model from `(n, *latent_shape)` to `(n, *image_shape)`.
 
     Raises:
-        ValueError: If a shape is no such, or is open.
+        ValueError: If a shape is invalid or has unknown sizes.
 
     Example:
         >>> decoder = latent_decoder((7, 7, 64), (28, 28, 1), width=8)
@@ -39,7 +39,7 @@ def latent_decoder(
 
     Reference:
         Dosovitskiy and Brox (2016), Inverting Visual Representations with Convolutional Networks,
-        https://arxiv.org/abs/1506.02753; enlargement before convolution: Odena, Dumoulin and Olah
+        https://arxiv.org/abs/1506.02753; upsampling before convolution: Odena, Dumoulin and Olah
         (2016), Deconvolution and Checkerboard Artifacts, https://distill.pub/2016/deconv-checkerboard
     """
     shapes = ("latent_shape", latent_shape, (1, 3)), ("image_shape", image_shape, (3,))
@@ -47,7 +47,7 @@ def latent_decoder(
         if len(shape) not in ranks or not all(isinstance(s, int) and s > 0 for s in shape):
             raise ValueError(
                 f"{name} must be (height, width, channels)"
-                f"{' or (channels,)' if 1 in ranks else ''}, whole numbers. Received: {shape!r}"
+                f"{' or (channels,)' if 1 in ranks else ''}, in integers. Received: {shape!r}."
             )
     given = x = keras.Input(latent_shape)
     height, width_of_image, channels = image_shape
@@ -58,7 +58,7 @@ def latent_decoder(
     steps = max(0, math.ceil(math.log2(ratio)))
     x = _convolution(x, min(_WIDEST, width << steps))
     for left in range(steps - 1, -1, -1):
-        # Rounded up, and never smaller than before, whatever the shapes of image and maps.
+        # Round up, and never shrink, whatever the shapes of the image and the maps are.
         size = (
             max(x.shape[1], -(-height >> left)),
             max(x.shape[2], -(-width_of_image >> left)),

@@ -1,4 +1,4 @@
-"""Train a decoder to make images again out of what a layer of a network holds."""
+"""Train a decoder to reconstruct images from the output of a layer of a network."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ import keras
 from keras import ops
 
 from keras_dlcourse.explain.inversion.decoder import latent_decoder
-from keras_dlcourse.graph.flat import copy_of
+from keras_dlcourse.graph.flat import copy_model
 from keras_dlcourse.graph.receptive_field import place_of
 from keras_dlcourse.graph.running import Network
 
 
 class LatentInverter(keras.Model):
-    """A network up to one of its layers, frozen, and a decoder that learns to undo it.
+    """A frozen network up to one of its layers, and a decoder that learns to invert it.
 
     Compile it with an optimizer and no loss, and fit it on images, with or without labels, prepared
-    as for the network. What it minimises is
+    as for the network. It minimizes
 
         mean((x - r)^2) / variance(x) + latent_weight * mean((E(x) - E(r))^2) / mean(E(x)^2)
 
-    with E the network up to the layer and r = D(E(x)) the decoder's image: as far as pixels go, and
-    as far as the network can tell, r should be x. Both parts are shares: 1 in the first is the grey
-    image, 1 in the second a latent of zeros. They are reported as `pixel_error` and `latent_error`.
+    where E is the network up to the layer and r = D(E(x)) is the reconstruction: r should equal x
+    both in its pixels and to the network. Both terms are relative: the first is 1 for the mean gray
+    image, the second is 1 for a latent of zeros. They are reported as `pixel_error` and
+    `latent_error`.
 
     Args:
-        model: A built functional or Sequential model with one input, an image. It is left as it
-            is: the inverter has a copy of the layers it needs, with the weights of now.
-        layer: Name of the layer whose output is inverted, feature maps or a vector, with the names
-            of the nested models around it or without. None takes the feature maps that `grad_cam`
-            takes.
-        decoder: A model from that output to images; None takes `latent_decoder`.
-        latent_weight: Weight of the second part, from 0 on.
+        model: A built functional or Sequential model with one image input. It is not modified: the
+            inverter copies the layers it needs, with their current weights.
+        layer: Name of the layer whose output, feature maps or a vector, is inverted, with or
+            without the names of its nested models. None uses the same feature maps as `grad_cam`.
+        decoder: A model from that output to images; None uses `latent_decoder`.
+        latent_weight: Weight of the second term, at least 0.
 
     Attributes:
         explained: The model.
         layer: Full name of the layer.
-        encoder: The copy, from images to the layer.
+        encoder: The copied layers, from images to the layer.
         decoder: The decoder.
 
     Raises:
-        TypeError: If `model` or `decoder` is no Keras model.
-        ValueError: If the model has several inputs, no graph or no such layer, or its sizes are
-            open; if the decoder does not fit; if `latent_weight` is below 0.
+        TypeError: If `model` or `decoder` is not a Keras model.
+        ValueError: If the model has several inputs, no graph, no such layer or unknown sizes, if
+            the decoder does not match, or if `latent_weight` is below 0.
 
     Example:
         >>> import numpy as np
@@ -58,7 +58,7 @@ class LatentInverter(keras.Model):
 
     Reference:
         Giulivi, Carman and Boracchi (2021), Perception Visualization: Seeing Through the Eyes of a
-        DNN, https://arxiv.org/abs/2204.09920; the second part of the loss: Dosovitskiy and Brox
+        DNN, https://arxiv.org/abs/2204.09920; the second term of the loss: Dosovitskiy and Brox
         (2016), Generating Images with Perceptual Similarity Metrics based on Deep Networks,
         https://arxiv.org/abs/1602.02644
     """
@@ -75,35 +75,37 @@ class LatentInverter(keras.Model):
         if len(network.model.inputs) != 1:
             raise ValueError(
                 f"model {model.name!r} has {len(network.model.inputs)} inputs; LatentInverter "
-                "takes models of one. Pass keras.Model(one_input, output)."
+                "needs a model with one input. Pass keras.Model(one_input, output)."
             )
         if not isinstance(latent_weight, int | float) or not 0 <= latent_weight < float("inf"):
-            raise ValueError(f"latent_weight must be a number from 0. Received: {latent_weight!r}")
+            raise ValueError(
+                f"latent_weight must be a number of at least 0. Received: {latent_weight!r}."
+            )
         place = place_of(network, layer)
         image_shape = tuple(network.model.inputs[0].shape[1:])
         if len(image_shape) != 3 or None in image_shape or None in place.shape[1:]:
             raise ValueError(
-                "LatentInverter needs images and latents of one size (height, width, channels); "
-                f"model {model.name!r} takes {image_shape} and layer {place.name!r} gives "
-                f"{place.shape[1:]}. Build the model with a whole input_shape."
+                "LatentInverter needs images and latents of a fixed size (height, width, "
+                f"channels); model {model.name!r} takes {image_shape} and layer {place.name!r} "
+                f"outputs {place.shape[1:]}. Build the model with a fixed input_shape."
             )
-        # Past Keras, which would take the whole model for a part of this one and train it.
+        # Bypasses attribute tracking: Keras would train the whole model as part of this one.
         self.__dict__["explained"] = model
         self.layer, self.latent_weight = place.name, float(latent_weight)
         encoder = keras.Model(network.model.inputs[0], network.tensor_at(place))
-        self.encoder = copy_of(encoder)
+        self.encoder = copy_model(encoder)
         self.encoder.trainable = False
         self._moves = getattr(place.node.operation, "data_format", None) == "channels_first"
         latent_shape: tuple[Any, ...] = place.shape[1:]
         if self._moves and len(latent_shape) == 3:
             latent_shape = (*latent_shape[1:], latent_shape[0])
-        self.decoder = _checked(decoder, latent_shape, image_shape)
+        self.decoder = _check_decoder(decoder, latent_shape, image_shape)
         self.pixel_error = keras.metrics.Mean(name="pixel_error")
         self.latent_error = keras.metrics.Mean(name="latent_error")
         self.built = True
 
     def call(self, images: Any, training: bool | None = None) -> Any:
-        """Return the images as the layer holds them, `(n, height, width, channels)`."""
+        """Return the reconstructed images, `(n, height, width, channels)`."""
         return self.decoder(self._latent(images), training=training)
 
     def compute_loss(
@@ -114,7 +116,7 @@ class LatentInverter(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the sum of both errors; labels are not looked at."""
+        """Return the weighted sum of both errors; labels are ignored."""
         x, y_pred = ops.cast(x, "float32"), ops.cast(y_pred, "float32")
         spread = ops.mean(ops.square(x - ops.mean(x)))
         pixels = ops.mean(ops.square(x - y_pred)) / ops.maximum(spread, 1e-12)
@@ -132,17 +134,17 @@ class LatentInverter(keras.Model):
         return ops.moveaxis(latent, 1, -1) if moves else latent
 
 
-def _checked(
+def _check_decoder(
     decoder: keras.Model | None, latent_shape: tuple[Any, ...], image_shape: tuple[Any, ...]
 ) -> keras.Model:
     if decoder is None:
         return latent_decoder(latent_shape, image_shape)
     if not isinstance(decoder, keras.Model):
-        raise TypeError(f"decoder must be a keras.Model. Received: {type(decoder).__name__}")
+        raise TypeError(f"decoder must be a keras.Model. Received: {type(decoder).__name__}.")
     shapes = getattr(decoder, "input_shape", None), getattr(decoder, "output_shape", None)
     if shapes != ((None, *latent_shape), (None, *image_shape)):
         raise ValueError(
-            f"decoder must go from {latent_shape} to {image_shape}. It goes from {shapes[0]} to "
-            f"{shapes[1]}, with the batch"
+            f"decoder must map {latent_shape} to {image_shape}. Received: {shapes[0]} to "
+            f"{shapes[1]}, including the batch."
         )
     return decoder

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.explain.engine.inputs import checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_inputs
 from keras_dlcourse.explain.engine.probe import INPUT, probe_of
 from keras_dlcourse.explain.engine.weighting import WEIGHTINGS
 from keras_dlcourse.explain.inversion.inverter import LatentInverter
@@ -18,17 +18,18 @@ from keras_dlcourse.explain.methods import MapFunction, function_of
 
 @dataclass(frozen=True, eq=False)
 class Perception:
-    """What a network perceives in some images.
+    """Result of `perception_visualization`.
 
     Attributes:
-        visualizations: What it sees where it looks: reconstructions, faded to the baseline where
-            the map is low, `(n, height, width, channels)`, float32, prepared as the images are.
-        reconstructions: The images as the latent holds them, of the same shape.
+        visualizations: What the network sees where it looks: reconstructions, faded to the baseline
+            where the map is low, `(n, height, width, channels)`, float32, normalized like the
+            images.
+        reconstructions: Images reconstructed from the latent, of the same shape.
         maps: Where it looks, `(n, height, width)`, 0 to 1.
-        classes: The class that was asked for in each image, `(n,)`.
-        answers: What the network answers to the images, `(n,)`.
-        answers_to_reconstructions: What it answers to the reconstructions, `(n,)`. Where it is the
-            same, the reconstruction holds what the answer came from.
+        classes: The explained class of each image, `(n,)`.
+        answers: Predicted classes of the images, `(n,)`.
+        answers_to_reconstructions: Predicted classes of the reconstructions, `(n,)`. If they are
+            equal, the reconstruction retains the evidence for the prediction.
     """
 
     visualizations: np.ndarray
@@ -40,7 +41,7 @@ class Perception:
 
     @property
     def agreement(self) -> float:
-        """Share of the images whose reconstruction is answered as the image is."""
+        """Fraction of images whose reconstruction gets the same prediction as the image."""
         return float(np.mean(self.answers == self.answers_to_reconstructions))
 
 
@@ -54,30 +55,32 @@ def perception_visualization(
     batch_size: int = 32,
     **options: Any,
 ) -> Perception:
-    """Show "where" and "what": what a layer of a network holds of an image, seen through a map.
+    """Show "where" and "what": the reconstruction of an image from a layer, masked by a map.
 
         visualization = map * D(E(x)) + (1 - map) * baseline
 
-    E is the network up to a layer and D a decoder that was trained to undo it. A saliency map alone
-    says where the evidence is; the reconstruction says what the network takes it for. A wrong
-    answer often shows as a thing that is not in the image.
+    E is the network up to a layer and D a decoder that was trained to invert it. A saliency map
+    alone shows where the evidence is; the reconstruction shows what the network takes it for. A
+    wrong prediction often shows up as an object that is not in the image.
 
     Args:
         inverter: A trained `LatentInverter` of the network.
         images: `(n, height, width, channels)`, prepared as for `model.predict`.
-        classes: One for all images, or `(n,)`; None takes the class with the highest score.
-        method: What draws the maps: a name in `kd.explain.METHODS`, or such a function. The CAM
-            family looks at the layer that was inverted, where that has feature maps.
-        baseline: What stands where the map is 0: one number, or what broadcasts against the images.
-        batch_size: Images computed at a time.
-        **options: Further arguments of the method.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score.
+        method: Method that computes the maps: a name in `kd.explain.METHODS`, or a function like
+            those. The CAM family uses the inverted layer if it has feature maps.
+        baseline: Value where the map is 0: one number, or an array that broadcasts against the
+            images.
+        batch_size: Number of images per batch.
+        **options: Further arguments for the method.
 
     Returns:
         A `Perception`.
 
     Raises:
-        TypeError: If `inverter` is no `LatentInverter`, or as the method.
-        ValueError: If images or classes do not fit, or as the method.
+        TypeError: If `inverter` is not a `LatentInverter`, or as raised by the method.
+        ValueError: If images or classes do not match the model, or as raised by the method.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
@@ -96,16 +99,16 @@ def perception_visualization(
     if not isinstance(inverter, LatentInverter):
         raise TypeError(
             "inverter must be a kd.explain.LatentInverter, trained on images. Received: "
-            f"{type(inverter).__name__}"
+            f"{type(inverter).__name__}."
         )
     model = inverter.explained
-    (x,) = checked_inputs(inverter.encoder, images)
+    (x,) = check_inputs(inverter.encoder, images)
     try:
         empty = np.broadcast_to(np.asarray(baseline, "float32"), x.shape)
     except ValueError:
         raise ValueError(
             f"baseline must broadcast against images of shape {x.shape}. Received: "
-            f"{np.shape(baseline)}"
+            f"{np.shape(baseline)}."
         ) from None
     answers = _answers(model, x, batch_size)
     chosen = answers if classes is None else np.asarray(classes)

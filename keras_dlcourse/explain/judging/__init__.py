@@ -1,1 +1,1 @@
-"""Whether maps are to be trusted, and where they say the object is."""
+"""Evaluation of maps, and localization of objects by maps."""

@@ -1,4 +1,4 @@
-"""Boxes out of maps: where the object is, found with labels only."""
+"""Boxes from maps: object locations from labels alone."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from keras_dlcourse.boxes.of_masks import boxes_around
 
 
 def boxes_from_map(map: ArrayLike, threshold: float = 0.15, largest: bool = True) -> Any:
-    """Return the box around what stands out in a map.
+    """Return the box around the high values of a map.
 
-    Pixels of at least `threshold` times the maximum are taken, and the box goes around the largest
-    connected part of them (diagonal neighbours are connected).
+    Pixels of at least `threshold` times the maximum are kept. The box surrounds their largest
+    connected part (diagonal neighbors are connected).
 
     Args:
         map: `(height, width)`, or several maps `(n, height, width)`.
-        threshold: Share of the map's maximum, above 0 and at most 1.
-        largest: Whether to return the box of the largest part only.
+        threshold: Fraction of the map's maximum, above 0 and at most 1.
+        largest: Whether to return only the box of the largest part.
 
     Returns:
         Boxes (left, top, right, bottom) in pixels, `"xyxy"` in Keras's terms, right and bottom
-        exclusive: whole numbers of shape `(4,)` for one map and `(n, 4)` for several. A map
-        without a number above 0 has the box (0, 0, 0, 0). With `largest=False` the boxes of all
-        parts `(parts, 4)`, the largest part first; for several maps a list of such.
+        exclusive: integers of shape `(4,)` for one map and `(n, 4)` for several. A map without a
+        value above 0 has the box (0, 0, 0, 0). With `largest=False`, the boxes of all parts
+        `(parts, 4)`, the largest part first; for several maps, a list of such arrays.
 
     Raises:
-        ValueError: If the map has another shape or no finite numbers, or `threshold` is no share.
+        ValueError: If the map has another shape or NaN or infinite values, or `threshold` is out of
+            range.
 
     Example:
         >>> plane = np.zeros((6, 8))
@@ -40,18 +41,19 @@ def boxes_from_map(map: ArrayLike, threshold: float = 0.15, largest: bool = True
 
     Reference:
         Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016,
-        https://arxiv.org/abs/1512.04150; the default threshold is that of Morbidelli et al.,
+        https://arxiv.org/abs/1512.04150; the default threshold is from Morbidelli et al.,
         "Augmented Grad-CAM", ICASSP 2020.
     """
     if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1. Received: {threshold!r}")
+        raise ValueError(f"threshold must be above 0 and at most 1. Received: {threshold!r}.")
     planes = np.asarray(map, "float64")
     if planes.ndim not in (2, 3) or 0 in planes.shape[-2:]:
         raise ValueError(
-            f"map must have the shape (height, width) or (n, height, width). Got {planes.shape}"
+            f"map must have the shape (height, width) or (n, height, width). Received: "
+            f"{planes.shape}."
         )
     if not np.isfinite(planes).all():
-        raise ValueError("map must hold finite numbers; it holds NaN or infinity")
+        raise ValueError("map must hold finite values; it holds NaN or infinity.")
     found = [_boxes(plane, threshold) for plane in planes.reshape(-1, *planes.shape[-2:])]
     if largest:
         none = np.zeros((1, 4), np.int64)

@@ -1,4 +1,4 @@
-"""Judge maps by what a model says when the pixels they mark are taken away or shown."""
+"""Evaluate maps by a model's scores when the pixels they mark are removed or shown."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import ArrayLike
 
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
-from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 
 _BLURRED, _MEAN, _ZERO = "blur", "mean", "zero"
 
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """How a class's score changes while pixels are replaced.
+    """Scores of a class while pixels are replaced.
 
     Attributes:
-        shares: Share of the pixels that was replaced, `(steps + 1,)`, from 0 to 1.
-        scores: What the model says of the class, `(n, steps + 1)`.
+        shares: Fraction of pixels replaced, `(steps + 1,)`, from 0 to 1.
+        scores: Score of the class, `(n, steps + 1)`.
         areas: Area under each image's curve, `(n,)`, by the trapezoidal rule.
     """
 
@@ -39,13 +39,13 @@ class Curves:
 
 @dataclass(frozen=True, eq=False)
 class Drops:
-    """What a model says of images of which only what the map marks is left.
+    """Scores of images before and after masking them with their maps.
 
     Attributes:
         before: Scores of the whole images, `(n,)`.
-        after: Scores of the images times their maps, `(n,)`.
-        drops: Share of the score that is lost, `(n,)`: max(0, before - after) / before.
-        increases: Whether the score rises, `(n,)`.
+        after: Scores of the images multiplied by their maps, `(n,)`.
+        drops: Fraction of the score that is lost, `(n,)`: max(0, before - after) / before.
+        increases: Whether the score increases, `(n,)`.
     """
 
     before: np.ndarray
@@ -55,12 +55,12 @@ class Drops:
 
     @property
     def average_drop(self) -> float:
-        """Mean share of the score that is lost, 0 to 1; lower is better."""
+        """Mean fraction of the score that is lost, 0 to 1; lower is better."""
         return float(self.drops.mean())
 
     @property
     def increase_in_confidence(self) -> float:
-        """Share of the images whose score rises, 0 to 1; higher is better."""
+        """Fraction of images whose score increases, 0 to 1; higher is better."""
         return float(self.increases.mean())
 
 
@@ -75,27 +75,28 @@ def deletion(
     sigma: float | None = None,
     batch_size: int = 32,
 ) -> Curves:
-    """Take away the pixels that maps mark, the most important first, and watch the score fall.
+    """Remove the pixels that maps mark, most important first, and record the drop of the score.
 
-    The faster it falls, the better the map: a small area is good. Pixels of one step are replaced
-    together; of equal ones those further up and left go first.
+    The faster it drops, the better the map: a small area is good. The pixels of one step are
+    replaced together; among equal values, those further up and left go first.
 
     Args:
         model: A model with one image input and class scores or probabilities as its output.
         images: `(n, height, width, channels)`, prepared as for `model.predict`.
         maps: `(n, height, width)`, from 0 to 1.
-        classes: One for all images, or `(n,)`; None takes the one with the highest score.
-        steps: In how many equal steps the pixels go.
-        baseline: What is put in their place: `"zero"`, `"mean"` (of the image, by channel) or
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score.
+        steps: Number of equal steps in which the pixels are removed.
+        baseline: Replacement for removed pixels: `"zero"`, `"mean"` (of the image, per channel) or
             `"blur"`.
-        sigma: Standard deviation of the blur in pixels; None takes a 20th of the longer side.
-        batch_size: Images computed at a time.
+        sigma: Standard deviation of the blur in pixels; None uses 1/20 of the longer side.
+        batch_size: Number of images per batch.
 
     Returns:
         Curves and areas, one for each image.
 
     Raises:
-        ValueError: If images, maps or classes do not fit, or an argument is out of its range.
+        ValueError: If images, maps or classes do not match, or an argument is out of range.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
@@ -110,7 +111,7 @@ def deletion(
     """
     judged = _Judged(model, images, maps, classes, batch_size)
     other = _baseline(judged.images, baseline, sigma)
-    return judged.curves(judged.images, other, steps, "deleting")
+    return judged.curves(judged.images, other, steps, "Deletion")
 
 
 def insertion(
@@ -124,26 +125,27 @@ def insertion(
     sigma: float | None = None,
     batch_size: int = 32,
 ) -> Curves:
-    """Show the pixels that maps mark, the most important first, and watch the score rise.
+    """Show the pixels that maps mark, most important first, and record the rise of the score.
 
-    The faster it rises, the better the map: a large area is good. Shown they are on a blurred
-    image, in which pixels make no sharp edges.
+    The faster it rises, the better the map: a large area is good. By default, they are shown on a
+    blurred image, where they create fewer sharp edges.
 
     Args:
         model: A model with one image input and class scores or probabilities as its output.
         images: `(n, height, width, channels)`, prepared as for `model.predict`.
         maps: `(n, height, width)`, from 0 to 1.
-        classes: One for all images, or `(n,)`; None takes the one with the highest score.
-        steps: In how many equal steps the pixels come.
-        baseline: What is there before: `"blur"`, `"mean"` (of the image, by channel) or `"zero"`.
-        sigma: Standard deviation of the blur in pixels; None takes a 20th of the longer side.
-        batch_size: Images computed at a time.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score.
+        steps: Number of equal steps in which the pixels are shown.
+        baseline: Initial image: `"blur"`, `"mean"` (of the image, per channel) or `"zero"`.
+        sigma: Standard deviation of the blur in pixels; None uses 1/20 of the longer side.
+        batch_size: Number of images per batch.
 
     Returns:
         Curves and areas, one for each image.
 
     Raises:
-        ValueError: If images, maps or classes do not fit, or an argument is out of its range.
+        ValueError: If images, maps or classes do not match, or an argument is out of range.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
@@ -157,7 +159,7 @@ def insertion(
     """
     judged = _Judged(model, images, maps, classes, batch_size)
     other = _baseline(judged.images, baseline, sigma)
-    return judged.curves(other, judged.images, steps, "inserting")
+    return judged.curves(other, judged.images, steps, "Insertion")
 
 
 def average_drop(
@@ -168,25 +170,26 @@ def average_drop(
     *,
     batch_size: int = 32,
 ) -> Drops:
-    """Multiply images by their maps and see how much of the score is lost.
+    """Multiply images by their maps and measure how much of the score is lost.
 
         drop = max(0, before - after) / before,   increase = after > before
 
-    The scores must be above 0, as probabilities are; where one is 0 nothing can be lost.
+    Scores must not be negative, as for probabilities. If a score is 0, its drop is 0.
 
     Args:
         model: A model with one image input and class probabilities as its output.
-        images: `(n, height, width, channels)`, prepared as for `model.predict`. What the map does
-            not mark becomes 0, so 0 should mean nothing: black, or the mean.
+        images: `(n, height, width, channels)`, prepared as for `model.predict`. Pixels that the map
+            does not mark become 0, so 0 should be neutral: black, or the mean.
         maps: `(n, height, width)`, from 0 to 1.
-        classes: One for all images, or `(n,)`; None takes the one with the highest score.
-        batch_size: Images computed at a time.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score.
+        batch_size: Number of images per batch.
 
     Returns:
         Scores, drops and increases, one for each image.
 
     Raises:
-        ValueError: If images, maps or classes do not fit, or a score is below 0.
+        ValueError: If images, maps or classes do not match, or a score is below 0.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
@@ -202,8 +205,8 @@ def average_drop(
     before = judged.scores(judged.images)
     if (before < 0).any():
         raise ValueError(
-            "average_drop needs scores from 0 on, such as probabilities; the model gives "
-            f"{before.min():.4g}. Put a softmax behind it."
+            "average_drop needs scores of at least 0, such as probabilities. Received: "
+            f"{before.min():.4g}. Add a softmax to the model."
         )
     after = judged.scores(judged.images * judged.maps[..., None])
     lost = np.maximum(before - after, 0)
@@ -212,7 +215,7 @@ def average_drop(
 
 
 class _Judged:
-    """A model, images, their maps and classes, checked."""
+    """A model, images, their maps and classes, after validation."""
 
     def __init__(
         self,
@@ -223,38 +226,38 @@ class _Judged:
         batch_size: int,
     ) -> None:
         if not isinstance(model, keras.Model):
-            raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
+            raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}.")
         self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
         self.model = model
         if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
             raise ValueError(
                 f"model {model.name!r} must have one image input and one output of scores (n, "
-                f"classes). It has {len(model.inputs)} inputs and outputs of shape "
-                f"{', '.join(str(tensor.shape[1:]) for tensor in model.outputs)}"
+                f"classes). Received: {len(model.inputs)} inputs, and outputs of shape "
+                f"{', '.join(str(tensor.shape[1:]) for tensor in model.outputs)}."
             )
-        (self.images,) = checked_inputs(model, images)
-        self.maps = _checked_maps(maps, self.images)
+        (self.images,) = check_inputs(model, images)
+        self.maps = _check_maps(maps, self.images)
         self.classes: np.ndarray | None = None
         if classes is None:
             self.classes = self._predict(self.images).argmax(-1)
         else:
             count = int(model.outputs[0].shape[-1])
-            chosen = checked_classes(classes, len(self.images), count)
+            chosen = check_classes(classes, len(self.images), count)
             if chosen.ndim != 1:
-                raise ValueError(f"classes must be one for each image. Got {chosen.shape}")
+                raise ValueError(f"classes must be one per image. Received: {chosen.shape}.")
             self.classes = chosen
 
     def scores(self, images: np.ndarray) -> np.ndarray:
-        """Return what the model says of each image's class, `(n,)`."""
+        """Return the score of each image's class, `(n,)`."""
         outputs = self._predict(images)
         return np.take_along_axis(outputs, self.classes[:, None], axis=1)[:, 0]  # type: ignore[index]
 
     def curves(self, start: np.ndarray, end: np.ndarray, steps: int, what: str) -> Curves:
-        """Replace pixels of `start` by those of `end`, the most important first."""
+        """Replace pixels of `start` with those of `end`, most important first."""
         pixels = self.maps[0].size
         steps = checks.whole_number("steps", steps, least=1)
         if steps > pixels:
-            raise ValueError(f"steps must be at most {pixels}, the pixels. Received: {steps}")
+            raise ValueError(f"steps must be at most the {pixels} pixels. Received: {steps}.")
         counts = np.round(np.linspace(0, pixels, steps + 1)).astype(int)
         ranks = np.empty((len(start), pixels), int)
         order = np.argsort(-self.maps.reshape(len(start), -1), axis=1, kind="stable")
@@ -276,26 +279,26 @@ class _Judged:
         return np.asarray(outputs, "float64")
 
 
-def _checked_maps(maps: ArrayLike, images: np.ndarray) -> np.ndarray:
+def _check_maps(maps: ArrayLike, images: np.ndarray) -> np.ndarray:
     planes = np.asarray(maps, "float32")
     if images.ndim != 4 or planes.shape != images.shape[:3]:
         raise ValueError(
             f"maps must have the shape {images.shape[:3]}, (n, height, width) of the images. "
-            f"Received: {planes.shape}"
+            f"Received: {planes.shape}."
         )
     if not (np.isfinite(planes).all() and planes.min() >= 0 and planes.max() <= 1):
         raise ValueError(
-            f"maps must hold numbers from 0 to 1. Received: {planes.min():.4g} to "
-            f"{planes.max():.4g}. Methods give such unless raw=True"
+            f"maps must hold values from 0 to 1. Received: {planes.min():.4g} to "
+            f"{planes.max():.4g}. Compute them without raw=True."
         )
     return planes
 
 
 def _baseline(images: np.ndarray, kind: str, sigma: float | None) -> np.ndarray:
     if kind not in _BASELINE:
-        raise ValueError(f"baseline must be one of {', '.join(_BASELINE)}. Received: {kind!r}")
+        raise ValueError(f"baseline must be one of {', '.join(_BASELINE)}. Received: {kind!r}.")
     if sigma is not None and kind != _BLURRED:
-        raise ValueError(f"sigma belongs to baseline='blur'. Received: baseline={kind!r}")
+        raise ValueError(f"sigma requires baseline='blur'. Received: baseline={kind!r}.")
     return _BASELINE[kind](images, sigma)
 
 
@@ -312,7 +315,7 @@ def _blur(images: np.ndarray, sigma: float | None) -> np.ndarray:
 
     width = max(images.shape[1:3]) / 20 if sigma is None else sigma
     if not 0 < width < np.inf:
-        raise ValueError(f"sigma must be a number of pixels above 0. Received: {sigma!r}")
+        raise ValueError(f"sigma must be a number of pixels above 0. Received: {sigma!r}.")
     return np.asarray(gaussian_filter(images, (0, width, width, 0)), "float32")
 
 

@@ -1,4 +1,4 @@
-"""Where a network looks for a class on the whole: the mean of its maps."""
+"""Where a network looks for a class on average: the mean of its maps."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.explain.engine.inputs import checked_classes
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.inputs import check_classes
+from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import MapFunction, mapper_for
 
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans:
-    """Mean maps of classes.
+    """Mean maps and mean images per class.
 
     Attributes:
-        maps: Mean of the maps of each class over the images of that class, each map scaled to 0..1
-            before, `(classes, height, width)`; zeros for a class without images.
+        maps: Mean map of each class over the images of that class, each map first scaled to 0..1,
+            `(classes, height, width)`; zeros for a class without images.
         images: Mean of those images, `(classes, height, width, channels)`.
-        counts: How many there were, `(classes,)`.
+        counts: Number of those images, `(classes,)`.
     """
 
     maps: np.ndarray
@@ -40,23 +40,23 @@ def class_mean_maps(
 ) -> ClassMeans:
     """Average the maps of each class over its images.
 
-    On images that are framed alike this shows what a class is told by, and a shortcut: evidence
-    that is always in the same corner.
+    For images that are framed alike, this shows what a class is recognized by, and it reveals
+    shortcuts: evidence that is always in the same corner.
 
     Args:
-        model: As the method takes it.
+        model: A model that the method accepts.
         images: `(n, height, width, channels)`, prepared as for `model.predict`.
         labels: True classes, `(n,)`.
-        method: A name in `kd.explain.METHODS`, or such a function.
-        batch_size: Images computed at a time; no more maps than that are held.
-        **options: Further arguments of the method.
+        method: A name in `kd.explain.METHODS`, or a function like those.
+        batch_size: Number of images per batch; no more maps than that are in memory.
+        **options: Further arguments for the method.
 
     Returns:
         Mean maps and images.
 
     Raises:
-        TypeError: As the method.
-        ValueError: As the method, and if labels do not fit.
+        TypeError: As raised by the method.
+        ValueError: As raised by the method; also if labels do not match the images or the model.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=2)
@@ -67,16 +67,16 @@ def class_mean_maps(
     """
     x = np.asarray(images)
     mapper = mapper_for(model, method, batch_size, **options)
-    chosen = checked_classes(labels, len(x), mapper.classes)
+    chosen = check_classes(labels, len(x), mapper.classes)
     if chosen.ndim != 1:
-        raise ValueError(f"labels must be one for each image, ({len(x)},). Got {chosen.shape}")
+        raise ValueError(f"labels must have the shape ({len(x)},). Received: {chosen.shape}.")
     size = mapper.image_size(x[:1])
     maps = np.zeros((mapper.classes, *size))
     sums = np.zeros((mapper.classes, *x.shape[1:]))
     for start in range(0, len(x), batch_size):
         part, known = x[start : start + batch_size], chosen[start : start + batch_size]
         raw, _ = mapper.maps(part, known)
-        np.add.at(maps, known, scaled(raw, size))
+        np.add.at(maps, known, resize_and_scale(raw, size))
         np.add.at(sums, known, part)
     counts = np.bincount(chosen, minlength=mapper.classes)
     many = np.maximum(counts, 1)

@@ -1,4 +1,4 @@
-"""Does a method show what the network has learned? It must not look the same without that."""
+"""Sanity check: the maps of a method must change when the learned weights are randomized."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from keras_dlcourse.explain.engine.probe import INPUT, probe_of
 from keras_dlcourse.explain.methods import MapFunction, function_of
 from keras_dlcourse.graph.flat import flat_copy, open_block
 
-SIMILAR = 0.5  # rank correlation above which two maps show the same
+SIMILAR = 0.5  # rank correlation above which two maps count as the same
 
 
 @dataclass(frozen=True)
 class SanityCheck:
-    """How similar maps stay while a network forgets, layer by layer, from its end.
+    """Similarity of maps while a network's layers are randomized one by one, from its end.
 
     Attributes:
-        method: The method's name.
-        layers: Names of the layers in the order in which their weights were made random.
-        similarities: After each, the mean absolute rank correlation (Spearman) of the maps with
-            those of the network as it was, 0 to 1.
-        passed: Whether it is at most 0.5 in the end. A method that fails shows the image rather
-            than the network.
+        method: Name of the method.
+        layers: Names of the layers in the order in which their weights were randomized.
+        similarities: After each layer, the mean absolute rank correlation (Spearman) of the maps
+            with those of the original network, 0 to 1.
+        passed: Whether the final similarity is at most 0.5. A method that fails shows the image
+            rather than the network.
     """
 
     method: str
@@ -43,8 +43,8 @@ class SanityCheck:
             [name, f"{similarity:.2f}"]
             for name, similarity in zip(self.layers, self.similarities, strict=True)
         ]
-        verdict = "passes" if self.passed else "fails: it shows the image, not what was learned"
-        return f"{text_table(['random from here on', 'similarity'], rows)}\n{self.method} {verdict}"
+        verdict = "passes" if self.passed else "fails: it shows the image, not the network"
+        return f"{text_table(['randomized down to', 'similarity'], rows)}\n{self.method} {verdict}"
 
 
 def sanity_check(
@@ -56,23 +56,23 @@ def sanity_check(
     seed: int = 0,
     **options: Any,
 ) -> SanityCheck:
-    """Make a network's weights random, layer by layer from its end, and see whether maps change.
+    """Randomize a network's weights layer by layer from its end, and check that the maps change.
 
     Args:
         method: A name in `kd.explain.METHODS`, or a function of a model, images and classes.
-        model: A trained model, as the method takes it. It is left as it was.
-        images: As the method takes them; some 10 say enough.
-        classes: One for all images, or `(n,)`; None takes the class with the highest score of the
-            network as it is.
-        seed: Of the random weights: each kernel's own numbers, in another order.
-        **options: Further arguments of the method.
+        model: A trained model that the method accepts. It is not modified.
+        images: Images that the method accepts; about 10 are enough.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score of the original network.
+        seed: Seed of the random weights, which are a permutation of each weight's own values.
+        **options: Further arguments for the method.
 
     Returns:
         A `SanityCheck`; `print` it for a table.
 
     Raises:
-        TypeError: As the method, and if `method` is neither a name nor a function.
-        ValueError: As the method, and if the model has no weights.
+        TypeError: As raised by the method; also if `method` is neither a name nor a function.
+        ValueError: As raised by the method; also if the model has no weights.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3),
@@ -91,11 +91,11 @@ def sanity_check(
     copy = flat_copy(model, open_block)
     layers = [layer for layer in reversed(copy.layers) if layer.trainable_weights]
     if not layers:
-        raise ValueError(f"model {model.name!r} has no weights that could be made random")
+        raise ValueError(f"model {model.name!r} has no weights to randomize.")
     before = function(model, images, classes, **options)
     rng = np.random.default_rng(seed)
     similarities = []
-    for layer in track(iter(layers), len(layers), "Forgetting"):
+    for layer in track(iter(layers), len(layers), "Randomizing"):
         layer.set_weights([rng.permuted(weight) for weight in layer.get_weights()])
         after = function(copy, images, classes, **options)
         similarities.append(_similarity(before, after))
@@ -109,7 +109,7 @@ def _top_classes(model: keras.Model, images: Any) -> np.ndarray:
 
 
 def _similarity(before: np.ndarray, after: np.ndarray) -> float:
-    """Return the mean absolute rank correlation; a map that is the same everywhere has none."""
+    """Return the mean absolute rank correlation; a constant map has a correlation of 0."""
     found = []
     for first, second in zip(before, after, strict=True):
         if np.ptp(first) == 0 or np.ptp(second) == 0:

@@ -1,1 +1,1 @@
-"""The methods that draw maps: which places of an image speak for a class."""
+"""Methods that compute maps: which locations of an image are evidence for a class."""

@@ -1,4 +1,4 @@
-"""Augmented Grad-CAM: a fine map from the coarse ones of many moved copies of an image."""
+"""Augmented Grad-CAM: a fine map from the coarse maps of many moved copies of an image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from scipy import sparse
 from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import require_images
 from keras_dlcourse.explain.engine.probe import probe_of
-from keras_dlcourse.explain.engine.scaling import enlarged, scaled
+from keras_dlcourse.explain.engine.scaling import resize_and_scale, resize_maps
 from keras_dlcourse.explain.engine.variants import Variants
 from keras_dlcourse.explain.engine.weighting import WEIGHTINGS
-from keras_dlcourse.explain.maps.super_resolution import averaging, motion, super_resolved
+from keras_dlcourse.explain.maps.super_resolution import (
+    build_averaging_matrix,
+    build_motion_matrix,
+    super_resolve,
+)
 
 FUSIONS = ("super_resolution", "mean", "max")
 
@@ -38,43 +42,44 @@ def augmented_grad_cam(
     seed: int = 0,
     **options: Any,
 ) -> np.ndarray:
-    """Augmented Grad-CAM: the Grad-CAM of turned and shifted copies, fused into one fine map.
+    """Augmented Grad-CAM: Grad-CAM of rotated and shifted copies, fused into one fine map.
 
         h = argmin sum_i |D A_i h - g_i|^2 + copies (variation TV(h) + ridge |h|^2)
 
-    g_i is the coarse map of copy i, A_i turns and shifts, D takes the mean under each place of the
-    coarse map, TV is the sum of absolute differences of neighbours. Each copy cuts the image into
-    cells elsewhere, so together they tell more than the cells' size lets one of them tell.
+    g_i is the coarse map of copy i, A_i rotates and shifts, D averages the pixels under each cell
+    of the coarse map, and TV is the sum of absolute differences between neighbors. The cell borders
+    fall elsewhere in each copy, so all copies together show finer detail than one of them can.
 
-    The objective is that of the paper and the defaults those of its authors' program; instead of
-    Adam it is solved by L-BFGS, which reaches a lower value in fewer steps. The coarse maps of an
-    image are divided by their largest number first, so that the weights mean the same for each.
+    The objective is from the paper and the defaults are from its authors' code. It is minimized by
+    L-BFGS instead of Adam, which reaches a lower value in fewer steps. The coarse maps of an image
+    are first divided by their largest absolute value, so that the weights mean the same for every
+    image.
 
     Args:
         model: See `grad_cam`.
         images: See `grad_cam`.
-        classes: One for all images, or `(n,)` one for each; None takes the class with the highest
-            score of the image as it is.
-        raw: Whether to return h as it is, not scaled to 0..1.
-        copies: How many, the image itself among them.
-        angle: Largest turn, in radians.
-        shift: Largest shift, as a share of the image's height and width.
-        variation: Weight of the total variation, for each copy.
-        ridge: Weight of the squares, for each copy.
-        steps: Iterations at most.
-        fill: What pixels hold that come from outside of the image.
-        fusion: `"super_resolution"`, or one of the paper's baselines, for which the maps are
-            enlarged and moved back: their `"mean"` or `"max"`.
-        method: Which maps to fuse, as `GradientMapper` has them.
-        seed: Of the turns and shifts.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score for the unmodified image.
+        raw: Whether to return h itself, not scaled to 0..1.
+        copies: Number of copies, including the image itself.
+        angle: Largest rotation, in radians.
+        shift: Largest shift, as a fraction of the image's height and width.
+        variation: Weight of the total variation, per copy.
+        ridge: Weight of the squares, per copy.
+        steps: Maximum number of iterations.
+        fill: Value of pixels from outside the image.
+        fusion: `"super_resolution"`, or one of the paper's baselines, the `"mean"` or `"max"` of
+            the maps after resizing and moving them back.
+        method: Method of the maps to fuse; see `GradientMapper`.
+        seed: Seed of the rotations and shifts.
         **options: See `grad_cam`.
 
     Returns:
         Float32 maps at the size of the images, `(n, height, width)`.
 
     Raises:
-        TypeError: As `grad_cam`.
-        ValueError: As `grad_cam`, and if an argument is out of range.
+        TypeError: See `grad_cam`.
+        ValueError: See `grad_cam`; also if an argument is out of range.
 
     Example:
         >>> model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(4, 4, 4),
@@ -92,30 +97,34 @@ def augmented_grad_cam(
     require_images(variants.images.shape, "augmented_grad_cam")
     size = variants.images.shape[1:3]
     moves = _moves(size, copies, angle, shift, seed)
-    maps = _coarse_maps(variants, [motion(size, *move) for move in moves], fill, method)
+    maps = _coarse_maps(
+        variants, [build_motion_matrix(size, *move) for move in moves], fill, method
+    )
     largest = np.abs(maps).max((1, 2, 3), keepdims=True)
     maps = maps / np.where(largest > 0, largest, 1)
     if fusion == "super_resolution":
-        down = averaging(size, maps.shape[2:])
-        operators = sparse.vstack([down @ motion(size, *move) for move in moves]).tocsr()
+        down = build_averaging_matrix(size, maps.shape[2:])
+        operators = sparse.vstack(
+            [down @ build_motion_matrix(size, *move) for move in moves]
+        ).tocsr()
         weights = {"variation": copies * variation, "ridge": copies * ridge}
         rows = track(iter(maps), len(maps), "Super-resolution")
         fused = [
-            super_resolved(
-                operators, row, size, start=enlarged(row[0], size), steps=steps, **weights
+            super_resolve(
+                operators, row, size, start=resize_maps(row[0], size), steps=steps, **weights
             )
             for row in rows
         ]
     else:
-        fused = [_moved_back(row, size, moves, fusion) for row in maps]
+        fused = [_move_back(row, size, moves, fusion) for row in maps]
     found = np.stack(fused) * largest[..., 0] if raw else np.stack(fused)
-    return found.astype("float32") if raw else scaled(found, size)
+    return found.astype("float32") if raw else resize_and_scale(found, size)
 
 
 def _moves(
     size: tuple[int, int], copies: int, angle: float, shift: float, seed: int
 ) -> list[tuple[float, tuple[float, float]]]:
-    """Draw turns and shifts; the first one moves nothing."""
+    """Draw rotations and shifts; the first one is the identity."""
     rng = np.random.default_rng(seed)
     turns = rng.uniform(-angle, angle, copies)
     ways = rng.uniform(-shift, shift, (copies, 2)) * size
@@ -126,7 +135,7 @@ def _moves(
 def _coarse_maps(
     variants: Variants, motions: list[sparse.csr_matrix], fill: float, method: str
 ) -> np.ndarray:
-    """Return the maps of all moved copies, `(n, copies, h, w)`."""
+    """Return the coarse maps of all moved copies, `(n, copies, h, w)`."""
 
     def moved(index: int, image: np.ndarray, numbers: range) -> np.ndarray:
         pixels = (image - fill).reshape(-1, image.shape[-1])
@@ -135,26 +144,26 @@ def _coarse_maps(
 
     row = WEIGHTINGS[method]
     maps: list[list[np.ndarray]] = [[] for _ in variants.images]
-    steps = variants.each(len(motions), moved, "Moved copies", gradients=row.gradients)
+    steps = variants.compute(len(motions), moved, "Moved copies", gradients=row.gradients)
     for index, _, found in steps:
         maps[index].append(row.maps(found.features, found.gradients))
     return np.stack([np.concatenate(parts) for parts in maps])
 
 
-def _moved_back(
+def _move_back(
     maps: np.ndarray,
     size: tuple[int, int],
     moves: list[tuple[float, tuple[float, float]]],
     way: str,
 ) -> np.ndarray:
-    """Return the mean or the maximum of maps, enlarged and moved back to where they belong."""
+    """Return the mean or maximum of the maps after resizing and moving them back."""
     total, cover, most = np.zeros(size), np.zeros(size), np.full(size, -np.inf)
     ones = np.ones(size).reshape(-1)
     for row, (angle, shift) in zip(maps, moves, strict=True):
-        # The transposed matrix moves back, and tells how much of each pixel was seen.
-        back = motion(size, angle, shift).T
+        # The transposed matrix moves back, and gives the coverage of each pixel.
+        back = build_motion_matrix(size, angle, shift).T
         seen = (back @ ones).reshape(size)
-        plane = (back @ enlarged(row, size).reshape(-1)).reshape(size)
+        plane = (back @ resize_maps(row, size).reshape(-1)).reshape(size)
         total, cover = total + plane, cover + seen
         most = np.maximum(most, np.where(seen > 0.5, plane / np.maximum(seen, 0.5), -np.inf))
     return total / np.maximum(cover, 1e-6) if way == "mean" else most
@@ -166,13 +175,13 @@ def _check(
 ) -> None:  # fmt: skip
     for name, number in (("copies", copies), ("steps", steps)):
         if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a whole number above 0. Received: {number!r}")
+            raise ValueError(f"{name} must be a positive integer. Received: {number!r}.")
     limits = {"angle": np.pi, "shift": 1.0, "variation": np.inf, "ridge": np.inf}
     given = {"angle": angle, "shift": shift, "variation": variation, "ridge": ridge}
     for name, most in limits.items():
         if not 0 <= given[name] <= most:
-            raise ValueError(f"{name} must be from 0 to {most:.3g}. Received: {given[name]!r}")
+            raise ValueError(f"{name} must be from 0 to {most:.3g}. Received: {given[name]!r}.")
     if fusion not in FUSIONS:
-        raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}. Received: {fusion!r}")
+        raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}. Received: {fusion!r}.")
     if method not in WEIGHTINGS:
-        raise ValueError(f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}")
+        raise ValueError(f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}.")

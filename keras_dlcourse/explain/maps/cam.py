@@ -1,4 +1,4 @@
-"""Class activation maps: where in an image the evidence for a class stands."""
+"""Class activation maps: where the evidence for a class is in an image."""
 
 from __future__ import annotations
 
@@ -6,39 +6,40 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse.explain.engine.inputs import checked_classes, checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.mapper import image_size
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.graph.head import find_head
 
 
 class ClassActivationMapper:
-    """Class activation maps of one model, again and again, e.g. after each epoch of a training.
+    """Computes class activation maps for one model repeatedly, e.g. after each training epoch.
 
-    With the last feature maps `f_k(x, y)`, their averages `F_k = mean f_k(x, y)`, and weights
-    `w_k^c` and bias `b^c` of the layer behind the pooling, the logit of class c is
-    `S_c = sum_k w_k^c F_k + b^c`, and the map shows from where its first part comes:
+    Let `f_k(x, y)` be the last feature maps, `F_k = mean f_k(x, y)` their averages, and `w_k^c` and
+    `b^c` the weights and bias of the layer after the pooling. The logit of class c is
+    `S_c = sum_k w_k^c F_k + b^c`, and the map shows where its first term comes from:
 
         M_c(x, y) = sum_k w_k^c f_k(x, y),    so that    mean M_c(x, y) + b^c = S_c
 
-    (In the paper F_k is the sum, not the average, and there is no bias.) With global max pooling
-    F_k is the maximum; the map is the same sum, but its mean says nothing of the score. Such a
-    network needs to find one telling place only, so its maps are narrower.
+    (In the paper, F_k is the sum, not the average, and there is no bias.) With global max pooling,
+    F_k is the maximum; the map is the same sum, but its mean does not relate to the score. Such a
+    network only needs to find one discriminative location, so its maps are narrower.
 
     The part of the model up to the pooling is built once and compiled at the first call. Weights
-    are read at each call, so training may go on in between; on the JAX backend during `fit`, call
-    it at the end of an epoch. All batches are padded to `batch_size`: nothing is traced twice.
+    are read at each call, so the model may be trained between calls; during `fit` on the JAX
+    backend, call it at the end of an epoch. All batches are padded to `batch_size`, so nothing is
+    traced twice.
 
-    A head with one output answers yes or no: class 1 is yes, class 0 is no, and the map and logit
-    of no are those of yes with the other sign.
+    A head with one output is a binary classifier: the map and logit of class 1 are those of the
+    output, and class 0 has their negatives.
 
     Args:
         model: A functional or Sequential model that ends in global average or max pooling and one
-            Dense layer or 1x1 convolution; see `find_head` for what may stand around them.
-        batch_size: Number of images that go through the model at a time.
+            Dense layer or 1x1 convolution; see `find_head` for other layers that are allowed.
+        batch_size: Number of images per batch.
 
     Raises:
-        ValueError: If the model has another head; the message names it and the way out.
+        ValueError: If the model has another head; the message names it and suggests a fix.
 
     Example:
         >>> import keras, numpy as np
@@ -55,14 +56,14 @@ class ClassActivationMapper:
 
     def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a whole number above 0. Received: {batch_size!r}")
+            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
         self.head = find_head(model)
         self.batch_size = batch_size
         self._features = self.head.features
         if len(self._features.inputs) != 1:
             raise ValueError(
-                f"Class activation maps need a model with one input; {model.name!r} has "
-                f"{len(self._features.inputs)} before its pooling."
+                f"Class activation maps need a model with one input. Model {model.name!r} has "
+                f"{len(self._features.inputs)} inputs before its pooling."
             )
 
     @property
@@ -77,24 +78,24 @@ class ClassActivationMapper:
 
         Args:
             images: `(n, height, width, channels)`, prepared as for `model.predict`.
-            classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for
-                each. None takes the class with the highest logit.
+            classes: Class indices: one for all images, one per image `(n,)`, or several per
+                image `(n, k)`. None uses the class with the highest logit.
 
         Returns:
-            Maps at the resolution of the last feature maps and in the unit of the logits,
+            Maps at the resolution of the last feature maps and in units of the logits,
             `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`; and logits `(n, classes)`,
-            before any softmax or sigmoid. Both float32.
+            before any softmax or sigmoid. Both are float32.
 
         Raises:
-            ValueError: If images or classes do not fit the model, or images hold NaN or infinity.
+            ValueError: If images or classes do not match the model, or images hold NaN or infinity.
         """
         count = len(np.asarray(images)) if np.ndim(images) else 0
-        chosen = None if classes is None else checked_classes(classes, count, self.classes)
+        chosen = None if classes is None else check_classes(classes, count, self.classes)
         features, logits = self.features(images)
         return self.weighted(features, logits.argmax(-1) if chosen is None else chosen), logits
 
     def features(self, images: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the last feature maps and, from their averages or maxima, the logits.
+        """Compute the last feature maps and the logits from their averages or maxima.
 
         Args:
             images: As for `maps`.
@@ -102,7 +103,7 @@ class ClassActivationMapper:
         Returns:
             Feature maps `(n, h, w, channels)` and logits `(n, classes)`, float32.
         """
-        features = self._run(checked_inputs(self._features, images)[0])
+        features = self._run(check_inputs(self._features, images)[0])
         kernel, bias = self._weights()
         largest = isinstance(self.head.pooling, keras.layers.GlobalMaxPooling2D)
         pooled = features.max((1, 2)) if largest else features.mean((1, 2))
@@ -113,28 +114,28 @@ class ClassActivationMapper:
         return self.features(images)[1]
 
     def weighted(self, features: np.ndarray, classes: ArrayLike) -> np.ndarray:
-        """Weight feature maps as the head does for the classes asked for.
+        """Weight feature maps as the head does for the given classes.
 
         Args:
             features: Feature maps, from `features`.
-            classes: As for `maps`, not None.
+            classes: As for `maps`, but not None.
 
         Returns:
             Maps `(n, h, w)`, or `(n, k, h, w)` if `classes` is `(n, k)`.
         """
-        chosen = checked_classes(classes, len(features), self.classes)
+        chosen = check_classes(classes, len(features), self.classes)
         weights = self._weights()[0].T[chosen]  # (n, c) or (n, k, c)
         one_each = chosen.ndim == 1
         return np.einsum("nhwc,nc->nhw" if one_each else "nhwc,nkc->nkhw", features, weights)
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Turn logits into scores of 0 to 1: softmax, or sigmoid where the model ends in one.
+        """Convert logits to probabilities: by sigmoid if the model ends in one, else by softmax.
 
         Args:
             logits: `(n, classes)`, from `maps`.
 
         Returns:
-            Scores of the same shape.
+            Probabilities of the same shape.
         """
         if self.head.classes == 1 or self.head.activation == "sigmoid":
             return np.asarray(np.exp(-np.logaddexp(0, -logits)))
@@ -142,11 +143,11 @@ class ClassActivationMapper:
         return np.asarray(powers / powers.sum(-1, keepdims=True))
 
     def image_size(self, images: np.ndarray) -> tuple[int, int]:
-        """Tell height and width of images as this model takes them."""
+        """Return the height and width of images in the layout that this model takes."""
         return image_size(images, self.head.channels_first)
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        """Compute feature maps `(n, h, w, channels)` in batches of one size."""
+        """Compute feature maps `(n, h, w, channels)` in batches of equal size."""
         batches = []
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
@@ -167,25 +168,25 @@ class ClassActivationMapper:
 def cam(
     model: keras.Model, images: ArrayLike, classes: ArrayLike | None = None, raw: bool = False
 ) -> np.ndarray:
-    """Compute class activation maps: where in an image the evidence for a class stands.
+    """Compute class activation maps: where the evidence for a class is in an image.
 
     Args:
         model: A model that ends in global average or max pooling and one Dense layer or 1x1
-            convolution. For other heads: `with_gap_head`, or `grad_cam`.
+            convolution. For other heads, use `with_gap_head` or `grad_cam`.
         images: `(n, height, width, channels)`, prepared as for `model.predict`.
-        classes: Indices: one for all images, `(n,)` one for each, or `(n, k)` several for each.
-            None takes the class with the highest score.
-        raw: Whether to return the maps as they are: at the resolution of the last feature maps and
-            in the unit of the logits, so that their mean plus the bias is the class's logit.
+        classes: Class indices: one for all images, one per image `(n,)`, or several per image
+            `(n, k)`. None uses the class with the highest score.
+        raw: Whether to return unscaled maps at the resolution of the last feature maps and in
+            units of the logits, so that their mean plus the bias is the class's logit.
 
     Returns:
-        Float32 maps at the size of the images (bilinear), from 0, the least evidence in the image,
-        to 1, the most: `(n, height, width)`, or `(n, k, height, width)` if `classes` is `(n, k)`;
-        the k maps of one image share one scale and can be compared. A map that is the same
-        everywhere is all 0. With `raw`, unscaled `(n, h, w)` or `(n, k, h, w)`.
+        Float32 maps at the size of the images (bilinear), from 0 for the least evidence in the
+        image to 1 for the most: `(n, height, width)`, or `(n, k, height, width)` if `classes` is
+        `(n, k)`; the k maps of one image share one scale and can be compared. A constant map
+        becomes all 0. With `raw`, unscaled `(n, h, w)` or `(n, k, h, w)`.
 
     Raises:
-        ValueError: If the model has another head, or images or classes do not fit it.
+        ValueError: If the model has another head, or images or classes do not match it.
 
     Example:
         >>> import keras, numpy as np
@@ -203,4 +204,4 @@ def cam(
         model, batch_size=32 if images.ndim == 0 else max(1, min(32, len(images)))
     )
     maps, _ = mapper.maps(images, classes)
-    return maps if raw else scaled(maps, mapper.image_size(images))
+    return maps if raw else resize_and_scale(maps, mapper.image_size(images))

@@ -1,4 +1,4 @@
-"""Maps without gradients: cover parts of an image and see what the score does."""
+"""Gradient-free maps: mask parts of an image and measure the change of the score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from keras_dlcourse.explain.engine.inputs import places_of, require_images
 from keras_dlcourse.explain.engine.probe import INPUT, probe_of
-from keras_dlcourse.explain.engine.scaling import enlarged, scaled, to_unit
+from keras_dlcourse.explain.engine.scaling import resize_and_scale, resize_maps, to_unit
 from keras_dlcourse.explain.engine.variants import Variants
 
 
@@ -24,28 +24,28 @@ def score_cam(
     baseline: float = 0.0,
     **options: Any,
 ) -> np.ndarray:
-    """Score-CAM: feature maps, each weighted by the score of the image seen through it.
+    """Score-CAM: feature maps, each weighted by the score of the image masked with it.
 
         map = ReLU(sum_k w_k A_k),   w = softmax over k of S_c(X * H_k) - S_c(baseline)
 
-    H_k is feature map k, enlarged to the image and brought to 0..1. It costs as many images as the
-    layer has channels, computed `batch_size` at a time, and no gradient.
+    H_k is feature map k, resized to the image and scaled to 0..1. It costs one forward pass per
+    channel of the layer, in batches of `batch_size`, and no gradient.
 
     Args:
         model: See `grad_cam`.
         images: See `grad_cam`.
-        classes: One for all images, or `(n,)` one for each; None takes the class with the highest
-            score.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score.
         raw: See `grad_cam`.
-        baseline: What stands where the mask is 0: the number of a pixel without evidence.
+        baseline: Pixel value where the mask is 0; it should carry no evidence.
         **options: See `grad_cam`.
 
     Returns:
-        As `grad_cam`, `(n, height, width)`.
+        See `grad_cam`; shape `(n, height, width)`.
 
     Raises:
-        TypeError: As `grad_cam`.
-        ValueError: As `grad_cam`.
+        TypeError: See `grad_cam`.
+        ValueError: See `grad_cam`.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3),
@@ -67,13 +67,13 @@ def score_cam(
 
     channels = features.shape[-1]
     scores = np.zeros((len(features), channels), "float32")
-    for index, at, found in variants.each(channels, masked, "Score-CAM"):
+    for index, at, found in variants.compute(channels, masked, "Score-CAM"):
         scores[index, at.start : at.stop] = found.values
-    # The baseline's score is the same for all k, so it drops out of the softmax.
+    # The score of the baseline is the same for all k, so it cancels in the softmax.
     weights = np.exp(scores - scores.max(1, keepdims=True))
     weights /= weights.sum(1, keepdims=True)
     maps = np.maximum(np.einsum("nhwk,nk->nhw", features, weights), 0)
-    return maps if raw else scaled(maps, size)
+    return maps if raw else resize_and_scale(maps, size)
 
 
 def occlusion(
@@ -87,27 +87,29 @@ def occlusion(
     value: float = 0.0,
     **options: Any,
 ) -> np.ndarray:
-    """Occlusion: how much the score falls when a patch of the image is covered.
+    """Occlusion: how much the score drops when a patch of the image is covered.
 
     Args:
         model: See `saliency`.
         images: See `saliency`.
         classes: See `saliency`.
-        raw: Whether to return the mean fall of each pixel's patches in the unit of the score, not
-            scaled.
-        patch: Height and width of the patch in pixels (of series its steps, of volumes its depth,
-            height and width); None for a fifth of the image, and for one feature of a vector.
-        stride: Pixels from patch to patch; None for half a patch. The last one ends at the border.
-        value: What a covered pixel holds.
+        raw: Whether to return the unscaled mean drop over each pixel's patches, in units of the
+            score.
+        patch: Height and width of the patch in pixels (for series, its number of steps; for
+            volumes, its depth, height and width). None uses a fifth of the image, or one feature
+            of a vector.
+        stride: Pixels from one patch to the next; None uses half a patch. The last patch ends at
+            the border.
+        value: Value of covered pixels.
         **options: See `saliency`.
 
     Returns:
-        Float32 maps as those of `saliency`: for each pixel the mean over all patches that cover
-        it, scaled to 0..1; with `raw`, as it is.
+        Float32 maps, shaped as for `saliency`: the mean drop over all patches that cover a pixel,
+        scaled to 0..1; with `raw`, unscaled.
 
     Raises:
-        TypeError: As `saliency`.
-        ValueError: As `saliency`, and if patch or stride do not fit the image.
+        TypeError: See `saliency`.
+        ValueError: See `saliency`; also if `patch` or `stride` does not fit the image.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
@@ -121,7 +123,7 @@ def occlusion(
     """
     variants = Variants(probe_of(model, layer=INPUT, **options), images, classes)
     size = places_of(variants.images.shape)
-    if patch is None:  # the features of a vector have no neighbours
+    if patch is None:  # the features of a vector have no neighbors
         patch = 1 if variants.images.ndim == 2 else tuple(-(-edge // 5) for edge in size)
     sides = _sides("patch", patch, size)
     default = tuple(max(1, side // 2) for side in sides)
@@ -140,7 +142,7 @@ def occlusion(
     falls, counts = np.zeros((len(variants.images), *size)), np.zeros(size)
     for place in patches:
         counts[place] += 1
-    for index, at, found in variants.each(len(patches), covered, "Occlusion"):
+    for index, at, found in variants.compute(len(patches), covered, "Occlusion"):
         for number, score in zip(at, found.values, strict=True):
             falls[index][patches[number]] += variants.plain.values[index] - score
     maps = (falls / np.maximum(counts, 1)).astype("float32")
@@ -148,15 +150,15 @@ def occlusion(
 
 
 def _masks(features: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Return each channel enlarged to the image and brought to 0..1, `(channels, h, w)`."""
+    """Return each channel resized to the image and scaled to 0..1, `(channels, h, w)`."""
     planes = np.moveaxis(features, -1, 0).astype("float32")
     low, high = (end((1, 2), keepdims=True) for end in (planes.min, planes.max))
     planes = (planes - low) / np.where(high > low, high - low, 1)
-    return enlarged(planes, size)
+    return resize_maps(planes, size)
 
 
 def _sides(name: str, given: Any, size: tuple[int, ...]) -> tuple[int, ...]:
-    """Return a length for each axis of the image, given as one for all or one for each."""
+    """Return one length per axis of the image, from a single value or one per axis."""
     sides = (given,) * len(size) if np.ndim(given) == 0 else tuple(given)
     whole = all(isinstance(side, int | np.integer) and not isinstance(side, bool) for side in sides)
     if (
@@ -164,17 +166,17 @@ def _sides(name: str, given: Any, size: tuple[int, ...]) -> tuple[int, ...]:
         or not whole
         or not all(0 < side <= edge for side, edge in zip(sides, size, strict=True))
     ):
-        count = {1: "one whole number", 2: "one or two whole numbers"}.get(
-            len(size), f"one or {len(size)} whole numbers"
+        count = {1: "one integer", 2: "one or two integers"}.get(
+            len(size), f"one or {len(size)} integers"
         )
         raise ValueError(
-            f"{name} must be {count} of pixels, above 0 and no larger than the image, "
-            f"{' x '.join(map(str, size))}. Received: {given!r}"
+            f"{name} must be {count} above 0, no larger than the image, "
+            f"{' x '.join(map(str, size))}. Received: {given!r}."
         )
     return tuple(map(int, sides))
 
 
 def _starts(edge: int, patch: int, stride: int) -> list[int]:
-    """Return where patches start, so that the last one ends at the border."""
+    """Return the start positions of patches; the last patch ends at the border."""
     starts = list(range(0, edge - patch + 1, stride))
     return starts if starts[-1] == edge - patch else [*starts, edge - patch]

@@ -1,4 +1,4 @@
-"""Give a network a head from which class activation maps can be read."""
+"""Replace the head of a network so that `cam` works with it."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ def with_gap_head(
     pooling: str = "average",
     activation: str | None = "softmax",
 ) -> keras.Model:
-    """Replace what stands behind the last feature maps by global pooling and one Dense layer.
+    """Replace everything after the last feature maps with global pooling and one Dense layer.
 
-    The dense layers of a pre-trained network are dropped. What is left keeps its layers and
-    weights: they are shared with `model`, so training the new network changes both. The Dense layer
-    is new; fine-tune it, and then `cam` works. Average pooling makes a network look at the whole
-    object, as every place of a map counts; for maximum pooling its most telling part is enough.
+    The dense layers of a pre-trained network are dropped. The remaining layers and weights are
+    shared with `model`, so training the new network changes both. The Dense layer is new; fine-tune
+    it, then use `cam`. Average pooling makes a network look at the whole object, because every
+    location counts; with max pooling, the most discriminative part is enough.
 
-    The last feature maps are those that a global pooling or Flatten sees, without padding and
-    local pooling straight before it: maps twice as fine cost nothing here. Maps of one place say
-    nothing about where things are, so for small images the layers that make such go, too.
+    The last feature maps are the inputs of global pooling or Flatten. Padding and local pooling
+    directly before it are dropped, too: this doubles the resolution of the maps at no cost. So are
+    layers that output maps with a single location (for small images), because those do not show
+    where things are.
 
     Args:
         model: A functional or Sequential model with one output, with or without its top; it may
-            hold a nested backbone.
+            contain a nested backbone.
         classes: Number of classes.
         pooling: `"average"` (GAP) or `"max"` (GMP).
-        activation: Of the Dense layer; None gives logits.
+        activation: Activation of the Dense layer; None gives logits.
 
     Returns:
         A functional model with the inputs of `model` and one output `(n, classes)`.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it has no graph, several outputs or no feature maps, or an argument is out
-            of its range.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model has no graph, several outputs or no feature maps, or an argument is
+            out of range.
 
     Example:
         >>> from keras_dlcourse.explain import cam, with_gap_head
@@ -62,31 +63,31 @@ def with_gap_head(
     """
     classes = checks.whole_number("classes", classes, least=1)
     if pooling not in _POOLINGS:
-        raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}")
+        raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}.")
     network = Network(model)
     if len(network.model.outputs) != 1:
         raise ValueError(
-            f"model {model.name!r} has {len(network.model.outputs)} outputs; pass one road through "
-            "it, keras.Model(model.inputs, model.outputs[i])"
+            f"model {model.name!r} has {len(network.model.outputs)} outputs; one is needed. Pass "
+            "keras.Model(model.inputs, model.outputs[i])."
         )
     tensor = network.tensor_at(_last_maps(network))
     first = _is_channels_first(network)
     pooled = _POOLINGS[pooling](
         data_format="channels_first" if first else "channels_last",
-        name=_free(network, "gap_pooling"),
+        name=_find_free_name(network, "gap_pooling"),
     )(tensor)
-    # Probabilities in 16 bits would spoil the loss.
+    # 16-bit probabilities are too coarse for the loss.
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
     scores = keras.layers.Dense(
         classes,
         activation=activation,
         dtype="float32" if half else None,
-        name=_free(network, "gap_scores"),
+        name=_find_free_name(network, "gap_scores"),
     )(pooled)
     return keras.Model(network.model.input, scores, name=f"{model.name}_gap")
 
 
-# A mean over their outputs would be one over padding, or over maps made coarser for no gain.
+# Pooling after these would average over padding, or over needlessly coarse maps.
 _PASSED_OVER = (
     keras.layers.MaxPooling2D,
     keras.layers.AveragePooling2D,
@@ -95,7 +96,7 @@ _PASSED_OVER = (
 
 
 def _last_maps(network: Network) -> Place:
-    """Walk back from the output to the first layer whose outputs are feature maps."""
+    """Walk back from the output to the nearest layer whose outputs are feature maps."""
     place = network.maker(network.model.outputs[0])
     while place is not None and (
         not is_map(place) or isinstance(place.node.operation, _PASSED_OVER)
@@ -103,14 +104,14 @@ def _last_maps(network: Network) -> Place:
         place = _source(network, place)
     if place is None:
         raise ValueError(
-            f"model {network.model.name!r} has no feature maps (height, width, channels) on the "
-            "way back from its output, so there is nothing to pool"
+            f"model {network.model.name!r} has no feature maps (height, width, channels) before "
+            "its output, so there is nothing to pool."
         )
     return place
 
 
 def _source(network: Network, place: Place) -> Place | None:
-    """Return what a place reads; of several, the first that is not an input of the model."""
+    """Return the place that feeds `place`: the first one that is not a model input."""
     for number in range(len(place.node.inputs)):
         found = network.source(place, number)
         if found is not None:
@@ -123,7 +124,7 @@ def _is_channels_first(network: Network) -> bool:
     return "channels_first" in formats
 
 
-def _free(network: Network, name: str) -> str:
+def _find_free_name(network: Network, name: str) -> str:
     taken = {place.node.name for place in network.places}
     number = 0
     free = name

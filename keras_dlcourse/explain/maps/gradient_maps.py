@@ -1,4 +1,4 @@
-"""Maps of the CAM family for any network: which places of a layer speak for a class."""
+"""Maps of the CAM family for any network: which locations are evidence for a class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_dlcourse.explain.engine.mapper import GradientMapper
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import resize_and_scale
 
 
 def grad_cam(
@@ -21,32 +21,33 @@ def grad_cam(
 ) -> np.ndarray:
     """Grad-CAM: feature maps, each weighted by the mean of its gradient.
 
-        w_k = mean over places of dS_c/dA_k,    map = ReLU(sum_k w_k A_k)
+        w_k = spatial mean of dS_c/dA_k,    map = ReLU(sum_k w_k A_k)
 
     S_c is the score of class c before softmax or sigmoid, A_k the feature maps of a layer. For a
-    network that ends in global average pooling and one linear layer this is `cam`, less its
-    negative part and but for a factor.
+    network that ends in global average pooling and one linear layer, this is the positive part of
+    `cam`, up to a constant factor.
 
     Args:
-        model: A functional or Sequential model, with nested models, several inputs and outputs.
+        model: A functional or Sequential model; it may have nested models and several inputs and
+            outputs.
         images: `(n, height, width, channels)`, prepared as for `model.predict`; for a model with
-            several inputs a list or dict of arrays, as for `predict`.
-        classes: One for all images, `(n,)` one for each, or `(n, k)` several for each. None takes
-            the class with the highest score. A model with one output answers yes or no: class 1 is
-            the output, class 0 the same with the other sign.
-        raw: Whether to return the maps at the resolution of the layer, not scaled.
+            several inputs, a list or dict of arrays, as for `predict`.
+        classes: One class for all images, one per image `(n,)`, or several per image `(n, k)`.
+            None uses the class with the highest score. A model with one output is a binary
+            classifier: class 1 is the output, class 0 its negative.
+        raw: Whether to return unscaled maps at the resolution of the layer.
         **options: `layer`, `reshape`, `target`, `output`, `image_input` and `batch_size`, as for
             `GradientMapper`, which is the better choice for many calls: it compiles once.
 
     Returns:
-        Float32 maps at the size of the images (bilinear), from 0, the least in the image, to 1, the
-        most: `(n, height, width)`, or `(n, k, height, width)` if `classes` is `(n, k)`; the k maps
-        of one image share one scale. A map that is the same everywhere is all 0. With `raw`,
+        Float32 maps at the size of the images (bilinear), from 0 for the smallest value in the
+        image to 1 for the largest: `(n, height, width)`, or `(n, k, height, width)` if `classes` is
+        `(n, k)`; the k maps of one image share one scale. A constant map becomes all 0. With `raw`,
         `(n, h, w)` or `(n, k, h, w)`.
 
     Raises:
-        TypeError: If `model` is no Keras model or an argument has another type.
-        ValueError: If the model has no graph or no feature maps, or an argument does not fit it.
+        TypeError: If `model` is not a Keras model or an argument has the wrong type.
+        ValueError: If the model has no graph or no feature maps, or an argument does not match it.
 
     Warns:
         UserWarning: If a gradient is 0 everywhere.
@@ -62,7 +63,7 @@ def grad_cam(
     Reference:
         Selvaraju et al. (2017), Grad-CAM, https://arxiv.org/abs/1610.02391
     """
-    return _drawn("grad_cam", model, images, classes, raw, options)
+    return _compute_maps("grad_cam", model, images, classes, raw, options)
 
 
 def grad_cam_pp(
@@ -72,12 +73,13 @@ def grad_cam_pp(
     raw: bool = False,
     **options: Any,
 ) -> np.ndarray:
-    """Grad-CAM++: as Grad-CAM, with more weight on places with a large positive gradient.
+    """Grad-CAM++: Grad-CAM with more weight on locations with a large positive gradient.
 
-        w_k = sum over places of alpha_k ReLU(G_k),   G_k = dS_c/dA_k,
-        alpha_k = G_k^2 / (2 G_k^2 + (sum over places of A_k) G_k^3)
+        w_k = spatial sum of alpha_k ReLU(G_k),   G_k = dS_c/dA_k,
+        alpha_k = G_k^2 / (2 G_k^2 + (spatial sum of A_k) G_k^3)
 
-    It shows more of several objects of one class. Arguments, result and errors as for `grad_cam`.
+    It shows multiple objects of one class better. Arguments, return value and errors are as for
+    `grad_cam`.
 
     Example:
         >>> model = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=5)
@@ -87,7 +89,7 @@ def grad_cam_pp(
     Reference:
         Chattopadhay et al. (2018), Grad-CAM++, https://arxiv.org/abs/1710.11063
     """
-    return _drawn("grad_cam_pp", model, images, classes, raw, options)
+    return _compute_maps("grad_cam_pp", model, images, classes, raw, options)
 
 
 def layer_cam(
@@ -97,11 +99,12 @@ def layer_cam(
     raw: bool = False,
     **options: Any,
 ) -> np.ndarray:
-    """LayerCAM: each place of a feature map weighted by its own positive gradient.
+    """LayerCAM: each location of a feature map weighted by its own positive gradient.
 
         map = ReLU(sum_k ReLU(G_k) A_k),   G_k = dS_c/dA_k
 
-    Good for early layers, whose maps are fine. Arguments, result and errors as for `grad_cam`.
+    It suits early layers, whose maps have a high resolution. Arguments, return value and errors are
+    as for `grad_cam`.
 
     Example:
         >>> model = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=5)
@@ -113,7 +116,7 @@ def layer_cam(
         Localization, IEEE Transactions on Image Processing 30,
         https://doi.org/10.1109/TIP.2021.3089943
     """
-    return _drawn("layer_cam", model, images, classes, raw, options)
+    return _compute_maps("layer_cam", model, images, classes, raw, options)
 
 
 def hires_cam(
@@ -123,13 +126,13 @@ def hires_cam(
     raw: bool = False,
     **options: Any,
 ) -> np.ndarray:
-    """HiResCAM: gradient times feature map, place by place.
+    """HiResCAM: elementwise product of gradient and feature map.
 
         map = sum_k G_k A_k,   G_k = dS_c/dA_k
 
-    Where what follows the layer is linear, the sum of the map is the score less the bias: it shows
-    only places that the score comes from. The map has its sign; scaled, 0 is the place that speaks
-    most against the class. Arguments, result and errors as for `grad_cam`.
+    If everything after the layer is linear, the map sums to the score minus the bias, so it shows
+    only locations that contribute to the score. The raw map is signed; in the scaled map, 0 is the
+    strongest evidence against the class. Arguments, return value and errors are as for `grad_cam`.
 
     Example:
         >>> model = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=5)
@@ -140,7 +143,7 @@ def hires_cam(
         Draelos and Carin (2020), Use HiResCAM instead of Grad-CAM for faithful explanations of
         convolutional neural networks, https://arxiv.org/abs/2011.08891
     """
-    return _drawn("hires_cam", model, images, classes, raw, options)
+    return _compute_maps("hires_cam", model, images, classes, raw, options)
 
 
 def eigen_cam(
@@ -150,11 +153,11 @@ def eigen_cam(
     raw: bool = False,
     **options: Any,
 ) -> np.ndarray:
-    """EigenCAM: the feature maps' projection on their first principal direction.
+    """EigenCAM: the projection of the feature maps on their first principal direction.
 
-    It needs no gradient and knows no class: it shows what stands out, whatever the answer. A
-    direction has no sign; the one is taken in which the map is positive on the whole. Arguments,
-    result and errors as for `grad_cam`.
+    It needs no gradient and is class-agnostic: it shows what stands out, whatever the prediction.
+    The sign of the direction is arbitrary and is chosen so that the map has a positive sum.
+    Arguments, return value and errors are as for `grad_cam`.
 
     Example:
         >>> model = keras.applications.MobileNet((64, 64, 3), alpha=0.25, weights=None, classes=5)
@@ -165,10 +168,10 @@ def eigen_cam(
         Muhammad and Yeasin (2020), Eigen-CAM: Class Activation Map using Principal Components,
         https://arxiv.org/abs/2008.00299
     """
-    return _drawn("eigen_cam", model, images, classes, raw, options)
+    return _compute_maps("eigen_cam", model, images, classes, raw, options)
 
 
-def _drawn(
+def _compute_maps(
     method: str,
     model: keras.Model,
     images: Any,
@@ -178,4 +181,4 @@ def _drawn(
 ) -> np.ndarray:
     mapper = GradientMapper(model, method, **options)
     maps, _ = mapper.maps(images, classes)
-    return maps if raw else scaled(maps, mapper.image_size(images))
+    return maps if raw else resize_and_scale(maps, mapper.image_size(images))

@@ -1,4 +1,4 @@
-"""Which pixels the score of a class depends on: gradients by the image."""
+"""Which pixels a class score depends on: gradients with respect to the image."""
 
 from __future__ import annotations
 
@@ -22,28 +22,30 @@ def saliency(
     raw: bool = False,
     **options: Any,
 ) -> np.ndarray:
-    """Saliency: the size of the gradient of a class's score by each pixel.
+    """Saliency: the magnitude of the gradient of a class score with respect to each pixel.
 
     Args:
-        model: A functional or Sequential model, with nested models, several inputs and outputs.
+        model: A functional or Sequential model; it may have nested models and several inputs and
+            outputs.
         images: `(n, height, width, channels)`, prepared as for `model.predict`; or series
             `(n, steps, channels)`, volumes or videos `(n, depth, height, width, channels)`, or
-            vectors `(n, features)`. For a model with several inputs a list or dict of arrays, as
+            vectors `(n, features)`. For a model with several inputs, a list or dict of arrays, as
             for `predict`.
-        classes: One for all images, or `(n,)` one for each. None takes the class with the highest
-            score. Scores are those before softmax or sigmoid.
+        classes: One class for all images, or one per image `(n,)`. None uses the class with the
+            highest score. Scores are before softmax or sigmoid.
         raw: Whether to return the gradients themselves, in the shape of the images.
         **options: `target`, `output`, `image_input` and `batch_size`, as for `GradientMapper`.
 
     Returns:
-        Float32 maps `(n, height, width)`: the largest absolute gradient of each pixel's channels,
-        scaled from 0, the least in the image, to 1, the most; of large images the highest 0.5 % are
-        1, because a few pixels would dim all others. Of series `(n, steps)`, of volumes `(n, depth,
-        height, width)`, of vectors `(n, features)`. With `raw`, the gradients.
+        Float32 maps `(n, height, width)`: the largest absolute gradient over each pixel's channels,
+        scaled so that the smallest value in the image is 0 and the largest is 1. In large images,
+        the highest 0.5 % are clipped to 1, because otherwise a few pixels would dim all others. For
+        series `(n, steps)`, for volumes `(n, depth, height, width)`, for vectors `(n, features)`.
+        With `raw`, the gradients.
 
     Raises:
-        TypeError: If `model` is no Keras model or an argument has another type.
-        ValueError: If the model has no graph, or an argument does not fit it.
+        TypeError: If `model` is not a Keras model or an argument has the wrong type.
+        ValueError: If the model has no graph, or an argument does not match it.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
@@ -58,7 +60,7 @@ def saliency(
         Simonyan, Vedaldi and Zisserman (2014), Deep Inside Convolutional Networks,
         https://arxiv.org/abs/1312.6034
     """
-    return _drawn(_probe(model, options)(images, classes).gradients, raw)
+    return _reduce_channels(_probe(model, options)(images, classes).gradients, raw)
 
 
 def smooth_grad(
@@ -72,24 +74,24 @@ def smooth_grad(
     seed: int = 0,
     **options: Any,
 ) -> np.ndarray:
-    """SmoothGrad: the mean gradient of noisy copies of an image. Arguments as for `saliency`.
+    """SmoothGrad: the mean gradient over noisy copies of an image.
 
     Args:
         model: See `saliency`.
         images: See `saliency`.
-        classes: See `saliency`; the noisy copies are asked for the class of the image.
+        classes: See `saliency`; all noisy copies use the class of the original image.
         raw: See `saliency`.
-        samples: Noisy copies of each image.
-        noise: Standard deviation of the noise, as a share of the image's range, at least 0.
-        seed: Of the noise.
+        samples: Number of noisy copies per image.
+        noise: Standard deviation of the noise, as a fraction of the image's range, at least 0.
+        seed: Seed of the noise.
         **options: See `saliency`.
 
     Returns:
-        As `saliency`.
+        See `saliency`.
 
     Raises:
-        TypeError: As `saliency`.
-        ValueError: As `saliency`, and if `samples` or `noise` is out of range.
+        TypeError: See `saliency`.
+        ValueError: See `saliency`; also if `samples` or `noise` is out of range.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
@@ -102,7 +104,9 @@ def smooth_grad(
     """
     _check_count("samples", samples)
     if not 0 <= noise < np.inf:
-        raise ValueError(f"noise must be a share of the image's range, from 0. Received: {noise!r}")
+        raise ValueError(
+            f"noise must be a fraction of the image's range, at least 0. Received: {noise!r}."
+        )
     variants = Variants(_probe(model, options), images, classes)
     rng = np.random.default_rng(seed)
 
@@ -111,9 +115,9 @@ def smooth_grad(
         return image + rng.normal(0, spread, (len(numbers), *image.shape)).astype("float32")
 
     gradients = np.zeros(variants.images.shape, "float32")
-    for index, _, found in variants.each(samples, noisy, "SmoothGrad", gradients=True):
+    for index, _, found in variants.compute(samples, noisy, "SmoothGrad", gradients=True):
         gradients[index] += found.gradients.sum(0) / samples
-    return _drawn(gradients, raw)
+    return _reduce_channels(gradients, raw)
 
 
 def integrated_gradients(
@@ -126,33 +130,33 @@ def integrated_gradients(
     steps: int = 64,
     **options: Any,
 ) -> np.ndarray:
-    """Integrated gradients: how much of a score each pixel brings in, beginning at a baseline.
+    """Integrated gradients: the contribution of each pixel to a score, relative to a baseline.
 
         (x - b) * integral over a from 0 to 1 of dS/dx at b + a (x - b)
 
-    By completeness all of them add up to the score less the baseline's. The integral is taken by
-    Gauss-Legendre quadrature.
+    By completeness, the attributions sum to the score minus the score of the baseline. The integral
+    is computed by Gauss-Legendre quadrature.
 
     Args:
         model: See `saliency`.
         images: See `saliency`.
-        classes: See `saliency`; the class of the image is meant all the way.
-        raw: Whether to return the attributions, in the shape of the images, with their signs.
+        classes: See `saliency`; the class of the image is used along the whole path.
+        raw: Whether to return the signed attributions, in the shape of the images.
         baseline: An image without evidence: one number, or an array that broadcasts against the
-            images. 0 is black for pixels from 0, and the mean colour for standardised ones.
-        steps: Points on the way.
+            images. 0 is black for pixels that start at 0, and the mean color for standardized ones.
+        steps: Number of points along the path.
         **options: See `saliency`.
 
     Returns:
-        Maps as those of `saliency`: the absolute sum over each pixel's channels, scaled to 0..1.
+        Maps shaped as for `saliency`: the absolute sum over each pixel's channels, scaled to 0..1.
         With `raw`, the attributions.
 
     Raises:
-        TypeError: As `saliency`.
-        ValueError: As `saliency`, and if `steps` or `baseline` does not fit.
+        TypeError: See `saliency`.
+        ValueError: See `saliency`; also if `steps` or `baseline` is invalid.
 
     Warns:
-        UserWarning: If an image's attributions miss its score by more than 5 %.
+        UserWarning: If the sum of an image's attributions is off by more than 5 %.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(),
@@ -174,9 +178,9 @@ def integrated_gradients(
     except ValueError:
         raise ValueError(
             f"baseline must broadcast against images of shape {variants.images.shape}. Received: "
-            f"{np.shape(baseline)}"
+            f"{np.shape(baseline)}."
         ) from None
-    # From -1..1, where the quadrature is defined, to 0..1.
+    # Map the quadrature points from -1..1 to 0..1.
     points, weights = np.array(np.polynomial.legendre.leggauss(steps), "float32") / 2
     points += 0.5
 
@@ -185,11 +189,13 @@ def integrated_gradients(
         return start[index] + share * (image - start[index])
 
     gradients = np.zeros(variants.images.shape, "float32")
-    for index, at, found in variants.each(steps, between, "Integrated gradients", gradients=True):
+    for index, at, found in variants.compute(
+        steps, between, "Integrated gradients", gradients=True
+    ):
         gradients[index] += np.tensordot(weights[at], found.gradients, 1)
     parts = gradients * (variants.images - start)
     _warn_if_incomplete(variants, start, parts)
-    return parts if raw else _scaled(np.abs(parts if parts.ndim == 2 else parts.sum(-1)))
+    return parts if raw else _scale(np.abs(parts if parts.ndim == 2 else parts.sum(-1)))
 
 
 def guided_backprop(
@@ -199,11 +205,11 @@ def guided_backprop(
     raw: bool = False,
     **options: Any,
 ) -> np.ndarray:
-    """Guided backpropagation: gradients that pass a ReLU only where they are positive.
+    """Guided backpropagation: gradients that pass through a ReLU only where they are positive.
 
-    Sharp pictures of edges; but they hardly change when the last layers are made random (Adebayo et
-    al., 2018), so read them as what the early layers see. Arguments, result and errors as for
-    `saliency`; only ReLU and ReLU6 are guided.
+    The maps show sharp edges, but hardly change when the weights of the last layers are randomized
+    (Adebayo et al., 2018), so they mostly show what the early layers see. Arguments, return value
+    and errors are as for `saliency`; only ReLU and ReLU6 are guided.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)),
@@ -215,40 +221,42 @@ def guided_backprop(
     Reference:
         Springenberg et al. (2015), Striving for Simplicity, https://arxiv.org/abs/1412.6806
     """
-    return _drawn(Probe(guided_copy(model), layer=INPUT, **options)(images, classes).gradients, raw)
+    return _reduce_channels(
+        Probe(guided_copy(model), layer=INPUT, **options)(images, classes).gradients, raw
+    )
 
 
 def _probe(model: keras.Model, options: dict[str, Any]) -> Probe:
     return probe_of(model, layer=INPUT, **options)
 
 
-def _drawn(gradients: np.ndarray, raw: bool) -> np.ndarray:
+def _reduce_channels(gradients: np.ndarray, raw: bool) -> np.ndarray:
     if raw:
         return gradients
     sizes = np.abs(gradients)
-    return _scaled(sizes if sizes.ndim == 2 else sizes.max(-1))  # a vector has no channels
+    return _scale(sizes if sizes.ndim == 2 else sizes.max(-1))  # a vector has no channels
 
 
-def _scaled(maps: np.ndarray) -> np.ndarray:
-    """Bring maps to 0..1; of large images the highest 0.5 % are 1, or one pixel dims the rest."""
+def _scale(maps: np.ndarray) -> np.ndarray:
+    """Scale maps to 0..1, with the highest 0.5 % clipped lest one pixel dim the rest."""
     most = np.quantile(maps, 0.995, axis=tuple(range(1, maps.ndim)), keepdims=True, method="higher")
     return to_unit(np.minimum(maps, most))
 
 
 def _check_count(name: str, number: Any) -> None:
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} must be a whole number above 0. Received: {number!r}")
+        raise ValueError(f"{name} must be a positive integer. Received: {number!r}.")
 
 
 def _warn_if_incomplete(variants: Variants, start: np.ndarray, parts: np.ndarray) -> None:
-    """Compare what the attributions add up to with the difference of the scores."""
+    """Warn if the attributions do not sum to the score difference."""
     missing = np.zeros(len(parts))
-    for index, _, found in variants.each(1, lambda i, image, _: start[i : i + 1], "Baseline"):
+    for index, _, found in variants.compute(1, lambda i, image, _: start[i : i + 1], "Baseline"):
         expected = float(variants.plain.values[index] - found.values[0])
         missing[index] = abs(parts[index].sum() - expected) / max(abs(expected), 1e-6)
     if missing.max() > 0.05:
         warnings.warn(
-            f"the attributions of {int((missing > 0.05).sum())} of {len(parts)} images miss the "
-            f"difference of their scores by up to {missing.max():.0%}; raise steps",
+            f"The attributions of {int((missing > 0.05).sum())} of {len(parts)} images miss the "
+            f"difference of their scores by up to {missing.max():.0%}. Increase steps.",
             stacklevel=3,
         )

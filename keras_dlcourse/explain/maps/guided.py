@@ -1,4 +1,4 @@
-"""A copy of a model whose ReLUs let only positive gradients pass."""
+"""A copy of a model whose ReLUs pass only positive gradients."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.explain.engine.scores import with_activation
+from keras_dlcourse.explain.engine.scores import replace_activation
 from keras_dlcourse.graph.flat import Graph, Node, flat_copy, open_block
 from keras_dlcourse.layers._remade import activation_name
 
@@ -16,41 +16,41 @@ _RELUS = ("relu", "relu6")
 
 
 def guided_copy(model: keras.Model) -> keras.Model:
-    """Return a flat copy of a model with the same outputs, and guided ReLUs.
+    """Return a flat copy of a model with the same outputs and guided ReLUs.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it has no graph.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model has no graph.
 
     Warns:
-        UserWarning: If ReLUs stand inside of layers that cannot be opened.
+        UserWarning: If there are ReLUs inside layers that cannot be opened.
     """
     copy = flat_copy(model, open_block)
     made: dict[int, Any] = {}
 
     def call(node: Node, args: Any, kwargs: Any) -> Any:
-        guided = made.setdefault(id(node.operation), _guided(node.operation))
+        guided = made.setdefault(id(node.operation), _make_guided(node.operation))
         return guided(*args, **kwargs)
 
     return Graph(copy).rebuild(call)
 
 
-def _guided(operation: Any) -> Any:
-    """Return what computes the same as a layer or operation, its ReLU guided."""
+def _make_guided(operation: Any) -> Any:
+    """Return an equivalent of a layer or operation with a guided ReLU."""
     name = _activation_name(operation)
     if type(operation) is keras.layers.ReLU and not operation.negative_slope:
         return _GuidedReLU(operation.max_value, operation.threshold, name=operation.name)
     if name in _RELUS:
         relu = _GuidedReLU(6.0 if name == "relu6" else None, name=f"{operation.name}_guided")
         if isinstance(operation, keras.layers.Layer) and hasattr(operation, "kernel"):
-            linear = with_activation(operation, keras.activations.linear)
+            linear = replace_activation(operation, keras.activations.linear)
             return lambda *args, **kwargs: relu(linear(*args, **kwargs))
         return relu
     hidden = [layer.name for layer in getattr(operation, "_layers", []) if _has_relu(layer)]
     if hidden:
         warnings.warn(
-            f"layer {operation.name!r} has ReLUs inside ({', '.join(hidden)}), which stay as they "
-            "are; make a functional model of it",
+            f"Layer {operation.name!r} has ReLUs inside ({', '.join(hidden)}), which are not "
+            "guided. Rewrite it as a functional model to have them guided.",
             stacklevel=4,
         )
     return operation
@@ -67,7 +67,7 @@ def _activation_name(operation: Any) -> str:
 
 
 class _GuidedReLU(keras.layers.Layer):
-    """ReLU, whose gradient passes where it and the input are positive."""
+    """ReLU that passes the gradient only where both the gradient and the input are positive."""
 
     def __init__(
         self, max_value: float | None = None, threshold: float = 0.0, **kwargs: Any

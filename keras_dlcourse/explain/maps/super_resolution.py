@@ -1,4 +1,4 @@
-"""Many coarse maps of moved copies of an image, fused into one fine map."""
+"""Fusion of many coarse maps of moved copies of an image into one fine map."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from scipy.optimize import minimize
 _SMOOTHING = 1e-3  # |x| is computed as sqrt(x^2 + s^2): L-BFGS needs a gradient at 0
 
 
-def motion(size: tuple[int, int], angle: float, shift: tuple[float, float]) -> sparse.csr_matrix:
-    """Return the matrix that turns and shifts an image, by bilinear interpolation.
+def build_motion_matrix(
+    size: tuple[int, int], angle: float, shift: tuple[float, float]
+) -> sparse.csr_matrix:
+    """Return the matrix that rotates and shifts an image with bilinear interpolation.
 
     Args:
         size: Height and width of the image.
-        angle: Turn around the centre, in radians.
-        shift: Rows and columns that it moves by, after the turn.
+        angle: Rotation around the center, in radians.
+        shift: Shift in rows and columns, after the rotation.
 
     Returns:
-        A matrix for images flattened row by row; what comes from outside of the image is 0.
+        A matrix for images flattened row by row; pixels from outside the image are 0.
     """
     height, width = size
     rows, columns = np.mgrid[:height, :width].reshape(2, -1)
@@ -41,8 +43,8 @@ def motion(size: tuple[int, int], angle: float, shift: tuple[float, float]) -> s
     return sparse.csr_matrix((weights, (to, source)), (height * width,) * 2)
 
 
-def averaging(size: tuple[int, int], low: tuple[int, int]) -> sparse.csr_matrix:
-    """Return the matrix that takes the mean of the pixels under each place of a coarse map.
+def build_averaging_matrix(size: tuple[int, int], low: tuple[int, int]) -> sparse.csr_matrix:
+    """Return the matrix that averages the pixels under each cell of a coarse map.
 
     Args:
         size: Height and width of the image.
@@ -52,7 +54,7 @@ def averaging(size: tuple[int, int], low: tuple[int, int]) -> sparse.csr_matrix:
     return sparse.csr_matrix(sparse.kron(rows, columns))
 
 
-def super_resolved(
+def super_resolve(
     operators: sparse.csr_matrix,
     maps: np.ndarray,
     size: tuple[int, int],
@@ -62,19 +64,19 @@ def super_resolved(
     steps: int,
     start: np.ndarray,
 ) -> np.ndarray:
-    """Return the h that minimises `sum_i |D A_i h - g_i|^2 + variation TV(h) + ridge |h|^2`.
+    """Return the h that minimizes `sum_i |D A_i h - g_i|^2 + variation TV(h) + ridge |h|^2`.
 
-    TV is anisotropic: the sum of the absolute differences of neighbours. Solved by L-BFGS, which
-    gets further in a step than Adam does in many.
+    TV is anisotropic: the sum of the absolute differences between neighbors. L-BFGS needs far fewer
+    steps than Adam.
 
     Args:
-        operators: All `D A_i`, one below the other.
+        operators: All `D A_i`, stacked vertically.
         maps: All g_i, in the same order.
         size: Height and width of h.
         variation: Weight of the total variation.
         ridge: Weight of the squares.
-        steps: Iterations at most.
-        start: Where to begin, shape `size`.
+        steps: Maximum number of iterations.
+        start: Initial value, shape `size`.
     """
     given = maps.reshape(-1).astype("float64")
     turned = operators.T.tocsr()
@@ -102,7 +104,7 @@ def super_resolved(
 
 
 def _overlaps(fine: int, coarse: int) -> np.ndarray:
-    """Return which share of each coarse cell each fine one has, `(coarse, fine)`."""
+    """Return the fraction of each coarse cell that each fine cell covers, `(coarse, fine)`."""
     edges = np.arange(coarse + 1) * fine / coarse
     starts = np.maximum(edges[:-1, None], np.arange(fine))
     ends = np.minimum(edges[1:, None], np.arange(1, fine + 1))

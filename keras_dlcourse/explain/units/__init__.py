@@ -1,1 +1,1 @@
-"""What a unit of a network responds to: patches, kernels, images that excite it most."""
+"""What a unit of a network responds to: patches, kernels, and images that activate it most."""

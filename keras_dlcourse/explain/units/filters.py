@@ -9,21 +9,21 @@ import numpy as np
 
 
 def filters(layer: keras.layers.Layer) -> np.ndarray:
-    """Return the kernels of a layer that sees an image, each as an image of 0 to 1.
+    """Return the kernels of a layer that reads an image, each as an image from 0 to 1.
 
-    Each kernel is stretched over 0 to 1 on its own, its channels together; what is 0 in one is no
-    certain grey. A kernel that is the same everywhere is 0.5.
+    Each kernel is scaled to 0..1 on its own, over all its channels, so a weight of 0 has no fixed
+    gray level. A constant kernel becomes 0.5.
 
     Args:
-        layer: A built Conv2D that sees 1 or 3 channels, or a DepthwiseConv2D or SeparableConv2D,
-            whose kernels see one channel each.
+        layer: A built Conv2D with 1 or 3 input channels, or a DepthwiseConv2D or SeparableConv2D,
+            whose kernels have one input channel each.
 
     Returns:
         Float32 `(kernels, height, width, 1 or 3)`, in the order of the output channels.
 
     Raises:
-        TypeError: If it is another kind of layer.
-        ValueError: If it is not built, or sees other numbers of channels.
+        TypeError: If it is another type of layer.
+        ValueError: If it is not built, or its number of input channels is not 1 or 3.
 
     Example:
         >>> layer = keras.layers.Conv2D(8, 3)
@@ -40,8 +40,9 @@ def filters(layer: keras.layers.Layer) -> np.ndarray:
         images = kernel.transpose(3, 0, 1, 2)
     if images.shape[-1] not in (1, 3):
         raise ValueError(
-            f"layer {layer.name!r} sees {images.shape[-1]} channels; only kernels that see 1 or 3, "
-            "those of a first layer, are images. For deeper layers see maximal_patches."
+            f"layer must have 1 or 3 input channels, as a first layer has. Received: layer "
+            f"{layer.name!r} with {images.shape[-1]} channels. For deeper layers, use "
+            "maximal_patches."
         )
     low = images.min((1, 2, 3), keepdims=True)
     span = images.max((1, 2, 3), keepdims=True) - low
@@ -54,10 +55,10 @@ def _kernel(layer: Any) -> np.ndarray:
     if not isinstance(layer, kinds):
         raise TypeError(
             "layer must be a Conv2D, DepthwiseConv2D or SeparableConv2D, such as "
-            f"model.get_layer('conv1'). Received: {type(layer).__name__}"
+            f"model.get_layer('conv1'). Received: {type(layer).__name__}."
         )
     if not layer.built:
-        raise ValueError(f"layer {layer.name!r} is not built yet, so it has no kernels")
+        raise ValueError(f"layer {layer.name!r} is not built yet, so it has no kernels.")
     separable = isinstance(layer, keras.layers.SeparableConv2D)
     weight = layer.depthwise_kernel if separable else layer.kernel
     return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32")))

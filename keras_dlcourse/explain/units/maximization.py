@@ -1,4 +1,4 @@
-"""The image that excites a unit of a network most, by gradient ascent from noise."""
+"""The image that activates a unit of a network most, by gradient ascent from noise."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from keras_dlcourse.explain.engine.scores import Scores
 from keras_dlcourse.graph.places import find_place
 from keras_dlcourse.graph.running import Network
 
-_NOISE = 0.01  # standard deviation of the first image, as a share of the range
-_WINDOW = 20  # steps whose mean is compared; single ones differ by the jitter
-_MEAN, _SQUARE = 0.9, 0.99  # decay of Adam's two averages
-_ROUNDING = 1e-4  # of the total variation at 0, so that its slope does not jump there
+_NOISE = 0.01  # standard deviation of the initial image, as a fraction of the range
+_WINDOW = 20  # steps to average before comparing; single steps vary because of the jitter
+_MEAN, _SQUARE = 0.9, 0.99  # decay rates of Adam's two averages
+_ROUNDING = 1e-4  # smooths the total variation at 0, where its slope jumps
 _BLUR = np.array([1, 4, 6, 4, 1], "float32") / 16
 
 
 @dataclass(frozen=True, eq=False)
 class Maximization:
-    """Images that excite a unit.
+    """Images that activate a unit.
 
     Attributes:
-        images: `(n, height, width, channels)`, float32, prepared as the model takes them.
-        values: What the unit gives for each, `(n,)`.
-        start_values: What it gave for the noise that each began with, `(n,)`.
-        steps: Steps taken, the same for all.
-        converged: Whether the values had come to rest; else `steps` was too small, or nothing
-            pulled (a warning says so).
+        images: `(n, height, width, channels)`, float32, in the model's input range.
+        values: Activation of the unit for each image, `(n,)`.
+        start_values: Activation for the initial noise of each image, `(n,)`.
+        steps: Number of steps taken, the same for all images.
+        converged: Whether the values converged; if not, `steps` was too small or there was no
+            gradient (which gives a warning).
     """
 
     images: np.ndarray
@@ -63,43 +63,44 @@ def activation_maximization(
     n: int = 1,
     tolerance: float = 1e-3,
 ) -> Maximization:
-    """Find images that excite a unit most, by gradient ascent from faint noise.
+    """Find images that activate a unit most, by gradient ascent from faint noise.
 
-    Each step adds to the image, by Adam, the gradient of the unit's value, brought to a root mean
-    square of 1, less that of two penalties against noise that means nothing to the eye; pixels
-    stay between `low` and `high`. As the gradient is brought to 1, the same penalties suit any
-    unit. `jitter=0, variation=0, frequency=0` is plain ascent.
+    Each step is an Adam step along the gradient of the unit's value, scaled to a root mean square
+    of 1, minus the gradient of two penalties against noise that has no meaning to the eye. Pixels
+    stay between `low` and `high`. Because of the scaling, the same penalties suit any unit. Plain
+    gradient ascent is `jitter=0, variation=0, frequency=0`.
 
     Args:
         model: A functional or Sequential model with one input, of the shape (height, width,
-            channels), and any nested models.
-        layer: Name of the layer, with the names of the nested models around it or without; None
-            for a class, whose score before softmax or sigmoid is the value.
-        unit: Number of the channel, or of the class.
-        position: Row and column in the layer's maps. None takes the mean over all places.
-        steps: Steps at most.
-        learning_rate: Of Adam, as a share of the range from `low` to `high`.
-        jitter: Pixels by which the image is shifted at random before each step, at most.
-        variation: Weight of the total variation: of sums of differences between neighbours.
-        frequency: Weight of high frequencies: of the square of what a blur of 5x5 takes away.
-        size: Height and width, of a model that leaves them open.
-        low: Least value of a pixel as the model takes it.
-        high: Greatest value.
-        seed: Of the noise and the shifts.
-        n: How many images, each from its own noise.
-        tolerance: The ascent stops when the mean value of 20 steps differs from that of the 20
-            before by less than this share, for all images. 0 takes all steps.
+            channels); it may have nested models.
+        layer: Name of the layer, with or without the names of its nested models. None maximizes a
+            class score before softmax or sigmoid.
+        unit: Index of the channel, or of the class.
+        position: Row and column in the layer's maps. None uses the mean over all locations.
+        steps: Maximum number of steps.
+        learning_rate: Learning rate of Adam, as a fraction of the range from `low` to `high`.
+        jitter: Maximum random shift of the image before each step, in pixels.
+        variation: Weight of the total variation: the sum of differences between neighbors.
+        frequency: Weight of high frequencies: the squares of what a 5x5 blur removes.
+        size: Height and width, for a model with an unknown input size.
+        low: Smallest pixel value that the model takes.
+        high: Largest pixel value.
+        seed: Seed of the noise and the shifts.
+        n: Number of images, each from its own noise.
+        tolerance: The ascent stops when, for all images, the mean value of the last 20 steps
+            differs from that of the 20 steps before by less than this fraction. 0 runs all steps.
 
     Returns:
-        A `Maximization`. A unit of the mean of a map gives a texture, a class its typical parts.
+        A `Maximization`. The mean of a channel typically gives a texture; a class, its typical
+        parts.
 
     Raises:
-        TypeError: If `model` is no Keras model.
+        TypeError: If `model` is not a Keras model.
         ValueError: If there is no such layer, unit or position, or an argument is out of range.
 
     Warns:
-        UserWarning: If the unit has no gradient for the noise, as behind a ReLU that is 0: nothing
-            pulls then, so take the layer before the ReLU or another seed.
+        UserWarning: If the unit has no gradient for the noise, as after an inactive ReLU. Use the
+            layer before the ReLU, or another seed.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, classes=5)
@@ -109,7 +110,7 @@ def activation_maximization(
 
     Reference:
         Erhan et al. (2009), Visualizing Higher-Layer Features of a Deep Network; jitter, total
-        variation and penalties of frequencies as compared by Olah, Mordvintsev and Schubert (2017),
+        variation and frequency penalties as compared by Olah, Mordvintsev and Schubert (2017),
         Feature Visualization, https://distill.pub/2017/feature-visualization
     """
     _check_counts(steps=(steps, 1), n=(n, 1), jitter=(jitter, 0), unit=(unit, 0))
@@ -117,7 +118,7 @@ def activation_maximization(
         learning_rate=learning_rate, variation=variation, frequency=frequency, tolerance=tolerance
     )
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"low must be below high, both finite. Received: {low!r} and {high!r}")
+        raise ValueError(f"low must be below high, both finite. Received: {low!r} and {high!r}.")
     network = Network(model)
     shape = _image_shape(network.model, size)
     value = _value(network, layer, unit, position, shape)
@@ -140,17 +141,17 @@ def _ascend(
     seed: int,
     tolerance: float,
 ) -> tuple[np.ndarray, list[np.ndarray], int, bool]:
-    """Return the images as shares of the range, the values from first to last, and the steps."""
+    """Return images scaled to 0..1, the values of all steps, the step count and convergence."""
     rng = np.random.default_rng(seed)
     noise = rng.normal(0.5, _NOISE, (n, *shape)).clip(0, 1).astype("float32")
     state: Any = (noise, np.zeros_like(noise), np.zeros_like(noise))
     unmoved = [np.arange(side, dtype="int32") for side in shape[:2]]
-    # The values come before the step, so the last image's from one that is not taken.
+    # Values are from before a step, so those of the last image need one more call.
     start, slope = (_numbers(x) for x in program(*state, np.float32(1), *unmoved)[3:])
     if not slope.all():
         warnings.warn(
-            f"the unit has no gradient for the noise of {int((slope == 0).sum())} of {n} images, "
-            "as behind a ReLU that is 0; take the layer before it, or another seed",
+            f"The unit has no gradient for the noise of {int((slope == 0).sum())} of {n} images, "
+            "as after an inactive ReLU. Use the layer before it, or another seed.",
             stacklevel=3,
         )
     values = [start]
@@ -159,15 +160,15 @@ def _ascend(
         moved = [np.roll(rows, shift) for rows, shift in zip(unmoved, shifts, strict=True)]
         *state, now, _ = program(*state, np.float32(number), *moved)
         values.append(_numbers(now))
-        if _settled(values[1:], tolerance):
+        if _has_settled(values[1:], tolerance):
             break
     last, slope = (_numbers(x) for x in program(*state, np.float32(1), *unmoved)[3:])
-    # Values that nothing pulls on rest, too, but at no maximum.
-    converged = _settled(values[1:], tolerance) and bool(slope.all())
+    # Without a gradient the values are constant too, but not at a maximum.
+    converged = _has_settled(values[1:], tolerance) and bool(slope.all())
     return _numbers(state[0]), [*values, last], number, converged
 
 
-def _settled(values: list[np.ndarray], tolerance: float) -> bool:
+def _has_settled(values: list[np.ndarray], tolerance: float) -> bool:
     if not tolerance or len(values) < 2 * _WINDOW:
         return False
     before = np.mean(values[-2 * _WINDOW : -_WINDOW], axis=0)
@@ -182,7 +183,7 @@ def _program(
     variation: float,
     frequency: float,
 ) -> Callable[..., Any]:
-    """Return one compiled step of Adam upwards, with the values before it and their slopes."""
+    """Return a compiled Adam ascent step, which also gives the values before it and slopes."""
 
     def of_shifted(shares: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
         moved = ops.take(ops.take(shares, rows, axis=1), columns, axis=2)
@@ -210,11 +211,11 @@ def _roughness(shares: Any, variation: float, frequency: float) -> tuple[Any, An
     down = shares[:, 1:] - shares[:, :-1]
     right = shares[:, :, 1:] - shares[:, :, :-1]
     total = sum(ops.sum(ops.sqrt(ops.square(x) + _ROUNDING)) for x in (down, right))
-    high = ops.sum(ops.square(shares - _blurred(shares)))
+    high = ops.sum(ops.square(shares - _blur(shares)))
     return variation * total + frequency * high, ()
 
 
-def _blurred(shares: Any) -> Any:
+def _blur(shares: Any) -> Any:
     channels = shares.shape[-1]
     kernel = np.tile(np.outer(_BLUR, _BLUR)[..., None, None], (1, 1, channels, 1))
     border = [[0, 0], [2, 2], [2, 2], [0, 0]]
@@ -229,13 +230,16 @@ def _value(
     position: tuple[int, int] | None,
     shape: tuple[int, int, int],
 ) -> Callable[[Any], Any]:
-    """Return the function from images to the unit's value, `(n,)`."""
+    """Return a function from images to the unit's values, `(n,)`."""
     dtype = network.model.inputs[0].dtype
     if layer is None:
         scores = Scores(network)
         _check_unit(unit, scores.classes, "classes of the model")
         if position is not None:
-            raise ValueError(f"position needs a layer; a class has none. Received: {position!r}")
+            raise ValueError(
+                f"position must be None for a class. Received: {position!r}. "
+                "Pass a layer to use it."
+            )
 
         def score(images: Any) -> Any:
             return scores.of(network.run([ops.cast(images, dtype)], scores.call))[:, unit]
@@ -253,7 +257,7 @@ def _value(
 
     if position is None:
         return lambda images: ops.mean(maps(images), axis=(1, 2))
-    row, column = _checked_position(position, maps(ops.zeros((1, *shape))).shape, layer)
+    row, column = _check_position(position, maps(ops.zeros((1, *shape))).shape, layer)
     return lambda images: maps(images)[:, row, column]
 
 
@@ -261,25 +265,25 @@ def _image_shape(model: keras.Model, size: tuple[int, int] | None) -> tuple[int,
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.inputs)
         raise ValueError(
-            "activation_maximization needs a model with one input of the shape (n, height, width, "
-            f"channels); {model.name!r} has {shapes}"
+            "activation_maximization needs a model with one input of shape (n, height, width, "
+            f"channels). Received: {model.name!r} with {shapes}."
         )
     shape = tuple(model.inputs[0].shape[1:])
     if size is None and None not in shape:
         return shape
     if size is None:
-        raise ValueError(f"model {model.name!r} takes any size; pass size=(height, width)")
+        raise ValueError(f"model {model.name!r} takes any size. Pass size=(height, width).")
     wanted = (*size, shape[-1])
     fits = len(wanted) == 3 and all(
         isinstance(side, int) and side > 0 and given in (None, side)
         for side, given in zip(wanted, shape, strict=True)
     )
     if not fits:
-        raise ValueError(f"size must be (height, width) of images {shape}. Received: {size!r}")
+        raise ValueError(f"size must be (height, width) of images {shape}. Received: {size!r}.")
     return wanted
 
 
-def _checked_position(position: Any, shape: tuple[int, int, int], layer: str) -> tuple[int, int]:
+def _check_position(position: Any, shape: tuple[int, int, int], layer: str) -> tuple[int, int]:
     _, height, width = shape
     pair = tuple(position) if isinstance(position, tuple | list) else ()
     inside = len(pair) == 2 and all(
@@ -289,28 +293,28 @@ def _checked_position(position: Any, shape: tuple[int, int, int], layer: str) ->
     if not inside:
         raise ValueError(
             f"position must be (row, column) in the {height}x{width} maps of layer {layer!r}. "
-            f"Received: {position!r}"
+            f"Received: {position!r}."
         )
     return pair[0], pair[1]
 
 
 def _check_unit(unit: int, count: int, of: str) -> None:
     if unit >= count:
-        raise ValueError(f"unit must be below {count}, the {of}. Received: {unit}")
+        raise ValueError(f"unit must be below {count}, the number of {of}. Received: {unit}.")
 
 
 def _check_counts(**counts: tuple[Any, int]) -> None:
     for name, (count, least) in counts.items():
         if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
-            raise ValueError(f"{name} must be a whole number from {least}. Received: {count!r}")
+            raise ValueError(f"{name} must be an integer of at least {least}. Received: {count!r}.")
 
 
 def _check_amounts(**amounts: Any) -> None:
     for name, amount in amounts.items():
         least = amount > 0 if name == "learning_rate" else amount >= 0
         if not (least and np.isfinite(amount)):
-            bound = "above 0" if name == "learning_rate" else "from 0"
-            raise ValueError(f"{name} must be a finite number {bound}. Received: {amount!r}")
+            bound = "above 0" if name == "learning_rate" else "of at least 0"
+            raise ValueError(f"{name} must be a finite number {bound}. Received: {amount!r}.")
 
 
 def _numbers(tensor: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The patches of images that excite a unit of a network most."""
+"""The image patches that activate a unit of a network most."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_dlcourse import backend
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.stream import count_batches, stream
-from keras_dlcourse.explain.engine.inputs import checked_inputs
+from keras_dlcourse.explain.engine.inputs import check_inputs
 from keras_dlcourse.graph.receptive_field import ReceptiveField, fields, place_of
 from keras_dlcourse.graph.running import Network, Place
 
@@ -24,16 +24,16 @@ Unit = int | tuple[int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A part of an image that excites a unit.
+    """A part of an image that activates a unit.
 
     Attributes:
-        image: Number of the image in the data, from 0 on.
-        value: What the unit gives there.
-        position: Row and column in the feature maps; (0, 0) of a layer without positions.
+        image: Index of the image in the data, from 0.
+        value: Activation of the unit there.
+        position: Row and column in the feature maps; (0, 0) for a layer without positions.
         box: The receptive field in the image: (left, top, right, bottom), `"xyxy"` in Keras's
             terms, right and bottom exclusive.
-        clipped: Whether the field reaches over the border of the image, so that the box is smaller.
-        crop: The pixels of the box as the data has them, `(height, width, channels)`.
+        clipped: Whether the field extends beyond the image, so that the box is smaller.
+        crop: The pixels of the box, unchanged from the data, `(height, width, channels)`.
     """
 
     image: int
@@ -53,29 +53,30 @@ def maximal_patches(
     *,
     batch_size: int = 32,
 ) -> list[Patch]:
-    """Return the patches that excite a unit most, one each of `k` different images.
+    """Return the patches that activate a unit most, one from each of `k` different images.
 
-    A unit of feature maps sees the same everywhere, so of each image the position counts where it
-    is excited most; or one position, if `unit` names it. What it sees is its receptive field. The
-    data is read once, and of it one batch and the `k` patches are held.
+    A channel detects the same pattern everywhere, so each image counts with the position where the
+    activation is highest, or with one fixed position if `unit` names it. The patch is the receptive
+    field of that position. The data is read once; only one batch and the `k` patches are in memory.
 
     Args:
         model: A functional or Sequential model with one input.
-        layer: Name of the layer, with the names of the nested models around it or without; None
-            takes the feature maps that `grad_cam` takes. A layer without positions, such as the
-            class scores, sees the whole image.
-        unit: Number of the channel, or (row, column, channel).
-        images: Any data: a `kd.data.pipeline`, an array, images that are read on use, a
-            `keras.utils.PyDataset`, an iterable of batches such as a `tf.data.Dataset`.
-        k: How many patches; fewer come if there are fewer images.
-        batch_size: Images computed at a time, at most.
+        layer: Name of the layer, with or without the names of its nested models; None uses the same
+            feature maps as `grad_cam`. The receptive field of a layer without positions, such as
+            the class scores, is the whole image.
+        unit: Index of the channel, or (row, column, channel).
+        images: Any data: a `kd.data.pipeline`, an array, lazily read images, a
+            `keras.utils.PyDataset`, or an iterable of batches such as a `tf.data.Dataset`.
+        k: Number of patches; if there are fewer images, there are fewer patches.
+        batch_size: Maximum number of images per batch.
 
     Returns:
-        The patches, the strongest first; of equals the earlier image.
+        The patches, strongest first; for equal values, the earlier image first.
 
     Raises:
-        TypeError: If an argument is of another kind.
-        ValueError: If there is no such layer or unit, the images do not fit, or the unit gives NaN.
+        TypeError: If an argument has the wrong type.
+        ValueError: If there is no such layer or unit, the images do not match the model, or the
+            unit outputs NaN.
 
     Example:
         >>> model = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None)
@@ -92,17 +93,19 @@ def maximal_patches(
     network = Network(model)
     if len(network.model.inputs) != 1:
         raise ValueError(
-            f"model {model.name!r} has {len(network.model.inputs)} inputs; maximal_patches takes "
-            "models of one. Pass keras.Model(one_input, layer_output)."
+            f"model {model.name!r} has {len(network.model.inputs)} inputs; maximal_patches needs "
+            "a model with one input. Pass keras.Model(one_input, layer_output)."
         )
     place = place_of(network, layer)
-    peaks = _peaks(network, place, _checked_unit(unit, place))
+    peaks = _peaks(network, place, _check_unit(unit, place))
     field_of_size: dict[tuple[int, int], ReceptiveField] = {}
-    best: list[tuple[float, int, Patch]] = []  # a heap: the weakest of the best comes first
+    best: list[tuple[float, int, Patch]] = []  # a heap: the weakest comes first
     seen = 0
-    batches = track(stream(images, batch_size), count_batches(images, batch_size), "looking")
+    batches = track(
+        stream(images, batch_size), count_batches(images, batch_size), "Finding patches"
+    )
     for inputs, stored in batches:
-        (checked,) = checked_inputs(network.model, inputs)
+        (checked,) = check_inputs(network.model, inputs)
         size = _image_size(checked)
         if size not in field_of_size:
             field_of_size[size] = fields(network, size)[place]
@@ -128,17 +131,17 @@ def _patch(
     left, top, right, bottom = box = field.region(*position)
     first = keras.config.image_data_format() == "channels_first"
     last = np.moveaxis(pixels, 0, -1) if first else pixels
-    crop = np.array(last[top:bottom, left:right])  # a copy, or it would hold its whole batch
+    crop = np.array(last[top:bottom, left:right])  # a copy, so that the batch can be freed
     return Patch(image, value, position, box, field.is_clipped(*position), crop)
 
 
 def _peaks(network: Network, place: Place, unit: Unit) -> Callable[[np.ndarray], list[np.ndarray]]:
-    """Return a function of images: a unit's strongest value in each, and its row and column."""
+    """Return a function from images to the highest values of a unit, their rows and columns."""
 
     def function(images: Any) -> Any:
         given = ops.cast(images, network.model.inputs[0].dtype)
         maps = ops.cast(network.output_at(place, [given]), "float32")
-        maps = ops.moveaxis(maps, 1, -1) if _channels_first(place) else maps
+        maps = ops.moveaxis(maps, 1, -1) if _is_channels_first(place) else maps
         if len(maps.shape) == 2:
             maps = maps[:, None, None, :]
         count, _, columns, _ = maps.shape
@@ -154,28 +157,28 @@ def _peaks(network: Network, place: Place, unit: Unit) -> Callable[[np.ndarray],
     return lambda images: [np.asarray(ops.convert_to_numpy(x)) for x in compute(images)]
 
 
-def _checked_unit(unit: Unit, place: Place) -> Unit:
+def _check_unit(unit: Unit, place: Place) -> Unit:
     shape = place.shape[1:]
     if len(shape) not in (1, 3):
         raise ValueError(
-            f"layer {place.name!r} gives {shape} for an image; maximal_patches takes feature maps "
-            "(height, width, channels) or scores (channels,)"
+            f"layer {place.name!r} outputs the shape {shape} for an image; maximal_patches needs "
+            "feature maps (height, width, channels) or scores (channels,)."
         )
-    sizes = (*shape[1:], shape[0]) if _channels_first(place) else shape
+    sizes = (*shape[1:], shape[0]) if _is_channels_first(place) else shape
     numbers = unit if isinstance(unit, tuple) else (unit,)
     if not all(isinstance(number, int | np.integer) for number in numbers) or bool in map(
         type, numbers
     ):
         raise TypeError(
-            f"unit must be the number of a channel, or (row, column, channel). Received: {unit!r}"
+            f"unit must be the index of a channel, or (row, column, channel). Received: {unit!r}."
         )
     limits = sizes[-1:] if not isinstance(unit, tuple) else sizes
     if len(numbers) != len(limits) or not all(
         limit is None or 0 <= number < limit for number, limit in zip(numbers, limits, strict=True)
     ):
         raise ValueError(
-            f"layer {place.name!r} gives {sizes}, channels last: unit must be a channel below "
-            f"{sizes[-1]}, or (row, column, channel) within. Received: {unit!r}"
+            f"unit must be a channel below {sizes[-1]}, or (row, column, channel) within {sizes}, "
+            f"the output of layer {place.name!r}. Received: {unit!r}."
         )
     return tuple(map(int, unit)) if isinstance(unit, tuple) else int(unit)  # type: ignore[return-value]
 
@@ -184,12 +187,12 @@ def _check_finite(values: np.ndarray, place: Place, seen: int) -> None:
     if np.isnan(values).any():
         image = seen + int(np.isnan(values).argmax())
         raise ValueError(
-            f"layer {place.name!r} gives NaN for image {image}: the weights are broken, or the "
-            "image is"
+            f"layer {place.name!r} outputs NaN for image {image}. Check the weights and the image "
+            "for NaN."
         )
 
 
-def _channels_first(place: Place) -> bool:
+def _is_channels_first(place: Place) -> bool:
     return getattr(place.node.operation, "data_format", None) == "channels_first"
 
 

@@ -1,1 +1,1 @@
-"""What is in a file, where it runs, and whether it agrees with Keras."""
+"""Inspect a file, check where it runs, and verify that it agrees with Keras."""

@@ -1,4 +1,4 @@
-"""Why a `.tflite` file does not agree with its Keras model: cheap tests, in order."""
+"""Find why a `.tflite` file does not agree with its Keras model, by cheap tests in order."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.export.checking.inspection import in_graph
-from keras_dlcourse.export.checking.output_kinds import INTEGER, Compared, Kind, missed_limits
+from keras_dlcourse.export.checking.inspection import find_graph_steps
+from keras_dlcourse.export.checking.output_kinds import INTEGER, Compared, Kind, find_missed_limits
 from keras_dlcourse.export.checking.roads import Road
-from keras_dlcourse.export.conversion.device_model import as_the_device_sees
+from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
 
-EXAMPLES = 100  # what the tests run the file on
-_OUTSIDE = 1e-3  # share of numbers that an integer range may miss
+EXAMPLES = 100  # number of examples the tests run the file on
+_OUTSIDE = 1e-3  # fraction of values that may lie outside an integer range
 
 
 @dataclass(frozen=True)
 class Case:
-    """What the causes are looked for in.
+    """A comparison in which a cause is searched for.
 
     Attributes:
-        failed: Whether a limit is not met. Some causes hold although the numbers agree.
+        failed: Whether a limit is not met. Some causes apply even if the outputs agree.
         file: The file.
-        road: How it was given the examples.
-        compared: The first output, of at least the first `EXAMPLES` examples.
-        kind: What it holds.
-        storage: How the file stores numbers, which the limits depend on.
-        same_weights: Whether the file was made of these weights; None if it does not say.
-        class_names: What data and model call the classes, by who says so.
+        road: How the file was given the examples.
+        compared: The first output, for at least the first `EXAMPLES` examples.
+        kind: The kind of that output.
+        storage: How the file stores numbers, which determines the limits.
+        same_weights: Whether the file was made from these weights; None if it does not record it.
+        class_names: The class names by their source: the data or the model.
     """
 
     failed: bool
@@ -42,22 +42,22 @@ class Case:
     same_weights: bool | None
     class_names: dict[str, tuple[str, ...]]
 
-    def mended_by(self, theirs: np.ndarray) -> bool:
-        """Whether these outputs of the file agree with Keras, and clearly better."""
-        before = self.compared.first(len(theirs))
+    def is_fixed_by(self, theirs: np.ndarray) -> bool:
+        """Whether these outputs of the file agree with Keras, and clearly better than before."""
+        before = self.compared.take_first(len(theirs))
         figures = [self.kind.measure(one) for one in (before, before.with_theirs(theirs))]
         errors = [one.values["mean_error"] for one in figures]
-        missed = missed_limits(figures[1], self.kind.limits[self.storage], {})
+        missed = find_missed_limits(figures[1], self.kind.limits[self.storage], {})
         return not missed and errors[1] < errors[0] / 2
 
     def run_on(self, road: Road) -> np.ndarray:
-        """Return the first output on another road."""
+        """Return the first output of the file when run on another road."""
         device = road.device(self.file)
         return np.concatenate([device(index)[0] for index in range(len(road.inputs))])
 
 
 def find_cause(case: Case) -> str | None:
-    """Return the first cause that is found, in words; None if all agrees."""
+    """Return the first cause found, as text; None if everything agrees."""
     for cause in CAUSES:
         found = cause(case)
         if found is not None:
@@ -70,36 +70,36 @@ def find_cause(case: Case) -> str | None:
 
 
 def other_weights(case: Case) -> str | None:
-    """By the hash in the file."""
+    """Compare the hash in the file with the model's."""
     if not case.failed or case.same_weights is not False:
         return None
-    return "other weights: the file was made from other weights than this model's"
+    return "other weights: the file was made from weights other than this model's"
 
 
 def normalization(case: Case) -> str | None:
-    """By the arrays themselves; or if the file agrees on what Keras gets, but not on pixels."""
+    """Check the arrays, and whether the file agrees on Keras's inputs but not on pixels."""
     if case.road.misfit is not None:
         return f"normalization: {case.road.misfit}"
     if not case.failed or case.road.pixels is None:
         return None
     arrays = Road(case.road.inputs[:EXAMPLES])
-    if not case.mended_by(case.run_on(arrays)):
+    if not case.is_fixed_by(case.run_on(arrays)):
         return None
     return "normalization: the file agrees on the inputs of Keras, but not on the pixels"
 
 
 def channel_order(case: Case) -> str | None:
-    """By images whose channels are reversed."""
+    """Run the file on images with reversed channels."""
     inputs = case.road.inputs
     if not case.failed or inputs.ndim != 4 or inputs.shape[-1] != 3:
         return None
-    if not case.mended_by(case.run_on(case.road.first(EXAMPLES, reverse=True))):
+    if not case.is_fixed_by(case.run_on(case.road.take_first(EXAMPLES, reverse=True))):
         return None
-    return "channel order: with red and blue exchanged, the file gives what Keras gives"
+    return "channel order: with red and blue swapped, the file agrees with Keras"
 
 
 def label_order(case: Case) -> str | None:
-    """By the names of the classes; or if outputs in another order agree."""
+    """Compare the class names, and test whether the outputs agree in another order."""
     names = case.file.metadata.labels
     for whose, others in case.class_names.items():
         if names is not None and names != others and sorted(names) == sorted(others):
@@ -114,7 +114,7 @@ def label_order(case: Case) -> str | None:
     distances = [np.abs(theirs - column[:, None]).mean(axis=0) for column in ours.T]
     order = np.argmin(distances, axis=1)
     moved = np.flatnonzero(order != np.arange(len(order)))
-    if len(set(order)) < len(order) or not moved.size or not case.mended_by(theirs[:, order]):
+    if len(set(order)) < len(order) or not moved.size or not case.is_fixed_by(theirs[:, order]):
         return None
     return (
         f"labels in another order: output {moved[0]} of Keras is output {order[moved[0]]} of the "
@@ -123,10 +123,10 @@ def label_order(case: Case) -> str | None:
 
 
 def integer_range(case: Case) -> str | None:
-    """By numbers that lie outside of what an integer tensor can hold."""
+    """Look for values outside the range that an integer tensor can hold."""
     if not case.failed:
         return None
-    inputs = as_the_device_sees(case.road.inputs[:EXAMPLES], *in_graph(case.file))
+    inputs = convert_to_device_inputs(case.road.inputs[:EXAMPLES], *find_graph_steps(case.file))
     ends = (
         ("input", case.file.inputs[0], inputs),
         ("output", case.file.outputs[0], case.compared.ours[:EXAMPLES]),
@@ -138,15 +138,15 @@ def integer_range(case: Case) -> str | None:
         outside = float(((values < low) | (values > high)).mean())
         if outside > _OUTSIDE:
             return (
-                f"{tensor.dtype.lstrip('u')} range: the {what} of the file holds numbers from "
-                f"{low:.4g} to {high:.4g}, but Keras has {values.min():.4g} to "
+                f"{tensor.dtype.lstrip('u')} range: the {what} of the file holds values from "
+                f"{low:.4g} to {high:.4g}, but those in Keras range from {values.min():.4g} to "
                 f"{values.max():.4g} ({outside:.1%} outside)"
             )
     return None
 
 
 def _range(tensor: Tensor) -> tuple[float, float]:
-    """Return what a tensor can hold, with the step that rounds to its ends."""
+    """Return the range a tensor can hold, plus one step at each end, which rounds to it."""
     limits = np.iinfo(tensor.dtype)
     step, zero = tensor.scales[0], tensor.zero_points[0]
     return (limits.min - zero - 1) * step, (limits.max - zero + 1) * step

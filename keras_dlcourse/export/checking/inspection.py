@@ -1,4 +1,4 @@
-"""What is in a `.tflite` file: operators with versions, tensors, float islands, size by part."""
+"""Inspect a `.tflite` file: operators with versions, tensors, float islands, sizes of its parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 
-# Steps between float and integer numbers: at the border of an integer graph, no islands themselves.
+# Conversions between float and integers: they border an integer graph and are not islands.
 _BORDER = {"QUANTIZE", "DEQUANTIZE"}
 _FLOATS = {"float16", "float32", "float64", "bfloat16"}
 _INTEGERS = {"int8", "uint8", "int16"}
@@ -20,19 +20,19 @@ _INTEGERS = {"int8", "uint8", "int16"}
 
 @dataclass(frozen=True)
 class TensorRow:
-    """A tensor as the table shows it.
+    """A tensor as shown in the table.
 
     Attributes:
-        index: Its number.
-        name: Its name.
-        shape: Its shape, -1 where a size is open.
-        dtype: Its type.
+        index: Index of the tensor.
+        name: Name of the tensor.
+        shape: Shape of the tensor, -1 for a dynamic size.
+        dtype: Data type of the tensor.
         role: `"input"`, `"output"`, `"constant"` or `"activation"`.
-        bytes: Bytes of a constant's values in the file.
-        scale: Quantization step, the largest one if there is one a channel; None for floats.
-        zero_point: The stored number that stands for 0; None for floats.
-        channels: Number of scales: 0 for floats, 1 for one for all.
-        position: Its number among the inputs or outputs; None for other tensors.
+        bytes: Size of a constant's values in the file.
+        scale: Quantization step, the largest one if quantized per channel; None for floats.
+        zero_point: The stored integer that represents 0; None for floats.
+        channels: Number of scales: 0 for floats, 1 if quantized per tensor.
+        position: Index among the inputs or outputs; None for other tensors.
     """
 
     index: int
@@ -49,21 +49,21 @@ class TensorRow:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found in a `.tflite` file. It prints as tables.
+    """Result of `inspect`. It prints as tables.
 
     Attributes:
-        path: The file.
-        bytes: Its size.
+        path: Path of the file.
+        bytes: Size of the file.
         sizes: Bytes by part: weights, metadata, appended files, graph.
-        operators: For each kind of operator its version and how often it stands in the graph.
+        operators: For each kind of operator, its version and how often it occurs in the graph.
         tensors: All tensors of the graph.
-        float_islands: Operators computed in float inside an integer graph, with their output.
-        quantization: How numbers are stored, if the file says so.
+        float_islands: Operators computed in float inside an integer graph, with their outputs.
+        quantization: Quantization scheme, if recorded in the file.
         labels: Class names, or None.
-        normalization: What pixels go through before a float input, or None.
-        min_runtime_version: The oldest TensorFlow Lite said to run it.
-        created_with: Versions that made it, if the file says so.
-        score_thresholds: For each class the score from which on it counts as there, or None.
+        normalization: The normalization of pixels for a float input, or None.
+        min_runtime_version: The oldest TensorFlow Lite version that is recorded as able to run it.
+        created_with: Versions of the packages that created it, if recorded in the file.
+        score_thresholds: For each class, the minimum score at which it counts as present, or None.
     """
 
     path: str
@@ -106,7 +106,7 @@ class Inspection:
         return "\n\n".join(parts)
 
     def tensor_table(self) -> str:
-        """Return the table of all tensors."""
+        """Return a table of all tensors."""
         from keras_dlcourse._tables import text_table
 
         return text_table(
@@ -133,10 +133,10 @@ class Inspection:
             f"oldest runtime: {self.min_runtime_version or 'not recorded'}",
         ]
         if self.score_thresholds:
-            lines.insert(2, f"thresholds of scores: {_ranged(self.score_thresholds)}")
+            lines.insert(2, f"score thresholds: {_format_range(self.score_thresholds)}")
         if self.created_with:
             made = ", ".join(f"{name} {version}" for name, version in self.created_with.items())
-            lines.append(f"made with: {made}")
+            lines.append(f"created with: {made}")
         if self.float_islands:
             lines.append(f"float islands: {', '.join(self.float_islands)}")
         elif integer:
@@ -145,17 +145,17 @@ class Inspection:
 
 
 def inspect(path: str | os.PathLike[str]) -> Inspection:
-    """Read a `.tflite` file and say what is in it; no runtime is needed.
+    """Read a `.tflite` file and list its contents; no runtime is needed.
 
     Args:
-        path: The file, anyone's.
+        path: The file, from any source.
 
     Returns:
-        An `Inspection`; `print` it for tables.
+        An `Inspection`; `print` it to see tables.
 
     Raises:
-        keras_dlcourse.edge.InvalidModel: If it is no `.tflite` file, or a damaged one.
-        OSError: If it cannot be read.
+        keras_dlcourse.edge.InvalidModel: If the file is not a `.tflite` file, or is damaged.
+        OSError: If the file cannot be read.
 
     Example:
         >>> import keras, tempfile
@@ -187,14 +187,14 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
 def float_islands(file: ModelFile) -> tuple[str, ...]:
     """Return the operators that compute in float inside an integer graph.
 
-    Such an island costs a conversion on each shore, and accelerators that know integers only
-    cannot run it. A graph with no integer activation has none.
+    A float island costs a conversion on each side, and integer-only accelerators cannot run it. A
+    graph without integer activations has none.
 
     Args:
         file: A file that has been read.
 
     Returns:
-        For each its name and output, e.g. `"ELU (model/elu/Elu)"`.
+        Name and output of each, e.g. `"ELU (model/elu/Elu)"`.
     """
     outputs = [(op, file.tensors[index]) for op in file.operators for index in op.outputs]
     if not any(tensor.dtype in _INTEGERS for op, tensor in outputs if op.name not in _BORDER):
@@ -207,16 +207,16 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
 
 
 def own_record(file: ModelFile) -> dict[str, Any]:
-    """Return what this package recorded in the file; empty for other people's files."""
+    """Return what this package recorded in the file; empty for files from elsewhere."""
     try:
         record = json.loads(file.metadata.extra.get("keras_dlcourse", b"{}"))
-    except ValueError:  # somebody else's entry, or a damaged one: not worth refusing the file
+    except ValueError:  # another tool's entry, or a damaged one: no reason to reject the file
         return {}
     return record if isinstance(record, dict) else {}
 
 
-def in_graph(file: ModelFile) -> tuple[Normalization | None, bool]:
-    """Return what a file's graph computes before the model: a normalization, and grey of colour."""
+def find_graph_steps(file: ModelFile) -> tuple[Normalization | None, bool]:
+    """Return what a file's graph computes before the model: a normalization, and color to gray."""
     record = own_record(file)
     inside = record.get("normalization_in_graph")
     normalization = Normalization.from_dict(record["normalization"]) if inside else None
@@ -251,7 +251,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join("?" if size < 0 else str(size) for size in shape) or "scalar"
 
 
-def _ranged(values: tuple[float, ...]) -> str:
+def _format_range(values: tuple[float, ...]) -> str:
     return f"{len(values)}, from {min(values):.3g} to {max(values):.3g}"
 
 

@@ -1,4 +1,4 @@
-"""Both models run on the same examples, output by output."""
+"""Run both models on the same examples and pair their outputs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.output_kinds import Compared, kind_of_scores
 from keras_dlcourse.export.checking.roads import Device
-from keras_dlcourse.export.conversion.class_map import class_maps
+from keras_dlcourse.export.conversion.class_map import compute_class_maps
 from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.graph.logits import find_logits
 from keras_dlcourse.graph.running import Network
 
-MAP_EXAMPLES = 100  # maps are compared on so many: they are large
+MAP_EXAMPLES = 100  # number of examples for maps, which are large
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Output:
 def compare_outputs(
     model: keras.Model, file: ModelFile, examples: Examples, device: Device
 ) -> tuple[list[Output], str | None]:
-    """Run both models, and return their outputs with what is to be said of the labels.
+    """Run both models; return their outputs, and a note if the labels do not fit.
 
     Raises:
-        ValueError: If the models have other outputs.
+        ValueError: If the models have different outputs.
     """
     metadata = file.metadata
     predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
@@ -46,14 +46,14 @@ def compare_outputs(
     _check_outputs(predicted, names, file, has_maps)
     ours = [predicted[name] for name in names] or [predicted]
     if has_maps:
-        ours.append(class_maps(model, examples.inputs[:MAP_EXAMPLES]))
+        ours.append(compute_class_maps(model, examples.inputs[:MAP_EXAMPLES]))
     theirs: list[list[np.ndarray]] = [[] for _ in ours]
     for index in range(len(examples)):
         for values, kept, one in zip(device(index), theirs, ours, strict=True):
             if index < len(one):
                 kept.append(values)
     compared = [
-        _compared(np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file)
+        _pair_outputs(np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file)
         for one, kept, tensor in zip(ours, theirs, file.outputs, strict=True)
     ]
     titles = names or ("", CLASS_MAP)[: len(compared)]
@@ -61,16 +61,16 @@ def compare_outputs(
     if titles[0] in metadata.places:
         return outputs, None
     if not names and (EMBEDDING in metadata.outputs or is_embedding(model)):
-        # The largest number of an embedding is no class.
+        # The largest value of an embedding is not a class.
         return [replace(outputs[0], kind="embedding"), *outputs[1:]], None
-    scores, note = _scores(model, file, examples.labels, outputs[0])
+    scores, note = _describe_scores(model, file, examples.labels, outputs[0])
     return [scores, *outputs[1:]], note
 
 
-def _scores(
+def _describe_scores(
     model: keras.Model, file: ModelFile, labels: Any, output: Output
 ) -> tuple[Output, str | None]:
-    """Tell what an output holds that the file does not describe, and put the labels to it."""
+    """Determine the kind of an output that the file does not describe, and add its labels."""
     if isinstance(labels, Mapping):
         labels = labels.get(output.name)
     thresholds = file.metadata.score_thresholds
@@ -85,38 +85,38 @@ def _scores(
     return Output(output.name, kind, compared), note
 
 
-def _compared(
+def _pair_outputs(
     ours: np.ndarray, theirs: np.ndarray, scales: tuple[float, ...], file: ModelFile
 ) -> Compared:
     if ours.shape != theirs.shape:
         raise ValueError(
-            f"the Keras model gives outputs of shape {ours.shape[1:]}, but {file.what} gives "
+            f"the Keras model has outputs of shape {ours.shape[1:]}, but {file.what} of shape "
             f"{theirs.shape[1:]}: they are not the same model"
         )
     return Compared(ours, theirs, scales[0] if scales else None)
 
 
 def _check_outputs(predicted: Any, names: tuple[str, ...], file: ModelFile, has_maps: bool) -> None:
-    """Raise unless the model has the outputs that the file has, and none other."""
+    """Raise ValueError unless the model has exactly the outputs of the file."""
     has = set(predicted) if isinstance(predicted, dict) else set()
     if has != set(names):
         raise ValueError(
             f"the Keras model has the outputs {sorted(has) or 'one without a name'}, but "
-            f"{file.what} {sorted(names) or 'one without a name'}: they are not the same model"
+            f"{file.what} has {sorted(names) or 'one without a name'}: they are not the same model"
         )
     several = len(predicted) if isinstance(predicted, list | tuple) else 1
     expected = len(names) or several + has_maps
     if several > 1 or len(file.outputs) != expected:
         raise ValueError(
-            f"verify compares models of one output, or of several that OutputDescription layers "
-            f"describe; the Keras model has {several} without, and {file.what} has "
-            f"{len(file.outputs)}. Compare one output at a time: export "
+            "verify compares models with one output, or with several that OutputDescription layers "
+            f"describe. Received: a Keras model with {several} undescribed outputs, and "
+            f"{file.what} with {len(file.outputs)}. Compare one output at a time: export "
             "keras.Model(model.inputs, model.outputs[i])"
         )
 
 
 def _activation(model: keras.Model) -> str:
-    """Return what a model of one output ends in, "linear" if it cannot be looked into."""
+    """Return the last activation of a model with one output, "linear" if it is not accessible."""
     try:
         return find_logits(Network(model)).activation
     except (TypeError, ValueError):

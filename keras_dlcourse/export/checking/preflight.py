@@ -1,4 +1,4 @@
-"""Which device runtimes run a `.tflite` file, and what stops the others."""
+"""Check which device runtimes can run a `.tflite` file, and what prevents the others."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from typing import Any
 from keras_dlcourse.edge.tflite.graph import Graph, Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking import trial
-from keras_dlcourse.export.checking.target_rules import RULES, Reason, of_operator
+from keras_dlcourse.export.checking.target_rules import RULES, Reason, make_reason
 from keras_dlcourse.export.checking.targets import DEFAULT_FIX, FIXES, TARGETS, Target
 
-SHOWN = 3  # reasons for a target in the printed table
-SECONDS = 60  # no trial takes longer; what does is left to the table
+SHOWN = 3  # reasons per target in the printed table
+SECONDS = 60  # a trial that takes longer is stopped, and the table decides
 
-# Lines of a log below an error: "INFO: Created ...", "I0000 00:00:17 file.cc:31] ...".
+# Log lines less severe than an error: "INFO: Created ...", "I0000 00:00:17 file.cc:31] ...".
 _NOTE = re.compile(r"(INFO|WARNING|VERBOSE|DEBUG):|[IWV]\d{4} |WARNING: All log messages")
 _WORDS = {"yes": "runs", "no": "does not run", "unknown": "unknown"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether one runtime runs the file.
+    """Whether one runtime can run the file.
 
     Attributes:
-        target: Name of the runtime in the table.
-        title: Its name and version for people.
+        target: Name of the runtime in `targets`.
+        title: Display name and version of the runtime.
         runs: `"yes"`, `"no"` or `"unknown"`.
-        reasons: What stops it or leaves it open; empty if it runs.
-        evidence: What the verdict stands on: a trial on this machine, or which table.
+        reasons: Why it does not run, or why that is unknown; empty if it runs.
+        evidence: What the verdict is based on: a trial on this machine, or the table used.
     """
 
     target: str
@@ -51,13 +51,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What `preflight` found. It prints as a table.
+    """Result of `preflight`. It prints as a table.
 
     Attributes:
-        path: The file.
-        verdicts: A verdict by name of the target.
-        min_runtime_version: The oldest TensorFlow Lite that the converter says runs it; may be
-            empty. Runtimes older than those of the table go by that.
+        path: Path of the file.
+        verdicts: The verdict for each target, by name.
+        min_runtime_version: The oldest TensorFlow Lite version that, according to the converter,
+            runs the file; may be empty. Use it for runtimes older than those in the table.
     """
 
     path: str
@@ -69,7 +69,7 @@ class Preflight:
 
     @property
     def rows(self) -> list[list[str]]:
-        """The cells of the table: target, verdict, reason, what to do; a row for each reason."""
+        """The cells of the table: target, verdict, reason, what to do; one row per reason."""
         rows = []
         for verdict in self.verdicts.values():
             head = [verdict.title, _WORDS[verdict.runs]]
@@ -80,8 +80,8 @@ class Preflight:
                 head = ["", ""]
         return rows
 
-    def _shown(self) -> list[list[str]]:
-        """Return the rows, but of many reasons for one target the first few."""
+    def _shorten_rows(self) -> list[list[str]]:
+        """Return the rows, with only the first few reasons for each target."""
         rows: list[list[str]] = []
         more = 0
         for row in [*self.rows, ["end", "", "", ""]]:
@@ -97,15 +97,16 @@ class Preflight:
         return asdict(self)
 
     def require(self, *targets: str) -> Preflight:
-        """Raise an error if one of the targets cannot run the file; return the findings.
+        """Raise an error if one of the targets cannot run the file; return the result itself.
 
         Args:
-            targets: Names of targets; all that were looked at if none is given.
+            targets: Names of targets; all targets that were checked if none is given.
 
         Raises:
-            ValueError: Naming each such target with its first reason.
+            ValueError: If a target cannot run the file; names each such target with its first
+                reason.
         """
-        failed = [self.verdicts[name] for name in _known(targets or tuple(self.verdicts))]
+        failed = [self.verdicts[name] for name in _check_targets(targets or tuple(self.verdicts))]
         failed = [verdict for verdict in failed if verdict.runs == "no"]
         if failed:
             said = "; ".join(f"{verdict.target}: {verdict.reasons[0]}" for verdict in failed)
@@ -116,10 +117,10 @@ class Preflight:
         from keras_dlcourse._tables import text_table
 
         table = text_table(
-            ["target", "", "why", "what to do"], self._shown(), title=self.path, width=120
+            ["target", "", "why", "what to do"], self._shorten_rows(), title=self.path, width=120
         )
         oldest = self.min_runtime_version or "not recorded in the file"
-        return f"{table}\noldest TensorFlow Lite, as the converter says: {oldest}"
+        return f"{table}\noldest TensorFlow Lite according to the converter: {oldest}"
 
 
 def preflight(
@@ -128,26 +129,26 @@ def preflight(
     *,
     trials: bool = True,
 ) -> Preflight:
-    """Say on which device runtimes a `.tflite` file runs, and what stops the others.
+    """Check which device runtimes can run a `.tflite` file, and what prevents the others.
 
-    Each operator's name, version and types are looked up in a table of the runtime, and the
-    runtime's other rules are checked (static shapes, integers only, metadata). Where the runtime is
-    installed here, the file is also run on it once, in a process of its own, because a runtime can
-    end its process; then what happened is the verdict.
+    Each operator's name, version and data types are looked up in a table for the runtime, and the
+    runtime's other rules are checked (static shapes, integers only, metadata). If the runtime is
+    installed here, the file is also run on it once, in a separate process, because a runtime can
+    crash its process; the outcome of this trial is then the verdict.
 
     Args:
-        file: A `.tflite` file, anyone's, or what `to_tflite` returned.
-        targets: Which runtimes: any of `"ai-edge-litert"`, `"tflite-runtime"`, `"mediapipe"`,
+        file: A `.tflite` file from any source, or the result of `to_tflite`.
+        targets: The runtimes: any of `"ai-edge-litert"`, `"tflite-runtime"`, `"mediapipe"`,
             `"tflite-micro"`, `"edge-tpu"`, `"gpu-delegate"`; all if None.
-        trials: Whether to run the file on runtimes that are installed; False goes by the tables.
+        trials: Whether to run the file on installed runtimes; if False, only the tables are used.
 
     Returns:
-        A `Preflight`; `print` it for a table.
+        A `Preflight`; `print` it to see a table.
 
     Raises:
-        ValueError: If a target is not known.
-        keras_dlcourse.edge.InvalidModel: If it is no `.tflite` file, or a damaged one.
-        OSError: If it cannot be read.
+        ValueError: If a target is unknown.
+        keras_dlcourse.edge.InvalidModel: If the file is not a `.tflite` file, or is damaged.
+        OSError: If the file cannot be read.
 
     Example:
         >>> import keras, tempfile
@@ -157,7 +158,7 @@ def preflight(
         >>> kd.export.preflight(result)["tflite-micro"].runs
         'no'
     """
-    names = _known(TARGETS if targets is None else targets)
+    names = _check_targets(TARGETS if targets is None else targets)
     checked = ModelFile.read(os.fspath(file))
     return Preflight(
         path=os.fspath(file),
@@ -166,18 +167,20 @@ def preflight(
     )
 
 
-def _known(targets: Sequence[str] | dict[str, Target]) -> tuple[str, ...]:
+def _check_targets(targets: Sequence[str] | dict[str, Target]) -> tuple[str, ...]:
     if isinstance(targets, str):
-        raise TypeError(f"targets must be a sequence of names; received the one string {targets!r}")
+        raise TypeError(
+            f"targets must be a sequence of names. Received: the single string {targets!r}"
+        )
     for name in targets:
         if name not in TARGETS:
-            raise ValueError(f"target {name!r} is not known; choose from: {', '.join(TARGETS)}")
+            raise ValueError(f"targets must be some of {', '.join(TARGETS)}. Received: {name!r}")
     return tuple(targets)
 
 
 def _judge(file: ModelFile, target: Target, trials: bool) -> Verdict:
-    reasons = _merged(
-        [*_of_table(file, target), *(r for name in target.rules for r in RULES[name](file))]
+    reasons = _merge_reasons(
+        [*_check_operators(file, target), *(r for name in target.rules for r in RULES[name](file))]
     )
     runs = "yes"
     if reasons:
@@ -189,56 +192,56 @@ def _judge(file: ModelFile, target: Target, trials: bool) -> Verdict:
     if ran:
         return Verdict(target.name, target.title, "yes", (), "tried here")
     if runs != "no" and _is_open(file):
-        why = f"its input has an open size, and none of the sizes that were tried ran: {said}"
+        why = f"its input has a dynamic size, and it ran with none of the sizes tried: {said}"
         fix = "call resize_tensor_input with the size of your data, or export with fixed sizes"
         reasons = (Reason(None, None, why, fix, certain=False),)
         return Verdict(target.name, target.title, "unknown", reasons, "tried here")
     if runs != "no":
-        reasons = (Reason(None, None, f"refused when tried: {said}", DEFAULT_FIX),)
+        reasons = (Reason(None, None, f"rejected when tried: {said}", DEFAULT_FIX),)
     return Verdict(target.name, target.title, "no", reasons, "tried here")
 
 
 def _is_open(file: ModelFile) -> bool:
-    """Whether a size besides the batch is open, so that the caller has to choose it."""
+    """Whether a size other than the batch is dynamic, so that the caller must choose it."""
     return any(-1 in tensor.shape_signature[1:] for tensor in file.inputs)
 
 
-def _of_table(file: ModelFile, target: Target) -> Iterator[Reason]:
-    """Look up each operator's name, version and type."""
+def _check_operators(file: ModelFile, target: Target) -> Iterator[Reason]:
+    """Look up each operator's name, version and data type."""
     for graph in file.graphs:
         for op in graph.operators:
             if op.custom:
                 if op.name not in target.custom:
-                    yield _of_custom(graph, op)
+                    yield _make_custom_reason(graph, op)
                 continue
             fix = FIXES.get(op.name, DEFAULT_FIX)
             newest = target.operators.get(op.name)
             given = [graph.tensors[index].dtype for index in op.inputs[:1] if index >= 0]
             if newest is None:
-                yield of_operator(graph, op, "is not among its operators", fix)
+                yield make_reason(graph, op, "is not supported by the runtime", fix)
             elif op.version > newest:
-                why = f"is version {op.version}, it knows up to {newest}"
-                yield of_operator(graph, op, why, fix)
+                why = f"is version {op.version}, but the runtime supports up to {newest}"
+                yield make_reason(graph, op, why, fix)
             elif given and given[0] in target.refused_types.get(op.name, ()):
                 why = f"has no kernel for {given[0]}"
-                yield of_operator(graph, op, why, _fix_of_type(given[0], fix))
+                yield make_reason(graph, op, why, _find_fix(given[0], fix))
 
 
-def _of_custom(graph: Graph, op: Operator) -> Reason:
-    """Say that an operator needs a library that the runtime does not bring."""
-    flex = ", it needs TensorFlow on the device" if op.name.startswith("Flex") else ""
+def _make_custom_reason(graph: Graph, op: Operator) -> Reason:
+    """Return the reason for an operator that needs a library the runtime does not include."""
+    flex = " and needs TensorFlow on the device" if op.name.startswith("Flex") else ""
     fix = "export it with kd.export.to_tflite, which allows builtin operators only"
-    return of_operator(graph, op, f"is no builtin operator{flex}", fix)
+    return make_reason(graph, op, f"is not a builtin operator{flex}", fix)
 
 
-def _fix_of_type(dtype: str, fix: str) -> str:
+def _find_fix(dtype: str, fix: str) -> str:
     if dtype == "float16":
         return "export with quantization='int8' or 'float32'"
     return "export with quantization='int8'" if dtype == "int16" else fix
 
 
-def _merged(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
-    """Keep the first of reasons that differ only in the layer, certain ones first."""
+def _merge_reasons(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
+    """Keep the first of all reasons that differ only in the layer; put certain ones first."""
     first: dict[tuple[str | None, str], Reason] = {}
     for reason in reasons:
         key = (reason.operator, reason.why)
@@ -247,12 +250,12 @@ def _merged(reasons: Sequence[Reason]) -> tuple[Reason, ...]:
 
 
 def _try(file: ModelFile, target: Target) -> tuple[bool, str] | None:
-    """Run the file on the runtime in a child process; None if that says nothing here."""
+    """Run the file on the runtime in a child process; None if that is not possible here."""
     if target.module is None or importlib.util.find_spec(target.module) is None:
         return None
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
         path = Path(folder) / "model.tflite"
-        path.write_bytes(file.content)  # what was checked is what runs
+        path.write_bytes(file.content)  # run exactly the bytes that were checked
         command = [sys.executable, trial.__file__, target.name, str(path)]
         try:
             done = subprocess.run(
@@ -263,11 +266,11 @@ def _try(file: ModelFile, target: Target) -> tuple[bool, str] | None:
     if done.returncode == trial.ABSENT:
         return None
     if done.returncode not in (0, trial.REFUSED):
-        return False, f"the runtime ended its process (exit status {done.returncode})"
-    return done.returncode == 0, _without_notes(done.stderr)[-200:]
+        return False, f"the runtime crashed (exit status {done.returncode})"
+    return done.returncode == 0, _drop_notes(done.stderr)[-200:]
 
 
-def _without_notes(log: str) -> str:
-    """Return what a runtime complained of, without the progress that it reports beside."""
+def _drop_notes(log: str) -> str:
+    """Return a runtime's errors, without the other messages it logs."""
     lines = [line for line in log.splitlines() if not _NOTE.match(line)]
     return " ".join(" ".join(lines).split())

@@ -1,4 +1,4 @@
-"""The ways on which a `.tflite` file is run beside Keras: from pixels as on a device, or arrays."""
+"""How a `.tflite` file is run beside Keras: on pixels, as on a device, or on arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from keras_dlcourse.edge.runtime.interpreter import interpreter
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.tflite.quantization import dequantize, quantize
 from keras_dlcourse.edge.vision.image_model import ImageModel
-from keras_dlcourse.export.checking.inspection import in_graph, own_record
-from keras_dlcourse.export.conversion.device_model import as_the_device_sees, is_image_shape
+from keras_dlcourse.export.checking.inspection import find_graph_steps, own_record
+from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs, is_image_shape
 
-# Runs the file on the example of that number and returns each of its outputs, shape (1, ...).
+# Runs the file on the example with the given index; returns each of its outputs, shape (1, ...).
 Device = Callable[[int], list[np.ndarray]]
 
-_SAME_PIXEL = 0.51  # grey levels: the zero point of an integer input rounds a mean by half of one
-_WHOLE = 0.1  # grey levels: so near to a whole one, a number was a pixel of eight bits
+_SAME_PIXEL = 0.51  # gray levels: the zero point of an integer input rounds a mean by up to half
+_WHOLE = 0.1  # gray levels: a value this close to a whole one was an 8-bit pixel
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Road:
     """How the file is given the examples.
 
     Attributes:
-        inputs: What Keras gets, `(n, ...)`.
-        pixels: What the device gets, `(n, height, width, channels)` uint8; None where only arrays
-            are to be had.
-        misfit: Why the arrays are not what the file makes of pixels; None if they are, or if there
-            is no telling.
+        inputs: The inputs for Keras, `(n, ...)`.
+        pixels: The inputs for the device, `(n, height, width, channels)` uint8; None if only arrays
+            are available.
+        misfit: Why the file's normalization cannot produce the arrays from pixels; None if it can,
+            or if that is unknown.
     """
 
     inputs: np.ndarray
@@ -41,23 +41,23 @@ class Road:
     misfit: str | None = None
 
     def device(self, file: ModelFile) -> Device:
-        """Return what runs the file on this road."""
+        """Return a function that runs the file on this road."""
         if self.pixels is None:
             return array_device(file, self.inputs)
         return _pixel_device(file, self.pixels)
 
-    def first(self, n: int, reverse: bool = False) -> Road:
-        """Return the road of the first examples, on request with reversed channels."""
+    def take_first(self, n: int, reverse: bool = False) -> Road:
+        """Return the road for the first `n` examples, optionally with reversed channels."""
         order = slice(None, None, -1 if reverse else 1)
         pixels = None if self.pixels is None else self.pixels[:n, ..., order]
         return Road(self.inputs[:n, ..., order], pixels, self.misfit)
 
 
 def find_road(file: ModelFile, examples: Examples) -> Road:
-    """Return the device's own road where the data has pixels, or they can be told from its arrays.
+    """Return the device's road if the data has pixels, or if they can be recovered from its arrays.
 
     Raises:
-        ValueError: If the data goes through another normalization than the file was made for.
+        ValueError: If data and file have different normalizations.
     """
     inputs, pixels = examples.inputs, examples.pixels
     normalization = file_normalization(file)
@@ -68,32 +68,33 @@ def find_road(file: ModelFile, examples: Examples) -> Road:
         given = Normalization.identity()
     if given is not None and not _are_alike(given, normalization):
         raise ValueError(
-            f"data and file must have the same normalization; the data has {said(given)}, but "
-            f"{file.what} {said(normalization)}. Export the file again with "
-            "preprocessing= the normalization of the training, or pass data that goes through it"
+            "data and file must have the same normalization. Received: data with "
+            f"{format_normalization(given)}, but {file.what} with "
+            f"{format_normalization(normalization)}. Export the file again with the training "
+            "normalization as preprocessing=, or pass data with the file's normalization"
         )
     if pixels is not None:
         return Road(inputs, pixels)
-    pixels, misfit = _as_pixels(inputs, normalization)
+    pixels, misfit = _recover_pixels(inputs, normalization)
     return Road(inputs, pixels, misfit)
 
 
 def file_normalization(file: ModelFile) -> Normalization | None:
-    """Return what a file takes pixels through, inside its graph or before.
+    """Return the normalization of pixels for a file, inside its graph or before it.
 
-    None for a file that takes no images, or does not say it.
+    None for a file that does not take images or does not record it.
     """
     if len(file.inputs) != 1 or not is_image_shape(file.inputs[0].shape[1:]):
         return None
     if file.metadata.normalization is None:
         return None
-    # The record has the mean of the training, which the metadata of integer files round.
+    # The record has the exact mean used in training; the metadata of integer files rounds it.
     record = own_record(file).get("normalization")
     return Normalization.from_dict(record) if record else file.metadata.normalization
 
 
-def said(normalization: Normalization) -> str:
-    """Return a normalization in words."""
+def format_normalization(normalization: Normalization) -> str:
+    """Return a normalization as text."""
     mean, std = (
         ", ".join(f"{value:g}" for value in (values[:1] if len(set(values)) == 1 else values))
         for values in (normalization.mean, normalization.std)
@@ -103,43 +104,44 @@ def said(normalization: Normalization) -> str:
 
 
 def _are_alike(one: Normalization, other: Normalization) -> bool:
-    """Whether two normalizations take every pixel to the same, but for rounding."""
+    """Whether two normalizations map every pixel to the same value, up to rounding."""
     ends = np.array([[0.0], [255.0]])
     values = (ends - np.array(one.mean)) / np.array(one.std)
     pixels = values * np.array(other.std) + np.array(other.mean)
     return bool((np.abs(pixels - ends) <= _SAME_PIXEL).all())
 
 
-def _as_pixels(
+def _recover_pixels(
     inputs: np.ndarray, normalization: Normalization
 ) -> tuple[np.ndarray | None, str | None]:
-    """Return the pixels that arrays were made of, or why there can be none."""
+    """Return the pixels that arrays were made from, or why there cannot be any."""
     values = inputs * np.array(normalization.std) + np.array(normalization.mean)
     if np.isnan(values).any():
         return None, None
     low, high = float(values.min()), float(values.max())
     wrong = (
-        f"the arrays have values from {inputs.min():.4g} to {inputs.max():.4g}, which is not what "
-        f"the file makes of pixels from 0 to 255 with {said(normalization)}"
+        f"the arrays have values from {inputs.min():.4g} to {inputs.max():.4g}, which cannot come "
+        "from pixels from 0 to 255 with the file's normalization, "
+        f"{format_normalization(normalization)}"
     )
     if low < -_SAME_PIXEL or high > 255 + _SAME_PIXEL:
         return None, wrong
-    if 0 < high - low <= 1 + _WHOLE:  # all images in one grey level: divided by 255 already
+    if 0 < high - low <= 1 + _WHOLE:  # all images within one gray level: already divided by 255
         return None, wrong
-    # Metadata of integer files round a mean by up to half a grey level, which moves all alike.
+    # Metadata of integer files rounds a mean by up to half a gray level, which shifts all values.
     least = values.min(axis=(0, 1, 2))
     moved = values - (least - np.round(least))
     whole = np.round(moved)
     if np.abs(moved - whole).max() <= _WHOLE:
         return whole.clip(0, 255).astype(np.uint8), None
-    # Pixels of eight bits stay in equal steps whatever is done to them, but here in other ones.
+    # After another normalization, 8-bit pixels still have equal steps, but of another size.
     if all(_are_steps(values[..., channel]) for channel in range(values.shape[-1])):
         return None, wrong
     return None, None
 
 
 def _are_steps(values: np.ndarray) -> bool:
-    """Whether values are those of an image of eight bits: at most 256, in equal steps."""
+    """Whether values can come from an 8-bit image: at most 256 levels, in equal steps."""
     levels = np.unique(values.astype("float32"))
     if not 2 < len(levels) <= 256 or values.size < 4 * len(levels):
         return False
@@ -148,28 +150,28 @@ def _are_steps(values: np.ndarray) -> bool:
 
 
 class _AnyOutput(ImageModel):
-    """The device's own way from pixels to numbers, whatever the numbers mean."""
+    """The device's own path from pixels to outputs, whatever the outputs mean."""
 
     def _numbers(self) -> int:
         return math.prod(self._file.outputs[0].shape[1:])
 
 
 def _pixel_device(file: ModelFile, pixels: np.ndarray) -> Device:
-    """Run the file as a device does, from pixels."""
+    """Return a function that runs the file on pixels, as a device does."""
     if file.inputs[0].shape[-1] == 3 and pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)  # a grey image, as a camera gives it
+        pixels = np.repeat(pixels, 3, axis=-1)  # a gray image in RGB, as cameras deliver it
     device = _AnyOutput(file, threads=1)
     return lambda index: device.run(pixels[index : index + 1])
 
 
 def array_device(file: ModelFile, inputs: np.ndarray) -> Device:
-    """Run the file on what Keras gets, quantized for its input."""
+    """Return a function that runs the file on Keras's inputs, quantized for the file's input."""
     given = file.inputs[0]
-    inputs = as_the_device_sees(inputs, *in_graph(file))
+    inputs = convert_to_device_inputs(inputs, *find_graph_steps(file))
     if inputs.shape[1:] != given.shape[1:]:
         raise ValueError(
-            f"data has examples of shape {inputs.shape[1:]}, but {file.what} takes "
-            f"{given.shape[1:]}"
+            f"data must have examples of the shape {given.shape[1:]} that {file.what} takes. "
+            f"Received: examples of shape {inputs.shape[1:]}"
         )
     stored = quantize(inputs, given)
     runtime = interpreter(file.content, threads=1)

@@ -1,9 +1,10 @@
-"""What each device runtime can run, as data: operators, versions, types of numbers.
+"""What each device runtime can run, as data: operators, versions, data types.
 
-Where each table comes from stands above it. The tables of runtimes that install on a desk were
-measured on them: every operator and version was put into a graph of one node, and the runtime asked
-to load it; what types an operator takes was found by running converted networks
-(`tests/export/test_preflight.py` repeats that). The others are what their makers publish.
+A comment above each table states its source. The tables of runtimes that install on a desktop
+computer were measured on them: each version of every operator was put into a graph with one node,
+and the runtime was asked to load it; the data types that an operator takes were found by running
+converted networks (`tests/export/test_preflight.py` repeats that). The other tables are what the
+vendors publish.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-ANY = 1 << 30  # no version is too new: the runtime does not look at it
+ANY = 1 << 30  # no version is too new: the runtime ignores versions
 
 
 def _table(*rows: tuple[int, str]) -> dict[str, int]:
-    """Return the newest known version by operator."""
+    """Return the newest known version of each operator."""
     return {name: version for version, names in rows for name in names.split()}
 
 
-# tflite-runtime 2.14.0 for Linux, loading graphs of one node, versions 1 to 20 of every operator.
+# tflite-runtime 2.14.0 for Linux: graphs with one node, versions 1 to 20 of every operator.
 _TFLITE_2_14 = _table(
     (1, """ADD_N ASSIGN_VARIABLE ATAN2 BITCAST BITWISE_XOR BROADCAST_ARGS BUCKETIZE CALL_ONCE CEIL
         COMPLEX_ABS CONV_3D CONV_3D_TRANSPOSE COS CUMSUM DENSIFY DYNAMIC_UPDATE_SLICE ELU
@@ -49,7 +50,7 @@ _TFLITE_2_14 = _table(
     (10, "FULLY_CONNECTED"),
 )  # fmt: skip
 
-# ai-edge-litert 2.3.0 for Linux, in the same way: all of the above and what is newer.
+# ai-edge-litert 2.3.0 for Linux, measured in the same way: all of the above and newer versions.
 _LITERT_2_3 = _TFLITE_2_14 | _table(
     (1, "DILATE REDUCE_WINDOW"),
     (2, "COS LOG SIN SQRT"),
@@ -63,9 +64,9 @@ _LITERT_2_3 = _TFLITE_2_14 | _table(
     (14, "FULLY_CONNECTED"),
 )
 
-# tflite-micro 0.dev20261023182759, its Python interpreter, in the same way; agrees with
-# python/tflite_micro/python_ops_resolver.cc of github.com/tensorflow/tflite-micro, where newer
-# operators have come since. It does not look at versions.
+# tflite-micro 0.dev20261023182759, measured in the same way on its Python interpreter; agrees with
+# python/tflite_micro/python_ops_resolver.cc of github.com/tensorflow/tflite-micro, which has added
+# operators since. It ignores versions.
 _MICRO = _table(
     (ANY, """ABS ADD ADD_N ARG_MAX ARG_MIN ASSIGN_VARIABLE AVERAGE_POOL_2D BATCH_MATMUL
         BATCH_TO_SPACE_ND BROADCAST_ARGS BROADCAST_TO CALL_ONCE CAST CEIL CONCATENATION CONV_2D COS
@@ -81,8 +82,8 @@ _MICRO = _table(
         ZEROS_LIKE"""),
 )  # fmt: skip
 
-# coral.ai/docs/edgetpu/models-intro, "Supported operations". Versions are checked by the rule of
-# the compiler's age instead. DEQUANTIZE is not on the list: at the end it stays on the processor.
+# coral.ai/docs/edgetpu/models-intro, "Supported operations". The `compiler_age` rule checks
+# versions instead. DEQUANTIZE is not on that list: at the end of a graph it runs on the CPU.
 _EDGE_TPU = _table(
     (ANY, """DEQUANTIZE
         ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED
@@ -105,7 +106,7 @@ _GPU = _table(
         TRANSPOSE_CONV"""),
 )  # fmt: skip
 
-# Types that an operator does not take as its first input, though the runtime has the operator.
+# Data types that an operator does not take as its first input, though the runtime has the operator.
 _NOT_IN_2_14 = {
     "DIV": ("int8",),
     "GELU": ("int16",),
@@ -121,13 +122,13 @@ _NOT_IN_MICRO = {
     "REDUCE_MAX": ("int16",),
     "REDUCE_MIN": ("int16",),
     "RESIZE_BILINEAR": ("int16",),
-    # Weights stored in half precision are turned into floats by this operator.
+    # This operator converts weights stored in half precision to floats.
     "DEQUANTIZE": ("float16",),
 }
 
 
-# Operators outside of the builtin set that a runtime brings all the same, measured on the runtimes
-# named above with graphs of one node.
+# Operators outside the builtin set that a runtime includes anyway, measured on the runtimes named
+# above with graphs of one node.
 _CUSTOM_IN_2_14 = ("AudioSpectrogram", "Mfcc", "NumericVerify", "TFLite_Detection_PostProcess")
 _CUSTOM_IN_LITERT = (*_CUSTOM_IN_2_14, "aeq.hadamard_rotation", "odml.scaled_dot_product_attention")
 _CUSTOM_IN_MEDIAPIPE = (
@@ -147,14 +148,14 @@ class Target:
     """A device runtime.
 
     Attributes:
-        name: What users write as `targets=`.
-        title: Its name and version for people.
-        operators: The newest version it knows of each builtin operator.
-        refused_types: Types that an operator does not take as its first input.
-        custom: Operators outside of the builtin set that it has.
+        name: Name for the `targets` argument.
+        title: Display name and version.
+        operators: The newest supported version of each builtin operator.
+        refused_types: Data types that an operator does not take as its first input.
+        custom: Supported operators outside the builtin set.
         rules: Names of further rules, see `keras_dlcourse.export.checking.target_rules`.
-        module: The Python module that, where it is installed, lets the file be tried.
-        source: Where the table comes from, in words for the report.
+        module: The Python module that runs the file in a trial, if it is installed.
+        source: Where the table comes from, as text for the report.
     """
 
     name: str
@@ -172,7 +173,7 @@ TARGETS: dict[str, Target] = {
     for target in (
         Target(
             "ai-edge-litert",
-            "ai-edge-litert 2.3 (desk, Android, 64-bit boards)",
+            "ai-edge-litert 2.3 (desktop, Android, 64-bit boards)",
             _LITERT_2_3,
             _NOT_IN_LITERT,
             _CUSTOM_IN_LITERT,
@@ -185,7 +186,7 @@ TARGETS: dict[str, Target] = {
             _TFLITE_2_14,
             _NOT_IN_2_14,
             _CUSTOM_IN_2_14,
-            rules=("same_type", "versions_said", "hybrid_transpose"),
+            rules=("same_type", "reliable_versions", "hybrid_transpose"),
             module="tflite_runtime",
         ),
         Target(
@@ -215,7 +216,7 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             "gpu-delegate",
-            "GPU delegate of TensorFlow Lite (phones), wholly on the GPU",
+            "GPU delegate of TensorFlow Lite (phones), entirely on the GPU",
             _GPU,
             rules=("gpu_types", "static_shapes"),
             source="published list, not tried",
@@ -223,7 +224,7 @@ TARGETS: dict[str, Target] = {
     )
 }
 
-# What to do about an operator that a runtime lacks.
+# Fixes for an operator that a runtime lacks.
 FIXES: dict[str, str] = {
     "GELU": "use the activation 'relu6' or 'hard_silu' instead",
     "SELECT": "use the activation 'relu6' or 'elu' instead of 'selu'",
@@ -235,12 +236,12 @@ FIXES: dict[str, str] = {
     "WHILE": "build the recurrent layer with unroll=True",
     "HARD_SWISH": "use the activation 'relu6' instead",
     "LEAKY_RELU": "use the activation 'relu6' instead",
-    "LOG_SOFTMAX": "end the model in logits or softmax, and take the logarithm outside",
+    "LOG_SOFTMAX": "end the model in logits or softmax, and compute the logarithm outside it",
     "SELECT_V2": "write the condition as a multiplication, or use the activation 'relu6'",
     "FULLY_CONNECTED": "export again with this package, which writes a version that older runtimes "
-    "know",
+    "support",
 }
 DEFAULT_FIX = (
-    "write the layer with convolution, dense, arithmetic, pooling or reshaping, or end the "
+    "rewrite the layer with convolution, dense, arithmetic, pooling or reshaping, or end the "
     "exported model before it and compute the rest outside"
 )

@@ -1,9 +1,9 @@
-"""Run a `.tflite` file once on one runtime, in a process of its own: `trial.py RUNTIME FILE`.
+"""Run a `.tflite` file once on one runtime, in a separate process: `trial.py RUNTIME FILE`.
 
-A runtime can end its process on a model that it cannot run, so this is a script that imports
-nothing of the package: any interpreter that has the runtime can run it. Exit code 0 says that the
-file ran on zeros; 1 that the runtime refused it, with the reason on standard error; 3 that the
-runtime is not installed; anything else that it died.
+A runtime can crash on a model that it cannot run, so this is a script that imports nothing from the
+package: any Python interpreter with the runtime can run it. Exit code 0 means that the file ran on
+zeros; 1 that the runtime rejected it, with the reason on standard error; 3 that the runtime is not
+installed; anything else that it crashed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Callable
 from typing import Any
 
 REFUSED, ABSENT = 1, 3
-# Enough for networks of some hundred layers; what is not used is only address space.
+# Enough for networks of a few hundred layers; the unused part only takes address space.
 ARENA = 64 << 20
-# Tried one after the other where the caller chooses a size: what converters write in its place,
-# then sides of images, then a second of sound; none that makes more numbers than this.
+# Sizes to try in turn for a dynamic size: the placeholder that converters write, then side lengths
+# of images, then one second of audio; none that yields more than LARGEST values.
 OPEN_SIZES, LARGEST = (1, 64, 224, 16_000), 1 << 20
 
 
 def tflite(module: str) -> Callable[[str], None]:
-    """Return what runs a file on one of the interpreters with the interface of TensorFlow Lite."""
+    """Return a function that runs a file on an interpreter with the TensorFlow Lite interface."""
 
     def run(path: str) -> None:
         import importlib
@@ -33,7 +33,7 @@ def tflite(module: str) -> Callable[[str], None]:
         sizes = [size for size in OPEN_SIZES if size**open_axes <= LARGEST]
         for size in sizes if open_axes else OPEN_SIZES[:1]:
             try:
-                _once(interpreter(model_content=content), size)
+                _run_once(interpreter(model_content=content), size)
             except (ValueError, RuntimeError) as error:
                 refused = error
             else:
@@ -44,12 +44,12 @@ def tflite(module: str) -> Callable[[str], None]:
 
 
 def _open_axes(given: Any) -> int:
-    """Return how many sizes of an input are for the caller to choose, besides the batch."""
+    """Return the number of dynamic sizes of an input, not counting the batch."""
     return list(given["shape_signature"][1:]).count(-1)
 
 
-def _once(made: Any, size: int) -> None:
-    """Run an interpreter on zeros, its open sizes as given, of one example."""
+def _run_once(made: Any, size: int) -> None:
+    """Run an interpreter on one example of zeros, with `size` for each dynamic size."""
     for given in made.get_input_details():
         if _open_axes(given):
             batch, *sizes = given["shape_signature"]
@@ -57,7 +57,7 @@ def _once(made: Any, size: int) -> None:
             made.resize_tensor_input(given["index"], shape)
     made.allocate_tensors()
     for given in made.get_input_details():
-        # Recurrent graphs in particular fail only here, not when tensors are allocated.
+        # Recurrent graphs in particular fail here, not when tensors are allocated.
         made.set_tensor(given["index"], _zeros(given["shape"], given["dtype"]))
     made.invoke()
 
@@ -75,7 +75,7 @@ def micro(path: str) -> None:
 
 
 def mediapipe(path: str) -> None:
-    """Classify a grey image with MediaPipe Tasks."""
+    """Classify a gray image with MediaPipe Tasks."""
     from pathlib import Path
 
     import numpy as np
@@ -110,7 +110,7 @@ def main(runtime: str, path: str) -> int:
     except ImportError as error:
         print(error, file=sys.stderr)
         return ABSENT
-    except Exception as error:  # each runtime raises its own kinds
+    except Exception as error:  # each runtime raises its own exceptions
         print(" ".join(str(error).split()), file=sys.stderr)
         return REFUSED
     return 0

@@ -1,4 +1,4 @@
-"""Proof that what was trained is what runs: Keras and the device runtime on the same examples."""
+"""Verify that what was trained is what runs: Keras and the device runtime on the same examples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from keras_dlcourse.export.checking.output_kinds import (
     LIMITS,
     Figures,
     check_limits,
-    missed_limits,
+    find_missed_limits,
     storage_of,
 )
 from keras_dlcourse.export.checking.output_pairs import compare_outputs
@@ -40,57 +40,62 @@ LATENCY_RUNS = 30
 
 
 class VerificationError(AssertionError):
-    """A `.tflite` file that differs from its Keras model by more than was allowed."""
+    """Raised if a `.tflite` file differs from its Keras model by more than is allowed."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """How far a `.tflite` file is from the Keras model it was made of, and whether that is near.
+    """Result of `verify`: how closely a `.tflite` file matches the Keras model it was made from.
 
-    Errors are between the two models' outputs. A quantization step is the scale of the file's
-    output tensor; without one, errors in steps are None. Latencies are medians for one image.
+    Errors are differences between the two models' outputs. A quantization step is the scale of the
+    file's output tensor; without one, errors in steps are None. Latencies are medians for one
+    image.
 
     Attributes:
-        path: The file.
-        quantization: How numbers are stored in it, if it says so.
-        runtime: What ran it.
-        examples: How many examples were compared.
+        path: Path of the file.
+        quantization: Quantization scheme of the file, if recorded in it.
+        runtime: The runtime that ran the file.
+        examples: Number of examples compared.
         from_pixels: Whether the file was given pixels, as on a device.
-        kind: What the first output holds: `"classes"`, `"labels"` (each number a yes or no),
+        kind: What the first output holds: `"classes"`, `"labels"` (each value is a yes or no),
             `"embedding"`, or `"numbers"`.
         cause: Why the file does not agree; None if it does.
-        failures: Each limit that is not met, with what was measured.
-        limits: The limits of the first output.
+        failures: Each limit that is not met, with the measured value.
+        limits: The limits for the first output.
         notes: What could not be measured, and why.
         max_error: Largest absolute difference.
         mean_error: Mean absolute difference.
         max_error_steps: `max_error` in quantization steps.
         mean_error_steps: `mean_error` in quantization steps.
-        max_relative_error: Largest difference in shares of the largest score; of numbers, in shares
-            of the range that each has in the outputs of Keras.
-        mean_relative_error: The mean of these; of several numbers that of the worst.
-        agreement: Share of answers that are the same: top classes, or for images with any number of
-            labels the labels on which both agree; of masks and sequences at each position. None
-            for embeddings and other numbers.
-        class_agreement: The mean of that share over what Keras answers, so that a rare class counts
-            as a common one. Answers whose margin is below a quantization step are left out.
-        keras_accuracy: Accuracy of the Keras model, None without labels; likewise of each label.
+        max_relative_error: Largest difference as a fraction of the largest score; for other
+            numbers, as a fraction of the range of each number in the outputs of Keras.
+        mean_relative_error: Mean difference as such a fraction; with several numbers, the mean of
+            the worst one.
+        agreement: Fraction of equal answers: top classes, or for multi-label images the labels on
+            which both agree; for masks and sequences, at each position. None for embeddings and
+            other numbers.
+        class_agreement: The mean of that fraction over the answers that Keras gives, so that rare
+            and common classes count the same. Answers with a margin below a quantization step are
+            excluded.
+        keras_accuracy: Accuracy of the Keras model, None without labels; for multi-label images,
+            accuracy over all labels.
         accuracy: Accuracy of the file.
         keras_bytes: Size of the Keras model's weights in memory.
         bytes: Size of the file.
         keras_latency_ms: Time of Keras for one image.
         latency_ms: Time of the runtime for one image, on one thread.
-        latency_p90_ms: Nine of ten images took no longer.
-        accuracy_loss: `keras_accuracy` less `accuracy`.
-        same_weights: Whether the file was made of exactly these weights; None if it does not say.
+        latency_p90_ms: 90th percentile of the runtime's time for one image.
+        accuracy_loss: `keras_accuracy` minus `accuracy`.
+        same_weights: Whether the file was made from exactly these weights; None if the file does
+            not record it.
         max_map_error: For a file with class maps, their largest absolute difference over the first
             100 examples; else None.
         max_map_error_steps: The same in quantization steps of the map.
-        min_cosine: For embeddings, the least cosine between the two models' vectors; else None.
+        min_cosine: For embeddings, the smallest cosine between the two models' vectors; else None.
         mean_cosine: The mean of these cosines.
         coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
-            difference of each, by the name of the output; in shares of the image or of the box.
-        positions: Whether the first output answers at several positions: masks, sequences.
+            difference of each output, by its name; as a fraction of the image or of the box.
+        positions: Whether the first output gives an answer at several positions: masks, sequences.
     """
 
     path: Path
@@ -134,17 +139,17 @@ class Verification:
 
     @property
     def verdict(self) -> str:
-        """The last line of the table: "agrees", or "does not agree" and why."""
+        """The last line of the table: "agrees", or "does not agree" and the cause."""
         return "agrees" if self.cause is None else f"does not agree: {self.cause}"
 
     @property
     def is_multilabel(self) -> bool:
-        """Whether each number of the first output says by itself whether something is there."""
+        """Whether each value of the first output is a yes or no of its own."""
         return self.kind == "labels"
 
     @property
     def size_ratio(self) -> float:
-        """How many times smaller the file is than the Keras weights."""
+        """Size of the Keras weights divided by the size of the file."""
         return self.keras_bytes / self.bytes
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,19 +165,19 @@ class Verification:
         """Raise an error if a limit is not met; return the verification itself.
 
         Args:
-            **limits: Any of those in `verify`, e.g. `min_agreement=0.97`; they are taken exactly.
+            **limits: Any of the limits of `verify`, e.g. `min_agreement=0.97`; they are applied
+                exactly.
 
         Raises:
-            VerificationError: Naming every limit that is not met.
-            ValueError: If there is no such limit, or it is given for a figure that could not be
-                measured.
+            VerificationError: If a limit is not met; names every such limit.
+            ValueError: If a limit is unknown, or given for a figure that was not measured.
         """
         values = {figure: getattr(self, figure) for figure, _ in LIMITS.values()}
         figures = Figures({name: value for name, value in values.items() if value is not None})
         check_limits(limits, figures)
-        missed = missed_limits(figures, {}, limits)
+        missed = find_missed_limits(figures, {}, limits)
         if missed:
-            raise VerificationError(f"{self.path} does not meet a limit: {'; '.join(missed)}")
+            raise VerificationError(f"{self.path} does not meet these limits: {'; '.join(missed)}")
         return self
 
     def __str__(self) -> str:
@@ -207,25 +212,25 @@ class Verification:
         lines = [text_table(["", "Keras", self.quantization or "file"], rows, title=title)]
         lines += self.notes
         if self.same_weights is False and self.passed:
-            lines.append("The file was made from other weights than this model's.")
+            lines.append("The file was made from weights other than this model's.")
         if self.failures:
             lines.append(f"limits not met: {'; '.join(self.failures)}")
         return "\n".join([*lines, self.verdict])
 
     def _answer_rows(self) -> list[list[str]]:
-        """Return what is the same in both models' answers: the classes, or the direction."""
+        """Return the rows on how both models' answers compare: by class, or by direction."""
         if self.agreement is not None:
             same = KINDS[self.kind].same + (" at a position" if self.positions else "")
             return [
                 ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)],
                 [same, "", _percent(self.agreement)],
-                ["the same, mean of classes", "", _percent(self.class_agreement)],
+                ["the same, mean over classes", "", _percent(self.class_agreement)],
             ]
         if self.min_cosine is None or self.mean_cosine is None:
             return []
         return [
-            ["cosine, least", "", f"{self.min_cosine:.5f}"],
-            ["cosine, mean", "", f"{self.mean_cosine:.5f}"],
+            ["smallest cosine", "", f"{self.min_cosine:.5f}"],
+            ["mean cosine", "", f"{self.mean_cosine:.5f}"],
         ]
 
 
@@ -251,16 +256,16 @@ def verify(
     limit: int | None = None,
     limits: Mapping[str, float | None] | None = None,
 ) -> Verification:
-    """Run Keras and the device runtime side by side on the same examples, and judge.
+    """Compare Keras and the device runtime on the same examples, and judge whether they agree.
 
-    Where `data` carries pixels (a `kd.data.pipeline`, or uint8 arrays for a model that takes raw
-    pixels), the file gets the pixels, as on a device, and Keras what the pipeline makes of them; so
-    the file's normalization is tested too. Arrays that the file's normalization makes of pixels are
-    turned into these. Other arrays are quantized for the file's input; those that cannot come from
-    the file's normalization do not agree with it.
+    If `data` carries pixels (a `kd.data.pipeline`, or uint8 arrays for a model that takes raw
+    pixels), the file gets the pixels, as on a device, and Keras gets the pipeline's output; this
+    tests the file's normalization too. Arrays that the file's normalization can produce from pixels
+    are converted back to pixels. Other arrays are quantized for the file's input; the file does not
+    agree with arrays that its normalization cannot produce.
 
     The file agrees if the first output, and every output with boxes, keypoints or class maps, is
-    within the limits of its kind:
+    within the limits for its kind:
 
     | | float32 | float16, dynamic | int8, int16x8 |
     |---|---|---|---|
@@ -270,26 +275,27 @@ def verify(
     | embeddings | `min_cosine` 0.9999 | `min_cosine` 0.98, `min_mean_cosine` 0.99 | 0.9, 0.97 |
     | other numbers | `max_relative_error` 0.001 | `max_mean_relative_error` 0.02 | 0.05 |
 
-    The default limits of agreement and accuracy allow for the chance of few examples (2.33 standard
-    errors). If the file does not agree, the cause is looked for: other weights, normalization,
-    channel order, labels in another order, numbers outside of an int8 range. Arrays and names of
-    classes that do not fit the file are a cause even where the numbers agree.
+    The default limits for agreement and accuracy allow for the random error of a small sample (2.33
+    standard errors). If the file does not agree, the cause is searched for: other weights,
+    normalization, channel order, labels in another order, values outside the int8 range. Arrays and
+    class names that do not fit the file are a cause even if the outputs agree.
 
     Args:
-        model: The Keras model, or a `.keras` file or SavedModel folder of it.
-        path: The `.tflite` file, or what `to_tflite` returned.
-        data: Anything that `fit` takes; with labels that fit, accuracies are measured too.
-        limit: Compare only the first so many examples.
-        limits: Limits in place of the default ones or beside them, by name, taken exactly; None
-            for no limit. Also `max_error`, `max_error_steps` and `min_agreement`.
+        model: The Keras model, or the path of its `.keras` file or SavedModel folder.
+        path: The `.tflite` file, or the result of `to_tflite`.
+        data: Anything that `fit` takes; if it has matching labels, accuracies are measured too.
+        limit: Maximum number of examples to compare, taken from the start; None for all.
+        limits: Limits by name that replace or extend the default ones, applied exactly; None as a
+            value removes a limit. `max_error`, `max_error_steps` and `min_agreement` can be given
+            as well.
 
     Returns:
-        A `Verification`: an object with the figures that prints as a table, whose last line is
-        "agrees" or "does not agree" with the cause; see `passed`.
+        A `Verification`, which holds the figures and prints as a table whose last line is "agrees",
+        or "does not agree" with the cause; see `passed`.
 
     Raises:
-        ValueError: If there are no examples, or model, file and data do not fit together: among
-            others, if data and file have different normalizations.
+        ValueError: If there are no examples, or model, file and data do not fit together, e.g. if
+            data and file have different normalizations.
 
     Example:
         >>> print(kd.export.verify(model, "model.int8.tflite", data.test))  # doctest: +SKIP
@@ -299,8 +305,8 @@ def verify(
     expected = input_shape(model)
     if examples.inputs.shape[1:] != expected:
         raise ValueError(
-            f"data has examples of shape {examples.inputs.shape[1:]}, but the model takes "
-            f"{expected}"
+            f"data must have examples of the model's input shape {expected}. Received: examples of "
+            f"shape {examples.inputs.shape[1:]}"
         )
     file = ModelFile.read(os.fspath(path))
     road = find_road(file, examples)
@@ -315,7 +321,7 @@ def verify(
     failures = [
         f"{one.name}: {failure}" if one.name else failure
         for one, found in zip(outputs, figures, strict=True)
-        for failure in missed_limits(found, KINDS[one.kind].limits[storage], given)
+        for failure in find_missed_limits(found, KINDS[one.kind].limits[storage], given)
     ]
     record = own_record(file)
     same_weights = record["keras_hash"] == model_hash(model) if "keras_hash" in record else None
@@ -324,7 +330,7 @@ def verify(
             failed=bool(failures),
             file=file,
             road=road,
-            compared=main.compared.first(EXAMPLES),
+            compared=main.compared.take_first(EXAMPLES),
             kind=KINDS[main.kind],
             storage=storage,
             same_weights=same_weights,
@@ -366,7 +372,7 @@ def verify(
 
 
 def _class_names(model: keras.Model, examples: Examples) -> dict[str, tuple[str, ...]]:
-    """Return what the classes are called, by who says so."""
+    """Return the class names by their source: the data or the model."""
     recorded = layers.describe(model)
     names = {
         "the data": examples.class_names,

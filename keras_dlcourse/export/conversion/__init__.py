@@ -1,1 +1,1 @@
-"""From a Keras model to the bytes of a `.tflite` file."""
+"""Convert a Keras model to the bytes of a `.tflite` file."""

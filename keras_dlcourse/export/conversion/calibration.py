@@ -1,4 +1,4 @@
-"""Examples on which an integer file measures its activation ranges, checked before long work."""
+"""Calibration examples, checked before the long conversion measures activation ranges on them."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.normalization import Normalization
 
-MINIMUM = 100  # fewer examples leave ranges to chance
-EXAMPLES = 200  # more change ranges little and cost time: a full pass each
+MINIMUM = 100  # with fewer examples, ranges depend on chance
+EXAMPLES = 200  # more hardly change the ranges, and each costs a forward pass
 SEED = 0
 
 
 def calibration_examples(data: Any) -> Examples:
-    """Take the examples to calibrate on: a seeded choice from anything that `fit` takes.
+    """Draw the calibration examples, with a fixed seed, from anything that `fit` takes.
 
     Raises:
-        ValueError: If there are none or fewer than 100.
+        ValueError: If there are fewer than 100.
     """
     examples = take(data, EXAMPLES, seed=SEED)
     if len(examples.inputs) < MINIMUM:
         raise ValueError(
-            f"calibration has {len(examples.inputs)} examples, of shape "
-            f"{examples.inputs.shape[1:]}; at least {MINIMUM} are needed for ranges that hold: "
-            "pass the training data, in batches"
+            f"calibration must have at least {MINIMUM} examples, for reliable ranges. Received: "
+            f"{len(examples.inputs)} examples, of shape {examples.inputs.shape[1:]}. Pass the "
+            "training data, in batches"
         )
     return examples
 
@@ -33,34 +33,35 @@ def calibration_examples(data: Any) -> Examples:
 def calibration_inputs(
     examples: Examples, shape: tuple[int, ...], normalization: Normalization | None
 ) -> np.ndarray:
-    """Return what the model is calibrated on, after checking that it is what it was trained on.
+    """Return the inputs for calibration, after checking that they fit the model.
 
-    A black and a white image are added where the normalization is known: they make the input
-    tensor's range that of all pixels, so that its scale and zero point are the normalization.
+    If the normalization is known, a black and a white image are added: they extend the input
+    tensor's range to all pixels, so that its scale and zero point encode the normalization.
 
     Args:
-        examples: Normalised examples.
+        examples: Normalized examples.
         shape: The model's input shape, without the batch.
-        normalization: What pixels went through, if that is known.
+        normalization: The normalization applied to pixels, if known.
 
     Returns:
         A float32 array of shape `(examples, *shape)`.
 
     Raises:
-        ValueError: If shapes differ, values are not finite, or values lie outside of what the
-            normalization makes of pixels.
+        ValueError: If shapes differ, values are not finite, or values lie outside the range of
+            normalized pixels.
     """
     inputs = np.asarray(examples.inputs, "float32")
     if inputs.shape[1:] != tuple(shape):
         raise ValueError(
-            f"calibration has examples of shape {inputs.shape[1:]}, but the model takes {shape}"
-            + _of_single_examples(inputs.shape[1:], tuple(shape))
+            f"calibration must have examples of the model's input shape {shape}. Received: "
+            f"examples of shape {inputs.shape[1:]}"
+            + _explain_single_examples(inputs.shape[1:], tuple(shape))
         )
     if not np.isfinite(inputs).all():
         bad = np.flatnonzero(~np.isfinite(inputs).reshape(len(inputs), -1).all(axis=1))
         raise ValueError(
-            f"calibration has NaN or infinite values in {len(bad)} of the {len(inputs)} examples "
-            "taken; ranges measured on them would be useless"
+            f"calibration must have finite values. Received: NaN or infinite values in {len(bad)} "
+            f"of the {len(inputs)} examples drawn"
         )
     if normalization is None:
         return inputs
@@ -71,18 +72,18 @@ def calibration_inputs(
     if inputs.min() < black.min() - slack or inputs.max() > white.max() + slack:
         raise ValueError(
             f"calibration has values from {inputs.min():.4g} to {inputs.max():.4g}, but pixels "
-            f"normalised with mean {normalization.mean} and standard deviation "
-            f"{normalization.std} lie between {black.min():.4g} and {white.max():.4g}: "
-            "pass examples normalised as in training (a kd.data.pipeline does it)"
+            f"normalized with mean {normalization.mean} and standard deviation "
+            f"{normalization.std} lie between {black.min():.4g} and {white.max():.4g}. "
+            "Pass examples normalized as in training (a kd.data.pipeline does that)"
         )
     return np.concatenate([inputs, black[None], white[None]])
 
 
-def _of_single_examples(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
-    """Say it where rows of single examples were taken for the examples of a batch."""
+def _explain_single_examples(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """Return a hint if the rows of a single example were taken for the examples of a batch."""
     if given != wanted[1:]:
         return ""
     return (
-        ": these are single examples where batches must be; batch them, e.g. dataset.batch(32) "
-        "(a single image x is a batch as x[None])"
+        ". These are single examples, not batches; batch them, e.g. dataset.batch(32) (a single "
+        "image x becomes a batch as x[None])"
     )

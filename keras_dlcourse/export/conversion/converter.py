@@ -1,4 +1,4 @@
-"""TensorFlow's converter, told what to do by a row of the table, its complaints in plain words."""
+"""Run TensorFlow's converter with the settings of a scheme, and explain its errors."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import keras
 import numpy as np
 
 from keras_dlcourse._extras import require
-from keras_dlcourse._stderr import captured_stderr
-from keras_dlcourse.export.conversion.device_model import ExportError, in_inference, input_shape
+from keras_dlcourse._stderr import capture_stderr
+from keras_dlcourse.export.conversion.device_model import ExportError, force_inference, input_shape
 from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.export.conversion.sources import graph_nodes
 
-LARGEST_GRAPH = 1 << 30  # bytes of constants: a graph with its weights ends at 2 GiB
+LARGEST_GRAPH = 1 << 30  # bytes of constants: a graph with its weights cannot exceed 2 GiB
 
 
 def convert(
@@ -33,53 +33,54 @@ def convert(
 
     Args:
         model: The model as the device calls it, see `device_model`.
-        row: How numbers are stored.
+        row: The quantization scheme.
         batch: Static batch size, or None.
         calibration: For schemes that calibrate, inputs of shape `(examples, *input_shape)`.
-        input_dtype: Type of the input tensor.
-        output_dtype: Type of the output tensor.
-        progress: Called with each calibration example's number, from 1.
+        input_dtype: Data type of the input tensor.
+        output_dtype: Data type of the output tensor.
+        progress: Called with the number of each calibration example, from 1.
 
     Returns:
-        The file's content.
+        The content of the file.
 
     Raises:
-        ExportError: If an operation has no builtin kernel, naming it and the layer.
+        ExportError: If an operation has no builtin kernel; names the operation and the layer.
     """
     require("keras_dlcourse.export", "tensorflow", "tensorflow")
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
-            f"the converter needs Keras on TensorFlow, and it runs on {keras.backend.backend()}: "
-            "save the model as .keras and export it in a process with KERAS_BACKEND=tensorflow"
+            "the backend of Keras must be TensorFlow for the converter. Received: "
+            f"{keras.backend.backend()}. Save the model as .keras and export it in a process with "
+            "KERAS_BACKEND=tensorflow"
         )
     _refuse_what_kills_the_converter(model, row)
     import tensorflow as tf
 
-    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, captured_stderr() as log:
+    with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, capture_stderr() as log:
         try:
-            _save(in_inference(model), folder, (batch, *input_shape(model)))
+            _save(force_inference(model), folder, (batch, *input_shape(model)))
             _refuse_loops(folder, model, row)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, row, input_dtype, output_dtype)
-            if row.calibrated and calibration is None:  # the graph itself has the ranges
+            if row.calibrated and calibration is None:  # the graph itself contains the ranges
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if calibration is not None:
-                converter.representative_dataset = lambda: _one_by_one(calibration, progress)
+                converter.representative_dataset = lambda: _feed_one_by_one(calibration, progress)
             return converter.convert()
         except ExportError:
             raise
         except Exception as error:
-            explained = explain(f"{error}\n{log()}", model) or _of_a_call(error, model, batch)
+            explained = explain(f"{error}\n{log()}", model) or _explain_call(error, model, batch)
             if explained is None:
                 raise
             raise ExportError(explained) from error
 
 
 def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> None:
-    """Write a model as a SavedModel: concrete functions would leave reads of variables behind.
+    """Write a model as a SavedModel, because concrete functions would leave variable reads behind.
 
-    With its weights as constants, in one trace. `keras.Model.export` traces three times, and the
-    converter then takes each variable out again: seven times the time for the same file.
+    The weights become constants, in one trace. `keras.Model.export` traces three times, and the
+    converter must then remove each variable: seven times as slow, for the same file.
     """
     import tensorflow as tf
 
@@ -101,18 +102,18 @@ def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> Non
     module.serve = tf.function(serve, input_signature=[signature], autograph=False)
     try:
         tf.saved_model.save(module, folder, signatures=module.serve)
-    except AssertionError:  # it holds resources of TensorFlow that Keras does not list
+    except AssertionError:  # it holds TensorFlow resources that Keras does not list
         _export(model, folder, shape)
 
 
 def _export(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> None:
-    """Write a model as a SavedModel with variables, which may be of any size and kind."""
+    """Write a model as a SavedModel with variables of any size and kind."""
     signature = keras.InputSpec(shape=shape, dtype="float32", name="image")
     model.export(folder, verbose=False, input_signature=[signature])
 
 
 def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str) -> None:
-    """Set the converter's options from the table's row."""
+    """Set the converter's options from the scheme."""
     import tensorflow as tf
 
     converter.target_spec.supported_ops = [getattr(tf.lite.OpsSet, name) for name in row.op_sets]
@@ -126,7 +127,7 @@ def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str)
     converter.inference_output_type = tf.as_dtype(output_dtype)
 
 
-def _one_by_one(examples: np.ndarray, progress: Any) -> Iterator[list[np.ndarray]]:
+def _feed_one_by_one(examples: np.ndarray, progress: Any) -> Iterator[list[np.ndarray]]:
     """Feed single examples to the calibrator."""
     for number in range(1, len(examples) + 1):
         yield [examples[number - 1 : number]]
@@ -135,7 +136,7 @@ def _one_by_one(examples: np.ndarray, progress: Any) -> Iterator[list[np.ndarray
 
 
 def _refuse_what_kills_the_converter(model: keras.Model, row: Scheme) -> None:
-    """Refuse models on which integer conversion ends the whole process (measured, TF 2.21)."""
+    """Reject models on which integer conversion crashes the whole process (measured, TF 2.21)."""
     if not row.calibrated:
         return
     for layer in _plain_layers(model):
@@ -145,16 +146,16 @@ def _refuse_what_kills_the_converter(model: keras.Model, row: Scheme) -> None:
             if isinstance(part, keras.layers.RNN) and not part.unroll
         ]
         if loops:
-            inside = "" if layer in loops else f", by the {type(loops[0]).__name__} in it,"
+            inside = "" if layer in loops else f" (the {type(loops[0]).__name__} in it)"
             raise ExportError(
-                f"layer {layer.name!r} is{inside} a recurrent loop, which TensorFlow's converter "
-                f"cannot quantize to {row.name}; build it with unroll=True, or export with "
+                f"layer {layer.name!r}{inside} is a recurrent loop, which TensorFlow's converter "
+                f"cannot quantize to {row.name}. Build it with unroll=True, or export with "
                 "quantization='float32'"
             )
 
 
 def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Return the layers as their user built them: those of nested models, wrappers as they are."""
+    """Yield the layers as the user built them: nested models are entered, wrappers are not."""
     for layer in getattr(model, "layers", ()):
         if isinstance(layer, keras.Model) and layer.layers:
             yield from _plain_layers(layer)
@@ -163,26 +164,26 @@ def _plain_layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
 
 
 def _refuse_loops(folder: str, model: keras.Model, row: Scheme) -> None:
-    """Refuse the loops that layers of the user's own make; they end the process all the same."""
+    """Reject loops in the user's own layers, which crash the process as well."""
     if not row.calibrated:
         return
     for node in graph_nodes(folder):
         if node.op in ("While", "StatelessWhile"):
-            name = _layer_of(node.name, model)
+            name = _find_layer(node.name, model)
             where = f"layer {name!r}" if name else f"operation {node.name!r}"
             raise ExportError(
                 f"{where} of model {model.name!r} computes in a loop, which TensorFlow's converter "
-                f"cannot quantize to {row.name}; write its steps out (a Python for over a fixed "
-                "number, unroll=True in recurrent layers), or export with quantization='float32'"
+                f"cannot quantize to {row.name}. Unroll it (a Python for loop over a fixed number "
+                "of steps, unroll=True in recurrent layers), or export with quantization='float32'"
             )
 
 
 def explain(log: str, model: keras.Model) -> str | None:
-    """Say in a sentence why the converter refused, or return None if it is not known.
+    """Explain in a sentence why the converter failed; return None if that is unknown.
 
     Args:
-        log: The converter's exception and what it printed.
-        model: The model that was converted, to name its layers.
+        log: The converter's exception and its output.
+        model: The converted model, to name its layers.
     """
     found = re.findall(r"(?:TF Select ops|Custom ops|Flex ops): ([^\n]+)", log)
     if not found:
@@ -190,7 +191,7 @@ def explain(log: str, model: keras.Model) -> str | None:
     operations = sorted({name.strip() for line in found for name in line.split(",")})
     # MLIR names where an operation came from: fused["Erfinv:", "functional_1/my_layer_1/Erfinv@…"].
     places = re.findall(r'fused\["(\w+):", "([^"@]+)', log)
-    sources = {_layer_of(path, model) for name, path in places if name in operations} - {None}
+    sources = {_find_layer(path, model) for name, path in places if name in operations} - {None}
     where = (
         f" in layer {', '.join(repr(name) for name in sorted(map(str, sources)))}"
         if sources
@@ -199,32 +200,32 @@ def explain(log: str, model: keras.Model) -> str | None:
     plural = "s" if len(operations) > 1 else ""
     return (
         f"operation{plural} {', '.join(operations)}{where} of model {model.name!r} "
-        f"{'have' if plural else 'has'} no builtin kernel on devices; write the layer with other "
+        f"{'have' if plural else 'has'} no builtin kernel on devices. Rewrite the layer with other "
         "operations (convolution, dense, arithmetic, pooling, reshaping), or end the exported "
         "model before it and compute the rest outside"
     )
 
 
-def _of_a_call(error: Exception, model: keras.Model, batch: int | None) -> str | None:
-    """Say which layer Keras could not compute on the batch of the file, if that is what failed."""
+def _explain_call(error: Exception, model: keras.Model, batch: int | None) -> str | None:
+    """Name the layer that Keras could not compute with the file's batch size, if that failed."""
     found = re.search(r"Exception encountered when calling (\w+)\.call\(\)\.\s*(.*)", str(error))
     if found is None:
         return None
     kind, reason = found.groups()
     reason = re.sub(r"\x1b\[\d*m", "", reason)
     place = re.search(r"{{node ([^}]+)}}", reason)
-    name = _layer_of(place[1], model) if place else None
-    size = "an open batch" if batch is None else f"a batch of {batch}"
+    name = _find_layer(place[1], model) if place else None
+    size = "a dynamic batch" if batch is None else f"a batch of {batch}"
     return (
         f"{f'layer {name!r} ({kind})' if name else kind} of model {model.name!r} cannot be "
-        f"computed on {size}: {reason.split(' for ')[0].rstrip('.')}. If it is written for one "
-        "size of batch only, write -1 in its place (ops.reshape(x, (-1, 192))), or pass that "
-        "size as batch="
+        f"computed on {size}: {reason.split(' for ')[0].rstrip('.')}. If the layer has a fixed "
+        "batch size, write -1 instead of it (ops.reshape(x, (-1, 192))), or pass that batch size "
+        "as batch="
     )
 
 
-def _layer_of(path: str, model: keras.Model) -> str | None:
-    """Return the deepest layer of the model that a graph path goes through."""
+def _find_layer(path: str, model: keras.Model) -> str | None:
+    """Return the name of the deepest layer of the model on a graph path."""
     names = {layer.name for layer in model._flatten_layers(include_self=False)}
     for part in reversed(path.split("/")):
         for name in (part, re.sub(r"_\d+$", "", part)):  # Keras numbers a second call: dense_1

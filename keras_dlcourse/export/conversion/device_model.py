@@ -1,4 +1,4 @@
-"""The model as the device calls it: one image of fixed size, in the pixels that a camera gives."""
+"""Build the model as a device calls it: on one image of fixed size, with raw camera pixels."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph
 
-# The weights of ITU-R BT.601 luma, those of Pillow's mode "L" with which grey images are read.
+# The ITU-R BT.601 luma weights, which Pillow's mode "L" also uses to read gray images.
 LUMA = (0.299, 0.587, 0.114)
 
 
 class ExportError(ValueError):
-    """A model that cannot go into a `.tflite` file as asked, with the reason and the way out."""
+    """Raised if a model cannot be exported to a `.tflite` file; states the reason and the fix."""
 
 
-def with_folded_transposes(model: keras.Model) -> keras.Model:
-    """Fold batch normalization for the converter, which does it for all kernels but one.
+def fold_transposes(model: keras.Model) -> keras.Model:
+    """Fold batch normalization in models with transposed convolutions.
 
-    Behind a transposed convolution it leaves a multiplication and an addition, in float in some
-    integer files. A model whose graph is hidden in its `call` stays as it is.
+    The converter folds it for all other kernels. After a transposed convolution it leaves a
+    multiplication and an addition, in float in some integer files. A model whose graph is hidden in
+    its `call` is returned unchanged.
     """
     inside = model._flatten_layers()
     if not any(isinstance(layer, keras.layers.Conv2DTranspose) for layer in inside):
@@ -38,45 +39,45 @@ def with_folded_transposes(model: keras.Model) -> keras.Model:
 
 
 def is_image_shape(shape: tuple[int | None, ...]) -> bool:
-    """Whether a shape without its batch is that of a grey or colour image."""
+    """Whether a shape, without the batch, is that of a gray or color image."""
     return len(shape) == 3 and shape[-1] in (1, 3)
 
 
 def input_shape(model: keras.Model) -> tuple[int, ...]:
-    """Return the shape of the model's one input, without the batch.
+    """Return the shape of the model's only input, without the batch.
 
     Raises:
-        ExportError: If there is more than one input, none is known, or a size is open.
+        ExportError: If there are several inputs, none is known, or a size is dynamic.
     """
     shapes = _input_shapes(model)
     if not shapes:
         raise ExportError(
-            f"model {model.name!r} has not been built, so the size of its input is not known; "
-            "call it once on data, or give its first layer an input shape"
+            f"model {model.name!r} has not been built, so its input size is unknown. "
+            "Either call it once on data, or give its first layer an input shape"
         )
     if len(shapes) > 1:
         raise ExportError(
-            f"model {model.name!r} has {len(shapes)} inputs; to_tflite takes models with one"
+            f"model {model.name!r} has {len(shapes)} inputs; to_tflite takes models with one input"
         )
     shape = shapes[0][1:]
     sizes = tuple(size for size in shape if size is not None)
     if len(sizes) < len(shape):
         raise ExportError(
-            f"the input of model {model.name!r} has the open shape {shape}; a device needs fixed "
-            "sizes: build the model with an input_shape, or wrap it: "
+            f"the input of model {model.name!r} has the dynamic shape {shape}, but a device needs "
+            "fixed sizes. Build the model with an input_shape, or wrap it: "
             "keras.Model(x := keras.Input((height, width, channels)), model(x))"
         )
     return sizes
 
 
 def _input_shapes(model: keras.Model) -> list[tuple[int | None, ...]]:
-    """Return the shape of each input with the batch; an empty list if not built."""
+    """Return the shape of each input, with the batch; an empty list if not built."""
     if not model.built:
         return []
     inputs = getattr(model, "inputs", None)
     if inputs:
         return [tuple(x.shape) for x in inputs]
-    # A subclassed model knows what it was called on.
+    # A subclassed model records the shapes it was called on.
     config = model.get_build_config() or {}
     shape = config.get("input_shape") or config.get("shapes_dict", {}).get("input_shape")
     if shape is None:
@@ -95,27 +96,27 @@ def device_model(
     rgb: bool = False,
     batch: int | None = 1,
 ) -> keras.Model:
-    """Return a model that shares the weights of `model` and has a device's input.
+    """Return a model that shares the weights of `model` and takes the input of a device.
 
     Args:
         model: A built Keras model with one input.
-        normalization: If given, computed inside the graph, on pixels from 0 to 255; a 1x1
-            depthwise convolution, which integer runtimes have.
-        rgb: Whether a one-channel model takes colour images. The conversion is a 1x1 convolution
-            behind the normalization, which commutes with it because the weights add up to 1.
-        batch: Static batch size, or None for an open one.
+        normalization: If given, it is computed inside the graph on pixels from 0 to 255, as a 1x1
+            depthwise convolution, which integer runtimes support.
+        rgb: Whether a one-channel model takes color images. The conversion is a 1x1 convolution
+            after the normalization, with which it commutes because the weights add up to 1.
+        batch: Static batch size, or None for a dynamic one.
 
     Returns:
-        A functional model, computed in float32: `model` itself where there is nothing to add.
+        A functional model that computes in float32: `model` itself if there is nothing to add.
     """
     shape = input_shape(model)
-    model = in_float32(model)
+    model = convert_to_float32(model)
     if normalization is None and not rgb and getattr(model, "inputs", None):
-        return model  # building another graph around it would only cost time
+        return model  # wrapping it in another graph would only cost time
     channels = 3 if rgb else shape[-1]
     image = x = keras.Input((*shape[:-1], channels), batch_size=batch, name="image")
     if normalization is not None:
-        x = _constant_layer(
+        x = _build_constant_layer(
             keras.layers.DepthwiseConv2D(1, name="normalization"),
             np.broadcast_to(1 / np.asarray(normalization.std), channels),
             np.broadcast_to(
@@ -123,15 +124,15 @@ def device_model(
             ),
         )(x)
     if rgb:
-        x = _constant_layer(keras.layers.Conv2D(1, 1, use_bias=False, name="grey"), LUMA)(x)
+        x = _build_constant_layer(keras.layers.Conv2D(1, 1, use_bias=False, name="grey"), LUMA)(x)
     return keras.Model(image, model(x, training=False), name=model.name)
 
 
-def in_inference(model: keras.Model) -> keras.Model:
-    """Return a model that is in inference however it is called.
+def force_inference(model: keras.Model) -> keras.Model:
+    """Return a model that is in inference mode however it is called.
 
-    Keras's own augmentation layers augment unless they are told not to, and `export` tells nothing:
-    the file would hold random operations.
+    Keras's own augmentation layers augment by default, and `export` does not pass `training`: the
+    file would contain random operations.
     """
     if not any(_trains_untold(layer) for layer in model._flatten_layers(include_self=False)):
         return model
@@ -144,41 +145,42 @@ def _trains_untold(layer: keras.layers.Layer) -> bool:
     return training is not None and training.default is True
 
 
-def as_the_device_sees(inputs: np.ndarray, in_graph: Normalization | None, rgb: bool) -> np.ndarray:
-    """Return a Keras model's inputs as its `device_model` takes them.
+def convert_to_device_inputs(
+    inputs: np.ndarray, in_graph: Normalization | None, rgb: bool
+) -> np.ndarray:
+    """Convert a Keras model's inputs to those of its `device_model`.
 
     Args:
-        inputs: Normalised examples, channels last.
+        inputs: Normalized examples, channels last.
         in_graph: The normalization that the device's graph computes itself, or None.
-        rgb: Whether it turns colour into grey.
+        rgb: Whether that graph converts color to gray.
     """
     if in_graph is not None:
         inputs = inputs * np.asarray(in_graph.std, "float32") + np.asarray(in_graph.mean, "float32")
     return np.repeat(inputs, 3, axis=-1) if rgb else inputs
 
 
-def with_pixel_range(
+def set_pixel_range(
     model: keras.Model, normalization: Normalization | None, *, own_range: bool
 ) -> keras.Model:
-    """Return the model with the range of all pixels on its input, for one that knows its ranges.
+    """Set the input range of a quantization-aware model to the range of all pixels.
 
-    Then the input tensor's scale and zero point are the normalization and a pixel p is stored as p,
-    whatever range the model has learned for what it was fed.
+    The input tensor's scale and zero point then encode the normalization and a pixel p is stored as
+    p, whatever range the model learned for its inputs.
 
     Args:
         model: A functional model with one input.
-        normalization: What pixels from 0 to 255 have gone through at the input, one mean and
-            standard deviation; None if that is not known, which leaves the model as it is.
-        own_range: Whether the model begins with a range of its own. If that is a layer, this one
-            takes its place. Else, of two ranges in a row the converter makes a way through floats,
-            so a depthwise convolution by 1 stands between them, which goes from one to the other in
-            integers.
+        normalization: The normalization applied to pixels from 0 to 255 at the input, with a single
+            mean and standard deviation; None if unknown, which leaves the model unchanged.
+        own_range: Whether the model begins with a range of its own. If that is a layer, it is
+            replaced. Otherwise, the converter would go from one range to the next in float, so a
+            depthwise convolution by 1 is inserted between them, which does it in integers.
     """
     if normalization is None:
         return model
     low, high = (float(normalization(np.array([[[level]]], "uint8")).item()) for level in (0, 255))
     pixels = layers.FakeQuantize(ranges=(low, high), name="pixel_range")
-    first = _first_range(model) if own_range else None
+    first = _find_first_range(model) if own_range else None
     if first is not None:
         graph = Graph(model)
         swapped = {id(first): pixels}
@@ -192,12 +194,12 @@ def with_pixel_range(
     x = pixels(image)
     if own_range and len(given.shape) == 4:
         one = keras.layers.DepthwiseConv2D(1, use_bias=False, name="bridge")
-        x = _constant_layer(one, np.ones(given.shape[-1]))(x)
+        x = _build_constant_layer(one, np.ones(given.shape[-1]))(x)
     return keras.Model(image, model(x), name=model.name)
 
 
-def _first_range(model: keras.Model) -> Any:
-    """Return the layer that rounds the model's input, None if there is none."""
+def _find_first_range(model: keras.Model) -> Any:
+    """Return the layer that quantizes the model's input, None if there is none."""
     graph = Graph(model)
     users = graph.users(model.inputs[0])
     if len(users) == 1 and isinstance(users[0].operation, layers.FakeQuantize):
@@ -205,7 +207,7 @@ def _first_range(model: keras.Model) -> Any:
     return None
 
 
-def _constant_layer(layer: keras.layers.Layer, kernel: Any, *bias: Any) -> keras.layers.Layer:
+def _build_constant_layer(layer: keras.layers.Layer, kernel: Any, *bias: Any) -> keras.layers.Layer:
     """Build a 1x1 convolution over the channels and set its weights."""
     kernel = np.asarray(kernel, "float32").reshape(1, 1, -1, 1)
     layer.build((None, 1, 1, kernel.shape[2]))
@@ -213,10 +215,10 @@ def _constant_layer(layer: keras.layers.Layer, kernel: Any, *bias: Any) -> keras
     return layer
 
 
-def in_float32(model: keras.Model) -> keras.Model:
-    """Return the model, or its float32 twin where it was trained in mixed precision.
+def convert_to_float32(model: keras.Model) -> keras.Model:
+    """Return the model, or a float32 copy if it was trained in mixed precision.
 
-    Half-precision graphs are full of casts that devices have no kernels for, and the variables of
+    Half-precision graphs are full of casts for which devices have no kernels, and the variables of
     a mixed-precision model are in float32 anyway.
     """
     if not any(_is_low_precision(layer) for layer in model._flatten_layers()):
@@ -226,7 +228,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     except (TypeError, ValueError, NotImplementedError) as error:
         raise ExportError(
             f"model {model.name!r} computes in half precision and has no config to rebuild it in "
-            "float32; build it under keras.config.set_dtype_policy('float32') and set its weights"
+            "float32. Build it under keras.config.set_dtype_policy('float32') and set its weights"
         ) from error
     twin = keras.saving.deserialize_keras_object(_replace_policies(config))
     twin.set_weights(model.get_weights())
@@ -238,7 +240,7 @@ def _is_low_precision(layer: keras.layers.Layer) -> bool:
 
 
 def _replace_policies(config: Any) -> Any:
-    """Replace every dtype policy below `config` by float32."""
+    """Replace every mixed-precision policy in `config` with float32."""
     if isinstance(config, list):
         return [_replace_policies(item) for item in config]
     if not isinstance(config, dict):
@@ -251,7 +253,7 @@ def _replace_policies(config: Any) -> Any:
 def model_hash(model: keras.Model) -> str:
     """Return the SHA-256 of the model's weights, with their paths and shapes, in hexadecimal.
 
-    It ties a device file to the Keras model it was made of.
+    It ties a device file to the Keras model it was made from.
     """
     digest = hashlib.sha256()
     for weight in model.weights:

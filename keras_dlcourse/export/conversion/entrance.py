@@ -1,4 +1,4 @@
-"""What a model does to its pixels itself, before anything that has been trained."""
+"""Find what a model itself does to pixels before its first trained layer."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from keras import ops, tree
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.graph.flat import Graph, Node, functional
+from keras_dlcourse.graph.flat import Graph, Node, to_functional
 from keras_dlcourse.layers.description.image_description import (
     RESCALING_LAYERS,
     RESCALING_OPERATIONS,
 )
 
-# These hand a uniformly black or white image on as it is, or only do so outside of training.
+# Layers that pass a uniformly black or white image on unchanged, at least in inference.
 _PASSING_LAYERS = (
     keras.layers.AlphaDropout,
     keras.layers.CenterCrop,
@@ -30,23 +30,23 @@ _PASSING_LAYERS = (
     layers.FloatBarrier,
     layers.ImageDescription,
 )
-# Operations of `keras.ops` and layers that have no number to learn: they are run as they are.
+# Operations of `keras.ops` without trained values: they are simply run.
 _RUN_OPERATIONS = (*RESCALING_OPERATIONS, "Cast", "Concatenate", "Flip", "GetItem", "Stack")
 
-_OPEN_SIZE = 32  # of the image that is followed into a model of any size
-# The size of what a network is normally fed, see `takes_pixels`.
+_OPEN_SIZE = 32  # image size used to follow a model with dynamic input sizes
+# The usual ranges of network inputs, see `takes_pixels`.
 _LARGEST_SCALED, _LEAST_SPREAD = 64, 0.25
 _LARGEST_CENTRED, _LEAST_MEAN = 256, 8
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A black and a white image at a place in the entrance of a model.
+    """A black and a white image at some point in the entrance of a model.
 
     Attributes:
         black: The black image, `(1, height, width, channels)`.
-        white: The white one.
-        rescaled_by: Names of the layers and operations that have changed their numbers.
+        white: The white image, of the same shape.
+        rescaled_by: Names of the layers and operations that have rescaled them so far.
     """
 
     black: np.ndarray
@@ -55,40 +55,39 @@ class Seen:
 
     @property
     def range(self) -> tuple[float, float]:
-        """The ends of the range of all pixels."""
+        """Lower and upper end of the range of all pixels."""
         ends = np.stack([self.black, self.white])
         return float(ends.min()), float(ends.max())
 
 
 @dataclass(frozen=True)
 class Entrance:
-    """What pixels meet in a model before the first layer that computes.
+    """What pixels pass in a model before the first computing layer.
 
     Attributes:
-        rounders: The `FakeQuantize` layers, each with what it gets.
-        ends: What the layers get that compute.
+        rounders: The `FakeQuantize` layers, each with its input.
+        ends: The inputs of the first computing layers.
     """
 
     rounders: list[tuple[layers.FakeQuantize, Seen]] = field(default_factory=list)
     ends: list[Seen] = field(default_factory=list)
 
 
-def entrance(model: keras.Model, normalization: Normalization) -> Entrance:
-    """Follow a black and a white image into a model, up to the first layers that compute.
+def find_entrance(model: keras.Model, normalization: Normalization) -> Entrance:
+    """Follow a black and a white image into a model, up to the first computing layers.
 
-    Nested models are entered. What shows its effect in training only, such as augmentation, is
-    passed.
+    Nested models are entered. Layers that act in training only, such as augmentation, are skipped.
 
     Args:
-        model: A model of images.
-        normalization: What pixels from 0 to 255 go through before the model.
+        model: A model that takes images.
+        normalization: The normalization applied to pixels from 0 to 255 before the model.
 
     Returns:
-        What they met; nothing in a model without a graph.
+        The layers and inputs found; an empty `Entrance` for a model without a graph.
     """
     found = Entrance()
     try:
-        model = functional(model)
+        model = to_functional(model)
     except ValueError:  # subclassed
         return found
     shape = [size or _OPEN_SIZE for size in model.inputs[0].shape[1:]]
@@ -98,57 +97,57 @@ def entrance(model: keras.Model, normalization: Normalization) -> Entrance:
 
 
 def takes_pixels(model: keras.Model) -> tuple[bool, str]:
-    """Return whether a model turns pixels from 0 to 255 into a usual range itself.
+    """Return whether a model itself rescales pixels from 0 to 255 to a usual range.
 
     It does if its first layers are `Rescaling`, `Normalization` or arithmetic with constants, and
-    what they make of 0 to 255 is what networks are trained on: numbers up to 64 that differ by at
-    least a quarter, or differences from a mean of at least 8 grey levels. Layers that were meant
-    for numbers from 0 to 1 make of 255 far more than that. A model whose input is of whole numbers
-    takes pixels, too.
+    they map 0 to 255 to values that networks are usually trained on: values up to 64 that differ by
+    at least a quarter, or differences from a mean of at least 8 gray levels. Layers meant for
+    values from 0 to 1 map 255 far beyond that. A model with an integer input takes pixels, too.
 
     Args:
-        model: A model of images.
+        model: A model that takes images.
 
     Returns:
-        Whether it takes pixels as they are; and, if it has such layers and does not, what they make
-        of pixels, as a sentence.
+        Whether it takes raw pixels; and, if it has such layers but does not, a sentence on what
+        they do to pixels.
     """
-    ends = entrance(model, Normalization.identity()).ends
+    ends = find_entrance(model, Normalization.identity()).ends
     if ends and "int" in model.inputs[0].dtype:
         return True, ""
     if not ends or not all(seen.rescaled_by for seen in ends):
         return False, ""
     for seen in ends:
-        # Not the extremes: where pixels at a border never change, their deviation is next to 0.
+        # The median, not the extremes: border pixels that never change have a deviation near 0.
         low, high = sorted(float(np.median(image)) for image in (seen.black, seen.white))
         largest = max(abs(low), abs(high))
         scaled = largest <= _LARGEST_SCALED and high - low >= _LEAST_SPREAD
         centred = largest <= _LARGEST_CENTRED and low <= -_LEAST_MEAN
         if not (scaled or centred):
             return False, (
-                f"Its first layers ({', '.join(seen.rescaled_by)}) turn pixels from 0 to 255 into "
-                f"numbers from {low:.4g} to {high:.4g}, so they expect something other than "
+                f"Its first layers ({', '.join(seen.rescaled_by)}) map pixels from 0 to 255 to "
+                f"values from {low:.4g} to {high:.4g}, so they expect something other than "
                 "pixels. "
             )
     return True, ""
 
 
 def check_learned_range(model: keras.Model, normalization: Normalization) -> None:
-    """Refuse pixels that a quantization-aware model was not trained on, by its learned range.
+    """Check the learned range of a quantization-aware model against the range of the file's pixels.
 
-    Training images seldom reach black and white in every batch, and augmentation goes a little
-    beyond, so a quarter of the range of all pixels is allowed: the learned range may end that far
-    beyond either end, begin that far above black, and must hold that much.
+    Training images seldom reach black and white in every batch, and augmentation goes slightly
+    beyond, so there is a tolerance of a quarter of the range of all pixels: the learned range may
+    exceed either end by that much, may begin that much above black, and must reach at least that
+    far above black.
 
     Args:
-        model: A model of images, quantization-aware or not.
-        normalization: What the file would do to pixels.
+        model: A model that takes images, quantization-aware or not.
+        normalization: The normalization that the file would apply to pixels.
 
     Raises:
-        ValueError: Naming both ranges.
+        ValueError: If the ranges do not match; names both.
     """
-    for layer, seen in entrance(model, normalization).rounders:
-        if not layer.is_observed:  # which has an error of its own
+    for layer, seen in find_entrance(model, normalization).rounders:
+        if not layer.is_observed:  # reported elsewhere
             continue
         low, high = layer.range()
         black, white = min(seen.range[0], 0.0), max(seen.range[1], 0.0)
@@ -160,16 +159,16 @@ def check_learned_range(model: keras.Model, normalization: Normalization) -> Non
         raise ValueError(
             f"model {model.name!r} was trained on inputs from {low:.4g} to {high:.4g} (layer "
             f"{layer.name!r}), but pixels from 0 to 255 with mean {normalization.mean} and "
-            f"standard deviation {normalization.std} would come in as {black:.4g} to {white:.4g}: "
-            "pass as preprocessing= what its training images went through, or train it on images "
-            "that went through this"
+            f"standard deviation {normalization.std} would arrive as {black:.4g} to {white:.4g}. "
+            "Pass the normalization of its training images as preprocessing=, or train it with "
+            "this normalization"
         )
 
 
 def _follow(model: keras.Model, inputs: list[Seen], found: Entrance) -> list[Seen | None]:
-    """Note what a model's entrance does; return its outputs, None for those that are computed."""
+    """Record a model's entrance in `found`; return its outputs, None for computed ones."""
     try:
-        graph = Graph(functional(model))
+        graph = Graph(to_functional(model))
     except ValueError:  # subclassed
         found.ends.extend(inputs)
         return [None] * len(model.outputs or [None])
@@ -186,12 +185,12 @@ def _follow(model: keras.Model, inputs: list[Seen], found: Entrance) -> list[See
         else:
             if isinstance(node.operation, layers.FakeQuantize):
                 found.rounders.append((node.operation, seen[0]))
-            known[id(node.outputs[0])] = _behind(node, seen)
+            known[id(node.outputs[0])] = _apply(node, seen)
     return [known.get(id(tensor)) for tensor in graph.model.outputs]
 
 
-def _behind(node: Node, seen: list[Seen]) -> Seen:
-    """Return what an operation makes of images of one colour."""
+def _apply(node: Node, seen: list[Seen]) -> Seen:
+    """Return the result of an operation on images of one color."""
     if isinstance(node.operation, _PASSING_LAYERS) or _augments(node.operation):
         return seen[0]
     by_tensor = dict(zip(map(id, node.inputs), seen, strict=True))
@@ -212,7 +211,7 @@ def _behind(node: Node, seen: list[Seen]) -> Seen:
 
 
 def _passes(operation: Any) -> bool:
-    """Whether it is known what an operation makes of images of one colour."""
+    """Whether the result of an operation on images of one color is known."""
     if isinstance(operation, keras.layers.Layer):
         known = (*_PASSING_LAYERS, *RESCALING_LAYERS, keras.Model)
         return isinstance(operation, known) or _augments(operation)
@@ -226,7 +225,7 @@ def _is_rescaling(operation: Any) -> bool:
 
 
 def _augments(operation: Any) -> bool:
-    """Whether a layer changes images in training only, as Keras's and ours do."""
+    """Whether a layer is an augmentation layer, Keras's or ours, which acts in training only."""
     return isinstance(operation, keras.layers.Layer) and (
         type(operation).__name__.startswith(("Rand", "AugMix", "CutMix", "MixUp"))
     )

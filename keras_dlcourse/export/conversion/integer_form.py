@@ -1,9 +1,9 @@
-"""A quantized Keras model in the form that TensorFlow's converter turns into integers throughout.
+"""Rewrite a quantized Keras model into a form that TensorFlow's converter makes all integer.
 
-Layers that were quantized or compressed bake themselves: what they compute with becomes what they
-store. Batch normalization goes into the kernel before it, and where there is none, it and its likes
-(a factor and an offset a channel) become a 1x1 depthwise convolution, which is one integer
-operation with exact weights.
+Quantized or compressed layers bake themselves: the weights they compute with become the weights
+they store. Batch normalization is folded into the kernel before it; if there is none, it and
+similar layers (a factor and an offset per channel) become a 1x1 depthwise convolution, which is one
+integer operation with exact weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 
 
 def has_baking(model: keras.Model) -> bool:
-    """Whether a model has layers that bake themselves: quantized or compressed ones."""
+    """Whether a model has layers that bake themselves, i.e. quantized or compressed layers."""
     return any(hasattr(layer, "bake") for layer in model._flatten_layers())
 
 
@@ -32,11 +32,11 @@ def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
 
     Args:
         model: A functional or Sequential model that computes in float32.
-        keep_ranges: Whether activations stay rounded. Without, the copy computes with rounded
-            weights in float.
+        keep_ranges: Whether activations stay quantized. If False, the copy computes in float with
+            quantized weights.
 
     Returns:
-        A functional model of plain Keras layers and, if it was quantized, fixed ranges.
+        A functional model of plain Keras layers and, if the model was quantized, fixed ranges.
 
     Raises:
         ExportError: If a range was never observed, or is not finite.
@@ -48,7 +48,7 @@ def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
     graph = Graph(fold_batch_norm(baked))
 
     def on_input(number: int, tensor: Any) -> Any:
-        """Let a device know the range of pixels in eight bits."""
+        """Add the range of 8-bit pixels, for the device."""
         if graph.model.inputs[number].dtype != "uint8":
             return tensor
         return layers.FakeQuantize(ranges=(0.0, 255.0), name=f"{tensor.name}_range")(tensor)
@@ -56,15 +56,15 @@ def integer_form(model: keras.Model, keep_ranges: bool = True) -> keras.Model:
     def call(node: Node, args: Any, kwargs: Any) -> Any:
         return _call_integer_form(graph, node, args, kwargs)
 
-    return graph.rebuild(call, on_input, _input_of_floats)
+    return graph.rebuild(call, on_input, _make_float_input)
 
 
-# What a file of floats has no use for.
+# Layers that a float file does not need.
 _FOR_INTEGERS = (layers.FakeQuantize, layers.FloatBarrier, layers.RangeBridge)
 
 
 class _Baker:
-    """Bakes each layer once, however often it is called."""
+    """Bakes each layer once, even if it is called several times."""
 
     def __init__(self, keep_ranges: bool) -> None:
         self.keep_ranges = keep_ranges
@@ -88,18 +88,18 @@ def _bake(layer: Any) -> Any:
         raise ExportError(str(error)) from error
 
 
-def _input_of_floats(tensor: Any) -> Any:
-    """Return an input for the numbers of another; pixels in eight bits are floats on their way."""
+def _make_float_input(tensor: Any) -> Any:
+    """Return an input like the given one; 8-bit pixels pass through the graph as floats."""
     dtype = "float32" if tensor.dtype == "uint8" else tensor.dtype
     return keras.Input(batch_shape=tensor.shape, dtype=dtype, name=tensor.name)
 
 
 def _call_integer_form(graph: Graph, node: Node, args: Any, kwargs: Any) -> Any:
-    """Call a node's layer, or what stands for it on a device."""
-    affine = _factor_and_offset(node)
+    """Call a node's layer, or its replacement on a device."""
+    affine = _find_factor_and_offset(node)
     if affine is not None:
         tensor = next(value for value in args if isinstance(value, keras.KerasTensor))
-        return _depthwise(tensor, *affine, name=node.name)
+        return _apply_depthwise(tensor, *affine, name=node.name)
     if _is_done_by_range(graph, node):
         is_relu = isinstance(node.operation, keras.layers.ReLU)
         return keras.layers.ReLU(name=node.name)(*args) if is_relu else args[0]
@@ -109,7 +109,7 @@ def _call_integer_form(graph: Graph, node: Node, args: Any, kwargs: Any) -> Any:
 
 
 def _is_done_by_range(graph: Graph, node: Node) -> bool:
-    """Whether a clip, or the maximum of a ReLU, does what the ends of the range behind it do."""
+    """Whether the range that follows already does what a clip, or the maximum of a ReLU, does."""
     operation, following = node.operation, graph.only_user(node)
     if type(operation) is keras.layers.ReLU and operation.max_value not in (None, 6.0):
         ends = 0.0, operation.max_value
@@ -129,7 +129,7 @@ def _is_nearest(layer: Any) -> bool:
 
 
 class _Nearest(keras.layers.Layer):
-    """Repeats pixels by one operation; Keras's form becomes TILE, which microcontrollers lack."""
+    """Repeats pixels in one operation; Keras's layer becomes TILE, which microcontrollers lack."""
 
     def __init__(self, size: tuple[int, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -144,37 +144,37 @@ class _Nearest(keras.layers.Layer):
         return (input_shape[0], *self.size, input_shape[3])
 
 
-def _factor_and_offset(node: Node) -> tuple[Any, Any] | None:
+def _find_factor_and_offset(node: Node) -> tuple[Any, Any] | None:
     """Return (factor, offset) of a node that computes `factor * x + offset`, else None."""
     reader = _AFFINE.get(type(node.operation).__name__)
     return None if reader is None else reader(node)
 
 
-def _of_batch_norm(node: Node) -> tuple[Any, Any]:
+def _read_batch_norm(node: Node) -> tuple[Any, Any]:
     return factor_and_offset(node.operation)
 
 
-def _of_rescaling(node: Node) -> tuple[Any, Any]:
+def _read_rescaling(node: Node) -> tuple[Any, Any]:
     return np.asarray(node.operation.scale), np.asarray(node.operation.offset)
 
 
-def _of_normalization(node: Node) -> tuple[Any, Any] | None:
+def _read_normalization(node: Node) -> tuple[Any, Any] | None:
     layer = node.operation
     if layer.invert:
         return None
-    deviation = np.maximum(np.sqrt(_numbers(layer.variance)), keras.config.epsilon())
-    return 1 / deviation.reshape(-1), (-_numbers(layer.mean) / deviation).reshape(-1)
+    deviation = np.maximum(np.sqrt(_to_numpy(layer.variance)), keras.config.epsilon())
+    return 1 / deviation.reshape(-1), (-_to_numpy(layer.mean) / deviation).reshape(-1)
 
 
-def _of_channel_scale(node: Node) -> tuple[Any, Any]:
+def _read_channel_scale(node: Node) -> tuple[Any, Any]:
     layer = node.operation
-    return _numbers(layer.factor), 0.0 if layer.offset is None else _numbers(layer.offset)
+    return _to_numpy(layer.factor), 0.0 if layer.offset is None else _to_numpy(layer.offset)
 
 
-def _of_operation(node: Node) -> tuple[Any, Any] | None:
+def _read_operation(node: Node) -> tuple[Any, Any] | None:
     """Read arithmetic with a constant, such as `x + 3`.
 
-    Layers of the same names take two tensors.
+    Layers with the same names take two tensors instead.
     """
     if isinstance(node.operation, keras.layers.Layer) or len(node.inputs) != 1:
         return None
@@ -198,21 +198,21 @@ def _of_operation(node: Node) -> tuple[Any, Any] | None:
 
 
 _AFFINE: dict[str, Any] = {
-    "BatchNormalization": _of_batch_norm,
-    "FreezingBatchNormalization": _of_batch_norm,
-    "Rescaling": _of_rescaling,
-    "Normalization": _of_normalization,
-    "ChannelScale": _of_channel_scale,
-    "Add": _of_operation,
-    "Subtract": _of_operation,
-    "Multiply": _of_operation,
-    "Divide": _of_operation,
-    "TrueDivide": _of_operation,
+    "BatchNormalization": _read_batch_norm,
+    "FreezingBatchNormalization": _read_batch_norm,
+    "Rescaling": _read_rescaling,
+    "Normalization": _read_normalization,
+    "ChannelScale": _read_channel_scale,
+    "Add": _read_operation,
+    "Subtract": _read_operation,
+    "Multiply": _read_operation,
+    "Divide": _read_operation,
+    "TrueDivide": _read_operation,
 }
 
 
-def _depthwise(x: Any, factor: Any, offset: Any, name: str) -> Any:
-    """Compute `factor * x + offset` by a 1x1 depthwise convolution."""
+def _apply_depthwise(x: Any, factor: Any, offset: Any, name: str) -> Any:
+    """Compute `factor * x + offset` with a 1x1 depthwise convolution."""
     shape = x.shape
     channels = shape[-1]
     if "float" not in x.dtype:
@@ -227,11 +227,11 @@ def _depthwise(x: Any, factor: Any, offset: Any, name: str) -> Any:
     )
     if len(shape) == 4:
         return layer(x)
-    # Vectors and sequences are images of one column.
+    # Treat vectors and sequences as images with one column.
     rows = 1 if len(shape) == 2 else int(np.prod(shape[1:-1]))
     image = keras.layers.Reshape((rows, 1, channels), name=f"{name}_as_image")(x)
     return keras.layers.Reshape(tuple(shape[1:]), name=f"{name}_shape")(layer(image))
 
 
-def _numbers(variable: Any) -> np.ndarray:
+def _to_numpy(variable: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(variable), "float32")

@@ -1,4 +1,4 @@
-"""The ways to store numbers in a `.tflite` file, as a table."""
+"""The quantization schemes of `.tflite` files, as a table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scheme:
-    """One row: what the converter is told, and what the device then sees.
+    """One row: the settings of the converter and what the device then sees.
 
     Attributes:
-        name: What users write as `quantization=`.
+        name: Name for the `quantization` argument.
         meaning: One line for tables and help texts.
         op_sets: Names in `tf.lite.OpsSet`, in order of preference.
+        optimized: Whether the converter's default optimizations are on.
         calibrated: Whether activation ranges are measured on examples.
-        dtypes: Allowed types of input and output, the default first.
+        dtypes: Allowed data types of input and output, the default first.
         float16: Whether weights are stored in half precision.
-        dense_per_tensor: Whether dense kernels share one scale.
-        highest_score: The most that a sigmoid or softmax gives: integers step over 1 itself.
+        dense_per_tensor: Whether dense kernels have one scale per tensor.
+        highest_score: Maximum output of a sigmoid or softmax: integers cannot represent 1 itself.
     """
 
     name: str
@@ -38,15 +39,15 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("float16", "weights in half precision, computed in float32", float16=True),
         Scheme(
             "dynamic",
-            "int8 weights, activations quantized as they come",
-            # Per-channel dense kernels come as FULLY_CONNECTED version 12, which tflite-runtime
-            # 2.14 does not know; with one scale a kernel it is version 9, which it does.
+            "int8 weights, activations quantized at run time",
+            # Per-channel dense kernels become FULLY_CONNECTED version 12, which tflite-runtime 2.14
+            # does not support; with one scale per kernel, version 9 suffices.
             dense_per_tensor=True,
         ),
         Scheme(
             "int8",
             "all integer, for phones, boards and accelerators",
-            # What has no integer kernel stays in float and is reported, rather than refused.
+            # Operations without an integer kernel stay in float and are reported, not rejected.
             op_sets=("TFLITE_BUILTINS_INT8", "TFLITE_BUILTINS"),
             calibrated=True,
             dtypes=("uint8", "int8", "float32"),
@@ -67,24 +68,28 @@ SCHEMES: dict[str, Scheme] = {
 }
 
 
-def scheme(name: str) -> Scheme:
-    """Return the row called `name`, or say which there are."""
+def find_scheme(name: str) -> Scheme:
+    """Return the scheme called `name`.
+
+    Raises:
+        ValueError: If there is none.
+    """
     if name not in SCHEMES:
-        raise ValueError(f"quantization={name!r} is not known; choose one of: {', '.join(SCHEMES)}")
+        raise ValueError(f"quantization must be one of: {', '.join(SCHEMES)}. Received: {name!r}")
     return SCHEMES[name]
 
 
 def choose_dtype(argument: str, dtype: str | None, row: Scheme) -> str:
-    """Return the type of an input or output, the default of the scheme if None.
+    """Return the data type of an input or output, the default of the scheme if None.
 
     Raises:
-        ValueError: If the scheme cannot have that type.
+        ValueError: If the scheme does not support that type.
     """
     if dtype is None:
         return row.dtypes[0]
     if dtype not in row.dtypes:
         raise ValueError(
-            f"{argument}={dtype!r} does not go with quantization={row.name!r}; "
-            f"choose one of: {', '.join(row.dtypes)}"
+            f"{argument} must be one of {', '.join(row.dtypes)} with quantization={row.name!r}. "
+            f"Received: {dtype!r}"
         )
     return dtype

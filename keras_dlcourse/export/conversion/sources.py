@@ -1,7 +1,7 @@
-"""What can be exported: a Keras model, a `.keras` file, or the folder of a SavedModel.
+"""Load what can be exported: a Keras model, a `.keras` file, or a SavedModel folder.
 
-A SavedModel is how networks of other Keras versions come here, e.g. those that
-tensorflow-model-optimization prepared with Keras 2.
+Networks from other Keras versions are imported as a SavedModel, e.g. those prepared with
+tensorflow-model-optimization on Keras 2.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ import keras
 from keras.src.backend.common import global_state
 
 from keras_dlcourse._files import user_path
-from keras_dlcourse._stderr import captured_stderr
+from keras_dlcourse._stderr import capture_stderr
 from keras_dlcourse.export.conversion.device_model import ExportError
 from keras_dlcourse.saving import load
 from keras_dlcourse.saving.load import way_out
 
 _FAKE_QUANTIZATION = "FakeQuantWithMinMax"
-# Modes of Keras's model.quantize whose operations the converter does not know (TF 2.21).
+# Modes of Keras's model.quantize whose operations the converter does not support (TF 2.21).
 _NOT_CONVERTED = ("int8", "float8")
 _SIGNATURES = ("serving_default", "serve")
 
 
 def load_model(model: Any) -> keras.Model:
-    """Return a Keras model as it is, or load one from where a path points to.
+    """Return a Keras model unchanged, or load one from a path.
 
     Args:
-        model: A Keras model, a `.keras` file, or a folder that holds `saved_model.pb`.
+        model: A Keras model, or the path of a `.keras` file or of a folder with `saved_model.pb`.
 
     Raises:
-        TypeError: If it is neither a model nor a path.
-        FileNotFoundError: If nothing is there.
-        ValueError: If what is there is neither.
-        UntrustedModelError: If a `.keras` file names anything but parts of Keras, of this package,
-            and what the caller has registered with Keras.
+        TypeError: If `model` is neither a model nor a path.
+        FileNotFoundError: If the path does not exist.
+        ValueError: If it is neither a `.keras` file nor a SavedModel folder.
+        UntrustedModelError: If a `.keras` file refers to anything other than Keras, this package,
+            and objects that the caller has registered with Keras.
         ExportError: If a SavedModel has no signature with one float input and one output.
 
     Example:
@@ -53,49 +53,51 @@ def load_model(model: Any) -> keras.Model:
         return model
     if not isinstance(model, str | os.PathLike):
         raise TypeError(
-            "model must be a Keras model, the path of a .keras file, or a SavedModel folder; "
-            f"received {type(model).__name__}"
+            "model must be a Keras model, the path of a .keras file, or a SavedModel folder. "
+            f"Received: {type(model).__name__}"
         )
     path = user_path(model)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
-            raise ValueError(f"{path} is a folder without saved_model.pb, so it is no SavedModel")
+            raise ValueError(
+                f"{path} is a folder without saved_model.pb, so it is not a SavedModel"
+            )
         return _load_saved_model(path)
     if path.suffix != ".keras":
         raise ValueError(
-            f"{path} must be a .keras file, as model.save('model.keras') writes it, or the folder "
-            f"of a SavedModel{way_out(path)}"
+            f"{path} must be a .keras file, as written by model.save('model.keras'), or a "
+            f"SavedModel folder{way_out(path)}"
         )
-    # Nothing is trained here, and the optimizer of a file from PyTorch is a class of Keras that
-    # cannot be imported without PyTorch.
-    loaded = load(path, trust=_registered_here(), compile=False)
+    # No training follows, and the optimizer in a file from the PyTorch backend is a Keras class
+    # that cannot be imported without PyTorch.
+    loaded = load(path, trust=_list_registered(), compile=False)
     refuse_quantized_by_keras(loaded)
     return loaded
 
 
 def refuse_quantized_by_keras(model: keras.Model) -> None:
-    """Refuse what `model.quantize` of Keras made: its integer operations are not those of devices.
+    """Reject models quantized by Keras's `model.quantize`, whose operations devices do not have.
 
     Raises:
-        ExportError: Naming the first such layer.
+        ExportError: If there is such a layer; names the first one.
     """
     for layer in model._flatten_layers(include_self=False):
         mode = getattr(layer, "quantization_mode", None)
         if mode in _NOT_CONVERTED:
             raise ExportError(
                 f"layer {layer.name!r} of model {model.name!r} was quantized by Keras's "
-                f"model.quantize({mode!r}), whose operations have no builtin kernel on devices: "
-                "export the model as it was before, with quantization='int8' and calibration= the "
-                "training data (or quantization='dynamic', which needs none)"
+                f"model.quantize({mode!r}), whose operations have no builtin kernel on devices. "
+                "Export the unquantized model with quantization='int8' and the training data as "
+                "calibration= (or with quantization='dynamic', which needs none)"
             )
 
 
-def _registered_here() -> list[Any]:
-    """Return the caller's own classes and functions: what this process has registered with Keras.
+def _list_registered() -> list[Any]:
+    """Return the caller's own classes and functions that this process has registered with Keras.
 
-    Whoever calls has imported their code, and a command has none. `Lambda` may run them.
+    The caller has imported their code already; a command line has none. `Lambda` may run them.
     """
     in_scope = global_state.get_global_attribute("custom_objects_scope_dict", {})
     own = [*keras.saving.get_custom_objects().values(), *in_scope.values(), keras.layers.Lambda]
@@ -107,13 +109,13 @@ def _registered_here() -> list[Any]:
 
 
 class SavedModelLayer(keras.layers.TFSMLayer):
-    """A SavedModel's signature as a layer that cannot be trained.
+    """A SavedModel's signature as a non-trainable layer.
 
     Args:
-        filepath: The folder.
+        filepath: The SavedModel folder.
         call_endpoint: Name of the signature.
         output: Name of the output that the layer returns.
-        fake_quantized: Whether its graph simulates integers, and so knows its ranges.
+        fake_quantized: Whether its graph has fake quantization, and so contains its ranges.
     """
 
     def __init__(
@@ -130,7 +132,7 @@ class SavedModelLayer(keras.layers.TFSMLayer):
         self.fake_quantized = fake_quantized
 
     def call(self, inputs: Any, training: bool = False, **kwargs: Any) -> Any:
-        """Return the one output."""
+        """Return the output."""
         return super().call(inputs, training=False)[self.output_name]
 
 
@@ -143,24 +145,24 @@ def is_fake_quantized(model: keras.Model) -> bool:
 
 
 def _load_saved_model(path: Path) -> keras.Model:
-    """Return a functional model of the signature that serves."""
+    """Return a functional model of the serving signature."""
     import tensorflow as tf
 
     if keras.backend.backend() != "tensorflow":
         raise ExportError(
-            f"{path} is a SavedModel, which only TensorFlow runs, and Keras runs on "
+            f"{path} is a SavedModel, which needs TensorFlow, but the backend of Keras is "
             f"{keras.backend.backend()}: set KERAS_BACKEND=tensorflow"
         )
-    with captured_stderr():
+    with capture_stderr():
         try:
             loaded = tf.saved_model.load(str(path))
-        except Exception as error:  # TensorFlow raises many kinds on damaged folders
+        except Exception as error:  # TensorFlow raises many exceptions on damaged folders
             reason = str(error).strip().splitlines()
             raise ExportError(
                 f"{path} cannot be loaded as a SavedModel: {reason[0] if reason else error!r}"
             ) from error
-    name = _signature(loaded, path)
-    given, returned = _ends(loaded.signatures[name], path)
+    name = _find_signature(loaded, path)
+    given, returned = _find_ends(loaded.signatures[name], path)
     image = keras.Input(given.shape[1:], dtype=given.dtype.name, name="image")
     layer = SavedModelLayer(
         str(path),
@@ -173,8 +175,8 @@ def _load_saved_model(path: Path) -> keras.Model:
     return keras.Model(image, layer(image), name=plain)
 
 
-def _signature(loaded: Any, path: Path) -> str:
-    """Return the name of the signature that serves."""
+def _find_signature(loaded: Any, path: Path) -> str:
+    """Return the name of the serving signature."""
     names = list(loaded.signatures)
     for name in _SIGNATURES:
         if name in names:
@@ -182,13 +184,13 @@ def _signature(loaded: Any, path: Path) -> str:
     if len(names) == 1:
         return str(names[0])
     raise ExportError(
-        f"{path} has {'the signatures ' + ', '.join(names) if names else 'no signature'}; one "
-        "called serving_default is needed: save it with model.export(folder)"
+        f"{path} has {'the signatures ' + ', '.join(names) if names else 'no signature'}, but one "
+        "called serving_default is needed. Save it with model.export(folder)"
     )
 
 
-def _ends(function: Any, path: Path) -> tuple[Any, str]:
-    """Return the one input's specification and the one output's name."""
+def _find_ends(function: Any, path: Path) -> tuple[Any, str]:
+    """Return the specification of the only input and the name of the only output."""
     inputs = list(function.structured_input_signature[1].values())
     outputs = function.structured_outputs
     if len(inputs) != 1 or len(outputs) != 1:
@@ -199,25 +201,25 @@ def _ends(function: Any, path: Path) -> tuple[Any, str]:
     (given,) = inputs
     if not given.dtype.is_floating or given.shape.rank is None:
         raise ExportError(
-            f"{path} takes {given.dtype.name} of shape {given.shape}; to_tflite takes models of "
+            f"{path} takes {given.dtype.name} of shape {given.shape}; to_tflite takes models with "
             "floating-point inputs with a batch"
         )
     return given, next(iter(outputs))
 
 
 def _has_fake_quantization(path: Path) -> bool:
-    """Whether an operation of the graph simulates integers."""
+    """Whether the graph contains fake quantization."""
     return any(node.op.startswith(_FAKE_QUANTIZATION) for node in graph_nodes(path))
 
 
 def graph_nodes(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """Return the operations of a SavedModel's graph and of the functions that it calls.
+    """Yield the operations of a SavedModel's graph and of the functions that it calls.
 
     Args:
-        path: The folder.
+        path: The SavedModel folder.
 
     Yields:
-        TensorFlow's `NodeDef` of each.
+        The TensorFlow `NodeDef` of each operation.
     """
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
 

@@ -1,1 +1,1 @@
-"""What leaves the machine beside the file: bundles, sources for microcontrollers."""
+"""Package a file for devices: bundles, and sources for microcontrollers."""

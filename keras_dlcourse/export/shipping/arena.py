@@ -1,8 +1,8 @@
-"""Find how much memory a model needs: `arena.py FILE`, in a process of its own.
+"""Find how much memory a model needs: `arena.py FILE`, in a separate process.
 
 Prints the smallest arena, in bytes, with which TensorFlow Lite Micro allocates the model's tensors
-and runs it once. Too small an arena can end the process, so each attempt is made in a child. Like
-`trial.py` it imports nothing of the package.
+and runs the model once. An arena that is too small can crash the process, so each attempt runs in a
+child process. Like `trial.py`, this script imports nothing from the package.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-STEP = 16  # TensorFlow Lite Micro aligns what it allocates to this
+STEP = 16  # alignment of allocations in TensorFlow Lite Micro
 MOST = 1 << 28
 
 
 def fits(content: bytes, arena: int) -> bool:
-    """Whether the model runs with an arena of that many bytes."""
+    """Whether the model runs with an arena of `arena` bytes."""
     child = os.fork()
     if child:
         return os.waitpid(child, 0)[1] == 0
@@ -41,9 +41,9 @@ def _run(content: bytes, arena: int) -> None:
     made.invoke()
 
 
-def smallest_arena(content: bytes) -> int | None:
-    """Return the smallest arena in steps of 16 bytes, None if the model does not run in 256 MiB."""
-    import numpy  # noqa: F401  (once, before the children are made)
+def find_smallest_arena(content: bytes) -> int | None:
+    """Return the smallest arena, to 16 bytes, or None if the model does not run in 256 MiB."""
+    import numpy  # noqa: F401  (once, before the child processes start)
     import tflite_micro.python.tflite_micro.runtime  # noqa: F401
 
     high = 1 << 12
@@ -59,6 +59,6 @@ def smallest_arena(content: bytes) -> int | None:
 
 
 if __name__ == "__main__":
-    found = smallest_arena(Path(sys.argv[1]).read_bytes())
+    found = find_smallest_arena(Path(sys.argv[1]).read_bytes())
     print(found)
     sys.exit(0 if found else 1)

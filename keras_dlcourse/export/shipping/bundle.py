@@ -1,4 +1,4 @@
-"""A folder to copy to a device: the model, what runs it, exact requirements, checksums."""
+"""Make a folder to copy to a device: model, runner scripts, pinned requirements, checksums."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from keras_dlcourse.edge.tflite.metadata import EMBEDDING
 from keras_dlcourse.export.checking.inspection import first_labels
 
 PACKAGE = Path(__file__).parents[2]
-# What a device needs of this package, so that the bundle stands alone.
+# The parts of this package that a device needs, so that the bundle is self-contained.
 DEVICE_PARTS = (
     "__init__.py",
     "_extras.py",
@@ -35,8 +35,8 @@ class Target:
     """A kind of device.
 
     Attributes:
-        name: What users write as `target=`.
-        folder: Its sources, below `export/` in the repository.
+        name: Name for the `target` argument.
+        folder: Folder of its sources, below `export/` in the repository.
     """
 
     name: str
@@ -54,33 +54,34 @@ def bundle(
 ) -> Path:
     """Make a folder that runs a `.tflite` file on a device without Keras or TensorFlow.
 
-    It holds the model, runner scripts, the device part of this package, exact requirements, a
+    It contains the model, runner scripts, the device part of this package, pinned requirements, a
     systemd unit, a README and SHA-256 checksums. A classifier comes with `classify.py`, an embedder
-    with `enroll.py` and `identify.py`. The folder appears whole or not at all.
+    with `enroll.py` and `identify.py`. The folder is written completely or not at all.
 
     Args:
-        model: A `.tflite` image classifier that carries its labels, or an embedder, as `to_tflite`
-            writes one of a `kd.models.embedding_model`.
-        output: The folder to make; it must not exist, or be empty.
+        model: A `.tflite` image classifier that carries its labels, or an embedder, which
+            `to_tflite` writes from a `kd.models.embedding_model`.
+        output: The folder to create; it must be empty or not exist.
         target: The kind of device: `"raspberry-pi"`.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: If the target is not known or the model is neither.
-        FileExistsError: If the folder holds something.
+        ValueError: If the target is unknown, or the model is neither a classifier with labels nor
+            an embedder.
+        FileExistsError: If the folder is not empty.
 
     Example:
         >>> bundle("model.int8.tflite", "pi/")  # doctest: +SKIP
         PosixPath('pi')
     """
     if target not in TARGETS:
-        raise ValueError(f"target={target!r} is not known; choose one of: {', '.join(TARGETS)}")
+        raise ValueError(f"target must be one of: {', '.join(TARGETS)}. Received: {target!r}")
     output = user_path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} exists and is not empty; choose another folder")
-    image_model = _image_model(ModelFile.read(model))  # refuses what would not run there
+        raise FileExistsError(f"{output} exists and is not empty. Choose another folder")
+    image_model = _open_image_model(ModelFile.read(model))  # rejects files that would not run there
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
         whole = Path(folder) / output.name
@@ -89,24 +90,24 @@ def bundle(
     return output
 
 
-def _image_model(file: ModelFile) -> ImageClassifier | ImageEmbedder:
-    """Open the file as what it says it is."""
+def _open_image_model(file: ModelFile) -> ImageClassifier | ImageEmbedder:
+    """Open the file as a classifier or an embedder, according to its metadata."""
     if EMBEDDING in file.metadata.outputs:
         return ImageEmbedder(file)
     classifier = ImageClassifier(file)
     if classifier.labels is None:
-        raise ValueError(f"{file.what} does not name its classes; export it with labels=")
+        raise ValueError(f"{file.what} has no class names. Export it with labels=")
     return classifier
 
 
 def _sources(target: Target) -> Path:
-    """Return the folder of the target's sources: in the wheel, or beside an editable install."""
+    """Return the folder of the target's sources: in the wheel, or next to an editable install."""
     for folder in (PACKAGE / "bundle", PACKAGE.parent / "export"):
         if (folder / target.folder).is_dir():
             return folder / target.folder
     raise FileNotFoundError(
-        f"this installation lacks the sources of target {target.name!r}; install the wheel, or "
-        "from a whole checkout"
+        f"this installation lacks the sources of target {target.name!r}. Install the wheel, or "
+        "install from a complete checkout"
     )
 
 

@@ -1,4 +1,4 @@
-"""A `.tflite` file as C source for a microcontroller, with the memory it was measured to need."""
+"""Write a `.tflite` file as C++ source for a microcontroller, with its measured memory needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from keras_dlcourse._extras import require
-from keras_dlcourse._files import folder_written_whole, user_path, write_bytes, write_text
+from keras_dlcourse._files import user_path, write_bytes, write_folder_atomically, write_text
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.preflight import preflight
@@ -24,9 +24,9 @@ from keras_dlcourse.export.shipping import arena
 
 TARGET = "tflite-micro"
 ALIGNMENT = 16
-# What is measured on a desk is not quite what a board needs: pointers there are half as long, which
-# makes its tables smaller, but kernels of CMSIS-NN and the like ask for scratch memory of their
-# own. An eighth more, on whole kibibytes, is a start; the board prints what it really used.
+# A desktop measurement only approximates a board's needs: pointers there are half as long, which
+# makes tables smaller, but kernels such as CMSIS-NN need scratch memory of their own. An eighth
+# more, rounded up to whole kibibytes, is a start; the board prints what it really used.
 MARGIN = 1 / 8
 TEMPLATES = Path(__file__).with_name("micro_templates")
 _METHODS = {
@@ -39,14 +39,15 @@ _METHODS = {
 
 @dataclass(frozen=True)
 class MicroResult:
-    """What `micro` wrote.
+    """Result of `micro`. It can be used as a path.
 
     Attributes:
         folder: The folder with the sources.
-        files: Their names.
-        bytes: Length of the model, in flash.
-        arena_minimum: Smallest arena in bytes with which the model ran in tflite-micro here.
-        arena_bytes: Arena in the sources: the smallest and a margin of an eighth, in whole KiB.
+        files: Names of the files in it.
+        bytes: Size of the model in flash.
+        arena_minimum: Smallest arena, in bytes, with which the model ran in tflite-micro here.
+        arena_bytes: Arena size in the sources: the smallest plus a margin of an eighth, in whole
+            KiB.
         operators: Methods of `MicroMutableOpResolver` that the model needs, e.g. `"AddConv2D"`.
         labels: Class names, or None.
     """
@@ -69,8 +70,8 @@ class MicroResult:
     def __str__(self) -> str:
         return (
             f"{self.folder}: {', '.join(self.files)}\n"
-            f"flash: {self.bytes:,} bytes of model; memory: {self.arena_bytes:,} bytes of arena "
-            f"({self.arena_minimum:,} measured)\n"
+            f"flash: {self.bytes:,} bytes for the model; memory: {self.arena_bytes:,} bytes for "
+            f"the arena ({self.arena_minimum:,} measured)\n"
             f"operators: {', '.join(self.operators)}"
         )
 
@@ -78,22 +79,23 @@ class MicroResult:
 def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> MicroResult:
     """Write a `.tflite` file as C++ sources for TensorFlow Lite Micro.
 
-    The folder holds the model as an aligned constant array, a header with its length, the arena's
-    size and the input's and output's scales, the labels, and an example with just the operators
-    that the model needs. The arena is measured: the smallest with which the model runs in the
-    tflite-micro interpreter, to 16 bytes, and a margin. The folder appears whole or not at all.
+    The folder contains the model as an aligned constant array; a header with its length, the arena
+    size, and the scales of input and output; the labels; and an example with only the operators
+    that the model needs. The arena is measured: the smallest one with which the model runs in the
+    tflite-micro interpreter, to 16 bytes, plus a margin. The folder is written completely or not at
+    all.
 
     Args:
-        model: A `.tflite` file, or what `to_tflite` returned; `quantization="int8"` with
-            `input_dtype="int8"` and `output_dtype="int8"` makes the smallest.
-        folder: The folder to make; it must not exist, or be empty.
+        model: A `.tflite` file, or the result of `to_tflite`; `quantization="int8"` with
+            `input_dtype="int8"` and `output_dtype="int8"` gives the smallest one.
+        folder: The folder to create; it must be empty or not exist.
 
     Returns:
         A `MicroResult`.
 
     Raises:
-        ValueError: If TensorFlow Lite Micro does not run the file, naming operator and layer.
-        FileExistsError: If the folder holds something.
+        ValueError: If TensorFlow Lite Micro cannot run the file; names the operator and the layer.
+        FileExistsError: If the folder is not empty.
         ImportError: If tflite-micro is not installed.
 
     Example:
@@ -102,7 +104,7 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
     require("keras_dlcourse.export.micro", "micro", "tflite_micro")
     folder = user_path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not empty; choose another folder")
+        raise FileExistsError(f"{folder} exists and is not empty. Choose another folder")
     file = ModelFile.read(os.fspath(model))
     verdict = preflight(model, [TARGET])[TARGET]
     if verdict.runs != "yes":
@@ -114,7 +116,7 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
     size = -(-int(minimum * (1 + MARGIN)) // 1024) * 1024
     operators = tuple(sorted({method_of(op.name) for g in file.graphs for op in g.operators}))
     values = _values(file, minimum, size, operators)
-    with folder_written_whole(folder) as whole:
+    with write_folder_atomically(folder) as whole:
         for source in sorted(TEMPLATES.iterdir()):
             write_text(
                 whole / source.name, Template(source.read_text(encoding="utf-8")).substitute(values)
@@ -129,10 +131,10 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
 
 
 def measure_arena(content: bytes) -> int:
-    """Return the smallest arena with which tflite-micro runs a model, in bytes, to 16.
+    """Return the smallest arena with which tflite-micro runs a model, in bytes, to 16 bytes.
 
     Raises:
-        ValueError: If it runs with none up to 256 MiB.
+        ValueError: If the model does not run with any arena up to 256 MiB.
         ImportError: If tflite-micro is not installed.
     """
     if importlib.util.find_spec("tflite_micro") is None:
@@ -148,14 +150,14 @@ def measure_arena(content: bytes) -> int:
         )
     if done.returncode:
         raise ValueError(
-            "the model does not run in tflite-micro with 256 MiB of arena or less "
+            "the model does not run in tflite-micro with an arena of 256 MiB or less "
             f"{' '.join(done.stderr.split())[-200:]}".rstrip()
         )
     return int(done.stdout)
 
 
 def method_of(operator: str) -> str:
-    """Return the method of `MicroMutableOpResolver` that adds an operator.
+    """Return the name of the method of `MicroMutableOpResolver` that adds an operator.
 
     Example:
         >>> method_of("DEPTHWISE_CONV_2D"), method_of("SOFTMAX")
@@ -166,7 +168,7 @@ def method_of(operator: str) -> str:
 
 
 def _values(file: ModelFile, minimum: int, size: int, operators: tuple[str, ...]) -> dict[str, str]:
-    """Return what goes into the templates."""
+    """Return the values to substitute in the templates."""
     labels = file.metadata.labels or ()
     given, returned = file.inputs[0], file.outputs[0]
     return {
@@ -197,7 +199,7 @@ def _tensor_values(end: str, tensor: Tensor) -> dict[str, str]:
 
 
 def _lines(content: bytes) -> Iterator[str]:
-    """Return the bytes as numbers, twelve a line."""
+    """Yield the bytes as hexadecimal numbers, twelve per line."""
     for start in range(0, len(content), 12):
         row = content[start : start + 12]
         yield "    " + ", ".join(f"0x{byte:02x}" for byte in row)

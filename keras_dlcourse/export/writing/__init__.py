@@ -1,1 +1,1 @@
-"""Metadata, names and order of outputs, written into a converted file."""
+"""Write metadata, and the names and order of outputs, into a converted file."""

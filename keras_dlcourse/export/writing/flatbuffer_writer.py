@@ -1,6 +1,6 @@
-"""Write a flatbuffer from nested Python values, as `edge.tflite.flatbuffer` reads one.
+"""Write a flatbuffer from nested Python values, the counterpart of `edge.tflite.flatbuffer`.
 
-The metadata schema has a dozen small tables; this spares a generated module for it.
+The metadata schema has a dozen small tables; this avoids a generated module for it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,19 @@ import numpy as np
 
 
 class Table(dict[int, Any]):
-    """A flatbuffer table: the value of each field by its slot; None is left out.
+    """A flatbuffer table: maps slots to field values; None values are omitted.
 
-    Values are strings, tables, lists of them, lists of float or of `numpy.uint32`, or NumPy
-    scalars, whose type is the field's (`numpy.int8`, `numpy.uint8`, `numpy.uint32`,
-    `numpy.float32`).
+    Values are strings, tables, lists of these, lists of float or of `numpy.uint32`, or NumPy
+    scalars of the field's type (`numpy.int8`, `numpy.uint8`, `numpy.uint32`, `numpy.float32`).
     """
 
 
 def pack(table: Table, identifier: bytes) -> bytes:
-    """Return a flatbuffer whose root is the table.
+    """Return a flatbuffer with the table as its root.
 
     Args:
         table: The root.
-        identifier: Four bytes, the kind of file.
+        identifier: File identifier, four bytes.
 
     Example:
         >>> pack(Table({0: "shirts"}), b"M001")[4:8]
@@ -37,7 +36,7 @@ def pack(table: Table, identifier: bytes) -> bytes:
 
 
 def _add(builder: flatbuffers.Builder, value: Any) -> int:
-    """Add a string, vector or table, what it holds first, and return its offset."""
+    """Add a string, vector or table, after its contents, and return its offset."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, Table):
@@ -57,7 +56,7 @@ def _add(builder: flatbuffers.Builder, value: Any) -> int:
 
 def _add_table(builder: flatbuffers.Builder, table: Table) -> int:
     fields = {slot: value for slot, value in table.items() if value is not None}
-    # A table may not be begun before everything that it points to is finished.
+    # A table cannot be started until everything it points to is finished.
     offsets = {
         slot: _add(builder, value)
         for slot, value in fields.items()
@@ -73,7 +72,7 @@ def _add_table(builder: flatbuffers.Builder, table: Table) -> int:
 
 
 def _add_scalar(builder: flatbuffers.Builder, slot: int, value: np.generic) -> None:
-    """Add a number with the width of its NumPy type; zero is the default and takes no room."""
+    """Add a number with the width of its NumPy type; zero is the default and takes no space."""
     prepend = {
         np.int8: builder.PrependInt8Slot,
         np.uint8: builder.PrependUint8Slot,

@@ -1,6 +1,6 @@
-"""Standard TFLite metadata and our own record, written into a `.tflite` file.
+"""Write standard TFLite metadata and this package's own record into a `.tflite` file.
 
-One file with standard metadata serves MediaPipe Tasks on phones and in browsers, and
+A file with standard metadata works with MediaPipe Tasks on phones and in browsers, and with
 `keras_dlcourse.edge` on boards. Schema: tensorflow/tflite-support, metadata_schema.fbs.
 """
 
@@ -35,30 +35,31 @@ _BOX_TYPES = {
     UPPER_LEFT: schema.BoundingBoxType.UPPER_LEFT,
     CENTER: schema.BoundingBoxType.CENTER,
 }
-MINIMUM_PARSER = "1.0.0"  # the oldest reader that knows all that is written here
+MINIMUM_PARSER = "1.0.0"  # the oldest reader that supports everything written here
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a `.tflite` file says of itself.
+    """The description that a `.tflite` file carries.
 
     Attributes:
         name: Name of the model.
-        image_size: Height and width that the input takes; None for a model of other inputs.
-        channels: Channels that the input takes.
-        input_normalization: What a float input must go through; for integer inputs, what the
-            tensor's scale and zero point stand for; None for a model that takes no images.
-        trained_normalization: What the pixels went through in training, likewise.
-        normalization_in_graph: Whether the graph itself computes that.
+        image_size: Height and width of the input; None for a model with other inputs.
+        channels: Number of channels of the input.
+        input_normalization: The normalization to apply to a float input; for integer inputs, the
+            one encoded by the tensor's scale and zero point; None for a model that does not take
+            images.
+        trained_normalization: The normalization applied to pixels in training, or None.
+        normalization_in_graph: Whether the graph itself computes the normalization.
         labels: Class names in the order of the outputs, or None.
-        quantization: How numbers are stored.
-        rgb: Whether a one-channel network converts colour images inside.
+        quantization: Quantization scheme.
+        rgb: Whether a one-channel network converts color images to gray inside its graph.
         keras_hash: SHA-256 of the Keras model's weights.
-        class_map: Whether the second output is the map of every class.
-        embedding: Whether the output is a vector to compare, and no class scores.
-        outputs: What each output holds, for a file of several: the name, and the layout of a box
-            or of keypoints, or None for the scores of classes.
-        score_thresholds: For each class the score from which on it counts as there, or None.
+        class_map: Whether the second output is the class map.
+        embedding: Whether the output is a vector to compare instead of class scores.
+        outputs: For a file with several outputs, the name of each and the layout of its box or
+            keypoints, or None for class scores.
+        score_thresholds: For each class, the minimum score at which it counts as present, or None.
     """
 
     name: str
@@ -78,29 +79,31 @@ class Description:
 
 
 def describe_file(content: bytes, description: Description) -> bytes:
-    """Return the file with its metadata written in, the labels appended as a zip.
+    """Return the file with its metadata, and with the labels appended as a zip archive.
 
     Args:
         content: A `.tflite` file.
-        description: What to say.
+        description: The description to write.
     """
     entries = {OWN: _own_record(description)}
     if description.image_size is not None:
         entries[schema.METADATA_NAME] = _standard_record(description)
-    content = _with_entries(content, entries)
+    content = _add_entries(content, entries)
     if description.labels is None:
         return content
-    # Readers find the zip from the file's end, so it goes last and the model's part stays as it is.
+    # Readers find the zip from the end of the file, so it goes last; the model part is unchanged.
     with io.BytesIO() as whole:
         whole.write(content)
         with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
-            entry = zipfile.ZipInfo(LABELS_FILE)  # dated 1980: the same model gives the same file
+            entry = zipfile.ZipInfo(
+                LABELS_FILE
+            )  # dated 1980, so the same model gives the same file
             archive.writestr(entry, "\n".join(description.labels) + "\n")
         return whole.getvalue()
 
 
-def _with_entries(content: bytes, entries: dict[str, bytes]) -> bytes:
-    """Add named buffers to the model's metadata, in place of those of the same names."""
+def _add_entries(content: bytes, entries: dict[str, bytes]) -> bytes:
+    """Add named buffers to the model's metadata, replacing those with the same names."""
     model = tflite.ModelT.InitFromPackedBuf(content, 0)
     model.metadata = [m for m in model.metadata or [] if m.name.decode() not in entries]
     for name, value in entries.items():
@@ -111,15 +114,15 @@ def _with_entries(content: bytes, entries: dict[str, bytes]) -> bytes:
         entry.name = name.encode()
         entry.buffer = len(model.buffers) - 1
         model.metadata.append(entry)
-    return packed(model, len(content) + sum(map(len, entries.values())))
+    return pack_model(model, len(content) + sum(map(len, entries.values())))
 
 
-def packed(model: tflite.ModelT, size: int) -> bytes:
-    """Return the bytes of a `.tflite` file.
+def pack_model(model: tflite.ModelT, size: int) -> bytes:
+    """Serialize a model to the bytes of a `.tflite` file.
 
     Args:
-        model: Its content.
-        size: About how many bytes it will take.
+        model: The model.
+        size: Approximate size of the result in bytes.
     """
     builder = flatbuffers.Builder(size + 4096)
     builder.Finish(model.Pack(builder), b"TFL3")
@@ -127,7 +130,7 @@ def packed(model: tflite.ModelT, size: int) -> bytes:
 
 
 def _own_record(description: Description) -> bytes:
-    """Return what the standard has no place for, as JSON."""
+    """Return what the standard metadata cannot hold, as JSON."""
     trained = description.trained_normalization
     record = asdict(description) | {
         "version": __version__,
@@ -137,7 +140,7 @@ def _own_record(description: Description) -> bytes:
         },
     }
     del record["input_normalization"], record["trained_normalization"], record["outputs"]
-    # The standard metadata describe boxes, but know no keypoints.
+    # The standard metadata can describe boxes, but not keypoints.
     record["keypoints"] = {
         name: asdict(layout)
         for name, layout in description.outputs
@@ -175,7 +178,7 @@ def _standard_record(description: Description) -> bytes:
 
 
 def _image_input(description: Description) -> Table:
-    """Describe the input: an image of some size, what pixels go through, what range that gives."""
+    """Describe the input: the image size, the normalization of pixels, and the resulting range."""
     height, width = description.image_size or (0, 0)
     properties = Table(
         {
@@ -218,10 +221,10 @@ def _image_input(description: Description) -> Table:
 
 
 def _scores_output(description: Description, name: str = "scores") -> Table:
-    """Describe the output: one score a class, whose names stand in the labels file."""
+    """Describe the output: one score per class; the class names are in the labels file."""
     files, units = None, None
     if description.score_thresholds is not None:
-        # The standard has one for all classes: what is below the least counts as none of them.
+        # The standard has one threshold for all classes: below the lowest, no class is present.
         least = min(description.score_thresholds)
         options = Table({schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD: np.float32(least)})
         units = [_process_unit(schema.ProcessUnitOptions.SCORE_THRESHOLDING, options)]
@@ -269,12 +272,12 @@ def _output(
 
 
 def _embedding_output() -> Table:
-    """Describe the output of an embedder: one vector, which has no labels."""
+    """Describe the output of an embedder: one vector without labels."""
     return _tensor(EMBEDDING, "The embedding: like images, vectors close by.")
 
 
 def _map_output() -> Table:
-    """Describe the second output: where in the image the evidence for each class stands."""
+    """Describe the second output: where in the image the evidence for each class is."""
     return _tensor(
         CLASS_MAP,
         "Class activation maps: batch, height, width, classes in the order of the scores.",
@@ -282,7 +285,7 @@ def _map_output() -> Table:
 
 
 def _tensor(name: str, text: str, content: Table | None = None) -> Table:
-    """Describe an output; of plain numbers, if nothing is said of its content."""
+    """Describe an output; without `content`, one of plain numbers."""
     return Table(
         {
             schema.TensorMetadata.NAME: name,
@@ -294,7 +297,7 @@ def _tensor(name: str, text: str, content: Table | None = None) -> Table:
 
 
 def _process_unit(kind: int, options: Table) -> Table:
-    """Describe a step that numbers go through before or after the graph."""
+    """Describe a processing step before or after the graph."""
     return Table(
         {
             schema.ProcessUnit.OPTIONS_TYPE: np.uint8(kind),

@@ -1,4 +1,4 @@
-"""Which output of a file holds what, where there are several."""
+"""Describe and order the outputs of a file that has several."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import keras
 from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse.edge.description.layouts import BOX_LAYOUTS, BoxLayout, KeypointLayout
-from keras_dlcourse.export.writing.metadata import packed
+from keras_dlcourse.export.writing.metadata import pack_model
 from keras_dlcourse.layers import OutputDescription
 
 Outputs = tuple[tuple[str, BoxLayout | KeypointLayout | None], ...]
 
 
-def described_outputs(model: keras.Model) -> Outputs:
-    """Return name and layout of each output, in the order that the file is to have.
+def describe_outputs(model: keras.Model) -> Outputs:
+    """Return the name and layout of each output, in the order that they will have in the file.
 
-    The scores of classes come first, as readers of classifiers expect; then boxes, then keypoints.
+    Class scores come first, as readers of classifiers expect; then boxes, then keypoints.
 
     Args:
-        model: A Keras model. One that puts out a dictionary says by `OutputDescription` layers of
-            the same names which are coordinates.
+        model: A Keras model. If its output is a dictionary, `OutputDescription` layers with the
+            same names declare which outputs are coordinates.
 
     Returns:
-        Nothing for a model that does not say so.
+        A tuple of (name, layout) pairs; empty for a model without such layers.
 
     Raises:
         ValueError: If more than one output is not described.
@@ -41,8 +41,8 @@ def described_outputs(model: keras.Model) -> Outputs:
     plain = [name for name, layout in layouts.items() if layout is None]
     if len(plain) > 1:
         raise ValueError(
-            f"model {model.name!r} has the outputs {', '.join(plain)} that no OutputDescription "
-            "of their names describes; one may be the scores of classes"
+            f"model {model.name!r} must have an OutputDescription layer of the same name for every "
+            f"output except the class scores. Received: outputs {', '.join(plain)} without one"
         )
     return tuple(sorted(layouts.items(), key=lambda item: _RANKS[type(item[1])]))
 
@@ -58,23 +58,22 @@ def _layout(described: OutputDescription | None) -> BoxLayout | KeypointLayout |
     return KeypointLayout(str(described.relative_to), described.names)
 
 
-def scores_of(model: keras.Model, outputs: Outputs) -> Any:
-    """Return the output with the scores of classes; None if all that is described are places."""
+def find_scores(model: keras.Model, outputs: Outputs) -> Any:
+    """Return the output with class scores; None if all outputs are coordinates."""
     if not outputs:
         return model.outputs[0]
     plain = [name for name, layout in outputs if layout is None]
     return model.output[plain[0]] if plain else None
 
 
-def in_order(content: bytes, names: dict[str, str]) -> bytes:
-    """Put a file's outputs in an order and name their tensors.
+def reorder_outputs(content: bytes, names: dict[str, str]) -> bytes:
+    """Reorder the outputs of a file and name their tensors.
 
-    The converter orders outputs as it likes, and runtimes know them by their order.
+    The converter orders outputs arbitrarily, and runtimes identify them by their order.
 
     Args:
         content: A `.tflite` file with a signature.
-        names: What each output is called in the signature, and what it shall be called, in the
-            order wanted.
+        names: Maps the name of each output in the signature to its new name, in the desired order.
     """
     model = tflite.ModelT.InitFromPackedBuf(content, 0)
     (signature,), (graph,) = model.signatureDefs, model.subgraphs
@@ -84,4 +83,4 @@ def in_order(content: bytes, names: dict[str, str]) -> bytes:
     for output, name in zip(signature.outputs, names.values(), strict=True):
         output.name = name.encode()
         graph.tensors[output.tensorIndex].name = name.encode()
-    return packed(model, len(content))
+    return pack_model(model, len(content))

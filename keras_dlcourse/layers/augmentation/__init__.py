@@ -1,1 +1,1 @@
-"""Augmentation that Keras lacks."""
+"""Augmentation layers that Keras lacks."""

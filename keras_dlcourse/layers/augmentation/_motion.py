@@ -9,9 +9,9 @@ from keras import ops
 
 
 class Motion:
-    """How the points of each image move: `p' = matrix (p - middle) + middle + shift`.
+    """How the points of each image move: `p' = matrix (p - center) + center + shift`.
 
-    Points are in pixels from the upper left corner of the image, so the middle of its first pixel
+    Points are in pixels from the upper left corner of the image, so the center of its first pixel
     is at (0.5, 0.5).
 
     Attributes:
@@ -28,31 +28,31 @@ class Motion:
         self.is_flipped = is_flipped
 
     def points(self, points: Any) -> Any:
-        """Return where points `(batch, n, 2)` go."""
+        """Return the moved points of `(batch, n, 2)`."""
         middle = self.size / 2
         turned = ops.matmul(points - middle, ops.transpose(self.matrix, (0, 2, 1)))
         return turned + middle + self.shift[:, None]
 
     def boxes(self, boxes: Any) -> Any:
-        """Return the upright boxes, cut at the image, around where `(batch, ..., 4)` go."""
+        """Return upright boxes around the moved boxes `(batch, ..., 4)`, clipped to the image."""
         left, top, right, bottom = (boxes[..., k] for k in range(4))
         corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
         stacked = ops.stack([ops.stack(corner, axis=-1) for corner in corners], axis=-2)
-        moved = ops.reshape(self.points(_flat(stacked)), ops.shape(stacked))
-        low = self._inside(ops.min(moved, axis=-2))
-        high = self._inside(ops.max(moved, axis=-2))
+        moved = ops.reshape(self.points(_flatten(stacked)), ops.shape(stacked))
+        low = self._clip(ops.min(moved, axis=-2))
+        high = self._clip(ops.max(moved, axis=-2))
         gone = ops.any(high - low <= 0, axis=-1, keepdims=True) & _has_area(boxes)
         edges = ops.concatenate([low, high], axis=-1)
         missing = gone | ops.any(ops.isnan(boxes), axis=-1, keepdims=True)
         return ops.where(missing, float("nan"), edges)
 
-    def _inside(self, points: Any) -> Any:
+    def _clip(self, points: Any) -> Any:
         return ops.minimum(ops.maximum(points, 0.0), self.size)
 
     def to_pixels(self) -> Any:
-        """Return `(batch, 8)` as Keras takes it: from a pixel that comes out to where it is from.
+        """Return transforms `(batch, 8)` in Keras's form, from output pixels to input pixels.
 
-        Keras counts the middles of pixels: ours less half a pixel.
+        Keras's coordinates refer to pixel centers: ours minus half a pixel.
         """
         (a, b), (c, d) = ((self.matrix[:, k, 0], self.matrix[:, k, 1]) for k in range(2))
         det = a * d - b * c
@@ -66,8 +66,8 @@ class Motion:
         return ops.stack([*rows[0], *rows[1], zero, zero], axis=-1)
 
 
-def _flat(corners: Any) -> Any:
-    """Return points `(batch, n, 2)` of any number of axes between."""
+def _flatten(corners: Any) -> Any:
+    """Return corners `(batch, ..., 2)` as points `(batch, n, 2)`."""
     return ops.reshape(corners, (-1, math.prod(corners.shape[1:-1]), 2))
 
 
@@ -76,13 +76,13 @@ def _has_area(boxes: Any) -> Any:
 
 
 def out_of_box(points: Any, box: Any) -> Any:
-    """Return points relative to a box, `(batch, 4)` as left, top, right, bottom, in its units."""
+    """Convert points relative to a box (left, top, right, bottom), `(batch, 4)`, to its units."""
     low, high = box[:, None, :2], box[:, None, 2:]
     return points[..., :2] * (high - low) + (low + high) / 2
 
 
 def into_box(places: Any, box: Any) -> Any:
-    """Return points relative to a box; 0 along a side without length."""
+    """Convert points in the units of a box to points relative to it; 0 along sides of length 0."""
     low, high = box[:, None, :2], box[:, None, 2:]
     side = high - low
     return ops.where(side > 0, places - (low + high) / 2, 0.0) / ops.where(side > 0, side, 1.0)

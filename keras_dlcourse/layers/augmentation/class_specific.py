@@ -1,4 +1,4 @@
-"""Augmentation of some classes more than of others."""
+"""Augmentation of some classes more than others."""
 
 from __future__ import annotations
 
@@ -14,38 +14,39 @@ from keras_dlcourse.layers.augmentation.random_affine import IMAGES
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ClassSpecific(keras.layers.Layer):
-    """Apply augmentation layers to a share of the examples that depends on their class.
+    """Apply augmentation layers to a fraction of the examples that depends on their class.
 
-    So a rare class, of which the same few images come again and again, is seen in more forms than
-    a frequent one. Outside of training nothing changes.
+    A rare class, whose few images are repeated often, is then seen in more variations than a
+    frequent class. Outside training nothing changes.
 
-    **Beware of hidden traces.** What augmentation leaves in an image (black corners, blur from
-    interpolation, noise) tells its class if only that class is augmented, and a network learns the
-    trace in place of the thing. Give other classes a share too (`otherwise`), and ask
-    `kd.training.hidden_trace` whether augmented images can be told.
+    **Beware of hidden traces.** If only one class is augmented, the traces that augmentation leaves
+    in an image (black corners, blur from interpolation, noise) reveal the class, and a network
+    learns the trace instead of the object. Augment a fraction of the other classes too
+    (`otherwise`), and check with `kd.training.hidden_trace` whether augmented images can be
+    recognized.
 
     Args:
-        layers: A layer or several, applied one after the other. They are called with the images
-            alone where there is nothing else to move, else with the dictionary.
-        rates: For each class number that matters, the share of its examples to augment, 0 to 1.
-        otherwise: The share of the examples of all other classes.
-        label: The entry that holds the classes.
-        seed: Seed of the choice of examples; the layers have seeds of their own.
+        layers: One layer or several, applied in order. They are called with the images alone if
+            there is nothing else to transform, otherwise with the dictionary.
+        rates: The fraction of examples to augment, 0 to 1, by class number.
+        otherwise: The fraction of examples to augment in all other classes.
+        label: The dictionary entry that contains the classes.
+        seed: Random seed for choosing the examples; the layers have their own seeds.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
         inputs: A dictionary with images `(batch, height, width, channels)` as `"images"`, class
-            numbers `(batch,)` or `(batch, 1)` or one-hot classes `(batch, classes)`, and what else
-            the layers move.
+            numbers `(batch,)` or `(batch, 1)` or one-hot classes `(batch, classes)`, and any other
+            entries that the layers transform.
         training: Whether to augment.
 
     Returns:
-        The dictionary; the entry `label` is as it came.
+        The dictionary; the entry `label` is unchanged.
 
     Raises:
-        TypeError: If `layers` are no Keras layers.
-        ValueError: If there are none, a rate is out of range, a key is no class number, or an entry
-            is missing.
+        TypeError: If `layers` are not Keras layers.
+        ValueError: If there are no layers, a rate is out of range, a key is not a class number, or
+            an entry is missing.
 
     Example:
         >>> import numpy as np
@@ -66,21 +67,21 @@ class ClassSpecific(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # half precision is too coarse for coordinates
-        self.augmentations = _checked_layers(layers)
+        self.augmentations = _check_layers(layers)
         self.rates = {
-            _class_number(number): _checked_rate(f"the rate of class {number}", rate)
+            _class_number(number): _check_rate(f"the rate of class {number}", rate)
             for number, rate in rates.items()
         }
-        self.otherwise = _checked_rate("otherwise", otherwise)
+        self.otherwise = _check_rate("otherwise", otherwise)
         self.label = str(label)
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
 
     def build(self, input_shape: Any) -> None:
-        """Leave the layers to build themselves: they are called with the images alone or not."""
+        """Do nothing: the layers build themselves on the images or the dictionary they receive."""
 
     def call(self, inputs: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
-        """Return the entries; those of chosen examples are augmented if this is training."""
+        """Return the entries; in training, those of the chosen examples are augmented."""
         missing = [name for name in (IMAGES, self.label) if name not in inputs]
         if missing:
             raise ValueError(
@@ -92,18 +93,18 @@ class ClassSpecific(keras.layers.Layer):
         if not training:
             return given
         is_chosen = self._draw(given[self.label])
-        moved = self._augmented(given)
+        moved = self._augment(given)
 
-        def chosen(new: Any, old: Any) -> Any:
+        def choose(new: Any, old: Any) -> Any:
             shape = (-1, *[1] * (len(old.shape) - 1))
             return ops.where(ops.reshape(is_chosen, shape), ops.cast(new, old.dtype), old)
 
         kept = {name: part for name, part in moved.items() if name in given and name != self.label}
         return given | {
-            name: tree.map_structure(chosen, part, given[name]) for name, part in kept.items()
+            name: tree.map_structure(choose, part, given[name]) for name, part in kept.items()
         }
 
-    def _augmented(self, given: dict[str, Any]) -> dict[str, Any]:
+    def _augment(self, given: dict[str, Any]) -> dict[str, Any]:
         """Return all examples, augmented."""
         if set(given) == {IMAGES, self.label}:
             images = given[IMAGES]
@@ -111,7 +112,7 @@ class ClassSpecific(keras.layers.Layer):
                 images = layer(images, training=True)
             return {IMAGES: images}
         for layer in self.augmentations:
-            # Keras's own layers write into the dictionary that they get.
+            # Keras's own layers modify the dictionary they are passed.
             given = dict(layer(tree.map_structure(lambda part: part, given), training=True))
         return given
 
@@ -129,11 +130,11 @@ class ClassSpecific(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {
             **super().get_config(),
             "layers": [keras.saving.serialize_keras_object(one) for one in self.augmentations],
-            "rates": {str(number): rate for number, rate in self.rates.items()},  # as JSON has it
+            "rates": {str(number): rate for number, rate in self.rates.items()},  # JSON keys
             "otherwise": self.otherwise,
             "label": self.label,
             "seed": self.seed,
@@ -146,10 +147,10 @@ class ClassSpecific(keras.layers.Layer):
         return cls(**{**config, "layers": layers})
 
 
-def _checked_layers(layers: Any) -> list[keras.layers.Layer]:
+def _check_layers(layers: Any) -> list[keras.layers.Layer]:
     found = list(layers) if isinstance(layers, list | tuple) else [layers]
     if not found:
-        raise ValueError("layers must be one layer or more. Received: none")
+        raise ValueError("layers must be one or more Keras layers. Received: none")
     for layer in found:
         if not isinstance(layer, keras.layers.Layer):
             raise TypeError(f"layers must be Keras layers. Received: {layer!r}")
@@ -160,10 +161,10 @@ def _class_number(number: Any) -> int:
     try:
         return int(str(number))
     except ValueError:
-        raise ValueError(f"rates must have class numbers for keys. Received: {number!r}") from None
+        raise ValueError(f"rates must have class numbers as keys. Received: {number!r}") from None
 
 
-def _checked_rate(name: str, rate: Any) -> float:
+def _check_rate(name: str, rate: Any) -> float:
     if not is_real(rate) or not 0 <= rate <= 1:
-        raise ValueError(f"{name} must be a share from 0 to 1. Received: {rate!r}")
+        raise ValueError(f"{name} must be a fraction from 0 to 1. Received: {rate!r}")
     return float(rate)

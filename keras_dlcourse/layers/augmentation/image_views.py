@@ -1,4 +1,4 @@
-"""The same image seen in several ways, each of which shows the same thing."""
+"""Several views of an image that all show the same object."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ View = str | Sequence[Any]
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ImageViews(keras.layers.Layer):
-    """Fixed transforms of an image, side by side; nothing is drawn at random.
+    """Fixed transforms of an image, stacked along a new axis; nothing is random.
 
-    | view | what it is |
+    | view | description |
     |---|---|
     | `"identity"` | the image itself |
     | `"flip"`, `"flip_vertical"` | mirrored left to right, or upside down |
-    | `"rotate_90"`, `"rotate_180"`, `"rotate_270"` | turned to the left |
-    | `("shift", down, right)` | moved by whole pixels, filled by mirroring at the edge |
-    | `("zoom", factor)` | the middle, 1 / factor of height and width, enlarged to full size |
-    | `("crop", share, y, x)` | such a part from elsewhere: (0, 0) top left, (1, 1) bottom right |
+    | `"rotate_90"`, `"rotate_180"`, `"rotate_270"` | rotated counterclockwise |
+    | `("shift", down, right)` | shifted by whole pixels, filled by mirroring at the edge |
+    | `("zoom", factor)` | the center, 1 / factor of height and width, enlarged to full size |
+    | `("crop", fraction, y, x)` | a fraction of height and width at (y, x), enlarged to full size |
 
-    Turning by 90 or 270 degrees takes square images. All are made of operations that are built into
-    the runtimes of `.tflite` files.
+    The position (y, x) of a crop is from (0, 0), top left, to (1, 1), bottom right. Rotations by 90
+    and 270 degrees need square images. All views use operations that are built into the runtimes of
+    `.tflite` files.
 
     Args:
-        views: One or more of these, each once.
+        views: One or more of these views, each at most once.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -40,7 +41,7 @@ class ImageViews(keras.layers.Layer):
         `(batch, views, height, width, channels)`.
 
     Raises:
-        ValueError: If a view is none of these or does not go with the size, or there is none.
+        ValueError: If a view is unknown or does not fit the image size, or there are no views.
 
     Example:
         >>> import numpy as np
@@ -52,11 +53,11 @@ class ImageViews(keras.layers.Layer):
 
     def __init__(self, views: Sequence[View], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.views = checked_views(views)
+        self.views = check_views(views)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Check that the views go with the size of the images."""
+        """Check that the views fit the size of the images."""
         height, width = input_shape[1:3]
         if height is None or width is None:
             raise ValueError(f"ImageViews needs images of a fixed size. Received: {input_shape}")
@@ -64,7 +65,10 @@ class ImageViews(keras.layers.Layer):
             if name in ("rotate_90", "rotate_270") and height != width:
                 raise ValueError(f"view {name!r} needs square images. Received: {input_shape}")
             if name == "shift" and (abs(arguments[0]) >= height or abs(arguments[1]) >= width):
-                raise ValueError(f"view {(name, *arguments)} moves all out of {input_shape}.")
+                raise ValueError(
+                    f"view {(name, *arguments)} must shift by less than the image size. Received: "
+                    f"{input_shape}"
+                )
 
     def call(self, inputs: Any) -> Any:
         """Return all views of each image."""
@@ -75,29 +79,29 @@ class ImageViews(keras.layers.Layer):
         return (input_shape[0], len(self.views), *input_shape[1:])
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "views": [list(view) for view in self.views]}
 
 
-def checked_views(views: Sequence[View]) -> tuple[tuple[Any, ...], ...]:
-    """Return each view as a tuple of its name and numbers, or say what is wrong."""
+def check_views(views: Sequence[View]) -> tuple[tuple[Any, ...], ...]:
+    """Return each view as a tuple of its name and numbers, or raise ValueError."""
     if isinstance(views, str) or not isinstance(views, Sequence):
         raise ValueError(f"views must be a list of views. Received: {views!r}")
     found = []
     for view in views:
         name, *numbers = (view,) if isinstance(view, str) else tuple(view)
-        if name not in _VIEWS or not _NUMBERS.get(name, _none)(*numbers):
+        if name not in _VIEWS or not _NUMBERS.get(name, _has_no_numbers)(*numbers):
             raise ValueError(
-                f"a view must be one of {', '.join(_SHOWN)}; factor above 1, share between 0 and "
-                f"1, y and x from 0 to 1. Received: {view!r}"
+                f"a view must be one of {', '.join(_SHOWN)}; factor above 1, fraction between 0 "
+                f"and 1, y and x from 0 to 1. Received: {view!r}"
             )
         found.append((str(name), *numbers))
     if not found or len(set(found)) < len(found):
-        raise ValueError(f"views must be one or more, each once. Received: {views!r}")
+        raise ValueError(f"views must be one or more, each at most once. Received: {views!r}")
     return tuple(found)
 
 
-def _shifted(x: Any, down: int, right: int) -> Any:
+def _shift(x: Any, down: int, right: int) -> Any:
     for axis, step in ((1, down), (2, right)):
         if step:
             size, width = x.shape[axis], abs(step)
@@ -109,7 +113,7 @@ def _shifted(x: Any, down: int, right: int) -> Any:
     return x
 
 
-def _cropped(x: Any, share: float, y: float, x_: float) -> Any:
+def _crop(x: Any, share: float, y: float, x_: float) -> Any:
     height, width = x.shape[1:3]
     rows, columns = (max(1, round(share * size)) for size in (height, width))
     top, left = round((height - rows) * y), round((width - columns) * x_)
@@ -117,8 +121,8 @@ def _cropped(x: Any, share: float, y: float, x_: float) -> Any:
     return ops.image.resize(part, (height, width), "bilinear", data_format="channels_last")
 
 
-def _turned(x: Any) -> Any:
-    """Turn by 90 degrees to the left."""
+def _turn(x: Any) -> Any:
+    """Rotate by 90 degrees counterclockwise."""
     return ops.flip(ops.transpose(x, (0, 2, 1, 3)), axis=1)
 
 
@@ -126,16 +130,16 @@ _VIEWS: dict[str, Callable[..., Any]] = {
     "identity": lambda x: x,
     "flip": lambda x: ops.flip(x, axis=2),
     "flip_vertical": lambda x: ops.flip(x, axis=1),
-    "rotate_90": _turned,
+    "rotate_90": _turn,
     "rotate_180": lambda x: ops.flip(ops.flip(x, axis=1), axis=2),
     "rotate_270": lambda x: ops.transpose(ops.flip(x, axis=1), (0, 2, 1, 3)),
-    "shift": _shifted,
-    "zoom": lambda x, factor: _cropped(x, 1 / factor, 0.5, 0.5),
-    "crop": _cropped,
+    "shift": _shift,
+    "zoom": lambda x, factor: _crop(x, 1 / factor, 0.5, 0.5),
+    "crop": _crop,
 }
 
 
-def _none(*numbers: Any) -> bool:
+def _has_no_numbers(*numbers: Any) -> bool:
     return not numbers
 
 
@@ -163,5 +167,5 @@ _SHOWN = [
     *(repr(name) for name in _VIEWS if name not in _NUMBERS),
     "('shift', down, right)",
     "('zoom', factor)",
-    "('crop', share, y, x)",
+    "('crop', fraction, y, x)",
 ]

@@ -1,4 +1,4 @@
-"""Augmentation that moves images and what is marked in them together."""
+"""Augmentation that moves images together with their boxes, keypoints and masks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import is_real, is_whole, one_of
+from keras_dlcourse._checks import check_one_of, is_real, is_whole
 from keras_dlcourse.boxes.formats import check_format, convert_boxes
-from keras_dlcourse.data.keypoints import swapped
+from keras_dlcourse.data.keypoints import swap_pairs
 from keras_dlcourse.layers.augmentation._motion import Motion, into_box, out_of_box
 
 IMAGES = "images"
@@ -21,52 +21,53 @@ _FILL_MODES = ("constant", "nearest", "wrap", "mirror", "reflect")
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class RandomAffine(keras.layers.Layer):
-    """Turn, shear, scale, shift and mirror images at random, and what is marked in them.
+    """Randomly rotate, shear, scale, shift and mirror images with their boxes, keypoints and masks.
 
-    Each image of a batch has its own draw. One matrix moves pixels, masks and coordinates, so they
-    cannot part. Outside of training nothing changes, and nothing of it is in an exported file.
+    Each image of a batch gets its own random transform. One matrix moves pixels, masks and
+    coordinates, so they stay aligned. Outside training nothing changes, and an exported file
+    contains nothing of it.
 
-    A box becomes the smallest upright one around its moved corners, cut at the edges of the image:
-    around a turned object it is larger than need be. A box that is left wholly outside becomes NaN,
-    which `kd.losses.MultitaskLoss` takes for a missing label. Of points with a third number,
-    whether they are visible, those that leave the image get 0 there.
+    A box becomes the smallest upright box around its moved corners, clipped to the image: around a
+    rotated object it is larger than necessary. A box that ends up entirely outside becomes NaN,
+    which `kd.losses.MultitaskLoss` treats as a missing label. If points have a third value, their
+    visibility, it becomes 0 for points that leave the image.
 
     Args:
-        degrees: The largest angle to turn by, either way.
-        shear: The largest angle that upright lines lean by, either way, in degrees.
-        scale: The least and the largest factor of size; drawn evenly in its logarithm.
-        translation: The largest shift, either way, as a share of width and height.
-        horizontal_flip: Whether half of the images are mirrored.
-        boxes: The entries of a dictionary that are boxes, each with its format, one of
+        degrees: Maximum rotation angle, in both directions.
+        shear: Maximum angle by which vertical lines tilt, in both directions, in degrees.
+        scale: Minimum and maximum scale factor; its logarithm is drawn uniformly.
+        translation: Maximum shift, in both directions, as a fraction of width and height.
+        horizontal_flip: Whether to mirror half of the images.
+        boxes: The dictionary entries that are boxes, each with its format, one of
             `kd.data.BOX_FORMATS`.
-        keypoints: The entries that are keypoints, each with what they are: `"xy"` in pixels,
-            `"rel_xy"` in shares of the image, or the name of an entry of `boxes` to whose box they
-            are relative, as `kd.data.keypoints_to_box` makes them.
-        masks: The entries that are segmentation masks, each with the class that stands where no
-            pixel came from, under `fill_mode="constant"`. A mask takes the nearest pixel: there is
-            nothing between two classes.
-        flip_pairs: Keypoints that change places when an image is mirrored, such as the left and the
-            right eye.
+        keypoints: The dictionary entries that are keypoints, each with its kind: `"xy"` in pixels,
+            `"rel_xy"` in fractions of the image, or the name of the entry of `boxes` that they are
+            relative to, as `kd.data.keypoints_to_box` returns them.
+        masks: The dictionary entries that are segmentation masks, each with the class that fills
+            areas outside the image under `fill_mode="constant"`. Masks always use nearest-pixel
+            interpolation: class numbers cannot be interpolated.
+        flip_pairs: Pairs of keypoints that are swapped when an image is mirrored, such as the left
+            and right eye.
         interpolation: `"bilinear"` or `"nearest"`.
-        fill_mode: What stands where no pixel came from: `"constant"`, `"nearest"`, `"reflect"`,
-            `"mirror"` or `"wrap"`. All but the first two show parts of the object again.
+        fill_mode: How to fill areas outside the image: `"constant"`, `"nearest"`, `"reflect"`,
+            `"mirror"` or `"wrap"`. All but the first two repeat parts of the object.
         fill_value: The value for `"constant"`.
-        seed: Seed of the draws.
+        seed: Random seed.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
-        inputs: Images `(batch, height, width, channels)`, alone or in a dictionary as `"images"`,
-            with others: boxes `(batch, 4)` or `(batch, boxes, 4)`, keypoints `(batch, points, 2 or
-            3)`, masks of class numbers as large as the image, `(batch, height, width)` or with an
-            axis of channels, and what no argument names, which stays as it is.
+        inputs: Images `(batch, height, width, channels)`, alone or as `"images"` in a dictionary
+            with other entries: boxes `(batch, 4)` or `(batch, boxes, 4)`, keypoints `(batch,
+            points, 2 or 3)`, masks of class numbers as large as the image, `(batch, height, width)`
+            or with a channel axis. Entries that no argument names are unchanged.
         training: Whether to augment.
 
     Returns:
-        What came in, moved.
+        The inputs, moved.
 
     Raises:
-        ValueError: If an argument is out of its range, a format or an entry is not known, or a
-            shape is another.
+        ValueError: If an argument is out of range, a format or entry is unknown, or a shape is not
+            supported.
 
     Example:
         >>> import numpy as np
@@ -97,31 +98,31 @@ class RandomAffine(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)  # half precision is too coarse for coordinates
-        self.degrees = _within("degrees", degrees, 180)
-        self.shear = _within("shear", shear, 80)
-        self.scale = _checked_scale(scale)
-        self.translation = _within("translation", translation, 1)
+        self.degrees = _check_amount("degrees", degrees, 180)
+        self.shear = _check_amount("shear", shear, 80)
+        self.scale = _check_scale(scale)
+        self.translation = _check_amount("translation", translation, 1)
         self.horizontal_flip = bool(horizontal_flip)
         self.boxes = {
             name: check_format(f"the format of {name!r}", given)
             for name, given in (boxes or {}).items()
         }
         self.keypoints = {
-            name: _checked_points(name, given, self.boxes)
+            name: _check_points(name, given, self.boxes)
             for name, given in (keypoints or {}).items()
         }
-        self.masks = {name: _checked_class(name, given) for name, given in (masks or {}).items()}
+        self.masks = {name: _check_class(name, given) for name, given in (masks or {}).items()}
         self.flip_pairs = [(int(one), int(other)) for one, other in flip_pairs]
-        self.interpolation = one_of("interpolation", interpolation, ("nearest", "bilinear"))
-        self.fill_mode = one_of("fill_mode", fill_mode, _FILL_MODES)
+        self.interpolation = check_one_of("interpolation", interpolation, ("nearest", "bilinear"))
+        self.fill_mode = check_one_of("fill_mode", fill_mode, _FILL_MODES)
         self.fill_value = float(fill_value)
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
-        # TensorFlow's kernel moves images on CPUs and GPUs, but XLA does not know it.
+        # TensorFlow's transform kernel runs on CPUs and GPUs, but XLA does not support it.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return images, and what is marked in them, moved if this is training."""
+        """Return the images with their boxes, keypoints and masks, moved in training."""
         alone = not isinstance(inputs, Mapping)
         given = {IMAGES: inputs} if alone else dict(inputs)
         marks = [] if alone else [*self.boxes, *self.keypoints]
@@ -130,10 +131,10 @@ class RandomAffine(keras.layers.Layer):
         given[IMAGES] = ops.cast(ops.convert_to_tensor(given[IMAGES]), self.compute_dtype)
         given |= {name: _floats(given[name]) for name in marks}
         if training:
-            given |= self._moved(given, marks, masks)
+            given |= self._move(given, marks, masks)
         return given[IMAGES] if alone else given
 
-    def _moved(
+    def _move(
         self, given: Mapping[str, Any], marks: Sequence[str], masks: Mapping[str, int]
     ) -> dict[str, Any]:
         """Return the entries that move."""
@@ -153,7 +154,7 @@ class RandomAffine(keras.layers.Layer):
             )
         }
         for name, outside in masks.items():
-            moved[name] = self._mask(given[name], matrices, (height, width), outside)
+            moved[name] = self._move_mask(given[name], matrices, (height, width), outside)
         upright = {}  # left, top, right, bottom in pixels, before and after
         for name in (name for name in self.boxes if name in marks):
             kind = self.boxes[name]
@@ -164,11 +165,11 @@ class RandomAffine(keras.layers.Layer):
         for name in (name for name in self.keypoints if name in marks):
             kind = self.keypoints[name]
             before, after = upright.get(kind, (None, None))
-            moved[name] = self._points(given[name], kind, motion, before, after)
+            moved[name] = self._move_points(given[name], kind, motion, before, after)
         return moved
 
-    def _mask(self, mask: Any, matrices: Any, size: tuple[int, int], outside: int) -> Any:
-        """Return a mask, moved, in the type in which it came."""
+    def _move_mask(self, mask: Any, matrices: Any, size: tuple[int, int], outside: int) -> Any:
+        """Return the moved mask, in its original dtype."""
         mask = ops.convert_to_tensor(mask)
         has_channels = len(mask.shape) == 4
         planes = mask if has_channels else ops.expand_dims(mask, -1)
@@ -190,18 +191,18 @@ class RandomAffine(keras.layers.Layer):
         moved = ops.cast(ops.round(moved), mask.dtype)
         return moved if has_channels else ops.squeeze(moved, -1)
 
-    def _points(self, points: Any, kind: str, motion: Motion, before: Any, after: Any) -> Any:
-        """Return keypoints of one entry, moved."""
+    def _move_points(self, points: Any, kind: str, motion: Motion, before: Any, after: Any) -> Any:
+        """Return the moved keypoints of one entry."""
         if len(points.shape) != 3 or points.shape[-1] not in (2, 3):
             raise ValueError(
                 f"keypoints must be (batch, points, 2 or 3). Received: {tuple(points.shape)}"
             )
         if before is not None and len(before.shape) != 2:
             raise ValueError(
-                f"keypoints relative to a box need one box an image, (batch, 4). Received: "
+                f"keypoints relative to a box need one box per image, (batch, 4). Received: "
                 f"{tuple(before.shape)}"
             )
-        order = swapped(points.shape[1], self.flip_pairs)
+        order = swap_pairs(points.shape[1], self.flip_pairs)
         flipped = ops.take(points, order, axis=1)
         points = ops.where(motion.is_flipped[:, None, None], flipped, points)
         unit = motion.size if kind != "xy" else 1.0
@@ -214,12 +215,12 @@ class RandomAffine(keras.layers.Layer):
         if points.shape[-1] == 2:
             return places
         visible = ops.where(inside, points[..., 2], 0.0)
-        # A point that is not visible has no place: NaN would spread from a box that is gone.
+        # Invisible points get coordinates 0: a box outside the image would give NaN.
         places = ops.where(visible[..., None] > 0, places, 0.0)
         return ops.concatenate([places, visible[..., None]], axis=-1)
 
     def _draw(self, count: Any, size: Any) -> Motion:
-        """Draw how each of `count` images moves."""
+        """Draw a random motion for each of `count` images."""
 
         def uniform(low: float, high: float, *more: int) -> Any:
             return keras.random.uniform((count, *more), low, high, "float32", self.generator)
@@ -241,7 +242,7 @@ class RandomAffine(keras.layers.Layer):
         return input_shape
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
-        """Return what comes out, by shape and type."""
+        """Return the shapes and dtypes of the outputs."""
         names = [*self.boxes, *self.keypoints]
         if not isinstance(inputs, Mapping):
             return keras.KerasTensor(inputs.shape, self.compute_dtype)
@@ -258,7 +259,7 @@ class RandomAffine(keras.layers.Layer):
         }
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {
             **super().get_config(),
             "degrees": self.degrees,
@@ -293,29 +294,29 @@ def _check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
         )
 
 
-def _checked_class(name: str, given: Any) -> int:
+def _check_class(name: str, given: Any) -> int:
     if not is_whole(given):
         raise ValueError(
-            f"what stands outside of the mask {name!r} must be a class number. Received: {given!r}"
+            f"the fill value of the mask {name!r} must be a class number. Received: {given!r}"
         )
     return int(given)
 
 
-def _checked_points(name: str, given: str, boxes: Mapping[str, str]) -> str:
+def _check_points(name: str, given: str, boxes: Mapping[str, str]) -> str:
     known = (*_POINTS, *boxes)
-    return one_of(f"what the keypoints {name!r} are", given, known)
+    return check_one_of(f"the kind of the keypoints {name!r}", given, known)
 
 
-def _checked_scale(scale: Sequence[float]) -> tuple[float, float]:
+def _check_scale(scale: Sequence[float]) -> tuple[float, float]:
     if not isinstance(scale, Sequence) or len(scale) != 2 or not all(map(is_real, scale)):
-        raise ValueError(f"scale must be two numbers, least and largest. Received: {scale!r}")
+        raise ValueError(f"scale must be two numbers, smallest first. Received: {scale!r}")
     low, high = map(float, scale)
     if not 0 < low <= high:
-        raise ValueError(f"scale must be above 0, the least first. Received: {scale!r}")
+        raise ValueError(f"scale must be above 0, smallest first. Received: {scale!r}")
     return low, high
 
 
-def _within(name: str, value: Any, most: float) -> float:
+def _check_amount(name: str, value: Any, most: float) -> float:
     if not is_real(value) or not 0 <= value <= most:
         raise ValueError(f"{name} must be a number from 0 to {most}. Received: {value!r}")
     return float(value)

@@ -1,4 +1,4 @@
-"""Augmentation that lets another image of the batch shine through."""
+"""Augmentation that blends in another image of the batch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from keras_dlcourse.layers.augmentation.random_affine import IMAGES
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class Superimpose(keras.layers.Layer):
-    """Blend each image with another one of its batch, at a low weight; labels stay.
+    """Blend each image with another image of its batch at a low weight; labels are unchanged.
 
-    `(1 - weight) * image + weight * other`, with a weight and a partner drawn for each image. The
-    image stays what it was, and so does its label, unlike in MixUp: the network learns to look past
-    reflections and ghosts. Outside of training nothing changes, and nothing of it is in an exported
-    file.
+    `(1 - weight) * image + weight * other`, with a random weight and partner for each image. The
+    image still shows its own object and keeps its label, unlike in MixUp: the network learns to
+    ignore reflections and ghosts. Outside training nothing changes, and an exported file contains
+    nothing of it.
 
     Args:
-        weight: The largest weight of the other image, or the least and the largest; from 0 to
-            below 0.5, where the label would be in doubt.
-        seed: Seed of the draws.
+        weight: Maximum weight of the other image, or minimum and maximum; from 0 to below 0.5,
+            where the label would become ambiguous.
+        seed: Random seed.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
-        inputs: Images `(batch, height, width, channels)`, alone or in a dictionary as `"images"`;
-            all else in it stays as it is.
+        inputs: Images `(batch, height, width, channels)`, alone or as `"images"` in a dictionary,
+            whose other entries are unchanged.
         training: Whether to augment.
 
     Returns:
-        What came in, with blended images.
+        The inputs, with blended images.
 
     Raises:
-        ValueError: If `weight` is out of range, or images are no batch.
+        ValueError: If `weight` is out of range, or the images are not a batch of rank 4.
 
     Example:
         >>> import numpy as np
@@ -53,18 +53,18 @@ class Superimpose(keras.layers.Layer):
     def __init__(
         self, weight: float | Sequence[float] = 0.2, *, seed: int | None = None, **kwargs: Any
     ) -> None:
-        super().__init__(autocast=False, **kwargs)  # boxes beside the images stay as exact
-        self.weight = _checked_weight(weight)
+        super().__init__(autocast=False, **kwargs)  # other entries, such as boxes, stay exact
+        self.weight = _check_weight(weight)
         self.seed = seed
         self.generator = keras.random.SeedGenerator(seed)
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return the images, blended if this is training."""
+        """Return the images, blended in training."""
         if isinstance(inputs, Mapping):
-            return {**inputs, IMAGES: self._blended(inputs[IMAGES], training)}
-        return self._blended(inputs, training)
+            return {**inputs, IMAGES: self._blend(inputs[IMAGES], training)}
+        return self._blend(inputs, training)
 
-    def _blended(self, images: Any, training: bool) -> Any:
+    def _blend(self, images: Any, training: bool) -> Any:
         images = ops.cast(ops.convert_to_tensor(images), self.compute_dtype)
         if len(images.shape) != 4:
             raise ValueError(
@@ -84,11 +84,11 @@ class Superimpose(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "weight": list(self.weight), "seed": self.seed}
 
 
-def _checked_weight(weight: Any) -> tuple[float, float]:
+def _check_weight(weight: Any) -> tuple[float, float]:
     pair = (0.0, weight) if is_real(weight) else weight
     if (
         not isinstance(pair, Sequence)
@@ -97,7 +97,7 @@ def _checked_weight(weight: Any) -> tuple[float, float]:
         or not 0 <= pair[0] <= pair[1] < 0.5
     ):
         raise ValueError(
-            "weight must be a number from 0 to below 0.5, or two, the least first. Received: "
+            "weight must be a number from 0 to below 0.5, or two, smallest first. Received: "
             f"{weight!r}"
         )
     return float(pair[0]), float(pair[1])

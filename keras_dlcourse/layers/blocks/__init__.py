@@ -1,1 +1,1 @@
-"""The building blocks of convolutional networks."""
+"""Building blocks of convolutional networks."""

@@ -1,4 +1,4 @@
-"""What the composite convolution blocks have in common."""
+"""Base classes and helpers of the composite convolution blocks."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import fraction, positive_float, positive_int
+from keras_dlcourse._checks import check_fraction, check_positive_float, check_positive_int
 
 
 class CompositeLayer(keras.layers.Layer):
-    """A layer that is made of Keras's own layers and calls nothing else.
+    """A layer composed only of Keras's own layers.
 
-    Calling `layer.call(x)` on a symbolic input gives the flat graph of primitive layers that tools
-    for quantization, pruning and inspection read. The names of sublayers start with the layer's,
-    so that they stay unique in that graph.
+    Calling `layer.call(x)` on a symbolic input returns the flat graph of primitive layers that
+    tools for quantization, pruning and inspection read. The names of sublayers start with the
+    layer's name, so that they are unique in that graph.
     """
 
 
 class ConvolutionBlock(CompositeLayer):
-    """A chain of convolutions, each with batch normalization, on images with channels last."""
+    """A chain of convolutions, each with batch normalization, on channels-last images."""
 
     def __init__(
         self,
@@ -34,15 +34,15 @@ class ConvolutionBlock(CompositeLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters = positive_int("filters", filters)
-        self.kernel_size = positive_int("kernel_size", kernel_size)
-        self.strides = positive_int("strides", strides)
-        self.bn_momentum = fraction("bn_momentum", bn_momentum)
-        self.bn_epsilon = positive_float("bn_epsilon", bn_epsilon)
+        self.filters = check_positive_int("filters", filters)
+        self.kernel_size = check_positive_int("kernel_size", kernel_size)
+        self.strides = check_positive_int("strides", strides)
+        self.bn_momentum = check_fraction("bn_momentum", bn_momentum)
+        self.bn_epsilon = check_positive_float("bn_epsilon", bn_epsilon)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def check_channels(self, input_shape: tuple[int | None, ...]) -> int:
-        """Return the number of input channels, and hold later inputs to it."""
+        """Return the number of input channels, and require it of later inputs."""
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(
@@ -53,7 +53,7 @@ class ConvolutionBlock(CompositeLayer):
         return channels
 
     def depthwise_convolution(self) -> keras.layers.Layer:
-        """Return the spatial filter: one kernel a channel, no mixing between channels."""
+        """Return the spatial filter: one kernel per channel, no mixing between channels."""
         return keras.layers.DepthwiseConv2D(
             self.kernel_size,
             strides=self.strides,
@@ -66,7 +66,7 @@ class ConvolutionBlock(CompositeLayer):
         )
 
     def pointwise_convolution(self, filters: int, part: str) -> keras.layers.Layer:
-        """Return a 1x1 convolution: it mixes channels and sees one place at a time."""
+        """Return a 1x1 convolution, which mixes the channels of one position at a time."""
         return self.convolution(filters, 1, part, initializer="glorot_uniform")
 
     def convolution(
@@ -79,7 +79,7 @@ class ConvolutionBlock(CompositeLayer):
         use_bias: bool = False,
         initializer: str = "he_normal",
     ) -> keras.layers.Layer:
-        """Return a full convolution, or one within each of some groups of channels."""
+        """Return a full convolution, or a grouped one."""
         return keras.layers.Conv2D(
             filters,
             kernel_size,
@@ -95,7 +95,7 @@ class ConvolutionBlock(CompositeLayer):
         )
 
     def batch_normalization(self, part: str, gamma: str = "ones") -> keras.layers.Layer:
-        """Return the normalization behind the convolution `part`, which takes the bias's place."""
+        """Return the normalization after the convolution `part`, which replaces the bias."""
         return keras.layers.BatchNormalization(
             axis=-1,
             momentum=self.bn_momentum,
@@ -119,10 +119,10 @@ class ConvolutionBlock(CompositeLayer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Return `(batch, ceil(height / strides), ceil(width / strides), filters)`."""
         batch, height, width, _ = input_shape
-        return batch, self._strided(height), self._strided(width), self.filters
+        return batch, self._output_size(height), self._output_size(width), self.filters
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this block again."""
+        """Return the arguments that re-create this block."""
         return {
             **super().get_config(),
             "filters": self.filters,
@@ -132,7 +132,7 @@ class ConvolutionBlock(CompositeLayer):
             "bn_epsilon": self.bn_epsilon,
         }
 
-    def _strided(self, size: int | None) -> int | None:
+    def _output_size(self, size: int | None) -> int | None:
         """Return the output size along one axis under "same" padding."""
         return None if size is None else -(-size // self.strides)
 
@@ -140,7 +140,7 @@ class ConvolutionBlock(CompositeLayer):
 def build_chain(
     layers: list[keras.layers.Layer], input_shape: tuple[int | None, ...]
 ) -> tuple[int | None, ...]:
-    """Build each layer on the output shape of the one before, and return the last output shape."""
+    """Build each layer on the output shape of the previous one; return the last output shape."""
     for layer in layers:
         layer.build(input_shape)
         input_shape = layer.compute_output_shape(input_shape)
@@ -150,21 +150,21 @@ def build_chain(
 def run_chain(
     layers: Sequence[keras.layers.Layer], inputs: Any, training: bool | None = None
 ) -> Any:
-    """Apply layers one after the other."""
+    """Apply layers in order."""
     for layer in layers:
         apart = training and getattr(layer, "groups", 1) > 1 and backend.is_slow_in_groups()
         if apart and not isinstance(inputs, keras.KerasTensor):
-            inputs = _group_by_group(layer, inputs)
+            inputs = _convolve_by_group(layer, inputs)
         else:
             inputs = layer(inputs)
     return inputs
 
 
-def _group_by_group(layer: Any, inputs: Any) -> Any:
-    """Apply a grouped convolution as many small ones, side by side.
+def _convolve_by_group(layer: Any, inputs: Any) -> Any:
+    """Apply a grouped convolution as many small parallel ones.
 
-    XLA, which Keras leaves grouped convolutions to on a CPU, takes 40 times as long for the
-    gradient of the whole one.
+    On CPUs, Keras runs grouped convolutions through XLA, where the gradient of the single grouped
+    convolution takes 40 times as long.
     """
     parts = zip(
         ops.split(inputs, layer.groups, axis=-1),
@@ -184,7 +184,7 @@ def convolution_and_relu(
     strides: int = 1,
     padding: str = "same",
 ) -> list[keras.layers.Layer]:
-    """Return a convolution with a bias and a ReLU, parts of a block that knows no normalization."""
+    """Return a convolution with bias and a ReLU, for blocks without normalization."""
     name = f"{block.name}_{part}"
     convolution = keras.layers.Conv2D(
         filters,

@@ -1,4 +1,4 @@
-"""Dense block: each layer sees what all before it in the block have found."""
+"""Dense block: each layer sees the outputs of all previous layers in the block."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import fraction, positive_float, positive_int
+from keras_dlcourse._checks import check_fraction, check_positive_float, check_positive_int
 from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain, run_chain
 
-_BOTTLENECK = 4  # channels of the 1x1 convolution by the growth rate
+_BOTTLENECK = 4  # channels of the 1x1 convolution, as a multiple of the growth rate
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class DenseBlock(ConvolutionBlock):
-    """The block of DenseNet: every layer adds a few channels, and none is thrown away.
+    """DenseNet block: every layer adds a few channels, and all channels are kept.
 
         x = concatenate(x, convolution(ReLU(BN(x))))       for each of the layers
 
-    With a bottleneck, a 1x1 convolution to four times the growth rate stands before each of these,
-    with a normalization of its own.
+    With a bottleneck, each of these is preceded by a 1x1 convolution to four times the growth rate,
+    with its own normalization.
 
     Args:
-        repeats: How many layers.
-        growth_rate: Channels that each of them adds (k in the paper).
-        bottleneck: Whether a 1x1 convolution comes before.
-        dropout: Share of what a layer found that is dropped in training.
+        repeats: Number of layers.
+        growth_rate: Channels that each layer adds (k in the paper).
+        bottleneck: Whether each layer starts with a 1x1 convolution.
+        dropout: Fraction of each layer's outputs to drop in training.
         kernel_size: Height and width of the kernels.
         bn_momentum: Momentum of the moving statistics.
-        bn_epsilon: Added to the variance.
+        bn_epsilon: Small value added to the variance.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -38,7 +38,7 @@ class DenseBlock(ConvolutionBlock):
         `(batch, height, width, channels + repeats * growth_rate)`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -61,15 +61,15 @@ class DenseBlock(ConvolutionBlock):
         bn_epsilon: float = 1e-5,
         **kwargs: Any,
     ) -> None:
-        growth_rate = positive_int("growth_rate", growth_rate)
+        growth_rate = check_positive_int("growth_rate", growth_rate)
         super().__init__(growth_rate, kernel_size, 1, bn_momentum, bn_epsilon, **kwargs)
-        self.repeats = positive_int("repeats", repeats)
+        self.repeats = check_positive_int("repeats", repeats)
         self.growth_rate = growth_rate
         self.bottleneck = bool(bottleneck)
-        self.dropout = fraction("dropout", dropout)
+        self.dropout = check_fraction("dropout", dropout)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the sublayers and their weights."""
+        """Create the sublayers and their weights."""
         channels = self.check_channels(input_shape)
         self.chains = [self._layer(str(number)) for number in range(1, self.repeats + 1)]
         self.joins = [
@@ -107,7 +107,7 @@ class DenseBlock(ConvolutionBlock):
         return (*input_shape[:-1], channels + self.repeats * self.growth_rate)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this block again."""
+        """Return the arguments that re-create this block."""
         config = super().get_config()
         del config["filters"], config["strides"]
         return {
@@ -121,16 +121,16 @@ class DenseBlock(ConvolutionBlock):
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class DenseTransition(ConvolutionBlock):
-    """What stands between dense blocks: fewer channels, and maps of half the size.
+    """DenseNet transition between dense blocks: fewer channels and smaller maps.
 
         x = average_pooling(convolution 1x1(ReLU(BN(x))))
 
     Args:
-        compression: Share of the channels that stay, above 0 up to 1, rounded down.
-        strides: By how much the maps become smaller; 1 leaves out the pooling.
-        dropout: Share of channels dropped in training before the pooling.
+        compression: Fraction of the channels to keep, above 0 and up to 1, rounded down.
+        strides: Factor by which the maps shrink; 1 omits the pooling.
+        dropout: Fraction of values to drop in training, before the pooling.
         bn_momentum: Momentum of the moving statistics.
-        bn_epsilon: Added to the variance.
+        bn_epsilon: Small value added to the variance.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -140,7 +140,7 @@ class DenseTransition(ConvolutionBlock):
         `(batch, height // strides, width // strides, channels * compression)`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -162,13 +162,13 @@ class DenseTransition(ConvolutionBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(1, 1, strides, bn_momentum, bn_epsilon, **kwargs)
-        self.compression = positive_float("compression", compression)
+        self.compression = check_positive_float("compression", compression)
         if self.compression > 1:
             raise ValueError(f"compression must be above 0 and at most 1. Received: {compression}")
-        self.dropout = fraction("dropout", dropout)
+        self.dropout = check_fraction("dropout", dropout)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the sublayers and their weights."""
+        """Create the sublayers and their weights."""
         filters = self._filters(self.check_channels(input_shape))
         self.chain = [self.batch_normalization("in"), self.relu("in")]
         self.chain.append(self.convolution(filters, 1, "convolution"))
@@ -195,7 +195,7 @@ class DenseTransition(ConvolutionBlock):
         return batch, *sizes, self._filters(self.check_channels(input_shape))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this transition again."""
+        """Return the arguments that re-create this transition."""
         config = super().get_config()
         del config["filters"], config["kernel_size"]
         return {**config, "compression": self.compression, "dropout": self.dropout}

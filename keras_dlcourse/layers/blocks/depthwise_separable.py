@@ -13,23 +13,23 @@ from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chai
 class DepthwiseSeparableConv2D(ConvolutionBlock):
     """Depthwise convolution, then 1x1 convolution, each with batch normalization and ReLU6.
 
-    A plain k x k convolution from M to N channels costs k * k * M * N multiplications at each
-    place. Here a depthwise k x k convolution filters every channel by itself (k * k * M) and a
-    pointwise 1x1 convolution combines the channels (M * N): 8 to 9 times less for k = 3.
+    A standard k x k convolution from M to N channels costs k * k * M * N multiplications per
+    position. Here a depthwise k x k convolution filters each channel separately (k * k * M) and a
+    pointwise 1x1 convolution combines the channels (M * N): 8 to 9 times fewer for k = 3.
 
         y = ReLU6(BN(pointwise(ReLU6(BN(depthwise(x))))))
 
-    This is the block of MobileNet. Unlike `keras.layers.SeparableConv2D` it normalizes and
-    rectifies between the two convolutions. Neither has a bias: batch normalization brings one.
-    Weights stand in the order of the blocks of `keras.applications.MobileNet`.
+    This is the block of MobileNet. Unlike `keras.layers.SeparableConv2D`, it applies normalization
+    and ReLU6 between the two convolutions. Neither has a bias: batch normalization provides one.
+    Weights are in the order of the blocks of `keras.applications.MobileNet`.
 
     Args:
         filters: Output channels.
         kernel_size: Height and width of the depthwise kernel, in pixels.
         strides: Step of the depthwise convolution, along both axes.
-        bn_momentum: Momentum of the moving statistics. Keras's own default, 0.99, needs some
-            thousand steps to move them from where they start.
-        bn_epsilon: Added to the variance.
+        bn_momentum: Momentum of the moving statistics. Keras's own default, 0.99, needs about a
+            thousand steps to move them away from their initial values.
+        bn_epsilon: Small value added to the variance.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -40,7 +40,7 @@ class DepthwiseSeparableConv2D(ConvolutionBlock):
         with values from 0 to 6.
 
     Raises:
-        ValueError: If an argument is out of its range, or the number of input channels is unknown.
+        ValueError: If an argument is out of range, or the number of input channels is unknown.
 
     Example:
         >>> import numpy as np
@@ -71,7 +71,7 @@ class DepthwiseSeparableConv2D(ConvolutionBlock):
         self.pointwise_relu = self.relu6("pointwise")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights for inputs of `input_shape`."""
+        """Create the weights for inputs of `input_shape`."""
         self.check_channels(input_shape)
         build_chain(self._chain, input_shape)
 

@@ -1,4 +1,4 @@
-"""Kernels of several sizes side by side on the same maps."""
+"""Kernels of several sizes in parallel on the same maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.layers.blocks._composite import (
     CompositeLayer,
     build_chain,
@@ -18,17 +18,19 @@ from keras_dlcourse.layers.blocks._composite import (
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class InceptionModule(CompositeLayer):
-    """Convolutions of 1x1, 3x3 and 5x5 and a pooling on the same maps, joined along the channels.
+    """1x1, 3x3 and 5x5 convolutions and a pooling on the same maps, concatenated along channels.
 
-    Which size fits is not chosen but learned. Before the large kernels 1x1 convolutions make the
-    maps thin, and behind the pooling, too, or the cost would grow with each module: that is the
-    difference to the naive module.
+    The best kernel size is learned, not chosen. 1x1 convolutions before the large kernels and after
+    the pooling reduce the number of channels; otherwise the cost would grow with each module, as it
+    does with the naive module.
 
     Args:
         filters_1x1: Channels of the 1x1 convolution.
-        filters_3x3: Channels before and of the 3x3 convolution; one number, in a naive module.
-        filters_5x5: Channels before and of the 5x5 convolution; one number, in a naive module.
-        filters_pool: Channels behind the pooling; None, in a naive module, for those of the input.
+        filters_3x3: Channels of the reduction and of the 3x3 convolution; one number in a naive
+            module.
+        filters_5x5: Channels of the reduction and of the 5x5 convolution; one number in a naive
+            module.
+        filters_pool: Channels after the pooling; None, in a naive module, keeps those of the input.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -38,7 +40,7 @@ class InceptionModule(CompositeLayer):
         `(batch, height, width, all channels)`.
 
     Raises:
-        ValueError: If a number is no whole one above 0, or there are more than two.
+        ValueError: If a value is not an integer above 0, or there are more than two.
 
     Example:
         >>> import numpy as np
@@ -64,36 +66,36 @@ class InceptionModule(CompositeLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters_1x1 = positive_int("filters_1x1", filters_1x1)
+        self.filters_1x1 = check_positive_int("filters_1x1", filters_1x1)
         self.filters_3x3 = _pair("filters_3x3", filters_3x3)
         self.filters_5x5 = _pair("filters_5x5", filters_5x5)
         self.filters_pool = (
-            None if filters_pool is None else positive_int("filters_pool", filters_pool)
+            None if filters_pool is None else check_positive_int("filters_pool", filters_pool)
         )
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.paths = [
             convolution_and_relu(self, self.filters_1x1, 1, "1x1"),
-            self._thinned(self.filters_3x3, 3),
-            self._thinned(self.filters_5x5, 5),
-            self._pooled(),
+            self._make_branch(self.filters_3x3, 3),
+            self._make_branch(self.filters_5x5, 5),
+            self._make_pooling_branch(),
         ]
         self.join = keras.layers.Concatenate(dtype=self.dtype_policy, name=f"{self.name}_join")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+        """Create the weights."""
         self.join.build([build_chain(path, input_shape) for path in self.paths])
 
     def call(self, inputs: Any) -> Any:
         """Apply the module; see the class for shapes."""
         return self.join([run_chain(path, inputs) for path in self.paths])
 
-    def _thinned(self, filters: int | tuple[int, int], size: int) -> list[keras.layers.Layer]:
+    def _make_branch(self, filters: int | tuple[int, int], size: int) -> list[keras.layers.Layer]:
         if isinstance(filters, int):
             return convolution_and_relu(self, filters, size, f"{size}x{size}")
         before = convolution_and_relu(self, filters[0], 1, f"{size}x{size}_reduce")
         return [*before, *convolution_and_relu(self, filters[1], size, f"{size}x{size}")]
 
-    def _pooled(self) -> list[keras.layers.Layer]:
+    def _make_pooling_branch(self) -> list[keras.layers.Layer]:
         pool = keras.layers.MaxPooling2D(
             3, 1, "same", data_format="channels_last", dtype=self.dtype_policy,
             name=f"{self.name}_pool",
@@ -111,18 +113,18 @@ class InceptionModule(CompositeLayer):
         return (*input_shape[:-1], self.filters_1x1 + sum(large) + pooled)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this module again."""
+        """Return the arguments that re-create this module."""
         names = ("filters_1x1", "filters_3x3", "filters_5x5", "filters_pool")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _pair(name: str, filters: int | Sequence[int]) -> int | tuple[int, int]:
     if not isinstance(filters, Sequence):
-        return positive_int(name, filters)
+        return check_positive_int(name, filters)
     if len(filters) != 2:
-        raise ValueError(f"{name} must be one number, or two: before and of the kernel. Received: "
+        raise ValueError(f"{name} must be one number, or two: reduction and kernel. Received: "
                          f"{filters!r}")  # fmt: skip
-    return positive_int(name, filters[0]), positive_int(name, filters[1])
+    return check_positive_int(name, filters[0]), check_positive_int(name, filters[1])
 
 
 def _last(filters: int | tuple[int, int]) -> int:

@@ -6,42 +6,42 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import fraction, positive_int
+from keras_dlcourse._checks import check_fraction, check_positive_int
 from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain
-from keras_dlcourse.layers.blocks.squeeze_excite import SqueezeExcite, known_activation
+from keras_dlcourse.layers.blocks.squeeze_excite import SqueezeExcite, check_activation
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class InvertedResidual(ConvolutionBlock):
     """Expansion, depthwise convolution and linear projection, with a shortcut where sizes allow it.
 
-    Where a classical residual block narrows, works and widens again, this one widens a narrow input
-    by `expansion`, filters each channel in space, and projects back to a few channels *without* a
-    nonlinearity, because ReLU6 would lose information in few channels:
+    A classical residual block narrows its input, filters it and widens it again. This one widens a
+    narrow input by `expansion`, filters each channel spatially, and projects back to a few channels
+    *without* a nonlinearity, because ReLU6 would lose information in few channels:
 
-        h = ReLU6(BN(expand(x)))          # 1x1; left out when expansion is 1
+        h = ReLU6(BN(expand(x)))          # 1x1; omitted if expansion is 1
         h = ReLU6(BN(depthwise(h)))       # k x k, with the strides
         y = BN(project(h))                # 1x1, linear
         y = x + y                         # if strides is 1 and x has `filters` channels
 
-    This is the block of MobileNetV2. With another activation, and squeeze and excitation behind the
-    depthwise convolution, it is that of MobileNetV3 and EfficientNet. Convolutions have no bias.
-    Weights stand in the order of the blocks of `keras.applications`.
+    This is the block of MobileNetV2. With another activation, and squeeze-and-excitation after the
+    depthwise convolution, it is the block of MobileNetV3 and EfficientNet. Convolutions have no
+    bias. Weights are in the order of the blocks of `keras.applications`.
 
     Args:
         filters: Output channels.
-        expansion: By how much the block widens its input (t in the paper).
+        expansion: Factor by which the block widens its input (t in the paper).
         kernel_size: Height and width of the depthwise kernel, in pixels.
         strides: Step of the depthwise convolution, along both axes.
         bn_momentum: Momentum of the moving statistics.
-        bn_epsilon: Added to the variance.
-        expanded: Channels between, instead of `expansion` times those of the input.
-        activation: By its Keras name.
-        squeeze: Channels between the two layers of squeeze and excitation; None for none.
-        squeeze_activation: Behind the first of these.
-        gate: Behind the second.
-        drop_path: Share of images for which the block is left out in training, where it has a
-            shortcut (stochastic depth).
+        bn_epsilon: Small value added to the variance.
+        expanded: Number of expanded channels, instead of `expansion` times the input channels.
+        activation: Keras name of the activation.
+        squeeze: Channels between the two layers of squeeze-and-excitation; None disables it.
+        squeeze_activation: Activation after the first of these layers.
+        gate: Activation after the second.
+        drop_path: Fraction of images that skip the block in training, if it has a shortcut
+            (stochastic depth).
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -51,7 +51,7 @@ class InvertedResidual(ConvolutionBlock):
         Feature maps of shape `(batch, ceil(height / strides), ceil(width / strides), filters)`.
 
     Raises:
-        ValueError: If an argument is out of its range, or the number of input channels is unknown.
+        ValueError: If an argument is out of range, or the number of input channels is unknown.
 
     Example:
         >>> import numpy as np
@@ -83,13 +83,13 @@ class InvertedResidual(ConvolutionBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
-        self.expansion = positive_int("expansion", expansion)
-        self.expanded = None if expanded is None else positive_int("expanded", expanded)
-        self.activation = known_activation("activation", activation)
-        self.squeeze = None if squeeze is None else positive_int("squeeze", squeeze)
-        self.squeeze_activation = known_activation("squeeze_activation", squeeze_activation)
-        self.gate = known_activation("gate", gate)
-        self.drop_path = fraction("drop_path", drop_path)
+        self.expansion = check_positive_int("expansion", expansion)
+        self.expanded = None if expanded is None else check_positive_int("expanded", expanded)
+        self.activation = check_activation("activation", activation)
+        self.squeeze = None if squeeze is None else check_positive_int("squeeze", squeeze)
+        self.squeeze_activation = check_activation("squeeze_activation", squeeze_activation)
+        self.gate = check_activation("gate", gate)
+        self.drop_path = check_fraction("drop_path", drop_path)
 
         self.expand: keras.layers.Layer | None = None
         self.excite: SqueezeExcite | None = None
@@ -102,7 +102,7 @@ class InvertedResidual(ConvolutionBlock):
         return self.add is not None
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the sublayers, whose widths depend on the input, and their weights."""
+        """Create the sublayers, whose widths depend on the input, and their weights."""
         channels = self.check_channels(input_shape)
         if self.expansion > 1 or self.expanded is not None:
             expanded = self.expanded or self.expansion * channels
@@ -132,7 +132,7 @@ class InvertedResidual(ConvolutionBlock):
                     dtype=self.dtype_policy,
                     name=f"{self.name}_drop",
                 )
-            # A layer, not "+": the flat graph then names the shortcut.
+            # A layer rather than "+", so that the shortcut has a name in the flat graph.
             self.add = keras.layers.Add(dtype=self.dtype_policy, name=f"{self.name}_add")
             self.add.build([input_shape, output_shape])
 
@@ -140,7 +140,7 @@ class InvertedResidual(ConvolutionBlock):
         """Apply the block; see the class for shapes."""
         outputs = inputs
         for layer in self._chain:
-            # A block within a block is opened, for the flat graph.
+            # Unfold a block within a block, for the flat graph.
             is_block = isinstance(layer, SqueezeExcite)
             outputs = layer.call(outputs) if is_block else layer(outputs)
         if self.add is None:
@@ -148,7 +148,7 @@ class InvertedResidual(ConvolutionBlock):
         return self.add([inputs, outputs if self.drop is None else self.drop(outputs)])
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this block again."""
+        """Return the arguments that re-create this block."""
         names = (
             "expansion", "expanded", "activation", "squeeze", "squeeze_activation", "gate",
             "drop_path",

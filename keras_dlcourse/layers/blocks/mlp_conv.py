@@ -1,4 +1,4 @@
-"""A small network slid over the image in place of a linear filter."""
+"""A small network applied at each position of an image instead of a linear filter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.layers.blocks._composite import (
     CompositeLayer,
     build_chain,
@@ -18,13 +18,14 @@ from keras_dlcourse.layers.blocks._composite import (
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class MLPConv2D(CompositeLayer):
-    """A convolution and 1x1 convolutions on it: a multilayer perceptron at every place.
+    """A convolution followed by 1x1 convolutions: a multilayer perceptron at every position.
 
-    The first one reads a patch, the others are dense layers on what it found there, all with ReLU.
-    So a patch is judged by a nonlinear function, where a plain convolution has a linear one.
+    The first convolution reads a patch; the others act as dense layers on its output at each
+    position, all with ReLU. So each patch passes through a nonlinear function, while a plain
+    convolution applies a linear one.
 
     Args:
-        filters: Output channels of the convolution and of each 1x1 convolution behind it.
+        filters: Output channels of the convolution and of each 1x1 convolution after it.
         kernel_size: Height and width of the patches.
         strides: Step between patches.
         padding: `"same"` or `"valid"`.
@@ -37,7 +38,7 @@ class MLPConv2D(CompositeLayer):
         `(batch, new height, new width, filters[-1])`.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -58,10 +59,10 @@ class MLPConv2D(CompositeLayer):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(filters, Sequence) or not filters:
-            raise ValueError(f"filters must be a number for each layer. Received: {filters!r}")
-        self.filters = tuple(positive_int("filters", number) for number in filters)
-        self.kernel_size = positive_int("kernel_size", kernel_size)
-        self.strides = positive_int("strides", strides)
+            raise ValueError(f"filters must be one number per layer. Received: {filters!r}")
+        self.filters = tuple(check_positive_int("filters", number) for number in filters)
+        self.kernel_size = check_positive_int("kernel_size", kernel_size)
+        self.strides = check_positive_int("strides", strides)
         if padding not in ("same", "valid"):
             raise ValueError(f"padding must be 'same' or 'valid'. Received: {padding!r}")
         self.padding = padding
@@ -74,7 +75,7 @@ class MLPConv2D(CompositeLayer):
             )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the weights."""
+        """Create the weights."""
         build_chain(self.chain, input_shape)
 
     def call(self, inputs: Any) -> Any:
@@ -87,6 +88,6 @@ class MLPConv2D(CompositeLayer):
         return (*first[:-1], self.filters[-1])
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         names = ("filters", "kernel_size", "strides", "padding")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,4 +1,4 @@
-"""Residual block: two or three convolutions, and the input added to what they find."""
+"""Residual block: two or three convolutions, with the input added to their output."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import fraction, one_of, positive_int
+from keras_dlcourse._checks import check_fraction, check_one_of, check_positive_int
 from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain, run_chain
 
 KINDS = ("basic", "bottleneck")
@@ -15,38 +15,39 @@ SHORTCUTS = ("project", "pad", "none")
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ResidualBlock(ConvolutionBlock):
-    """The block of ResNet, Wide ResNet and ResNeXt.
+    """Residual block of ResNet, Wide ResNet and ResNeXt.
 
-    What the convolutions learn is only how the output differs from the input, and gradients go
-    through the sum unhindered, however many blocks stand on each other.
+    The convolutions only learn the difference between output and input, and gradients pass through
+    the sum undiminished, however many blocks are stacked.
 
         basic:         k x k, filters           -> k x k, filters
         bottleneck:    1 x 1, width             -> k x k, width, in groups -> 1 x 1, filters
 
-    Each convolution has a batch normalization and a ReLU: behind it, the last ReLU behind the sum
-    (version 1), or before it, and nothing behind the sum (version 2, `preactivation`).
+    Each convolution has a batch normalization and a ReLU: after it, with the last ReLU after the
+    sum (version 1), or before it, with nothing after the sum (version 2, `preactivation`).
 
     Args:
         filters: Output channels.
         kind: `"basic"` or `"bottleneck"`.
         kernel_size: Height and width of the spatial kernels.
-        strides: By how much the output is smaller than the input.
-        groups: Groups of channels that the spatial convolution of a bottleneck keeps apart
-            (ResNeXt's cardinality).
+        strides: Factor by which the output is smaller than the input.
+        groups: Number of channel groups of the spatial convolution of a bottleneck (ResNeXt's
+            cardinality).
         width: Channels inside a bottleneck; a fourth of `filters` by default.
-        shortcut: How the input joins an output of another size: `"project"` by a 1x1 convolution
-            (the paper's B), `"pad"` without weights, by leaving out rows and columns and padding
-            channels with zeros (A). `"none"` adds no input at all: a plain network to compare with.
-        preactivation: Whether normalization and ReLU stand before the convolutions.
-        strides_first: Whether a bottleneck strides in its first convolution, as in the paper, and
-            not in the spatial one, which loses less.
-        use_bias: Whether convolutions have a bias, which normalization makes useless:
-            `keras.applications` has them.
-        zero_last_gamma: Whether the last normalization starts at 0, so that the block starts as
-            the identity. Version 1 only.
-        dropout: Share of features dropped in training before the last convolution.
+        shortcut: How to add the input to an output of another size: `"project"` with a 1x1
+            convolution (the paper's B), `"pad"` without weights, by skipping rows and columns and
+            padding channels with zeros (A). `"none"` adds no input at all, for comparison with a
+            plain network.
+        preactivation: Whether normalization and ReLU come before the convolutions.
+        strides_first: Whether a bottleneck applies its strides in the first convolution, as in the
+            paper, instead of the spatial one, which loses less information.
+        use_bias: Whether convolutions have a bias. Normalization makes it redundant, but
+            `keras.applications` has it.
+        zero_last_gamma: Whether to initialize the last normalization's scale with 0, so that the
+            block starts as the identity. Version 1 only.
+        dropout: Fraction of features to drop in training before the last convolution.
         bn_momentum: Momentum of the moving statistics.
-        bn_epsilon: Added to the variance.
+        bn_epsilon: Small value added to the variance.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -56,8 +57,8 @@ class ResidualBlock(ConvolutionBlock):
         `(batch, ceil(height / strides), ceil(width / strides), filters)`.
 
     Raises:
-        ValueError: If an argument is out of its range or belongs to another kind, if groups do not
-            divide the width, or padding cannot join more channels than come out.
+        ValueError: If an argument is out of range or does not apply to `kind`, if `groups` does not
+            divide the width, or if `shortcut="pad"` would have to reduce the channels.
 
     Example:
         >>> import numpy as np
@@ -92,27 +93,27 @@ class ResidualBlock(ConvolutionBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
-        self.kind = one_of("kind", kind, KINDS)
-        self.groups = positive_int("groups", groups)
-        self.width = None if width is None else positive_int("width", width)
-        self.shortcut = one_of("shortcut", shortcut, SHORTCUTS)
+        self.kind = check_one_of("kind", kind, KINDS)
+        self.groups = check_positive_int("groups", groups)
+        self.width = None if width is None else check_positive_int("width", width)
+        self.shortcut = check_one_of("shortcut", shortcut, SHORTCUTS)
         self.preactivation = bool(preactivation)
         self.strides_first = bool(strides_first)
         self.use_bias = bool(use_bias)
         self.zero_last_gamma = bool(zero_last_gamma)
-        self.dropout = fraction("dropout", dropout)
+        self.dropout = check_fraction("dropout", dropout)
         self._check()
         self.side: list[keras.layers.Layer] = []
         self.add: keras.layers.Layer | None = None
 
     def _check(self) -> None:
         if self.kind == "basic" and (self.groups, self.width) != (1, None):
-            raise ValueError("groups and width are for kind='bottleneck'")
+            raise ValueError("groups and width are only for kind='bottleneck'")
         if self._width % self.groups:
             raise ValueError(f"groups={self.groups} must divide the width, {self._width}")
         if self.zero_last_gamma and self.preactivation:
             raise ValueError(
-                "zero_last_gamma is for version 1: with preactivation=True a ReLU stands behind "
+                "zero_last_gamma is for version 1 only: with preactivation=True a ReLU follows "
                 "the last normalization"
             )
 
@@ -121,13 +122,13 @@ class ResidualBlock(ConvolutionBlock):
         return self.width or max(1, self.filters // 4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the sublayers, whose widths depend on the input, and their weights."""
+        """Create the sublayers, whose widths depend on the input, and their weights."""
         channels = self.check_channels(input_shape)
         joins = self.strides == 1 and channels == self.filters
         side = [] if joins or self.shortcut == "none" else self._shortcut(channels)
         main = self._main()
-        # Weights stand in the order of keras.applications: the shortcut before the last parts.
-        self.sublayers = _interleaved(main, side)
+        # Weight order as in keras.applications: the shortcut comes before the last main layers.
+        self.sublayers = _interleave(main, side)
         self.first = main[: self._shared]
         self.main, self.side = main[self._shared :], side
         shared = build_chain(self.first, input_shape)
@@ -143,18 +144,18 @@ class ResidualBlock(ConvolutionBlock):
         shared = run_chain(self.first, inputs)
         outputs = run_chain(self.main, shared, training)
         if self.add is not None:
-            # A shortcut that changes sizes sees what the first convolution sees.
+            # A shortcut that changes sizes gets the same input as the first convolution.
             beside = run_chain(self.side, shared) if self.side else inputs
             outputs = self.add([beside, outputs])
         return outputs if self.end is None else self.end(outputs)
 
     @property
     def _shared(self) -> int:
-        """How many sublayers the shortcut shares: normalization and ReLU of version 2."""
+        """Number of sublayers that the shortcut shares: normalization and ReLU of version 2."""
         return 2 if self.preactivation else 0
 
     def _main(self) -> list[keras.layers.Layer]:
-        """Return convolutions with normalization and ReLU, in their order."""
+        """Return the convolutions with normalization and ReLU, in order."""
         sizes = self._sizes()
         layers: list[keras.layers.Layer] = []
         for number, (filters, kernel, strides, groups) in enumerate(sizes, 1):
@@ -186,14 +187,14 @@ class ResidualBlock(ConvolutionBlock):
         ]
 
     def _shortcut(self, channels: int) -> list[keras.layers.Layer]:
-        """Return what brings the input to the size of the output."""
+        """Return the layers that bring the input to the size of the output."""
         if self.shortcut == "pad":
             if channels > self.filters:
                 raise ValueError(
-                    f"shortcut='pad' joins {channels} channels to no fewer than that, got "
-                    f"filters={self.filters}: take 'project'"
+                    f"shortcut='pad' needs at least as many filters as the {channels} input "
+                    f"channels. Received: filters={self.filters}. Use shortcut='project'."
                 )
-            return self._padded(channels)
+            return self._make_padding(channels)
         convolution = self.convolution(
             self.filters, 1, "shortcut", self.strides, use_bias=self.use_bias
         )
@@ -201,8 +202,8 @@ class ResidualBlock(ConvolutionBlock):
             return [convolution]
         return [convolution, self.batch_normalization("shortcut")]
 
-    def _padded(self, channels: int) -> list[keras.layers.Layer]:
-        """Return what leaves out rows and columns, and puts zeros behind the channels."""
+    def _make_padding(self, channels: int) -> list[keras.layers.Layer]:
+        """Return the layers that skip rows and columns, and append channels of zeros."""
         layers: list[keras.layers.Layer] = []
         if self.strides > 1:
             layers.append(
@@ -215,7 +216,7 @@ class ResidualBlock(ConvolutionBlock):
                 )
             )
         if channels < self.filters:
-            # Keras pads the last two axes under "channels_first": here columns and channels.
+            # With "channels_first" Keras pads the last two axes: here columns and channels.
             layers.append(
                 keras.layers.ZeroPadding2D(
                     ((0, 0), (0, self.filters - channels)),
@@ -227,7 +228,7 @@ class ResidualBlock(ConvolutionBlock):
         return layers
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this block again."""
+        """Return the arguments that re-create this block."""
         names = (
             "kind", "groups", "width", "shortcut", "preactivation", "strides_first", "use_bias",
             "zero_last_gamma", "dropout",
@@ -235,10 +236,10 @@ class ResidualBlock(ConvolutionBlock):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def _interleaved(
+def _interleave(
     main: list[keras.layers.Layer], side: list[keras.layers.Layer]
 ) -> list[keras.layers.Layer]:
-    """Return all sublayers, each of the last ones behind its counterpart on the shortcut."""
+    """Return all sublayers, with each of the last ones after its counterpart on the shortcut."""
     kept = len(main) - len(side)
     pairs = zip(side, main[kept:], strict=True)
     return [*main[:kept], *(layer for pair in pairs for layer in pair)]

@@ -1,4 +1,4 @@
-"""A convolution each of whose filters sees only some of the input's channels."""
+"""A convolution in which each filter sees only some of the input channels."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import is_whole, positive_int
+from keras_dlcourse._checks import check_positive_int, is_whole
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class SparseConnectedConv2D(keras.layers.Layer):
-    """Convolution by a table of connections; what is not connected has no weight at all.
+    """Convolution with a table of connections; unconnected channels have no weights at all.
 
     Args:
-        connections: For each filter the numbers of the input's channels that it sees.
+        connections: For each filter, the numbers of the input channels that it sees.
         kernel_size: Height and width of the kernels.
         padding: `"valid"` or `"same"`.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
@@ -29,7 +29,8 @@ class SparseConnectedConv2D(keras.layers.Layer):
         `(batch, new height, new width, filters)`.
 
     Raises:
-        ValueError: If the table is empty or names a channel twice, or one that is not there.
+        ValueError: If the table is empty, lists a channel twice, or lists a channel that the input
+            does not have.
 
     Example:
         >>> layer = SparseConnectedConv2D([(0, 1), (1, 2), (0, 1, 2)], kernel_size=5)
@@ -58,19 +59,19 @@ class SparseConnectedConv2D(keras.layers.Layer):
         for row in self.connections:
             if len(set(row)) < len(row):
                 raise ValueError(f"connections must name each channel once. Received: {row}")
-        self.kernel_size = positive_int("kernel_size", kernel_size)
+        self.kernel_size = check_positive_int("kernel_size", kernel_size)
         if padding not in ("valid", "same"):
             raise ValueError(f"padding must be 'valid' or 'same'. Received: {padding!r}")
         self.padding = padding
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make a weight for each connection."""
+        """Create a weight for each connection."""
         channels, filters = input_shape[-1], len(self.connections)
         pairs = [(channel, k) for k, row in enumerate(self.connections) for channel in row]
         if channels is None or max(pairs)[0] >= channels:
             raise ValueError(
-                f"connections name channel {max(pairs)[0]}, and the input has {channels}."
+                f"connections name channel {max(pairs)[0]}, but the input has {channels} channels."
             )
         size = self.kernel_size
         spread = np.sqrt(6 / (size * size * (len(pairs) / filters + len(pairs) / channels)))
@@ -80,7 +81,7 @@ class SparseConnectedConv2D(keras.layers.Layer):
             name="kernel",
         )
         self.offset = self.add_weight((filters,), "zeros", name="bias")
-        # Where each place of a full kernel finds its weight; the last one is the zero put behind.
+        # Index of the weight for each entry of the full kernel; the last index is an appended zero.
         self.places = np.full((channels, filters), len(pairs), "int32")
         for number, pair in enumerate(pairs):
             self.places[pair] = number
@@ -101,12 +102,12 @@ class SparseConnectedConv2D(keras.layers.Layer):
         return batch, *(None if s is None else s - lost for s in sizes), len(self.connections)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         names = ("connections", "kernel_size", "padding")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _channel(number: Any) -> int:
     if not is_whole(number) or number < 0:
-        raise ValueError(f"connections must be numbers of channels from 0. Received: {number!r}")
+        raise ValueError(f"connections must be channel numbers from 0. Received: {number!r}")
     return int(number)

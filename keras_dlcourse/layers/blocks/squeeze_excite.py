@@ -1,4 +1,4 @@
-"""Weights for channels out of what all places hold."""
+"""Channel weights computed from all positions."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.layers.blocks._composite import CompositeLayer, build_chain, run_chain
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class SqueezeExcite(CompositeLayer):
-    """Weight each channel by a number from 0 to 1 that the whole image decides.
+    """Weight each channel by a value from 0 to 1 that depends on the whole image.
 
-        weights = gate(expand(activation(squeeze(mean over places of x))))
+        weights = gate(expand(activation(squeeze(mean over positions of x))))
         y = x * weights
 
     Args:
         units: Channels between the two 1x1 convolutions.
-        activation: Behind the first of them, by its Keras name.
-        gate: Behind the second, `"sigmoid"` or `"hard_sigmoid"`.
+        activation: Keras name of the activation after the first convolution.
+        gate: Activation after the second, `"sigmoid"` or `"hard_sigmoid"`.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -30,7 +30,7 @@ class SqueezeExcite(CompositeLayer):
         The same shape.
 
     Raises:
-        ValueError: If `units` is no whole number above 0, or an activation is not known.
+        ValueError: If `units` is not an integer above 0, or an activation is unknown.
 
     Example:
         >>> import numpy as np
@@ -47,13 +47,13 @@ class SqueezeExcite(CompositeLayer):
         self, units: int, activation: str = "relu", gate: str = "sigmoid", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.units = positive_int("units", units)
-        self.activation = known_activation("activation", activation)
-        self.gate = known_activation("gate", gate)
+        self.units = check_positive_int("units", units)
+        self.activation = check_activation("activation", activation)
+        self.gate = check_activation("gate", gate)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the sublayers and their weights."""
+        """Create the sublayers and their weights."""
         channels = input_shape[-1]
         if channels is None:
             raise ValueError("SqueezeExcite needs to know the number of channels.")
@@ -92,12 +92,12 @@ class SqueezeExcite(CompositeLayer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         names = ("units", "activation", "gate")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def known_activation(argument: str, name: str) -> str:
+def check_activation(argument: str, name: str) -> str:
     """Return the name of a Keras activation, or raise ValueError."""
     if not isinstance(name, str):
         raise ValueError(f"{argument} must be the name of a Keras activation. Received: {name!r}")

@@ -1,4 +1,4 @@
-"""Clustering: a weight holds only a few different numbers."""
+"""Clustering: a weight has only a few different values."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from keras_dlcourse._checks import is_whole
 from keras_dlcourse.layers.compression.compressed import PACKAGE, WeightTransform
 
 INITS = ("kmeans++", "linear", "density")
-MOST_FITTED = 100_000  # numbers that k-means looks at
+MOST_FITTED = 100_000  # maximum number of values for k-means
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ClusterWeight(WeightTransform):
-    """Replace each number of a weight by the nearest of a few centroids.
+    """Replace each value of a weight with the nearest of a few centroids.
 
-    Centroids are trained, and so are the weights behind them (straight-through), which moves
-    numbers from one cluster to another: the nearest centroid is found anew in each call. The
-    gradient of a centroid is the mean of those of its numbers. (The plain gradient is their sum,
-    thousands of times as large as that of a weight: no step size would fit both.)
+    Both the centroids and the underlying weights are trained (the latter straight-through), which
+    moves values from one cluster to another: the nearest centroid is found again in each call. The
+    gradient of a centroid is the mean of the gradients of its values. (The plain gradient is their
+    sum, thousands of times as large as the gradient of a weight: no step size would fit both.)
 
-    With `axis=None` the weight holds at most `clusters` different numbers. With an axis, centroids
-    are in units of the largest absolute value of each channel, and -1 and 1 are always among them:
-    then int8 quantization with one scale per channel gives at most `clusters` different *codes*,
-    where `clusters` different numbers would become other codes in each channel.
+    With `axis=None` the weight has at most `clusters` different values. With an axis, centroids are
+    in units of the largest absolute value of each channel, and always include -1 and 1: int8
+    quantization with one scale per channel then gives at most `clusters` different *codes*, while
+    `clusters` different values would become different codes in each channel.
 
     Args:
-        clusters: How many numbers or codes there are, at least 2; with an axis at least 3.
-        keep_zeros: Whether 0 is one of them, and so stays 0.
-        axis: The axis of output channels, if each channel has a scale of its own.
+        clusters: Number of values or codes, at least 2; with an axis at least 3.
+        keep_zeros: Whether 0 is one of the centroids, so that zeros remain 0.
+        axis: The axis of output channels, if each channel has its own scale.
         **kwargs: `name` and `trainable`, as for every Keras layer.
 
     Raises:
@@ -63,16 +63,16 @@ class ClusterWeight(WeightTransform):
         self.keep_zeros = bool(keep_zeros)
         self.axis = None if axis is None else int(axis)
         self.fixed = ((-1.0, 1.0) if axis is not None else ()) + ((0.0,) if keep_zeros else ())
-        self.clusters = checked_clusters(clusters, len(self.fixed))
+        self.clusters = check_clusters(clusters, len(self.fixed))
 
     def build(self, input_shape: Any) -> None:
-        """Make the centroids that are trained."""
+        """Create the trained centroids."""
         self.centroids = self.add_state(
             "centroids", (self.clusters - len(self.fixed),), "zeros", trainable=True
         )
 
     def call(self, weight: Any) -> Any:
-        """Return the weight, with each number replaced by its centroid."""
+        """Return the weight, with each value replaced by its centroid."""
         scale = self._scale(weight)
         numbers = ops.reshape(ops.stop_gradient(weight) / scale, (-1,))
         fixed = ops.convert_to_tensor(self.fixed, "float32")
@@ -82,27 +82,27 @@ class ClusterWeight(WeightTransform):
         members = ops.segment_sum(ops.ones_like(numbers), nearest, self.clusters)
         share = 1.0 / ops.maximum(members, 1.0)
         held = ops.stop_gradient(centroids)
-        centroids = held + (centroids - held) * share  # the same numbers, a smaller gradient
+        centroids = held + (centroids - held) * share  # same values, smaller gradient
         clustered = ops.reshape(ops.take(centroids, nearest), weight.shape) * scale
         return clustered + (weight - ops.stop_gradient(weight))
 
     def fit_centroids(self, weight: Any, init: str = "kmeans++", seed: int = 0) -> None:
-        """Put centroids where the numbers of a weight are.
+        """Fit the centroids to the values of a weight.
 
         Args:
-            weight: The weight as it comes in.
-            init: `"kmeans++"` (k-means from there), `"linear"` (evenly between the smallest and
-                the largest number) or `"density"` (as many numbers to each).
-            seed: Seed of k-means.
+            weight: The weight before clustering.
+            init: `"kmeans++"` (k-means with that initialization), `"linear"` (evenly spaced between
+                the smallest and largest value) or `"density"` (equally many values per centroid).
+            seed: Random seed of k-means.
         """
         weight = ops.convert_to_tensor(weight, "float32")
         numbers = ops.convert_to_numpy(weight / self._scale(weight)).ravel()
-        free = numbers[~np.isin(numbers, self.fixed)]  # fixed centroids serve the others
+        free = numbers[~np.isin(numbers, self.fixed)]  # the rest have fixed centroids
         wanted = self.clusters - len(self.fixed)
-        self.centroids.assign(_initial(free if len(free) else numbers, wanted, init, seed))
+        self.centroids.assign(_choose_initial(free if len(free) else numbers, wanted, init, seed))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this transform again."""
+        """Return the arguments that re-create this transform."""
         return {
             **super().get_config(),
             "clusters": self.clusters,
@@ -111,7 +111,7 @@ class ClusterWeight(WeightTransform):
         }
 
     def _scale(self, weight: Any) -> Any:
-        """Return the unit of the centroids: 1, or one number for each channel."""
+        """Return the unit of the centroids: 1, or one value per channel."""
         if self.axis is None:
             return ops.ones(())
         others = [n for n in range(len(weight.shape)) if n != self.axis % len(weight.shape)]
@@ -119,18 +119,18 @@ class ClusterWeight(WeightTransform):
         return ops.stop_gradient(ops.where(scale > 0, scale, ops.ones_like(scale)))
 
 
-def checked_clusters(clusters: Any, fixed: int = 0) -> int:
-    """Return a number of clusters, or raise ValueError if it is too small."""
+def check_clusters(clusters: Any, fixed: int = 0) -> int:
+    """Return the number of clusters as an int, or raise ValueError if it is too small."""
     least = max(2, fixed + 1)
     if not is_whole(clusters) or clusters < least:
         why = f", because {fixed} of them are fixed" if fixed > 1 else ""
         raise ValueError(
-            f"clusters must be a whole number of at least {least}{why}. Received: {clusters!r}"
+            f"clusters must be an integer of at least {least}{why}. Received: {clusters!r}"
         )
     return int(clusters)
 
 
-def _initial(numbers: np.ndarray, clusters: int, init: str, seed: int) -> np.ndarray:
+def _choose_initial(numbers: np.ndarray, clusters: int, init: str, seed: int) -> np.ndarray:
     if init == "linear":
         return np.linspace(numbers.min(), numbers.max(), clusters)
     if init == "density":

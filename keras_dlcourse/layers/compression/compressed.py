@@ -1,9 +1,8 @@
 """Layers whose weights pass through transforms, such as pruning, clustering or rounding to int8.
 
 A compressed layer is its Keras layer in every other way: `CompressedConv2D` is a `Conv2D` with the
-same arguments and the same weights in the same order. The stored weights stay as the optimizer left
-them; what the layer computes with is transformed anew in each call, in float32 also under mixed
-precision.
+same arguments and the same weights in the same order. The stored weights are those of the
+optimizer; each call transforms them again before use, in float32 even under mixed precision.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ PACKAGE = "keras_dlcourse"
 
 
 class WeightTransform(keras.layers.Layer):
-    """What happens to a weight before its layer computes with it.
+    """A transform of a weight, applied before its layer uses it.
 
-    Subclasses define `call(weight)`, on a float32 tensor, and return one of the same shape. State,
-    such as a mask, is made in `build(shape)` with `self.add_state`, and is saved with the layer.
+    Subclasses define `call(weight)`, which takes a float32 tensor and returns one of the same
+    shape. State, such as a mask, is created in `build(shape)` with `self.add_state` and saved with
+    the layer.
 
     Args:
         **kwargs: `name` and `trainable`, as for every Keras layer.
@@ -36,7 +36,7 @@ class WeightTransform(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def add_state(self, name: str, shape: Any, initializer: Any, **kwargs: Any) -> Any:
-        """Add a variable that stays in float32 in mixed precision; not trainable by default."""
+        """Add a variable that stays float32 in mixed precision; not trainable by default."""
         return self.add_weight(
             name=name,
             shape=tuple(shape),
@@ -53,14 +53,14 @@ class WeightTransform(keras.layers.Layer):
 class FakeQuantizeWeight(WeightTransform):
     """Round a weight to 255 codes, symmetric around 0, with one scale for each output channel.
 
-    The scale of a channel is its largest absolute value / 127, so that an integer kernel holds
-    exactly these numbers. Gradients are straight-through. Batch normalization behind the layer
-    multiplies each channel by a factor of its own, which moves into that channel's scale: folded
-    into the kernel or not, the codes are the same.
+    The scale of a channel is its largest absolute value / 127, so that an integer kernel can
+    represent these values exactly. Gradients are straight-through. Batch normalization after the
+    layer multiplies each channel by its own factor, which becomes part of that channel's scale:
+    folded into the kernel or not, the codes are the same.
 
     Args:
-        axis: The axis of output channels, or several that make them up together: `(-2, -1)` for
-            depthwise kernels, which have one for each channel and multiplier.
+        axis: The axis of output channels, or several axes that form them together: `(-2, -1)` for
+            depthwise kernels, which have one output channel per channel and multiplier.
         **kwargs: `name` and `trainable`, as for every Keras layer.
 
     Example:
@@ -83,16 +83,16 @@ class FakeQuantizeWeight(WeightTransform):
         return backend.fake_quantize_per_channel(weight, self.axis)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this transform again."""
+        """Return the arguments that re-create this transform."""
         return {**super().get_config(), "axis": self.axis}
 
 
 class CompressedLayer:
-    """Mixin for Keras layers: weights pass through transforms in each call.
+    """Mixin for Keras layers whose weights pass through transforms in each call.
 
     Args:
         *args: Arguments of the Keras layer.
-        weight_transforms: For each weight, by the name of its attribute, its transforms in order.
+        weight_transforms: The transforms of each weight, in order, by attribute name.
         **kwargs: Arguments of the Keras layer.
     """
 
@@ -108,7 +108,7 @@ class CompressedLayer:
             name for name, transforms in weight_transforms.items() for _ in transforms
         )  # before super().__init__: add_weight asks for it
         super().__init__(*args, **kwargs)
-        # One flat list: Keras saves the state of layers in lists, but not in lists of lists.
+        # A flat list: Keras saves the state of layers in lists, but not in nested lists.
         self.transforms = [
             keras.saving.deserialize_keras_object(transform)
             if isinstance(transform, Mapping)
@@ -119,7 +119,7 @@ class CompressedLayer:
 
     @property
     def weight_transforms(self) -> dict[str, list[WeightTransform]]:
-        """For each transformed weight, by the name of its attribute, its transforms in order."""
+        """The transforms of each transformed weight, in order, by attribute name."""
         found: dict[str, list[WeightTransform]] = {}
         for name, transform in zip(self._transformed, self.transforms, strict=True):
             found.setdefault(name, []).append(transform)
@@ -132,20 +132,20 @@ class CompressedLayer:
         return [weight for weight in self.weights if id(weight) not in state]  # type: ignore[attr-defined]
 
     def add_weight(self, *args: Any, name: str | None = None, **kwargs: Any) -> Any:
-        """Keep weights that are transformed in float32, whatever the layer computes in."""
+        """Keep transformed weights in float32, whatever dtype the layer computes in."""
         if name in self._transformed:
             kwargs["autocast"] = False
         return super().add_weight(*args, name=name, **kwargs)  # type: ignore[misc]
 
     def build(self, *args: Any, **kwargs: Any) -> None:
-        """Make the layer's weights, then the transforms' state."""
+        """Create the layer's weights, then the state of the transforms."""
         super().build(*args, **kwargs)  # type: ignore[misc]
         for name, transform in zip(self._transformed, self.transforms, strict=True):
             if not transform.built:
                 transform.build(tuple(getattr(self, name).shape))
 
-    def transformed(self, name: str) -> Any:
-        """Return a weight as the layer computes with it, in float32."""
+    def transform_weight(self, name: str) -> Any:
+        """Return a weight as the layer uses it, in float32."""
         weight = getattr(self, name).value
         for transform in self.weight_transforms[name]:
             weight = transform(weight)
@@ -153,11 +153,11 @@ class CompressedLayer:
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Compute what the Keras layer computes, with transformed weights."""
-        # Outside of the scope below, in which nothing that is assigned reaches a variable.
+        # Outside the scope below, in which assignments do not reach the variables.
         variables = self._own_variables
         given = {id(variable): variable.value for variable in variables}
         for name in self.weight_transforms:
-            values = ops.cast(self.transformed(name), self.compute_dtype)  # type: ignore[attr-defined]
+            values = ops.cast(self.transform_weight(name), self.compute_dtype)  # type: ignore[attr-defined]
             given[id(getattr(self, name))] = values
         scope = keras.StatelessScope(collect_losses=True)
         for variable in variables:
@@ -166,7 +166,7 @@ class CompressedLayer:
             outputs = super().call(*args, **kwargs)  # type: ignore[misc]
         for variable in variables:
             value = scope.get_current_value(variable)
-            if value is not given[id(variable)]:  # the layer updated a statistic of its own
+            if value is not given[id(variable)]:  # the layer updated one of its statistics
                 variable.assign(value)
         for loss in scope.losses:
             self.add_loss(loss)  # type: ignore[attr-defined]
@@ -174,23 +174,23 @@ class CompressedLayer:
 
     @property
     def _own_variables(self) -> list[Any]:
-        """The variables of the Keras layer: its weights, and the state of its random numbers."""
+        """The variables of the Keras layer: its weights and the state of its random generators."""
         state = {id(value) for transform in self.transforms for value in transform.variables}
         return [value for value in self.variables if id(value) not in state]  # type: ignore[attr-defined]
 
     def bake(self) -> keras.layers.Layer:
-        """Return the plain Keras layer, with the transformed weights in it."""
+        """Return the plain Keras layer, with the transformed weights."""
         config = arguments(self)
         del config["weight_transforms"]
         plain = self.keras_class.from_config(config)
         plain.build_from_config(self.get_build_config())  # type: ignore[attr-defined]
         plain.set_weights([ops.convert_to_numpy(weight) for weight in self.stored_weights])
         for name in self.weight_transforms:
-            getattr(plain, name).assign(self.transformed(name))
+            getattr(plain, name).assign(self.transform_weight(name))
         return plain
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         transforms = {
             name: [keras.saving.serialize_keras_object(transform) for transform in transforms]
             for name, transforms in self.weight_transforms.items()
@@ -200,9 +200,10 @@ class CompressedLayer:
 
 @contextlib.contextmanager
 def _autocast(variables: Sequence[Any]) -> Iterator[None]:
-    """Let variables say that they have the type that the layer computes in, as their values do.
+    """Let variables report the layer's compute dtype, which their values have.
 
-    Operations ask a variable, not its value; a float32 would make all of a Dense layer float32.
+    Operations check the dtype of the variable, not of its value; float32 would make a whole Dense
+    layer float32.
     """
     for variable in variables:
         variable._autocast = True
@@ -219,15 +220,16 @@ def compressed(
     """Return a copy of a built layer whose weights pass through (more) transforms.
 
     Args:
-        layer: A built Keras layer, of a kind that `compressed_class` was called for, or one that is
-            compressed already: then the new transforms come after those it has.
-        weight_transforms: For each weight, by the name of its attribute, transforms in order.
+        layer: A built Keras layer, or one that is already compressed: then the new transforms are
+            added after the existing ones. To load it from a `.keras` file, `compressed_class` must
+            have been called for its class.
+        weight_transforms: The transforms of each weight, in order, by attribute name.
 
     Returns:
         A layer with the same name, arguments and weights.
 
     Raises:
-        ValueError: If the layer has not been built, or has no such weight.
+        ValueError: If the layer has not been built, or does not have one of the weights.
 
     Example:
         >>> dense = keras.layers.Dense(3)
@@ -270,26 +272,26 @@ _CLASSES: dict[type, type] = {}
 
 
 def compressed_class(kind: type[keras.layers.Layer]) -> Any:
-    """Return, after making it once, the class of the compressed layers of a kind.
+    """Return the compressed class of a layer class, created on the first call.
 
-    It is registered with Keras under the kind's own package, so that `.keras` files load.
+    It is registered with Keras under the class's own package, so that `.keras` files load.
     """
     if kind not in _CLASSES:
         package, _, name = keras.saving.get_registered_name(kind).rpartition(">")
         members = {
             "keras_class": kind,
             "__doc__": f"A `{name}` whose weights are transformed.",
-            # Keras reads what a layer takes from the signatures of these two.
-            "build": _with_signature_of(kind.build, CompressedLayer.build),
-            "call": _with_signature_of(kind.call, CompressedLayer.call),
+            # Keras reads the arguments of a layer from these two signatures.
+            "build": _wrap_with_signature(kind.build, CompressedLayer.build),
+            "call": _wrap_with_signature(kind.call, CompressedLayer.call),
         }
         made = type(f"Compressed{name}", (CompressedLayer, kind), members)
         _CLASSES[kind] = keras.saving.register_keras_serializable(package=package or PACKAGE)(made)
     return _CLASSES[kind]
 
 
-def _with_signature_of(original: Callable[..., Any], method: Callable[..., Any]) -> Any:
-    """Return a method that does what `method` does and looks like `original`."""
+def _wrap_with_signature(original: Callable[..., Any], method: Callable[..., Any]) -> Any:
+    """Return a method that behaves like `method` with the signature of `original`."""
 
     @functools.wraps(original)
     def looks_alike(*args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Numbers on their way between layers, rounded to what eight bits can hold."""
+"""Activations rounded to values that eight bits can represent."""
 
 from __future__ import annotations
 
@@ -10,33 +10,32 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import fraction
+from keras_dlcourse._checks import check_fraction
 
 RANGES = ("moving_average", "learned")
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class FakeQuantize(keras.layers.Layer):
-    """Round activations to the 256 codes of a range, as a device with integers does.
+    """Round activations to the 256 codes of a range, as an integer device does.
 
     The range is one of:
 
-    - `"moving_average"`: the smallest and largest number of each training batch, averaged; the
-      first batch counts whole.
-    - `"learned"`: that of the first batch, times two factors that are trained (LSQ).
-    - `(low, high)`: fixed, for kernels whose output range is: softmax, sigmoid, tanh.
+    - `"moving_average"`: moving averages of the smallest and largest value of each training batch;
+      the first batch counts in full.
+    - `"learned"`: the range of the first batch, times two trained factors (LSQ).
+    - `(low, high)`: fixed, for kernels with a fixed output range: softmax, sigmoid, tanh.
 
-    Ranges always hold 0. Until something has been observed, numbers pass unchanged. Computed in
-    float32 under every dtype policy; gradients are straight-through: 1 inside of the range, 0
-    outside.
+    Ranges always include 0. Until a range has been observed, values pass unchanged. Computed in
+    float32 under every dtype policy; gradients are straight-through: 1 inside the range, 0 outside.
 
     Args:
         ranges: Where the range comes from, see above.
         momentum: Weight of the past in the moving average, at least 0 and below 1.
-        in_training: Whether numbers are rounded in training too. A softmax at the end of a network
-            is not: its loss needs the logarithm of small probabilities that round to 0.
+        in_training: Whether to round in training too. A softmax at the end of a network should not
+            be rounded: its loss needs the logarithm of small probabilities, which would round to 0.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer. With
-            `trainable=False` the range stays as it is.
+            `trainable=False` the range is not updated.
 
     Call arguments:
         inputs: A tensor of any shape.
@@ -46,7 +45,7 @@ class FakeQuantize(keras.layers.Layer):
         A tensor of the same shape and type.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import numpy as np
@@ -69,20 +68,20 @@ class FakeQuantize(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.ranges = _checked_ranges(ranges)
-        self.momentum = fraction("momentum", momentum)
+        self.ranges = _check_ranges(ranges)
+        self.momentum = check_fraction("momentum", momentum)
         self.in_training = bool(in_training)
 
     @property
     def is_fixed(self) -> bool:
-        """Whether the range is given rather than observed."""
+        """Whether the range is given instead of observed."""
         return not isinstance(self.ranges, str)
 
     def build(self, input_shape: Any) -> None:
-        """Make the variables of the range."""
+        """Create the variables of the range."""
         if self.is_fixed:
             return
-        # In float32 under every policy, as is what is computed with them.
+        # In float32 under every dtype policy, like the computation itself.
         exact = {"dtype": "float32", "autocast": False}
         state = {"shape": (), "initializer": "zeros", "trainable": False, **exact}
         # Replicas see different batches; the mean keeps their ranges equal.
@@ -93,17 +92,17 @@ class FakeQuantize(keras.layers.Layer):
             self.factors = self.add_weight(name="factors", shape=(2,), initializer="ones", **exact)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Round `inputs`, after a look at them in training."""
+        """Round `inputs`, after observing them in training."""
         x = ops.cast(inputs, "float32")
         if self.is_fixed:
             low, high = (ops.convert_to_tensor(end, "float32") for end in self.ranges)
             rounded = backend.fake_quantize(x, low, high)
         elif training and self.trainable:
-            rounded = self._rounded(x, *self._observe(x))
+            rounded = self._round(x, *self._observe(x))
         else:
             rounded = ops.cond(
                 self.observed.value > 0,
-                lambda: self._rounded(x, self.low.value, self.high.value),
+                lambda: self._round(x, self.low.value, self.high.value),
                 lambda: x,
             )
         if training and not self.in_training:
@@ -111,7 +110,7 @@ class FakeQuantize(keras.layers.Layer):
         return ops.cast(rounded, inputs.dtype)
 
     def range(self) -> tuple[float, float]:
-        """Return the two ends of the range as numbers, both 0 if nothing was observed."""
+        """Return the two ends of the range as floats, both 0 if nothing was observed."""
         if self.is_fixed:
             return self.ranges
         if not self.built:
@@ -123,7 +122,7 @@ class FakeQuantize(keras.layers.Layer):
         return low, high
 
     def set_range(self, low: float, high: float) -> None:
-        """Put an observed range in, widened to hold 0; learned factors start again at 1."""
+        """Set the observed range, widened to include 0; learned factors are reset to 1."""
         self.low.assign(min(low, 0.0))
         self.high.assign(max(high, 0.0))
         self.observed.assign(1.0)
@@ -131,24 +130,24 @@ class FakeQuantize(keras.layers.Layer):
             self.factors.assign([1.0, 1.0])
 
     def bake(self) -> FakeQuantize:
-        """Return the layer with its range fixed, as a device will have it.
+        """Return the layer with its range fixed, as a device will use it.
 
         Raises:
             ValueError: If nothing has been observed, or the range is not finite.
         """
         if not self.is_observed:
             raise ValueError(
-                f"layer {self.name!r} has observed no range yet: train the model, or measure its "
-                "ranges with kd.quantize.calibrate(model, data)"
+                f"layer {self.name!r} has observed no range yet. Train the model, or measure its "
+                "ranges with kd.quantize.calibrate(model, data)."
             )
         low, high = self.range()
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ValueError(
-                f"the range of layer {self.name!r} is ({low}, {high}): training met NaN or "
-                "infinite numbers; go back to an earlier checkpoint, or calibrate again"
+                f"the range of layer {self.name!r} is ({low}, {high}): training produced NaN or "
+                "infinite values. Go back to an earlier checkpoint, or calibrate again."
             )
         if low == high:
-            high = 1.0  # it saw zeros only, which every range holds
+            high = 1.0  # it saw only zeros, which any range includes
         return FakeQuantize(ranges=(low, high), name=self.name)
 
     @property
@@ -163,7 +162,7 @@ class FakeQuantize(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {
             **super().get_config(),
             "ranges": self.ranges,
@@ -184,10 +183,10 @@ class FakeQuantize(keras.layers.Layer):
         self.observed.assign(ops.ones(()))
         return low, high
 
-    def _rounded(self, x: Any, low: Any, high: Any) -> Any:
+    def _round(self, x: Any, low: Any, high: Any) -> Any:
         if self.ranges != "learned":
             return backend.fake_quantize(x, low, high)
-        # Every number of the batch pulls at the factors: LSQ divides the gradient by sqrt(255 n).
+        # Every value of the batch adds to the factors' gradient: LSQ divides it by sqrt(255 n).
         share = 1.0 / ops.sqrt(255.0 * ops.cast(ops.size(x), "float32"))
         factors = ops.abs(self.factors.value)
         factors = factors * share + ops.stop_gradient(factors * (1 - share))
@@ -199,8 +198,8 @@ def is_quantized(model: keras.Model) -> bool:
     return any(isinstance(layer, FakeQuantize) for layer in model._flatten_layers())
 
 
-def _checked_ranges(ranges: Any) -> Any:
-    """Return one of the names, or the two ends as floats."""
+def _check_ranges(ranges: Any) -> Any:
+    """Return one of the names or the two ends as floats, or raise ValueError."""
     if isinstance(ranges, str):
         if ranges in RANGES:
             return ranges
@@ -215,7 +214,7 @@ def _checked_ranges(ranges: Any) -> Any:
         holds_zero = False
     if not holds_zero or low == high:
         raise ValueError(
-            "ranges must hold two different numbers (low, high), with low <= 0 <= high, because 0 "
+            "ranges must be two different numbers (low, high), with low <= 0 <= high, because 0 "
             f"must be exact in integers (padding, ReLU). Received: {ranges!r}"
         )
     return low, high

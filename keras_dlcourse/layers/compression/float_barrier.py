@@ -1,4 +1,4 @@
-"""A place at which numbers stay in float on their way to an integer device."""
+"""A marker that keeps values in float in a network for an integer device."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 import keras
 from keras import ops
 
-_HIGHEST = 6.0e4  # a number that float16 has, above all that networks compute with
+_HIGHEST = 6.0e4  # fits in float16, and is larger than the values networks compute with
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class FloatBarrier(keras.layers.Layer):
-    """Identity that keeps the layer before it in float when everything around is integer.
+    """Identity that keeps the layer before it in float when everything around it is integer.
 
-    TensorFlow's converter makes each operation integer whose inputs and outputs are rounded, and
-    carries ranges over operations that keep them. It stops at a negation, which has no integer
-    kernel; what stands between the two keeps it from dropping both.
+    TensorFlow's converter makes an operation integer if its inputs and outputs are rounded, and
+    propagates ranges through operations that preserve them. It stops at a negation, which has no
+    integer kernel; the minimum between the two negations keeps it from removing both.
 
     Args:
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
-        inputs: A tensor of any shape, with numbers above -60,000.
+        inputs: A tensor of any shape, with values above -60,000.
 
     Returns:
         The inputs.

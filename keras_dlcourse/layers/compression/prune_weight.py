@@ -1,4 +1,4 @@
-"""Pruning: the weights nearest to 0 become 0."""
+"""Pruning: the weights closest to 0 become 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import fraction, is_whole, positive_int
+from keras_dlcourse._checks import check_fraction, check_positive_int, is_whole
 from keras_dlcourse.layers.compression.compressed import PACKAGE, WeightTransform
 from keras_dlcourse.layers.compression.sparsity_schedules import PolynomialDecay, Schedule
 
@@ -19,33 +19,33 @@ Pattern = str | tuple[int, int] | None
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class PruneWeight(WeightTransform):
-    """Multiply a weight by a mask that is 0 where its numbers are smallest.
+    """Multiply a weight by a mask that is 0 where its absolute values are smallest.
 
-    With a schedule, the mask is chosen anew inside of the training step, by a step counter that is
-    saved with the model: plain `fit` prunes, without a callback, and goes on where it stopped.
+    With a schedule, the mask is updated inside the training step, driven by a step counter that is
+    saved with the model: plain `fit` prunes without a callback, and resumes where it stopped.
 
-    Gradients pass through the mask: what is pruned gets none, and keeps the value that it had. So
-    it can come back when the mask is chosen anew and others have shrunk below it. (A
-    straight-through gradient would move pruned weights by slopes that were measured with them at
-    0, and they would come back for no reason.)
+    Gradients are masked too: pruned weights get none and keep their stored value. So they can
+    return when the mask is updated and other weights have shrunk below them. (A straight-through
+    gradient would move pruned weights by slopes that were measured with them at 0, and they would
+    return for no reason.)
 
     Args:
-        sparsity: Share of the numbers that is 0 in the end.
-        schedule: When masks are chosen; None if only `choose_mask` is to choose.
-        pattern: None prunes single numbers. `(rows, columns)` prunes blocks over the last two axes,
-            those of the smallest mean. `"n:m"` keeps the n largest of each m numbers in a row along
-            `axis`; what is left over at the end of the axis stays.
+        sparsity: Final fraction of zeros.
+        schedule: When to update the mask; None if only `choose_mask` does.
+        pattern: None prunes single values. `(rows, columns)` prunes the blocks with the smallest
+            mean, over the last two axes. `"n:m"` keeps the n largest of every m consecutive values
+            along `axis`; a remainder at the end of the axis is kept.
         axis: The axis of input channels, for `"n:m"`.
-        uses: How often the layer is called in one training step, where it is shared.
+        uses: Number of times the layer is called in one training step, if it is shared.
         **kwargs: `name` and `trainable`, as for every Keras layer. With `trainable=False` the mask
-            stays as it is.
+            is not updated.
 
     Call arguments:
         weight: A float32 tensor.
-        training: Whether a schedule goes on.
+        training: Whether to advance the schedule.
 
     Raises:
-        ValueError: If an argument is out of its range, or pattern and sparsity contradict.
+        ValueError: If an argument is out of range, or pattern and sparsity contradict each other.
 
     Example:
         >>> import numpy as np
@@ -71,16 +71,16 @@ class PruneWeight(WeightTransform):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.sparsity = fraction("sparsity", sparsity)
+        self.sparsity = check_fraction("sparsity", sparsity)
         if isinstance(schedule, Mapping):
             schedule = keras.saving.deserialize_keras_object(schedule)
         self.schedule: Any = schedule
-        self.pattern = checked_pattern(pattern, self.sparsity, schedule)
+        self.pattern = check_pattern(pattern, self.sparsity, schedule)
         self.axis = int(axis)
-        self.uses = positive_int("uses", uses)
+        self.uses = check_positive_int("uses", uses)
 
     def build(self, input_shape: Any) -> None:
-        """Make the mask, of ones, and the counter."""
+        """Create the mask, initially ones, and the step counter."""
         once = {"aggregation": "only_first_replica"}  # replicas hold the same weights
         self.mask = self.add_state("mask", input_shape, "ones", **once)
         self.calls = None
@@ -94,23 +94,23 @@ class PruneWeight(WeightTransform):
         return weight * self.mask
 
     def choose_mask(self, weight: Any) -> None:
-        """Prune to the whole sparsity at once, whatever the schedule."""
+        """Prune to the final sparsity at once, whatever the schedule."""
         self.mask.assign(self._mask_of(ops.convert_to_tensor(weight, "float32"), self.sparsity))
 
     @property
     def step(self) -> int:
-        """Training steps so far, 0 without a schedule."""
+        """Number of training steps so far, 0 without a schedule."""
         if self.calls is None:
             return 0
         return int(ops.convert_to_numpy(self.calls)) // self.uses
 
     @property
     def is_finished(self) -> bool:
-        """Whether the schedule has reached the whole sparsity."""
+        """Whether the schedule has reached the final sparsity."""
         return self.schedule is None or self.step > self.schedule.last_step
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this transform again."""
+        """Return the arguments that re-create this transform."""
         schedule = self.schedule
         return {
             **super().get_config(),
@@ -132,31 +132,32 @@ class PruneWeight(WeightTransform):
 
     def _mask_of(self, weight: Any, sparsity: Any) -> Any:
         if isinstance(self.pattern, str):
-            return _n_of_m_mask(weight, *n_of_m(self.pattern), self.axis)
+            return _n_of_m_mask(weight, *parse_n_of_m(self.pattern), self.axis)
         if self.pattern is None:
             scores = ops.reshape(ops.abs(weight), (-1,))
-            return ops.reshape(_largest(scores, sparsity), weight.shape)
+            return ops.reshape(_mark_largest(scores, sparsity), weight.shape)
         means = block_means(weight, self.pattern)
-        kept = ops.reshape(_largest(ops.reshape(means, (-1,)), sparsity), means.shape)
+        kept = ops.reshape(_mark_largest(ops.reshape(means, (-1,)), sparsity), means.shape)
         rows, columns = self.pattern
         kept = ops.repeat(ops.repeat(kept, rows, axis=-2), columns, axis=-1)
         return kept[..., : weight.shape[-2], : weight.shape[-1]]
 
 
-def checked_pattern(pattern: Any, sparsity: float, schedule: Any = None) -> Pattern:
-    """Return a pattern, or raise ValueError if it is none or does not fit the sparsity."""
+def check_pattern(pattern: Any, sparsity: float, schedule: Any = None) -> Pattern:
+    """Return the pattern, or raise ValueError if it is invalid or does not fit the sparsity."""
     if pattern is None:
         return None
     if isinstance(pattern, str):
-        kept, group = n_of_m(pattern)
+        kept, group = parse_n_of_m(pattern)
         if not math.isclose(sparsity, 1 - kept / group):
             raise ValueError(
-                f'pattern "{pattern}" is a sparsity of {1 - kept / group:g}. Received: '
+                f'pattern "{pattern}" requires a sparsity of {1 - kept / group:g}. Received: '
                 f"sparsity={sparsity:g}"
             )
         if isinstance(schedule, PolynomialDecay):
             raise ValueError(
-                f'pattern "{pattern}" has no steps in between: use schedule=ConstantSparsity(...)'
+                f'pattern "{pattern}" cannot be reached gradually. Use '
+                "schedule=ConstantSparsity(...)."
             )
         return pattern
     try:
@@ -165,13 +166,13 @@ def checked_pattern(pattern: Any, sparsity: float, schedule: Any = None) -> Patt
         block = ()
     if len(block) != 2 or not all(is_whole(size) and size >= 1 for size in block):
         raise ValueError(
-            'pattern must be None, "n:m" such as "2:4", or a block of two whole numbers '
+            'pattern must be None, "n:m" such as "2:4", or a block of two integers '
             f"(rows, columns). Received: {pattern!r}"
         )
     return int(block[0]), int(block[1])
 
 
-def n_of_m(pattern: str) -> tuple[int, int]:
+def parse_n_of_m(pattern: str) -> tuple[int, int]:
     """Return the two numbers of a pattern such as "2:4"."""
     kept, _, group = pattern.partition(":")
     if not (kept.isdecimal() and group.isdecimal() and 0 < int(kept) < int(group)):
@@ -203,8 +204,8 @@ def block_means(weight: Any, block: tuple[int, int]) -> Any:
     return sums(ops.abs(weight)) / sums(inside)
 
 
-def _largest(scores: Any, sparsity: Any) -> Any:
-    """Return 1 for all but the smallest scores: exactly so many, also where scores are equal."""
+def _mark_largest(scores: Any, sparsity: Any) -> Any:
+    """Return 0 for the smallest scores and 1 for the others, with an exact count even on ties."""
     n = scores.shape[0]
     pruned = ops.cast(ops.round(ops.cast(sparsity, "float32") * n), "int32")
     kept = ops.cast(ops.arange(n, dtype="int32") >= pruned, "float32")

@@ -1,4 +1,4 @@
-"""A place at which numbers go from one range to another on an integer device."""
+"""A marker where values change from one range to another on an integer device."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from keras import ops
 class RangeBridge(keras.layers.Layer):
     """Identity that becomes one operation on a device, so that its output has its own range.
 
-    Integer kernels that only move numbers (concatenation, stacking, maximum) have one range for
-    inputs and output. TensorFlow's converter brings an input with another range there where an
-    integer kernel makes it, and else refuses, or takes one input's range for all in silence. A
-    depthwise convolution by 1 is a kernel that rounds to whatever range is asked for.
+    Integer kernels that only move values (concatenation, stacking, maximum) have a single range for
+    inputs and output. TensorFlow's converter can requantize an input with another range only if an
+    integer kernel produces it; otherwise it fails, or silently uses one input's range for all. A
+    depthwise convolution with 1 is a kernel that rounds to any required range.
 
     Args:
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
-        inputs: A tensor with a batch and fixed sizes, of any rank from 2.
+        inputs: A tensor of rank 2 or more, with fixed sizes except for the batch.
 
     Returns:
         The inputs.
@@ -38,7 +38,7 @@ class RangeBridge(keras.layers.Layer):
         return inputs
 
     def bake(self) -> keras.layers.Layer:
-        """Return the layer as a device has it."""
+        """Return the layer as it runs on a device."""
         return _ConvolutionByOne(name=self.name)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -47,7 +47,7 @@ class RangeBridge(keras.layers.Layer):
 
 
 class _ConvolutionByOne(keras.layers.Layer):
-    """A 1x1 depthwise convolution by 1; of other than images as of images of one column."""
+    """A 1x1 depthwise convolution with 1; other inputs are treated as images of one column."""
 
     def call(self, inputs: Any) -> Any:
         *places, channels = inputs.shape[1:]

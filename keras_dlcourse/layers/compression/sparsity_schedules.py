@@ -1,4 +1,4 @@
-"""When weights are pruned in training, and how many by then."""
+"""Schedules of when and how much to prune during training."""
 
 from __future__ import annotations
 
@@ -8,7 +8,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import fraction, is_whole, positive_float, positive_int
+from keras_dlcourse._checks import (
+    check_fraction,
+    check_positive_float,
+    check_positive_int,
+    is_whole,
+)
 
 PACKAGE = "keras_dlcourse"
 
@@ -16,15 +21,15 @@ PACKAGE = "keras_dlcourse"
 @keras.saving.register_keras_serializable(package=PACKAGE)
 @dataclass(frozen=True)
 class ConstantSparsity:
-    """Prune to the whole sparsity in one step, then choose anew which weights now and then.
+    """Prune to the final sparsity in one step, then update the choice of weights periodically.
 
     Args:
-        begin_step: The training step, counted from 0, that prunes first.
-        frequency: Steps between two choices.
-        end_step: The last step at which weights are chosen anew; None for no end.
+        begin_step: The first training step that prunes, counted from 0.
+        frequency: Number of steps between two updates.
+        end_step: The last step that updates the choice of weights; None for no end.
 
     Raises:
-        ValueError: If a number is out of its range, or `end_step` is before `begin_step`.
+        ValueError: If an argument is out of range, or `end_step` is before `begin_step`.
 
     Example:
         >>> schedule = ConstantSparsity(begin_step=100, frequency=10)
@@ -38,54 +43,54 @@ class ConstantSparsity:
 
     def __post_init__(self) -> None:
         _check_steps(self.begin_step, self.end_step)
-        positive_int("frequency", self.frequency)
+        check_positive_int("frequency", self.frequency)
 
     def sparsity(self, step: Any, final: float) -> Any:
-        """Return the sparsity at a step, given the one at the end."""
+        """Return the sparsity at a step, given the final sparsity."""
         return ops.where(ops.convert_to_tensor(step) >= self.begin_step, final, 0.0)
 
     def is_due(self, step: Any) -> Any:
-        """Return whether weights are chosen at a step."""
+        """Return whether the choice of weights is updated at a step."""
         return _is_due(step, self.begin_step, self.end_step, self.frequency)
 
-    def scaled(self, factor: float) -> ConstantSparsity:
+    def scale(self, factor: float) -> ConstantSparsity:
         """Return the schedule for a layer that ends at `factor` times the model's sparsity."""
         return self
 
     @property
     def last_step(self) -> int:
-        """The step from which on the sparsity is the final one."""
+        """The step at which the final sparsity is reached."""
         return self.begin_step
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this schedule again."""
+        """Return the arguments that re-create this schedule."""
         return asdict(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> ConstantSparsity:
-        """Make a schedule from `get_config`."""
+        """Return the schedule that `get_config` describes."""
         return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 @dataclass(frozen=True)
 class PolynomialDecay:
-    """Prune fast at first, when there is much to spare, and ever more slowly towards the end.
+    """Prune fast at first, when many weights are redundant, and more slowly toward the end.
 
         sparsity = final + (initial - final) * (1 - (step - begin) / (end - begin)) ** power
 
-    `final` is the `sparsity` that `prune` is given.
+    `final` is the `sparsity` passed to `prune`.
 
     Args:
-        end_step: The training step at which the final sparsity is reached. Steps per epoch are the
-            number of batches; leave some epochs after it to recover in.
-        begin_step: The training step, counted from 0, that prunes first.
+        end_step: The training step at which the final sparsity is reached. An epoch has as many
+            steps as batches; leave some epochs after it for recovery.
+        begin_step: The first training step that prunes, counted from 0.
         initial: The sparsity at `begin_step`.
         power: Exponent of the decay.
-        frequency: Steps between two prunings. `end_step` always prunes.
+        frequency: Number of steps between two prunings. `end_step` always prunes.
 
     Raises:
-        ValueError: If a number is out of its range, or `end_step` is not after `begin_step`.
+        ValueError: If an argument is out of range, or `end_step` is not after `begin_step`.
 
     Example:
         >>> schedule = PolynomialDecay(end_step=100, initial=0.2)
@@ -107,40 +112,40 @@ class PolynomialDecay:
         _check_steps(self.begin_step, self.end_step)
         if self.end_step == self.begin_step:
             raise ValueError(
-                f"end_step must be after begin_step. Received: both {self.end_step}; for pruning "
-                "in one step, use ConstantSparsity"
+                f"end_step must be after begin_step. Received: both {self.end_step}. To prune in "
+                "one step, use ConstantSparsity."
             )
-        fraction("initial", self.initial)
-        positive_float("power", self.power)
-        positive_int("frequency", self.frequency)
+        check_fraction("initial", self.initial)
+        check_positive_float("power", self.power)
+        check_positive_int("frequency", self.frequency)
 
     def sparsity(self, step: Any, final: float) -> Any:
-        """Return the sparsity at a step, given the one at the end."""
+        """Return the sparsity at a step, given the final sparsity."""
         step = ops.cast(ops.convert_to_tensor(step), "float32")
         done = (step - self.begin_step) / (self.end_step - self.begin_step)
         left = (1.0 - ops.clip(done, 0.0, 1.0)) ** self.power
         return ops.where(step >= self.begin_step, final + (self.initial - final) * left, 0.0)
 
     def is_due(self, step: Any) -> Any:
-        """Return whether weights are chosen at a step."""
+        """Return whether the choice of weights is updated at a step."""
         return _is_due(step, self.begin_step, self.end_step, self.frequency)
 
-    def scaled(self, factor: float) -> PolynomialDecay:
+    def scale(self, factor: float) -> PolynomialDecay:
         """Return the schedule for a layer that ends at `factor` times the model's sparsity."""
         return replace(self, initial=self.initial * factor)
 
     @property
     def last_step(self) -> int:
-        """The step from which on the sparsity is the final one."""
+        """The step at which the final sparsity is reached."""
         return self.end_step
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this schedule again."""
+        """Return the arguments that re-create this schedule."""
         return asdict(self)
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> PolynomialDecay:
-        """Make a schedule from `get_config`."""
+        """Return the schedule that `get_config` describes."""
         return cls(**config)
 
 
@@ -152,16 +157,14 @@ def _is_due(step: Any, begin: int, end: int | None, frequency: int) -> Any:
     due = ops.logical_and(step >= begin, (step - begin) % frequency == 0)
     if end is None:
         return due
-    # The last step counts even where the frequency does not divide the way to it.
+    # The last step counts even if the number of steps to it is not a multiple of the frequency.
     return ops.logical_or(ops.logical_and(due, step <= end), step == end)
 
 
 def _check_steps(begin: Any, end: Any) -> None:
     for argument, value in (("begin_step", begin), ("end_step", end)):
         if value is not None and not (is_whole(value) and value >= 0):
-            raise ValueError(
-                f"{argument} must be a whole number of at least 0. Received: {value!r}"
-            )
+            raise ValueError(f"{argument} must be an integer of at least 0. Received: {value!r}")
     if end is not None and end < begin:
         raise ValueError(
             f"end_step must not be before begin_step. Received: end_step={end}, begin_step={begin}"

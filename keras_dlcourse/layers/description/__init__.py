@@ -1,1 +1,1 @@
-"""Layers that record what a model's inputs and outputs mean."""
+"""Layers that record the meaning of a model's inputs and outputs."""

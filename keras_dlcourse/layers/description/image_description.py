@@ -1,4 +1,4 @@
-"""What a network's pixels went through and what its classes are called, kept inside the network."""
+"""The normalization of a network's pixels and the names of its classes, stored in the network."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.description.normalization import Normalization
 
-# Behind one of these, a network no longer sees the pixels that its input received; the operations
-# of `keras.ops` with constants, as in `x / 255` and Keras's `preprocess_input`.
+# After one of these, a network no longer sees the pixels that its input received. The operations
+# are those of `keras.ops` with constants, as in `x / 255` and Keras's `preprocess_input`.
 RESCALING_LAYERS = (keras.layers.Rescaling, keras.layers.Normalization)
 RESCALING_OPERATIONS = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 
@@ -20,12 +20,12 @@ RESCALING_OPERATIONS = ("Add", "Divide", "Multiply", "Subtract", "TrueDivide")
 class ImageDescription(keras.layers.Layer):
     """Identity layer that records the normalization of the input and the names of the classes.
 
-    It changes no number. What it records travels in the `.keras` file, so that export can write it
-    into the `.tflite` file without being told again. `describe(model)` finds it.
+    It changes no values. Its record is saved in the `.keras` file, so that export can write it into
+    the `.tflite` file without further arguments. `describe(model)` finds it.
 
     Args:
-        normalization: What was done to pixels of 0 to 255 *before* they reach the network, or None
-            if that is not known. (Also accepts its own `to_dict()`, as found in configs.)
+        normalization: The normalization applied to pixels of 0 to 255 *before* they reach the
+            network, or None if unknown. (Also accepts its own `to_dict()`, as found in configs.)
         class_names: Names of the classes in the order of the network's outputs, or None.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
@@ -36,8 +36,9 @@ class ImageDescription(keras.layers.Layer):
         The inputs.
 
     Raises:
-        TypeError: If `normalization` is no Normalization, or `class_names` no sequence of strings.
-        ValueError: If `class_names` is empty, or has an empty or repeated name.
+        TypeError: If `normalization` is not a Normalization, or `class_names` is not a sequence of
+            strings.
+        ValueError: If `class_names` is empty, or contains an empty or repeated name.
 
     Example:
         >>> from keras_dlcourse.edge.description.normalization import Normalization
@@ -53,8 +54,8 @@ class ImageDescription(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.normalization = _checked_normalization(normalization)
-        self.class_names = None if class_names is None else checked_class_names(class_names)
+        self.normalization = _check_normalization(normalization)
+        self.class_names = None if class_names is None else check_class_names(class_names)
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs`."""
@@ -65,7 +66,7 @@ class ImageDescription(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again, in types that JSON knows."""
+        """Return the arguments that re-create this layer, as JSON-serializable values."""
         normalization, names = self.normalization, self.class_names
         return {
             **super().get_config(),
@@ -75,19 +76,19 @@ class ImageDescription(keras.layers.Layer):
 
 
 def describe(model: keras.layers.Layer) -> ImageDescription | None:
-    """Find what is recorded in a model about its input images and classes.
+    """Find the recorded description of a model's input images and classes.
 
     Nested models and wrappers are searched too, in the order of the graph. If there are several
-    descriptions, the first normalization and the first names found count, so that a model around a
-    pretrained backbone can name its own classes. A normalization recorded behind a
-    `keras.layers.Rescaling` or `keras.layers.Normalization`, or arithmetic with constants, does not
-    count: it is not what the model's own input expects.
+    descriptions, the first normalization and the first names found are used, so that a model around
+    a pretrained backbone can name its own classes. A normalization recorded after a
+    `keras.layers.Rescaling`, a `keras.layers.Normalization` or arithmetic with constants is
+    ignored: it is not what the model's own input expects.
 
     Args:
         model: A Keras model or layer.
 
     Returns:
-        The description, or None if the model holds none.
+        The description, or None if the model has none.
 
     Example:
         >>> import keras
@@ -112,10 +113,10 @@ def describe(model: keras.layers.Layer) -> ImageDescription | None:
     return ImageDescription(normalization, class_names) if found else None
 
 
-def _checked_normalization(
+def _check_normalization(
     normalization: Normalization | Mapping[str, Any] | None,
 ) -> Normalization | None:
-    """Return a Normalization (made from its config if need be), or say what came instead."""
+    """Return a Normalization (created from its config if necessary), or raise TypeError."""
     if isinstance(normalization, Mapping):
         return Normalization.from_dict(dict(normalization))
     if normalization is None or isinstance(normalization, Normalization):
@@ -129,7 +130,7 @@ def _checked_normalization(
 def _walk(layer: Any) -> Iterator[Any]:
     """Yield a layer and everything inside it, in the order of the graph."""
     yield layer
-    # A functional model has operations of `keras.ops` between its layers.
+    # A functional model may have operations of `keras.ops` between its layers.
     inner = list(getattr(layer, "operations", None) or getattr(layer, "layers", []))
     if isinstance(layer, keras.layers.Wrapper):
         inner.append(layer.layer)

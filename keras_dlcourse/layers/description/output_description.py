@@ -1,4 +1,4 @@
-"""What the numbers of an output mean, kept inside the network."""
+"""The meaning of an output's values, stored in the network."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.description.layouts import BOX, BOX_LAYOUTS, KEYPOINTS, RELATIVE_TO
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class OutputDescription(keras.layers.Layer):
-    """Identity layer at the end of a network that records what an output means.
+    """Identity layer at the end of a network that records the meaning of an output.
 
-    It changes no number. What it records travels in the `.keras` file, and from there into the
+    It changes no values. Its record is saved in the `.keras` file, and export copies it to the
     `.tflite` file, where the device reads it.
 
     Args:
-        kind: `"box"`: four numbers, `"keypoints"`: two for each point, x and y.
-        bounding_box_format: For a box, what the numbers are: one of `kd.data.BOX_FORMATS` in shares
-            of the image (`"rel_..."`).
-        relative_to: For keypoints, of what x and y are shares. `"image"`: from its upper left
-            corner. `"box"`: from the middle of the box, in its widths and heights, so from -0.5 to
-            0.5 within it.
-        names: For keypoints, what the points are called, or None.
+        kind: `"box"`: four values, `"keypoints"`: x and y of each point.
+        bounding_box_format: For a box, the meaning of the values: one of `kd.data.BOX_FORMATS` in
+            fractions of the image (`"rel_..."`).
+        relative_to: For keypoints, the reference of x and y. `"image"`: fractions of the image from
+            its upper left corner. `"box"`: fractions of the box's width and height from its center,
+            so from -0.5 to 0.5 within the box.
+        names: For keypoints, the names of the points, or None.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
-        inputs: `(batch, numbers)`.
+        inputs: `(batch, values)`.
 
     Returns:
         The inputs.
 
     Raises:
-        ValueError: If an argument is none of these, or belongs to another kind.
+        ValueError: If an argument is invalid, or does not apply to `kind`.
 
     Example:
         >>> layer = OutputDescription("box", bounding_box_format="rel_center_xywh")
@@ -55,22 +55,23 @@ class OutputDescription(keras.layers.Layer):
         if kind not in (BOX, KEYPOINTS):
             raise ValueError(f"kind must be 'box' or 'keypoints'. Received: {kind!r}")
         if (kind == BOX) != (bounding_box_format is not None):
-            raise ValueError("bounding_box_format belongs to kind='box', which needs it")
+            raise ValueError("bounding_box_format must be given if, and only if, kind='box'")
         if (kind == KEYPOINTS) != (relative_to is not None):
-            raise ValueError("relative_to belongs to kind='keypoints', which needs it")
+            raise ValueError("relative_to must be given if, and only if, kind='keypoints'")
         if kind == BOX and names is not None:
-            raise ValueError("names belong to kind='keypoints'")
+            raise ValueError("names must only be given for kind='keypoints'")
         if bounding_box_format is not None and bounding_box_format not in BOX_LAYOUTS:
             raise ValueError(
-                "bounding_box_format must be in shares of the image, so that it holds on images of "
-                f"any size: one of {', '.join(BOX_LAYOUTS)}. Received: {bounding_box_format!r}"
+                "bounding_box_format must be in fractions of the image, so that it is valid for "
+                f"any image size: one of {', '.join(BOX_LAYOUTS)}. Received: "
+                f"{bounding_box_format!r}"
             )
         if relative_to is not None and relative_to not in RELATIVE_TO:
             raise ValueError(f"relative_to must be 'image' or 'box'. Received: {relative_to!r}")
         self.kind = kind
         self.bounding_box_format = bounding_box_format
         self.relative_to = relative_to
-        self.names = None if names is None else checked_class_names(names, "names")
+        self.names = None if names is None else check_class_names(names, "names")
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs`."""
@@ -81,7 +82,7 @@ class OutputDescription(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again, in types that JSON knows."""
+        """Return the arguments that re-create this layer, as JSON-serializable values."""
         return {
             **super().get_config(),
             "kind": self.kind,

@@ -1,1 +1,1 @@
-"""Filters that are not learned."""
+"""Filters without trained weights."""

@@ -1,4 +1,4 @@
-"""Where a window stands that slides over an image, step by step."""
+"""Geometry of a window that slides over an image."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def margins(size: int) -> tuple[int, int]:
-    """Return how many positions of a window lie before its centre, and how many behind.
+    """Return the number of window positions before its center, and after it.
 
-    The centre of an even window is the later one of the two in the middle, as SciPy has it.
+    The center of an even window is the later of the two middle positions, as in SciPy.
     """
     return size // 2, (size - 1) // 2
 
@@ -16,11 +16,11 @@ def margins(size: int) -> tuple[int, int]:
 def output_shape(
     input_shape: Sequence[int | None], window: Sequence[int], padding: str
 ) -> tuple[int | None, ...]:
-    """Return the shape of the maps `(batch, height, width, channels)` that a window leaves.
+    """Return the output shape `(batch, height, width, channels)` of a sliding window.
 
     Args:
-        input_shape: Of the maps that it slides over.
-        window: Its height and width.
+        input_shape: Shape of the input maps.
+        window: Height and width of the window.
         padding: `"same"` or `"valid"`.
 
     Raises:
@@ -31,8 +31,8 @@ def output_shape(
         return tuple(input_shape)
     if any(size is not None and size < reach for size, reach in zip(sizes, window, strict=True)):
         raise ValueError(
-            f"padding='valid' leaves nothing of maps of {sizes[0]}x{sizes[1]} under a window of "
-            f"{window[0]}x{window[1]}: take padding='same' or a smaller window."
+            f"padding='valid' leaves no output for maps of {sizes[0]}x{sizes[1]} and a window of "
+            f"{window[0]}x{window[1]}. Use padding='same' or a smaller window."
         )
     left = [size and size - reach + 1 for size, reach in zip(sizes, window, strict=True)]
     return batch, *left, channels

@@ -1,4 +1,4 @@
-"""Linear local filters whose kernel is given and not trained."""
+"""Linear local filters with a given kernel that is not trained."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import is_real, one_of, positive_float, positive_int
+from keras_dlcourse._checks import check_one_of, check_positive_float, check_positive_int, is_real
 from keras_dlcourse.layers.filtering._windows import margins, output_shape
 
 
@@ -31,7 +31,7 @@ SIZED: Mapping[str, Callable[[int, float | None], np.ndarray]] = MappingProxyTyp
     {"box": _box, "gaussian": _gaussian}
 )
 # fmt: off
-# Kernels of 3x3; `_x` is the slope from left to right, `_y` that from top to bottom.
+# Kernels of 3x3; `_x` is the slope from left to right, `_y` the slope from top to bottom.
 FIXED: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({
     "identity": ((0, 0, 0), (0, 1, 0), (0, 0, 0)),
     "sharpen": ((0, -1, 0), (-1, 5, -1), (0, -1, 0)),
@@ -50,28 +50,29 @@ FIXED: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class LocalFilter2D(keras.layers.Layer):
-    """Slide a fixed kernel over each channel: a convolution without weights.
+    """Slide a fixed kernel over each channel: a convolution without trained weights.
 
         y[r, c] = sum over i, j of kernel[i, j] * x[r + i - a, c + j - b]    (correlation)
         y[r, c] = sum over i, j of kernel[i, j] * x[r - i + a, c - j + b]    (convolution)
 
-    with the kernel's centre (a, b) = (height // 2, width // 2): in the middle of odd sizes, and the
-    later one of the two in the middle of even ones. That is `scipy.ndimage.correlate` and
-    `scipy.ndimage.convolve` with `mode="constant"`; a Keras convolution has the centre of even
-    kernels one earlier. What Keras calls a convolution is a correlation.
+    where the kernel's center is (a, b) = (height // 2, width // 2): the middle of odd sizes, and
+    the later of the two middle positions of even sizes. This matches `scipy.ndimage.correlate` and
+    `scipy.ndimage.convolve` with `mode="constant"`; in a Keras convolution the center of even
+    kernels is one position earlier. What Keras calls a convolution is a correlation.
 
     Args:
-        kernel: A name, or numbers `(height, width)`, with `sum_channels` also `(height, width,
+        kernel: A name, or values `(height, width)`, with `sum_channels` also `(height, width,
             channels)`. The names are `"box"` (the mean), `"gaussian"`, `"identity"`, `"sharpen"`,
             `"laplacian"`, `"laplacian_8"`, `"sobel_x"`, `"sobel_y"`, `"prewitt_x"`, `"prewitt_y"`,
             `"scharr_x"`, `"scharr_y"` and `"emboss"`.
-        size: Height and width of `"box"` and `"gaussian"`; all other names are of 3x3.
-        sigma: Standard deviation of `"gaussian"` in pixels; None takes
-            0.3 * ((size - 1) / 2 - 1) + 0.8, as OpenCV does.
-        flip: Whether to turn the kernel by 180 degrees: convolution, and not correlation.
-        sum_channels: Whether to sum over the channels, which gives one map: the correlation of a
-            whole image of several channels.
-        padding: `"same"` (zeros outside of the image) or `"valid"` (only where the kernel fits).
+        size: Height and width of `"box"` and `"gaussian"`; all other named kernels are 3x3.
+        sigma: Standard deviation of `"gaussian"` in pixels; None means
+            0.3 * ((size - 1) / 2 - 1) + 0.8, as in OpenCV.
+        flip: Whether to rotate the kernel by 180 degrees, for a convolution instead of a
+            correlation.
+        sum_channels: Whether to sum over the channels, which returns one map: the correlation with
+            a whole multi-channel image.
+        padding: `"same"` (zeros outside the image) or `"valid"` (only where the kernel fits).
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -79,11 +80,12 @@ class LocalFilter2D(keras.layers.Layer):
 
     Returns:
         `(batch, new height, new width, channels)`, or one channel with `sum_channels`. With padding
-        `"same"` height and width stay as they are.
+        `"same"` height and width are unchanged.
 
     Raises:
-        ValueError: If the kernel is no name and no such numbers, is given a size or a sigma that it
-            does not take, has other channels than the input, or is larger than it.
+        ValueError: If the kernel is neither a known name nor values of such a shape, is given a
+            size or sigma that does not apply to it, has other channels than the input, or is larger
+            than the input.
 
     Example:
         >>> import numpy as np
@@ -110,11 +112,11 @@ class LocalFilter2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.size = positive_int("size", size)
-        self.sigma = None if sigma is None else positive_float("sigma", sigma)
-        self.flip = one_of("flip", flip, (False, True))
-        self.sum_channels = one_of("sum_channels", sum_channels, (False, True))
-        self.padding = one_of("padding", padding, ("same", "valid"))
+        self.size = check_positive_int("size", size)
+        self.sigma = None if sigma is None else check_positive_float("sigma", sigma)
+        self.flip = check_one_of("flip", flip, (False, True))
+        self.sum_channels = check_one_of("sum_channels", sum_channels, (False, True))
+        self.padding = check_one_of("padding", padding, ("same", "valid"))
         self._numbers = _numbers(kernel, self.size, self.sigma, self.sum_channels)
         self.kernel = kernel if isinstance(kernel, str) else self._numbers.tolist()
         self.input_spec = keras.layers.InputSpec(ndim=4)
@@ -127,10 +129,10 @@ class LocalFilter2D(keras.layers.Layer):
         numbers = self._numbers if self._numbers.ndim == 3 else self._numbers[..., None]
         if numbers.shape[2] not in (1, channels):
             raise ValueError(
-                f"kernel has {numbers.shape[2]} channels, and the input has {channels}: give one "
-                "for each, or a kernel (height, width) for all."
+                f"kernel has {numbers.shape[2]} channels, but the input has {channels}. Pass one "
+                "kernel channel per input channel, or one kernel (height, width) for all."
             )
-        self.compute_output_shape(input_shape)  # refuses maps that are too small
+        self.compute_output_shape(input_shape)  # raises for maps that are too small
         numbers = numbers[::-1, ::-1] if self.flip else numbers
         numbers = np.broadcast_to(numbers, (*numbers.shape[:2], channels))
         self._stacked = numbers[..., None].astype("float32")
@@ -158,7 +160,7 @@ class LocalFilter2D(keras.layers.Layer):
         return *maps, 1 if self.sum_channels else channels
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again; numbers as nested lists."""
+        """Return the arguments that re-create this layer; numbers as nested lists."""
         names = ("kernel", "size", "sigma", "flip", "sum_channels", "padding")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -166,26 +168,26 @@ class LocalFilter2D(keras.layers.Layer):
 def _numbers(kernel: Any, size: int, sigma: float | None, sum_channels: bool) -> np.ndarray:
     """Return the kernel `(height, width)` or `(height, width, channels)`, or raise ValueError."""
     if not isinstance(kernel, str):
-        return _given(kernel, size, sigma, sum_channels)
-    one_of("kernel", kernel, (*SIZED, *FIXED))
+        return _check_values(kernel, size, sigma, sum_channels)
+    check_one_of("kernel", kernel, (*SIZED, *FIXED))
     if sigma is not None and kernel != "gaussian":
-        raise ValueError(f"sigma is for kernel='gaussian' only: leave it out for {kernel!r}. "
+        raise ValueError(f"sigma is for kernel='gaussian' only. Omit it for {kernel!r}. "
                          f"Received: sigma={sigma!r}")  # fmt: skip
     if kernel in SIZED:
         return SIZED[kernel](size, sigma)
     if size != 3:
         raise ValueError(
-            f"size is for kernel='box' and 'gaussian', and {kernel!r} is 3x3: leave size out, or "
-            f"give the numbers of a larger kernel, row by row. Received: size={size!r}"
+            f"size is for kernel='box' and 'gaussian' only; {kernel!r} is 3x3. Omit size, or "
+            f"pass the values of a larger kernel, row by row. Received: size={size!r}"
         )
     return np.array(FIXED[kernel], float)
 
 
-def _given(kernel: Any, size: int, sigma: float | None, sum_channels: bool) -> np.ndarray:
+def _check_values(kernel: Any, size: int, sigma: float | None, sum_channels: bool) -> np.ndarray:
     if size != 3 or sigma is not None:
         raise ValueError(
-            "size and sigma are for kernels with a name, and numbers say their size themselves: "
-            f"leave both out. Received: size={size!r}, sigma={sigma!r}"
+            "size and sigma are for named kernels only; kernel values define their own size. "
+            f"Omit both. Received: size={size!r}, sigma={sigma!r}"
         )
     try:
         found = np.array(kernel, object)
@@ -194,12 +196,12 @@ def _given(kernel: Any, size: int, sigma: float | None, sum_channels: bool) -> n
         is_numeric = False
     if not is_numeric or found.ndim not in (2, 3) or not np.isfinite(found.astype(float)).all():
         raise ValueError(
-            "kernel must be a name or finite numbers (height, width), rows of one length each. "
+            "kernel must be a name or finite numbers (height, width), with rows of equal length. "
             f"Received: {kernel!r}"
         )
     if found.ndim == 3 and not sum_channels:
         raise ValueError(
-            f"a kernel (height, width, channels) needs sum_channels=True, or leave its channels "
-            f"out: one for all is applied to each. Received a kernel {found.shape}"
+            f"a kernel (height, width, channels) needs sum_channels=True. Received: a kernel "
+            f"{found.shape}. To apply one kernel to every channel, omit its channel axis."
         )
     return found.astype(float)

@@ -1,4 +1,4 @@
-"""A factor and an offset for each channel."""
+"""A trained factor and offset for each channel."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ChannelScale(keras.layers.Layer):
-    """Multiply each channel by a trained factor, and add a trained offset if asked.
+    """Multiply each channel by a trained factor, and optionally add a trained offset.
 
-    It is what remains of layer normalization behind the normalization itself, and the layer scale
-    of ConvNeXt. On a device with integers it becomes one 1x1 depthwise convolution.
+    This is the scale and offset part of layer normalization, and the layer scale of ConvNeXt. On an
+    integer device it becomes a single 1x1 depthwise convolution.
 
     Args:
-        use_offset: Whether there is an offset.
+        use_offset: Whether to add an offset.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -41,7 +41,7 @@ class ChannelScale(keras.layers.Layer):
         self.use_offset = bool(use_offset)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the factors, all 1, and the offsets, all 0."""
+        """Create the factors, all 1, and the offsets, all 0."""
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(
@@ -65,5 +65,5 @@ class ChannelScale(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "use_offset": self.use_offset}

@@ -1,4 +1,4 @@
-"""Batch normalization that stops looking at batches."""
+"""Batch normalization that stops using batch statistics."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from keras_dlcourse._checks import is_whole
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class FreezingBatchNormalization(keras.layers.BatchNormalization):
-    """Batch normalization that uses its moving statistics after some steps of training.
+    """Batch normalization that switches to its moving statistics after some training steps.
 
-    Until then it is `keras.layers.BatchNormalization`. From then on training sees what inference
-    will see, as the last part of quantization-aware training should: the noise of batch statistics
-    is of the size of a quantization step. Scale and offset go on training.
+    Until then it is `keras.layers.BatchNormalization`. From then on training computes the same as
+    inference, which the last part of quantization-aware training needs: the noise of batch
+    statistics is as large as a quantization step. Scale and offset continue to train.
 
     Args:
         *args: Arguments of `keras.layers.BatchNormalization`.
@@ -24,15 +24,15 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         **kwargs: Arguments of `keras.layers.BatchNormalization`.
 
     Call arguments:
-        inputs: A tensor whose normalised axis has a known size.
-        training: Whether to use batch statistics, while they are not frozen.
+        inputs: A tensor whose normalized axis has a known size.
+        training: Whether to use batch statistics, until they are frozen.
         mask: As for `keras.layers.BatchNormalization`.
 
     Returns:
         A tensor of the same shape.
 
     Raises:
-        ValueError: If `freeze_after` is no whole number of at least 0.
+        ValueError: If `freeze_after` is not an integer of at least 0.
 
     Example:
         >>> import numpy as np
@@ -51,7 +51,7 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         super().__init__(*args, **kwargs)
         if not is_whole(freeze_after) or freeze_after < 0:
             raise ValueError(
-                f"freeze_after must be a whole number of at least 0. Received: {freeze_after!r}"
+                f"freeze_after must be an integer of at least 0. Received: {freeze_after!r}"
             )
         self.freeze_after = int(freeze_after)
 
@@ -65,7 +65,7 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         return copy
 
     def build(self, input_shape: Any) -> None:
-        """Make the weights, and the number of steps seen."""
+        """Create the weights and the step counter."""
         super().build(input_shape)
         self.steps = self.add_weight(
             name="steps",
@@ -77,7 +77,7 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         )
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise `inputs`; see the class."""
+        """Normalize `inputs`; see the class."""
         if not training or not self.trainable:
             return super().call(inputs, training=False, mask=mask)
         frozen = self.steps.value >= self.freeze_after
@@ -85,16 +85,16 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         statistics = [
             weight for weight in self.weights if not weight.trainable and weight is not self.steps
         ]
-        # Copies: on TensorFlow `weight.value` is the variable itself, and follows what is assigned.
+        # Copies: on TensorFlow `weight.value` is the variable itself and changes on assignment.
         before = [ops.copy(weight.value) for weight in statistics]
-        still = self._with_statistics(inputs, self.moving_mean.value, self.moving_variance.value)
+        still = self._normalize_with(inputs, self.moving_mean.value, self.moving_variance.value)
         live = super().call(inputs, training=True, mask=mask)
         for weight, value in zip(statistics, before, strict=True):
             weight.assign(ops.where(frozen, value, weight.value))
         return ops.where(frozen, still, live)
 
-    def _with_statistics(self, inputs: Any, mean: Any, variance: Any) -> Any:
-        """Normalise with given statistics."""
+    def _normalize_with(self, inputs: Any, mean: Any, variance: Any) -> Any:
+        """Normalize with given statistics."""
         shape = [1] * len(inputs.shape)
         shape[self.axis] = inputs.shape[self.axis]
         factor = ops.rsqrt(ops.cast(variance, "float32") + self.epsilon)
@@ -108,5 +108,5 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         return ops.cast(outputs, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "freeze_after": self.freeze_after}

@@ -1,4 +1,4 @@
-"""Vectors of length 1, in a form that devices have one operation for."""
+"""Normalization of vectors to length 1, in a form that devices run as one operation."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import positive_float
+from keras_dlcourse._checks import check_positive_float
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class L2Normalization(keras.layers.Layer):
     """Divide each vector along the last axis by its Euclidean length.
 
-    `keras.layers.UnitNormalization` computes the same; this one converts to a single
-    `L2_NORMALIZATION`, which has an integer kernel.
+    `keras.layers.UnitNormalization` computes the same, but this layer converts to a single
+    `L2_NORMALIZATION` operation, which has an integer kernel.
 
     Args:
         epsilon: Smallest squared length to divide by, so that a vector of zeros stays zero.
@@ -26,7 +26,7 @@ class L2Normalization(keras.layers.Layer):
         inputs: A tensor of shape `(..., channels)`.
 
     Returns:
-        A tensor of the same shape, computed in float32 and returned in the type of `inputs`.
+        A tensor of the same shape, computed in float32 and returned in the dtype of `inputs`.
 
     Example:
         >>> import numpy as np
@@ -36,7 +36,7 @@ class L2Normalization(keras.layers.Layer):
 
     def __init__(self, epsilon: float = 1e-12, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.epsilon = positive_float("epsilon", epsilon)
+        self.epsilon = check_positive_float("epsilon", epsilon)
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs / sqrt(max(sum(inputs ** 2), epsilon))`."""
@@ -48,5 +48,5 @@ class L2Normalization(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "epsilon": self.epsilon}

@@ -1,4 +1,4 @@
-"""Normalization of each place by its neighbours along the channels."""
+"""Normalization of each value by its neighbors along the channels."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Any
 import keras
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import positive_float, positive_int
+from keras_dlcourse._checks import check_positive_float, check_positive_int
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class LocalResponseNormalization(keras.layers.Layer):
-    """Divide each number by a power of what the channels around it hold at the same place.
+    """Divide each value by a power of the energy of the neighboring channels at its position.
 
         y_c = x_c / (bias + alpha * s_c)^beta
         s_c = sum of x^2 over the channels from c - depth_radius to c + depth_radius
 
-    AlexNet's; batch normalization took its place. Device runtimes have no integer kernel for it, so
-    it stays in float in an int8 file.
+    Introduced by AlexNet, and since replaced by batch normalization. Device runtimes have no
+    integer kernel for it, so it stays in float in an int8 file.
 
     Args:
-        depth_radius: Channels on each side (n / 2 in the paper).
+        depth_radius: Number of channels on each side (n / 2 in the paper).
         bias: k in the paper.
         alpha: Weight of the sum.
-        beta: The power.
+        beta: The exponent.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -56,10 +56,10 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.depth_radius = positive_int("depth_radius", depth_radius)
-        self.bias = positive_float("bias", bias)
-        self.alpha = positive_float("alpha", alpha)
-        self.beta = positive_float("beta", beta)
+        self.depth_radius = check_positive_int("depth_radius", depth_radius)
+        self.bias = check_positive_float("bias", bias)
+        self.alpha = check_positive_float("alpha", alpha)
+        self.beta = check_positive_float("beta", beta)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Any) -> Any:
@@ -73,6 +73,6 @@ class LocalResponseNormalization(keras.layers.Layer):
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         names = ("depth_radius", "bias", "alpha", "beta")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,4 +1,4 @@
-"""Features without correlation and of variance 1, by statistics of the training part."""
+"""Uncorrelated features of variance 1, from statistics of the training set."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import is_real, one_of, positive_int
+from keras_dlcourse._checks import check_one_of, check_positive_int, is_real
 from keras_dlcourse.data.stream import stream
 
 _BATCH = 256
@@ -17,24 +17,24 @@ _BATCH = 256
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class Whitening(keras.layers.Layer):
-    """Turn the last axis into features without correlation, each of variance 1.
+    """Transform the last axis into uncorrelated features, each with variance 1.
 
     With the eigenvectors U and eigenvalues L of the covariance, PCA whitening is
-    `(x - mean) U (L + epsilon)^(-1/2)`: the principal components, the largest first. ZCA whitening
-    turns the result back by U: of all whitened features these are nearest to the input, so that a
-    whitened image still looks like one.
+    `(x - mean) U (L + epsilon)^(-1/2)`: the principal components, largest first. ZCA whitening
+    rotates the result back by U: of all whitened features these are nearest to the input, so that a
+    whitened image still looks like an image.
 
-    `adapt` it on the training part only, before `fit`; it is not trained. On images it whitens the
-    channels of a pixel; put it between `Flatten` and `Reshape` to whiten whole images. To centre or
-    to standardise without whitening, `keras.layers.Normalization` is there.
+    Call `adapt` on the training set only, before `fit`; the layer is not trained. On images it
+    whitens the channels of each pixel; put it between `Flatten` and `Reshape` to whiten whole
+    images. To center or standardize without whitening, use `keras.layers.Normalization`.
 
-    Before `adapt` its matrix is NaN: a call on numbers raises, and the loss of a fit is NaN.
+    Before `adapt` its matrix is NaN: an eager call raises ValueError, and the loss of `fit` is NaN.
 
     Args:
         kind: `"pca"` or `"zca"`.
-        epsilon: What is added to each eigenvalue, in squared units of the input; 0 or more. The
-            larger, the less is small noise blown up.
-        components: How many leading components are kept; all if None.
+        epsilon: Value of 0 or more added to each eigenvalue, in squared units of the input. Larger
+            values amplify small noise less.
+        components: Number of leading components to keep; None keeps all.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
@@ -68,14 +68,16 @@ class Whitening(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.kind = one_of("kind", kind, ("pca", "zca"))
+        self.kind = check_one_of("kind", kind, ("pca", "zca"))
         if not is_real(epsilon) or not 0 <= epsilon < float("inf"):
             raise ValueError(f"epsilon must be a finite number of 0 or more. Received: {epsilon!r}")
         self.epsilon = float(epsilon)
-        self.components = None if components is None else positive_int("components", components)
+        self.components = (
+            None if components is None else check_positive_int("components", components)
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the statistics, all NaN."""
+        """Create the statistics, all NaN."""
         features = input_shape[-1]
         if features is None:
             raise ValueError(
@@ -88,7 +90,7 @@ class Whitening(keras.layers.Layer):
                 f"{self.components}"
             )
         kept = self._features_out(features)
-        # In float32 under every policy, as is what is computed with them.
+        # In float32 under every dtype policy, like the computation itself.
         state = {"initializer": keras.initializers.Constant(float("nan")), "trainable": False}
         state |= {"dtype": "float32", "autocast": False}
         self.mean = self.add_weight(name="mean", shape=(features,), **state)
@@ -96,19 +98,19 @@ class Whitening(keras.layers.Layer):
         self.colouring = self.add_weight(name="colouring", shape=(kept, features), **state)
 
     def adapt(self, data: Any) -> None:
-        """Take the statistics from data: the training part only.
+        """Compute the statistics from data, which should be the training set only.
 
-        Mean and covariance are gathered in float64 in one pass over the batches.
+        Mean and covariance are accumulated in float64 in one pass over the batches.
 
         Args:
-            data: Inputs `(n, ..., features)` in anything that `kd.data.take` takes, as the layer
-                will see them: after the normalization of a `kd.data.Pipeline`.
+            data: Inputs `(n, ..., features)` of any kind that `kd.data.take` accepts, as the layer
+                will receive them: after the normalization of a `kd.data.Pipeline`.
 
         Raises:
-            TypeError: If `data` is of another kind.
-            ValueError: If there are fewer than two rows, values that are not finite or another
-                number of features than before, or if there is no variance in a component and
-                `epsilon` is 0.
+            TypeError: If the kind of `data` is not supported.
+            ValueError: If `data` has fewer than two rows, values that are not finite or another
+                number of features than before, or if a component has no variance and `epsilon` is
+                0.
         """
         moments = _Moments()
         for inputs, _ in stream(data, _BATCH):
@@ -116,8 +118,8 @@ class Whitening(keras.layers.Layer):
                 self.build((None, *inputs.shape[1:]))
             if inputs.shape[-1] != self.mean.shape[0]:
                 raise ValueError(
-                    f"data must have {self.mean.shape[0]} features (the last axis), as the layer "
-                    f"was built for. Received: shape {inputs.shape}"
+                    f"data must have {self.mean.shape[0]} features (the last axis), for which the "
+                    f"layer was built. Received: shape {inputs.shape}"
                 )
             moments.add(inputs.reshape(-1, inputs.shape[-1]))
         variances, directions = _principal(moments.covariance())
@@ -125,8 +127,8 @@ class Whitening(keras.layers.Layer):
         variances, directions = variances[kept] + self.epsilon, directions[:, kept]
         if variances.min() <= np.finfo("float64").eps * len(moments.mean) * variances.max():
             raise ValueError(
-                f"data have no variance in some of the {len(variances)} components, which cannot "
-                "be scaled to 1: give an epsilon above 0, or fewer components."
+                f"data has no variance in some of the {len(variances)} components, so that they "
+                "cannot be scaled to variance 1. Use an epsilon above 0, or fewer components."
             )
         deviations = np.sqrt(variances)
         whitening, colouring = directions / deviations, (directions * deviations).T
@@ -144,10 +146,10 @@ class Whitening(keras.layers.Layer):
         return ops.cast(ops.matmul(centred, self.whitening), self.compute_dtype)
 
     def inverse(self, outputs: Any) -> Any:
-        """Return what the layer was given, as far as `components` have kept it.
+        """Return the layer's inputs, as far as the kept `components` determine them.
 
         Args:
-            outputs: What the layer returned, a tensor or an array.
+            outputs: Outputs of the layer, a tensor or an array.
 
         Returns:
             A tensor of shape `(..., features)`.
@@ -161,11 +163,11 @@ class Whitening(keras.layers.Layer):
         return ops.cast(coloured, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the shape with the components that are kept."""
+        """Return the shape with the kept components."""
         return (*input_shape[:-1], self._features_out(input_shape[-1]))
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again; the statistics are weights."""
+        """Return the arguments that re-create this layer; the statistics are weights."""
         return {
             **super().get_config(),
             "kind": self.kind,
@@ -177,18 +179,18 @@ class Whitening(keras.layers.Layer):
         return features if self.kind == "zca" or self.components is None else self.components
 
     def _check_adapted(self) -> None:
-        # By the weights and not by a note: `load_weights` and `set_weights` adapt a layer, too.
+        # Check the weights, not a flag: `load_weights` and `set_weights` also adapt a layer.
         if not self.built or np.isnan(ops.convert_to_numpy(self.mean)).any():
             raise ValueError(
-                f"{self.name} has no statistics yet: call adapt(data) with the training part first."
+                f"{self.name} has no statistics yet. Call adapt(data) with the training set first."
             )
 
 
 class _Moments:
-    """Mean and covariance of rows that come in batches.
+    """Mean and covariance of rows that arrive in batches.
 
-    Each batch is centred by its own mean, and corrected by how far that is from the mean so far:
-    sums of squares far from 0 would lose all digits.
+    Each batch is centered by its own mean, then corrected for the difference from the mean so far:
+    plain sums of squares of values far from 0 would lose all precision.
 
     Reference:
         Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", The American
@@ -201,7 +203,7 @@ class _Moments:
         self.scatter = np.zeros((1, 1))
 
     def add(self, rows: np.ndarray) -> None:
-        """Count `(n, features)` in."""
+        """Add rows `(n, features)`."""
         rows = rows.astype("float64")
         mean = rows.mean(axis=0)
         rows -= mean
@@ -215,16 +217,16 @@ class _Moments:
     def covariance(self) -> np.ndarray:
         """Return the unbiased covariance, `(features, features)`."""
         if self.count < 2:
-            raise ValueError(f"data must hold 2 rows or more. Received: {self.count}")
+            raise ValueError(f"data must have at least 2 rows. Received: {self.count}")
         if not np.isfinite(self.scatter).all():
-            raise ValueError("data must be finite. Received: NaN or infinity among its values")
+            raise ValueError("data must be finite. Received: data with NaN or infinite values")
         return self.scatter / (self.count - 1)
 
 
 def _principal(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvalues, the largest first, and eigenvectors in columns.
+    """Return eigenvalues, largest first, and eigenvectors in columns.
 
-    The largest entry of each vector is positive, as in scikit-learn: else signs would be chance.
+    The largest entry of each vector is positive, as in scikit-learn: otherwise signs are arbitrary.
     """
     variances, directions = np.linalg.eigh(covariance)
     variances, directions = np.maximum(variances[::-1], 0), directions[:, ::-1]

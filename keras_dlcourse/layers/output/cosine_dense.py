@@ -1,4 +1,4 @@
-"""Cosines between embeddings and one trained direction for each class."""
+"""Cosines between embeddings and one trained direction per class."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 
-_SHORTEST = 1e-6  # squared: shorter vectors count as of this length, so that gradients stay finite
+_SHORTEST = 1e-6  # squared length; shorter vectors are treated as this long, for finite gradients
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class CosineDense(keras.layers.Layer):
-    """Return the cosine between each embedding and each of `units` trained directions.
+    """Cosine between each embedding and each of `units` trained directions.
 
-    A dense layer without bias whose inputs and columns both have length 1. The columns are the
-    classes of `kd.losses.ArcFace` and `CosFace` or the proxies of `kd.losses.ProxyAnchor`. It is a
-    head for training: on the device the model ends in the embeddings before it.
+    A dense layer without bias whose inputs and columns are normalized to length 1. The columns are
+    the classes of `kd.losses.ArcFace` and `CosFace` or the proxies of `kd.losses.ProxyAnchor`. It
+    is a head for training: on the device the model ends with the embeddings before it.
 
     Args:
         units: Number of directions, such as classes.
@@ -30,7 +30,7 @@ class CosineDense(keras.layers.Layer):
 
     Returns:
         A tensor of shape `(..., units)`, from -1 to 1, computed in float32. With mixed precision
-        it is rounded to half precision at the end; `dtype="float32"` keeps all digits.
+        it is rounded to half precision at the end; `dtype="float32"` keeps full precision.
 
     Example:
         >>> import numpy as np
@@ -43,11 +43,11 @@ class CosineDense(keras.layers.Layer):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units = positive_int("units", units)
+        self.units = check_positive_int("units", units)
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the directions, spread evenly over the sphere."""
+        """Create the directions, spread evenly over the sphere."""
         channels = input_shape[-1]
         if channels is None:
             raise ValueError(
@@ -70,5 +70,5 @@ class CosineDense(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "units": self.units}

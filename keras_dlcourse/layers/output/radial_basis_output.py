@@ -1,4 +1,4 @@
-"""Scores by the distance of features to a fixed code of each class."""
+"""Scores from the distance between features and a fixed code of each class."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import is_whole, positive_int
+from keras_dlcourse._checks import check_positive_int, is_whole
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class RadialBasisOutput(keras.layers.Layer):
-    """Minus the squared distance of features to the code of each class.
+    """Negative squared distance between the features and the code of each class.
 
         y_i = - sum_j (x_j - w_ij)^2,     w_ij = 1 or -1, not trained
 
-    LeNet-5's output. Its codes were drawings of characters; here they are drawn at random, which
-    are as far apart in many dimensions.
+    The output layer of LeNet-5. Its codes were bitmaps of characters; here they are random, which
+    puts them equally far apart in many dimensions.
 
     Args:
-        units: How many classes.
-        seed: Seed of the codes.
+        units: Number of classes.
+        seed: Random seed of the codes.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
         inputs: `(batch, features)`.
 
     Returns:
-        `(batch, units)`, logits for a softmax: the code of the largest is the nearest.
+        `(batch, units)`, logits for a softmax: the largest belongs to the nearest code.
 
     Raises:
-        ValueError: If `units` is no whole number above 0.
+        ValueError: If `units` is not an integer above 0.
 
     Example:
         >>> import numpy as np
         >>> layer = RadialBasisOutput(3)
-        >>> scores = layer(np.zeros((1, 5)))  # as far from every code
+        >>> scores = layer(np.zeros((1, 5)))  # equally far from every code
         >>> ops.convert_to_numpy(scores).tolist()
         [[-5.0, -5.0, -5.0]]
 
@@ -48,9 +48,9 @@ class RadialBasisOutput(keras.layers.Layer):
 
     def __init__(self, units: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units = positive_int("units", units)
+        self.units = check_positive_int("units", units)
         if not is_whole(seed) or seed < 0:
-            raise ValueError(f"seed must be a whole number from 0. Received: {seed!r}")
+            raise ValueError(f"seed must be an integer of at least 0. Received: {seed!r}")
         self.seed = int(seed)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
@@ -66,7 +66,7 @@ class RadialBasisOutput(keras.layers.Layer):
         )  # fmt: skip
 
     def call(self, inputs: Any) -> Any:
-        """Return minus the squared distances."""
+        """Return the negative squared distances."""
         codes = ops.convert_to_tensor(self.codes)
         crossed = ops.matmul(inputs, codes)
         lengths = ops.sum(ops.square(inputs), axis=-1, keepdims=True)
@@ -77,5 +77,5 @@ class RadialBasisOutput(keras.layers.Layer):
         return (*input_shape[:-1], self.units)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this layer again."""
+        """Return the arguments that re-create this layer."""
         return {**super().get_config(), "units": self.units, "seed": self.seed}

@@ -1,4 +1,4 @@
-"""Cross-entropy of two classes that are coded as -1 and 1, behind a tanh."""
+"""Cross-entropy of two classes coded as -1 and 1, for tanh outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.losses._checks import flag
+from keras_dlcourse.losses._checks import check_flag
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -16,21 +16,21 @@ class TanhCrossentropy(keras.losses.Loss):
 
         p = (1 + y) / 2,   loss = -mean over outputs of  (1 + t) / 2 log p + (1 - t) / 2 log(1 - p)
 
-    A tanh output y is the sigmoid's in another coding: with p = (1 + tanh z) / 2 = sigmoid(2 z), p
-    is the probability of class 1. This loss is therefore the negative log-likelihood of the labels,
-    as `keras.losses.BinaryCrossentropy` is that of labels 0 and 1. Squared error works with the
-    same coding, too, but its gradient dies where the tanh is saturated on the wrong side.
+    A tanh output y is a rescaled sigmoid: with p = (1 + tanh z) / 2 = sigmoid(2 z), p is the
+    probability of class 1. This loss is therefore the negative log-likelihood of the labels, like
+    `keras.losses.BinaryCrossentropy` for labels 0 and 1. Squared error also works with this coding,
+    but its gradient vanishes where the tanh is saturated on the wrong side.
 
     Args:
-        from_logits: Whether outputs are before the tanh. More exact than behind it.
+        from_logits: Whether outputs are values before the tanh, which is more accurate.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
-        y_true: `(rows, outputs)`: -1 or 1, or between for labels that are not sure.
-        y_pred: Outputs of a tanh, from -1 to 1, or logits, of the same shape.
-        sample_weight: A factor for each row.
+        y_true: `(rows, outputs)`: -1 or 1, or values in between for soft labels.
+        y_pred: Tanh outputs from -1 to 1, or logits, of the same shape.
+        sample_weight: Weight of each row.
 
     Raises:
         ValueError: If the shapes differ, or `from_logits` is neither True nor False.
@@ -53,13 +53,13 @@ class TanhCrossentropy(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.from_logits = flag("from_logits", from_logits)
+        self.from_logits = check_flag("from_logits", from_logits)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each row."""
         if tuple(y_true.shape[1:]) != tuple(y_pred.shape[1:]):
             raise ValueError(
-                "y_true and y_pred must have one shape, (rows, outputs). Received: "
+                "y_true and y_pred must have the same shape, (rows, outputs). Received: "
                 f"{tuple(y_true.shape)} and {tuple(y_pred.shape)}"
             )
         share = (1 + y_true) / 2  # of class 1
@@ -68,13 +68,13 @@ class TanhCrossentropy(keras.losses.Loss):
         else:
             ones, others = -_log_half(1 + y_pred), -_log_half(1 - y_pred)
         each = share * ones + (1 - share) * others
-        return ops.sum(each, axis=-1) / each.shape[-1]  # ops.mean is float32 on JAX, always
+        return ops.sum(each, axis=-1) / each.shape[-1]  # ops.mean always returns float32 on JAX
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         return {**super().get_config(), "from_logits": self.from_logits, "dtype": self.dtype}
 
 
 def _log_half(x: Any) -> Any:
-    """Return log(x / 2) where x is from 0 to 2; 0 itself has no logarithm."""
+    """Return log(x / 2) for x from 0 to 2, clipped away from 0."""
     return ops.log(ops.clip(x / 2, keras.config.epsilon(), 1.0))

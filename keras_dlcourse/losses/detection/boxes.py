@@ -1,4 +1,4 @@
-"""How far a box is from the true one: by its numbers, and by what both cover."""
+"""Box regression losses: by coordinates, and by overlap."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from keras import ops
 from keras_dlcourse import backend
 from keras_dlcourse.boxes.formats import check_boxes, check_format
 from keras_dlcourse.boxes.overlap import Overlap, edges, quotient
-from keras_dlcourse.losses._checks import below
+from keras_dlcourse.losses._checks import check_below
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class SmoothL1Loss(keras.losses.Loss):
-    """Squared error where it is small, absolute error where it is large, summed over coordinates.
+    """Squared error for small errors, absolute error for large ones, summed over coordinates.
 
         loss = sum over coordinates of  d² / (2 beta)   where |d| < beta
                                         |d| - beta / 2  elsewhere
 
     Args:
-        beta: From which error on it is linear, in the units of the outputs. The usual 1 is for
-            offsets of about that size; for boxes in shares of the image nothing would ever be
-            linear, so the default is a tenth of it.
+        beta: Error at which the loss becomes linear, in the units of the outputs. The usual 1 suits
+            offsets of about that size; boxes in fractions of the image would never reach the linear
+            part, so the default is a tenth of it.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: `(..., coordinates)`.
         y_pred: The same shape.
-        sample_weight: A factor for each row, or each box.
+        sample_weight: Weight of each row or box.
 
     Raises:
-        ValueError: If `beta` is no number above 0.
+        ValueError: If `beta` is not above 0.
 
     Example:
         >>> float(SmoothL1Loss(beta=1.0)([[0.0, 0.0]], [[0.5, 2.0]]))  # 0.125 + 1.5
@@ -54,14 +54,14 @@ class SmoothL1Loss(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.beta = below("beta", beta, math.inf)
+        self.beta = check_below("beta", beta, math.inf)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the sum over the last axis."""
         return smooth_l1(y_true, y_pred, self.beta)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         return {**super().get_config(), "beta": self.beta, "dtype": self.dtype}
 
 
@@ -69,30 +69,29 @@ class SmoothL1Loss(keras.losses.Loss):
 class IoULoss(keras.losses.Loss):
     """One minus the intersection over union of both boxes.
 
-    For boxes that do not touch it is 1, and its gradient 0: start from a loss of coordinates, or
-    take one of `GIoULoss`, `DIoULoss` and `CIoULoss`, which mend that.
+    For boxes that do not touch, it is 1 and its gradient is 0: start with a loss of coordinates, or
+    use `GIoULoss`, `DIoULoss` or `CIoULoss`, which do not have this problem.
 
-    All four compute in float32 at least. Their gradients are finite for all boxes, those without
-    area among them: an empty box covers nothing of another, and two empty ones nothing of each
-    other.
+    All four compute in at least float32. Their gradients are finite for all boxes, including boxes
+    without area: an empty box does not overlap any other, empty or not.
 
     Args:
-        bounding_box_format: What the four numbers are, one of `kd.data.BOX_FORMATS`.
-        image_shape: Height and width of the image in pixels. Only for `DIoULoss` and `CIoULoss` of
-            boxes in shares of images that are not square: distances and aspect ratios are then
-            those in pixels.
+        bounding_box_format: Meaning of the four values, one of `kd.data.BOX_FORMATS`.
+        image_shape: Height and width of the image in pixels. Only needed for `DIoULoss` and
+            `CIoULoss` of boxes in fractions of images that are not square: distances and aspect
+            ratios are then measured in pixels.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: Boxes `(rows, 4)` or `(rows, boxes, 4)`.
         y_pred: Boxes of the same shape. A negative width or height counts as 0.
-        sample_weight: A factor for each row, or each box.
+        sample_weight: Weight of each row or box.
 
     Raises:
-        ValueError: For a format that is none; for true boxes of negative size, or that look like
-            another format (where their values are known, so not within `fit`).
+        ValueError: If the format is unknown, or if true boxes have a negative size or look like
+            another format (only where their values are available, so not in `fit`).
 
     Example:
         >>> round(float(IoULoss("xyxy")([[0, 0, 2, 2]], [[1, 0, 3, 2]])), 4)
@@ -137,11 +136,11 @@ class IoULoss(keras.losses.Loss):
         return ops.cast(1 - self.similarity(overlap), self.dtype)
 
     def similarity(self, of: Overlap) -> Any:
-        """Return what is taken from 1, for each pair of boxes."""
+        """Return the value subtracted from 1, for each pair of boxes."""
         return of.iou
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         return {
             **super().get_config(),
             "bounding_box_format": self.bounding_box_format,
@@ -152,19 +151,19 @@ class IoULoss(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class GIoULoss(IoULoss):
-    """One minus the generalized IoU, which also counts how much of the hull both leave empty.
+    """One minus the generalized IoU, which also penalizes the empty part of the hull.
 
         GIoU = IoU - (area of the hull - area of the union) / area of the hull
 
-    The hull is the smallest box around both. The loss is from 0 to 2, and has a gradient towards
-    the true box wherever the predicted one lies.
+    The hull is the smallest box around both. The loss is from 0 to 2, and has a gradient toward
+    the true box wherever the predicted box is.
 
     Args:
         bounding_box_format: As for `IoULoss`.
         image_shape: As for `IoULoss`.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Raises:
         ValueError: As `IoULoss`.
@@ -187,16 +186,16 @@ class GIoULoss(IoULoss):
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class DIoULoss(IoULoss):
-    """One minus the distance IoU, which also counts how far the middles are apart.
+    """One minus the distance IoU, which also penalizes the distance between the centers.
 
-        DIoU = IoU - (distance of the middles)² / (diagonal of the hull)²
+        DIoU = IoU - (distance of the centers)² / (diagonal of the hull)²
 
     Args:
         bounding_box_format: As for `IoULoss`.
         image_shape: As for `IoULoss`.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Raises:
         ValueError: As `IoULoss`.
@@ -218,18 +217,18 @@ class DIoULoss(IoULoss):
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class CIoULoss(IoULoss):
-    """One minus the complete IoU, which also counts the middles' distance and the aspect ratios.
+    """One minus the complete IoU, which also penalizes center distance and aspect ratio.
 
         CIoU = DIoU - a v
         v = 4 / pi² * (arctan(w / h) - arctan(w' / h'))²
-        a = v / (1 - IoU + v), taken as a constant by the gradient
+        a = v / (1 - IoU + v), treated as a constant by the gradient
 
     Args:
         bounding_box_format: As for `IoULoss`.
         image_shape: As for `IoULoss`.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Raises:
         ValueError: As `IoULoss`.
@@ -253,7 +252,7 @@ class CIoULoss(IoULoss):
 
 
 def smooth_l1(y_true: Any, y_pred: Any, beta: float) -> Any:
-    """Return the sum over the last axis of errors, squared below `beta` and linear above."""
+    """Return the sum of errors over the last axis, squared below `beta` and linear above."""
     distance = ops.abs(ops.subtract(y_true, y_pred))
     small = 0.5 / beta * ops.square(distance)
     return ops.sum(ops.where(distance < beta, small, distance - beta / 2), axis=-1)

@@ -1,4 +1,4 @@
-"""Cosines between rows and classes, with labels that are columns of them."""
+"""Checks of cosines between rows and classes, and of labels that are column indices."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from keras import ops
 from keras_dlcourse import backend
 from keras_dlcourse.losses import _checks
 
-_ROUNDING = 0.01  # of float16 and bfloat16, in which cosines may come
+_ROUNDING = 0.01  # rounding error of cosines in float16 and bfloat16
 
 
 def cosines(y_pred: Any, mask: Any, dtype: str) -> Any:
-    """Return cosines `(rows, classes)`, masked ones 0, or raise ValueError where they are none."""
-    meaning = "cosines of shape (rows, classes), as kd.layers.CosineDense gives them"
-    found = _checks.rows(y_pred, mask, (2,), meaning, dtype)
+    """Return cosines `(rows, classes)`, 0 where masked; raise ValueError for other values."""
+    meaning = "cosines of shape (rows, classes), as kd.layers.CosineDense returns them"
+    found = _checks.check_rows(y_pred, mask, (2,), meaning, dtype)
     if backend.is_known(found) and 0 not in found.shape:
         largest = float(ops.convert_to_numpy(ops.max(ops.abs(found))))
         if largest > 1 + _ROUNDING:
             raise ValueError(
-                f"y_pred must be {meaning}, from -1 to 1. Received a value of size {largest:.4g}; "
-                "end the model in that layer, without an activation."
+                f"y_pred must be {meaning}, from -1 to 1. Received: a value of size {largest:.4g}. "
+                "End the model with that layer, without an activation."
             )
     return ops.clip(found, -1.0, 1.0)
 
 
 def members(y_true: Any, mask: Any, found: Any) -> tuple[Any, Any]:
-    """Return which class each row is of, `(rows, classes)`, and whether there is such a class.
+    """Return the class of each row as one-hot bools, `(rows, classes)`, and whether it exists.
 
-    Masked rows are of class 0, whatever their label.
+    Masked rows get class 0, whatever their label.
 
     Raises:
-        ValueError: If labels are not numbers of classes, where they can be looked at.
+        ValueError: If labels are not class numbers (in eager execution only).
     """
-    labels = _checks.labels(y_true, found.shape[0], "rows of cosines")
+    labels = _checks.check_labels(y_true, found.shape[0], "rows of cosines")
     if mask is not None:
         labels = ops.where(mask, labels, 0)
     classes = int(found.shape[1])
@@ -44,7 +44,7 @@ def members(y_true: Any, mask: Any, found: Any) -> tuple[Any, Any]:
         outside = np.flatnonzero(~ops.convert_to_numpy(within))
         if outside.size:
             raise ValueError(
-                f"y_true must be class numbers 0..{classes - 1}, the columns of y_pred. "
+                f"y_true must be class numbers 0..{classes - 1}, column indices of y_pred. "
                 f"Received: {int(labels[int(outside[0])])} in row {outside[0]}."
             )
     columns = ops.arange(classes, dtype=labels.dtype)

@@ -1,4 +1,4 @@
-"""Which rows of a batch are of the same class: what all losses of labels and embeddings share."""
+"""Which rows of a batch have the same class: shared by all losses of labels and embeddings."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from keras_dlcourse import backend
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms
 
-_ROWS_AT_MOST = 2**24  # in a replica's batch, so that numbers of rows do not meet
+_ROWS_AT_MOST = 2**24  # per replica, so that row numbers of different replicas never collide
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of a batch beside the rows of the whole batch, over all replicas.
+    """The rows of this replica paired with the rows of the whole batch, over all replicas.
 
     Attributes:
         anchors: Embeddings `(n, dimensions)` of the rows of this replica.
         others: Embeddings `(m, dimensions)` of all rows; without replicas, those of `anchors`.
-        positive: `(n, m)`, whether two rows are of one class; a row is no positive of itself.
-        negative: `(n, m)`, whether two rows are of different classes.
+        positive: `(n, m)`, whether two rows have the same class; a row is not its own positive.
+        negative: `(n, m)`, whether two rows have different classes.
     """
 
     anchors: Any
@@ -34,30 +34,30 @@ class Pairs:
 class PairLoss(MeanOverTerms):
     """A loss of integer labels and embeddings; subclasses define `of_pairs`.
 
-    Labels are compared as the integers that they are. Masked rows are no anchors, no positives and
-    no negatives. With `gather`, embeddings and labels of all replicas are one batch.
+    Labels are compared as integers. Masked rows are neither anchors nor positives nor negatives.
+    With `gather`, embeddings and labels of all replicas form one batch.
     """
 
     def __init__(self, gather: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gather = _checks.flag("gather", gather)
+        self.gather = _checks.check_flag("gather", gather)
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the sum of each row's terms and their number."""
+        """Return the sum and the number of each row's terms."""
         return self.of_pairs(self._pairs(y_true, y_pred, mask))
 
     def of_pairs(self, pairs: Pairs) -> tuple[Any, Any]:
-        """Return the sum of each anchor's terms and their number, both `(n,)`."""
+        """Return the sum and the number of each anchor's terms, both `(n,)`."""
         raise NotImplementedError(f"{type(self).__name__} must define of_pairs")
 
-    def compared(self, embeddings: Any) -> Any:
-        """Return embeddings as their distances see them: scaled to length 1 for cosines."""
-        raise NotImplementedError(f"{type(self).__name__} must define compared")
+    def prepare_embeddings(self, embeddings: Any) -> Any:
+        """Return embeddings as the distances use them: scaled to length 1 for cosines."""
+        raise NotImplementedError(f"{type(self).__name__} must define prepare_embeddings")
 
     def _pairs(self, y_true: Any, y_pred: Any, mask: Any) -> Pairs:
         meaning = "embeddings of shape (rows, dimensions)"
-        anchors = _checks.rows(y_pred, mask, (2,), meaning, self._computed_in)
-        labels = _checks.labels(y_true, anchors.shape[0], "embeddings")
+        anchors = _checks.check_rows(y_pred, mask, (2,), meaning, self._computed_in)
+        labels = _checks.check_labels(y_true, anchors.shape[0], "embeddings")
         index, replicas = backend.replica()
         numbers = ops.arange(ops.shape(anchors)[0], dtype="int32")
         there = [anchors, labels, numbers, mask]
@@ -74,7 +74,7 @@ class PairLoss(MeanOverTerms):
         return Pairs(anchors, others, positive, negative)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         return {**super().get_config(), "gather": self.gather}
 
 

@@ -1,4 +1,4 @@
-"""Contrastive loss of pairs, as Siamese networks are trained with it."""
+"""Contrastive loss of pairs, as used to train Siamese networks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import positive_float
+from keras_dlcourse._checks import check_positive_float
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms
 from keras_dlcourse.losses.embedding import _distances
@@ -19,33 +19,33 @@ _MEANING = "distances (pairs,) or (pairs, 1), or embeddings of both (pairs, 2, d
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ContrastiveLoss(MeanOverTerms):
-    """Pull pairs of the same thing together, push different ones apart up to a margin.
+    """Contrastive loss: pull same pairs together, push different pairs apart up to a margin.
 
         loss = mean over pairs of  d / 2                   if they are the same
                                    max(0, margin - d) / 2  if they are different
 
-    with d the Euclidean distance. `squared=True` squares `d` and `max(0, margin - d)`, as Hadsell
-    et al. have it. The gradient flows through the distance, to both embeddings; it is 0 where that
-    is 0 and for different pairs beyond the margin.
+    where d is the Euclidean distance. `squared=True` squares `d` and `max(0, margin - d)`, as in
+    Hadsell et al. The gradient flows through the distance to both embeddings; it is 0 where the
+    distance is 0 and for different pairs beyond the margin.
 
     Args:
-        margin: Distance beyond which different things are left alone.
-        squared: Whether both terms are squared.
-        different: The label of a pair of different things. 1 in the paper; some libraries mean
-            "same" by 1, so their labels need 0 here.
+        margin: Distance beyond which different pairs have no loss.
+        squared: Whether to square both terms.
+        different: The label of a pair of different items: 1 in the paper. Some libraries use 1 for
+            "same"; their labels need 0 here.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
         y_true: Integer labels 0 and 1, `(pairs,)` or `(pairs, 1)`.
-        y_pred: Distances `(pairs,)` or `(pairs, 1)`, not squared; or the embeddings of both, a
-            tuple of two `(pairs, dimensions)` or one tensor `(pairs, 2, dimensions)`.
-        sample_weight: A factor for the loss of each pair.
+        y_pred: Distances `(pairs,)` or `(pairs, 1)`, not squared; or both embeddings, as a tuple of
+            two `(pairs, dimensions)` tensors or one tensor `(pairs, 2, dimensions)`.
+        sample_weight: Weight of each pair's loss.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -68,16 +68,16 @@ class ContrastiveLoss(MeanOverTerms):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = positive_float("margin", margin)
-        self.squared = _checks.flag("squared", squared)
+        self.margin = check_positive_float("margin", margin)
+        self.squared = _checks.check_flag("squared", squared)
         if isinstance(different, bool):
             raise ValueError(f"different must be one of 0, 1. Received: {different!r}")
-        self.different = _checks.one_of("different", different, (0, 1))
+        self.different = _checks.check_one_of("different", different, (0, 1))
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the loss of each pair, and 1 for each that is not masked."""
+        """Return the loss of each pair, and 1 for each unmasked pair, else 0."""
         y_pred = self._rows(y_pred, mask)
-        labels = _checks.labels(y_true, y_pred.shape[0], "pairs")
+        labels = _checks.check_labels(y_true, y_pred.shape[0], "pairs")
         valid = ops.ones_like(labels, dtype=y_pred.dtype)
         if mask is not None:
             valid = ops.cast(mask, y_pred.dtype)
@@ -87,29 +87,29 @@ class ContrastiveLoss(MeanOverTerms):
         return ops.where(different, apart, near) * (valid / 2.0), valid
 
     def _rows(self, y_pred: Any, mask: Any) -> Any:
-        """Return distances `(pairs,)` or embeddings `(pairs, 2, dimensions)`, masked ones 0."""
+        """Return distances `(pairs,)` or embeddings `(pairs, 2, dimensions)`, 0 where masked."""
         if isinstance(y_pred, list | tuple) and len(y_pred) == 2 and len(np.shape(y_pred[0])) == 2:
             y_pred = ops.stack([ops.convert_to_tensor(part) for part in y_pred], axis=1)
-        y_pred = _checks.rows(y_pred, mask, (1, 2, 3), _MEANING, self._computed_in)
+        y_pred = _checks.check_rows(y_pred, mask, (1, 2, 3), _MEANING, self._computed_in)
         if y_pred.shape[1:] not in ((), (1,)) and y_pred.shape[1:-1] != (2,):
             raise ValueError(f"y_pred must be {_MEANING}. Received: {tuple(y_pred.shape)}")
         return y_pred[:, 0] if len(y_pred.shape) == 2 else y_pred
 
     def _near_and_apart(self, y_pred: Any) -> tuple[Any, Any]:
-        """Return what a pair costs if it is the same, and if it is different."""
+        """Return twice the loss of each pair if it is the same, and if it is different."""
         if len(y_pred.shape) == 1:
             if backend.is_known(y_pred) and bool(ops.any(y_pred < 0)):
-                raise ValueError("y_pred must be distances, 0 or more. Received negative ones.")
+                raise ValueError("y_pred must be distances, 0 or more. Received: negative values.")
             distances = y_pred
             squares = ops.square(distances)
         else:
-            distances = _distances.of_pairs(False, y_pred[:, 0], y_pred[:, 1])
-            squares = _distances.of_pairs(True, y_pred[:, 0], y_pred[:, 1])
+            distances = _distances.paired_distances(False, y_pred[:, 0], y_pred[:, 1])
+            squares = _distances.paired_distances(True, y_pred[:, 0], y_pred[:, 1])
         apart = ops.maximum(self.margin - distances, 0.0)
         return (squares, ops.square(apart)) if self.squared else (distances, apart)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         names = ("margin", "squared", "different")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 

@@ -1,4 +1,4 @@
-"""Cross-entropy of cosines that makes the true class fight a margin: ArcFace and CosFace."""
+"""Cross-entropy of cosines with a margin for the true class: ArcFace and CosFace."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import positive_float
+from keras_dlcourse._checks import check_positive_float
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms
 from keras_dlcourse.losses.embedding import _cosines
 
 
 class MarginSoftmax(MeanOverTerms):
-    """Cross-entropy of scaled cosines; subclasses lower that of the true class in `handicapped`."""
+    """Cross-entropy of scaled cosines; subclasses lower the true class's in `apply_margin`."""
 
     def __init__(self, margin: float, scale: float, most: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.margin = _checks.below("margin", margin, most)
-        self.scale = positive_float("scale", scale)
+        self.margin = _checks.check_below("margin", margin, most)
+        self.scale = check_positive_float("scale", scale)
 
-    def handicapped(self, cosines: Any) -> Any:
-        """Return what stands for the cosine of the true class."""
-        raise NotImplementedError(f"{type(self).__name__} must define handicapped")
+    def apply_margin(self, cosines: Any) -> Any:
+        """Return the value that replaces the cosine of the true class."""
+        raise NotImplementedError(f"{type(self).__name__} must define apply_margin")
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the cross-entropy of each row, and 1 for each that is not masked."""
+        """Return the cross-entropy of each row, and 1 for each unmasked row, else 0."""
         cosines = _cosines.cosines(y_pred, mask, self._computed_in)
         true, within = _cosines.members(y_true, mask, cosines)
-        logits = self.scale * ops.where(true, self.handicapped(cosines), cosines)
+        logits = self.scale * ops.where(true, self.apply_margin(cosines), cosines)
         losses = ops.logsumexp(logits, axis=1) - ops.sum(ops.where(true, logits, 0.0), axis=1)
-        losses = ops.where(within, losses, float("nan"))  # no such class: seen, not passed over
+        losses = ops.where(within, losses, float("nan"))  # NaN exposes labels without a class
         valid = ops.ones_like(losses) if mask is None else ops.cast(mask, losses.dtype)
         return losses * valid, valid
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         return {**super().get_config(), "margin": self.margin, "scale": self.scale}
 
 
@@ -47,28 +47,28 @@ class ArcFace(MarginSoftmax):
 
         loss = -log(exp(s cos(t + m)) / (exp(s cos(t + m)) + sum over other classes of exp(s cos)))
 
-    with t the angle between the embedding and the weights of its class. Beyond t = pi - m, where
-    cos(t + m) would rise again, cos(t) - m sin(m) stands for it. The model ends in
-    `kd.layers.CosineDense(classes)`, which is left away on the device. The gradient flows through
-    all cosines, that of the margin included.
+    where t is the angle between the embedding and the weights of its class. Beyond t = pi - m,
+    where cos(t + m) would rise again, it is replaced by cos(t) - m sin(m). The model ends with
+    `kd.layers.CosineDense(classes)`, which is dropped on the device. The gradient flows through
+    all cosines, including the one with the margin.
 
     Args:
         margin: m, in radians (0.5 is 28.6 degrees), below pi.
-        scale: s, by which cosines are multiplied.
+        scale: s, the factor applied to the cosines.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
-        y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
-            them is an error where it can be seen, and gives NaN in compiled code, where
-            `kd.callbacks.TerminateOnNaN` names the labels.
+        y_true: Integer labels `(rows,)` or `(rows, 1)`, column indices of `y_pred`. Other labels
+            raise ValueError in eager execution; in compiled code they give NaN, and
+            `kd.callbacks.TerminateOnNaN` reports them.
         y_pred: Cosines `(rows, classes)`.
-        sample_weight: A factor for the loss of each row.
+        sample_weight: Weight of each row's loss.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -91,8 +91,8 @@ class ArcFace(MarginSoftmax):
     ) -> None:
         super().__init__(margin, scale, math.pi, name=name, reduction=reduction, dtype=dtype)
 
-    def handicapped(self, cosines: Any) -> Any:
-        """Return cos(t + m), without the arc cosine, whose slope is infinite at both ends."""
+    def apply_margin(self, cosines: Any) -> Any:
+        """Return cos(t + m) without an arc cosine, whose slope is infinite at both ends."""
         squares = 1.0 - ops.square(cosines)
         ends = squares <= 0
         sines = ops.where(ends, 0.0, ops.sqrt(ops.where(ends, 1.0, squares)))
@@ -107,27 +107,27 @@ class CosFace(MarginSoftmax):
 
         loss = -log(exp(s (c - m)) / (exp(s (c - m)) + sum over other classes of exp(s cos)))
 
-    with c the cosine between the embedding and the weights of its class. The model ends in
-    `kd.layers.CosineDense(classes)`, which is left away on the device. The gradient flows through
+    where c is the cosine between the embedding and the weights of its class. The model ends with
+    `kd.layers.CosineDense(classes)`, which is dropped on the device. The gradient flows through
     all cosines.
 
     Args:
         margin: m, in units of the cosine, below 2.
-        scale: s, by which cosines are multiplied.
+        scale: s, the factor applied to the cosines.
         reduction: As for every Keras loss.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
-        y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
-            them is an error where it can be seen, and gives NaN in compiled code, where
-            `kd.callbacks.TerminateOnNaN` names the labels.
+        y_true: Integer labels `(rows,)` or `(rows, 1)`, column indices of `y_pred`. Other labels
+            raise ValueError in eager execution; in compiled code they give NaN, and
+            `kd.callbacks.TerminateOnNaN` reports them.
         y_pred: Cosines `(rows, classes)`.
-        sample_weight: A factor for the loss of each row.
+        sample_weight: Weight of each row's loss.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -150,6 +150,6 @@ class CosFace(MarginSoftmax):
     ) -> None:
         super().__init__(margin, scale, 2.0, name=name, reduction=reduction, dtype=dtype)
 
-    def handicapped(self, cosines: Any) -> Any:
-        """Return the cosine less the margin."""
+    def apply_margin(self, cosines: Any) -> Any:
+        """Return the cosine minus the margin."""
         return cosines - self.margin

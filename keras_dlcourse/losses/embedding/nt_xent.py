@@ -1,4 +1,4 @@
-"""Normalised, temperature-scaled cross-entropy of pairs."""
+"""Normalized temperature-scaled cross-entropy of pairs (NT-Xent)."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import keras
 from keras import ops
 
 from keras_dlcourse.losses.embedding._pairs import Pairs
-from keras_dlcourse.losses.embedding._scaled_cosines import ScaledCosineLoss, any_of, log_sum_exp
+from keras_dlcourse.losses.embedding._scaled_cosines import ScaledCosineLoss, has_any, log_sum_exp
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class NTXent(ScaledCosineLoss):
-    """Of each pair of a class, tell the second from the negatives of the first.
+    """For each pair of one class, classify the second row against the negatives of the first.
 
         loss = mean over pairs (a, p) of -log(e(a, p) / (e(a, p) + sum over negatives n of e(a, n)))
         e(a, b) = exp(cosine(a, b) / temperature)
 
-    With two views of each image, and the number of the image as label, this is SimCLR's loss. The
-    other positives of an anchor are not in its sum. Without any pair that has negatives the loss is
-    0. The gradient flows through all cosines, to both embeddings of each.
+    With two views of each image, and the index of the image as label, this is SimCLR's loss. The
+    other positives of an anchor are not part of the sum. If no pair has negatives, the loss is 0.
+    The gradient flows through all cosines, to both embeddings of each.
 
     Args:
-        temperature: What cosines are divided by; lower looks harder at the nearest negatives.
-        gather: Whether the batches of all replicas are one batch. Concerns data parallelism on
-            TensorFlow and PyTorch; on JAX they always are one.
+        temperature: Divisor of the cosines; lower values emphasize the nearest negatives.
+        gather: Whether to treat the batches of all replicas as one batch. Affects data parallelism
+            on TensorFlow and PyTorch; on JAX they are always one batch.
         reduction: As for every Keras loss. The value of a row is the sum over its pairs (as the
             anchor) * rows / pairs, so that the mean over rows is the mean over pairs.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
         y_true: Integer labels `(rows,)` or `(rows, 1)`.
         y_pred: Embeddings `(rows, dimensions)` of any length.
-        sample_weight: A factor for the value of each row.
+        sample_weight: Weight of each row's value.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -62,9 +62,9 @@ class NTXent(ScaledCosineLoss):
         super().__init__(temperature, gather, name=name, reduction=reduction, dtype=dtype)
 
     def of_pairs(self, pairs: Pairs) -> tuple[Any, Any]:
-        """Return the sum over each anchor's pairs, and their number."""
-        scaled = self._scaled(pairs)
-        valid = ops.logical_and(pairs.positive, any_of(pairs.negative))
+        """Return the sum over each anchor's pairs, and the number of pairs."""
+        scaled = self._scale_cosines(pairs)
+        valid = ops.logical_and(pairs.positive, has_any(pairs.negative))
         losses = ops.softplus(log_sum_exp(scaled, pairs.negative) - scaled)
         totals = ops.sum(ops.where(valid, losses, 0.0), axis=1)
         return totals, ops.sum(ops.cast(valid, scaled.dtype), axis=1)

@@ -1,4 +1,4 @@
-"""Proxy-anchor loss: each class is an anchor, and the batch are its positives and negatives."""
+"""Proxy-anchor loss: class proxies are the anchors, batch rows their positives and negatives."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import positive_float
+from keras_dlcourse._checks import check_positive_float
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms, mask_of
 from keras_dlcourse.losses.embedding import _cosines
@@ -16,35 +16,35 @@ from keras_dlcourse.losses.embedding import _cosines
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class ProxyAnchor(MeanOverTerms):
-    """Draw a trained proxy of each class towards its rows and away from all others.
+    """Pull a trained proxy of each class toward its rows and push it away from all others.
 
         loss = mean over proxies with rows of log(1 + sum over their rows of exp(-a (cos - m)))
              + mean over all proxies of log(1 + sum over other rows of exp(a (cos + m)))
 
-    Time is O(rows * classes), without any mining. The model ends in
-    `kd.layers.CosineDense(classes)`, whose columns are the proxies; it is left away on the device.
+    Takes O(rows * classes) time, without any mining. The model ends with
+    `kd.layers.CosineDense(classes)`, whose columns are the proxies; it is dropped on the device.
     The gradient flows through all cosines.
 
     Args:
         margin: m, in units of the cosine, below 2.
-        alpha: a, how much the hardest rows of a proxy count more than the others.
-        gather: Whether the batches of all replicas are one batch. Concerns data parallelism on
-            TensorFlow and PyTorch; on JAX they always are one.
-        reduction: As for every Keras loss. The logarithms are of the batch, not of its rows, so
-            each row has the loss of the batch as its value.
+        alpha: a, how strongly the hardest rows of a proxy outweigh the others.
+        gather: Whether to treat the batches of all replicas as one batch. Affects data parallelism
+            on TensorFlow and PyTorch; on JAX they are always one batch.
+        reduction: As for every Keras loss. The logarithms are over the whole batch, so the value of
+            each row is the loss of the batch.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
-        y_true: Integer labels `(rows,)` or `(rows, 1)`, columns of `y_pred`. A number outside of
-            them is an error where it can be seen, and gives NaN in compiled code, where
-            `kd.callbacks.TerminateOnNaN` names the labels.
+        y_true: Integer labels `(rows,)` or `(rows, 1)`, column indices of `y_pred`. Other labels
+            raise ValueError in eager execution; in compiled code they give NaN, and
+            `kd.callbacks.TerminateOnNaN` reports them.
         y_pred: Cosines `(rows, classes)`.
-        sample_weight: A factor for each row inside of the sums: 2 is the row twice, 0 is no row.
+        sample_weight: Weight of each row inside the sums: 2 counts the row twice, 0 ignores it.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -67,9 +67,9 @@ class ProxyAnchor(MeanOverTerms):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = _checks.below("margin", margin, 2.0)
-        self.alpha = positive_float("alpha", alpha)
-        self.gather = _checks.flag("gather", gather)
+        self.margin = _checks.check_below("margin", margin, 2.0)
+        self.alpha = check_positive_float("alpha", alpha)
+        self.gather = _checks.check_flag("gather", gather)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss, reduced as `reduction` says."""
@@ -79,7 +79,7 @@ class ProxyAnchor(MeanOverTerms):
             return self._reduced(values, values)
 
     def call(self, y_true: Any, y_pred: Any, mask: Any = None, sample_weight: Any = None) -> Any:
-        """Return the loss of the batch, once for each row, `(rows,)`."""
+        """Return the loss of the batch, repeated for each row, `(rows,)`."""
         cosines = _cosines.cosines(y_pred, mask, self._computed_in)
         true, within = _cosines.members(y_true, mask, cosines)
         dtype = cosines.dtype
@@ -92,10 +92,10 @@ class ProxyAnchor(MeanOverTerms):
         if self._replicas() > 1:
             true = ops.cast(backend.gathered(ops.cast(true, "int32")), "bool")
             cosines, weights = backend.gathered(cosines), backend.gathered(weights)
-        loss = self._of_batch(cosines, true, ops.stop_gradient(weights))
+        loss = self._batch_loss(cosines, true, ops.stop_gradient(weights))
         return ops.cast(ops.broadcast_to(loss, (ops.shape(y_pred)[0],)), self.dtype)
 
-    def _of_batch(self, cosines: Any, true: Any, weights: Any) -> Any:
+    def _batch_loss(self, cosines: Any, true: Any, weights: Any) -> Any:
         weights = ops.expand_dims(weights, 1)
         pulls = _log_one_plus_sum_exp(self.alpha * (self.margin - cosines), weights, true)
         others = ops.logical_not(true)
@@ -105,13 +105,13 @@ class ProxyAnchor(MeanOverTerms):
         return ops.sum(pulls) / number + ops.sum(pushes) / pushes.shape[0]
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         names = ("margin", "alpha", "gather")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 def _log_one_plus_sum_exp(values: Any, weights: Any, where: Any) -> Any:
-    """Return log(1 + sum(weights * exp(values))) over the rows that count, for each column."""
-    empty = ops.logical_or(ops.logical_not(where), weights <= 0)  # a weight of NaN counts
+    """Return log(1 + sum(weights * exp(values))) of each column, over the rows in `where`."""
+    empty = ops.logical_or(ops.logical_not(where), weights <= 0)  # NaN weights count
     logs = ops.where(empty, -1e30, values + ops.log(ops.where(empty, 1.0, weights)))
     return ops.logsumexp(ops.concatenate([ops.zeros_like(logs[:1]), logs], axis=0), axis=0)

@@ -8,38 +8,38 @@ import keras
 from keras import ops
 
 from keras_dlcourse.losses.embedding._pairs import Pairs
-from keras_dlcourse.losses.embedding._scaled_cosines import ScaledCosineLoss, any_of, log_sum_exp
+from keras_dlcourse.losses.embedding._scaled_cosines import ScaledCosineLoss, has_any, log_sum_exp
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class SupervisedContrastive(ScaledCosineLoss):
-    """Of each anchor, tell all rows of its class from all other rows.
+    """For each anchor, separate the rows of its class from all other rows.
 
         loss = mean over anchors a of the mean over positives p of
                -log(e(a, p) / sum over all others k of e(a, k))
         e(a, b) = exp(cosine(a, b) / temperature)
 
-    The mean over positives stands outside of the logarithm (the paper's L_out). Anchors are the
-    rows that have a positive and a negative; without any the loss is 0. The gradient flows through
-    all cosines, to both embeddings of each.
+    The mean over positives is outside the logarithm (the paper's L_out). Anchors are the rows that
+    have a positive and a negative; if there are none, the loss is 0. The gradient flows through all
+    cosines, to both embeddings of each.
 
     Args:
-        temperature: What cosines are divided by; lower looks harder at the nearest rows.
-        gather: Whether the batches of all replicas are one batch. Concerns data parallelism on
-            TensorFlow and PyTorch; on JAX they always are one.
+        temperature: Divisor of the cosines; lower values emphasize the nearest rows.
+        gather: Whether to treat the batches of all replicas as one batch. Affects data parallelism
+            on TensorFlow and PyTorch; on JAX they are always one batch.
         reduction: As for every Keras loss. The value of a row is its loss * rows / anchors, so that
             the mean over rows is the mean over anchors.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
         y_true: Integer labels `(rows,)` or `(rows, 1)`.
         y_pred: Embeddings `(rows, dimensions)` of any length.
-        sample_weight: A factor for the value of each row.
+        sample_weight: Weight of each row's value.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -63,10 +63,10 @@ class SupervisedContrastive(ScaledCosineLoss):
         super().__init__(temperature, gather, name=name, reduction=reduction, dtype=dtype)
 
     def of_pairs(self, pairs: Pairs) -> tuple[Any, Any]:
-        """Return the loss of each anchor, and 1 if it is one."""
-        scaled = self._scaled(pairs)
+        """Return the loss of each row, and 1 if the row is an anchor, else 0."""
+        scaled = self._scale_cosines(pairs)
         positive, negative = pairs.positive, pairs.negative
-        valid = ops.logical_and(any_of(positive), any_of(negative))[:, 0]
+        valid = ops.logical_and(has_any(positive), has_any(negative))[:, 0]
         surprise = log_sum_exp(scaled, ops.logical_or(positive, negative)) - scaled
         number = ops.sum(ops.cast(positive, scaled.dtype), axis=1)
         means = ops.sum(ops.where(positive, surprise, 0.0), axis=1) / ops.maximum(number, 1.0)

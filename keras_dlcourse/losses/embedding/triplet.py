@@ -1,4 +1,4 @@
-"""Triplet loss, with the triplets found in the batch."""
+"""Triplet loss, with triplets mined from the batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import positive_float
+from keras_dlcourse._checks import check_positive_float
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses.embedding import _distances, _mining
 from keras_dlcourse.losses.embedding._pairs import PairLoss, Pairs
@@ -18,46 +18,47 @@ OVER = ("valid", "active")
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class TripletLoss(PairLoss):
-    """Of each anchor, have a positive nearer than a negative, by a margin.
+    """Triplet loss: keep each anchor nearer to a positive than to a negative, by a margin.
 
         loss = mean over triplets of max(0, margin + d(anchor, positive) - d(anchor, negative))
 
-    A positive is another row with the anchor's label, a negative one with another label. Without
-    any triplet the loss is 0, and so is its gradient. That flows through the distances of the
-    triplets taken, to all three embeddings; which are taken has no gradient. Embeddings are taken
-    as they are: end the model in `kd.layers.L2Normalization` to have them of length 1.
+    A positive is another row with the anchor's label, a negative a row with another label. If there
+    is no triplet, the loss and its gradient are 0. The gradient flows through the distances of the
+    selected triplets to all three embeddings; the selection itself has no gradient. Embeddings are
+    not normalized: end the model with `kd.layers.L2Normalization` for embeddings of length 1.
 
-    Memory is O(rows^2) for all kinds of mining, but for `mining="all"` with `soft=True`:
-    O(rows^3).
+    Memory is O(rows^2) for every kind of mining, except `mining="all"` with `soft=True`, which
+    takes O(rows^3).
 
     Args:
-        margin: By how much nearer, in units of the distance. None is 1, or none in the soft form.
-        mining: Which triplets are taken. `"semi_hard"`: for each anchor and positive, the nearest
-            negative that is farther than the positive; where there is none, the farthest negative.
-            `"hard"`: for each anchor that has both, its farthest positive and its nearest negative.
-            `"all"`: every one. None: rows are triplets already.
+        margin: By how much nearer, in units of the distance. None means 1, or 0 in the soft form.
+        mining: Which triplets to use. `"semi_hard"`: for each anchor and positive, the nearest
+            negative that is farther away than the positive, or the farthest negative if there is
+            none. `"hard"`: for each anchor that has both, its farthest positive and its nearest
+            negative. `"all"`: all triplets. None: each row of the input is already a triplet.
         distance: `"euclidean"` (not squared), `"squared"` (as in FaceNet) or `"cosine"` (1 -
             cosine).
-        soft: Whether `max(0, z)` is `log(1 + exp(z))` instead, which never lets go of a triplet.
-        over: `"valid"` takes the mean over all triplets taken, `"active"` over those with a loss
-            above 0, whose number then no longer shows in the loss.
-        gather: Whether the batches of all replicas are one batch. Concerns data parallelism on
-            TensorFlow and PyTorch; on JAX they always are one.
+        soft: Whether to use `log(1 + exp(z))` instead of `max(0, z)`, so that no triplet ever has
+            zero loss.
+        over: `"valid"` averages over all selected triplets, `"active"` only over those with a loss
+            above 0, so that their number no longer affects the loss.
+        gather: Whether to treat the batches of all replicas as one batch. Affects data parallelism
+            on TensorFlow and PyTorch; on JAX they are always one batch.
         reduction: As for every Keras loss. The value of a row is the sum over its triplets (as the
             anchor) * rows / triplets, so that the mean over rows is the mean over triplets.
         name: Name of the loss.
-        dtype: Of the result. It is computed in float32 at least.
+        dtype: Dtype of the result. The computation uses at least float32.
 
     Call arguments:
-        y_true: Integer labels `(rows,)` or `(rows, 1)`; not looked at if `mining` is None.
+        y_true: Integer labels `(rows,)` or `(rows, 1)`; ignored if `mining` is None.
         y_pred: Embeddings `(rows, dimensions)`. If `mining` is None: anchors, positives and
-            negatives, a tuple of three such or one tensor `(rows, 3, dimensions)`.
-        sample_weight: A factor for the value of each row. A row of weight 0 is no anchor, and stays
-            a positive and a negative of others; a masked row is neither.
+            negatives, as a tuple of three such tensors or one tensor `(rows, 3, dimensions)`.
+        sample_weight: Weight of each row's value. A row with weight 0 has no effect as an anchor,
+            but remains a positive and a negative of others; a masked row is neither.
 
     Raises:
-        ValueError: For arguments that make no sense, or shapes or numbers that are none of these.
-        TypeError: If labels are no integers.
+        ValueError: If an argument is out of range, or an input has an unsupported shape or value.
+        TypeError: If the labels are not integers.
 
     Example:
         >>> import numpy as np
@@ -86,53 +87,55 @@ class TripletLoss(PairLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(gather=gather, name=name, reduction=reduction, dtype=dtype)
-        self.margin = None if margin is None else positive_float("margin", margin)
-        self.mining = _checks.one_of("mining", mining, MINING)
-        self.distance = _checks.one_of("distance", distance, _distances.DISTANCES)
-        self.soft = _checks.flag("soft", soft)
-        self.over = _checks.one_of("over", over, OVER)
+        self.margin = None if margin is None else check_positive_float("margin", margin)
+        self.mining = _checks.check_one_of("mining", mining, MINING)
+        self.distance = _checks.check_one_of("distance", distance, _distances.DISTANCES)
+        self.soft = _checks.check_flag("soft", soft)
+        self.over = _checks.check_one_of("over", over, OVER)
         self._margin = (0.0 if soft else 1.0) if self.margin is None else self.margin
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the sum over each anchor's triplets, and their number."""
+        """Return the sum over each anchor's triplets, and the number of triplets."""
         if self.mining is None:
-            return self._of_triplets(y_pred, mask)
+            return self._triplet_terms(y_pred, mask)
         return super().terms(y_true, y_pred, mask)
 
     def of_pairs(self, pairs: Pairs) -> tuple[Any, Any]:
-        """Return the sum over each anchor's triplets, and their number."""
+        """Return the sum over each anchor's triplets, and the number of triplets."""
         positive, negative = pairs.positive, pairs.negative
-        distances = _distances.pairwise(self.distance, pairs.anchors, pairs.others)
+        distances = _distances.pairwise_distances(self.distance, pairs.anchors, pairs.others)
         if self.mining == "all":
-            return self._over_all(distances, positive, negative)
+            return self._sum_all_triplets(distances, positive, negative)
         complete = ops.any(negative, axis=1, keepdims=True)
         if self.mining == "hard":
             complete = ops.logical_and(complete, ops.any(positive, axis=1, keepdims=True))
-            near, far = _mining.hardest(distances, positive, negative)
-            return self._over(near - far, complete)
-        far = _mining.semi_hard(distances, negative)
-        return self._over(distances - far, ops.logical_and(positive, complete))
+            near, far = _mining.mine_hardest(distances, positive, negative)
+            return self._sum_losses(near - far, complete)
+        far = _mining.mine_semi_hard(distances, negative)
+        return self._sum_losses(distances - far, ops.logical_and(positive, complete))
 
-    def _of_triplets(self, y_pred: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the loss of each row, which is one triplet."""
+    def _triplet_terms(self, y_pred: Any, mask: Any) -> tuple[Any, Any]:
+        """Return the loss and count of each row, which is one triplet."""
         if isinstance(y_pred, list | tuple) and len(y_pred) == 3:
             y_pred = ops.stack([ops.convert_to_tensor(part) for part in y_pred], axis=1)
         meaning = "anchors, positives and negatives of shape (rows, 3, dimensions)"
-        y_pred = _checks.rows(y_pred, mask, (3,), meaning, self._computed_in)
+        y_pred = _checks.check_rows(y_pred, mask, (3,), meaning, self._computed_in)
         if y_pred.shape[1] != 3:
             raise ValueError(f"y_pred must be {meaning}. Received: {tuple(y_pred.shape)}")
         valid = ops.ones_like(y_pred[:, 0, 0], dtype="bool") if mask is None else mask
         anchor, near, far = (y_pred[:, place] for place in range(3))
         excess = self._distance(anchor, near) - self._distance(anchor, far)
-        return self._over(ops.expand_dims(excess, 1), ops.expand_dims(valid, 1))
+        return self._sum_losses(ops.expand_dims(excess, 1), ops.expand_dims(valid, 1))
 
     def _distance(self, one: Any, other: Any) -> Any:
         if self.distance == "cosine":
-            return 1.0 - ops.sum(_distances.unit(one) * _distances.unit(other), axis=-1)
-        return _distances.of_pairs(self.distance == "squared", one, other)
+            return 1.0 - ops.sum(
+                _distances.scale_to_unit(one) * _distances.scale_to_unit(other), axis=-1
+            )
+        return _distances.paired_distances(self.distance == "squared", one, other)
 
-    def _over(self, excess: Any, valid: Any) -> tuple[Any, Any]:
-        """Sum the losses of triplets, one of each place where `valid`, over each row."""
+    def _sum_losses(self, excess: Any, valid: Any) -> tuple[Any, Any]:
+        """Return the sum and number of each row's losses, over the entries where `valid`."""
         losses = ops.where(valid, self._loss(excess), 0.0)
         counted = losses > 0 if self.over == "active" else valid
         return ops.sum(losses, axis=1), ops.sum(ops.cast(counted, losses.dtype), axis=1)
@@ -141,25 +144,25 @@ class TripletLoss(PairLoss):
         excess = excess + self._margin
         return ops.softplus(excess) if self.soft else ops.maximum(excess, 0.0)
 
-    def _over_all(self, distances: Any, positive: Any, negative: Any) -> tuple[Any, Any]:
+    def _sum_all_triplets(self, distances: Any, positive: Any, negative: Any) -> tuple[Any, Any]:
         dtype = distances.dtype
         if self.soft:
             excess = ops.expand_dims(distances, 2) - ops.expand_dims(distances, 1)
             losses = ops.where(ops.expand_dims(negative, 1), self._loss(excess), 0.0)
             sums, active = ops.sum(losses, axis=2), None
         else:
-            sums, active = _mining.hinge_over_negatives(distances, negative, self._margin)
+            sums, active = _mining.sum_hinge_over_negatives(distances, negative, self._margin)
         totals = ops.sum(ops.where(positive, sums, 0.0), axis=1)
         if self.over == "active" and active is not None:
             return totals, ops.sum(ops.where(positive, active, 0.0), axis=1)
         numbers = [ops.sum(ops.cast(pairs, dtype), axis=1) for pairs in (positive, negative)]
         return totals, numbers[0] * numbers[1]
 
-    def compared(self, embeddings: Any) -> Any:
-        """Return embeddings as their distances see them: scaled to length 1 for cosines."""
-        return _distances.unit(embeddings) if self.distance == "cosine" else embeddings
+    def prepare_embeddings(self, embeddings: Any) -> Any:
+        """Return embeddings as the distances use them: scaled to length 1 for cosines."""
+        return _distances.scale_to_unit(embeddings) if self.distance == "cosine" else embeddings
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         names = ("margin", "mining", "distance", "soft", "over")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

@@ -1,4 +1,4 @@
-"""Weights of tasks that keep the gradients of all tasks of one size."""
+"""Task weights that keep the gradients of all tasks at the same size."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.losses._checks import below
+from keras_dlcourse.losses._checks import check_below
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
 class GradNorm:
-    """For `MultitaskLoss(alpha=...)`: weights by which tasks learn at similar rates.
+    """For `MultitaskLoss(alpha=...)`: task weights that let all tasks learn at similar rates.
 
-    The gradients of the weighted losses by the weights of the last layer that all tasks share are
-    brought to one size, and a task that has come down less than the others gets more:
+    The gradients of the weighted losses with respect to the last shared layer's weights are brought
+    to the same size, and a task whose loss has decreased less than the others gets more weight:
 
         weight_i * |gradient of loss_i|  =  mean of these * (progress_i / mean progress)^restoring
         progress_i = loss_i / loss_i in the first batch
 
-    The paper takes steps of an optimizer towards the weights of which this holds. They can be
-    written down, so in each step of training the weights go a share `rate` of the way to them;
-    their sum stays the number of tasks. A batch without labels of some task leaves them as they
-    are. Each step runs what stands behind the shared layer once more for each task.
+    The paper takes optimizer steps toward the weights that satisfy this. Since they have a closed
+    form, each training step instead moves the weights a fraction `rate` of the way to them; their
+    sum remains the number of tasks. A batch without labels for some task leaves the weights
+    unchanged. Each step runs the layers after the shared layer once more for each task.
 
     Args:
         shared: Name of the last layer that all tasks share: everything passes through it, and its
             kernel is trained.
-        restoring: How strongly tasks that lag behind are pulled up; 0 only evens out the sizes. The
-            paper's alpha.
-        rate: Share of the way in each step.
+        restoring: How strongly tasks that lag behind are boosted; 0 only equalizes the gradient
+            sizes. The paper's alpha.
+        rate: Fraction of the way to move in each step.
 
     Raises:
-        ValueError: If a number is out of its range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> from keras_dlcourse.losses import MultitaskLoss
@@ -51,15 +51,15 @@ class GradNorm:
             raise ValueError(f"shared must be the name of a layer. Received: {shared!r}")
         self.shared = shared
         self.restoring = (
-            float(restoring) if restoring == 0 else below("restoring", restoring, math.inf)
+            float(restoring) if restoring == 0 else check_below("restoring", restoring, math.inf)
         )
-        self.rate = float(rate) if rate == 1 else below("rate", rate, 1)
+        self.rate = float(rate) if rate == 1 else check_below("rate", rate, 1)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this again."""
+        """Return the arguments that re-create this object."""
         return {"shared": self.shared, "restoring": self.restoring, "rate": self.rate}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> GradNorm:
-        """Return what `get_config` describes."""
+        """Return the object that `get_config` describes."""
         return cls(**config)

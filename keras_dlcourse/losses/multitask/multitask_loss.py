@@ -1,4 +1,4 @@
-"""One number to train several tasks by: the weighted sum of their losses."""
+"""The weighted sum of the losses of several tasks."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ class MultitaskLoss(keras.losses.Loss):
         loss = alpha * loss of the first task + (1 - alpha) * loss of the second
         loss = sum over tasks of weight * loss of the task
 
-    Train with it through `kd.models.MultitaskModel`, which also shows each task's loss, and
-    moves the weights where they move. `model.compile(loss=...)` cannot take it: Keras gives a loss
+    Train with it through `kd.models.MultitaskModel`, which also reports each task's loss and
+    updates the weights if they change. `model.compile(loss=...)` cannot use it: Keras passes a loss
     one output at a time.
 
-    Choose `alpha` by a measure of what is wanted (accuracy, IoU) on a validation part, never by
-    this loss, whose scale changes with `alpha`: `kd.training.select_alpha`.
+    Choose `alpha` by a metric of interest (accuracy, IoU) on a validation set, never by this loss,
+    whose scale changes with `alpha`: see `kd.training.select_alpha`.
 
-    Labels may be missing. A row counts for a task if its labels hold no NaN, and, where they are
-    class numbers, none below 0; or give it weight 0. Each task's loss is the mean over its own rows
-    with labels, and 0 where the batch has none.
+    Labels may be missing. A row counts for a task unless its labels contain NaN or, for class
+    numbers, a negative value; a sample weight of 0 also excludes it. Each task's loss is the mean
+    over its own labeled rows, and 0 if the batch has none.
 
     Args:
-        tasks: What each output is trained by, by its name: a Keras loss, its name, or a function of
+        tasks: The loss of each output, by output name: a Keras loss, its name, or a function of
             `(y_true, y_pred)` that returns a value for each row.
-        alpha: A number from 0 to 1 for two tasks, in their order. A dictionary of a weight of 0 or
-            more for each of any number of tasks. A `LearningRateSchedule` that gives alpha for a
-            training step. `"learned"`: weights `exp(-s)` with `s` trained for each task, and
-            `s / 2` added, which is homoscedastic uncertainty. A `GradNorm`: weights that keep the
-            gradients of all tasks of one size.
+        alpha: For two tasks, a number from 0 to 1, the weight of the first. For any number of
+            tasks, a dictionary with a weight of 0 or more for each. A `LearningRateSchedule` that
+            returns alpha for a training step. `"learned"`: weights `exp(-s)` with a trained `s` for
+            each task, plus `s / 2` (homoscedastic uncertainty). A `GradNorm`: weights that keep the
+            gradients of all tasks at the same size.
         name: Name of the loss.
-        dtype: Of the result.
+        dtype: Dtype of the result.
 
     Call arguments:
         y_true: A dictionary of the labels of each task.
         y_pred: A dictionary of the outputs.
-        sample_weight: A factor for each row, for all tasks or a dictionary of those of each.
-        weights: A dictionary of weights that stand in for those of `alpha`.
+        sample_weight: Weight of each row, for all tasks or as a dictionary by task.
+        weights: A dictionary of weights that replace those of `alpha`.
 
     Raises:
-        ValueError: For an `alpha` outside 0..1, a negative weight, or names that are no task's.
-        TypeError: If the labels or outputs are no dictionaries.
+        ValueError: If `alpha` is outside 0..1, a weight is negative, or a name is not a task.
+        TypeError: If the labels or outputs are not dictionaries.
 
     Example:
         >>> import numpy as np
@@ -65,8 +65,8 @@ class MultitaskLoss(keras.losses.Loss):
 
     Reference:
         Kendall, Gal and Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene
-        Geometry and Semantics", CVPR 2018, https://arxiv.org/abs/1705.07115. There a regression's
-        weight is `exp(-s) / 2`: the same with `s` shifted by ln 2.
+        Geometry and Semantics", CVPR 2018, https://arxiv.org/abs/1705.07115. There the weight of a
+        regression is `exp(-s) / 2`, which is the same with `s` shifted by ln 2.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class MultitaskLoss(keras.losses.Loss):
         if not isinstance(tasks, Mapping) or not tasks:
             raise TypeError(f"tasks must be a dictionary of losses by output. Received: {tasks!r}")
         self.tasks = dict(tasks)
-        self.alpha = _checked_alpha(alpha, self.tasks)
+        self.alpha = _check_alpha(alpha, self.tasks)
         self._losses = {name: _task_loss(name, loss) for name, loss in self.tasks.items()}
 
     @property
@@ -90,7 +90,7 @@ class MultitaskLoss(keras.losses.Loss):
 
     @property
     def is_moving(self) -> bool:
-        """Whether the weights change while training."""
+        """Whether the weights change during training."""
         return self.is_learned or isinstance(self.alpha, Schedule | GradNorm)
 
     def __call__(
@@ -100,45 +100,47 @@ class MultitaskLoss(keras.losses.Loss):
         with keras.name_scope(self.name):
             losses, _ = self.of_tasks(y_true, y_pred, sample_weight)
             weights = self.weights_at(0) if weights is None else weights
-            return self.joined(losses, weights)
+            return self.sum_losses(losses, weights)
 
     def of_tasks(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the loss of each task without its weight, and how many rows have its labels."""
-        y_true, there = self._present(y_true, y_pred, sample_weight)
+        """Return the unweighted loss of each task, and the number of rows with labels for it."""
+        y_true, there = self._find_present(y_true, y_pred, sample_weight)
         losses, counts = {}, {}
         for task, loss in self._losses.items():
             counts[task] = ops.sum(there[task])
-            # Keras divides by the number of all rows: make that the number of those with labels.
+            # Keras divides by the number of all rows; scale so that only labeled rows count.
             scale = ops.cast(ops.shape(there[task])[0], "float32") / ops.maximum(counts[task], 1.0)
             weights = there[task] * scale * _weights_of(task, sample_weight)
             value = loss(y_true[task], y_pred[task], weights)
             losses[task] = ops.cast(value, self.dtype)
         return losses, counts
 
-    def without_gaps(
+    def fill_gaps(
         self, y_true: Any, y_pred: Any, sample_weight: Any = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return labels with 0 where they are missing, and weights that are 0 in those rows."""
-        labels, there = self._present(y_true, y_pred, sample_weight)
+        """Return labels with 0 where they are missing, and weights that are 0 in these rows."""
+        labels, there = self._find_present(y_true, y_pred, sample_weight)
         return labels, {task: there[task] * _weights_of(task, sample_weight) for task in there}
 
-    def _present(
+    def _find_present(
         self, y_true: Any, y_pred: Any, sample_weight: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return labels with 0 in their gaps, and for each task 1 for each row without any."""
+        """Return labels with 0 where missing, and per task 1 for each fully labeled row, else 0."""
         self.check_names("y_true", y_true)
         self.check_names("y_pred", y_pred)
         if isinstance(sample_weight, Mapping) and set(sample_weight) - set(self.tasks):
             unknown = set(sample_weight) - set(self.tasks)
-            raise ValueError(f"sample_weight names no task: {_listed(unknown)}. {self._known}")
+            raise ValueError(
+                f"sample_weight has unknown tasks: {_list_names(unknown)}. {self._known}"
+            )
         labels, there = dict(y_true), {}
         for task in self.tasks:
-            labels[task], there[task] = _without_gaps(y_true[task])
+            labels[task], there[task] = _fill_gaps(y_true[task])
         return labels, there
 
-    def joined(self, losses: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
+    def sum_losses(self, losses: Mapping[str, Any], weights: Mapping[str, Any]) -> Any:
         """Return the weighted sum of the tasks' losses."""
         self.check_names("weights", weights)
         return sum(ops.multiply(losses[task], weights[task]) for task in self.tasks)
@@ -146,17 +148,17 @@ class MultitaskLoss(keras.losses.Loss):
     def weights_at(self, step: Any) -> dict[str, Any]:
         """Return the weight of each task at a training step.
 
-        Those that training finds start at 1; `MultitaskModel` keeps them.
+        Weights that are found during training start at 1; `MultitaskModel` stores them.
         """
         if isinstance(self.alpha, dict):
             return self.alpha
         if isinstance(self.alpha, Schedule):
-            return self._two(ops.cast(self.alpha(step), self.dtype))
+            return self._split_weight(ops.cast(self.alpha(step), self.dtype))
         if isinstance(self.alpha, float):
-            return self._two(self.alpha)
+            return self._split_weight(self.alpha)
         return dict.fromkeys(self.tasks, 1.0)
 
-    def _two(self, alpha: Any) -> dict[str, Any]:
+    def _split_weight(self, alpha: Any) -> dict[str, Any]:
         first, second = self.tasks
         return {first: alpha, second: 1 - alpha}
 
@@ -170,15 +172,16 @@ class MultitaskLoss(keras.losses.Loss):
         missing = [task for task in self.tasks if task not in given]
         if missing:
             raise ValueError(
-                f"{argument} lacks {_listed(missing)}. {self._known} Received: {_listed(given)}"
+                f"{argument} lacks {_list_names(missing)}. {self._known} "
+                f"Received: {_list_names(given)}"
             )
 
     @property
     def _known(self) -> str:
-        return f"The tasks are {_listed(self.tasks)}."
+        return f"The tasks are {_list_names(self.tasks)}."
 
     def get_config(self) -> dict[str, Any]:
-        """Return the arguments that make this loss again."""
+        """Return the arguments that re-create this loss."""
         tasks = {
             task: loss if isinstance(loss, str) else keras.saving.serialize_keras_object(loss)
             for task, loss in self.tasks.items()
@@ -191,8 +194,8 @@ class MultitaskLoss(keras.losses.Loss):
     def from_config(cls, config: dict[str, Any]) -> MultitaskLoss:
         """Return the loss that `get_config` describes."""
         config = dict(config)
-        config["tasks"] = {task: _restored(loss) for task, loss in config["tasks"].items()}
-        config["alpha"] = _restored(config["alpha"])
+        config["tasks"] = {task: _restore(loss) for task, loss in config["tasks"].items()}
+        config["alpha"] = _restore(config["alpha"])
         return cls(**config)
 
 
@@ -222,7 +225,7 @@ def _task_loss(task: str, loss: Any) -> keras.losses.Loss:
     return _FunctionLoss(found, f"{task}_loss")
 
 
-def _checked_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
+def _check_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
     if alpha == LEARNED or isinstance(alpha, Schedule | GradNorm):
         if isinstance(alpha, Schedule) and len(tasks) != 2:
             raise ValueError(_ONLY_TWO.format(len(tasks)))
@@ -230,7 +233,8 @@ def _checked_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
     if isinstance(alpha, Mapping):
         if set(alpha) != set(tasks):
             raise ValueError(
-                f"alpha must have a weight for each of {_listed(tasks)}. Received: {_listed(alpha)}"
+                f"alpha must have a weight for each of {_list_names(tasks)}. "
+                f"Received: {_list_names(alpha)}"
             )
         for task, weight in alpha.items():
             if not (_is_number(weight) and weight >= 0):
@@ -247,8 +251,8 @@ def _checked_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
 
 
 _ONLY_TWO = (
-    "one alpha weights two tasks against each other, and there are {}: give a dictionary of their "
-    "weights"
+    "A single alpha weights two tasks against each other, but there are {}. Pass a dictionary of "
+    "their weights."
 )
 
 
@@ -256,18 +260,18 @@ def _is_number(value: Any) -> bool:
     return is_real(value) and math.isfinite(value)
 
 
-def _restored(value: Any) -> Any:
-    """Return what a nested configuration describes; Keras may have restored it already."""
+def _restore(value: Any) -> Any:
+    """Return the object that a nested config describes; Keras may already have restored it."""
     described = isinstance(value, Mapping) and "class_name" in value
     return keras.saving.deserialize_keras_object(value) if described else value
 
 
-def _listed(names: Any) -> str:
+def _list_names(names: Any) -> str:
     return ", ".join(map(repr, names))
 
 
-def _without_gaps(y_true: Any) -> tuple[Any, Any]:
-    """Return labels with 0 in their gaps, and 1 for each row without any, `(rows,)` float32."""
+def _fill_gaps(y_true: Any) -> tuple[Any, Any]:
+    """Return labels with 0 where missing, and 1 for each fully labeled row, `(rows,)` float32."""
     y_true = ops.convert_to_tensor(y_true)
     floating = "float" in keras.backend.standardize_dtype(y_true.dtype)
     gaps = ops.isnan(y_true) if floating else y_true < 0
@@ -286,6 +290,6 @@ def _weights_of(task: str, sample_weight: Any) -> Any:
         weights = ops.squeeze(weights, axis=1)
     if len(weights.shape) != 1:
         raise ValueError(
-            f"sample_weight must be (rows,), one number for each row. Received: {weights.shape}"
+            f"sample_weight must be (rows,), one value per row. Received: {weights.shape}"
         )
     return weights

@@ -1,1 +1,1 @@
-"""What the builders share: arguments, common parts, ImageNet weights."""
+"""Code shared by the builders: arguments, common parts, ImageNet weights."""

@@ -1,4 +1,4 @@
-"""The arguments that every family shares."""
+"""Arguments shared by all families."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import Annotated, TypedDict
 
 from keras_dlcourse.edge.description.normalization import Normalization
 
@@ -17,44 +17,63 @@ Activation = str | Callable | None
 
 
 class Options(TypedDict, total=False):
-    """What every builder takes by name besides the shape of the input.
+    """Keyword arguments of every builder, in addition to the input shape."""
 
-    Attributes:
-        alpha: Width multiplier, above 0; 1 by default, which is the paper's width.
-        include_top: Whether the model ends in its classifier; True by default.
-        weights: None for random weights, `"imagenet"` for official ones where there are any, or the
-            path of a `.weights.h5` file.
-        pooling: Without the classifier: None for feature maps, `"avg"` or `"max"` for one vector an
-            image.
-        classes: Number of classes, or their names, which are then recorded in the model.
-        classifier_activation: Activation of the classifier, softmax by default; None for logits.
-        dropout: Share of features dropped in training before the classifier.
-        output_stride: By how much the last feature map is smaller than the image, at most: 8, 16,
-            32, or None for 32 from 96 pixels up, 16 from 48, 8 below. The strides that go are the
-            last one, then the first.
-        bn_momentum: Momentum of the moving statistics of batch normalization, 0.9 by default.
-        preprocessing: What pixels of 0 to 255 go through before they are given to the model: a
-            `keras_dlcourse.data.Normalization`, recorded in the model for export. It is not
-            applied.
-        name: Name of the model.
-    """
-
-    alpha: float
-    include_top: bool
-    weights: Weights
-    pooling: str | None
-    classes: Classes
-    classifier_activation: Activation
-    dropout: float
-    output_stride: int | None
-    bn_momentum: float
-    preprocessing: Normalization | None
-    name: str
+    alpha: Annotated[
+        float,
+        "Width multiplier, above 0. Defaults to 1, the paper's width.",
+    ]
+    include_top: Annotated[
+        bool,
+        "Whether the model ends in its classifier. Defaults to True.",
+    ]
+    weights: Annotated[
+        Weights,
+        'None for random weights, `"imagenet"` for official weights where they exist, or '
+        "the path of a `.weights.h5` file.",
+    ]
+    pooling: Annotated[
+        str | None,
+        'Without the classifier: None for feature maps, `"avg"` or `"max"` for one vector '
+        "per image.",
+    ]
+    classes: Annotated[
+        Classes,
+        "Number of classes, or their names, which are then recorded in the model.",
+    ]
+    classifier_activation: Annotated[
+        Activation,
+        "Activation of the classifier. Defaults to softmax; None for logits.",
+    ]
+    dropout: Annotated[
+        float,
+        "Fraction of features dropped during training before the classifier.",
+    ]
+    output_stride: Annotated[
+        int | None,
+        "Maximum ratio of the image size to the size of the last feature map: 8, 16, 32, or "
+        "None for 32 from 96 pixels up, 16 from 48, 8 below. The last stride is set to 1 "
+        "first, then the first one.",
+    ]
+    bn_momentum: Annotated[
+        float,
+        "Momentum of the moving statistics of batch normalization. Defaults to 0.9.",
+    ]
+    preprocessing: Annotated[
+        Normalization | None,
+        "Normalization applied to pixels in [0, 255] before they reach the model, a "
+        "`keras_dlcourse.data.Normalization`. It is recorded in the model for export, not "
+        "applied.",
+    ]
+    name: Annotated[
+        str,
+        "Name of the model.",
+    ]
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The shared arguments of a builder, checked and with defaults resolved.
+    """Shared arguments of a builder, validated and with defaults resolved.
 
     Attributes:
         input_shape: `(height, width, channels)`; height and width may be None.
@@ -63,12 +82,13 @@ class Arguments:
         weights: None, `"imagenet"` or an existing file.
         pooling: None, `"avg"` or `"max"`.
         classes: Number of outputs of the classifier.
-        class_names: Their names, if they were given.
+        class_names: Names of the classes, if they were given.
         classifier_activation: Activation of the classifier.
-        dropout: Share of features dropped in training before the classifier.
-        output_stride: By how much the last feature map is smaller than the input: 8, 16 or 32.
-        bn_momentum: Momentum of the batch normalization's moving statistics.
-        preprocessing: What the pixels went through, if that is known.
+        dropout: Fraction of features dropped during training before the classifier.
+        output_stride: Maximum ratio of the input size to the size of the last feature map: 8, 16
+            or 32.
+        bn_momentum: Momentum of the moving statistics of batch normalization.
+        preprocessing: Normalization applied to the pixels, if known.
     """
 
     input_shape: tuple[int | None, int | None, int]

@@ -1,4 +1,4 @@
-"""The arguments that every family shares, checked in one place before anything is built."""
+"""Validation of the arguments shared by all families, before anything is built."""
 
 from __future__ import annotations
 
@@ -10,9 +10,14 @@ from pathlib import Path
 
 import keras
 
-from keras_dlcourse._checks import fraction, is_whole, positive_float, positive_int
+from keras_dlcourse._checks import (
+    check_fraction,
+    check_positive_float,
+    check_positive_int,
+    is_whole,
+)
 from keras_dlcourse._files import user_path
-from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.models._shared.arguments import (
     Activation,
@@ -24,7 +29,7 @@ from keras_dlcourse.models._shared.arguments import (
 from keras_dlcourse.models._shared.imagenet import ImageNetFiles
 
 SMALLEST_INPUT = 28
-"""Height and width of the smallest images, in pixels: those of MNIST and its like."""
+"""Minimum height and width of images, in pixels: the size of MNIST and similar data sets."""
 
 
 OUTPUT_STRIDES = (8, 16, 32)
@@ -45,51 +50,52 @@ def check_arguments(
     bn_momentum: float = 0.9,
     preprocessing: Normalization | None = None,
 ) -> Arguments:
-    """Check the shared arguments, alone and against each other.
+    """Validate the shared arguments, individually and against each other.
 
     Args:
-        imagenet: Which official weights there are, if any.
-        input_shape: The shape of an image; the others are those of `Options`.
-        alpha: See `Options`, as all that follow.
-        include_top: See there.
-        weights: See there.
-        pooling: See there.
-        classes: See there.
-        classifier_activation: See there.
-        dropout: See there.
-        output_stride: See there.
-        bn_momentum: See there.
-        preprocessing: See there.
+        imagenet: The available official weights, if any.
+        input_shape: Shape of an image.
+        alpha: See `Options`.
+        include_top: See `Options`.
+        weights: See `Options`.
+        pooling: See `Options`.
+        classes: See `Options`.
+        classifier_activation: See `Options`.
+        dropout: See `Options`.
+        output_stride: See `Options`.
+        bn_momentum: See `Options`.
+        preprocessing: See `Options`.
 
     Raises:
-        TypeError: If `classes` is neither a number nor names, or `preprocessing` no Normalization.
-        ValueError: If an argument is out of its range or contradicts another.
+        TypeError: If `classes` is neither a number nor a sequence of names, or `preprocessing` is
+            not a Normalization.
+        ValueError: If an argument is out of range or contradicts another.
     """
-    shape = _checked_shape(input_shape)
-    number, names = _checked_classes(classes)
+    shape = _check_shape(input_shape)
+    number, names = _check_classes(classes)
     if names is not None and not include_top:
         raise ValueError(
-            "classes was given as names, but a model without a classifier (include_top=False) has "
-            "no classes to name. Leave classes out, or set include_top=True."
+            "classes must not be names if include_top=False, because a model without a classifier "
+            "has no classes to name. Omit classes, or set include_top=True."
         )
     arguments = Arguments(
         input_shape=shape,
-        alpha=positive_float("alpha", alpha),
+        alpha=check_positive_float("alpha", alpha),
         include_top=include_top,
-        weights=_checked_weights(weights),
-        pooling=_checked_pooling(pooling, include_top),
+        weights=_check_weights(weights),
+        pooling=_check_pooling(pooling, include_top),
         classes=number,
         class_names=names,
-        classifier_activation=_checked_activation(classifier_activation),
-        dropout=fraction("dropout", dropout),
-        output_stride=_checked_output_stride(output_stride, shape),
-        bn_momentum=fraction("bn_momentum", bn_momentum),
-        preprocessing=_checked_preprocessing(preprocessing, shape[2]),
+        classifier_activation=_check_activation(classifier_activation),
+        dropout=check_fraction("dropout", dropout),
+        output_stride=_check_output_stride(output_stride, shape),
+        bn_momentum=check_fraction("bn_momentum", bn_momentum),
+        preprocessing=_check_preprocessing(preprocessing, shape[2]),
     )
     if weights == "imagenet":
         if imagenet is None:
             raise ValueError(
-                "weights='imagenet' do not exist for this network: leave weights out, or give the "
+                "weights='imagenet' is not available for this network. Omit weights, or pass the "
                 "path of a .weights.h5 file."
             )
         imagenet.check(arguments)
@@ -98,16 +104,16 @@ def check_arguments(
 
 
 def check_one_size(arguments: Arguments, network: str, way_out: str = "") -> None:
-    """Raise ValueError if a network whose classifier is dense is to take images of any size."""
+    """Raise ValueError if a network with a dense classifier has an open input size."""
     if arguments.include_top and None in arguments.input_shape:
         raise ValueError(
-            f"{network} has dense layers and takes images of one size: give height and width"
-            f"{way_out}. Received: input_shape={arguments.input_shape}"
+            f"input_shape must have a fixed height and width, because {network} has dense layers. "
+            f"Received: input_shape={arguments.input_shape}. Set height and width{way_out}."
         )
 
 
-def _checked_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int | None, int]:
-    """Return (height, width, channels) if a network can be built on it."""
+def _check_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int | None, int]:
+    """Return (height, width, channels), validated."""
     try:
         height, width, channels = input_shape
     except (TypeError, ValueError):
@@ -118,11 +124,11 @@ def _checked_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int |
         if size is not None and not (is_whole(size) and size >= SMALLEST_INPUT):
             raise ValueError(
                 f"input_shape must have a height and width of at least {SMALLEST_INPUT} pixels (or "
-                f"None for any). Resize smaller images first. Received: {tuple(input_shape)}"
+                f"None for any). Received: {tuple(input_shape)}. Resize smaller images first."
             )
     if not (is_whole(channels) and channels in (1, 3)):
         raise ValueError(
-            "input_shape must end in 1 channel (grey) or 3 channels (RGB), as in (96, 96, 3). "
+            "input_shape must end in 1 channel (gray) or 3 channels (RGB), as in (96, 96, 3). "
             f"Received: {tuple(input_shape)}"
         )
     return (
@@ -132,20 +138,20 @@ def _checked_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int |
     )
 
 
-def _checked_classes(classes: Classes) -> tuple[int, tuple[str, ...] | None]:
+def _check_classes(classes: Classes) -> tuple[int, tuple[str, ...] | None]:
     """Return the number of classes and their names, if there are any."""
     if isinstance(classes, numbers.Number):
-        return positive_int("classes", classes), None
+        return check_positive_int("classes", classes), None
     if not hasattr(classes, "__len__") or isinstance(classes, (int, str)):
         raise TypeError(
             "classes must be a number, or a sequence of names such as ['cat', 'dog']. "
             f"Received: {classes!r}"
         )
-    names = checked_class_names(classes, "classes")
+    names = check_class_names(classes, "classes")
     return len(names), names
 
 
-def _checked_weights(weights: Weights) -> Path | str | None:
+def _check_weights(weights: Weights) -> Path | str | None:
     """Return None, "imagenet" or the path of an existing file of weights."""
     if weights is None or weights == "imagenet":
         return None if weights is None else "imagenet"
@@ -155,28 +161,29 @@ def _checked_weights(weights: Weights) -> Path | str | None:
     path = user_path(weights)
     if path.suffix == ".keras":
         raise ValueError(
-            f"{expected}. {path} is a whole model: keras.models.load_model({str(path)!r}) loads it."
+            f"{expected}. {path} is a whole model. Load it with "
+            f"keras.models.load_model({str(path)!r})."
         )
     if not path.name.endswith(".weights.h5"):
         raise ValueError(f"{expected}. Received: {str(path)!r}")
     if not path.is_file():
-        raise ValueError(f"{expected}. There is no file {path}.")
+        raise ValueError(f"{expected}. The file {path} does not exist.")
     return path
 
 
-def _checked_pooling(pooling: str | None, include_top: bool) -> str | None:
+def _check_pooling(pooling: str | None, include_top: bool) -> str | None:
     """Return the pooling of a model without a classifier."""
     if pooling not in (None, "avg", "max"):
         raise ValueError(f"pooling must be None, 'avg' or 'max'. Received: {pooling!r}")
     if pooling is not None and include_top:
         raise ValueError(
-            "pooling is for models without a classifier: the classifier brings its own average "
-            f"pooling. Set include_top=False, or leave pooling out. Received: {pooling!r}"
+            "pooling must be None if include_top=True, because the classifier brings its own "
+            f"average pooling. Received: {pooling!r}. Set include_top=False, or omit pooling."
         )
     return pooling
 
 
-def _checked_activation(activation: Activation) -> Activation:
+def _check_activation(activation: Activation) -> Activation:
     """Return an activation that Keras knows."""
     try:
         keras.activations.get(activation)
@@ -188,7 +195,7 @@ def _checked_activation(activation: Activation) -> Activation:
     return activation
 
 
-def _checked_output_stride(
+def _check_output_stride(
     output_stride: int | None, shape: tuple[int | None, int | None, int]
 ) -> int:
     """Return the output stride, chosen by the smaller side of the image if it is None."""
@@ -199,13 +206,13 @@ def _checked_output_stride(
         return 16 if smaller >= 48 else 8
     if not is_whole(output_stride) or output_stride not in OUTPUT_STRIDES:
         raise ValueError(
-            "output_stride must be 8, 16, 32, or None to choose by the image's size. "
+            "output_stride must be 8, 16, 32, or None to choose it by the image size. "
             f"Received: {output_stride!r}"
         )
     return int(output_stride)
 
 
-def _checked_preprocessing(
+def _check_preprocessing(
     preprocessing: Normalization | None, channels: int
 ) -> Normalization | None:
     """Return a normalization that fits the number of channels."""
@@ -220,6 +227,6 @@ def _checked_preprocessing(
     if values not in (1, channels):
         raise ValueError(
             f"preprocessing has {values} values per image, but input_shape has {channels} "
-            "channel(s). Give one value for all channels, or one for each."
+            "channel(s). Pass one value for all channels, or one per channel."
         )
     return preprocessing

@@ -1,4 +1,4 @@
-"""The parts of a network that the families share: strides, input, convolution, end, weights."""
+"""Network parts shared by the families: strides, input, convolution, classifier, weights."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from keras_dlcourse.models._shared.imagenet import ImageNetFiles
 BN_EPSILON = 1e-3
 
 
-def limited_strides(strides: Sequence[int], output_stride: int) -> tuple[int, ...]:
-    """Return `strides` with some set to 1, so that their product is `output_stride` at most.
+def limit_strides(strides: Sequence[int], output_stride: int) -> tuple[int, ...]:
+    """Return `strides` with some set to 1, so that their product is at most `output_stride`.
 
-    The last stride goes first, which costs time only in the layers behind it; then the first one,
-    because what a stem skips in a small image is lost to all that follows.
+    The last stride is dropped first, which adds work only in the layers after it. The first one is
+    dropped next, because details that the stem skips in a small image are lost to all later layers.
     Measured at 28x28 (MobileNetV2 0.35, 9,000 images of Fashion-MNIST, about 200 to 280 s of CPU
-    time each): 87.3 % of the 10,000 test images with the first and the last stride dropped, 86.5 %
-    with an inner and the last, 85.8 % with the first two, 84.9 % with the last two.
+    time each): 87.3% accuracy on the 10,000 test images with the first and last strides dropped,
+    86.5% with an inner one and the last, 85.8% with the first two, 84.9% with the last two.
 
     Args:
-        strides: The strides of a network's stages, in order.
-        output_stride: What their product may be, at most.
+        strides: Strides of a network's stages, in order.
+        output_stride: Maximum product of the strides.
 
     Returns:
-        As many strides.
+        The adjusted strides, as many as before.
 
     Example:
-        >>> limited_strides((2, 1, 2, 2, 2, 1, 2, 1), 16)
+        >>> limit_strides((2, 1, 2, 2, 2, 1, 2, 1), 16)
         (2, 1, 2, 2, 2, 1, 1, 1)
-        >>> limited_strides((2, 1, 2, 2, 2, 1, 2, 1), 8)
+        >>> limit_strides((2, 1, 2, 2, 2, 1, 2, 1), 8)
         (1, 1, 2, 2, 2, 1, 1, 1)
     """
     limited = list(strides)
@@ -48,7 +48,7 @@ def limited_strides(strides: Sequence[int], output_stride: int) -> tuple[int, ..
 
 
 def image_input(arguments: Arguments) -> tuple[Any, Any]:
-    """Return the symbolic input, and the tensor to build on with its description recorded."""
+    """Return the symbolic input, and the tensor to build on, which records the description."""
     inputs = keras.Input(arguments.input_shape, name="image")
     if arguments.preprocessing is None and arguments.class_names is None:
         return inputs, inputs
@@ -86,26 +86,26 @@ def convolution(
 
 
 def check_enough_left(arguments: Arguments, windows: Sequence[tuple[int, int]]) -> None:
-    """Raise ValueError if an image is so small that some kernel or pooling finds too little.
+    """Raise ValueError if images are too small for an unpadded kernel or pooling window.
 
     Args:
-        arguments: Those of the builder.
-        windows: Sizes and strides of all kernels and poolings without padding, in their order.
+        arguments: Arguments of the builder.
+        windows: Size and stride of each unpadded kernel and pooling, in order.
     """
     least = 1
     for size, stride in reversed(windows):
         least = (least - 1) * stride + size
     if any(size is not None and size < least for size in arguments.input_shape[:2]):
         raise ValueError(
-            f"strides by {arguments.output_stride} leave nothing of images of "
-            f"{arguments.input_shape[0]}x{arguments.input_shape[1]}: the smallest that work are "
-            f"{least}x{least}. Give larger ones, or a smaller output_stride (without one it is "
-            "chosen by the size)."
+            f"Images must be at least {least}x{least} pixels if output_stride="
+            f"{arguments.output_stride}. Received: "
+            f"{arguments.input_shape[0]}x{arguments.input_shape[1]}. Use larger images or a "
+            "smaller output_stride, or omit output_stride to choose it by the image size."
         )
 
 
 def global_pooling(x: Any, pooling: str | None, keepdims: bool = False) -> Any:
-    """Apply global pooling: `(batch, height, width, c)` to `(batch, c)`, or nothing for None."""
+    """Apply global pooling, `(batch, height, width, c)` to `(batch, c)`, or nothing if None."""
     if pooling is None:
         return x
     kinds = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
@@ -115,14 +115,14 @@ def global_pooling(x: Any, pooling: str | None, keepdims: bool = False) -> Any:
 
 
 def dropout(x: Any, arguments: Arguments) -> Any:
-    """Apply dropout, or nothing if none is wanted."""
+    """Apply dropout, or nothing if the rate is 0."""
     if not arguments.dropout:
         return x
     return keras.layers.Dropout(arguments.dropout, name="dropout")(x)
 
 
-def classified(x: Any, arguments: Arguments) -> Any:
-    """Apply what ends most networks: pooling over all places, dropout, and a dense classifier."""
+def classify(x: Any, arguments: Arguments) -> Any:
+    """Apply the usual end of a network: global pooling, dropout and a dense classifier."""
     if not arguments.include_top:
         return global_pooling(x, arguments.pooling)
     return predictions(dropout(global_pooling(x, "avg"), arguments), arguments)
@@ -138,14 +138,14 @@ def predictions(x: Any, arguments: Arguments) -> Any:
     )(x)
 
 
-def activated(x: Any, arguments: Arguments) -> Any:
-    """Apply the activation of a classifier whose scores do not come out of a dense layer."""
+def activate(x: Any, arguments: Arguments) -> Any:
+    """Apply the classifier activation to scores that do not come from a dense layer."""
     return keras.layers.Activation(
         arguments.classifier_activation, dtype=output_dtype(), name="predictions"
     )(x)
 
 
-def normalized(x: Any, name: str, epsilon: float, arguments: Arguments) -> Any:
+def normalize(x: Any, name: str, epsilon: float, arguments: Arguments) -> Any:
     """Apply batch normalization and ReLU."""
     x = keras.layers.BatchNormalization(
         momentum=arguments.bn_momentum, epsilon=epsilon, name=f"{name}_bn"
@@ -154,9 +154,9 @@ def normalized(x: Any, name: str, epsilon: float, arguments: Arguments) -> Any:
 
 
 def large_convolution(x: Any, filters: int, strides: int, use_bias: bool = False) -> Any:
-    """Apply the convolution of 7x7 that networks for large images begin with.
+    """Apply the 7x7 stem convolution of networks for large images.
 
-    It is padded alike on all sides, as in official weights, where "same" pads less at the left.
+    Padding is equal on all sides, as official weights expect; "same" would pad less on the left.
     """
     x = keras.layers.ZeroPadding2D(3, name="stem_pad")(x)
     return keras.layers.Conv2D(
@@ -165,40 +165,40 @@ def large_convolution(x: Any, filters: int, strides: int, use_bias: bool = False
 
 
 def small_convolution(x: Any, filters: int, use_bias: bool = False) -> Any:
-    """Apply the convolution of 3x3 that networks for small images begin with."""
+    """Apply the 3x3 stem convolution of networks for small images."""
     return keras.layers.Conv2D(
         filters, 3, padding="same", use_bias=use_bias, kernel_initializer="he_normal", name="stem"
     )(x)
 
 
 def large_pooling(x: Any, strides: int) -> Any:
-    """Apply the pooling behind that convolution, or nothing for strides of 1."""
+    """Apply the pooling after the 7x7 stem convolution, or nothing if the stride is 1."""
     if strides == 1:
         return x
     x = keras.layers.ZeroPadding2D(1, name="stem_pool_pad")(x)
     return keras.layers.MaxPooling2D(3, strides, name="stem_pool")(x)
 
 
-def scaled(channels: int, alpha: float, divisor: int = 1) -> int:
-    """Return `channels * alpha` rounded down to a multiple of a divisor, at least that.
+def scale_channels(channels: int, alpha: float, divisor: int = 1) -> int:
+    """Return `channels * alpha` rounded down to a multiple of `divisor`, at least `divisor`.
 
     Example:
-        >>> scaled(64, 0.3), scaled(64, 0.3, 8), scaled(64, 0.01, 8)
+        >>> scale_channels(64, 0.3), scale_channels(64, 0.3, 8), scale_channels(64, 0.01, 8)
         (19, 16, 8)
     """
     return max(1, int(channels * alpha) // divisor) * divisor
 
 
 def output_dtype() -> str | None:
-    """Return the dtype of the classifier: probabilities in 16 bits would spoil the loss."""
+    """Return the dtype of the classifier: float32, as 16-bit probabilities degrade the loss."""
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
     return "float32" if half else None
 
 
-def finished(
+def finish_model(
     inputs: Any, outputs: Any, arguments: Arguments, imagenet: ImageNetFiles | None, name: str
 ) -> keras.Model:
-    """Return the model, with the weights that were asked for."""
+    """Return the model with the requested weights."""
     model = keras.Model(inputs, outputs, name=name)
     if arguments.weights == "imagenet" and imagenet is not None:
         imagenet.load(model, arguments)
@@ -208,12 +208,12 @@ def finished(
 
 
 def _load_file(model: keras.Model, path: Path) -> None:
-    """Load a `.weights.h5` file, and say what to compare if it does not fit."""
+    """Load a `.weights.h5` file. If it does not fit, the error says what to compare."""
     try:
         model.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
         raise ValueError(
             f"weights: the file {path} does not fit this {model.name}. It must come from "
             "`save_weights` of a model with the same alpha, channels, classes and include_top. "
-            f"Keras said: {error}"
+            f"Keras reported: {error}"
         ) from error

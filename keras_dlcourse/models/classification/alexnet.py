@@ -1,14 +1,14 @@
-"""AlexNet: five convolutions and three dense layers, the network that began it all in 2012.
+"""AlexNet: five convolutions and three dense layers; it started modern deep learning in 2012.
 
-ReLU in place of tanh, dropout, overlapping pooling and two graphics cards made a network of this
-size train. The two halves that lay on a card each are groups of its convolutions here.
+ReLU instead of tanh, dropout, overlapping pooling and two GPUs made it possible to train a network
+of this size. The two halves, one per GPU in the paper, are groups of the convolutions here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import keras
 
@@ -24,15 +24,15 @@ NORMALIZATIONS = ("local", "batch", None)
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution, and what stands behind it.
+    """A convolution, and the layers after it.
 
     Attributes:
-        filters: Its channels.
-        kernel_size: Height and width of its kernels.
-        strides: Its step.
-        groups: Groups of channels, in the paper's form.
-        is_normalized: Whether it is normalized.
-        is_pooled: Whether 3x3 maxima in steps of 2 follow.
+        filters: Number of output channels.
+        kernel_size: Height and width of the kernels.
+        strides: Stride of the convolution.
+        groups: Groups of channels, as in the paper.
+        is_normalized: Whether local response normalization follows, as in the paper.
+        is_pooled: Whether 3x3 max pooling with stride 2 follows.
     """
 
     filters: int
@@ -53,37 +53,39 @@ CONVOLUTIONS = (
 
 
 class AlexNetOptions(Options, total=False):
-    """Options of AlexNet besides those of all builders.
+    """Options of AlexNet, in addition to `Options`."""
 
-    Attributes:
-        grouped: Whether the second, fourth and fifth convolution keep two halves apart, as in the
-            paper.
-        normalization: `"local"`: local response normalization behind the first two convolutions, as
-            in the paper, which stays in float in an int8 file. `"batch"`: batch normalization
-            behind all, all in integers. None: none.
-    """
+    grouped: Annotated[
+        bool,
+        "Whether the second, fourth and fifth convolutions have two groups of channels, as "
+        "in the paper.",
+    ]
+    normalization: Annotated[
+        str | None,
+        '`"local"` adds local response normalization after the first two convolutions, as '
+        'in the paper; it stays in float in an int8 file. `"batch"` adds batch '
+        "normalization after all convolutions, entirely in integers. None adds no "
+        "normalization.",
+    ]
 
-    grouped: bool
-    normalization: str | None
 
-
-@register("alexnet")
+@register("alexnet", dropout=DROPOUT, grouped=True, normalization="local")
 def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions]) -> keras.Model:
-    """Build AlexNet, 59.3 % on ImageNet (62.5 % with five of them, `kd.models.ensemble`).
+    """Build AlexNet (59.3% accuracy on ImageNet, 62.5% for a `kd.models.ensemble` of five).
 
-    The paper says images of 224, and its sizes hold for 227.
+    The paper states an image size of 224, but its layer sizes require 227.
+    Dropout precedes each dense layer except the last.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels, 1 or 3 channels.
-        **options: See `AlexNetOptions` and `Options`; `dropout` is 0.5 by default, before each
-            dense layer but the last.
+        **options: See `AlexNetOptions`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
 
     Example:
         >>> AlexNet((32, 32, 3), alpha=0.25, classes=10).output_shape
@@ -93,9 +95,9 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
         Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
         Networks", NIPS 2012
     """
-    given: dict[str, Any] = {"dropout": DROPOUT, "name": "alexnet", **options}
-    name, grouped = given.pop("name"), bool(given.pop("grouped", True))
-    normalization = given.pop("normalization", "local")
+    given: dict[str, Any] = dict(options)
+    name, grouped = given.pop("name"), bool(given.pop("grouped"))
+    normalization = given.pop("normalization")
     if normalization not in NORMALIZATIONS:
         raise ValueError(
             f"normalization must be 'local', 'batch' or None. Received: {normalization!r}"
@@ -104,28 +106,28 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
     check_one_size(arguments, "AlexNet")
     inputs, x = _graph.image_input(arguments)
     natural = [step for row in CONVOLUTIONS for step in (row.strides, 2 if row.is_pooled else 1)]
-    strides = _graph.limited_strides(natural, arguments.output_stride)
+    strides = _graph.limit_strides(natural, arguments.output_stride)
     _graph.check_enough_left(arguments, _windows(strides))
     for number, row in enumerate(CONVOLUTIONS):
         step, pool = strides[2 * number : 2 * number + 2]
         x = _convolution(x, row, step, grouped, f"conv{number + 1}", arguments)
-        x = _normalized(x, row, normalization, f"conv{number + 1}", arguments)
+        x = _normalize(x, row, normalization, f"conv{number + 1}", arguments)
         if pool > 1:
             x = keras.layers.MaxPooling2D(3, pool, name=f"pool{number + 1}")(x)
     if not arguments.include_top:
         x = _graph.global_pooling(x, arguments.pooling)
-        return _graph.finished(inputs, x, arguments, None, name)
+        return _graph.finish_model(inputs, x, arguments, None, name)
     x = keras.layers.Flatten(name="flatten")(x)
     for dense in ("fc6", "fc7"):
         if arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"{dense}_dropout")(x)
-        units = _graph.scaled(DENSE, arguments.alpha)
+        units = _graph.scale_channels(DENSE, arguments.alpha)
         x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=dense)(x)
-    return _graph.finished(inputs, _graph.predictions(x, arguments), arguments, None, name)
+    return _graph.finish_model(inputs, _graph.predictions(x, arguments), arguments, None, name)
 
 
 def _windows(strides: Sequence[int]) -> list[tuple[int, int]]:
-    """Return size and stride of the first convolution and the poolings, which have no padding."""
+    """Return size and stride of the unpadded layers: the first convolution and the poolings."""
     kernels = [(CONVOLUTIONS[0].kernel_size, strides[0])]
     return kernels + [(3, pool) for pool in strides[1::2] if pool > 1]
 
@@ -134,7 +136,7 @@ def _convolution(
     x: Any, row: Convolution, strides: int, grouped: bool, name: str, arguments: Arguments
 ) -> Any:
     x = keras.layers.Conv2D(
-        _graph.scaled(row.filters, arguments.alpha, 2),
+        _graph.scale_channels(row.filters, arguments.alpha, 2),
         row.kernel_size,
         strides,
         padding="valid" if row.strides > 1 else "same",
@@ -145,7 +147,7 @@ def _convolution(
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _normalized(
+def _normalize(
     x: Any, row: Convolution, normalization: str | None, name: str, arguments: Arguments
 ) -> Any:
     if normalization == "batch":

@@ -1,14 +1,14 @@
-"""DenseNet: each layer of a block sees what all before it have found, and adds a few channels.
+"""DenseNet: each layer in a block receives the outputs of all previous ones, and adds channels.
 
-Features are used again instead of learned again, so layers can be very narrow (12 channels), and
-gradients reach each of them directly. Between blocks a transition halves the maps and, with
-compression, the channels.
+Features are reused instead of relearned, so layers can be very narrow (12 channels), and gradients
+reach each of them directly. Transitions between blocks halve the size of the maps and, with
+compression, the number of channels.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import keras
 
@@ -19,21 +19,21 @@ from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import TORCH_PREPROCESSING, ImageNetFiles
 from keras_dlcourse.models.registry import register
 
-EPSILON = 1.001e-5  # that of keras.applications
+EPSILON = 1.001e-5  # as in keras.applications
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of a table of the paper.
+    """A row of a table in the paper.
 
     Attributes:
-        blocks: Layers of each dense block.
-        growth_rate: Channels that each layer adds.
+        blocks: Number of layers in each dense block.
+        growth_rate: Number of channels that each layer adds.
         stem: Channels before the first block.
-        bottleneck: Whether each layer has a 1x1 convolution before.
-        compression: Share of the channels that a transition keeps.
-        is_small: Whether it is for small images: a 3x3 convolution for a stem, and no pooling.
-        official: Name in `keras.applications`, if it is there.
+        bottleneck: Whether a 1x1 convolution precedes the convolution of each layer.
+        compression: Fraction of the channels that a transition keeps.
+        is_small: Whether the network is for small images, with a 3x3 stem and no pooling.
+        official: Name in `keras.applications`, if it exists there.
     """
 
     blocks: tuple[int, ...]
@@ -58,34 +58,35 @@ VARIANTS = {
 
 
 class DenseNetOptions(Options, total=False):
-    """Options of DenseNets besides those of all builders.
+    """Options of DenseNets, in addition to `Options`."""
 
-    Attributes:
-        block_dropout: Share of features dropped in training behind each convolution; the paper's
-            0.2 where data are not augmented.
-    """
+    block_dropout: Annotated[
+        float,
+        "Fraction of features dropped during training after each convolution. The paper "
+        "uses 0.2 without data augmentation.",
+    ]
 
-    block_dropout: float
 
-
-@register("densenet121")
+@register("densenet121", block_dropout=0.0)
 def DenseNet121(
     input_shape: Shape = (224, 224, 3), **options: Unpack[DenseNetOptions]
 ) -> keras.Model:
-    """Build a DenseNet-121, 75.0 % on ImageNet.
+    """Build a DenseNet-121 (75.0% accuracy on ImageNet).
+
+    `alpha` scales the growth rate and the stem.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        **options: See `DenseNetOptions` and `Options`; `alpha` scales the growth rate and the stem.
+        **options: See `DenseNetOptions`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> DenseNet121((32, 32, 3), alpha=0.25, classes=10).output_shape
@@ -98,47 +99,50 @@ def DenseNet121(
     return _build("densenet121", input_shape, options)
 
 
-@register("densenet169")
+@register("densenet169", block_dropout=0.0)
 def DenseNet169(
     input_shape: Shape = (224, 224, 3), **options: Unpack[DenseNetOptions]
 ) -> keras.Model:
-    """Build a DenseNet-169, 76.2 % on ImageNet; see `DenseNet121`."""
+    """Build a DenseNet-169 (76.2% accuracy on ImageNet); see `DenseNet121`."""
     return _build("densenet169", input_shape, options)
 
 
-@register("densenet201")
+@register("densenet201", block_dropout=0.0)
 def DenseNet201(
     input_shape: Shape = (224, 224, 3), **options: Unpack[DenseNetOptions]
 ) -> keras.Model:
-    """Build a DenseNet-201, 77.4 % on ImageNet; see `DenseNet121`."""
+    """Build a DenseNet-201 (77.4% accuracy on ImageNet); see `DenseNet121`."""
     return _build("densenet201", input_shape, options)
 
 
-@register("densenet_40_12")
+@register("densenet_40_12", block_dropout=0.0, classes=10)
 def DenseNet40x12(
     input_shape: Shape = (32, 32, 3), **options: Unpack[DenseNetOptions]
 ) -> keras.Model:
-    """Build a DenseNet of 40 layers that add 12 channels each, 94.76 % on CIFAR-10.
+    """Build a DenseNet of 40 layers that add 12 channels each (94.76% accuracy on CIFAR-10).
 
-    No bottlenecks and no compression. Its last maps are a fourth of the image, whatever
-    `output_stride`. 10 classes by default; see `DenseNet121`.
+    It has no bottlenecks and no compression. The last feature map is a quarter of the image size,
+    regardless of `output_stride`. The default is 10 classes. See `DenseNet121`.
     """
     return _build("densenet_40_12", input_shape, options)
 
 
-@register("densenet_bc_100_12")
+@register("densenet_bc_100_12", block_dropout=0.0, classes=10)
 def DenseNetBC100x12(
     input_shape: Shape = (32, 32, 3), **options: Unpack[DenseNetOptions]
 ) -> keras.Model:
-    """Build a DenseNet of 100 layers with bottlenecks, 95.49 % on CIFAR-10; see `DenseNet40x12`."""
+    """Build a DenseNet of 100 layers with bottlenecks (95.49% accuracy on CIFAR-10).
+
+    See `DenseNet40x12`.
+    """
     return _build("densenet_bc_100_12", input_shape, options)
 
 
-@register("densenet_bc_190_40")
+@register("densenet_bc_190_40", block_dropout=0.0, classes=10)
 def DenseNetBC190x40(
     input_shape: Shape = (32, 32, 3), **options: Unpack[DenseNetOptions]
 ) -> keras.Model:
-    """Build a DenseNet of 190 layers that add 40 channels each, 96.54 % on CIFAR-10.
+    """Build a DenseNet of 190 layers that add 40 channels each (96.54% accuracy on CIFAR-10).
 
     See `DenseNet40x12`.
     """
@@ -147,8 +151,8 @@ def DenseNetBC190x40(
 
 def _build(variant: str, input_shape: Shape, options: DenseNetOptions) -> keras.Model:
     row = VARIANTS[variant]
-    given: dict[str, Any] = {"name": variant, "classes": 10 if row.is_small else 1000, **options}
-    name, dropped = given.pop("name"), given.pop("block_dropout", 0.0)
+    given: dict[str, Any] = dict(options)
+    name, dropped = given.pop("name"), given.pop("block_dropout")
     imagenet = None
     if row.official:
         imagenet = ImageNetFiles(row.official, preprocessing=TORCH_PREPROCESSING)
@@ -156,25 +160,25 @@ def _build(variant: str, input_shape: Shape, options: DenseNetOptions) -> keras.
     norms: dict[str, Any] = {"bn_momentum": arguments.bn_momentum, "bn_epsilon": EPSILON}
     inputs, x = _graph.image_input(arguments)
     x, strides = _stem(x, row, arguments)
-    growth = _graph.scaled(row.growth_rate, arguments.alpha)
+    growth = _graph.scale_channels(row.growth_rate, arguments.alpha)
     for number, repeats in enumerate(row.blocks, 1):
         x = DenseBlock(repeats, growth, row.bottleneck, dropped, name=f"block{number}", **norms)(x)
         if number < len(row.blocks):
             x = DenseTransition(
                 row.compression, strides[number - 1], dropped, name=f"transition{number}", **norms
             )(x)
-    x = _graph.normalized(x, "end", EPSILON, arguments)
-    return _graph.finished(inputs, _graph.classified(x, arguments), arguments, imagenet, name)
+    x = _graph.normalize(x, "end", EPSILON, arguments)
+    return _graph.finish_model(inputs, _graph.classify(x, arguments), arguments, imagenet, name)
 
 
 def _stem(x: Any, row: Variant, arguments: Arguments) -> tuple[Any, tuple[int, ...]]:
-    """Return what the first block takes, and the strides of the transitions."""
-    channels = _graph.scaled(row.stem, arguments.alpha)
+    """Return the input of the first block, and the strides of the transitions."""
+    channels = _graph.scale_channels(row.stem, arguments.alpha)
     transitions = (2,) * (len(row.blocks) - 1)
     if row.is_small:
         x = _graph.small_convolution(x, channels)
-        return x, _graph.limited_strides(transitions, arguments.output_stride)
-    first, pooling, *rest = _graph.limited_strides((2, 2, *transitions), arguments.output_stride)
+        return x, _graph.limit_strides(transitions, arguments.output_stride)
+    first, pooling, *rest = _graph.limit_strides((2, 2, *transitions), arguments.output_stride)
     x = _graph.large_convolution(x, channels, first)
-    x = _graph.large_pooling(_graph.normalized(x, "stem", EPSILON, arguments), pooling)
+    x = _graph.large_pooling(_graph.normalize(x, "stem", EPSILON, arguments), pooling)
     return x, tuple(rest)

@@ -1,16 +1,16 @@
-"""EfficientNet: one small network found by a search, made larger in depth, width and image size.
+"""EfficientNet: a small network found by search, scaled up in depth, width and image size.
 
-More of one of the three soon helps no more; more of all, in fixed proportions, does. The first
-network has blocks of MobileNetV2 with squeeze and excitation and swish. The authors' own table of
-proportions is not exactly what their formula gives (`compound_scale`). The lite networks leave out
-what integers and accelerators dislike: squeeze and excitation, and swish.
+Scaling only one of the three soon stops helping; scaling all three in fixed proportions helps.
+The base network has MobileNetV2 blocks with squeeze-and-excitation and swish. The authors' table of
+scaling factors deviates slightly from their formula (`compound_scale`). The lite networks omit
+squeeze-and-excitation and swish, which suit neither integer arithmetic nor accelerators.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import keras
 
@@ -30,11 +30,11 @@ class Stage:
     """A row of the paper's Table 1.
 
     Attributes:
-        expansion: By how much each block widens its input.
+        expansion: Factor by which each block widens its input.
         kernel_size: Height and width of the depthwise kernels.
         channels: Output channels.
         repeats: Number of blocks.
-        strides: Step of the first.
+        strides: Stride of the first block.
     """
 
     expansion: int
@@ -60,10 +60,10 @@ class Variant:
     """A row of the authors' table.
 
     Attributes:
-        width: Factor of channels.
-        depth: Factor of repeats.
-        size: Height and width of the images it was made for.
-        dropout: Share of features dropped before the classifier.
+        width: Scaling factor of the channels.
+        depth: Scaling factor of the repeats.
+        size: Height and width of the images that the network was designed for.
+        dropout: Fraction of features dropped before the classifier.
         is_lite: Whether it is one of the lite networks.
     """
 
@@ -92,12 +92,12 @@ VARIANTS = {
 
 
 class CompoundScale(NamedTuple):
-    """What the formula gives.
+    """Scaling factors of a network.
 
     Attributes:
         depth: Factor of the number of layers.
-        width: Factor of channels.
-        resolution: Factor of height and width of the images.
+        width: Factor of the number of channels.
+        resolution: Factor of the height and width of the images.
     """
 
     depth: float
@@ -108,19 +108,19 @@ class CompoundScale(NamedTuple):
 def compound_scale(
     phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: float = 1.15
 ) -> CompoundScale:
-    """Return how much deeper, wider and larger a network is at a coefficient.
+    """Compute the depth, width and resolution factors for a compound coefficient.
 
         depth = alpha^phi, width = beta^phi, resolution = gamma^phi
 
-    `alpha * beta^2 * gamma^2` is about 2, so each step of phi doubles the multiply-adds. The
-    networks B1 to B7 were rounded by hand: B4's table row is 1.8, 1.4 and 380 / 224 = 1.70, the
-    formula at 4 gives 2.07, 1.46 and 1.75.
+    `alpha * beta^2 * gamma^2` is about 2, so each increment of phi doubles the multiply-adds. The
+    factors of B1 to B7 were rounded by hand: the table row of B4 is 1.8, 1.4 and 380 / 224 = 1.70,
+    while the formula gives 2.07, 1.46 and 1.75 at 4.
 
     Args:
-        phi: The coefficient; 0 leaves all as it is.
-        alpha: Base of the depth.
-        beta: Base of the width.
-        gamma: Base of the resolution.
+        phi: Compound coefficient; 0 changes nothing.
+        alpha: Base of the depth factor.
+        beta: Base of the width factor.
+        gamma: Base of the resolution factor.
 
     Raises:
         ValueError: If a base is below 1.
@@ -135,39 +135,39 @@ def compound_scale(
     """
     for name, base in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
         if not base >= 1:
-            raise ValueError(f"{name} must be 1 or more. Received: {base!r}")
+            raise ValueError(f"{name} must be at least 1. Received: {base!r}")
     return CompoundScale(alpha**phi, beta**phi, gamma**phi)
 
 
 class EfficientNetOptions(Options, total=False):
-    """Options of EfficientNets besides those of all builders.
+    """Options of EfficientNets, in addition to `Options`."""
 
-    Attributes:
-        drop_path: Share of images for which the last block is left out in training; the others in
-            proportion to their depth (stochastic depth). 0.2 by default.
-    """
+    drop_path: Annotated[
+        float,
+        "Fraction of images for which the last block is skipped during training; for the "
+        "other blocks, it is proportional to their depth (stochastic depth). Defaults to "
+        "0.2.",
+    ]
 
-    drop_path: float
 
-
-@register("efficientnet_b0")
+@register("efficientnet_b0", dropout=VARIANTS["efficientnet_b0"].dropout, drop_path=DROP_PATH)
 def EfficientNetB0(
     input_shape: Shape = (224, 224, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B0, 77.1 % on ImageNet.
+    """Build an EfficientNet-B0 (77.1% accuracy on ImageNet).
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        **options: See `EfficientNetOptions` and `Options`; `dropout` is the authors' by default.
+        **options: See `EfficientNetOptions`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> EfficientNetB0((32, 32, 3), alpha=0.25, classes=10).output_shape
@@ -180,71 +180,74 @@ def EfficientNetB0(
     return _build("efficientnet_b0", input_shape, options)
 
 
-@register("efficientnet_b1")
+@register("efficientnet_b1", dropout=VARIANTS["efficientnet_b1"].dropout, drop_path=DROP_PATH)
 def EfficientNetB1(
     input_shape: Shape = (240, 240, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B1, 79.1 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B1 (79.1% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b1", input_shape, options)
 
 
-@register("efficientnet_b2")
+@register("efficientnet_b2", dropout=VARIANTS["efficientnet_b2"].dropout, drop_path=DROP_PATH)
 def EfficientNetB2(
     input_shape: Shape = (260, 260, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B2, 80.1 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B2 (80.1% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b2", input_shape, options)
 
 
-@register("efficientnet_b3")
+@register("efficientnet_b3", dropout=VARIANTS["efficientnet_b3"].dropout, drop_path=DROP_PATH)
 def EfficientNetB3(
     input_shape: Shape = (300, 300, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B3, 81.6 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B3 (81.6% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b3", input_shape, options)
 
 
-@register("efficientnet_b4")
+@register("efficientnet_b4", dropout=VARIANTS["efficientnet_b4"].dropout, drop_path=DROP_PATH)
 def EfficientNetB4(
     input_shape: Shape = (380, 380, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B4, 82.9 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B4 (82.9% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b4", input_shape, options)
 
 
-@register("efficientnet_b5")
+@register("efficientnet_b5", dropout=VARIANTS["efficientnet_b5"].dropout, drop_path=DROP_PATH)
 def EfficientNetB5(
     input_shape: Shape = (456, 456, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B5, 83.6 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B5 (83.6% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b5", input_shape, options)
 
 
-@register("efficientnet_b6")
+@register("efficientnet_b6", dropout=VARIANTS["efficientnet_b6"].dropout, drop_path=DROP_PATH)
 def EfficientNetB6(
     input_shape: Shape = (528, 528, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B6, 84.0 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B6 (84.0% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b6", input_shape, options)
 
 
-@register("efficientnet_b7")
+@register("efficientnet_b7", dropout=VARIANTS["efficientnet_b7"].dropout, drop_path=DROP_PATH)
 def EfficientNetB7(
     input_shape: Shape = (600, 600, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-B7, 84.3 % on ImageNet; see `EfficientNetB0`."""
+    """Build an EfficientNet-B7 (84.3% accuracy on ImageNet); see `EfficientNetB0`."""
     return _build("efficientnet_b7", input_shape, options)
 
 
-@register("efficientnet_lite0")
+@register("efficientnet_lite0", dropout=VARIANTS["efficientnet_lite0"].dropout, drop_path=DROP_PATH)
 def EfficientNetLite0(
     input_shape: Shape = (224, 224, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-lite0, 75.1 % on ImageNet, 74.4 % in int8; see `EfficientNetB0`."""
+    """Build an EfficientNet-lite0 (75.1% accuracy on ImageNet, 74.4% in int8).
+
+    See `EfficientNetB0`.
+    """
     return _build("efficientnet_lite0", input_shape, options)
 
 
-@register("efficientnet_lite1")
+@register("efficientnet_lite1", dropout=VARIANTS["efficientnet_lite1"].dropout, drop_path=DROP_PATH)
 def EfficientNetLite1(
     input_shape: Shape = (240, 240, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
@@ -252,7 +255,7 @@ def EfficientNetLite1(
     return _build("efficientnet_lite1", input_shape, options)
 
 
-@register("efficientnet_lite2")
+@register("efficientnet_lite2", dropout=VARIANTS["efficientnet_lite2"].dropout, drop_path=DROP_PATH)
 def EfficientNetLite2(
     input_shape: Shape = (260, 260, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
@@ -260,7 +263,7 @@ def EfficientNetLite2(
     return _build("efficientnet_lite2", input_shape, options)
 
 
-@register("efficientnet_lite3")
+@register("efficientnet_lite3", dropout=VARIANTS["efficientnet_lite3"].dropout, drop_path=DROP_PATH)
 def EfficientNetLite3(
     input_shape: Shape = (280, 280, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
@@ -268,22 +271,25 @@ def EfficientNetLite3(
     return _build("efficientnet_lite3", input_shape, options)
 
 
-@register("efficientnet_lite4")
+@register("efficientnet_lite4", dropout=VARIANTS["efficientnet_lite4"].dropout, drop_path=DROP_PATH)
 def EfficientNetLite4(
     input_shape: Shape = (300, 300, 3), **options: Unpack[EfficientNetOptions]
 ) -> keras.Model:
-    """Build an EfficientNet-lite4, 81.5 % on ImageNet, 80.2 % in int8; see `EfficientNetLite0`."""
+    """Build an EfficientNet-lite4 (81.5% accuracy on ImageNet, 80.2% in int8).
+
+    See `EfficientNetLite0`.
+    """
     return _build("efficientnet_lite4", input_shape, options)
 
 
 def _build(variant: str, input_shape: Shape, options: EfficientNetOptions) -> keras.Model:
     row = VARIANTS[variant]
-    given: dict[str, Any] = {"dropout": row.dropout, "name": variant, **options}
-    name, drop_path = given.pop("name"), given.pop("drop_path", DROP_PATH)
+    given: dict[str, Any] = dict(options)
+    name, drop_path = given.pop("name"), given.pop("drop_path")
     imagenet = None
     if not row.is_lite:
         official = f"EfficientNet{variant.removeprefix('efficientnet_').upper()}"
-        # Three weights of the normalization that stands in the official networks come first.
+        # The first three weights belong to the normalization layer inside the official networks.
         imagenet = ImageNetFiles(official, preprocessing=TORCH_PREPROCESSING, skipped=3)
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
 
@@ -292,7 +298,7 @@ def _build(variant: str, input_shape: Shape, options: EfficientNetOptions) -> ke
         return round_channels(channels * factor * arguments.alpha)
 
     activation = "relu6" if row.is_lite else "silu"
-    stem_strides, *strides = _graph.limited_strides(
+    stem_strides, *strides = _graph.limit_strides(
         (2, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
     inputs, x = _graph.image_input(arguments)
@@ -316,11 +322,11 @@ def _build(variant: str, input_shape: Shape, options: EfficientNetOptions) -> ke
             )(x)
             done += 1
     x = _graph.convolution(x, width(HEAD, True), 1, 1, arguments, "head", activation)
-    return _graph.finished(inputs, _graph.classified(x, arguments), arguments, imagenet, name)
+    return _graph.finish_model(inputs, _graph.classify(x, arguments), arguments, imagenet, name)
 
 
 def _repeats(row: Variant, number: int) -> int:
-    """Return the blocks of a stage; the lite networks keep one in the first and the last."""
+    """Return the number of blocks in a stage; lite networks keep one in the first and the last."""
     stage = STAGES[number]
     if row.is_lite and number in (0, len(STAGES) - 1):
         return stage.repeats

@@ -1,12 +1,12 @@
-"""GoogLeNet: modules of several kernel sizes side by side, and no large dense layer at the end.
+"""GoogLeNet: Inception modules with parallel kernel sizes, and no large dense layer at the end.
 
-Twenty-two layers with a twelfth of AlexNet's weights. Two small classifiers in the middle bring
-gradients to the early layers in training; the device never sees them.
+It has 22 layers with a twelfth of AlexNet's weights. Two small classifiers in the middle supply
+gradients to the early layers during training; they are not exported to the device.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Unpack
+from typing import Annotated, Any, NamedTuple, Unpack
 
 import keras
 
@@ -52,41 +52,42 @@ AUXILIARY_BEHIND = ("4a", "4d")
 
 
 class GoogLeNetOptions(Options, total=False):
-    """Options of GoogLeNet besides those of all builders.
+    """Options of GoogLeNet, in addition to `Options`."""
 
-    Attributes:
-        auxiliary: Whether the model has the two classifiers in its middle, as further outputs of a
-            dictionary, for training.
-        normalization: `"local"`: local response normalization in the stem, as in the paper, which
-            stays in float in an int8 file. None: none.
-    """
+    auxiliary: Annotated[
+        bool,
+        "Whether the model has the two auxiliary classifiers, as additional outputs in a "
+        "dictionary, for training.",
+    ]
+    normalization: Annotated[
+        str | None,
+        '`"local"` adds local response normalization to the stem, as in the paper; it stays '
+        "in float in an int8 file. None adds no normalization.",
+    ]
 
-    auxiliary: bool
-    normalization: str | None
 
-
-@register("googlenet")
+@register("googlenet", dropout=DROPOUT, auxiliary=False, normalization="local")
 def GoogLeNet(
     input_shape: Shape = (224, 224, 3), **options: Unpack[GoogLeNetOptions]
 ) -> keras.Model:
-    """Build GoogLeNet, 69.8 % on ImageNet (torchvision).
+    """Build GoogLeNet (69.8% accuracy on ImageNet in torchvision).
 
-    With `auxiliary=True` it gives `"predictions"`, `"auxiliary1"` and `"auxiliary2"`: train them
-    all, the last two with a weight of 0.3, then take `without_auxiliary(model)`. Export does so by
-    itself.
+    With `auxiliary=True`, it outputs `"predictions"`, `"auxiliary1"` and `"auxiliary2"`. Train all
+    of them, the last two with a weight of 0.3, then use `without_auxiliary(model)`. Export does
+    this automatically.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size,
             without `auxiliary`), 1 or 3 channels.
-        **options: See `GoogLeNetOptions` and `Options`; `dropout` is 0.4 by default.
+        **options: See `GoogLeNetOptions`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, to a dictionary of
-        those, or to features.
+        probabilities, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
 
     Example:
         >>> model = GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
@@ -100,24 +101,24 @@ def GoogLeNet(
         Szegedy et al., "Going Deeper with Convolutions", CVPR 2015,
         https://arxiv.org/abs/1409.4842
     """
-    given: dict[str, Any] = {"dropout": DROPOUT, "name": "googlenet", **options}
-    name, auxiliary = given.pop("name"), bool(given.pop("auxiliary", False))
-    normalization = given.pop("normalization", "local")
+    given: dict[str, Any] = dict(options)
+    name, auxiliary = given.pop("name"), bool(given.pop("auxiliary"))
+    normalization = given.pop("normalization")
     if normalization not in ("local", None):
         raise ValueError(f"normalization must be 'local' or None. Received: {normalization!r}")
     arguments = check_arguments(None, input_shape=input_shape, **given)
     if auxiliary and (not arguments.include_top or None in arguments.input_shape):
         raise ValueError(
-            "auxiliary=True adds classifiers with dense layers: it needs include_top=True, height "
-            f"and width. Received: input_shape={tuple(input_shape)}"
+            "auxiliary=True adds classifiers with dense layers, so it needs include_top=True and a "
+            f"fixed height and width. Received: input_shape={tuple(input_shape)}"
         )
     inputs, x = _graph.image_input(arguments)
-    first, second, third, *pools = _graph.limited_strides((2, 2, 2, 2, 2), arguments.output_stride)
+    first, second, third, *pools = _graph.limit_strides((2, 2, 2, 2, 2), arguments.output_stride)
     x = _convolution(x, 64, 7, "conv1", arguments, first)
-    x = _normalized(_pooled(x, second, "pool1"), normalization, "norm1")
+    x = _normalize(_pool(x, second, "pool1"), normalization, "norm1")
     x = _convolution(x, 64, 1, "conv2_reduce", arguments)
     x = _convolution(x, 192, 3, "conv2", arguments)
-    x = _pooled(_normalized(x, normalization, "norm2"), third, "pool2")
+    x = _pool(_normalize(x, normalization, "norm2"), third, "pool2")
     beside: dict[str, Any] = {}
     for stage, pool in zip(STAGES, (*pools, 1), strict=True):
         for module in stage:
@@ -125,20 +126,20 @@ def GoogLeNet(
             if auxiliary and module.name in AUXILIARY_BEHIND:
                 output = AUXILIARY[len(beside)]
                 beside[output] = _auxiliary(x, output, arguments)
-        x = _pooled(x, pool, f"pool_{stage[-1].name}")
-    x = _graph.classified(x, arguments)
+        x = _pool(x, pool, f"pool_{stage[-1].name}")
+    x = _graph.classify(x, arguments)
     outputs = {PREDICTIONS: x, **beside} if auxiliary else x
-    return _graph.finished(inputs, outputs, arguments, None, name)
+    return _graph.finish_model(inputs, outputs, arguments, None, name)
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
-    """Return the model without the classifiers that only training needs.
+    """Return the model without the auxiliary classifiers, which only training needs.
 
     Args:
-        model: A `GoogLeNet`, trained with `auxiliary=True` or not. Layers are shared.
+        model: A `GoogLeNet`, built with or without `auxiliary=True`. Its layers are shared.
 
     Returns:
-        A model with one output; any other model as it is.
+        A model with one output. Any other model is returned unchanged.
 
     Example:
         >>> model = GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
@@ -155,7 +156,7 @@ def _convolution(
     x: Any, filters: int, size: int, name: str, arguments: Arguments, strides: int = 1
 ) -> Any:
     x = keras.layers.Conv2D(
-        _graph.scaled(filters, arguments.alpha),
+        _graph.scale_channels(filters, arguments.alpha),
         size,
         strides,
         padding="same",
@@ -165,25 +166,25 @@ def _convolution(
     return keras.layers.ReLU(name=f"{name}_relu")(x)
 
 
-def _pooled(x: Any, strides: int, name: str) -> Any:
+def _pool(x: Any, strides: int, name: str) -> Any:
     if strides == 1:
         return x
     return keras.layers.MaxPooling2D(3, strides, padding="same", name=name)(x)
 
 
-def _normalized(x: Any, normalization: str | None, name: str) -> Any:
+def _normalize(x: Any, normalization: str | None, name: str) -> Any:
     return x if normalization is None else LocalResponseNormalization(name=name)(x)
 
 
 def _module(x: Any, module: Module, arguments: Arguments) -> Any:
-    def scaled(filters: int) -> int:
-        return _graph.scaled(filters, arguments.alpha)
+    def scale(filters: int) -> int:
+        return _graph.scale_channels(filters, arguments.alpha)
 
     return InceptionModule(
-        scaled(module.filters_1x1),
-        tuple(map(scaled, module.filters_3x3)),
-        tuple(map(scaled, module.filters_5x5)),
-        scaled(module.filters_pool),
+        scale(module.filters_1x1),
+        tuple(map(scale, module.filters_3x3)),
+        tuple(map(scale, module.filters_5x5)),
+        scale(module.filters_pool),
         name=f"inception_{module.name}",
     )(x)
 
@@ -193,7 +194,7 @@ def _auxiliary(x: Any, name: str, arguments: Arguments) -> Any:
     x = keras.layers.AveragePooling2D(size, 3, name=f"{name}_pool")(x)
     x = _convolution(x, 128, 1, f"{name}_conv", arguments)
     x = keras.layers.Flatten(name=f"{name}_flatten")(x)
-    units = _graph.scaled(1024, arguments.alpha)
+    units = _graph.scale_channels(1024, arguments.alpha)
     x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=f"{name}_dense")(x)
     x = keras.layers.Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
     return keras.layers.Dense(

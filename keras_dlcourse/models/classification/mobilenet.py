@@ -18,12 +18,12 @@ from keras_dlcourse.models.registry import register
 
 @dataclass(frozen=True)
 class Stage:
-    """Rows of the paper's Table 1 that have the same width: a sequence of equal blocks.
+    """Rows of the paper's Table 1 with the same width: a sequence of identical blocks.
 
     Attributes:
         channels: Output channels before the width multiplier.
         repeats: Number of blocks.
-        strides: Strides of the first block; the others have 1.
+        strides: Stride of the first block; the others have stride 1.
     """
 
     channels: int
@@ -38,7 +38,7 @@ STAGES = (
     Stage(channels=128, repeats=2, strides=2),
     Stage(channels=256, repeats=2, strides=2),
     Stage(channels=512, repeats=6, strides=2),
-    # The paper's table gives the last block stride 2 at an unchanged size, a slip: it is 1.
+    # The paper's table lists stride 2 for the last block at an unchanged size; it must be 1.
     Stage(channels=1024, repeats=2, strides=2),
 )
 
@@ -60,33 +60,33 @@ def MobileNet(
     preprocessing: Normalization | None = None,
     name: str = "mobilenet",
 ) -> keras.Model:
-    """Build a MobileNet (version 1), about 4.2 million parameters at alpha 1.
+    """Build a MobileNet (version 1) with about 4.2 million parameters at alpha 1.
 
-    A stem convolution and 13 depthwise separable convolutions.
+    It has a stem convolution and 13 depthwise separable convolutions.
 
-    The last feature map is smaller than the image by `output_stride`. At 16, the last stride of
-    the network becomes 1; at 8, that of the stem too: a small image keeps its detail where the
-    network begins, and enough positions where it ends.
+    The last feature map is smaller than the image by a factor of `output_stride`. At 16, the last
+    stride of the network becomes 1; at 8, the stride of the stem does too. This preserves the
+    detail of small images in the first layers, and enough positions in the last ones.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        alpha: Width multiplier, any number above 0; widths are rounded down.
+        alpha: Width multiplier, any number above 0. Widths are rounded down.
         include_top: Whether to end in global average pooling and a 1x1 convolution as the
             classifier.
-        weights: None for random weights, `"imagenet"` for the official ones (fetched once, then
-            kept in Keras's cache), or the path of a `.weights.h5` file.
+        weights: None for random weights, `"imagenet"` for the official ones (downloaded once, then
+            cached by Keras), or the path of a `.weights.h5` file.
         pooling: Without the classifier: None for feature maps of shape
             `(batch, height / output_stride, width / output_stride, features)`, `"avg"` or `"max"`
-            for one vector an image.
+            for one vector per image.
         classes: Number of classes, or their names, which are then recorded in the model.
         classifier_activation: Activation of the classifier; None for logits.
-        dropout: Share of features dropped in training before the classifier, from 0 to below 1.
+        dropout: Fraction of features dropped during training before the classifier, in [0, 1).
         output_stride: 8, 16, 32, or None: 32 from 96 pixels up, 16 from 48, 8 below.
-        bn_momentum: Momentum of the moving statistics of batch normalization. That of
-            `keras.applications` (0.99) needs some hundred steps before they are of use.
-        preprocessing: What pixels of 0 to 255 go through before they are given to the model: a
-            `keras_dlcourse.data.Normalization`, recorded in the model for export. It is not
+        bn_momentum: Momentum of the moving statistics of batch normalization. With the value in
+            `keras.applications` (0.99), they need a few hundred steps to become useful.
+        preprocessing: Normalization applied to pixels in [0, 255] before they reach the model, a
+            `keras_dlcourse.data.Normalization`. It is recorded in the model for export, not
             applied. ImageNet weights bring their own.
         name: Name of the model.
 
@@ -95,10 +95,10 @@ def MobileNet(
         features without the classifier).
 
     Raises:
-        TypeError: If `classes`, `weights` or `preprocessing` is of a wrong kind.
-        ValueError: If an argument is out of its range, contradicts another, or there are no
-            official weights for it.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If `classes`, `weights` or `preprocessing` has the wrong type.
+        ValueError: If an argument is out of range or contradicts another, or no official weights
+            exist for it.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> model = MobileNet((28, 28, 1), alpha=0.25, classes=["cat", "dog"])
@@ -123,17 +123,17 @@ def MobileNet(
         bn_momentum=bn_momentum,
         preprocessing=preprocessing,
     )
-    stem_strides, *stage_strides = _graph.limited_strides(
+    stem_strides, *stage_strides = _graph.limit_strides(
         (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
     inputs, x = _graph.image_input(arguments)
-    stem_channels = _graph.scaled(STEM_CHANNELS, arguments.alpha)
+    stem_channels = _graph.scale_channels(STEM_CHANNELS, arguments.alpha)
     x = _graph.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
     block = 1
     for stage, strides in zip(STAGES, stage_strides, strict=True):
         for repeat in range(stage.repeats):
             x = DepthwiseSeparableConv2D(
-                _graph.scaled(stage.channels, arguments.alpha),
+                _graph.scale_channels(stage.channels, arguments.alpha),
                 strides=strides if repeat == 0 else 1,
                 bn_momentum=arguments.bn_momentum,
                 bn_epsilon=_graph.BN_EPSILON,
@@ -142,12 +142,12 @@ def MobileNet(
             block += 1
     if arguments.include_top:
         x = _graph.dropout(_graph.global_pooling(x, "avg", keepdims=True), arguments)
-        # A 1x1 convolution on the pooled features is a dense layer; it keeps the published layout.
+        # A 1x1 convolution on pooled features is a dense layer, in the layout of official weights.
         x = keras.layers.Conv2D(
             arguments.classes, 1, padding="same", data_format="channels_last", name="logits"
         )(x)
         x = keras.layers.Reshape((arguments.classes,), name="flat_logits")(x)
-        x = _graph.activated(x, arguments)
+        x = _graph.activate(x, arguments)
     else:
         x = _graph.global_pooling(x, arguments.pooling)
-    return _graph.finished(inputs, x, arguments, IMAGENET, name)
+    return _graph.finish_model(inputs, x, arguments, IMAGENET, name)

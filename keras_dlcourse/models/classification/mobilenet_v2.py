@@ -18,13 +18,13 @@ from keras_dlcourse.models.registry import register
 
 @dataclass(frozen=True)
 class Stage:
-    """A row of the paper's Table 2: a sequence of equal blocks.
+    """A row of the paper's Table 2: a sequence of identical blocks.
 
     Attributes:
-        expansion: By how much each block widens its input (t).
+        expansion: Factor by which each block widens its input (t).
         channels: Output channels before the width multiplier (c).
         repeats: Number of blocks (n).
-        strides: Strides of the first block (s); the others have 1.
+        strides: Stride of the first block (s); the others have stride 1.
     """
 
     expansion: int
@@ -65,32 +65,32 @@ def MobileNetV2(
     preprocessing: Normalization | None = None,
     name: str = "mobilenet_v2",
 ) -> keras.Model:
-    """Build a MobileNetV2, about 3.5 million parameters at alpha 1.
+    """Build a MobileNetV2 with about 3.5 million parameters at alpha 1.
 
-    A stem convolution, 17 inverted residual blocks and a 1x1 convolution.
+    It has a stem convolution, 17 inverted residual blocks and a 1x1 convolution.
 
-    The last feature map is smaller than the image by `output_stride`. At 16, the last stride of
-    the network becomes 1; at 8, that of the stem too: a small image keeps its detail where the
-    network begins, and enough positions where it ends.
+    The last feature map is smaller than the image by a factor of `output_stride`. At 16, the last
+    stride of the network becomes 1; at 8, the stride of the stem does too. This preserves the
+    detail of small images in the first layers, and enough positions in the last ones.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        alpha: Width multiplier, any number above 0; widths become multiples of 8.
+        alpha: Width multiplier, any number above 0. Widths become multiples of 8.
         include_top: Whether to end in global average pooling and a dense classifier.
-        weights: None for random weights, `"imagenet"` for the official ones (fetched once, then
-            kept in Keras's cache), or the path of a `.weights.h5` file.
+        weights: None for random weights, `"imagenet"` for the official ones (downloaded once, then
+            cached by Keras), or the path of a `.weights.h5` file.
         pooling: Without the classifier: None for feature maps of shape
             `(batch, height / output_stride, width / output_stride, features)`, `"avg"` or `"max"`
-            for one vector an image.
+            for one vector per image.
         classes: Number of classes, or their names, which are then recorded in the model.
         classifier_activation: Activation of the classifier; None for logits.
-        dropout: Share of features dropped in training before the classifier, from 0 to below 1.
+        dropout: Fraction of features dropped during training before the classifier, in [0, 1).
         output_stride: 8, 16, 32, or None: 32 from 96 pixels up, 16 from 48, 8 below.
-        bn_momentum: Momentum of the moving statistics of batch normalization. Those of
-            `keras.applications` (0.999) need some 5,000 steps before they are of use.
-        preprocessing: What pixels of 0 to 255 go through before they are given to the model: a
-            `keras_dlcourse.data.Normalization`, recorded in the model for export. It is not
+        bn_momentum: Momentum of the moving statistics of batch normalization. With the value in
+            `keras.applications` (0.999), they need about 5,000 steps to become useful.
+        preprocessing: Normalization applied to pixels in [0, 255] before they reach the model, a
+            `keras_dlcourse.data.Normalization`. It is recorded in the model for export, not
             applied. ImageNet weights bring their own.
         name: Name of the model.
 
@@ -99,10 +99,10 @@ def MobileNetV2(
         features without the classifier).
 
     Raises:
-        TypeError: If `classes`, `weights` or `preprocessing` is of a wrong kind.
-        ValueError: If an argument is out of its range, contradicts another, or there are no
-            official weights for it.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If `classes`, `weights` or `preprocessing` has the wrong type.
+        ValueError: If an argument is out of range or contradicts another, or no official weights
+            exist for it.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> model = MobileNetV2((28, 28, 1), alpha=0.35, classes=["cat", "dog"])
@@ -127,7 +127,7 @@ def MobileNetV2(
         bn_momentum=bn_momentum,
         preprocessing=preprocessing,
     )
-    stem_strides, *stage_strides = _graph.limited_strides(
+    stem_strides, *stage_strides = _graph.limit_strides(
         (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
     inputs, x = _graph.image_input(arguments)
@@ -145,17 +145,17 @@ def MobileNetV2(
                 name=f"block_{block}",
             )(x)
             block += 1
-    # The paper widens the last convolution with alpha, but does not narrow it.
+    # As in the paper, alpha may widen the last convolution, but not narrow it.
     head_channels = round_channels(HEAD_CHANNELS * max(1.0, arguments.alpha))
     x = _graph.convolution(x, head_channels, 1, 1, arguments, "head")
-    x = _graph.classified(x, arguments)
-    return _graph.finished(inputs, x, arguments, IMAGENET, name)
+    x = _graph.classify(x, arguments)
+    return _graph.finish_model(inputs, x, arguments, IMAGENET, name)
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:
     """Return the multiple of `divisor` nearest to `channels`, at least `divisor`.
 
-    Rounding takes no more than a tenth away, so that narrow layers do not shrink much.
+    Rounding removes at most a tenth of the channels, so that narrow layers do not shrink much.
 
     Example:
         >>> round_channels(32 * 0.35), round_channels(11), round_channels(1)

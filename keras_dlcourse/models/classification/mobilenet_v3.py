@@ -1,15 +1,15 @@
-"""MobileNetV3: MobileNetV2's blocks as a search arranged them, with squeeze and excitation.
+"""MobileNetV3: MobileNetV2 blocks arranged by architecture search, with squeeze-and-excitation.
 
-A search over networks measured on a phone chose kernel sizes and widths; the stem and the end were
-made cheaper by hand. Half of the blocks weight their channels, and deep ones use hard swish, which
-is nearly swish and costs no exponential. The minimalistic form leaves out all three for
-accelerators that lack them.
+A search over networks measured on a phone chose kernel sizes and widths; the stem and the head were
+made cheaper by hand. About half of the blocks use squeeze-and-excitation, and deep blocks use hard
+swish, which approximates swish without an exponential. The minimalistic variant omits
+squeeze-and-excitation, hard swish and 5x5 kernels, for accelerators that do not support them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import keras
 
@@ -21,8 +21,9 @@ from keras_dlcourse.models._shared.imagenet import ImageNetFiles
 from keras_dlcourse.models.classification.mobilenet_v2 import round_channels
 from keras_dlcourse.models.registry import register
 
+DROPOUT = 0.2  # as in the paper
 STEM_CHANNELS, EXCITE, LAST_EXPANSION = 16, 0.25, 6
-RELU, SWISH = "relu", "hard_silu"  # Keras's name of hard swish
+RELU, SWISH = "relu", "hard_silu"  # Keras's name for hard swish
 
 
 @dataclass(frozen=True)
@@ -31,11 +32,11 @@ class Block:
 
     Attributes:
         kernel_size: Height and width of the depthwise kernel.
-        expansion: By how much the block widens its input.
+        expansion: Factor by which the block widens its input.
         channels: Output channels.
-        excite: Whether squeeze and excitation weight the channels.
+        excite: Whether the block has squeeze-and-excitation.
         activation: `"relu"` or hard swish.
-        strides: Its step.
+        strides: Stride of the block.
     """
 
     kernel_size: int
@@ -48,10 +49,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Variant:
-    """A network.
+    """Configuration of a network.
 
     Attributes:
-        blocks: Its blocks.
+        blocks: Blocks of the network.
         features: Channels before the classifier.
         official: Name in `keras.applications`.
     """
@@ -104,34 +105,32 @@ VARIANTS = {
 
 
 class MobileNetV3Options(Options, total=False):
-    """Options of MobileNetV3 besides those of all builders.
+    """Options of MobileNetV3, in addition to `Options`."""
 
-    Attributes:
-        minimalistic: Whether to leave out squeeze and excitation, hard swish and 5x5 kernels.
-    """
+    minimalistic: Annotated[
+        bool,
+        "Whether to omit squeeze-and-excitation, hard swish and 5x5 kernels.",
+    ]
 
-    minimalistic: bool
 
-
-@register("mobilenet_v3_large")
+@register("mobilenet_v3_large", dropout=DROPOUT, minimalistic=False)
 def MobileNetV3Large(
     input_shape: Shape = (224, 224, 3), **options: Unpack[MobileNetV3Options]
 ) -> keras.Model:
-    """Build a MobileNetV3-Large, 75.2 % on ImageNet (72.3 % minimalistic).
+    """Build a MobileNetV3-Large (75.2% accuracy on ImageNet, 72.3% if minimalistic).
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        **options: See `MobileNetV3Options` and `Options`; `dropout` is 0.2 by default, as in the
-            paper.
+        **options: See `MobileNetV3Options`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> MobileNetV3Large((32, 32, 3), alpha=0.35, classes=10).output_shape
@@ -143,11 +142,11 @@ def MobileNetV3Large(
     return _build("mobilenet_v3_large", input_shape, options)
 
 
-@register("mobilenet_v3_small")
+@register("mobilenet_v3_small", dropout=DROPOUT, minimalistic=False)
 def MobileNetV3Small(
     input_shape: Shape = (224, 224, 3), **options: Unpack[MobileNetV3Options]
 ) -> keras.Model:
-    """Build a MobileNetV3-Small, 67.4 % on ImageNet (61.9 % minimalistic).
+    """Build a MobileNetV3-Small (67.4% accuracy on ImageNet, 61.9% if minimalistic).
 
     See `MobileNetV3Large`.
     """
@@ -156,18 +155,18 @@ def MobileNetV3Small(
 
 def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> keras.Model:
     row = VARIANTS[variant]
-    given: dict[str, Any] = {"dropout": 0.2, "name": variant, **options}
-    name, minimalistic = given.pop("name"), bool(given.pop("minimalistic", False))
+    given: dict[str, Any] = dict(options)
+    name, minimalistic = given.pop("name"), bool(given.pop("minimalistic"))
     imagenet = None if minimalistic else ImageNetFiles(row.official, alphas=(0.75, 1.0))
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
     swish = RELU if minimalistic else SWISH
-    stem_strides, *strides = _graph.limited_strides(
+    stem_strides, *strides = _graph.limit_strides(
         (2, *(block.strides for block in row.blocks)), arguments.output_stride
     )
     inputs, x = _graph.image_input(arguments)
     x = _graph.convolution(x, STEM_CHANNELS, 3, stem_strides, arguments, "stem", swish)
     for number, (block, step) in enumerate(zip(row.blocks, strides, strict=True)):
-        # The first block widens nothing.
+        # The first block has no expansion.
         expanded = round_channels(x.shape[-1] * block.expansion) if number else x.shape[-1]
         excite = block.excite and not minimalistic
         x = InvertedResidual(
@@ -187,7 +186,7 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
     x = _graph.convolution(x, channels, 1, 1, arguments, "head", swish)
     if not arguments.include_top:
         x = _graph.global_pooling(x, arguments.pooling)
-        return _graph.finished(inputs, x, arguments, imagenet, name)
+        return _graph.finish_model(inputs, x, arguments, imagenet, name)
     features = (
         row.features if arguments.alpha <= 1 else round_channels(row.features * arguments.alpha)
     )
@@ -196,5 +195,5 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
     x = _graph.dropout(keras.layers.Activation(swish, name="features_act")(x), arguments)
     x = keras.layers.Conv2D(arguments.classes, 1, name="logits")(x)
     x = keras.layers.Flatten(name="flat_logits")(x)
-    x = _graph.activated(x, arguments)
-    return _graph.finished(inputs, x, arguments, imagenet, name)
+    x = _graph.activate(x, arguments)
+    return _graph.finish_model(inputs, x, arguments, imagenet, name)

@@ -1,7 +1,8 @@
-"""Network in Network: a small network slid over the image, and no dense layer at the end.
+"""Network in Network: a small network slides over the image, with no dense layer at the end.
 
-The last maps are one for each class; their mean over all places is the class's score. That has no
-weights to learn by heart with, takes images of any size, and shows where each class was seen.
+The last layer has one feature map per class, whose mean over all positions is the class score. This
+head has no weights that could overfit, accepts images of any size, and shows where each class was
+found.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ from keras_dlcourse.models._shared.arguments import Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models.registry import register
 
-DROPOUT = 0.5  # behind poolings
+DROPOUT = 0.5  # after pooling
 
 
 @dataclass(frozen=True)
 class Stage:
-    """An MLP convolution and the pooling behind it.
+    """An MLP convolution and the pooling after it.
 
     Attributes:
-        filters: Channels of each of its layers; 0 stands for the number of classes.
-        kernel_size: Height and width of its patches.
-        strides: Step between them.
+        filters: Channels of each of its layers; 0 represents the number of classes.
+        kernel_size: Height and width of the patches.
+        strides: Stride between patches.
         pooling: `"max"`, `"average"`, or None.
-        dropout: Whether dropout stands behind the pooling.
+        dropout: Whether dropout follows the pooling.
     """
 
     filters: tuple[int, ...]
@@ -55,23 +56,24 @@ VARIANTS = {
 _POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
 
 
-@register("nin_cifar10")
+@register("nin_cifar10", dropout=DROPOUT, classes=10)
 def NiNCIFAR10(input_shape: Shape = (32, 32, 3), **options: Unpack[Options]) -> keras.Model:
-    """Build the paper's Network in Network for small images, 89.59 % on CIFAR-10.
+    """Build the paper's Network in Network for small images (89.59% accuracy on CIFAR-10).
 
-    Its last maps are a fourth of the image, whatever `output_stride`. 10 classes by default.
+    The last feature map is a quarter of the image size, regardless of `output_stride`.
+    The default is 10 classes.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        **options: See `Options`; `dropout` is 0.5 by default.
+        **options: See `Options`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
 
     Example:
         >>> NiNCIFAR10((None, None, 3), alpha=0.25).output_shape
@@ -80,27 +82,27 @@ def NiNCIFAR10(input_shape: Shape = (32, 32, 3), **options: Unpack[Options]) -> 
     Reference:
         Lin, Chen and Yan, "Network In Network", ICLR 2014, https://arxiv.org/abs/1312.4400
     """
-    return _build("nin_cifar10", input_shape, {"classes": 10, **options})
+    return _build("nin_cifar10", input_shape, options)
 
 
-@register("nin_imagenet")
+@register("nin_imagenet", dropout=DROPOUT)
 def NiNImageNet(input_shape: Shape = (224, 224, 3), **options: Unpack[Options]) -> keras.Model:
-    """Build the authors' Network in Network for ImageNet, about 59 % there; see `NiNCIFAR10`."""
+    """Build the authors' Network in Network for ImageNet (about 59% accuracy); see `NiNCIFAR10`."""
     return _build("nin_imagenet", input_shape, options)
 
 
 def _build(variant: str, input_shape: Shape, options: Options) -> keras.Model:
-    given: dict[str, Any] = {"dropout": DROPOUT, "name": variant, **options}
+    given: dict[str, Any] = dict(options)
     name = given.pop("name")
     arguments = check_arguments(None, input_shape=input_shape, **given)
     stages = VARIANTS[variant]
     natural = [step for stage in stages for step in (stage.strides, 2 if stage.pooling else 1)]
-    strides = _graph.limited_strides(natural, arguments.output_stride)
+    strides = _graph.limit_strides(natural, arguments.output_stride)
     inputs, x = _graph.image_input(arguments)
     for number, stage in enumerate(stages, 1):
         step, pool = strides[2 * number - 2 : 2 * number]
         filters = tuple(
-            _graph.scaled(channels, arguments.alpha) if channels else arguments.classes
+            _graph.scale_channels(channels, arguments.alpha) if channels else arguments.classes
             for channels in (stage.filters if arguments.include_top else _features(stage))
         )
         x = MLPConv2D(filters, stage.kernel_size, step, name=f"mlpconv{number}")(x)
@@ -110,14 +112,14 @@ def _build(variant: str, input_shape: Shape, options: Options) -> keras.Model:
         if stage.dropout and arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"dropout{number}")(x)
     if not arguments.include_top:
-        return _graph.finished(
+        return _graph.finish_model(
             inputs, _graph.global_pooling(x, arguments.pooling), arguments, None, name
         )
     x = _graph.global_pooling(x, "avg")
-    x = _graph.activated(x, arguments)
-    return _graph.finished(inputs, x, arguments, None, name)
+    x = _graph.activate(x, arguments)
+    return _graph.finish_model(inputs, x, arguments, None, name)
 
 
 def _features(stage: Stage) -> tuple[int, ...]:
-    """Return the channels of a stage without the maps of classes."""
+    """Return the channels of a stage without the class maps."""
     return tuple(channels for channels in stage.filters if channels)

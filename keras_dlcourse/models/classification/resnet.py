@@ -1,14 +1,14 @@
-"""ResNet: blocks that learn what to add to their input, so that depth helps.
+"""ResNet: blocks that learn a residual to add to their input, so that depth helps.
 
 A plain network of 56 layers has a higher *training* error than one of 20. With the input added to
-what each block finds, gradients reach the first layer unhindered, a block that has nothing to add
-can be the identity, and 152 layers train. Wide ResNets and ResNeXts are made of the same block.
+the output of each block, gradients reach the first layer directly, a block with nothing to add can
+be the identity, and 152 layers can be trained. Wide ResNets and ResNeXts use the same block.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import keras
 
@@ -19,25 +19,24 @@ from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import BGR_PREPROCESSING, ImageNetFiles
 from keras_dlcourse.models.registry import register
 
-EXPANSION = 4  # channels of a bottleneck's output by those inside
+EXPANSION = 4  # ratio of a bottleneck's output channels to its inner channels
 OFFICIAL_EPSILON = 1.001e-5
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A column of a table of the papers.
+    """A column of a table in the papers.
 
     Attributes:
-        blocks: Blocks of each stage.
-        kind: Of the blocks, `"basic"` or `"bottleneck"`.
+        blocks: Number of blocks in each stage.
+        kind: Kind of blocks, `"basic"` or `"bottleneck"`.
         channels: Output channels of each stage.
-        width: Channels inside the bottlenecks of each stage; None for a fourth of the output.
-        groups: Groups of their spatial convolution.
-        is_small: Whether it is for small images: a 3x3 convolution for a stem, and no pooling.
+        width: Channels inside the bottlenecks of each stage; None for a quarter of the output.
+        groups: Groups of the spatial convolution in bottlenecks.
+        is_small: Whether the network is for small images, with a 3x3 stem and no pooling.
         stem: Channels of the stem.
-        shortcut: How shortcuts change sizes, `"project"` or `"pad"`.
-        preactivation: Whether normalization and ReLU stand before the convolutions.
-        official: Name in `keras.applications`, if it is there.
+        preactivation: Whether normalization and ReLU precede the convolutions.
+        official: Name in `keras.applications`, if it exists there.
     """
 
     blocks: tuple[int, ...]
@@ -47,7 +46,6 @@ class Variant:
     groups: int = 1
     is_small: bool = False
     stem: int = 64
-    shortcut: str = "project"
     preactivation: bool = False
     official: str | None = None
 
@@ -58,10 +56,8 @@ def _deep(*blocks: int, official: str | None = None) -> Variant:
 
 
 def _cifar(depth: int) -> Variant:
-    """Return the paper's network of `6 n + 2` layers for images of 32x32."""
-    return Variant(
-        ((depth - 2) // 6,) * 3, channels=(16, 32, 64), is_small=True, stem=16, shortcut="pad"
-    )
+    """Return the paper's network of `6 n + 2` layers for 32x32 images."""
+    return Variant(((depth - 2) // 6,) * 3, channels=(16, 32, 64), is_small=True, stem=16)
 
 
 VARIANTS = {
@@ -75,50 +71,60 @@ VARIANTS = {
 
 
 class ResidualOptions(Options, total=False):
-    """Options of residual networks besides those of all builders.
+    """Options of residual networks, in addition to `Options`."""
 
-    Attributes:
-        shortcut: How the input joins an output of another size: `"project"` (the paper's B) or
-            `"pad"` (A, without weights); `"none"` for no shortcut at all, a plain network.
-        zero_last_gamma: Whether each block starts as the identity.
-    """
-
-    shortcut: str
-    zero_last_gamma: bool
+    shortcut: Annotated[
+        str,
+        'How the input is added to an output of another size: `"project"` (option B in the '
+        'paper) or `"pad"` (option A, without weights). `"none"` omits all shortcuts, for a '
+        "plain network.",
+    ]
+    zero_last_gamma: Annotated[
+        bool,
+        "Whether each block starts as the identity.",
+    ]
 
 
 class ResNetOptions(ResidualOptions, total=False):
-    """Options of ResNets besides those.
+    """Options of ResNets, in addition to `ResidualOptions`."""
 
-    Attributes:
-        version: 1, or 2 with normalization and ReLU before the convolutions.
-        use_bias: The form of `keras.applications`: biases in convolutions, strides in the first
-            convolution of a bottleneck, another epsilon. Official weights need it.
-    """
+    version: Annotated[
+        int,
+        "1, or 2 for normalization and ReLU before the convolutions.",
+    ]
+    use_bias: Annotated[
+        bool,
+        "Whether to use the variant in `keras.applications`: convolutions with biases, the "
+        "stride in the first convolution of a bottleneck, and a different epsilon. Required "
+        "for official weights.",
+    ]
 
-    version: int
-    use_bias: bool
+
+DEFAULTS: dict[str, Any] = {
+    "shortcut": "project", "zero_last_gamma": False, "version": 1, "use_bias": False,
+}  # fmt: skip
+CIFAR_DEFAULTS = {**DEFAULTS, "shortcut": "pad", "classes": 10}
 
 
-@register("resnet18")
+@register("resnet18", **DEFAULTS)
 def ResNet18(input_shape: Shape = (224, 224, 3), **options: Unpack[ResNetOptions]) -> keras.Model:
-    """Build a ResNet-18: a stem and four stages of two basic blocks.
+    """Build a ResNet-18 with a stem and four stages of two basic blocks.
 
-    Trained on ImageNet it is right on 69.8 % (torchvision; the paper's 72.1 % is of ten crops).
-    Bottlenecks stride in their spatial convolution, which the paper did in the first.
+    Its accuracy on ImageNet is 69.8% (torchvision; the paper's 72.1% uses ten crops). Bottlenecks
+    have their stride in the spatial convolution; the paper has it in the first convolution.
 
     Args:
         input_shape: `(height, width, channels)`: at least 28x28 pixels (or None for any size), 1 or
             3 channels.
-        **options: See `ResNetOptions`, `ResidualOptions` and `Options`.
+        **options: See `ResNetOptions`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> ResNet18((32, 32, 3), alpha=0.25, classes=10).output_shape
@@ -132,84 +138,86 @@ def ResNet18(input_shape: Shape = (224, 224, 3), **options: Unpack[ResNetOptions
     return _build("resnet18", input_shape, options)
 
 
-@register("resnet34")
+@register("resnet34", **DEFAULTS)
 def ResNet34(input_shape: Shape = (224, 224, 3), **options: Unpack[ResNetOptions]) -> keras.Model:
-    """Build a ResNet-34, 73.3 % on ImageNet; see `ResNet18`."""
+    """Build a ResNet-34 (73.3% accuracy on ImageNet); see `ResNet18`."""
     return _build("resnet34", input_shape, options)
 
 
-@register("resnet50")
+@register("resnet50", **DEFAULTS)
 def ResNet50(input_shape: Shape = (224, 224, 3), **options: Unpack[ResNetOptions]) -> keras.Model:
-    """Build a ResNet-50 of bottleneck blocks, 76.1 % on ImageNet; see `ResNet18`."""
+    """Build a ResNet-50 with bottleneck blocks (76.1% accuracy on ImageNet); see `ResNet18`."""
     return _build("resnet50", input_shape, options)
 
 
-@register("resnet101")
+@register("resnet101", **DEFAULTS)
 def ResNet101(input_shape: Shape = (224, 224, 3), **options: Unpack[ResNetOptions]) -> keras.Model:
-    """Build a ResNet-101, 77.4 % on ImageNet; see `ResNet18`."""
+    """Build a ResNet-101 (77.4% accuracy on ImageNet); see `ResNet18`."""
     return _build("resnet101", input_shape, options)
 
 
-@register("resnet152")
+@register("resnet152", **DEFAULTS)
 def ResNet152(input_shape: Shape = (224, 224, 3), **options: Unpack[ResNetOptions]) -> keras.Model:
-    """Build a ResNet-152 of 50 bottleneck blocks, 78.3 % on ImageNet; see `ResNet18`."""
+    """Build a ResNet-152 with 50 bottleneck blocks (78.3% accuracy on ImageNet); see `ResNet18`."""
     return _build("resnet152", input_shape, options)
 
 
-@register("resnet20_cifar")
+@register("resnet20_cifar", **CIFAR_DEFAULTS)
 def ResNet20CIFAR(
     input_shape: Shape = (32, 32, 3), **options: Unpack[ResNetOptions]
 ) -> keras.Model:
-    """Build the paper's ResNet-20 for small images, with padded shortcuts, 91.25 % on CIFAR-10.
+    """Build the paper's ResNet-20 for small images, with padded shortcuts.
 
-    Its last maps are a fourth of the image, whatever `output_stride`. 10 classes by default; for
-    the rest see `ResNet18`.
+    It reaches 91.25% accuracy on CIFAR-10.
+    The last feature map is a quarter of the image size, regardless of `output_stride`.
+    The default is 10 classes. For the other arguments, see `ResNet18`.
     """
     return _build("resnet20_cifar", input_shape, options)
 
 
-@register("resnet32_cifar")
+@register("resnet32_cifar", **CIFAR_DEFAULTS)
 def ResNet32CIFAR(
     input_shape: Shape = (32, 32, 3), **options: Unpack[ResNetOptions]
 ) -> keras.Model:
-    """Build the paper's ResNet-32, 92.49 % on CIFAR-10; see `ResNet20CIFAR`."""
+    """Build the paper's ResNet-32 (92.49% accuracy on CIFAR-10); see `ResNet20CIFAR`."""
     return _build("resnet32_cifar", input_shape, options)
 
 
-@register("resnet44_cifar")
+@register("resnet44_cifar", **CIFAR_DEFAULTS)
 def ResNet44CIFAR(
     input_shape: Shape = (32, 32, 3), **options: Unpack[ResNetOptions]
 ) -> keras.Model:
-    """Build the paper's ResNet-44, 92.83 % on CIFAR-10; see `ResNet20CIFAR`."""
+    """Build the paper's ResNet-44 (92.83% accuracy on CIFAR-10); see `ResNet20CIFAR`."""
     return _build("resnet44_cifar", input_shape, options)
 
 
-@register("resnet56_cifar")
+@register("resnet56_cifar", **CIFAR_DEFAULTS)
 def ResNet56CIFAR(
     input_shape: Shape = (32, 32, 3), **options: Unpack[ResNetOptions]
 ) -> keras.Model:
-    """Build the paper's ResNet-56, 93.03 % on CIFAR-10; see `ResNet20CIFAR`."""
+    """Build the paper's ResNet-56 (93.03% accuracy on CIFAR-10); see `ResNet20CIFAR`."""
     return _build("resnet56_cifar", input_shape, options)
 
 
-@register("resnet110_cifar")
+@register("resnet110_cifar", **CIFAR_DEFAULTS)
 def ResNet110CIFAR(
     input_shape: Shape = (32, 32, 3), **options: Unpack[ResNetOptions]
 ) -> keras.Model:
-    """Build the paper's ResNet-110, 93.39 % on CIFAR-10; see `ResNet20CIFAR`."""
+    """Build the paper's ResNet-110 (93.39% accuracy on CIFAR-10); see `ResNet20CIFAR`."""
     return _build("resnet110_cifar", input_shape, options)
 
 
 def _build(variant: str, input_shape: Shape, options: ResNetOptions) -> keras.Model:
-    given: dict[str, Any] = {"name": variant, **options}
-    version, use_bias = given.pop("version", 1), bool(given.pop("use_bias", False))
+    given: dict[str, Any] = dict(options)
+    version, use_bias = given.pop("version"), bool(given.pop("use_bias"))
     if version not in (1, 2):
         raise ValueError(f"version must be 1 or 2. Received: {version!r}")
     row = VARIANTS[variant]
-    if given.get("weights") == "imagenet" and not (row.official and use_bias and version == 1):
+    if given["weights"] == "imagenet" and not (row.official and use_bias and version == 1):
         raise ValueError(
-            "weights='imagenet' exist for ResNet50, ResNet101 and ResNet152 of version 1 with "
-            f"use_bias=True. Received: {variant}, version={version}, use_bias={use_bias}"
+            "weights='imagenet' is available only for ResNet50, ResNet101 and ResNet152 with "
+            "version=1 and use_bias=True. "
+            f"Received: {variant}, version={version}, use_bias={use_bias}"
         )
     block = {"preactivation": version == 2, "use_bias": use_bias, "strides_first": use_bias}
     if use_bias:
@@ -230,29 +238,28 @@ def residual_network(
     """Build a network of residual blocks.
 
     Args:
-        row: What it is made of.
-        input_shape: The shape of an image.
-        given: Options, by name.
-        block: Arguments of the blocks besides those that the row and the options give.
-        imagenet: Which official weights there are.
+        row: Configuration of the network.
+        input_shape: Shape of an image.
+        given: Options by name.
+        block: Further arguments of the blocks, which override those from `row` and `given`.
+        imagenet: The available official weights, if any.
     """
     given = dict(given)
     name = given.pop("name")
     block = {
-        "shortcut": given.pop("shortcut", row.shortcut),
-        "zero_last_gamma": bool(given.pop("zero_last_gamma", False)),
+        "shortcut": given.pop("shortcut"),
+        "zero_last_gamma": bool(given.pop("zero_last_gamma")),
         "preactivation": row.preactivation,
         "bn_epsilon": 1e-5,
         **block,
     }
-    given.setdefault("classes", 10 if row.is_small else 1000)
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
     inputs, x = _graph.image_input(arguments)
     x, strides = _stem(x, row, block, arguments)
     for stage, (blocks, channels) in enumerate(zip(row.blocks, row.channels, strict=True)):
         for number in range(blocks):
             x = ResidualBlock(
-                _graph.scaled(channels, arguments.alpha, row.groups),
+                _graph.scale_channels(channels, arguments.alpha, row.groups),
                 row.kind,
                 strides=strides[stage] if number == 0 else 1,
                 width=_width(row, stage, arguments),
@@ -262,33 +269,33 @@ def residual_network(
                 **block,
             )(x)
     if block["preactivation"]:
-        x = _graph.normalized(x, "end", block["bn_epsilon"], arguments)
-    return _graph.finished(inputs, _graph.classified(x, arguments), arguments, imagenet, name)
+        x = _graph.normalize(x, "end", block["bn_epsilon"], arguments)
+    return _graph.finish_model(inputs, _graph.classify(x, arguments), arguments, imagenet, name)
 
 
 def _width(row: Variant, stage: int, arguments: Arguments) -> int | None:
-    """Return the channels inside a bottleneck, which groups divide."""
+    """Return the channels inside a bottleneck, a multiple of the groups; None for basic blocks."""
     if row.kind == "basic":
         return None
     width = row.width[stage] if row.width else row.channels[stage] // EXPANSION
-    return _graph.scaled(width, arguments.alpha, row.groups)
+    return _graph.scale_channels(width, arguments.alpha, row.groups)
 
 
 def _stem(
     x: Any, row: Variant, block: dict[str, Any], arguments: Arguments
 ) -> tuple[Any, tuple[int, ...]]:
-    """Return what the first stage takes, and the strides of the stages."""
-    channels = _graph.scaled(row.stem, arguments.alpha)
+    """Return the input of the first stage, and the strides of the stages."""
+    channels = _graph.scale_channels(row.stem, arguments.alpha)
     stages = (1,) + (2,) * (len(row.blocks) - 1)
     use_bias = block.get("use_bias", False)
     if row.is_small:
         x = _graph.small_convolution(x, channels, use_bias)
         if not block["preactivation"]:
-            x = _graph.normalized(x, "stem", block["bn_epsilon"], arguments)
-        return x, _graph.limited_strides(stages, arguments.output_stride)
-    first, pooling, *rest = _graph.limited_strides((2, 2, *stages), arguments.output_stride)
+            x = _graph.normalize(x, "stem", block["bn_epsilon"], arguments)
+        return x, _graph.limit_strides(stages, arguments.output_stride)
+    first, pooling, *rest = _graph.limit_strides((2, 2, *stages), arguments.output_stride)
     x = _graph.large_convolution(x, channels, first, use_bias)
     if not block["preactivation"]:
-        x = _graph.normalized(x, "stem", block["bn_epsilon"], arguments)
+        x = _graph.normalize(x, "stem", block["bn_epsilon"], arguments)
     x = _graph.large_pooling(x, pooling)
     return x, tuple(rest)

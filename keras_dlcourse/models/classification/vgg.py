@@ -1,14 +1,15 @@
-"""VGG: small kernels on each other, pooling between, and large dense layers at the end.
+"""VGG: stacked small kernels with pooling in between, and large dense layers at the end.
 
-Two 3x3 convolutions see as much as one of 5x5, three as much as one of 7x7 (27 C^2 weights against
-49 C^2), with a nonlinearity between each. So the network is deep, and its features are still in
-use as a measure of what looks alike. Nine tenths of its weights stand in the first dense layer.
+Two 3x3 convolutions have the receptive field of one 5x5, and three that of one 7x7 (27 C^2 weights
+instead of 49 C^2), with a nonlinearity after each. The network is therefore deep, and its features
+are still used as a measure of perceptual similarity. Nine tenths of its weights are in the dense
+layers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Annotated, Any, Unpack
 
 import keras
 
@@ -20,7 +21,7 @@ from keras_dlcourse.models.registry import register
 
 CHANNELS = (64, 128, 256, 512, 512)
 DENSE = 4096
-DROPOUT = 0.5  # behind each of the two dense layers before the classifier
+DROPOUT = 0.5  # after each of the two dense layers before the classifier
 HEADS = ("dense", "convolution")
 
 
@@ -29,8 +30,8 @@ class Variant:
     """A column of the paper's Table 1.
 
     Attributes:
-        repeats: Convolutions of 3x3 before each of the five poolings.
-        official: Name in `keras.applications`, if it is there.
+        repeats: Number of 3x3 convolutions before each of the five poolings.
+        official: Name in `keras.applications`, if it exists there.
     """
 
     repeats: tuple[int, ...]
@@ -46,37 +47,40 @@ VARIANTS = {
 
 
 class VGGOptions(Options, total=False):
-    """Options of the VGGs besides those of all builders.
+    """Options of VGG networks, in addition to `Options`."""
 
-    Attributes:
-        batch_norm: Whether a batch normalization stands behind each convolution; the paper knew
-            none.
-        head: `"dense"` flattens the last maps, so images have one size. `"convolution"` has the
-            same weights in convolutions, slides over larger maps and averages what it finds.
-    """
+    batch_norm: Annotated[
+        bool,
+        "Whether batch normalization follows each convolution; the paper has none.",
+    ]
+    head: Annotated[
+        str,
+        '`"dense"` flattens the last maps, so the image size is fixed. `"convolution"` has '
+        "the same weights in convolutions, slides over larger maps and averages the scores.",
+    ]
 
-    batch_norm: bool
-    head: str
+
+DEFAULTS: dict[str, Any] = {"dropout": DROPOUT, "batch_norm": False, "head": "dense"}
 
 
-@register("vgg11")
+@register("vgg11", **DEFAULTS)
 def VGG11(input_shape: Shape = (224, 224, 3), **options: Unpack[VGGOptions]) -> keras.Model:
-    """Build a VGG-11 (configuration A): 8 convolutions of 3x3 and 3 dense layers.
+    """Build a VGG-11 (configuration A) with eight 3x3 convolutions and three dense layers.
 
-    Trained on ImageNet it is right on 70.4 % (top 1; the paper's 29.6 % error).
+    Its top-1 accuracy on ImageNet is 70.4% (29.6% error in the paper).
 
     Args:
         input_shape: `(height, width, channels)`, at least 28x28 pixels, 1 or 3 channels; None for
             any size with `include_top=False` or `head="convolution"`.
-        **options: See `VGGOptions` and `Options`; `dropout` is 0.5 by default.
+        **options: See `VGGOptions`.
 
     Returns:
         A functional Keras model from images to probabilities `(batch, classes)`, or to features.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range or contradicts another.
-        OSError: If official weights are asked for and cannot be fetched.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range or contradicts another.
+        OSError: If official weights are requested and cannot be downloaded.
 
     Example:
         >>> VGG11((32, 32, 3), alpha=0.25, classes=10).output_shape
@@ -89,28 +93,28 @@ def VGG11(input_shape: Shape = (224, 224, 3), **options: Unpack[VGGOptions]) -> 
     return _build("vgg11", input_shape, options)
 
 
-@register("vgg13")
+@register("vgg13", **DEFAULTS)
 def VGG13(input_shape: Shape = (224, 224, 3), **options: Unpack[VGGOptions]) -> keras.Model:
-    """Build a VGG-13 (configuration B), 71.3 % on ImageNet; see `VGG11`."""
+    """Build a VGG-13 (configuration B) (71.3% accuracy on ImageNet); see `VGG11`."""
     return _build("vgg13", input_shape, options)
 
 
-@register("vgg16")
+@register("vgg16", **DEFAULTS)
 def VGG16(input_shape: Shape = (224, 224, 3), **options: Unpack[VGGOptions]) -> keras.Model:
-    """Build a VGG-16 (configuration D), 74.4 % on ImageNet; see `VGG11`."""
+    """Build a VGG-16 (configuration D) (74.4% accuracy on ImageNet); see `VGG11`."""
     return _build("vgg16", input_shape, options)
 
 
-@register("vgg19")
+@register("vgg19", **DEFAULTS)
 def VGG19(input_shape: Shape = (224, 224, 3), **options: Unpack[VGGOptions]) -> keras.Model:
-    """Build a VGG-19 (configuration E), 74.5 % on ImageNet; see `VGG11`."""
+    """Build a VGG-19 (configuration E) (74.5% accuracy on ImageNet); see `VGG11`."""
     return _build("vgg19", input_shape, options)
 
 
 def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model:
     row = VARIANTS[variant]
-    given: dict[str, Any] = {"dropout": DROPOUT, "name": variant, **options}
-    batch_norm, head = bool(given.pop("batch_norm", False)), given.pop("head", "dense")
+    given: dict[str, Any] = dict(options)
+    batch_norm, head = bool(given.pop("batch_norm")), given.pop("head")
     if head not in HEADS:
         raise ValueError(f"head must be 'dense' or 'convolution'. Received: {head!r}")
     name = given.pop("name")
@@ -124,11 +128,11 @@ def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model
     if head == "dense":
         check_one_size(arguments, "VGG", ", or set head='convolution'")
     inputs, x = _graph.image_input(arguments)
-    poolings = _graph.limited_strides((2,) * len(CHANNELS), arguments.output_stride)
+    poolings = _graph.limit_strides((2,) * len(CHANNELS), arguments.output_stride)
     _graph.check_enough_left(arguments, [(step, step) for step in poolings])
     for stage, (channels, repeats) in enumerate(zip(CHANNELS, row.repeats, strict=True), 1):
         for number in range(1, repeats + 1):
-            filters = _graph.scaled(channels, arguments.alpha)
+            filters = _graph.scale_channels(channels, arguments.alpha)
             x = _convolution(x, filters, f"block{stage}_conv{number}", batch_norm, arguments)
         if poolings[stage - 1] > 1:
             x = keras.layers.MaxPooling2D(2, name=f"block{stage}_pool")(x)
@@ -136,7 +140,7 @@ def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model
         x = _graph.global_pooling(x, arguments.pooling)
     else:
         x = (_dense_head if head == "dense" else _convolution_head)(x, arguments)
-    return _graph.finished(inputs, x, arguments, imagenet, name)
+    return _graph.finish_model(inputs, x, arguments, imagenet, name)
 
 
 def _convolution(x: Any, filters: int, name: str, batch_norm: bool, arguments: Arguments) -> Any:
@@ -153,7 +157,7 @@ def _convolution(x: Any, filters: int, name: str, batch_norm: bool, arguments: A
 def _dense_head(x: Any, arguments: Arguments) -> Any:
     x = keras.layers.Flatten(name="flatten")(x)
     for name in ("fc1", "fc2"):
-        units = _graph.scaled(DENSE, arguments.alpha)
+        units = _graph.scale_channels(DENSE, arguments.alpha)
         x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=name)(x)
         if arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"{name}_dropout")(x)
@@ -161,9 +165,9 @@ def _dense_head(x: Any, arguments: Arguments) -> Any:
 
 
 def _convolution_head(x: Any, arguments: Arguments) -> Any:
-    """The same as convolutions: the first as large as the maps of the paper's images, 7x7."""
+    """Apply the dense head as convolutions; the first is 7x7, the size of the paper's last maps."""
     height, width = (size or 7 for size in x.shape[1:3])
-    units = _graph.scaled(DENSE, arguments.alpha)
+    units = _graph.scale_channels(DENSE, arguments.alpha)
     for name, size in (("fc1", (min(height, 7), min(width, 7))), ("fc2", (1, 1))):
         x = keras.layers.Conv2D(
             units, size, activation="relu", kernel_initializer="he_normal", name=name
@@ -172,4 +176,4 @@ def _convolution_head(x: Any, arguments: Arguments) -> Any:
             x = keras.layers.Dropout(arguments.dropout, name=f"{name}_dropout")(x)
     x = keras.layers.Conv2D(arguments.classes, 1, name="predictions_conv")(x)
     x = _graph.global_pooling(x, "avg")
-    return _graph.activated(x, arguments)
+    return _graph.activate(x, arguments)

@@ -1,4 +1,4 @@
-"""Rosenblatt's perceptron, with scikit-learn's interface and the trace of what it learned from."""
+"""Rosenblatt's perceptron, with scikit-learn's interface and a record of its mistakes."""
 
 from __future__ import annotations
 
@@ -14,51 +14,54 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from keras_dlcourse._checks import positive_float, positive_int
+from keras_dlcourse._checks import check_positive_float, check_positive_int
 
-_ASKED_AFTER = 20  # passes without an end, before it is computed whether there can be one
-_LARGEST = 2_000_000  # numbers in the data for which that takes seconds
+_ASKED_AFTER = 20  # passes without convergence before separability is computed
+_LARGEST = 2_000_000  # values in the data for which that takes seconds
 
 
 class Perceptron(ClassifierMixin, BaseEstimator):
-    """Learn a hyperplane from its mistakes, one example at a time.
+    """Linear classifier that learns a hyperplane from its mistakes, one example at a time.
 
         y = sign(w x + w0);   where t (w x + w0) <= 0:   w <- w + rate t x,   w0 <- w0 + rate t
 
-    That is Hebb's rule, applied to mistakes only, and one step of stochastic gradient descent on
-    D(w, w0) = -sum over the mistakes of t (w x + w0). It begins with zeros. If a hyperplane
-    separates the classes, it finds one after (R / margin)^2 mistakes at most (Novikoff), where R is
-    the largest length of (x, 1) and the margin the least distance t (u, b) (x, 1) for some (u, b)
-    of length 1. If none does, it would go on for ever: a linear program says so after 20 passes.
+    This is Hebb's rule applied to mistakes only, and one step of stochastic gradient descent on
+    D(w, w0) = -sum over the mistakes of t (w x + w0). Weights start at zero. If a hyperplane
+    separates the classes, the rule finds one after at most (R / margin)^2 mistakes (Novikoff),
+    where R is the largest length of (x, 1) and the margin is the smallest distance t (u, b) (x, 1)
+    for some (u, b) of length 1. Otherwise, it would never end; a linear program detects this after
+    20 passes.
 
-    `sklearn.linear_model.Perceptron` is the same rule. This one keeps the trace of its mistakes,
-    answers whether the classes can be separated at all, and its `decision_function` is a distance.
-    Of more than two classes each gets a perceptron that tells it from all others.
+    `sklearn.linear_model.Perceptron` uses the same rule. This class also records the mistakes and
+    tells whether the classes are separable at all, and its `decision_function` is a distance.
+    With more than two classes, one perceptron per class separates that class from all others.
 
     Args:
-        max_iter: Passes over the data at most.
-        learning_rate: From zeros it changes the length of w alone, and no answer.
-        shuffle: Whether each pass has an order of its own.
-        random_state: Seed of these orders, or a NumPy RandomState.
+        max_iter: Maximum number of passes over the data.
+        learning_rate: As weights start at zero, it only scales w and does not affect predictions.
+        shuffle: Whether to shuffle the examples before each pass.
+        random_state: Seed of the shuffling, or a NumPy RandomState.
 
     Attributes:
         classes_: The classes, in order.
         coef_: w, `(1, features)` for two classes and `(classes, features)` for more: the template
             of each class (`kd.report.draw_templates`).
         intercept_: w0, `(1,)` or `(classes,)`.
-        mistakes_: For each row of `coef_` an int array of its mistakes, the number of the example
-            in the data, in the order in which they were made.
-        mistakes_by_pass_: For each row their number in each pass; the last one is 0 if it is done.
-        separable_: For each row True, False, or None where it is not known: `max_iter` passes were
-            not enough, and the data has over two million numbers.
-        n_iter_: Passes made, the most of all rows.
+        mistakes_: For each row of `coef_`, an int array of its mistakes: indices of examples, in
+            the order in which the mistakes were made.
+        mistakes_by_pass_: For each row, the number of mistakes in each pass. The last one is 0 if
+            training converged.
+        separable_: For each row, True, False, or None if unknown: `max_iter` passes were not
+            enough, and the data has over two million values.
+        n_iter_: Number of passes, the maximum over all rows.
         n_features_in_: Number of features.
 
     Raises:
-        ValueError: By `fit`, for arguments out of range, data that is not finite, or one class.
+        ValueError: From `fit`, if an argument is out of range, the data is not finite, or there is
+            only one class.
 
     Warns:
-        ConvergenceWarning: If a class cannot be told from the others by a hyperplane, or was not
+        ConvergenceWarning: If no hyperplane separates a class from the others, or none was found
             within `max_iter` passes. The weights are then those of the best pass.
 
     Example:
@@ -89,21 +92,20 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any) -> Perceptron:
-        """Learn.
+        """Fit the perceptron.
 
         Args:
             X: Features, `(n, features)`.
-            y: A class for each, of any kind that scikit-learn takes.
+            y: Class of each example, of any type that scikit-learn accepts.
         """
-        positive_int("max_iter", self.max_iter)
-        positive_float("learning_rate", self.learning_rate)
+        check_positive_int("max_iter", self.max_iter)
+        check_positive_float("learning_rate", self.learning_rate)
         X, y = validate_data(self, X, y, dtype="float64")
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                "Perceptron needs 2 classes at least; the data has 1 class: "
-                f"{self.classes_.tolist()}"
+                f"Perceptron needs at least 2 classes. Received 1 class: {self.classes_.tolist()}"
             )
         positives = [1] if len(self.classes_) == 2 else range(len(self.classes_))
         random = check_random_state(self.random_state)
@@ -120,8 +122,8 @@ class Perceptron(ClassifierMixin, BaseEstimator):
     def decision_function(self, X: Any) -> NDArray[np.float64]:
         """Return the signed distance of each point from the hyperplane, `(n,)` or `(n, classes)`.
 
-        It has the unit of the features; positive on the side of the (second) class. Of weights that
-        are all 0 it is the intercept.
+        It has the unit of the features, and is positive on the side of the (second) class. If all
+        weights are 0, it is the intercept.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype="float64", reset=False)
@@ -130,9 +132,10 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         return distances[:, 0] if len(self.classes_) == 2 else distances
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Return the class of each point, `(n,)`: of several the one that lies deepest in its side.
+        """Return the class of each point, `(n,)`.
 
-        Points on the hyperplane itself belong to the first class.
+        With more than two classes, this is the class with the largest decision function. With two,
+        points on the hyperplane itself belong to the first class.
         """
         distances = self.decision_function(X)
         chosen = (distances > 0).astype(int) if distances.ndim == 1 else distances.argmax(axis=1)
@@ -141,14 +144,14 @@ class Perceptron(ClassifierMixin, BaseEstimator):
     def _learn(
         self, X: NDArray[np.float64], t: NDArray[np.float64], random: np.random.RandomState
     ) -> tuple[NDArray[np.float64], list[NDArray[np.int64]], bool | None]:
-        """Return weights with the intercept last, the mistakes of each pass, and separability."""
+        """Return the weights (intercept last), the mistakes of each pass, and separability."""
         signed = t[:, None] * np.column_stack([X, np.ones(len(X))])
         weights = best = np.zeros(signed.shape[1])
         fewest, separable = len(X) + 1, None
         passes: list[NDArray[np.int64]] = []
         for number in range(1, self.max_iter + 1):
             order = random.permutation(len(X)) if self.shuffle else np.arange(len(X))
-            weights, mistakes = one_pass(signed, order, weights, self.learning_rate)
+            weights, mistakes = run_pass(signed, order, weights, self.learning_rate)
             passes.append(mistakes)
             if not len(mistakes):
                 return weights, passes, True
@@ -162,7 +165,7 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         return best, passes, separable
 
     def _warn(self) -> None:
-        """Say which classes are not told from the others."""
+        """Warn about classes that are not separated from the others."""
         two = len(self.classes_) == 2
         names = [f"{self.classes_.tolist()}"] if two else list(map(str, self.classes_))
         what = "the classes" if two else "class"
@@ -176,42 +179,42 @@ class Perceptron(ClassifierMixin, BaseEstimator):
         ]
         if never:
             warnings.warn(
-                f"No hyperplane separates {what} {', '.join(never)}{'' if two else ' from others'}:"
-                " a linear program shows it, and more passes will not help. The weights are the "
-                "best seen. Add features (squares, products), or take a network with a hidden "
+                f"No hyperplane separates {what} {', '.join(never)}{'' if two else ' from others'},"
+                " as a linear program shows, and more passes will not help. The weights are the "
+                "best seen. Add features (squares, products), or use a network with a hidden "
                 "layer (kd.models.MLP).",
                 ConvergenceWarning,
                 stacklevel=3,
             )
         if open_:
             warnings.warn(
-                f"{self.max_iter} passes were not enough for {what} {', '.join(open_)}; the "
-                "weights are the best seen. Raise max_iter, or scale the features.",
+                f"{self.max_iter} passes were not enough for {what} {', '.join(open_)}. The "
+                "weights are the best seen. Increase max_iter, or scale the features.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
 
 
-def one_pass(
+def run_pass(
     signed: NDArray[np.float64],
     order: NDArray[np.int64],
     weights: NDArray[np.float64],
     rate: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Show every example once, and learn from those that are wrong.
+    """Present every example once, and learn from the misclassified ones.
 
     Args:
         signed: `(n, features + 1)`: t (x, 1).
-        order: The order of the examples.
-        weights: `(features + 1,)`; they stay as they are.
-        rate: The learning rate.
+        order: Order of the examples.
+        weights: `(features + 1,)`; not modified.
+        rate: Learning rate.
 
     Returns:
-        New weights, and the numbers of the examples that were wrong when they came.
+        New weights, and the indices of the examples that were misclassified when presented.
     """
     weights, mistakes, start, ahead = weights.copy(), [], 0, 8
     while start < len(order):
-        # Until the next mistake the weights do not change, so many examples are asked at once.
+        # The weights do not change until the next mistake, so many examples are tested at once.
         wrong = np.flatnonzero(signed[order[start : start + ahead]] @ weights <= 0)
         if not len(wrong):
             start, ahead = start + ahead, 2 * ahead
@@ -224,11 +227,11 @@ def one_pass(
 
 
 def is_separable(signed: NDArray[np.float64]) -> bool | None:
-    """Say whether some weights make all `signed @ weights` positive; None if that is not found out.
+    """Whether some weights make all of `signed @ weights` positive; None if undetermined.
 
-    If so, some make all of them at least 1: that is a linear program without an aim.
+    If so, scaled weights make all of them at least 1: a linear program without an objective.
     """
-    lengths = np.linalg.norm(signed, axis=1, keepdims=True)  # at least 1, of the (x, 1)
+    lengths = np.linalg.norm(signed, axis=1, keepdims=True)  # of (x, 1), so at least 1
     rows = signed / lengths
     found = linprog(
         np.zeros(rows.shape[1]), A_ub=-rows, b_ub=-np.ones(len(rows)), bounds=(None, None)

@@ -1,1 +1,1 @@
-"""Heads on a backbone: embeddings, boxes, keypoints, pairs."""
+"""Heads for a backbone: embeddings, boxes, keypoints, pairs."""

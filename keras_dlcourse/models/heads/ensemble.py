@@ -1,4 +1,4 @@
-"""Several networks as one: the mean of their answers."""
+"""Ensemble: several networks as one model that averages their predictions."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from keras_dlcourse.layers.description.image_description import describe
 
 
 def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Model:
-    """Join networks that were trained apart into one that averages their predictions.
+    """Combine separately trained networks into one model that averages their predictions.
 
-    Errors that they do not share cancel: five AlexNets were right on 62.5 % where one is on 59.3 %.
-    The result is one model, exported as one file.
+    Errors that the networks do not share cancel out: five AlexNets reached an accuracy of 62.5%,
+    and a single one 59.3%. The result is one model, exported as one file.
 
     Args:
         models: Two or more functional or Sequential models with the same input and output shapes.
-            They are shared, not copied: training the one trains the others.
+            They are shared, not copied, so training the ensemble also trains them.
         name: Name of the model.
 
     Returns:
-        A functional model from an image to the mean of what all say.
+        A functional model from an image to the mean of all predictions.
 
     Raises:
-        TypeError: If one is no Keras model.
-        ValueError: If there are fewer than two, their shapes differ, or they record different
-            normalizations.
+        TypeError: If one of `models` is not a Keras model.
+        ValueError: If there are fewer than two models, their shapes differ, or they record
+            different normalizations.
 
     Example:
         >>> from keras_dlcourse.models import LeNet5
@@ -45,12 +45,12 @@ def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Mod
     shapes = [(model.input_shape, model.output_shape) for model in models]
     if len(models) < 2 or len(set(map(str, shapes))) > 1:
         raise ValueError(
-            "models must be two or more with the same input and output shapes. Received: "
+            "models must be two or more models with the same input and output shapes. Received: "
             f"{', '.join(map(str, shapes)) or 'none'}"
         )
     _check_pixels(models)
     inputs = keras.Input(models[0].input_shape[1:], name="image")
-    # Each in a model of its own, because layers of one model must have different names.
+    # Wrap each in its own model, because layer names must be unique within a model.
     members = [
         keras.Model(model.inputs, model.outputs[0], name=f"member_{number}")
         for number, model in enumerate(models, 1)
@@ -60,11 +60,11 @@ def ensemble(models: Sequence[keras.Model], name: str = "ensemble") -> keras.Mod
 
 
 def _check_pixels(models: Sequence[keras.Model]) -> None:
-    """Refuse models whose one input would have to be normalized in several ways."""
+    """Raise ValueError if the models need differently normalized inputs."""
     described = [layer for layer in map(describe, models) if layer is not None]
     recorded = {layer.normalization for layer in described if layer.normalization is not None}
     if len(recorded) > 1:
         raise ValueError(
-            "models must take the same pixels, but they record different normalizations: "
+            "models must all record the same normalization of pixels. Received: "
             f"{', '.join(sorted(map(str, recorded)))}"
         )

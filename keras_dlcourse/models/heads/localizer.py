@@ -1,4 +1,4 @@
-"""An image to what it shows and where: class, box and keypoints of the one object in it."""
+"""Localization: predict the class, box and keypoints of the single object in an image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import layers as L
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.edge.description.layouts import BOX, KEYPOINTS, RELATIVE_TO
 from keras_dlcourse.layers import OutputDescription
 from keras_dlcourse.models._shared import parts as _graph
-from keras_dlcourse.models.heads.embedding import backbone_output, pooled
+from keras_dlcourse.models.heads.embedding import backbone_output, pool_features
 
-_PLACES_CHANNELS = 64  # of the maps that coordinates are read from
+_PLACES_CHANNELS = 64  # channels of the maps from which coordinates are predicted
 
 
 def localizer(
@@ -26,38 +26,37 @@ def localizer(
     dropout: float = 0.0,
     name: str = "localizer",
 ) -> keras.Model:
-    """Put two heads on a backbone: the class of the one object in an image, and its box.
+    """Add two heads to a backbone: the class of the single object in an image, and its box.
 
-    The class is read from features pooled over all places. Pooling forgets where things are, so
-    coordinates are read from the maps themselves, thinned by a 1x1 convolution and flattened.
-    The box comes out of a sigmoid, in shares of the image.
+    The class is predicted from features pooled over all positions. Pooling discards locations, so
+    coordinates are predicted from the maps themselves, reduced by a 1x1 convolution and flattened.
+    The box is the output of a sigmoid, in fractions of the image size.
 
     Train it with `kd.losses.MultitaskLoss` through `kd.models.MultitaskModel`. The recipe of the
-    course: with `backbone.trainable = False` first, then all together.
+    course is to train with `backbone.trainable = False` first, then all layers together.
 
-    The backbone keeps its layers and weights: they are shared, so training the new model changes
-    both.
+    The layers and weights of the backbone are shared, so training the new model changes both.
 
     Args:
         backbone: A functional or Sequential model without its classifier (`include_top=False`) that
             ends in feature maps `(batch, height, width, channels)` of fixed size.
         classes: Number of classes.
         keypoints: Number of keypoints, or their names, for a third head with their coordinates
-            relative to the box, as of `keypoint_regressor`; 0 for none.
-        bounding_box_format: What the four numbers of the box are, one of `kd.data.BOX_FORMATS`
-            that begins with `rel_`.
-        dropout: Share of pooled features dropped in training before the class.
+            relative to the box, as in `keypoint_regressor`; 0 for none.
+        bounding_box_format: Format of the box coordinates, one of `kd.data.BOX_FORMATS` that
+            begins with `rel_`.
+        dropout: Fraction of pooled features dropped during training before the class.
         name: Name of the model.
 
     Returns:
         A functional model from the backbone's input to a dictionary: `"label"`, probabilities
-        `(batch, classes)`; `"box"`, `(batch, 4)`; and if asked for `"keypoints"`,
+        `(batch, classes)`; `"box"`, `(batch, 4)`; and, if requested, `"keypoints"`,
         `(batch, 2 * keypoints)`.
 
     Raises:
-        TypeError: If `backbone` is no Keras model.
-        ValueError: If it does not end in feature maps of fixed size, or an argument is out of its
-            range.
+        TypeError: If `backbone` is not a Keras model.
+        ValueError: If `backbone` does not end in feature maps of fixed size, or an argument is out
+            of range.
 
     Example:
         >>> backbone = keras.applications.MobileNetV2((64, 64, 3), weights=None, include_top=False)
@@ -69,16 +68,16 @@ def localizer(
         Sermanet et al., "OverFeat", ICLR 2014, https://arxiv.org/abs/1312.6229 (a box head beside
         the classifier on shared features)
     """
-    classes = positive_int("classes", classes)
+    classes = check_positive_int("classes", classes)
     maps = _maps(backbone)
     dtype = _graph.output_dtype()
-    x = pooled(backbone, maps, "avg")
+    x = pool_features(backbone, maps, "avg")
     if dropout:
         x = L.Dropout(dropout, name="dropout")(x)
     label = L.Dense(classes, activation="softmax", dtype=dtype, name="label")(x)
     places = _places(maps, backbone)
     outputs = {"label": label, BOX: _box(places, bounding_box_format)}
-    count, names = _counted(keypoints, least=0)
+    count, names = _count_keypoints(keypoints, least=0)
     if count:
         outputs[KEYPOINTS] = _points(places, count, names, relative_to="box")
     return keras.Model(backbone.inputs[0], outputs, name=name)
@@ -92,27 +91,28 @@ def keypoint_regressor(
     bounding_box_format: str = "rel_center_xywh",
     name: str = "keypoint_regressor",
 ) -> keras.Model:
-    """Put a head on a backbone that says where k points are, seeing the whole image.
+    """Add a head to a backbone that predicts the coordinates of k keypoints from the whole image.
 
-    Relative to the person's box, a pose has the same numbers wherever the person stands and however
-    large it is. The device has to know the box to place them, so it is an output too.
+    Relative to a person's box, the coordinates of a pose do not depend on the position and size of
+    the person. The device needs the box to place the keypoints, so the box is an output too.
 
     Args:
         backbone: As for `localizer`.
-        keypoints: How many points, or their names.
-        relative_to: `"box"`: x and y from the middle of the box, in its widths and heights, with
-            the box as a second output. `"image"`: in shares of the image, and no box.
-        bounding_box_format: What the four numbers of the box are.
+        keypoints: Number of keypoints, or their names.
+        relative_to: `"box"`: x and y relative to the center of the box, in units of its width and
+            height, with the box as a second output. `"image"`: in fractions of the image size,
+            without a box.
+        bounding_box_format: Format of the box coordinates.
         name: Name of the model.
 
     Returns:
         A functional model from the backbone's input to a dictionary: `"keypoints"`,
-        `(batch, 2 * keypoints)`, x and y of each point in turn; and `"box"`, `(batch, 4)`.
+        `(batch, 2 * keypoints)`, x and y of each keypoint in turn; and `"box"`, `(batch, 4)`.
 
     Raises:
-        TypeError: If `backbone` is no Keras model.
-        ValueError: If it does not end in feature maps of fixed size, or an argument is out of its
-            range.
+        TypeError: If `backbone` is not a Keras model.
+        ValueError: If `backbone` does not end in feature maps of fixed size, or an argument is out
+            of range.
 
     Example:
         >>> backbone = keras.applications.MobileNetV2((64, 64, 3), weights=None, include_top=False)
@@ -126,7 +126,7 @@ def keypoint_regressor(
     """
     if relative_to not in RELATIVE_TO:
         raise ValueError(f"relative_to must be 'image' or 'box'. Received: {relative_to!r}")
-    count, names = _counted(keypoints, least=1)
+    count, names = _count_keypoints(keypoints, least=1)
     places = _places(_maps(backbone), backbone)
     outputs = {BOX: _box(places, bounding_box_format)} if relative_to == "box" else {}
     outputs[KEYPOINTS] = _points(places, count, names, relative_to)
@@ -134,21 +134,21 @@ def keypoint_regressor(
 
 
 def _maps(backbone: keras.Model) -> Any:
-    """Return the feature maps of a backbone, of fixed size."""
+    """Return the feature maps of a backbone, after checking that their size is fixed."""
     maps = backbone_output(backbone)
     if len(maps.shape) != 4 or None in maps.shape[1:]:
         raise ValueError(
             f"backbone {backbone.name!r} must end in feature maps (batch, height, width, channels) "
-            f"of fixed size. Received: {tuple(maps.shape)}; build it with include_top=False, "
+            f"of fixed size. Received: {tuple(maps.shape)}. Build it with include_top=False, "
             "pooling=None and a fixed input shape."
         )
     if len(backbone.inputs) != 1:
-        raise ValueError(f"backbone {backbone.name!r} must have one input")
+        raise ValueError(f"backbone {backbone.name!r} must have one input.")
     return maps
 
 
 def _places(maps: Any, backbone: keras.Model) -> Any:
-    """Return a vector that still says where in the maps each of its numbers stands."""
+    """Return the flattened maps, a vector that preserves locations."""
     x = L.Conv2D(_PLACES_CHANNELS, 1, use_bias=False, name="places")(maps)
     x = L.BatchNormalization(momentum=0.9, epsilon=_graph.BN_EPSILON, name="places_bn")(x)
     return L.Flatten(name="places_flat")(L.ReLU(max_value=6.0, name="places_relu")(x))
@@ -169,10 +169,12 @@ def _points(places: Any, count: int, names: Sequence[str] | None, relative_to: s
     return described(numbers)
 
 
-def _counted(keypoints: int | Sequence[str], least: int) -> tuple[int, Sequence[str] | None]:
-    """Return the number of keypoints, and their names if they have some."""
+def _count_keypoints(
+    keypoints: int | Sequence[str], least: int
+) -> tuple[int, Sequence[str] | None]:
+    """Return the number of keypoints, and their names if given."""
     if isinstance(keypoints, Sequence) and not isinstance(keypoints, str):
         return len(keypoints), keypoints
     if least == 0 and keypoints == 0 and not isinstance(keypoints, bool):
         return 0, None
-    return positive_int("keypoints", keypoints), None
+    return check_positive_int("keypoints", keypoints), None

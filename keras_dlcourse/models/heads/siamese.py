@@ -1,12 +1,12 @@
-"""Two or more branches with the same weights, compared at their ends."""
+"""Siamese networks: two or more branches with shared weights, whose outputs are compared."""
 
 from __future__ import annotations
 
 import keras
 from keras import layers, ops
 
-from keras_dlcourse._checks import positive_int
-from keras_dlcourse.losses.embedding._distances import of_pairs
+from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse.losses.embedding._distances import paired_distances
 
 OUTPUTS = ("distance", "score", "embeddings")
 _NAMES = {2: ("left", "right"), 3: ("anchor", "positive", "negative")}
@@ -15,29 +15,30 @@ _NAMES = {2: ("left", "right"), 3: ("anchor", "positive", "negative")}
 def Siamese(
     backbone: keras.Model, output: str = "distance", branches: int = 2, name: str = "siamese"
 ) -> keras.Model:
-    """Call one network on several images and compare what comes out.
+    """Apply one network to several images and compare its outputs.
 
-    All branches are the same layers, so there is one set of weights, whose gradient is the sum over
-    the branches. What is trained is `backbone`: deploy that, and compare its vectors on the device.
+    All branches share their layers, so there is one set of weights, whose gradient is the sum over
+    the branches. Training updates `backbone`: deploy it, and compare its vectors on the device.
 
     Args:
         backbone: A functional or Sequential model from an image to a vector `(batch, dimensions)`,
-            such as `kd.models.embedding_model` makes.
-        output: What comes out. `"distance"`, `(batch, 1)`: the Euclidean distance of both vectors,
-            for `kd.losses.ContrastiveLoss`. `"score"`, `(batch, 1)`: from 0 to 1, a trained
-            weighting of their absolute difference, for `binary_crossentropy` with 1 for "the same"
-            (`kd.data.PairSampler(different=0)`). `"embeddings"`, `(batch, branches, dimensions)`,
-            for `kd.losses.TripletLoss(mining=None)` and `ContrastiveLoss`.
-        branches: How many images; other than 2 only with `"embeddings"`.
+            such as one from `kd.models.embedding_model`.
+        output: Output of the model. `"distance"`, `(batch, 1)`: the Euclidean distance between the
+            two vectors, for `kd.losses.ContrastiveLoss`. `"score"`, `(batch, 1)`: from 0 to 1, a
+            trained weighting of their absolute difference, for `binary_crossentropy` with 1 for
+            "the same" (`kd.data.PairSampler(different=0)`). `"embeddings"`,
+            `(batch, branches, dimensions)`, for `kd.losses.TripletLoss(mining=None)` and
+            `ContrastiveLoss`.
+        branches: Number of images; values other than 2 require `"embeddings"`.
         name: Name of the model.
 
     Returns:
-        A functional model with one input for each branch. They are called `left` and `right`;
+        A functional model with one input for each branch. The inputs are named `left` and `right`;
         `anchor`, `positive` and `negative`; or else `branch_1` and so on.
 
     Raises:
-        TypeError: If `backbone` is no Keras model.
-        ValueError: If it does not go from one input to one vector, or an argument is out of its
+        TypeError: If `backbone` is not a Keras model.
+        ValueError: If `backbone` does not map one input to one vector, or an argument is out of
             range.
 
     Example:
@@ -59,41 +60,41 @@ def Siamese(
     """
     if output not in OUTPUTS:
         raise ValueError(f"output must be one of {', '.join(OUTPUTS)}. Received: {output!r}")
-    branches = positive_int("branches", branches)
+    branches = check_positive_int("branches", branches)
     if branches < 2 or (branches > 2 and output != "embeddings"):
         raise ValueError(
-            "branches must be 2, or with output='embeddings' 2 or more. Received: "
+            "branches must be 2, or 2 or more if output='embeddings'. Received: "
             f"branches={branches} with output={output!r}"
         )
-    shape = _checked_input(backbone)
+    shape = _check_input(backbone)
     names = _NAMES.get(branches, tuple(f"branch_{k}" for k in range(1, branches + 1)))
     inputs = [keras.Input(shape, name=each, dtype=backbone.inputs[0].dtype) for each in names]
     vectors = [backbone(each) for each in inputs]
     if output == "embeddings":
         outputs = ops.stack(vectors, axis=1)
     elif output == "distance":
-        outputs = ops.expand_dims(of_pairs(False, *vectors), axis=-1)
+        outputs = ops.expand_dims(paired_distances(False, *vectors), axis=-1)
     else:
         apart = ops.abs(ops.subtract(*vectors))
         outputs = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(apart)
     return keras.Model(inputs, outputs, name=name)
 
 
-def _checked_input(backbone: keras.Model) -> tuple[int | None, ...]:
-    """Return the shape of an input of a network that turns one into a vector."""
+def _check_input(backbone: keras.Model) -> tuple[int | None, ...]:
+    """Return the input shape of a network, after checking that it outputs one vector."""
     if not isinstance(backbone, keras.Model):
         raise TypeError(f"backbone must be a keras.Model. Received: {type(backbone).__name__}")
     inputs, outputs = getattr(backbone, "inputs", None), getattr(backbone, "outputs", None)
     if not inputs or not outputs:
         raise ValueError(
-            f"backbone {backbone.name!r} must be built: give it an input shape (keras.Input as the "
-            "first layer)"
+            f"backbone {backbone.name!r} must be built. Give it an input shape (keras.Input as the "
+            "first layer)."
         )
     if len(inputs) != 1 or len(outputs) != 1 or len(outputs[0].shape) != 2:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in outputs)
         raise ValueError(
-            "backbone must go from one input to one vector (batch, dimensions). "
-            f"{backbone.name!r} has {len(inputs)} inputs and gives {shapes}; "
-            "kd.models.embedding_model(backbone, dimensions) makes such a model."
+            "backbone must map one input to one vector (batch, dimensions). Received: "
+            f"{backbone.name!r} with {len(inputs)} inputs and outputs of shape {shapes}. "
+            "kd.models.embedding_model(backbone, dimensions) returns a suitable model."
         )
     return tuple(inputs[0].shape[1:])

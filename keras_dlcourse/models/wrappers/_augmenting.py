@@ -1,4 +1,4 @@
-"""Augmentation of inputs and labels together, within the training step, on any backend."""
+"""Joint augmentation of inputs and labels in the training step, on any backend."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from keras_dlcourse.layers.augmentation.random_affine import IMAGES
 
 
 class AugmentingModel(keras.Model):
-    """A model in training, whose steps see inputs and labels that a layer has moved.
+    """Base of training wrappers that augment inputs and labels with a layer in each step.
 
-    So they are moved by the accelerator, anew in each epoch, and nothing of it is in the network.
+    Augmentation runs on the accelerator, differs in each epoch, and is not part of the network.
 
     Args:
-        augmentation: A layer called with a dictionary of the input as `"images"` and of all
-            labels, or None.
-        label: What labels that are no dictionary are called in it; None refuses such.
+        augmentation: A layer called with a dictionary of the input as `"images"` and all labels,
+            or None.
+        label: Dictionary key for labels that are not a dictionary; None requires a dictionary.
         **kwargs: As for `keras.Model`.
     """
 
@@ -31,25 +31,25 @@ class AugmentingModel(keras.Model):
     ) -> None:
         super().__init__(**kwargs)
         if augmentation is not None and not isinstance(augmentation, keras.layers.Layer):
-            # Anything else would draw the same numbers in each compiled step.
+            # Anything else would draw the same random values in each compiled step.
             raise TypeError(f"augmentation must be a Keras layer. Received: {augmentation!r}")
         self.augmentation = augmentation
         self.label_entry = label
 
     def train_step(self, *given: Any) -> Any:
-        """Run a step of training on augmented data; the arguments are those of the backend."""
+        """Run a training step on augmented data. Arguments depend on the backend."""
         layer = self.augmentation
         if layer is None:
             return super().train_step(*given)
         *state, data = given
         if not state:
-            return super().train_step(_augmented(data, layer, self.label_entry))
-        # JAX: the draws change the state of a generator, which the step hands on.
+            return super().train_step(_augment(data, layer, self.label_entry))
+        # JAX: drawing changes the state of a random generator, which the step must pass on.
         ((trainable, non_trainable, *others),) = state
         with keras.StatelessScope(
             state_mapping=list(zip(self.non_trainable_variables, non_trainable, strict=True))
         ) as scope:
-            data = _augmented(data, layer, self.label_entry)
+            data = _augment(data, layer, self.label_entry)
         non_trainable = [
             value if (drawn := scope.get_current_value(variable)) is None else drawn
             for variable, value in zip(self.non_trainable_variables, non_trainable, strict=True)
@@ -57,26 +57,28 @@ class AugmentingModel(keras.Model):
         return super().train_step((trainable, non_trainable, *others), data)
 
 
-def _augmented(data: Any, layer: keras.layers.Layer, entry: str | None) -> Any:
-    """Return inputs, labels and weights of a batch, moved by a layer."""
+def _augment(data: Any, layer: keras.layers.Layer, entry: str | None) -> Any:
+    """Return inputs, labels and weights of a batch, augmented by a layer."""
     x, y, weights = keras.utils.unpack_x_y_sample_weight(data)
     if entry is not None and not isinstance(y, Mapping):
-        x, y, weights = _with_one_label(x, y, weights, layer, entry)
+        x, y, weights = _augment_with_one_label(x, y, weights, layer, entry)
     elif not isinstance(y, Mapping) or IMAGES in y:
-        raise ValueError(f"augmentation takes labels as a dictionary without an entry {IMAGES!r}.")
+        raise ValueError(
+            f"labels must be a dictionary without a key {IMAGES!r} if augmentation is used."
+        )
     else:
         y = dict(layer({IMAGES: x, **y}, training=True))
         x = y.pop(IMAGES)
     return keras.utils.pack_x_y_sample_weight(x, y, weights)
 
 
-def _with_one_label(
+def _augment_with_one_label(
     x: Any, y: Any, weights: Any, layer: keras.layers.Layer, entry: str
 ) -> tuple[Any, Any, Any]:
-    """Return inputs, the one kind of labels and weights, moved by a layer.
+    """Return inputs, non-dictionary labels and weights, augmented by a layer.
 
-    A layer that mixes one-hot labels knows no weights. It mixes weighted labels instead, whose sum
-    is the weight of the mixture.
+    Layers that mix one-hot labels do not support weights, so they mix weighted labels instead,
+    whose sum is the weight of the mixture.
     """
     is_vector = len(y.shape) == 2 and y.shape[1] > 1
     y = ops.cast(y, "float32") if is_vector else y
@@ -87,8 +89,8 @@ def _with_one_label(
     mixed = moved[entry]
     if len(mixed.shape) != len(y.shape):
         raise ValueError(
-            f"augmentation by {layer.name} made labels of shape {tuple(mixed.shape)} out of "
-            f"{tuple(y.shape)}: to be mixed, they must be one-hot, (batch, classes)."
+            "labels must be one-hot, (batch, classes), to be mixed. "
+            f"Received: {tuple(y.shape)}, which {layer.name} turned into {tuple(mixed.shape)}."
         )
     if is_weighted:
         weights = ops.sum(mixed, axis=1)

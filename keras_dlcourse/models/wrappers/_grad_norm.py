@@ -1,4 +1,4 @@
-"""GradNorm in training: what the weights of tasks are, and how a batch moves them."""
+"""GradNorm in training: the task weights, and how each batch updates them."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from keras_dlcourse.losses import GradNorm, MultitaskLoss
 
 
 class Balance:
-    """The weights of tasks, held among the weights of the model that trains.
+    """Task weights, stored among the weights of the training wrapper.
 
     Args:
-        owner: The model that trains; it gets the variables.
-        model: The functional model in training.
-        loss: Its loss, with a `GradNorm` for alpha.
+        owner: The training wrapper, which owns the variables.
+        model: The functional model that is trained.
+        loss: Its loss, with a `GradNorm` as alpha.
 
     Raises:
-        ValueError: If the shared layer is none that everything passes through, or is not trained.
+        ValueError: If some path bypasses the shared layer, or the layer is not trained.
     """
 
     def __init__(self, owner: keras.Model, model: keras.Model, loss: MultitaskLoss) -> None:
@@ -33,7 +33,7 @@ class Balance:
         self.first = owner.add_weight(shape, "zeros", trainable=False, name="first_losses")
 
     def update(self, features: Any, y: Any, sample_weight: Any) -> None:
-        """Move the weights by one batch, of which `features` go into the shared layer."""
+        """Update the weights with one batch; `features` are the inputs of the shared layer."""
         tail, tasks = self.tail, list(self.loss.tasks)
         frozen = [variable.value for variable in tail.non_trainable_variables]
         trained = [variable.value for variable in tail.trainable_variables]
@@ -41,7 +41,7 @@ class Balance:
 
         def losses_of(kernel: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             values = [*trained[: self.place], kernel, *trained[self.place + 1 :]]
-            # The states that this leaves, of moving averages for one, are thrown away.
+            # The updated states, such as moving averages, are discarded.
             outputs, _ = tail.stateless_call(values, frozen, features, training=True)
             return self.loss.of_tasks(y, outputs, sample_weight)
 
@@ -58,23 +58,23 @@ class Balance:
         is_whole = ops.all(ops.stack([count for _, (_, count) in found]) > 0)
         first, weights = self.first.value, self.weights.value
         first = ops.where((first == 0) & is_whole, losses, first)
-        # Nothing of this is to be followed back when the loss is, whose weights are numbers.
-        wanted = ops.stop_gradient(balanced(sizes, losses, first, weights, self.rule))
+        # The weights are constants in the loss, so no gradient must flow through them.
+        wanted = ops.stop_gradient(balance_weights(sizes, losses, first, weights, self.rule))
         usable = is_whole & ops.all(ops.isfinite(wanted))
         moved = weights + self.rule.rate * (wanted - weights)
         self.first.assign(ops.stop_gradient(first))
         self.weights.assign(ops.where(usable, moved, weights))
 
 
-def balanced(sizes: Any, losses: Any, first: Any, weights: Any, rule: GradNorm) -> Any:
-    """Return the weights at which the gradients have the sizes wanted, `(tasks,)`.
+def balance_weights(sizes: Any, losses: Any, first: Any, weights: Any, rule: GradNorm) -> Any:
+    """Return the weights at which the gradients have the target norms, `(tasks,)`.
 
     Args:
-        sizes: Lengths of the gradients of the tasks' losses, without weights.
-        losses: The losses.
-        first: Those of the first batch.
-        weights: The weights now.
-        rule: How strongly a task that lags is pulled up.
+        sizes: Norms of the gradients of the unweighted task losses.
+        losses: The task losses.
+        first: The task losses of the first batch.
+        weights: The current weights.
+        rule: Determines how strongly a task that lags behind is boosted.
     """
     progress = losses / first
     wanted = ops.mean(weights * sizes) * (progress / ops.mean(progress)) ** rule.restoring
@@ -83,15 +83,16 @@ def balanced(sizes: Any, losses: Any, first: Any, weights: Any, rule: GradNorm) 
 
 
 def _cut(model: keras.Model, name: str) -> tuple[keras.Model, keras.Model, Any]:
-    """Return what stands before a layer, what stands from it on, and its kernel."""
+    """Return the model before a layer, the model from that layer on, and the layer's kernel."""
     try:
         layer = model.get_layer(name)
-        keras.Model(layer.output, model.output)  # raises where something passes by
+        keras.Model(layer.output, model.output)  # raises if some path bypasses the layer
         trunk, tail = keras.Model(model.inputs, layer.input), keras.Model(layer.input, model.output)
     except (ValueError, AttributeError) as error:
         raise ValueError(
-            f"shared={name!r} must name a layer of {model.name!r} that all goes through: {error}"
+            f"shared={name!r} must name a layer of {model.name!r} that no path bypasses. "
+            f"Keras reported: {error}"
         ) from error
     if not layer.trainable_variables:
-        raise ValueError(f"shared={name!r} must be a layer with weights that are trained.")
+        raise ValueError(f"shared={name!r} must name a layer with trainable weights.")
     return trunk, tail, layer.trainable_variables[0]

@@ -1,4 +1,4 @@
-"""What looking at images in several ways said, won and cost."""
+"""Results of test-time augmentation: predictions, benefit and cost."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from keras_dlcourse._tables import text_table
 
 @dataclass(frozen=True)
 class AugmentedPrediction:
-    """What `TestTimeAugmentation.predict` says. It prints as a sentence about the cost.
+    """Result of `TestTimeAugmentation.predict`. It prints as a sentence about the cost.
 
     Attributes:
         scores: `(n, classes)`.
-        asked: `(n,)`, whether an image was looked at in more ways than one.
-        calls: How often the network was run for an image, on average.
+        asked: `(n,)`, whether more than one view of an image was used.
+        calls: Average number of model calls per image.
     """
 
     scores: np.ndarray
@@ -25,23 +25,23 @@ class AugmentedPrediction:
 
     def __str__(self) -> str:
         return (
-            f"{self.asked.sum():,} of {len(self.asked):,} images asked again "
-            f"({self.asked.mean():.0%}), {self.calls:.2f} calls of the network an image"
+            f"{self.asked.sum():,} of {len(self.asked):,} images rerun "
+            f"({self.asked.mean():.0%}), {self.calls:.2f} model calls per image"
         )
 
 
 @dataclass(frozen=True)
 class AugmentationGain:
-    """What `TestTimeAugmentation.gain` measured. It prints as a table.
+    """Result of `TestTimeAugmentation.gain`. It prints as a table.
 
     Attributes:
-        below: The confidence below which images were asked again: 0 for none, 1 for all.
-        accuracies: The share that was right with each.
-        asked: The share of images that was asked again.
-        calls: Calls of the network an image.
-        mended: How many images became right by asking again.
-        spoiled: How many became wrong.
-        images: How many there were.
+        below: Confidence thresholds below which images were rerun: 0 for none, 1 for all.
+        accuracies: Accuracy at each threshold.
+        asked: Fraction of images that were rerun.
+        calls: Model calls per image.
+        mended: Number of images that became correct by rerunning.
+        spoiled: Number of images that became wrong.
+        images: Number of images.
     """
 
     below: tuple[float, ...]
@@ -53,7 +53,7 @@ class AugmentationGain:
     images: int
 
     def __str__(self) -> str:
-        columns = ["asked again", "right", "mended", "spoiled", "images asked", "calls an image"]
+        columns = ["rerun", "accuracy", "mended", "spoiled", "images rerun", "calls per image"]
         names = {0.0: "none", 1.0: "all"}
         rows = [
             [

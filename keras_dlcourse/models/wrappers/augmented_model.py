@@ -1,4 +1,4 @@
-"""Training a network on images and labels that a layer changes together."""
+"""Train a network on images and labels that are augmented together by a layer."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ _DRAW_BETA = (keras.layers.MixUp, keras.layers.CutMix)
 
 
 class AugmentedModel(AugmentingModel):
-    """A model in training on augmented inputs and labels: fit this, save and export the model.
+    """Wrapper that trains a model on augmented inputs and labels.
 
-    A layer that changes images only stands best within the model. This is for those that need the
-    labels as well: `keras.layers.MixUp` and `CutMix`, `kd.layers.ClassSpecific`, or masks that move
-    with their images. They run within the training step, on any backend; nothing is augmented in
-    `evaluate` and `predict`. The model is trained in place and stays a plain one.
+    Call `fit` on the wrapper; save and export the model itself, which is trained in place.
 
-    Keras's mixing layers leave sample weights alone, so a weight would stay with an example of
-    which half is another one. Here labels are weighted before they are mixed: each part of a
-    mixture has the weight of its own. With `sample_weight` or `class_weight`, labels of rank 2 must
-    therefore be one-hot.
+    A layer that changes only images is best placed in the model. This wrapper is for layers that
+    also need the labels: `keras.layers.MixUp` and `CutMix`, `kd.layers.ClassSpecific`, or masks
+    that move with their images. They run in the training step, on any backend; `evaluate` and
+    `predict` augment nothing.
+
+    Keras's mixing layers ignore sample weights, so a mixture would keep the weight of only one of
+    its examples. Here, labels are weighted before they are mixed, so each part of a mixture has its
+    own weight. With `sample_weight` or `class_weight`, labels of rank 2 must therefore be one-hot.
 
     Args:
-        model: The model.
-        augmentation: A layer, called with a dictionary of `"images"` and of the labels. Mixing
-            needs one-hot labels.
-        label: The entry that the labels are. Keras's layers know `"labels"` and
-            `"segmentation_masks"`; labels that are a dictionary keep their own names.
+        model: The model to train.
+        augmentation: A layer, called with a dictionary of `"images"` and the labels. Mixing needs
+            one-hot labels.
+        label: Dictionary key under which the layer receives the labels. Keras's layers support
+            `"labels"` and `"segmentation_masks"`. Labels that are a dictionary keep their own keys.
 
     Raises:
-        TypeError: If these are no model and no layer.
+        TypeError: If `model` is not a Keras model or `augmentation` is not a Keras layer.
 
     Example:
         >>> import numpy as np
@@ -58,8 +59,8 @@ class AugmentedModel(AugmentingModel):
             raise TypeError(f"augmentation must be a Keras layer. Received: {augmentation!r}")
         super().__init__(augmentation, label, name=f"augmented_{model.name}")
         self.model = model
-        # TensorFlow draws Beta by an operation that XLA does not know, and on GPUs Keras takes XLA
-        # unless it is told.
+        # TensorFlow draws from the Beta distribution with an operation that XLA does not support,
+        # and Keras uses XLA on GPUs by default.
         is_beta_of_tensorflow = keras.backend.backend() == "tensorflow" and isinstance(
             augmentation, _DRAW_BETA
         )
@@ -67,5 +68,5 @@ class AugmentedModel(AugmentingModel):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return what the model returns."""
+        """Return the outputs of the model."""
         return self.model(inputs, training=training)

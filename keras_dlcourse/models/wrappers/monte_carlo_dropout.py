@@ -1,4 +1,4 @@
-"""A network with dropout as the ensemble that it was trained as."""
+"""Monte Carlo dropout: use a network trained with dropout as an ensemble."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _RECURRENT = (keras.layers.LSTM, keras.layers.GRU, keras.layers.SimpleRNN)
 
 
 class MonteCarloPrediction(NamedTuple):
-    """What `MonteCarloDropout.predict` says.
+    """Result of `MonteCarloDropout.predict`.
 
     Attributes:
-        mean: The mean over the sampled networks, in the shape of the model's output.
-        spread: Their standard deviation, likewise.
+        mean: Mean over the sampled networks, in the shape of the model's output.
+        spread: Standard deviation over the sampled networks, in the same shape.
     """
 
     mean: np.ndarray
@@ -36,22 +36,24 @@ class MonteCarloPrediction(NamedTuple):
 
 
 class MonteCarloDropout:
-    """Predict with dropout switched on, many times, and say how much the answers differ.
+    """Predict many times with dropout enabled, and return the mean and spread of the predictions.
 
-    Each training step trains a part of the network; what `predict` gives, with weights scaled, is
-    a guess at the mean of all parts. Here that mean is taken over `samples` of them, for each input
-    others, in one call of the network on a batch `samples` times as large. Only dropout is switched
-    on: batch normalization, augmentation and noise are as in inference, and no statistic moves.
+    Each training step trains a random subnetwork; the output of `predict`, with scaled weights, is
+    an approximation of the mean over all subnetworks. Here, the mean is computed over `samples`
+    subnetworks, drawn anew for each input, in one call of the network on a batch `samples` times as
+    large. Only dropout is enabled: batch normalization, augmentation and noise behave as in
+    inference, and no statistics are updated.
 
     Args:
-        model: Any built Keras model with dropout and one output; recurrent layers' own counts.
-        samples: How many masks for each input, 2 or more.
-        seed: Of the masks; the same seed gives the same answer. The model's own random numbers are
-            as they were afterwards.
+        model: Any built Keras model with one output and dropout, which may be that of recurrent
+            layers.
+        samples: Number of dropout masks per input, at least 2.
+        seed: Seed of the masks; the same seed gives the same result. The random state of the model
+            is restored afterwards.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it has no dropout, or `samples` or `seed` is out of range.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If `model` has no dropout, or `samples` or `seed` is out of range.
 
     Example:
         >>> inputs = keras.Input((4,))
@@ -74,32 +76,33 @@ class MonteCarloDropout:
         if not is_whole(seed) or seed < 0:
             raise ValueError(f"seed must be a whole number of at least 0. Received: {seed!r}")
         self.model, self.samples, self.seed = model, int(samples), int(seed)
-        self._layers = list(_with_dropout(model))
+        self._layers = list(_find_dropout(model))
         if not self._layers:
             raise ValueError(
-                f"{model.name!r} has no dropout (with a rate above 0), so that all samples would "
-                "be the same. An ensemble of several trainings is kd.models.ensemble."
+                f"Model {model.name!r} has no dropout (with a rate above 0), so all samples would "
+                "be the same. To combine separately trained models, use kd.models.ensemble."
             )
         self._sampler = _Sampler(model, self._layers, self.samples)
 
     def predict(self, x: Any, batch_size: int = 32) -> MonteCarloPrediction:
-        """Return mean and spread for each input.
+        """Return the mean and spread for each input.
 
         Args:
-            x: What `Model.predict` takes.
-            batch_size: Inputs at a time; the network sees `samples` times as many.
+            x: Inputs, as for `Model.predict`.
+            batch_size: Number of inputs per batch; the network receives `samples` times as many.
 
         Returns:
-            Mean and standard deviation over the samples, float arrays like the model's output.
+            Mean and standard deviation over the samples, float arrays shaped like the model's
+            output.
         """
-        with _seeded(self.model, self.seed):
+        with _seed_generators(self.model, self.seed):
             mean, spread = self._sampler.predict(x, batch_size=batch_size, verbose=0)
         return MonteCarloPrediction(mean, spread)
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse", name="_Sampler")
 class _Sampler(keras.Model):
-    """Mean and standard deviation over masks, as a model: Keras batches it and compiles it once."""
+    """Mean and standard deviation over masks, as a model, so Keras batches it and compiles once."""
 
     def __init__(self, model: keras.Model, layers: list[Any], samples: int) -> None:
         super().__init__(name=f"{model.name}_sampled")
@@ -107,19 +110,19 @@ class _Sampler(keras.Model):
         self._on = layers
 
     def call(self, inputs: Any, training: bool = False) -> tuple[Any, Any]:
-        """Return both for a batch."""
+        """Return the mean and standard deviation for a batch."""
         many = keras.tree.map_structure(lambda one: ops.repeat(one, self.samples, axis=0), inputs)
-        with _dropping(self._on):
+        with _enable_dropout(self._on):
             outputs = self.model(many, training=False)
         if not ops.is_tensor(outputs):
-            raise ValueError("model must have one output; this one has several.")
+            raise ValueError("model must have one output. Received: a model with several outputs.")
         outputs = ops.cast(outputs, "float32")
         shape = (-1, self.samples, *outputs.shape[1:])
         apart = ops.reshape(outputs, shape)
         return ops.mean(apart, axis=1), ops.std(apart, axis=1)
 
 
-def _with_dropout(model: keras.Model) -> Iterator[Any]:
+def _find_dropout(model: keras.Model) -> Iterator[Any]:
     for layer in model._flatten_layers():
         if isinstance(layer, _DROPOUTS):
             rate = layer.rate
@@ -132,14 +135,14 @@ def _with_dropout(model: keras.Model) -> Iterator[Any]:
 
 
 @contextmanager
-def _dropping(layers: list[Any]) -> Iterator[None]:
-    """Switch dropout on while a model is called in inference mode.
+def _enable_dropout(layers: list[Any]) -> Iterator[None]:
+    """Enable dropout while a model is called in inference mode.
 
-    Keras tells the layers of a model one by one that it is inference, whatever they were built
-    with; only the layers' own `call` comes after that.
+    Keras passes `training=False` to each layer of a model individually, so only the layers' own
+    `call` can override it.
     """
 
-    def switched_on(call: Any) -> Any:
+    def switch_on(call: Any) -> Any:
         def with_dropout(*args: Any, **kwargs: Any) -> Any:
             return call(*args, **{**kwargs, "training": True})
 
@@ -147,8 +150,8 @@ def _dropping(layers: list[Any]) -> Iterator[None]:
 
     try:
         for layer in layers:
-            # Past Keras's own __setattr__, which is for what a layer keeps.
-            object.__setattr__(layer, "call", switched_on(layer.call))
+            # Bypass Keras's own __setattr__, which tracks attributes.
+            object.__setattr__(layer, "call", switch_on(layer.call))
         yield
     finally:
         for layer in layers:
@@ -156,8 +159,8 @@ def _dropping(layers: list[Any]) -> Iterator[None]:
 
 
 @contextmanager
-def _seeded(model: keras.Model, seed: int) -> Iterator[None]:
-    """Set the random numbers of all layers, and set them back afterwards."""
+def _seed_generators(model: keras.Model, seed: int) -> Iterator[None]:
+    """Seed the random generators of all layers, and restore their states afterwards."""
     states = [one for one in model.variables if one.path.endswith("seed_generator_state")]
     before = [ops.convert_to_numpy(state) for state in states]
     random = np.random.default_rng(seed)

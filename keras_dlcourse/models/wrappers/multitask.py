@@ -1,4 +1,4 @@
-"""Training a network with several outputs by one number."""
+"""Train a network with several outputs on one combined loss."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from keras_dlcourse.losses import GradNorm, MultitaskLoss
 from keras_dlcourse.models.wrappers._augmenting import AugmentingModel
 from keras_dlcourse.models.wrappers._grad_norm import Balance
 
-_SHARED = "what goes into the shared layer"  # beside the outputs, within a step of training
+_SHARED = "what goes into the shared layer"  # extra entry beside the outputs in a training step
 
 
 class MultitaskModel(AugmentingModel):
-    """A model in training by a `MultitaskLoss`: compile and fit this, save and export the model.
+    """Wrapper that trains a model with a `MultitaskLoss`.
 
-    The model is trained in place and stays a plain one; what only training needs (learned weights,
-    the count of steps) is kept here. The history and the progress bar show the loss of each task,
-    without its weight, as `<task>_loss`, and weights that move as `<task>_weight`.
+    Call `compile` and `fit` on the wrapper; save and export the model itself, which is trained in
+    place. State that only training needs (learned weights, the step count) is kept in the wrapper.
+    The history and the progress bar show the unweighted loss of each task as `<task>_loss`, and
+    weights that change during training as `<task>_weight`.
 
-    Where labels are missing, give measures to `compile` as `weighted_metrics`: rows without labels
-    have weight 0 in them.
+    If labels may be missing, pass metrics to `compile` as `weighted_metrics`: rows without labels
+    then have weight 0.
 
     Args:
         model: A model whose outputs are a dictionary with an entry for each task.
-        loss: What to train it by.
-        joint_metrics: Measures of several outputs together, called with the dictionaries of labels
+        loss: The loss to train with.
+        joint_metrics: Metrics of several outputs together, called with the dictionaries of labels
             and outputs, such as `kd.metrics.LocalizationAccuracy`.
-        augmentation: A layer that moves images and labels in each step of training, such as
-            `kd.layers.RandomAffine`: called with a dictionary of the input as `"images"` and of
+        augmentation: A layer that transforms images and labels in each training step, such as
+            `kd.layers.RandomAffine`. It is called with a dictionary of the input as `"images"` and
             all labels.
 
     Raises:
-        TypeError: If these are no model, no `MultitaskLoss`, and no layer.
-        ValueError: If the model has no output of a task's name, or no layer that a `GradNorm`
+        TypeError: If `model` is not a Keras model, `loss` is not a `MultitaskLoss`, or
+            `augmentation` is not a Keras layer.
+        ValueError: If the model lacks an output named after a task, or the layer that a `GradNorm`
             names.
 
     Example:
@@ -83,14 +85,14 @@ class MultitaskModel(AugmentingModel):
         self.built = True
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Return what the model returns."""
+        """Return the outputs of the model."""
         if self.balance is None or not training:
             return self.model(inputs, training=training)
         shared = self.balance.trunk(inputs, training=training)
         return {**self.balance.tail(shared, training=training), _SHARED: shared}
 
     def weights_of_tasks(self) -> dict[str, Any]:
-        """Return the weight that each task has now."""
+        """Return the current weight of each task."""
         loss = self.multitask_loss
         if self.balance is not None:
             weights = ops.convert_to_tensor(self.balance.weights)
@@ -108,13 +110,13 @@ class MultitaskModel(AugmentingModel):
         sample_weight: Any = None,
         training: bool = True,
     ) -> Any:
-        """Return the weighted sum of the tasks' losses, and what layers add."""
+        """Return the weighted sum of the task losses, plus the losses added by layers."""
         loss = self.multitask_loss
         losses, counts = loss.of_tasks(y, y_pred, sample_weight)
         weights = self.weights_of_tasks()
         if self.balance is not None and _SHARED in y_pred:
             self.balance.update(y_pred[_SHARED], y, sample_weight)
-        total = loss.joined(losses, weights)
+        total = loss.sum_losses(losses, weights)
         if loss.is_learned:
             total = total + ops.sum(self.log_variances) / 2
         for task, mean in self.loss_means.items():
@@ -128,25 +130,25 @@ class MultitaskModel(AugmentingModel):
         return total + sum((ops.sum(extra) for extra in self.losses), start=0.0)
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Update the measures, with weight 0 for rows without labels."""
+        """Update the metrics, with weight 0 for rows without labels."""
         y_pred = {name: output for name, output in y_pred.items() if name != _SHARED}
         for metric in self.joint_metrics:
             metric.update_state(y, y_pred)
-        y, sample_weight = self.multitask_loss.without_gaps(y, y_pred, sample_weight)
+        y, sample_weight = self.multitask_loss.fill_gaps(y, y_pred, sample_weight)
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def fit(self, *arguments: Any, callbacks: Any = None, **options: Any) -> Any:
-        """Train the model; the arguments are those of `keras.Model.fit`, `callbacks` by name.
+        """Train the model. Arguments are as for `keras.Model.fit`; `callbacks` is keyword-only.
 
         Warns:
-            UserWarning: Once, if batches had no label at all of a task.
+            UserWarning: Once, if some batches had no labels for a task.
         """
         given = callbacks if isinstance(callbacks, list | tuple) else [callbacks] * bool(callbacks)
         return super().fit(*arguments, callbacks=[*given, _MissingLabels()], **options)
 
 
 class _MissingLabels(keras.callbacks.Callback):
-    """Says once that batches had no labels of a task."""
+    """Warns once per task if batches had no labels for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,7 +161,7 @@ class _MissingLabels(keras.callbacks.Callback):
             if count and task not in self._said:
                 self._said.add(task)
                 warnings.warn(
-                    f"{count} batches had no label of task {task!r}: its loss is 0 in them",
+                    f"{count} batches had no labels for task {task!r}, so its loss is 0 in them.",
                     stacklevel=2,
                 )
 

@@ -1,1 +1,1 @@
-"""Which layer of an integer file loses accuracy, why, and what to do."""
+"""Diagnose which layers of an integer file lose accuracy, why, and how to fix them."""

@@ -1,4 +1,4 @@
-"""Why a layer loses accuracy in integers: a rule for each cause, with its evidence and its fix."""
+"""Why a layer loses accuracy in integers: one rule per cause, with its evidence and fix."""
 
 from __future__ import annotations
 
@@ -12,28 +12,26 @@ from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.tflite.quantization import dequantize
 from keras_dlcourse.quantize.diagnosis.comparison import LayerSums, code_limits
 
-# A layer alone that leaves less than this is asked for its cause. Eight bits leave 30 to 40 dB.
+# Below this, rounding one layer alone is investigated. Eight bits give 30 to 40 dB.
 SUSPICIOUS_DB = 25.0
 
-CLIPPED_ENERGY = 0.3  # share of the layer's own error that lies beyond the range
-CLIPPED_NUMBERS = 1e-3  # a few rare numbers may be given up for a finer step
-NARROW_USE = 0.15  # share of the codes that 99.9 % of the numbers keep to
-OUTLIER = 8.0  # how many times the median range
-WASTED = 0.75  # share of the range that the activation behind throws away
-DISTURBED_DB = (
-    15.0  # inputs with more noise are so far off that an operator's own error says little
-)
-BIAS_ENERGY = 0.4  # share of the layer's own error that is the same for all examples
+CLIPPED_ENERGY = 0.3  # fraction of the layer's own error that lies beyond the range
+CLIPPED_NUMBERS = 1e-3  # a few rare values may be sacrificed for a finer step
+NARROW_USE = 0.15  # fraction of the codes that 99.9 % of the values use
+OUTLIER = 8.0  # multiple of the median range
+WASTED = 0.75  # fraction of the range that the following activation discards
+DISTURBED_DB = 15.0  # inputs noisier than this say little about an operator's own error
+BIAS_ENERGY = 0.4  # fraction of the layer's own error that is the same for all examples
 SATURATED_WEIGHTS = 1e-3
 
 KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": -1, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 0}
-"""Operators with a kernel as their second input, and its axis of output channels."""
+"""Operators whose second input is a kernel, and the kernel's output-channel axis."""
 
 ACTIVATIONS = (
     "RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1", "LEAKY_RELU", "PRELU",
     "HARD_SWISH", "LOGISTIC", "GELU", "ELU", "TANH",
 )  # fmt: skip
-"""Operators that compute each number from one number."""
+"""Elementwise activation operators."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +39,9 @@ class Cause:
     """Why a layer loses accuracy.
 
     Attributes:
-        name: What it is, e.g. `"outlier channel"`.
-        evidence: What was measured, in a sentence.
-        fix: What to do, one of `FIXES`.
+        name: The name of the cause, e.g. `"outlier channel"`.
+        evidence: The measurement behind it, as a sentence.
+        fix: How to fix it, one of `FIXES`.
     """
 
     name: str
@@ -55,34 +53,34 @@ class Cause:
 
 
 FIXES: dict[str, str] = {
-    "equalize": "Even out the channels: equalize(model), before exporting again",
-    "min_max": "Measure the range again on more data that is like the data in use: "
+    "equalize": "Equalize the channels with equalize(model) before exporting again",
+    "min_max": "Measure the range again on more data that resembles the data in use: "
     "after_training(..., calibrator='min_max')",
-    "percentile": "Give up the rarest numbers: "
+    "percentile": "Sacrifice the rarest values: "
     "after_training(..., calibrator='percentile', percentile=99)",
-    "per_channel": "Export again with a scale for each channel: to_tflite or after_training",
-    "replace_activation": "Use an activation that integers can compute with and that is part of "
-    "the layer before it: replace_activations(model, {...: 'relu6'}), and train a little",
-    "bias_correction": "Take the mean error out of the bias: correct_bias(model, data)",
+    "per_channel": "Export again with one scale per channel: to_tflite or after_training",
+    "replace_activation": "Use an activation that integers support and that is fused into the "
+    "preceding layer: replace_activations(model, {...: 'relu6'}), then train briefly",
+    "bias_correction": "Subtract the mean error from the bias: correct_bias(model, data)",
     "leave_in_float": "Leave it in float: after_training(..., mixed=...)",
 }
-"""Fixes by name, and how to go about each."""
+"""Maps the name of each fix to instructions."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What rules look at: one layer in both files.
+    """The input of the rules: one layer in both files.
 
     Attributes:
         float_file: The float file.
         integer_file: The integer file.
-        float_operator: The layer's operator in the first.
-        operator: The one in the second.
-        sums: What was measured.
-        readers: The operators that read the layer, each with the share of noise to signal that the
-            layer's own error makes in what it writes.
-        alone_db: Signal to noise behind this layer if it alone were rounded, in dB.
-        inputs_db: Signal to noise of what it reads, in dB.
+        float_operator: The layer's operator in the float file.
+        operator: The layer's operator in the integer file.
+        sums: The measurements.
+        readers: The operators that read the layer, each with the ratio of noise to signal that the
+            layer's own error causes in its output.
+        alone_db: SQNR after this layer if only this layer were rounded, in dB.
+        inputs_db: SQNR of the layer's inputs, in dB.
     """
 
     float_file: ModelFile
@@ -96,17 +94,17 @@ class Evidence:
 
     @property
     def tensor(self) -> Tensor:
-        """What the layer writes in the integer file."""
+        """The layer's output in the integer file."""
         return self.integer_file.tensors[self.operator.outputs[0]]
 
     @property
     def own_error(self) -> float:
-        """The energy of the error that arises here."""
+        """The energy of the error that originates in this layer."""
         return float(self.sums.own.sum())
 
 
 def find_causes(evidence: Evidence) -> tuple[Cause, ...]:
-    """Return what is wrong with a layer, the most certain first; nothing for a healthy one."""
+    """Return the causes found for a layer, the most certain first; empty for a healthy layer."""
     if (island := float_island(evidence)) is not None:
         return (island,)
     if evidence.alone_db >= SUSPICIOUS_DB:
@@ -116,25 +114,25 @@ def find_causes(evidence: Evidence) -> tuple[Cause, ...]:
         return found
     if (biased := bias_error(evidence)) is not None:
         return (biased,)
-    measured = f"rounding it alone leaves {evidence.alone_db:.1f} dB"
+    measured = f"rounding only this layer gives {evidence.alone_db:.1f} dB"
     return (Cause("sensitive layer", measured, "leave_in_float"),)
 
 
 def float_island(evidence: Evidence) -> Cause | None:
-    """An operator without an integer kernel, between ones that have one."""
+    """An operator without an integer kernel, between operators that have one."""
     tensor = evidence.tensor
     if not tensor.dtype.startswith("float") or not _has_integers(evidence.integer_file):
         return None
     name = evidence.operator.name
     return Cause(
         "float island",
-        f"{name} computes in float between integers",
+        f"{name} computes in float between integer operators",
         "replace_activation" if name in ACTIVATIONS else "leave_in_float",
     )
 
 
 def saturated_weights(evidence: Evidence) -> Cause | None:
-    """Weights beyond what the kernel's scale can hold."""
+    """Weights too large for the kernel's scale."""
     kernels = _kernels(evidence)
     if kernels is None:
         return None
@@ -146,30 +144,30 @@ def saturated_weights(evidence: Evidence) -> Cause | None:
         return None
     return Cause(
         "saturated weights",
-        f"{share:.1%} of the weights are larger than the largest that the kernel's scale holds",
+        f"{share:.1%} of the weights exceed the largest value that the kernel's scale can hold",
         "per_channel",
     )
 
 
 def one_scale(evidence: Evidence) -> Cause | None:
-    """Filters of very different size that share one scale."""
+    """Filters of very different magnitudes that share one scale."""
     kernels = _kernels(evidence)
     if kernels is None or len(kernels[2].scales) != 1:
         return None
-    sizes = _by_filter(np.abs(kernels[0]), evidence.operator.name).max(1)
+    sizes = _group_by_filter(np.abs(kernels[0]), evidence.operator.name).max(1)
     spread = float(sizes.max() / max(np.median(sizes), 1e-30))
     if len(sizes) < 2 or spread < OUTLIER:
         return None
     return Cause(
         "one scale for all channels",
-        f"the kernel has one scale, and its largest filter (channel {int(sizes.argmax())}) is "
+        f"the kernel has one scale, but its largest filter (channel {int(sizes.argmax())}) is "
         f"{spread:.0f} times the median",
         "per_channel",
     )
 
 
-def clipped(evidence: Evidence) -> Cause | None:
-    """Numbers beyond the measured range."""
+def clipped_range(evidence: Evidence) -> Cause | None:
+    """Values beyond the measured range."""
     sums, limits = evidence.sums, code_limits(evidence.tensor)
     if limits is None:
         return None
@@ -178,14 +176,14 @@ def clipped(evidence: Evidence) -> Cause | None:
         return None
     return Cause(
         "range clipped",
-        f"{share:.1%} of the numbers lie outside of {limits[0]:.3g} to {limits[1]:.3g}; they go "
+        f"{share:.1%} of the values lie outside {limits[0]:.3g} to {limits[1]:.3g}; they range "
         f"from {sums.low.min():.3g} to {sums.high.max():.3g}",
         "min_max",
     )
 
 
 def outlier_channel(evidence: Evidence) -> Cause | None:
-    """One channel that takes the range for itself."""
+    """One channel that dominates the range."""
     sums = evidence.sums
     sizes = np.maximum(np.abs(sums.low), np.abs(sums.high))
     spread = float(sizes.max() / max(np.median(sizes), 1e-30))
@@ -200,19 +198,19 @@ def outlier_channel(evidence: Evidence) -> Cause | None:
 
 
 def wide_range(evidence: Evidence) -> Cause | None:
-    """A range of which nearly all numbers use a small part."""
+    """A range of which nearly all values use only a small part."""
     used = codes_in_use(evidence.sums, evidence.tensor)
     if used is None or used > NARROW_USE or evidence.operator.name in ("SOFTMAX", "LOGISTIC"):
         return None
     return Cause(
         "range too wide",
-        f"99.9 % of the numbers keep to {used:.0%} of the codes",
+        f"99.9 % of the values use only {used:.0%} of the codes",
         "percentile",
     )
 
 
 def unfused_activation(evidence: Evidence) -> Cause | None:
-    """A range that the activation behind the layer throws away."""
+    """A range that the following activation mostly discards."""
     limits = code_limits(evidence.tensor)
     if limits is None or evidence.operator.name in ACTIVATIONS:
         return None
@@ -223,8 +221,8 @@ def unfused_activation(evidence: Evidence) -> Cause | None:
         if noise > evidence.own_error / max(float(evidence.sums.signal.sum()), 1e-30):
             return Cause(
                 "unfused activation",
-                f"{wasted:.0%} of the range is negative, and {reader.name}, a step of its own "
-                "behind the layer, throws that away",
+                f"{wasted:.0%} of the range is negative and is discarded by {reader.name}, a "
+                "separate operator after the layer",
                 "replace_activation",
             )
     return None
@@ -242,8 +240,8 @@ def bias_error(evidence: Evidence) -> Cause | None:
     mean = sums.own_bias[worst] / max(sums.count, 1)
     return Cause(
         "bias error",
-        f"channel {worst} is off by {mean / scales[0]:+.1f} steps in the mean, and {share:.0%} of "
-        "the layer's error is such a constant",
+        f"channel {worst} is off by {mean / scales[0]:+.1f} steps on average, and {share:.0%} of "
+        "the layer's error is constant",
         "bias_correction",
     )
 
@@ -251,7 +249,7 @@ def bias_error(evidence: Evidence) -> Cause | None:
 RULES: tuple[Callable[[Evidence], Cause | None], ...] = (
     saturated_weights,
     one_scale,
-    clipped,
+    clipped_range,
     unfused_activation,
     outlier_channel,
     wide_range,
@@ -259,7 +257,7 @@ RULES: tuple[Callable[[Evidence], Cause | None], ...] = (
 
 
 def codes_in_use(sums: LayerSums, tensor: Tensor, share: float = 0.999) -> float | None:
-    """Return the part of the codes that nearly all numbers keep to; None for other than 8 bits."""
+    """Return the fraction of codes that nearly all values use; None unless there are 8 bits."""
     total = int(sums.codes.sum())
     if not total or not tensor.scales:
         return None
@@ -298,7 +296,7 @@ def _steps(tensor: Tensor, dimensions: int) -> np.ndarray:
     return np.asarray(tensor.scales).reshape(shape)
 
 
-def _by_filter(kernel: np.ndarray, operator: str) -> np.ndarray:
-    """Return a matrix with a row for each output channel."""
+def _group_by_filter(kernel: np.ndarray, operator: str) -> np.ndarray:
+    """Return a matrix with one row per output channel."""
     moved = np.moveaxis(kernel, KERNELS[operator], 0)
     return moved.reshape(len(moved), -1)

@@ -1,4 +1,4 @@
-"""A float file and an integer file of one network, run beside each other layer by layer."""
+"""Run a float file and an integer file of the same network side by side, layer by layer."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from keras_dlcourse.edge.tflite.quantization import dequantize, quantize
 from keras_dlcourse.quantize.diagnosis.cut_graph import CutGraph, reference_interpreter
 from keras_dlcourse.quantize.diagnosis.matching import Matching, match_operators
 
-# Operators that rearrange numbers and add no error of their own: what is behind them is answerable
-# for by what stands before.
+# Operators that rearrange values and add no error of their own: errors in their outputs are
+# attributed to the preceding operator.
 _REARRANGING = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 _TINY = 1e-30
-_INPUT = -1  # in place of the number of an operator
+_INPUT = -1  # stands for the input in place of an operator number
 
 
 @dataclass
 class LayerSums:
-    """What is added up for one layer over all examples; arrays have one entry a channel.
+    """Sums over all examples for one layer; arrays have one entry per channel.
 
-    Channels are the last axis of what the layer writes.
+    Channels are the last axis of the layer's output.
 
     Attributes:
-        count: Numbers seen a channel.
+        count: Number of values per channel.
         signal: Sum of squares in the float file.
-        error: Sum of squared differences, integer less float.
-        bias: Sum of differences, integer less float.
-        own: Sum of squared differences to what the float operator makes of the integer file's
-            inputs: the error that arises here.
+        error: Sum of squared differences, integer minus float.
+        bias: Sum of differences, integer minus float.
+        own: Sum of squared differences to the output of the float operator on the integer file's
+            inputs: the error that originates in this layer.
         own_bias: Sum of those differences.
-        clipped: Sum of squares of what lies outside the integer tensor's range.
-        outside: How many numbers lie there.
-        low: Smallest number in the float file.
-        high: Largest one.
+        clipped: Sum of squared distances of values outside the integer tensor's range.
+        outside: Number of values outside that range.
+        low: Smallest value in the float file.
+        high: Largest value in the float file.
         absolute: Sum of absolute differences, over all channels.
         largest: Largest absolute difference.
-        codes: How often each of the codes of an eight-bit tensor was written.
-        passed: For each operator that reads this layer, the squared error that this layer's own
-            error alone makes in what that operator writes, and that operator's signal.
+        codes: Number of occurrences of each code of an 8-bit tensor.
+        passed: Maps each operator that reads this layer to the squared error that this layer's own
+            error alone causes in the operator's output, and to the signal of that output.
     """
 
     count: int = 0
@@ -65,12 +65,12 @@ class LayerSums:
         """Add one example.
 
         Args:
-            exact: What the float file writes.
-            ours: What the integer file writes, as real numbers.
-            local: What the float operator writes, given the integer file's inputs.
+            exact: Output in the float file.
+            ours: Output in the integer file, as real numbers.
+            local: Output of the float operator on the integer file's inputs.
             tensor: The integer file's tensor.
         """
-        exact, ours, local = (_by_channel(values) for values in (exact, ours, local))
+        exact, ours, local = (_group_by_channel(values) for values in (exact, ours, local))
         error, own = ours - exact, ours - local
         self.count += len(exact)
         self.signal = self.signal + (exact**2).sum(0)
@@ -98,13 +98,13 @@ class LayerSums:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured on two files.
+    """The measurements on two files.
 
     Attributes:
         matching: Which operators correspond.
         layers: Sums for each pair of `matching`, in the same order.
-        input: Sums of the network's input, whose own error is that of rounding pixels.
-        exact: Outputs of the float file, a row for each example.
+        input: Sums of the network's input, whose own error comes from rounding the pixels.
+        exact: Outputs of the float file, one row per example.
         ours: Outputs of the integer file, as real numbers.
     """
 
@@ -116,7 +116,7 @@ class Comparison:
 
 
 def code_limits(tensor: Tensor) -> tuple[float, float] | None:
-    """Return the smallest and largest real number that an integer tensor can hold."""
+    """Return the smallest and largest real value that an integer tensor can hold."""
     if len(tensor.scales) != 1 or not np.issubdtype(np.dtype(tensor.dtype), np.integer):
         return None
     kind = np.iinfo(tensor.dtype)
@@ -127,12 +127,12 @@ def code_limits(tensor: Tensor) -> tuple[float, float] | None:
 def compare_layers(
     float_file: ModelFile, integer_file: ModelFile, inputs: Iterable[np.ndarray]
 ) -> Comparison:
-    """Run two files on the same examples and add up how far they are apart at each layer.
+    """Run two files on the same examples and sum up their differences at each layer.
 
-    Beside the two files a third graph runs, the float file cut into single operators. From what it
-    makes of the integer file's numbers the error that arises in an operator is told apart from the
-    error that came in; and from what it makes of float numbers with one operator's error added,
-    how much that error matters to what reads it.
+    Besides the two files, a third graph runs: the float file cut into single operators. Its outputs
+    on the integer file's values separate the error that originates in an operator from the error in
+    its inputs. Its outputs on float values with one operator's error added show how much that error
+    matters to the operators that read it.
 
     Args:
         float_file: A float32 file with one input and one graph.
@@ -197,7 +197,7 @@ class _Runner:
     def _integer_input(
         self, port: tuple[int, int], exact: dict[int, np.ndarray], ours: dict[int, np.ndarray]
     ) -> np.ndarray:
-        """Return what the integer file's operator reads there; the float number without one."""
+        """Return the input of the integer file's operator; the float value if there is none."""
         number, place = port
         value = exact[self.float_file.operators[number].inputs[place]]
         if number not in self.partner:
@@ -210,7 +210,7 @@ class _Runner:
     def _own_errors(
         self, outputs: list[np.ndarray], ours: dict[int, np.ndarray], local: list[np.ndarray]
     ) -> dict[int, tuple[int, np.ndarray]]:
-        """Return, by float tensor, who is answerable for the error in it, and the error."""
+        """Map each float tensor to the operator that causes the error in it, and to the error."""
         own: dict[int, tuple[int, np.ndarray]] = {}
         for number, operator in enumerate(self.float_file.operators):
             target = operator.outputs[0]
@@ -228,7 +228,7 @@ class _Runner:
         exact: dict[int, np.ndarray],
         own: dict[int, tuple[int, np.ndarray]],
     ) -> None:
-        """Add what each layer's own error alone does to those who read it."""
+        """Add the effect of each layer's own error alone on the operators that read it."""
         values = {}
         for number, place in self.cut.ports:
             index = self.float_file.operators[number].inputs[place]
@@ -251,7 +251,7 @@ class _Runner:
         return self.input if maker == _INPUT else self.sums[self.place[maker]]
 
 
-def _by_channel(values: np.ndarray) -> np.ndarray:
-    """Return a matrix, channels in columns, in double precision."""
+def _group_by_channel(values: np.ndarray) -> np.ndarray:
+    """Return a float64 matrix with channels as columns."""
     columns = values.shape[-1] if values.ndim else 1
     return values.reshape(-1, columns).astype("float64")

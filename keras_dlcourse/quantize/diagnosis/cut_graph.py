@@ -1,4 +1,4 @@
-"""A float file with its operations cut apart, so that each can be run on inputs of one's choice."""
+"""A float file with its operators separated, so that each can run on arbitrary inputs."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 
 Port = tuple[int, int]
-"""An operator's number, and which of its inputs."""
+"""The number of an operator, and the position of one of its inputs."""
 
 
 def reference_interpreter(content: bytes) -> Any:
-    """Return an interpreter that computes as the file says, and keeps what each operator writes.
+    """Return an interpreter that runs operators one by one and keeps all their outputs.
 
-    Delegates compute several operators at once and leave nothing to see between them.
+    Delegates would compute several operators at once and hide the values between them.
 
     Args:
-        content: A `.tflite` file that has been checked.
+        content: A validated `.tflite` file.
     """
     made = Interpreter(
         model_content=content,
@@ -34,16 +34,16 @@ def reference_interpreter(content: bytes) -> Any:
 
 
 class CutGraph:
-    """All operators of a float file, each on inputs of its own.
+    """All operators of a float file, each with its own inputs.
 
-    Run as one graph in which no operator reads what another one writes. So it tells what an
-    operator makes of given inputs, and in particular of those that it gets in an integer file.
+    They run as one graph in which no operator reads the output of another. This computes the output
+    of an operator for given inputs, for example the inputs that it has in an integer file.
 
     Args:
         file: A float32 file with one graph.
 
     Attributes:
-        ports: The inputs that have to be given: those that are not constants.
+        ports: The required inputs: those that are not constants.
     """
 
     def __init__(self, file: ModelFile) -> None:
@@ -62,10 +62,10 @@ class CutGraph:
         """Compute all operators.
 
         Args:
-            values: The tensor at each port.
+            values: Maps each port to its tensor.
 
         Returns:
-            What each operator writes first, in the order of the file.
+            The first output of each operator, in file order.
         """
         for index, port in zip(self._inputs, self.ports, strict=True):
             self._interpreter.set_tensor(index, values[port])
@@ -81,19 +81,19 @@ def _port_number(name: str) -> int:
 
 
 def _cut(file: ModelFile) -> tuple[bytes, list[Port]]:
-    """Return the file of the cut graph, and its ports in the order of its inputs."""
+    """Return the file of the cut graph, and its ports in input order."""
     model = tflite.ModelT.InitFromPackedBuf(file.content, 0)
     graph = model.subgraphs[0]
     ports: list[Port] = []
     inputs: list[int] = []
     for number, operator in enumerate(graph.operators):
-        operator.inputs = np.array(operator.inputs)  # what was read from the file is read-only
+        operator.inputs = np.array(operator.inputs)  # arrays read from the file are read-only
         for place, index in enumerate(operator.inputs):
             if index < 0 or file.tensors[index].is_constant:
                 continue
             tensor = copy.copy(graph.tensors[index])
             tensor.name = f"{_PREFIX}{len(ports)}".encode()
-            tensor.buffer = 0  # by convention the empty one
+            tensor.buffer = 0  # the empty buffer, by convention
             graph.tensors.append(tensor)
             operator.inputs[place] = len(graph.tensors) - 1
             inputs.append(len(graph.tensors) - 1)

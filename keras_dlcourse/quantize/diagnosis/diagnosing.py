@@ -1,4 +1,4 @@
-"""Which layer breaks an integer file, how much, why, and what to do."""
+"""Find the layers that degrade an integer file, by how much, why, and how to fix them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.edge.tflite.graph import Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
-from keras_dlcourse.export.checking.inspection import in_graph, own_record
-from keras_dlcourse.export.conversion.device_model import as_the_device_sees
+from keras_dlcourse.export.checking.inspection import find_graph_steps, own_record
+from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
 from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
 from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
 from keras_dlcourse.quantize.diagnosis.layer import LayerDiagnosis
@@ -26,7 +26,7 @@ from keras_dlcourse.quantize.diagnosis.matching import layer_name
 from keras_dlcourse.quantize.diagnosis.result import Diagnosis
 
 INPUT = "INPUT"
-EXACT_DB = 120.0  # beyond it, rounding of float32 itself is seen
+EXACT_DB = 120.0  # above this, the rounding of float32 itself shows
 
 
 def diagnose(
@@ -35,24 +35,24 @@ def diagnose(
     data: Any,
     limit: int = 32,
 ) -> Diagnosis:
-    """Find out which layers of an integer file lose accuracy, why, and what to do about it.
+    """Find which layers of an integer file lose accuracy, why, and how to fix them.
 
     The float network and the integer file run on the same examples, layer by layer. The error that
-    arises in a layer is told apart from the error that comes in, and of what arises it is measured
-    how much it matters to the layers that read it.
+    originates in a layer is separated from the error in its inputs, and its effect on the layers
+    that read it is measured.
 
     Args:
         model: The Keras model, or a float32 `.tflite` file of it.
         file: An integer `.tflite` file of the same network.
-        data: What `fit` takes, normalised as in training.
-        limit: How many examples to run.
+        data: Same as for `fit`, normalized as in training.
+        limit: Number of examples to run.
 
     Returns:
-        A `Diagnosis`; `print` it for a table, `.picture(path)` draws it, `apply_fixes` applies the
-        fixes that it names.
+        A `Diagnosis`: `print` shows it as a table, `.picture(path)` draws it, and `apply_fixes`
+        applies the fixes that it names.
 
     Raises:
-        ValueError: If model, file and data do not fit together, or the file is no integer file.
+        ValueError: If model, file and data do not match, or the file is not an integer file.
         TypeError: If `model` is neither a Keras model nor a path.
 
     Example:
@@ -72,21 +72,23 @@ def diagnose(
             f"{type(model).__name__}"
         )
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ValueError(f"limit must be a whole number of examples above 0. Received: {limit!r}")
+        raise ValueError(f"limit must be an integer above 0. Received: {limit!r}")
     integer_file = ModelFile.read(os.fspath(file))
     record = own_record(integer_file)
-    float_file = _float_file(model, record)
+    float_file = _open_float_file(model, record)
     _check_files(float_file, integer_file)
     examples = take(data, limit).inputs
     inputs = _device_inputs(examples, float_file, integer_file)
     steps = track(inputs, len(examples), f"{Path(file).name}: comparing layers")
     comparison = compare_layers(float_file, integer_file, steps)
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
-    return _diagnosis(Path(file), float_file, integer_file, comparison, known)
+    return _summarize(Path(file), float_file, integer_file, comparison, known)
 
 
-def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, Any]) -> ModelFile:
-    """Read the float file, or make one that begins with the same pixels as the integer file."""
+def _open_float_file(
+    model: keras.Model | str | os.PathLike[str], record: dict[str, Any]
+) -> ModelFile:
+    """Read the float file, or create one with the same input pixels as the integer file."""
     if not isinstance(model, keras.Model):
         return ModelFile.read(os.fspath(model))
     trained = record.get("normalization")
@@ -95,7 +97,7 @@ def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, A
             model,
             Path(folder) / "float32.tflite",
             quantization="float32",
-            # Layers are compared on what the model gets, so nothing said is nothing done.
+            # Layers are compared on the model's own inputs, so no record means no normalization.
             preprocessing=Normalization.from_dict(trained) if trained else Normalization.identity(),
             rgb=bool(record.get("rgb", False)),
         )
@@ -103,55 +105,55 @@ def _float_file(model: keras.Model | str | os.PathLike[str], record: dict[str, A
 
 
 def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
-    """Refuse files that are of other kinds, or of other networks."""
+    """Raise an error for files of the wrong kind, or of different networks."""
     for argument, file in (("model", float_file), ("file", integer_file)):
         if len(file.graphs) != 1 or len(file.inputs) != 1:
             raise ValueError(
-                f"{argument}: {file.what} has {len(file.graphs)} graphs and {len(file.inputs)} "
-                "inputs; layers are compared in files with one of each"
+                f"{argument} must be a file with one graph and one input. Received: {file.what} "
+                f"with {len(file.graphs)} graphs and {len(file.inputs)} inputs"
             )
     floats = {tensor.dtype for tensor in float_file.tensors}
-    if _written(float_file) & _INTEGERS or "float16" in floats:
+    if _collect_output_types(float_file) & _INTEGERS or "float16" in floats:
         raise ValueError(
-            f"model: {float_file.what} is no float32 file; write one by "
-            "to_tflite(model, path, quantization='float32')"
+            f"model must be a float32 file. Received: {float_file.what}. Write one with "
+            "to_tflite(model, path, quantization='float32')."
         )
-    if not _written(integer_file) & _INTEGERS:
+    if not _collect_output_types(integer_file) & _INTEGERS:
         raise ValueError(
-            f"file: {integer_file.what} computes in float, so there is nothing to diagnose; give "
-            "an int8 or int16x8 file"
+            f"file must be an int8 or int16x8 file. Received: {integer_file.what}, which computes "
+            "in float, so there is nothing to diagnose."
         )
     shapes = [file.inputs[0].shape for file in (float_file, integer_file)]
     shapes_out = [file.outputs[0].shape for file in (float_file, integer_file)]
     for what, (first, second) in (("inputs", shapes), ("outputs", shapes_out)):
         if first != second:
             raise ValueError(
-                f"the float network has {what} of shape {first[1:]}, but {integer_file.what} "
-                f"{second[1:]}: they are not the same network"
+                f"model and file are not the same network: the float network has {what} of shape "
+                f"{first[1:]}, but {integer_file.what} has {second[1:]}."
             )
 
 
 _INTEGERS = {"int8", "uint8", "int16"}
 
 
-def _written(file: ModelFile) -> set[str]:
-    """Return the types of what operators write."""
+def _collect_output_types(file: ModelFile) -> set[str]:
+    """Return the types of all operator outputs."""
     return {file.tensors[index].dtype for op in file.operators for index in op.outputs}
 
 
 def _device_inputs(
     inputs: np.ndarray, float_file: ModelFile, integer_file: ModelFile
 ) -> Iterator[np.ndarray]:
-    """Yield examples as both files take them, undoing what their graphs do themselves.
+    """Yield the input examples of both files, undoing the steps that their graphs perform.
 
     Raises:
-        ValueError: If their shape is another.
+        ValueError: If their shape does not match.
     """
-    inputs = as_the_device_sees(inputs, *in_graph(integer_file))
+    inputs = convert_to_device_inputs(inputs, *find_graph_steps(integer_file))
     expected = float_file.inputs[0].shape[1:]
     if inputs.shape[1:] != expected:
         raise ValueError(
-            f"data has examples of shape {inputs.shape[1:]}, but the network takes {expected}"
+            f"data must have examples of shape {expected}. Received: {inputs.shape[1:]}"
         )
     return (inputs[number : number + 1] for number in range(len(inputs)))
 
@@ -160,14 +162,14 @@ def _layer_names(model: keras.Model) -> tuple[str, ...]:
     return tuple(layer.name for layer in model._flatten_layers(include_self=False))
 
 
-def _diagnosis(
+def _summarize(
     path: Path,
     float_file: ModelFile,
     integer_file: ModelFile,
     comparison: Comparison,
     known: tuple[str, ...],
 ) -> Diagnosis:
-    """Put what was measured into words and figures."""
+    """Summarize the measurements as a diagnosis."""
     layers = [_input_layer(float_file, integer_file, comparison)]
     ratios = {float_file.inputs[0].index: layers[0].sqnr_db}
     for (first, second), sums in zip(comparison.matching.pairs, comparison.layers, strict=True):
@@ -184,7 +186,7 @@ def _diagnosis(
         output_sqnr_db=_decibels(_noise(error, float((comparison.exact**2).sum()))),
         agreement=_agreement(comparison),
         layers=tuple(layers),
-        unmatched=_unmatched(float_file, integer_file, comparison, known),
+        unmatched=_list_unmatched(float_file, integer_file, comparison, known),
     )
 
 
@@ -217,8 +219,8 @@ def _evidence(
         operator=operators[1],
         sums=sums,
         readers=readers,
-        alone_db=_bounded(_decibels(max([own, *(noise for _, noise in readers)]))),
-        inputs_db=min(map(_bounded, inputs_db), default=EXACT_DB),
+        alone_db=_bound(_decibels(max([own, *(noise for _, noise in readers)]))),
+        inputs_db=min(map(_bound, inputs_db), default=EXACT_DB),
     )
 
 
@@ -245,17 +247,17 @@ def _layer(evidence: Evidence, position: int, name: str) -> LayerDiagnosis:
 
 
 def _noise(error: float, signal: float) -> float:
-    """Return the energy of an error as a share of the signal's."""
+    """Return the energy of an error as a fraction of the signal's energy."""
     return error / signal if signal else (1.0 if error else 0.0)
 
 
 def _decibels(noise: float) -> float | None:
-    """Return signal to noise in dB, None where there is no noise beyond that of float32."""
+    """Return the SQNR in dB; None if there is no noise beyond that of float32."""
     ratio = -10 * math.log10(max(noise, 1e-30))
     return None if ratio > EXACT_DB else ratio
 
 
-def _bounded(ratio: float | None) -> float:
+def _bound(ratio: float | None) -> float:
     return EXACT_DB if ratio is None else ratio
 
 
@@ -267,7 +269,7 @@ def _agreement(comparison: Comparison) -> float:
     return float(np.mean(np.equal(*tops)))
 
 
-def _unmatched(
+def _list_unmatched(
     float_file: ModelFile, integer_file: ModelFile, comparison: Comparison, known: tuple[str, ...]
 ) -> tuple[str, ...]:
     left = [

@@ -1,4 +1,4 @@
-"""What was found out about one layer of an integer file."""
+"""The diagnosis of one layer of an integer file."""
 
 from __future__ import annotations
 
@@ -6,31 +6,32 @@ from dataclasses import dataclass
 
 from keras_dlcourse.quantize.diagnosis.causes import Cause
 
-DECENT_DB = 20.0  # below it, answers begin to change
+DECENT_DB = 20.0  # below this, answers begin to change
 
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """One layer of the float network beside the same layer of the integer file.
+    """One layer of the float network compared with the same layer of the integer file.
 
-    Ratios of signal to noise (SQNR) are in decibels: 20 dB is an error of a tenth of the signal,
-    every 6 dB are one bit. They are None where there is no error at all.
+    Signal-to-quantization-noise ratios (SQNR) are in decibels: 20 dB is an error of a tenth of the
+    signal, and 6 dB correspond to one bit. They are None if there is no error at all.
 
     Attributes:
-        name: The Keras layer, as well as it can be told.
-        operator: What computes it in the file, e.g. `"CONV_2D"`.
-        position: Its place among the operators of the float file.
-        shape: Shape of what it writes.
-        dtype: Type of that in the integer file.
-        sqnr_db: SQNR of what it writes: the error of all layers until here.
-        own_sqnr_db: SQNR of the same with the error alone that arises here.
-        alone_db: SQNR behind this layer, or behind those who read it, if it alone were rounded.
-            Unlike `own_sqnr_db` it sees errors in small channels that matter to the next layer.
-        error_steps: Mean absolute error in quantization steps; None where it is in float.
-        max_error_steps: The largest one.
-        range_used: Share of the codes that 99.9 % of the numbers keep to.
-        saturated: Share of the float numbers that lie beyond the range.
-        causes: What is wrong with it, the most certain first; empty for a healthy layer.
+        name: The Keras layer, as far as it can be determined.
+        operator: The operator that computes it in the file, e.g. `"CONV_2D"`.
+        position: Its index among the operators of the float file.
+        shape: Shape of its output.
+        dtype: Type of its output in the integer file.
+        sqnr_db: SQNR of its output: the error of all layers up to here.
+        own_sqnr_db: SQNR of its output, counting only the error that originates in this layer.
+        alone_db: SQNR after this layer, or after the layers that read it, if only this layer were
+            rounded. Unlike `own_sqnr_db`, it reflects errors in small channels that matter to the
+            next layer.
+        error_steps: Mean absolute error in quantization steps; None if the layer is in float.
+        max_error_steps: Largest absolute error in quantization steps.
+        range_used: Fraction of the codes that 99.9 % of the values use.
+        saturated: Fraction of the float values that lie beyond the range.
+        causes: The causes found, the most certain first; empty for a healthy layer.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which operation of an integer file computes what an operation of a float file computes."""
+"""Match the operators of an integer file to those of a float file."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from difflib import SequenceMatcher
 from keras_dlcourse.edge.tflite.graph import Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 
-# They stand between float and integer numbers and have no counterpart in a float file.
+# They convert between floats and integers and have no counterpart in a float file.
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
 
-# How TensorFlow names the operation in which a layer uses its kernel.
+# TensorFlow's names for the operation in which a layer uses its kernel.
 _KERNEL_USES = ("convolution", "depthwise", "MatMul", "conv_transpose", "Conv2DTranspose")
 
 
 @dataclass(frozen=True)
 class Matching:
-    """What corresponds to what in two files of one network.
+    """The corresponding operators in two files of one network.
 
     Attributes:
-        pairs: Numbers of operators, `(float file, integer file)`, in the order of the float file.
+        pairs: Operator numbers, `(float file, integer file)`, in the order of the float file.
         only_float: Operators of the float file without a counterpart.
-        only_integer: Operators of the integer file without one.
+        only_integer: Operators of the integer file without a counterpart.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -33,17 +33,17 @@ class Matching:
 
 
 def match_operators(float_file: ModelFile, integer_file: ModelFile) -> Matching:
-    """Match the operators of two files by order, kind and the shape of what they write.
+    """Match the operators of two files by order, kind and output shape.
 
-    One converter writes both, so mostly the sequences are equal. Where it has fused differently
-    the longest common runs are matched, and the rest is left over.
+    The same converter writes both files, so the sequences are usually equal. Where it has fused
+    operators differently, the longest common runs are matched and the rest stays unmatched.
 
     Args:
         float_file: A float32 file.
         integer_file: An integer file of the same network.
 
     Returns:
-        A `Matching`; operations that only convert numbers are left out of it.
+        A `Matching`, without operators that only convert values.
     """
     first, second = _steps(float_file), _steps(integer_file)
     matcher = SequenceMatcher(
@@ -75,19 +75,19 @@ def _key(file: ModelFile, number: int) -> tuple[str, tuple[int, ...]]:
 
 
 def layer_name(file: ModelFile, operator: Operator, known: Collection[str] = ()) -> str:
-    """Return the name of the Keras layer that an operator comes from, as well as it can be told.
+    """Return the name of the Keras layer that an operator comes from, as far as possible.
 
-    The converter keeps the paths of all that it fused: `"net_1/relu_1/Relu;net_1/conv_1/BiasAdd"`.
+    The converter keeps the paths of all fused layers: `"net_1/relu_1/Relu;net_1/conv_1/BiasAdd"`.
 
     Args:
         file: The file.
         operator: One of its operators.
-        known: Names of the Keras model's layers, if there is one: then others are not returned
-            where one of these fits.
+        known: Layer names of the Keras model, if there is one. They take precedence over other
+            names.
 
     Returns:
-        The layer with the kernel, where there is one; else the last one that was fused; `"output"`
-        for an output that nothing is known of.
+        The layer with the kernel, if there is one; otherwise the last layer that was fused;
+        `"output"` for an output without any name.
     """
     tensors = [file.tensors[index] for index in operator.inputs if index >= 0]
     output = file.tensors[operator.outputs[0]].name
@@ -96,19 +96,19 @@ def layer_name(file: ModelFile, operator: Operator, known: Collection[str] = ())
     kernels = [path for path in paths if path[-1].rstrip("0123456789") in _KERNEL_USES]
     for path in kernels + [part.split("/") for part in output.split(";")] + paths:
         for part in reversed(path[:-1]):
-            if (found := _without_number(part, known)) is not None:
+            if (found := _find_known(part, known)) is not None:
                 return found
     inside = [path for path in kernels + paths if len(path) > 2]
     if inside and not known:
-        return "/".join(_stripped(part) for part in inside[0][1:-1])
-    # Behind the last layer the converter keeps no path.
+        return "/".join(_strip_call_number(part) for part in inside[0][1:-1])
+    # The converter keeps no path for the output of the last layer.
     return "output" if operator.outputs[0] == file.outputs[0].index else output
 
 
-def _without_number(part: str, known: Collection[str]) -> str | None:
-    return next((name for name in (part, _stripped(part)) if name in known), None)
+def _find_known(part: str, known: Collection[str]) -> str | None:
+    return next((name for name in (part, _strip_call_number(part)) if name in known), None)
 
 
-def _stripped(part: str) -> str:
-    """Return a name without the number of the call, which Keras appends: `conv_1`."""
+def _strip_call_number(part: str) -> str:
+    """Return a name without the call number that Keras appends, as in `conv_1`."""
     return re.sub(r"_\d+$", "", part)

@@ -1,4 +1,4 @@
-"""The picture of a diagnosis: bars along the network, one for each layer."""
+"""Plot a diagnosis as bars along the network, one per layer."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from keras_dlcourse.quantize.diagnosis.layer import DECENT_DB, LayerDiagnosis
-from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shortened
+from keras_dlcourse.report.canvas import BLUE, GREY, VERMILION, new_figure, shorten
 
-TALLEST = 70.0  # dB; more is as good as exact
+TALLEST = 70.0  # dB; anything above is as good as exact
 MOST_NAMES = 60
 
 
 def draw_layers(layers: Sequence[LayerDiagnosis]) -> Figure:
-    """Draw the ratio of signal to noise along the network.
+    """Draw the SQNR along the network.
 
-    Bars say what would be left if a layer alone were rounded: short bars are where the error
-    arises. The line says what is left at that point of the network: where the error is seen.
+    Bars show the SQNR if only that layer were rounded: short bars are where the error originates.
+    The line shows the SQNR at that point of the network: where the error becomes visible.
 
     Args:
-        layers: Those of a `Diagnosis`.
+        layers: The layers of a `Diagnosis`.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If no layer of the two files matched.
+        ValueError: If no layers of the two files matched.
     """
     if not layers:
-        raise ValueError("the diagnosis has no layer to draw: none of the two files matched")
+        raise ValueError("The diagnosis has no layers to draw: no layers of the two files matched.")
     places = range(len(layers))
     figure = new_figure(max(6.0, 1.5 + 0.22 * len(layers)), 5.0)
     axes = figure.subplots()
@@ -39,10 +39,10 @@ def draw_layers(layers: Sequence[LayerDiagnosis]) -> Figure:
     bars = axes.bar(places, [_height(layer.alone_db) for layer in layers], color=colors)
     for bar, layer in zip(bars, layers, strict=True):
         if layer.causes:
-            bar.set_hatch("//")  # told apart in grey print
+            bar.set_hatch("//")  # distinguishable in grayscale
     axes.plot(places, [_height(layer.sqnr_db) for layer in layers], color=GREY, marker=".", lw=1.5)
     axes.axhline(DECENT_DB, color=GREY, lw=1, ls=":")
-    axes.set_ylabel("signal to noise, dB", fontsize=12)
+    axes.set_ylabel("signal-to-noise ratio (dB)", fontsize=12)
     axes.set_ylim(0, TALLEST)
     axes.margins(x=0.01)
     _name_layers(axes, [layer.name for layer in layers])
@@ -52,8 +52,8 @@ def draw_layers(layers: Sequence[LayerDiagnosis]) -> Figure:
         Line2D([], [], color=GREY, marker="."),
         Line2D([], [], color=GREY, lw=1, ls=":"),
     ]
-    titles = ["if this layer alone were rounded (hatched: a cause was found)", "at this point",
-              "below, answers begin to change"]  # fmt: skip
+    titles = ["if only this layer were rounded (hatched: cause found)", "at this point",
+              "below this, answers begin to change"]  # fmt: skip
     figure.legend(handles, titles, loc="outside upper left", fontsize=9, frameon=False)
     return figure
 
@@ -66,7 +66,7 @@ def _name_layers(axes: Any, names: list[str]) -> None:
     step = -(-len(names) // MOST_NAMES)
     axes.set_xticks(
         range(0, len(names), step),
-        [shortened(name, 24) for name in names[::step]],
+        [shorten(name, 24) for name in names[::step]],
         rotation=90,
         fontsize=8,
     )

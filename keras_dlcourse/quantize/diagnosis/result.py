@@ -1,4 +1,4 @@
-"""What was found out about an integer file: a table, a picture, and the causes with their fixes."""
+"""The diagnosis of an integer file: a table, a plot, and the causes with their fixes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from keras_dlcourse.quantize.diagnosis.layer import LayerDiagnosis
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How an integer file differs from its float network, layer by layer. It prints as a table.
+    """How an integer file differs from its float network, layer by layer. Prints as a table.
 
     Attributes:
         path: The integer file.
-        examples: How many examples were run.
+        examples: Number of examples that were run.
         output_sqnr_db: SQNR of the network's output; None for no error.
-        agreement: Share of examples with the same largest output.
-        layers: All matched layers in the order of the network.
-        unmatched: Operators that have no counterpart in the other file.
+        agreement: Fraction of examples with the same largest output.
+        layers: All matched layers, in network order.
+        unmatched: Operators without a counterpart in the other file.
     """
 
     path: Path
@@ -34,25 +34,25 @@ class Diagnosis:
 
     @property
     def worst(self) -> tuple[LayerDiagnosis, ...]:
-        """The layers, the one that does most harm first."""
+        """The layers, the most harmful first."""
         return tuple(sorted(self.layers, key=lambda layer: _order(layer.alone_db)))
 
     @property
     def findings(self) -> tuple[tuple[LayerDiagnosis, Cause], ...]:
-        """Layers that something is wrong with and the causes, the most harmful first."""
+        """The layers with causes, paired with each cause, the most harmful layer first."""
         return tuple((layer, cause) for layer in self.worst for cause in layer.causes)
 
     @property
     def fixes(self) -> tuple[str, ...]:
-        """The names of the fixes, for the most harmful layer first."""
+        """The names of the fixes, starting with those for the most harmful layer."""
         return tuple(dict.fromkeys(cause.fix for _, cause in self.findings))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-able values."""
+        """Return all fields as JSON-serializable values."""
         return asdict(self) | {"path": os.fspath(self.path)}
 
     def picture(self, path: str | os.PathLike[str]) -> None:
-        """Draw the ratio of signal to noise along the network.
+        """Draw the SQNR along the network.
 
         Args:
             path: The PNG file to write.
@@ -66,17 +66,17 @@ class Diagnosis:
         """Return the layers as a table, the most harmful first.
 
         Args:
-            most: How many layers; None for all.
+            most: Maximum number of layers; None for all.
         """
         from keras_dlcourse._tables import text_table
 
         return text_table(
-            ["layer", "operator", "alone dB", "here dB", "until here dB", "steps off",
+            ["layer", "operator", "alone (dB)", "own (dB)", "up to here (dB)", "error (steps)",
              "codes used", "beyond range"],
             [
-                [layer.name, layer.operator, shown_db(layer.alone_db), shown_db(layer.own_sqnr_db),
-                 shown_db(layer.sqnr_db), layer.error_steps, _share(layer.range_used),
-                 _share(layer.saturated)]
+                [layer.name, layer.operator, format_db(layer.alone_db),
+                 format_db(layer.own_sqnr_db), format_db(layer.sqnr_db), layer.error_steps,
+                 _share(layer.range_used), _share(layer.saturated)]
                 for layer in self.worst[:most]
             ],
             width=120,
@@ -84,7 +84,7 @@ class Diagnosis:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.path}: output {shown_db(self.output_sqnr_db)} dB, the same answer for "
+            f"{self.path}: output SQNR {format_db(self.output_sqnr_db)} dB, same answer for "
             f"{self.agreement:.1%} of {self.examples} examples",
             "",
             self.table(),
@@ -92,9 +92,9 @@ class Diagnosis:
         ]
         lines += [f"{layer.name} ({layer.operator}): {cause}" for layer, cause in self.findings]
         if not self.findings:
-            lines.append("No layer stands out: what is lost is eight-bit rounding as such.")
+            lines.append("No layer stands out: the loss comes from 8-bit rounding in general.")
         if self.unmatched:
-            lines.append(f"not compared, fused differently: {', '.join(self.unmatched)}")
+            lines.append(f"not compared, because fused differently: {', '.join(self.unmatched)}")
         return "\n".join(lines)
 
 
@@ -102,8 +102,8 @@ def _order(ratio: float | None) -> float:
     return float("inf") if ratio is None else ratio
 
 
-def shown_db(ratio: float | None) -> str:
-    """Return a ratio of signal to noise as people write it."""
+def format_db(ratio: float | None) -> str:
+    """Format an SQNR in dB."""
     return "exact" if ratio is None else f"{ratio:.1f}"
 
 

@@ -1,1 +1,1 @@
-"""Quantization after training: calibration, repairs, layers left in float."""
+"""Quantization after training: calibration, fixes, and layers left in float."""

@@ -1,4 +1,4 @@
-"""Quantization after training: calibrate, repair where needed, and write an integer file."""
+"""Quantization after training: calibrate, correct where needed, and write an integer file."""
 
 from __future__ import annotations
 
@@ -33,29 +33,31 @@ def after_training(
     preprocessing: Normalization | None = None,
     rgb: bool | None = None,
 ) -> ExportResult:
-    """Write a trained model as an int8 `.tflite` file, its ranges measured on data.
+    """Write a trained model as an int8 `.tflite` file, with ranges measured on data.
 
-    With everything at its default this is `to_tflite(model, path, quantization="int8",
-    calibration=data)`: TensorFlow's converter measures the smallest and largest numbers, and does
-    it as well as anyone. What it does not have goes through a quantization-aware copy of the model,
-    whose ranges are measured by `calibrate`: other calibrators, and layers left in float. The same
-    converter, kernels and metadata come out either way. (ai-edge-quantizer gives the same accuracy
-    with min-max ranges; its files say version 1 of every operator, so that nothing can be told of
-    the runtimes that know them, and its calibrator is told the ends of a tensor's range only, from
-    which no percentile can be had.)
+    With default arguments this is `to_tflite(model, path, quantization="int8",
+    calibration=data)`: TensorFlow's converter measures the smallest and largest values, which it
+    does well. Everything that the converter does not offer (other calibrators, layers left in
+    float) uses a quantization-aware copy of the model, whose ranges are measured by `calibrate`.
+    Both ways use the same converter and produce the same kernels and metadata.
+    (ai-edge-quantizer gives the same accuracy with min-max ranges. However, its files declare
+    version 1 of every operator, so they do not show which runtimes support them, and its
+    calibrator only receives the ends of a tensor's range, which are not enough for a percentile.)
 
     Args:
-        model: A trained float model; left as it was.
+        model: A trained float model. It is not modified.
         path: The file to write.
-        data: What `fit` takes, normalised as in training: at least 100 examples.
-        calibrator: `"min_max"`; `"moving_average"` or `"percentile"` give up rare numbers for a
-            finer step: see `calibrate`.
-        percentile: For `"percentile"`, the share of numbers on each side that a range holds.
-        equalize: Even out the channels first: see `equalize`. It replaces ReLU6 by ReLU.
-        correct_bias: Take the mean error of rounded weights out of the biases: see `correct_bias`.
-        keep_float: Names of layers to leave in float; `*` and `?` as in file names.
-        mixed: Leave as few layers in float as are needed for this share of examples, from 0 to 1,
-            to have the same top class as the float model: see `fewest_in_float`.
+        data: Same as for `fit`, normalized as in training; at least 100 examples.
+        calibrator: `"min_max"`, or `"moving_average"` or `"percentile"`, which sacrifice rare
+            values for a finer step; see `calibrate`.
+        percentile: For `"percentile"`, the percentage of values that a range covers on each side.
+        equalize: Whether to equalize the channels first; see `equalize`. This replaces ReLU6 by
+            ReLU.
+        correct_bias: Whether to subtract the mean error of rounded weights from the biases; see
+            `correct_bias`.
+        keep_float: Names of layers to leave in float; `*` and `?` are wildcards, as in file names.
+        mixed: Fraction of examples, above 0 and at most 1, whose top class must match that of the
+            float model; as few layers as possible are left in float. See `fewest_in_float`.
         labels: As in `to_tflite`.
         preprocessing: As in `to_tflite`.
         rgb: As in `to_tflite`.
@@ -64,8 +66,8 @@ def after_training(
         An `ExportResult`; it can be used as a path.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is quantized already, or an argument does not fit.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model is already quantized, or an argument is invalid.
 
     Example:
         >>> import numpy as np, tempfile
@@ -99,8 +101,8 @@ def _check(model: Any, calibrator: str, mixed: float | None) -> None:
         raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}")
     if is_quantized(model):
         raise ValueError(
-            f"model {model.name!r} is quantized already: export it by to_tflite(model, path), or "
-            "start from the float model"
+            f"model {model.name!r} is already quantized. Export it with to_tflite(model, path), or "
+            "start from the float model."
         )
     if calibrator not in METHODS:
         raise ValueError(
@@ -108,5 +110,5 @@ def _check(model: Any, calibrator: str, mixed: float | None) -> None:
         )
     if mixed is not None and not 0 < mixed <= 1:
         raise ValueError(
-            f"mixed must be a share of equal answers, above 0 and at most 1. Received: {mixed!r}"
+            f"mixed must be a fraction of equal answers, above 0 and at most 1. Received: {mixed!r}"
         )

@@ -1,4 +1,4 @@
-"""Empirical bias correction: the mean error that rounded weights make is taken out of the bias."""
+"""Empirical bias correction: subtract the mean error of rounded weights from the biases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from keras_dlcourse.data import take
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph, Node
 from keras_dlcourse.graph.kernel_layers import KERNEL_LAYERS, open_layers
-from keras_dlcourse.layers._remade import remade
+from keras_dlcourse.layers._remade import remake_layer
 
 EXAMPLES = 200
 BATCH = 32
@@ -20,26 +20,27 @@ _LARGEST = 127.0
 
 
 def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> keras.Model:
-    """Return a copy whose biases make up for what rounding its weights to int8 does in the mean.
+    """Return a copy whose biases compensate for the mean error of rounding its weights to int8.
 
-    Rounding errors of few weights (nine in a depthwise filter) do not cancel, and behind ReLU their
-    inputs have a mean, so that a channel is off by a constant. That constant is measured on data
-    for each layer, and subtracted from its bias. The copy is for export to int8: as a float network
-    it is slightly worse than the original. Errors are measured on the float network's numbers, so
-    that each layer makes up for its own weights; the paper measures layer after layer instead.
+    With few weights (nine in a depthwise filter), rounding errors do not cancel, and after ReLU the
+    inputs have a nonzero mean, so that a channel is off by a constant. This measures that constant
+    on data for each layer and subtracts it from the bias. The copy is meant for export to int8: as
+    a float network it is slightly worse than the original. Errors are measured on the values of the
+    float network, so that each layer corrects only its own weights; the paper instead measures one
+    layer after another.
 
     Args:
-        model: A built functional or Sequential model with one input; left as it was. Batch
-            normalization is folded and composite layers are opened in the copy.
-        data: What `fit` takes, normalised as in training.
-        examples: How many examples to measure on, chosen with a fixed seed.
+        model: A built functional or Sequential model with one input. It is not modified. In the
+            copy, batch normalization is folded and composite layers are expanded.
+        data: Same as for `fit`, normalized as in training.
+        examples: Number of examples to measure on, chosen with a fixed seed.
 
     Returns:
         A flat functional model.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed or unbuilt, or has more than one input.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model is subclassed or unbuilt, or has more than one input.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.DepthwiseConv2D(3)])
@@ -53,10 +54,10 @@ def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> ker
     """
     if len(model.inputs) != 1:
         raise ValueError(
-            f"model {model.name!r} has {len(model.inputs)} inputs; biases are corrected in models "
-            "with one"
+            f"model {model.name!r} must have one input to correct its biases. Received: "
+            f"{len(model.inputs)} inputs"
         )
-    graph = Graph(_with_biases(fold_batch_norm(open_layers(model).model)))
+    graph = Graph(_add_biases(fold_batch_norm(open_layers(model).model)))
     probe, kernels = _probe(graph)
     if not kernels:
         return graph.model
@@ -72,19 +73,19 @@ def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> ker
     return graph.model
 
 
-def rounded(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
-    """Return a kernel as int8 holds it: symmetric, one scale for each output channel.
+def round_kernel(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return a kernel rounded to int8: symmetric, with one scale per output channel.
 
     Args:
         kernel: The kernel.
-        axes: The axes that share a scale: all but that of the output channels.
+        axes: The axes that share a scale: all except the output-channel axes.
     """
     scale = np.abs(kernel).max(axis=axes, keepdims=True) / _LARGEST
     return np.where(scale > 0, np.round(kernel / np.where(scale > 0, scale, 1)) * scale, 0.0)
 
 
 def _kinds() -> dict[type, tuple[int, ...]]:
-    """Return, for each kind of layer, its kernel's axes of output channels."""
+    """Map each kind of layer to the output-channel axes of its kernel."""
     return {
         kind: (-2, -1) if "Depthwise" in kind.__name__ else (outputs,)
         for kind, _, outputs in KERNEL_LAYERS
@@ -92,7 +93,7 @@ def _kinds() -> dict[type, tuple[int, ...]]:
     }
 
 
-def _with_biases(model: keras.Model) -> keras.Model:
+def _add_biases(model: keras.Model) -> keras.Model:
     """Return the model with a bias in every layer that has a kernel."""
     swapped: dict[int, Any] = {}
 
@@ -100,7 +101,7 @@ def _with_biases(model: keras.Model) -> keras.Model:
         layer = node.operation
         if type(layer) in _kinds() and not layer.use_bias:
             if id(layer) not in swapped:
-                twin = remade(layer, use_bias=True)
+                twin = remake_layer(layer, use_bias=True)
                 twin.build_from_config(layer.get_build_config())
                 twin.kernel.assign(layer.kernel)
                 swapped[id(layer)] = twin
@@ -111,7 +112,7 @@ def _with_biases(model: keras.Model) -> keras.Model:
 
 
 def _probe(graph: Graph) -> tuple[keras.Model, list[Any]]:
-    """Return a model to the mean error of each kernel by channel, and the layers in its order."""
+    """Return a model that outputs each kernel's mean error per channel, and the layers in order."""
     kernels: list[Any] = []
     errors: list[Any] = []
     inputs: list[Any] = []
@@ -135,11 +136,11 @@ def _probe(graph: Graph) -> tuple[keras.Model, list[Any]]:
 
 
 def _error_layer(layer: Any, outputs: tuple[int, ...]) -> Any:
-    """Return a linear layer whose kernel is what rounding changes: its output is the error."""
-    twin = remade(layer, activation=None, use_bias=False, name=f"{layer.name}_error")
+    """Return a linear layer whose kernel is the rounding error, so that it outputs the error."""
+    twin = remake_layer(layer, activation=None, use_bias=False, name=f"{layer.name}_error")
     twin.build_from_config(layer.get_build_config())
     kernel = ops.convert_to_numpy(layer.kernel)
     last = {axis % kernel.ndim for axis in outputs}
     axes = tuple(axis for axis in range(kernel.ndim) if axis not in last)
-    twin.kernel.assign(rounded(kernel, axes) - kernel)
+    twin.kernel.assign(round_kernel(kernel, axes) - kernel)
     return twin

@@ -1,4 +1,4 @@
-"""An int8 file of a float model, its ranges measured on data."""
+"""Write an int8 file of a float model, with ranges measured on data."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def write_calibrated(
     Args:
         model: A trained float model.
         path: The file to write.
-        data: What `fit` takes: at least 100 examples.
+        data: Same as for `fit`; at least 100 examples.
         calibrator: As in `after_training`.
         percentile: As in `after_training`.
         keep_float: As in `after_training`.
-        **options: Those of `to_tflite`.
+        **options: Options of `to_tflite`.
 
     Returns:
         An `ExportResult`.
@@ -45,13 +45,13 @@ def write_calibrated(
     quantized = quantization_aware(model, skip=tuple(keep_float))
     calibrate(quantized, data, method=calibrator, percentile=percentile)
     with warnings.catch_warnings():
-        if keep_float:  # it was asked for
+        if keep_float:  # the caller asked for float layers
             warnings.filterwarnings("ignore", message=".* is not all integer")
-        return to_tflite(quantized, path, **(options | _told_by(data, model, options)))
+        return to_tflite(quantized, path, **(options | _read_metadata(data, model, options)))
 
 
-def _told_by(data: Any, model: keras.Model, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what data says of pixels and classes where neither the caller nor the model does."""
+def _read_metadata(data: Any, model: keras.Model, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the pixel and class metadata of the data that neither caller nor model provides."""
     examples, recorded = take(data, 1), layers.describe(model)
     told: dict[str, Any] = {}
     if options.get("preprocessing") is None and examples.normalization is not None:

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: channels of like size, so that one range fits them all."""
+"""Cross-layer equalization: give channels similar magnitudes, so that one range fits them all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from keras import ops
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph, Node
 from keras_dlcourse.graph.kernel_layers import open_layers
-from keras_dlcourse.layers._remade import activation_name, remade
+from keras_dlcourse.layers._remade import activation_name, remake_layer
 
-ROUNDS = 20  # pairs overlap, so one changes the next; sizes settle within a few rounds
+ROUNDS = 20  # pairs overlap and affect each other; magnitudes converge within a few rounds
 CLOSE = 1e-3
 _HOMOGENEOUS = ("linear", "relu", "leaky_relu")
 _DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 _KERNELS = (*_DEPTHWISE, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Dense)
-# Each channel of the output is made of the same channel of the input, and scales with it.
+# Each output channel depends only on the same input channel, and scales with it.
 _TRANSPARENT = (
     keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.AveragePooling1D,
     keras.layers.AveragePooling2D, keras.layers.GlobalMaxPooling1D, keras.layers.GlobalMaxPooling2D,
@@ -32,12 +32,12 @@ _TRANSPARENT = (
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two layers with kernels, between which each channel can be scaled.
+    """Two layers with kernels whose shared channels can be rescaled.
 
     Attributes:
         first: The layer that writes the channels.
         second: The layer that reads them.
-        between: The calls that stand between them.
+        between: The calls between the two layers.
     """
 
     first: Any
@@ -46,27 +46,27 @@ class Pair:
 
 
 def equalize(model: keras.Model, *, replace_relu6: bool = True) -> keras.Model:
-    """Return a copy in which the channels between layers are of like size.
+    """Return a copy in which the channels between layers have similar magnitudes.
 
-    A factor of a channel can move from one kernel to the next through an activation that scales
-    with its input, as ReLU does. Each is chosen so that the largest weights that write and that
-    read the channel are equal; then no channel takes an activation's range for itself. Batch
-    normalization is folded first and composite layers are opened.
+    A channel's factor can move from one kernel to the next through an activation that scales with
+    its input, such as ReLU. Each factor is chosen so that the largest weight that writes the
+    channel equals the largest that reads it; then no channel dominates the range of an activation.
+    Batch normalization is folded first and composite layers are expanded.
 
-    ReLU6 does not scale: its corner stays at 6. As in the paper it is replaced by ReLU between
-    equalized layers, which changes outputs where a number was above 6; check the accuracy.
+    ReLU6 does not scale: its corner stays at 6. As in the paper, it is replaced by ReLU between
+    equalized layers, which changes outputs where a value was above 6; check the accuracy.
 
     Args:
-        model: A built functional or Sequential model; left as it was.
-        replace_relu6: Whether to replace ReLU6 by ReLU. Otherwise pairs with ReLU6 between them
-            stay as they are, and outputs stay the same up to rounding of float32.
+        model: A built functional or Sequential model. It is not modified.
+        replace_relu6: Whether to replace ReLU6 by ReLU. If False, pairs with ReLU6 between them
+            are not equalized, and outputs stay the same up to float32 rounding.
 
     Returns:
         A flat functional model.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed or unbuilt.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model is subclassed or unbuilt.
 
     Example:
         >>> model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3),
@@ -89,23 +89,23 @@ def equalize(model: keras.Model, *, replace_relu6: bool = True) -> keras.Model:
 
     def call(node: Node, args: Any, kwargs: Any) -> Any:
         layer = node.operation
-        if (id(node) in swapped or id(layer) in firsts) and _bend(layer) == "relu6":
-            layer = _with_relu(layer)
+        if (id(node) in swapped or id(layer) in firsts) and _find_activation(layer) == "relu6":
+            layer = _replace_relu6(layer)
         return layer(*args, **kwargs)
 
     return graph.rebuild(call)
 
 
 def find_pairs(graph: Graph, through_relu6: bool = False) -> Iterator[Pair]:
-    """Yield the pairs of layers of a graph between which channels can be scaled.
+    """Yield the pairs of layers in a graph whose shared channels can be rescaled.
 
     Args:
         graph: A flat graph with batch normalization folded.
-        through_relu6: Whether ReLU6 may stand between them.
+        through_relu6: Whether ReLU6 may lie between the two layers.
     """
     allowed = (*_HOMOGENEOUS, "relu6") if through_relu6 else _HOMOGENEOUS
     for node in graph.nodes:
-        if not _can_scale(graph, node) or _bend(node.operation) not in allowed:
+        if not _can_scale(graph, node) or _find_activation(node.operation) not in allowed:
             continue
         between = []
         following = graph.only_user(node)
@@ -127,11 +127,11 @@ def _passes(node: Node, allowed: tuple[str, ...]) -> bool:
     if len(node.inputs) != 1:
         return False
     if isinstance(layer, keras.layers.Activation | keras.layers.ReLU | keras.layers.LeakyReLU):
-        return _bend(layer) in allowed
+        return _find_activation(layer) in allowed
     return isinstance(layer, _TRANSPARENT) and getattr(layer, "data_format", "") != "channels_first"
 
 
-def _bend(layer: Any) -> str:
+def _find_activation(layer: Any) -> str:
     """Return the name of a layer's activation function."""
     if isinstance(layer, keras.layers.LeakyReLU):
         return "leaky_relu"
@@ -143,11 +143,11 @@ def _bend(layer: Any) -> str:
     return activation_name(getattr(layer, "activation", None))
 
 
-def _with_relu(layer: Any) -> Any:
+def _replace_relu6(layer: Any) -> Any:
     """Return the layer with ReLU in place of ReLU6."""
     if isinstance(layer, keras.layers.ReLU):
         return keras.layers.ReLU(dtype=layer.dtype_policy, name=layer.name)
-    twin = remade(layer, activation="relu")
+    twin = remake_layer(layer, activation="relu")
     if layer.weights:
         twin.build_from_config(layer.get_build_config())
         twin.set_weights(layer.get_weights())
@@ -155,12 +155,12 @@ def _with_relu(layer: Any) -> Any:
 
 
 def _even_out(pair: Pair) -> float:
-    """Scale the channels between two layers; return the largest change, 0 for none."""
+    """Rescale the channels between two layers; return the largest change, or 0 for none."""
     first, second = pair.first, pair.second
     written = _by_output(first)
     read = _by_input(second, len(written))
     sizes = np.abs(written).max(1), np.abs(read).max(1)
-    usable = (sizes[0] > 0) & (sizes[1] > 0)  # a channel of zeros has no size
+    usable = (sizes[0] > 0) & (sizes[1] > 0)  # an all-zero channel has no magnitude
     factor = np.ones(len(written))
     factor[usable] = np.sqrt(sizes[0][usable] / sizes[1][usable])
     first.kernel.assign(_from_output(first, written / factor[:, None]))
@@ -171,7 +171,7 @@ def _even_out(pair: Pair) -> float:
 
 
 def _by_output(layer: Any) -> np.ndarray:
-    """Return the kernel as a matrix with a row for each channel that the layer writes."""
+    """Return the kernel as a matrix with one row per channel that the layer writes."""
     kernel = ops.convert_to_numpy(layer.kernel).astype("float64")
     if isinstance(layer, _DEPTHWISE):  # (..., channels, multiplier)
         return kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T
@@ -183,9 +183,9 @@ def _from_output(layer: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _by_input(layer: Any, channels: int) -> np.ndarray:
-    """Return the kernel as a matrix with a row for each channel that the layer reads.
+    """Return the kernel as a matrix with one row per channel that the layer reads.
 
-    Behind a Flatten, rows of a dense kernel repeat the channels for each place.
+    After a Flatten, the rows of a dense kernel repeat the channels for each position.
     """
     kernel = ops.convert_to_numpy(layer.kernel).astype("float64")
     placed = kernel.reshape(-1, channels, kernel.shape[-1])

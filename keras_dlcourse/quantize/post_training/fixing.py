@@ -1,4 +1,4 @@
-"""The fixes that a diagnosis names, applied one after the other as long as each helps."""
+"""Apply the fixes named by a diagnosis, one after another, and keep those that help."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
 from keras_dlcourse.export.checking.inspection import own_record
 from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
-from keras_dlcourse.quantize.diagnosis.result import Diagnosis, shown_db
+from keras_dlcourse.quantize.diagnosis.result import Diagnosis, format_db
 from keras_dlcourse.quantize.post_training.after_training import after_training
 from keras_dlcourse.quantize.post_training.replaced_activations import replace_activations
 
-# How the file calls an activation, how Keras does, and what integers have in its place.
+# Maps each operator to the activation's name in Keras and to its integer-friendly replacement.
 REPLACEMENTS: dict[str, tuple[str, str]] = {
     "ELU": ("elu", "relu"),
     "HARD_SWISH": ("hard_silu", "relu6"),
@@ -33,7 +33,7 @@ REPLACEMENTS: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class _Way:
-    """How a file is made."""
+    """How to create a file: the model and the options."""
 
     model: keras.Model
     options: dict[str, Any]
@@ -44,14 +44,14 @@ class _Way:
 
 @dataclass(frozen=True)
 class Fixed:
-    """What the fixes of a diagnosis made of the file.
+    """The result of applying the fixes of a diagnosis.
 
     Attributes:
         path: The new file.
         applied: The fixes, in the order in which they were applied.
-        not_applied: Fixes that need the user, each with the reason.
-        before: SQNR of the old file's output in dB, and its agreement.
-        after: The same of the new file.
+        not_applied: Fixes that did not help or that need the user, each with the reason.
+        before: SQNR in dB of the old file's output, and its agreement with the float model.
+        after: The same for the new file.
     """
 
     path: Path
@@ -61,14 +61,14 @@ class Fixed:
     after: tuple[float | None, float]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything as JSON-able values."""
+        """Return all fields as JSON-serializable values."""
         return asdict(self) | {"path": os.fspath(self.path)}
 
     def __str__(self) -> str:
         from keras_dlcourse._tables import text_table
 
         rows = [
-            ["output, dB", shown_db(self.before[0]), shown_db(self.after[0])],
+            ["output SQNR (dB)", format_db(self.before[0]), format_db(self.after[0])],
             ["same answer as float", f"{self.before[1]:.1%}", f"{self.after[1]:.1%}"],
         ]
         title = f"{self.path}: {', '.join(self.applied) or 'nothing'} applied"
@@ -87,20 +87,21 @@ def apply_fixes(
 ) -> Fixed:
     """Apply the fixes of a diagnosis and write a new file.
 
-    Each is kept if the output comes nearer to that of the float model. Activations are replaced
-    last, as that makes another network: without training it is rarely nearer.
+    Each fix is kept if it brings the output closer to that of the float model. Activations are
+    replaced last, because this changes the network: without training, it rarely helps.
 
     Args:
         model: The float model.
-        diagnosis: What was found in its integer file.
-        data: What `fit` takes: at least 100 examples.
-        limit: How many examples to compare on.
-        output: The file to write; by default beside the diagnosed one, with `.fixed` before the
-            ending.
-        preprocessing: What pixels went through in training; by default what the file says.
+        diagnosis: The diagnosis of its integer file.
+        data: Same as for `fit`; at least 100 examples.
+        limit: Number of examples to compare on.
+        output: The file to write; by default it is next to the diagnosed file, with `.fixed`
+            before the extension.
+        preprocessing: The normalization applied to pixels in training; by default it is read from
+            the file.
 
     Returns:
-        A `Fixed`, with what was before and after.
+        A `Fixed`, with the results before and after.
 
     Raises:
         TypeError: If `model` is not a Keras model.
@@ -111,7 +112,7 @@ def apply_fixes(
     """
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"model must be a keras.Model, whose network is changed. Received: {model!r}"
+            f"model must be a keras.Model, because its layers are modified. Received: {model!r}"
         )
     path = diagnosis.path
     target = (
@@ -124,30 +125,30 @@ def apply_fixes(
         float_path = Path(folder) / "float32.tflite"
         to_tflite(model, float_path, quantization="float32", **base)
 
-        def made(way: _Way) -> tuple[bytes, Diagnosis]:
+        def attempt(way: _Way) -> tuple[bytes, Diagnosis]:
             file = Path(folder) / path.name
             with warnings.catch_warnings():
-                # The diagnosis has said which layers are left in float.
+                # The diagnosis has already reported the layers that are left in float.
                 warnings.filterwarnings("ignore", message=".*(is not all integer|stay in float)")
                 after_training(way.model, file, data, **base, **way.options)
             return file.read_bytes(), diagnose(float_path, file, data, limit)
 
         way = _Way(model, {})
-        content, best = made(way)  # again as it was, with a scale for each channel and min-max
+        content, best = attempt(way)  # baseline: one scale per channel, min-max ranges
         applied = [name for name in _AGAIN if name in diagnosis.fixes]
         refused: list[str] = []
         for name, change in _CHANGES.items():
             if name not in diagnosis.fixes:
                 continue
             changed = change(way, diagnosis)
-            tried, found = made(changed)
+            tried, found = attempt(changed)
             if _ratio(found) > _ratio(best):
                 way, content, best = changed, tried, found
                 applied.append(name)
             else:
                 refused.append(_why_not(name, best, found))
     if "leave_in_float" in diagnosis.fixes:
-        refused.append("leave_in_float: for you to choose, see after_training(..., mixed=...)")
+        refused.append("leave_in_float: requires your choice, see after_training(mixed=...)")
     write_bytes(target, content)
     return Fixed(
         path=target,
@@ -161,20 +162,20 @@ def apply_fixes(
 _AGAIN = ("per_channel", "min_max")
 
 
-def _equalized(way: _Way, diagnosis: Diagnosis) -> _Way:
+def _equalize(way: _Way, diagnosis: Diagnosis) -> _Way:
     return way.with_options(equalize=True)
 
 
-def _percentile(way: _Way, diagnosis: Diagnosis) -> _Way:
+def _use_percentile(way: _Way, diagnosis: Diagnosis) -> _Way:
     return way.with_options(calibrator="percentile", percentile=99.0)
 
 
-def _bias(way: _Way, diagnosis: Diagnosis) -> _Way:
+def _correct_bias(way: _Way, diagnosis: Diagnosis) -> _Way:
     return way.with_options(correct_bias=True)
 
 
-def _activations(way: _Way, diagnosis: Diagnosis) -> _Way:
-    """Replace the activations of the kinds that were found at fault."""
+def _replace_activations(way: _Way, diagnosis: Diagnosis) -> _Way:
+    """Replace the activations at fault."""
     operators = {layer.operator for layer in diagnosis.layers}
     islands = {
         layer.operator for layer, cause in diagnosis.findings if cause.name == "float island"
@@ -185,15 +186,15 @@ def _activations(way: _Way, diagnosis: Diagnosis) -> _Way:
 
 
 _CHANGES: dict[str, Callable[[_Way, Diagnosis], _Way]] = {
-    "equalize": _equalized,
-    "percentile": _percentile,
-    "bias_correction": _bias,
-    "replace_activation": _activations,
+    "equalize": _equalize,
+    "percentile": _use_percentile,
+    "bias_correction": _correct_bias,
+    "replace_activation": _replace_activations,
 }
 
 
 def _options(path: Path) -> dict[str, Any]:
-    """Return what the diagnosed file says of its pixels and classes."""
+    """Return the pixel and class metadata of the diagnosed file."""
     file = ModelFile.read(path)
     record = own_record(file)
     trained = record.get("normalization")
@@ -209,7 +210,7 @@ def _ratio(diagnosis: Diagnosis) -> float:
 
 
 def _why_not(name: str, best: Diagnosis, found: Diagnosis) -> str:
-    reason = f"{name}: it leaves {_ratio(found):.1f} dB, without it there are {_ratio(best):.1f}"
+    reason = f"{name}: gives {_ratio(found):.1f} dB, compared to {_ratio(best):.1f} dB without it"
     if name == "replace_activation":
-        reason += "; it makes another network, which has to be trained a little"
+        reason += "; it changes the network, which needs some training afterwards"
     return reason

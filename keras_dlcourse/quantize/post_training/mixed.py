@@ -1,4 +1,4 @@
-"""The fewest layers that have to stay in float for an integer file to answer as the model does."""
+"""Find the fewest layers to leave in float so that an integer file answers like the model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keras_dlcourse.graph.flat import Graph, Node
 from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
 from keras_dlcourse.quantize.diagnosis.layer import LayerDiagnosis
 from keras_dlcourse.quantize.post_training.calibrated_files import write_calibrated
-from keras_dlcourse.quantize.qat.planning import Assignment, assigned_rules, flat
+from keras_dlcourse.quantize.qat.planning import Assignment, assign_rules, flatten
 
 EXAMPLES = 100
 MATTERS_BEHIND_DB = 6.0
@@ -26,9 +26,9 @@ class Mixed:
     """Layers to leave in float.
 
     Attributes:
-        layers: Their names, as `after_training(keep_float=…)` takes them; empty if none has to.
-        agreement: Share of examples with the same top class as the float model.
-        tried: How many files were made to find that out.
+        layers: Layer names for `after_training(keep_float=…)`; empty if none are needed.
+        agreement: Fraction of examples with the same top class as the float model.
+        tried: Number of files created in the search.
     """
 
     layers: tuple[str, ...]
@@ -46,33 +46,34 @@ def fewest_in_float(
     examples: int = EXAMPLES,
     most: int = 16,
 ) -> Mixed:
-    """Find the fewest layers to leave in float for an agreement with the float model.
+    """Find the fewest layers to leave in float to reach a given agreement with the float model.
 
-    Greedy: layers are left in float in the order of the harm that `diagnose` finds they do, one
-    more at a time until the agreement is reached; then each is tried in integers again, the least
-    harmful first, and stays so where the agreement holds. A file is made for each try.
+    This is a greedy search: layers are left in float one by one, in the order of the harm that
+    `diagnose` attributes to them, until the agreement is reached. Then each layer, starting with
+    the least harmful, is tried in integers again and stays there if the agreement holds. Each
+    attempt creates a file.
 
     Args:
         model: A trained float model.
-        data: What `fit` takes, normalised as in training: at least 100 examples.
-        agreement: The share of examples, from 0 to 1, with the same top class.
+        data: Same as for `fit`, normalized as in training; at least 100 examples.
+        agreement: Fraction of examples, from 0 to 1, that must have the same top class.
         calibrator: As in `after_training`.
         percentile: As in `after_training`.
-        examples: How many examples to compare on.
-        most: Give up after so many layers.
+        examples: Number of examples to compare on.
+        most: Maximum number of layers (with their fused layers) to leave in float.
 
     Returns:
         A `Mixed`.
 
     Raises:
-        ValueError: If `most` layers are not enough, naming what they reach.
+        ValueError: If `most` layers are not enough; the message gives the agreement they reach.
 
     Example:
         >>> found = fewest_in_float(model, data, agreement=0.98)  # doctest: +SKIP
         >>> after_training(model, "mixed.tflite", data, keep_float=found.layers)  # doctest: +SKIP
     """
-    # Names of layers are those of the flat graph, in which each layer has one of its own.
-    assignment = assigned_rules(flat(model))
+    # Use the layer names of the flat graph, where they are unique.
+    assignment = assign_rules(flatten(model))
     search = _Search(assignment.graph.model, data, calibrator, percentile, examples)
     reached, order = search.start()
     groups = [_group(assignment, layer) for layer in order]
@@ -83,17 +84,17 @@ def fewest_in_float(
         if reached >= agreement:
             break
         chosen.append(group)
-        reached = search.agreement(chosen)
+        reached = search.measure_agreement(chosen)
     if reached < agreement:
         raise ValueError(
-            f"agreement={agreement:g} is not reached with {len(chosen)} layers in float: "
-            f"{reached:.3g}. See diagnose(model, file, data) for what is wrong, or raise most="
+            f"agreement={agreement:g} is not reached with {len(chosen)} layers in float: it is "
+            f"{reached:.3g}. Run diagnose(model, file, data) to find the cause, or increase most."
         )
-    return search.thinned(chosen, reached, agreement)
+    return search.thin_out(chosen, reached, agreement)
 
 
 class _Search:
-    """Makes files and compares their answers with the float file's."""
+    """Creates files and compares their outputs with those of the float file."""
 
     def __init__(
         self, model: keras.Model, data: Any, calibrator: str, percentile: float, examples: int
@@ -103,25 +104,25 @@ class _Search:
         self.tried = 0
 
     def start(self) -> tuple[float, list[LayerDiagnosis]]:
-        """Return the agreement with all in integers, and the layers, most harmful first."""
-        return self._with_file((), lambda found: (found.agreement, list(found.worst)))
+        """Return the agreement with all layers in integers, and the layers, most harmful first."""
+        return self._try((), lambda found: (found.agreement, list(found.worst)))
 
-    def agreement(self, groups: list[tuple[str, ...]]) -> float:
+    def measure_agreement(self, groups: list[tuple[str, ...]]) -> float:
         """Return the agreement with some layers in float."""
         names = tuple(dict.fromkeys(name for group in groups for name in group))
-        return float(self._with_file(names, lambda found: found.agreement))
+        return float(self._try(names, lambda found: found.agreement))
 
-    def thinned(self, chosen: list[tuple[str, ...]], reached: float, agreement: float) -> Mixed:
-        """Put layers back to integers that do not have to be in float."""
+    def thin_out(self, chosen: list[tuple[str, ...]], reached: float, agreement: float) -> Mixed:
+        """Convert layers back to integers if they do not need to be in float."""
         for group in reversed(chosen[:-1]):
             fewer = [other for other in chosen if other is not group]
-            found = self.agreement(fewer)
+            found = self.measure_agreement(fewer)
             if found >= agreement:
                 chosen, reached = fewer, found
         names = tuple(dict.fromkeys(name for group in chosen for name in group))
         return Mixed(names, reached, self.tried)
 
-    def _with_file(self, keep_float: tuple[str, ...], read: Callable[[Any], Any]) -> Any:
+    def _try(self, keep_float: tuple[str, ...], read: Callable[[Any], Any]) -> Any:
         self.tried += 1
         with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
             path = Path(folder) / "tried.tflite"
@@ -132,23 +133,23 @@ class _Search:
 def _group(assignment: Assignment, layer: LayerDiagnosis) -> tuple[str, ...]:
     """Return the layers to leave in float together so that one layer's error does not arise.
 
-    Those are the layer, what is fused with it, and, if its error matters only to those who read
-    it, them as well: else the numbers between would be rounded all the same.
+    These are the layer, the layers fused with it, and, if its error matters only to the layers that
+    read it, those as well: otherwise the values in between would still be rounded.
     """
     graph = assignment.graph
     node = next((node for node in graph.nodes if node.name == layer.name), None)
     if node is None:
         return ()
-    nodes = _fused(assignment, node)
+    nodes = _find_fused(assignment, node)
     alone, own = layer.alone_db, layer.own_sqnr_db
     if alone is not None and (own is None or alone < own - MATTERS_BEHIND_DB):
         for reader in _readers(graph, nodes[-1]):
-            nodes += _fused(assignment, reader)
+            nodes += _find_fused(assignment, reader)
     return tuple(dict.fromkeys(node.name for node in nodes))
 
 
-def _fused(assignment: Assignment, node: Node) -> list[Node]:
-    """Return the nodes that one kernel computes, the last one at the end."""
+def _find_fused(assignment: Assignment, node: Node) -> list[Node]:
+    """Return the nodes that one kernel computes, in order."""
     end = assignment.ends.get(id(node), node)
     return [n for n in assignment.graph.nodes if assignment.ends.get(id(n)) is end] + [end]
 

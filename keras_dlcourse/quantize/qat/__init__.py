@@ -1,1 +1,1 @@
-"""Quantization-aware training: which layers round what, and the ranges that they learn."""
+"""Quantization-aware training: what each layer rounds, and the ranges it learns."""

@@ -1,4 +1,4 @@
-"""Quantization-aware training: the same network, computed with numbers that integers can hold."""
+"""Quantization-aware training: compute the same network with values that integers can represent."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from keras_dlcourse.layers.compression.fake_quantize import RANGES
 from keras_dlcourse.quantize.qat.planning import (
     SKIPPED,
     Assignment,
-    assigned_rules,
-    described,
-    flat,
+    assign_rules,
+    describe_assignment,
+    flatten,
 )
 
 SCHEMES = ("int8",)
@@ -33,37 +33,38 @@ def quantization_aware(
     momentum: float = 0.99,
     freeze_batch_norm_after: int | None = None,
 ) -> keras.Model:
-    """Return a copy of a model that computes with the numbers an integer device will have.
+    """Return a copy of a model that computes with the values of an integer device.
 
     The copy is an ordinary functional model: compile and fit it with any optimizer and callback,
-    save it as `.keras`, and give it to `kd.export.to_tflite`, which needs no calibration data then.
-    Weights are rounded to int8 with one scale for each output channel, activations to 256 codes of
-    a range that is observed while training. Training goes through rounding as if it were not there
-    (straight-through). Nested models and composite layers are opened: the copy is one flat graph.
+    save it as `.keras`, and pass it to `kd.export.to_tflite`, which then needs no calibration data.
+    Weights are rounded to int8 with one scale per output channel, activations to the 256 codes of
+    a range that is observed during training. Gradients pass through rounding unchanged
+    (straight-through). Nested models and composite layers are expanded: the copy is one flat graph.
 
-    Batch normalization stays as it is in training. At export it is folded into the kernel before
-    it; because each output channel has its own scale, folding moves the scales and leaves the codes
-    alone, so that no second, folded convolution has to be computed in training.
+    Batch normalization stays separate during training. At export it is folded into the preceding
+    kernel; because each output channel has its own scale, folding changes the scales but not the
+    codes, so training does not have to compute a second, folded convolution.
 
     Args:
-        model: A built functional or Sequential model, best one that is trained already. It is left
-            as it was.
-        scheme: `"int8"`. (16-bit activations are for after training: see `to_tflite`.)
-        skip: Names of layers to leave in float; `*` and `?` as in file names. Of a composite layer
-            (a separable convolution, attention, a block) or a nested model all that is inside.
-            See `plan`.
-        ranges: `"moving_average"` of each batch's smallest and largest number, or `"learned"` by
-            gradient descent (LSQ).
+        model: A built functional or Sequential model, preferably trained already. It is not
+            modified.
+        scheme: `"int8"`. (16-bit activations are only available after training: see `to_tflite`.)
+        skip: Names of layers to leave in float; `*` and `?` are wildcards, as in file names. For a
+            composite layer (a separable convolution, attention, a block) or a nested model,
+            everything inside it is skipped. See `plan`.
+        ranges: `"moving_average"` of the smallest and largest value of each batch, or `"learned"`
+            by gradient descent (LSQ).
         momentum: Weight of the past in the moving average.
-        freeze_batch_norm_after: After so many training steps batch normalization uses its moving
-            statistics, as the device will; None for never.
+        freeze_batch_norm_after: Number of training steps after which batch normalization uses its
+            moving statistics, as the device will; None means never.
 
     Returns:
-        A functional model with the same inputs, outputs and weights, not compiled.
+        An uncompiled functional model with the same inputs, outputs and weights.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed, unbuilt or quantized already, or an argument does not fit.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model is subclassed, unbuilt or already quantized, or an argument is
+            invalid.
 
     Warns:
         UserWarning: If layers are left in float, with the reasons.
@@ -85,7 +86,7 @@ def quantization_aware(
     if ranges not in RANGES:
         raise ValueError(f"ranges must be one of {', '.join(RANGES)}. Received: {ranges!r}")
     left = Skip(skip)
-    assignment = assigned_rules(flat(model, left), left)
+    assignment = assign_rules(flatten(model, left), left)
     builder = _Builder(assignment, ranges, momentum, freeze_batch_norm_after)
     quantized = assignment.graph.rebuild(builder.call, builder.on_input)
     _warn_of_floats(assignment, model)
@@ -93,7 +94,7 @@ def quantization_aware(
 
 
 class _Builder:
-    """Calls the layers of the new model, with what rounds behind them."""
+    """Calls the layers of the new model, each followed by its rounding."""
 
     def __init__(
         self, assignment: Assignment, ranges: str, momentum: float, freeze_after: int | None
@@ -101,8 +102,8 @@ class _Builder:
         self.assignment = assignment
         self.options = {"ranges": ranges, "momentum": momentum}
         self.freeze_after = freeze_after
-        self.made: dict[int, Any] = {}  # a shared layer is made once
-        self.rounders: dict[int, Any] = {}  # for each tensor, the layer whose range it has
+        self.made: dict[int, Any] = {}  # a shared layer is created once
+        self.rounders: dict[int, Any] = {}  # maps each tensor to the layer that holds its range
         self.names: set[str] = {node.name for node in assignment.graph.nodes}
 
     def on_input(self, number: int, tensor: Any) -> Any:
@@ -115,10 +116,10 @@ class _Builder:
         tensors = [v for v in tree.flatten((args, kwargs)) if isinstance(v, keras.KerasTensor)]
         before = self.rounders.get(id(tensors[0]))
         if rule.reason:
-            return self._in_float(node, args, kwargs, rule.walled)
+            return self._call_in_float(node, args, kwargs, rule.walled)
         if rule.joins:
-            args, kwargs = self._bridged(node, args, kwargs)
-        outputs = self._layer(node, rule)(*args, **kwargs)
+            args, kwargs = self._insert_bridges(node, args, kwargs)
+        outputs = self._make_layer(node, rule)(*args, **kwargs)
         if id(node) in self.assignment.ends:
             return outputs
         if _makes_floats(tensors[0], outputs):
@@ -128,14 +129,14 @@ class _Builder:
                 self.rounders[id(tensor)] = before
             return outputs
         if rule.output == "input":
-            # training=False: what is pooled says nothing new about the range.
+            # training=False: pooled values add nothing new to the range.
             rounded = before(outputs, training=False)  # type: ignore[misc]
             self.rounders[id(rounded)] = before
             return rounded
         return tree.map_structure(lambda tensor: self._round(tensor, node, rule.output), outputs)
 
-    def _bridged(self, node: Node, args: Any, kwargs: Any) -> Any:
-        """Put bridges on the inputs of a join that come with a range of their own."""
+    def _insert_bridges(self, node: Node, args: Any, kwargs: Any) -> Any:
+        """Insert bridges on the inputs of a join that have a range of their own."""
 
         def bridge(old: Any, new: Any) -> Any:
             if not _is_float(new) or not self.assignment.needs_bridge(old, node):
@@ -144,8 +145,8 @@ class _Builder:
 
         return tree.map_structure(bridge, (node.args, node.kwargs), (args, kwargs))
 
-    def _in_float(self, node: Node, args: Any, kwargs: Any, walled: bool) -> Any:
-        """Call a layer that stays in float, walled off from the integers around it."""
+    def _call_in_float(self, node: Node, args: Any, kwargs: Any, walled: bool) -> Any:
+        """Call a layer that stays in float, separated from the surrounding integers."""
 
         def wall(tensor: Any) -> Any:
             if not walled or not _is_float(tensor):
@@ -158,7 +159,7 @@ class _Builder:
             return outputs
         return tree.map_structure(lambda t: self._round(wall(t), node, "range"), outputs)
 
-    def _layer(self, node: Node, rule: Any) -> Any:
+    def _make_layer(self, node: Node, rule: Any) -> Any:
         """Return the layer of the new model for a node."""
         operation = node.operation
         if id(operation) in self.made:
@@ -176,12 +177,12 @@ class _Builder:
         return made
 
     def _round(self, tensor: Any, node: Any, output: Any) -> Any:
-        """Put a rounding layer behind a tensor."""
-        if not _is_float(tensor):  # whole numbers, such as word indices
+        """Add a rounding layer after a tensor."""
+        if not _is_float(tensor):  # integers, such as word indices
             return tensor
         options: dict[str, Any] = dict(self.options)
         if output != "range":
-            # The loss at the end needs small probabilities that would round to 0.
+            # A loss at the model's end needs small probabilities, which would round to 0.
             last = isinstance(node, Node) and self.assignment.graph.is_output(node.outputs[0])
             options = {"ranges": output, "in_training": not last}
         rounder = layers.FakeQuantize(name=self._name(node, "range"), **options)
@@ -190,7 +191,7 @@ class _Builder:
         return rounded
 
     def _name(self, node: Any, part: str) -> str:
-        """Return a name that no layer has yet."""
+        """Return a name that no layer uses yet."""
         base = f"{node if isinstance(node, str) else node.name}_{part}"
         name, number = base, 1
         while name in self.names:
@@ -201,9 +202,9 @@ class _Builder:
 
 
 def _makes_floats(given: Any, made: Any) -> bool:
-    """Whether a layer makes floats of whole numbers, other than of pixels in eight bits.
+    """Whether a layer converts integers to floats, except 8-bit pixels.
 
-    These have the range that they have anyway; what is computed of them is rounded.
+    The range of such floats is given by the integers; what is computed from them is rounded.
     """
     return not _is_float(given) and given.dtype != "uint8" and _is_float(made)
 
@@ -215,22 +216,24 @@ def _is_float(tensor: Any) -> bool:
 def _check_scheme(scheme: str) -> None:
     if scheme == "int16x8":
         raise ValueError(
-            "scheme='int16x8' is for after training only: TensorFlow's converter turns 16-bit fake "
-            "quantization into wrong numbers. Use to_tflite(model, path, quantization='int16x8', "
-            "calibration=data) on the float model"
+            "scheme='int16x8' is available only after training, because TensorFlow's converter "
+            "turns 16-bit fake quantization into wrong values. Use to_tflite(model, path, "
+            "quantization='int16x8', calibration=data) on the float model."
         )
     if scheme not in SCHEMES:
         raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}. Received: {scheme!r}")
 
 
 def _warn_of_floats(assignment: Assignment, model: keras.Model) -> None:
-    """Say once which layers stay in float that were not asked for."""
-    steps = [step for step in described(assignment).left_in_float if step.reason != SKIPPED]
+    """Warn once about layers that stay in float without being listed in `skip`."""
+    steps = [
+        step for step in describe_assignment(assignment).left_in_float if step.reason != SKIPPED
+    ]
     if steps:
         said = "; ".join(f"{step.layer} ({step.kind}): {step.reason}" for step in steps[:5])
         more = f"; and {len(steps) - 5} more, see kd.quantize.plan" if len(steps) > 5 else ""
         some = "1 layer stays" if len(steps) == 1 else f"{len(steps)} layers stay"
         warnings.warn(
-            f"{some} in float of model {model.name!r}: {said}{more}",
+            f"{some} in float in model {model.name!r}: {said}{more}",
             stacklevel=3,
         )

@@ -1,4 +1,4 @@
-"""Ranges of activations, measured on data without training."""
+"""Measure the ranges of activations on data, without training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keras_dlcourse.graph.flat import Graph, Node
 
 METHODS = ("min_max", "moving_average", "percentile")
 EXAMPLES = 200
-SAMPLES = 2048  # of one activation of one example, for percentiles
+SAMPLES = 2048  # per activation and example, for percentiles
 
 
 def calibrate(
@@ -31,30 +31,29 @@ def calibrate(
 ) -> keras.Model:
     """Measure the ranges of a quantization-aware model on data, instead of training it.
 
-    Numbers flow as in inference, through rounded weights and unrounded activations. Afterwards the
-    model can be exported: this is quantization after training. It can be trained on from there too.
+    Values flow as in inference, with rounded weights but unrounded activations. Afterwards the
+    model can be exported (this is quantization after training) or trained further.
 
     Args:
-        model: What `quantization_aware` returned; its ranges are set in place.
-        data: What `fit` takes, normalised as in training; for a model with several inputs a dict
+        model: A model returned by `quantization_aware`. Its ranges are set in place.
+        data: Same as for `fit`, normalized as in training; for a model with several inputs, a dict
             (or list) of arrays.
-        method: `"min_max"`: the smallest and largest number of all. `"moving_average"`: of each
-            batch, averaged. `"percentile"`: without the most extreme numbers; it gives up a few
-            outliers for a finer step. (Of large activations it looks at some thousand numbers an
+        method: `"min_max"`: the overall smallest and largest value. `"moving_average"`: the same
+            per batch, averaged. `"percentile"`: excludes the most extreme values, trading a few
+            outliers for a finer step. (For large activations, it samples a few thousand values per
             example.)
-        percentile: For `"percentile"`, the share of numbers on each side that the range holds, in
-            percent.
+        percentile: For `"percentile"`, the percentage of values that the range covers on each side.
         momentum: For `"moving_average"`, the weight of the past.
-        examples: How many examples to look at, chosen with a fixed seed where `data` is what `fit`
-            takes.
-        batch_size: Examples computed at once.
+        examples: Number of examples to use: the first ones of a dict or list of arrays, otherwise
+            chosen with a fixed seed.
+        batch_size: Number of examples per batch.
 
     Returns:
         `model`.
 
     Raises:
-        ValueError: If the model is not quantization-aware, an argument does not fit, or the data
-            has the wrong inputs, wrong shapes or numbers that are not finite.
+        ValueError: If the model is not quantization-aware, an argument is invalid, or the data has
+            the wrong inputs, wrong shapes or values that are not finite.
 
     Example:
         >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
@@ -70,10 +69,10 @@ def calibrate(
     observers = _observers(model)
     if not observers:
         raise ValueError(
-            f"model {model.name!r} has no ranges to measure; make it quantization-aware first: "
-            "kd.quantize.quantization_aware(model)"
+            f"model {model.name!r} has no ranges to measure. Make it quantization-aware first: "
+            "kd.quantize.quantization_aware(model)."
         )
-    inputs = _inputs(model, data, examples)
+    inputs = _check_inputs(model, data, examples)
     probe = _probe(model, observers, samples=method == "percentile")
     batches = [
         [ops.convert_to_numpy(values) for values in tree.flatten(outputs)]
@@ -98,10 +97,10 @@ def _observes(node: Node) -> bool:
 
 
 def _probe(model: keras.Model, observers: list[Any], samples: bool) -> keras.Model:
-    """Return a model from inputs to what is needed of each observer's input.
+    """Return a model that outputs the required statistics of each observer's input.
 
-    That is the two ends for each example, or else a sample of its numbers: an array with a row for
-    each example.
+    These are the minimum and maximum of each example, or else a sample of its values, as an array
+    with one row per example.
     """
     seen: dict[int, list[Any]] = {id(layer): [] for layer in observers}
 
@@ -131,7 +130,7 @@ def _probe(model: keras.Model, observers: list[Any], samples: bool) -> keras.Mod
 
 
 def _stride(numbers: int) -> int:
-    """Return a step through an activation that meets all of its channels: a prime number."""
+    """Return a stride that reaches all channels of an activation: a prime number."""
     step = max(1, numbers // SAMPLES)
     while any(step % factor == 0 for factor in range(2, math.isqrt(step) + 1)):
         step += 1
@@ -165,34 +164,34 @@ def _percentile(values: Sequence[np.ndarray], share: float, momentum: float) -> 
 _RANGES = {"min_max": _min_max, "moving_average": _moving_average, "percentile": _percentile}
 
 
-def _inputs(model: keras.Model, data: Any, examples: int) -> list[np.ndarray]:
-    """Return an array for each input of the model, after checks."""
+def _check_inputs(model: keras.Model, data: Any, examples: int) -> list[np.ndarray]:
+    """Validate the data and return one array per input of the model."""
     names = [tensor.name for tensor in model.inputs]
     if isinstance(data, Mapping):
         if set(data) != set(names):
             raise ValueError(
-                f"data has the inputs {sorted(data)}, but model {model.name!r} takes "
-                f"{sorted(names)}"
+                f"data must have the inputs {sorted(names)} of model {model.name!r}. Received: "
+                f"{sorted(data)}"
             )
         arrays = [np.asarray(data[name]) for name in names]
     elif len(names) > 1:
         arrays = [np.asarray(x) for x in data]
         if len(arrays) != len(names):
             raise ValueError(
-                f"data has {len(arrays)} arrays, but model {model.name!r} takes {len(names)} "
-                f"inputs: {', '.join(names)}"
+                f"data must have one array for each of the {len(names)} inputs of model "
+                f"{model.name!r} ({', '.join(names)}). Received: {len(arrays)} arrays"
             )
     else:
         arrays = [take(data, examples, seed=0).inputs]
     for name, tensor, array in zip(names, model.inputs, arrays, strict=True):
         if not _fits(array.shape[1:], tensor.shape[1:]):
             raise ValueError(
-                f"data has examples of shape {array.shape[1:]} for input {name!r}, but the model "
-                f"takes {tensor.shape[1:]}"
+                f"data must have examples of shape {tensor.shape[1:]} for input {name!r}. "
+                f"Received: {array.shape[1:]}"
             )
         if not len(array) or not np.isfinite(array).all():
-            what = "has NaN or infinite numbers" if len(array) else "has no examples"
-            raise ValueError(f"data {what} for input {name!r}: ranges measured on it are useless")
+            what = "NaN or infinite values" if len(array) else "no examples"
+            raise ValueError(f"data must have finite values for input {name!r}. Received: {what}")
     return [array[:examples].astype("float32") for array in arrays]
 
 

@@ -1,7 +1,7 @@
-"""Composite layers, computed with simpler ones that integer kernels exist for.
+"""Rewrite composite layers as simpler layers that have integer kernels.
 
-Each function takes a built layer and returns what computes the same from the arguments of the
-layer's call. Weights are copied; names start with the layer's.
+Each function takes a built layer and returns a function that computes the same from the arguments
+of the layer's call. Weights are copied; names start with the name of the layer.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from keras import ops
 
 from keras_dlcourse import layers
 from keras_dlcourse.graph.kernel_layers import Opened, fill
-from keras_dlcourse.layers._remade import own_weights, remade
+from keras_dlcourse.layers._remade import own_weights, remake_layer
 
 
 def set_apart_activation(layer: Any) -> Opened:
-    """A layer with an activation that does not fuse: the layer without it, then the activation."""
-    linear, activation = remade(layer, activation="linear"), layer.activation
+    """A layer with an activation that cannot be fused: the linear layer, then the activation."""
+    linear, activation = remake_layer(layer, activation="linear"), layer.activation
     linear.build_from_config(layer.get_build_config())
     linear.set_weights([ops.convert_to_numpy(weight) for weight in own_weights(layer)])
     if not isinstance(activation, keras.layers.Layer):
@@ -49,9 +49,9 @@ def hard_sigmoid(layer: Any) -> Opened:
 
 
 def slices(split: Any) -> Opened:
-    """A tensor in parts: a slice for each that is used.
+    """Split a tensor: one slice for each part that is used.
 
-    TensorFlow's converter leaves a split with an unused output in float now and then.
+    TensorFlow's converter sometimes leaves a split with an unused output in float.
     """
 
     def compute(x: Any) -> list[Any]:
@@ -66,23 +66,25 @@ def slices(split: Any) -> Opened:
     return compute
 
 
-def pairwise(layer: Any) -> Opened | None:
-    """A sum (product, maximum) of three or more: two at a time. None for two."""
+def combine_pairwise(layer: Any) -> Opened | None:
+    """Combine three or more tensors (sum, product, maximum) two at a time. None for two tensors."""
     if len(_input_shapes(layer)) < 3:
         return None
-    return lambda inputs: _in_pairs(type(layer), layer, inputs, layer.name)
+    return lambda inputs: _combine_in_pairs(type(layer), layer, inputs, layer.name)
 
 
 def average(layer: Any) -> Opened:
-    """A mean of n tensors: their sum, divided by n."""
+    """Average n tensors: their sum, divided by n."""
     scale = keras.layers.Rescaling(
         1 / len(_input_shapes(layer)), dtype=layer.dtype_policy, name=layer.name
     )
-    return lambda inputs: scale(_in_pairs(keras.layers.Add, layer, inputs, f"{layer.name}_sum"))
+    return lambda inputs: scale(
+        _combine_in_pairs(keras.layers.Add, layer, inputs, f"{layer.name}_sum")
+    )
 
 
-def scaled_residual(layer: Any) -> Opened:
-    """A residual times a constant, added to its input, as in Inception-ResNet."""
+def add_scaled_residual(layer: Any) -> Opened:
+    """Add a residual, multiplied by a constant, to its input, as in Inception-ResNet."""
     scale = keras.layers.Rescaling(
         layer.scale, dtype=layer.dtype_policy, name=f"{layer.name}_scale"
     )
@@ -91,7 +93,7 @@ def scaled_residual(layer: Any) -> Opened:
 
 
 def layer_scale(layer: Any) -> Opened:
-    """A factor for each channel, as in ConvNeXt."""
+    """Multiply each channel by a factor, as in ConvNeXt."""
     scale = layers.ChannelScale(
         use_offset=False, dtype=layer.dtype_policy, trainable=layer.trainable, name=layer.name
     )
@@ -100,10 +102,11 @@ def layer_scale(layer: Any) -> Opened:
 
 
 def layer_normalization(layer: Any) -> Opened:
-    """Subtract the mean, divide by the length, and scale: n numbers of variance 1 are sqrt(n) long.
+    """Subtract the mean, divide by the L2 norm, and scale by sqrt(n) for n channels.
 
-    Integer kernels have the length, not the variance. Where Keras adds epsilon to the variance,
-    this leaves it out: while epsilon is small beside the variance they agree.
+    Integer kernels have an L2 norm but no variance; n values of variance 1 have a norm of sqrt(n).
+    Unlike Keras, this omits epsilon; the results agree while epsilon is small compared to the
+    variance.
     """
     channels = int(layer.get_build_config()["input_shape"][-1])
     length = layers.L2Normalization(
@@ -127,22 +130,22 @@ def layer_normalization(layer: Any) -> Opened:
 
 
 def unit_normalization(layer: Any) -> Opened:
-    """Vectors of length 1, by the operation that devices have."""
+    """Scale vectors to length 1 with the operation that devices support."""
     return layers.L2Normalization(dtype=layer.dtype_policy, name=layer.name)
 
 
 def einsum_dense(layer: Any) -> Opened:
-    """A product with a kernel of several axes: reshape, dense, reshape."""
-    return _dense_of(layer)
+    """Multiply by a kernel with several axes: reshape, dense, reshape."""
+    return _build_dense(layer)
 
 
 def attention(layer: Any) -> Opened:
-    """Multi-head attention: dense layers, two products of matrices, and a softmax between them."""
+    """Multi-head attention: dense layers, two matrix products, and a softmax between them."""
     policy, name = layer.dtype_policy, layer.name
-    # The factor in front of the scores moves into the queries' weights.
-    query_dense = _dense_of(layer._query_dense, factor=1 / math.sqrt(layer._key_dim))
-    key_dense, value_dense = _dense_of(layer._key_dense), _dense_of(layer._value_dense)
-    output_dense = _dense_of(layer._output_dense)
+    # The scaling of the scores is folded into the weights of the queries.
+    query_dense = _build_dense(layer._query_dense, factor=1 / math.sqrt(layer._key_dim))
+    key_dense, value_dense = _build_dense(layer._key_dense), _build_dense(layer._value_dense)
+    output_dense = _build_dense(layer._output_dense)
 
     def permute(part: str, *order: int) -> Opened:
         return keras.layers.Permute(order, dtype=policy, name=f"{name}_{part}")
@@ -166,23 +169,23 @@ def attention(layer: Any) -> Opened:
 
 
 def refuse_options(layer: Any, options: Mapping[str, Any]) -> None:
-    """Refuse a call with an argument for which there is no integer form.
+    """Raise an error if a call has an argument without an integer form.
 
     Raises:
-        ValueError: If an option is given, naming it and the ways out.
+        ValueError: If such an argument is given; the message names it and the alternatives.
     """
     used = [name for name, given in options.items() if given is not None and given is not False]
     if used:
         kind = type(layer).__name__
         raise ValueError(
-            f"layer {layer.name!r} ({kind}) is called with {', '.join(used)}, for which there is "
-            f"no integer form: leave the layer in float with skip=[{layer.name!r}], or register a "
-            f"form of your own with @kd.quantize.rule(keras.layers.{kind})"
+            f"layer {layer.name!r} ({kind}) is called with {', '.join(used)}, which has no "
+            f"integer form. Leave the layer in float with skip=[{layer.name!r}], or register your "
+            f"own form with @kd.quantize.rule(keras.layers.{kind})."
         )
 
 
 def why_not_dense(layer: Any) -> str:
-    """Return why an EinsumDense is no dense layer; empty if it is one."""
+    """Return why an EinsumDense is not equivalent to a Dense layer; empty if it is."""
     given, kernel_axes, made, contracted, new = _axes(layer)
     kept = [axis for axis in given if axis not in contracted]
     if [given[len(kept) :], kernel_axes, made] == [
@@ -191,20 +194,20 @@ def why_not_dense(layer: Any) -> str:
         return ""
     return (
         f"{layer.equation!r} has no integer form; write it with Dense, Reshape and Permute, or "
-        "register a form of your own with @kd.quantize.rule"
+        "register your own form with @kd.quantize.rule"
     )
 
 
 def _axes(layer: Any) -> tuple[str, str, str, list[str], list[str]]:
-    """Return the axes of an EinsumDense: of its input, kernel, output; contracted, and new ones."""
+    """Return the axes of an EinsumDense: input, kernel, output, contracted and new axes."""
     given, rest = layer.equation.split(",")
     kernel_axes, made = rest.split("->")
     contracted = [axis for axis in kernel_axes if axis in given and axis not in made]
     return given, kernel_axes, made, contracted, [axis for axis in kernel_axes if axis in made]
 
 
-def _dense_of(layer: Any, factor: float = 1.0) -> Opened:
-    """Return reshape, Dense and reshape for an EinsumDense that contracts the last axes."""
+def _build_dense(layer: Any, factor: float = 1.0) -> Opened:
+    """Return reshape, Dense and reshape for an EinsumDense that contracts its last axes."""
     given, _, _, contracted, _ = _axes(layer)
     kept = [axis for axis in given if axis not in contracted]
     kernel = ops.convert_to_numpy(layer.kernel)
@@ -233,8 +236,8 @@ def _dense_of(layer: Any, factor: float = 1.0) -> Opened:
     return compute
 
 
-def _in_pairs(kind: Any, layer: Any, inputs: Sequence[Any], name: str) -> Any:
-    """Combine tensors two at a time; the last pair has the name."""
+def _combine_in_pairs(kind: Any, layer: Any, inputs: Sequence[Any], name: str) -> Any:
+    """Combine tensors two at a time; the last operation gets the name."""
     result = inputs[0]
     for number, tensor in enumerate(inputs[1:], 2):
         part = name if number == len(inputs) else f"{name}_{number}"
@@ -243,7 +246,7 @@ def _in_pairs(kind: Any, layer: Any, inputs: Sequence[Any], name: str) -> Any:
 
 
 def _policy(operation: Any) -> Any:
-    """Return a layer's dtype policy; operations have none and follow their inputs."""
+    """Return a layer's dtype policy; None for operations, which follow their inputs."""
     return getattr(operation, "dtype_policy", None)
 
 

@@ -1,4 +1,4 @@
-"""What quantization does with each layer of a network, before anything is built."""
+"""Plan the quantization of each layer of a network, before anything is built."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ SKIPPED = "asked for by skip="
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to one layer.
+    """The quantization of one layer.
 
     Attributes:
-        layer: Its name in the flat graph; layers inside of a composite have names of their own.
+        layer: Its name in the flat graph; layers inside a composite have their own names.
         kind: Its class.
-        weights: Names of the weights that are rounded to int8, with a scale for each channel.
-        output: Where the output's range comes from: `"observed"`, `"fixed"`, `"as its input"`,
-            `"inside <layer>"` if the kernel applies that layer before it rounds, or `"float"`.
+        weights: Names of the weights that are rounded to int8, with one scale per channel.
+        output: Source of the output's range: `"observed"`, `"fixed"`, `"as its input"`,
+            `"inside <layer>"` if the kernel applies that layer before rounding, or `"float"`.
         reason: Why it stays in float; empty if it does not.
     """
 
@@ -39,10 +39,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """What quantization does with each layer. It prints as a table.
+    """The quantization of each layer. Prints as a table.
 
     Attributes:
-        steps: One for each call of a layer, in the order of the graph.
+        steps: One step per call of a layer, in graph order.
     """
 
     steps: tuple[Step, ...]
@@ -63,20 +63,21 @@ class Plan:
 
 
 def plan(model: keras.Model, skip: Sequence[str] = ()) -> Plan:
-    """Say what `quantization_aware` would do with each layer of a model.
+    """Return what `quantization_aware` would do with each layer of a model.
 
     Args:
         model: A built functional or Sequential model.
-        skip: Names of layers to leave in float; `*` and `?` as in file names. Of a composite layer
-            (a separable convolution, attention, a block) or a nested model all that is inside.
+        skip: Names of layers to leave in float; `*` and `?` are wildcards, as in file names. For a
+            composite layer (a separable convolution, attention, a block) or a nested model,
+            everything inside it is skipped.
 
     Returns:
-        A `Plan`; `print` it for a table.
+        A `Plan`; print it for a table.
 
     Raises:
-        TypeError: If `model` is no Keras model.
-        ValueError: If it is subclassed, unbuilt or quantized already, if a rule raises, or if a
-            name in `skip` matches nothing.
+        TypeError: If `model` is not a Keras model.
+        ValueError: If the model is subclassed, unbuilt or already quantized, if a rule raises an
+            error, or if a name in `skip` matches nothing.
 
     Example:
         >>> inputs = keras.Input((8, 8, 3))
@@ -86,33 +87,34 @@ def plan(model: keras.Model, skip: Sequence[str] = ()) -> Plan:
         (('kernel',), 'elu')
     """
     left = Skip(skip)
-    return described(assigned_rules(flat(model, left), left))
+    return describe_assignment(assign_rules(flatten(model, left), left))
 
 
-def flat(model: keras.Model, skip: Skip | None = None) -> Graph:
-    """Return the graph of an independent copy of a model, composite layers opened.
+def flatten(model: keras.Model, skip: Skip | None = None) -> Graph:
+    """Return the graph of an independent copy of a model, with composite layers expanded.
 
     Composite layers and nested models that are skipped stay whole.
 
     Raises:
-        TypeError, ValueError: As `plan`.
+        TypeError, ValueError: As in `plan`.
     """
     if isinstance(model, keras.Model) and is_quantized(model):
         raise ValueError(
-            f"model {model.name!r} is quantized already: train it on, or start from the float model"
+            f"model {model.name!r} is already quantized. Train it further, or start from the float "
+            "model."
         )
     return Graph(flat_copy(model, open_layer, skip or Skip()))
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """A graph with a rule for each node, and who is applied inside of whose kernel.
+    """A graph with a rule for each node, and which nodes are fused into a kernel.
 
     Attributes:
         graph: The flat graph.
-        rules: The rule of each node, in the graph's order.
-        ends: For a node whose output is not rounded, by its `id`, the node behind it whose output
-            is: one kernel computes all from the one to the other.
+        rules: Maps the `id` of each node to its rule.
+        ends: Maps the `id` of each node whose output is not rounded to the later node whose output
+            is: one kernel computes everything from the first node to the last.
     """
 
     graph: Graph
@@ -120,24 +122,24 @@ class Assignment:
     ends: dict[int, Node]
 
     def needs_bridge(self, tensor: Any, join: Node) -> bool:
-        """Whether an input of a join has a range of its own that the converter cannot change.
+        """Whether an input of a join has its own range that the converter cannot change.
 
-        It changes those of integer kernels, where the join's range stands directly behind it. Not
-        those that come from a float or an input of the model, or that a float reads too; and over
-        reshaping it looks for the range of the inputs instead.
+        The converter can change the ranges of integer kernels directly before the join. It cannot
+        change ranges of inputs of the model, nor of tensors that come from, or are also read by, a
+        layer in float; and across reshaping it uses the range of the inputs instead.
         """
         maker = self.graph.maker(tensor)
         if maker is not None and self.ends.get(id(maker)) is join:
             return False  # it has no range of its own
         if len(join.inputs) == 1:
-            return True  # nothing of the join is left on a device
+            return True  # the join does not exist on the device
         readers = [node for output in join.outputs for node in self.graph.users(output)]
         if any(self.rules[id(node)].output == "exact" for node in readers):
             return True
         return self._touches_float(tensor)
 
     def _touches_float(self, tensor: Any) -> bool:
-        """Whether the range of a tensor comes from a float, or floats read what has it."""
+        """Whether a tensor's range comes from a layer in float, or such a layer also reads it."""
         maker = self.graph.maker(tensor)
         if maker is None or self.rules[id(maker)].reason:
             return True
@@ -147,8 +149,8 @@ class Assignment:
         return handed_on and any(self._touches_float(one) for one in maker.inputs)
 
 
-def assigned_rules(graph: Graph, skip: Skip | None = None) -> Assignment:
-    """Find the rule of each node, and what fuses with what."""
+def assign_rules(graph: Graph, skip: Skip | None = None) -> Assignment:
+    """Find the rule of each node, and which nodes are fused."""
     skip = skip or Skip()
     rules = {id(node): _rule(node, skip) for node in graph.nodes}
     skip.check(graph.model.name)
@@ -166,7 +168,7 @@ def assigned_rules(graph: Graph, skip: Skip | None = None) -> Assignment:
 
 
 def _rule(node: Node, skip: Skip) -> Rule:
-    """Return the rule of a node; one that says so for what is skipped, whole composites too."""
+    """Return the rule of a node; skipped nodes, including whole composites, stay in float."""
     if skip(node.name) or isinstance(node.operation, keras.Model):
         return Rule(reason=SKIPPED)
     found = rule_for(node.operation)
@@ -178,7 +180,7 @@ def _is_observed(rule: Rule) -> bool:
 
 
 def _chain(graph: Graph, node: Node, rules: dict[int, Rule]) -> list[Node]:
-    """Return a node and what its kernel applies before it rounds: batch norm, then ReLU."""
+    """Return a node and the nodes its kernel applies before rounding: batch norm, then ReLU."""
     chain, allowed = [node], rules[id(node)].fuses
     while allowed:
         following = graph.only_user(chain[-1])
@@ -193,9 +195,9 @@ def _chain(graph: Graph, node: Node, rules: dict[int, Rule]) -> list[Node]:
 
 
 def _folds(graph: Graph, kernel: Node, scale: Node) -> bool:
-    """Whether a node is a batch normalization that can become part of the kernel before it.
+    """Whether a node is a batch normalization that can be folded into the preceding kernel.
 
-    A kernel that is called elsewhere too would be changed there as well.
+    A kernel that is also called elsewhere cannot be folded, as that call would change as well.
     """
     return (
         isinstance(scale.operation, keras.layers.BatchNormalization)
@@ -203,8 +205,8 @@ def _folds(graph: Graph, kernel: Node, scale: Node) -> bool:
     )
 
 
-def described(assignment: Assignment) -> Plan:
-    """Put an assignment into words."""
+def describe_assignment(assignment: Assignment) -> Plan:
+    """Describe an assignment as a plan."""
     return Plan(tuple(_step(assignment, node) for node in assignment.graph.nodes))
 
 

@@ -1,7 +1,7 @@
-"""Unrolled recurrent layers, written out step by step with dense layers and arithmetic.
+"""Unrolled recurrent layers, rewritten step by step with dense layers and arithmetic.
 
-A recurrent layer computes with numbers between its steps that nothing outside can round. Written
-out, each of them has a range of its own. The state before the first step is zero, so that step has
+A recurrent layer computes intermediate values that cannot be rounded from outside. In the rewritten
+form, each of them has its own range. The state before the first step is zero, so that step has
 fewer terms.
 """
 
@@ -18,29 +18,29 @@ from keras import ops
 from keras_dlcourse.quantize.qat.opening import refuse_options
 
 State = list[Any]
-# Takes what the input contributes to a step and the state before it, None for the first.
+# Takes the input's contribution to a step and the previous state, None for the first step.
 StepFunction = Callable[[Any, State | None], State]
 
 
 def why_not(layer: Any) -> str:
-    """Return why a recurrent layer cannot be written out; empty if it can."""
+    """Return why a recurrent layer cannot be rewritten; empty if it can."""
     if not layer.unroll:
-        return "it is a loop, which integer runtimes do not have; build it with unroll=True"
+        return "it is a loop, which integer runtimes do not support; build it with unroll=True"
     if type(layer) not in _CELLS:
-        return f"only LSTM, GRU and SimpleRNN are written out, not {type(layer).__name__}"
+        return f"only LSTM, GRU and SimpleRNN can be rewritten, not {type(layer).__name__}"
     if layer.stateful or layer.return_state:
-        return "its state leaves the layer (stateful or return_state)"
+        return "it exposes its state (stateful or return_state)"
     if layer.dropout or layer.recurrent_dropout:
         return "it has dropout between its steps"
     if layer.get_build_config()["input_shape"][1] is None:
-        return "the number of its steps is open"
+        return "its number of steps is not fixed"
     if type(layer) is keras.layers.GRU and not layer.reset_after:
-        return "only GRU with reset_after=True is written out"
+        return "only GRU with reset_after=True can be rewritten"
     return ""
 
 
-def written_out(layer: Any) -> Callable[..., Any]:
-    """Return what computes the same as an unrolled recurrent layer, from its input."""
+def unroll(layer: Any) -> Callable[..., Any]:
+    """Return a function of the input that computes the same as an unrolled recurrent layer."""
     step = _CELLS[type(layer)](layer)
     steps = layer.get_build_config()["input_shape"][1]
     contribution = _dense(f"{layer.name}_inputs", layer, layer.cell.kernel, _input_bias(layer))
@@ -113,7 +113,7 @@ _CELLS: dict[type, Callable[[Any], StepFunction]] = {
 
 
 def _input_bias(layer: Any) -> Any:
-    """Return the bias that goes with the inputs; GRU has another for its state."""
+    """Return the bias added to the inputs; GRU has another one for its state."""
     if not layer.cell.use_bias:
         return None
     bias = _numbers(layer.cell.bias)
@@ -121,7 +121,7 @@ def _input_bias(layer: Any) -> Any:
 
 
 def _dense(name: str, layer: Any, kernel: Any, bias: Any = None) -> Any:
-    """Return a dense layer with a part of a recurrent layer's weights."""
+    """Return a dense layer with part of a recurrent layer's weights."""
     values = _numbers(kernel)
     dense = keras.layers.Dense(
         values.shape[1],

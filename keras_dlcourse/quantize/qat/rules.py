@@ -1,9 +1,9 @@
-"""How each kind of layer becomes integers: one table, to which users can add.
+"""Quantization rules for each kind of layer, in one table that users can extend.
 
-A rule says which weights are rounded and along which axis they have a scale each, where the range
-of the output comes from, and what may fuse with what: integer kernels apply batch normalization
-and ReLU to their accumulator, so nothing is rounded between them. A composite layer has a rule that
-opens it: it computes the same with simpler layers, which have rules of their own.
+A rule states which weights are rounded and along which axis each index has its own scale, where
+the range of the output comes from, and which layers may be fused: integer kernels apply batch
+normalization and ReLU to their accumulator, so nothing is rounded between them. The rule of a
+composite layer expands it into simpler layers that compute the same and have their own rules.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse.graph.flat import open_block
-from keras_dlcourse.graph.kernel_layers import separable
+from keras_dlcourse.graph.kernel_layers import split_separable
 from keras_dlcourse.layers._remade import activation_name
 from keras_dlcourse.layers.blocks._composite import CompositeLayer
 from keras_dlcourse.quantize.qat import opening, recurrence
@@ -27,24 +27,25 @@ Axis = int | tuple[int, ...]
 
 @dataclass(frozen=True)
 class Rule:
-    """How one layer becomes integers.
+    """How one layer is quantized.
 
     Attributes:
-        weights: For each weight to be rounded, by the name of its attribute, the axis along which
-            each index has a scale of its own (the output channels); several if they make them up
-            together.
-        output: Where the range of the output comes from: `"range"` (observed), two numbers (fixed
-            by the kernel), `"input"` (that of the input, to which the result is rounded: average
-            pooling), or `"exact"` (that of the input, whose numbers are only moved: reshaping).
-        fuses: Kinds of layers that a kernel applies before it rounds: `"scale"` (batch
+        weights: Maps the attribute name of each rounded weight to its axis of output channels,
+            which has one scale per index; to several axes if they form the channels together.
+        output: Where the range of the output comes from: `"range"` (observed), two values (fixed
+            by the kernel), `"input"` (the range of the input, to which the result is rounded, as in
+            average pooling), or `"exact"` (the range of the input, whose values are only moved, as
+            in reshaping).
+        fuses: Kinds of layers that the kernel applies before rounding: `"scale"` (batch
             normalization) and `"relu"`.
-        fused_as: What this layer is to the kernel before it: `"scale"`, `"relu"` or None.
+        fused_as: How this layer is fused into the preceding kernel: `"scale"`, `"relu"` or None.
         joins: Whether the inputs take the range of the output, as in concatenation and clipping: a
-            kernel that only this layer reads rounds to that range at once.
-        opens: For a composite: takes the call's arguments, computes the same with simpler layers.
+            kernel that is read only by this layer rounds to that range directly.
+        opens: For a composite layer, a function that takes the arguments of the call and computes
+            the same with simpler layers.
         reason: Why the layer stays in float; empty if it does not.
-        walled: For a layer that stays in float, whether the converter must be kept from making
-            integers of it. Not needed where integer kernels do not exist.
+        walled: For a layer that stays in float, whether the converter must be prevented from
+            quantizing it. Not needed if no integer kernel exists.
     """
 
     weights: Mapping[str, Axis] = field(default_factory=dict)
@@ -59,7 +60,7 @@ class Rule:
 
 RuleMaker = Callable[[Any], Rule]
 
-# Ranges of kernels whose scale is given: 1/256, from 0 for probabilities and from -1 else.
+# Fixed output ranges: steps of 1/256 from 0 for probabilities, of 1/128 from -1 otherwise.
 PROBABILITY = (0.0, 255 / 256)
 SIGNED_UNIT = (-1.0, 127 / 128)
 
@@ -73,18 +74,19 @@ _RELU = Rule(fused_as="relu")
 
 
 def rule(kind: type[keras.layers.Layer]) -> Callable[[RuleMaker], RuleMaker]:
-    """Register how a kind of layer is quantized: a decorator for a function from layer to `Rule`.
+    """Register how a kind of layer is quantized.
 
-    A rule for a class holds for its subclasses that have none.
+    Use it as a decorator of a function that takes a layer and returns a `Rule`. A rule for a class
+    also applies to subclasses without their own rule.
 
     Args:
-        kind: A class of Keras layers.
+        kind: A Keras layer class.
 
     Returns:
-        The decorator; it returns the function as it is.
+        The decorator, which returns the function unchanged.
 
     Raises:
-        TypeError: If `kind` is no class of Keras layers.
+        TypeError: If `kind` is not a Keras layer class.
 
     Example:
         >>> class Projection(keras.layers.Layer):
@@ -97,11 +99,11 @@ def rule(kind: type[keras.layers.Layer]) -> Callable[[RuleMaker], RuleMaker]:
         ...     return Rule(weights={"kernel": -1}, fuses=("scale", "relu"))
     """
     if not (isinstance(kind, type) and issubclass(kind, keras.layers.Layer)):
-        raise TypeError(f"rule() takes a class of Keras layers. Received: {kind!r}")
+        raise TypeError(f"kind must be a Keras layer class. Received: {kind!r}")
 
     def register(maker: RuleMaker) -> RuleMaker:
         RULES[kind] = maker
-        # A class of its own for each kind, made now, so that saved models find it.
+        # Create the compressed class now, so that saved models can be loaded.
         layers.compressed_class(kind)
         return maker
 
@@ -109,10 +111,10 @@ def rule(kind: type[keras.layers.Layer]) -> Callable[[RuleMaker], RuleMaker]:
 
 
 def rule_for(operation: Any) -> Rule:
-    """Return the rule of a layer or operation; if there is none, one that says so.
+    """Return the rule of a layer or operation; without one, a rule that leaves it in float.
 
     Raises:
-        ValueError: If a user's rule raises or returns something else, naming the layer.
+        ValueError: If a user's rule raises an error or does not return a `Rule`.
     """
     found = _find(operation)
     if found is None:
@@ -126,19 +128,19 @@ def rule_for(operation: Any) -> Rule:
         made = found(operation)
     except Exception as error:
         raise ValueError(
-            f"the quantization rule for {type(operation).__name__} raised "
+            f"The quantization rule for {type(operation).__name__} raised "
             f"{type(error).__name__} on layer {operation.name!r}: {error}"
         ) from error
     if not isinstance(made, Rule):
         raise ValueError(
-            f"the quantization rule for {type(operation).__name__} must return a "
-            f"kd.quantize.Rule; on layer {operation.name!r} it returned {made!r}"
+            f"The quantization rule for {type(operation).__name__} must return a "
+            f"kd.quantize.Rule. Received: {made!r} for layer {operation.name!r}"
         )
     return made
 
 
 def open_layer(operation: Any) -> Callable[..., Any] | None:
-    """Return, for a composite layer, what computes the same with simpler layers, else None."""
+    """Return a function that computes a composite layer with simpler layers; None for others."""
     return rule_for(operation).opens
 
 
@@ -151,11 +153,11 @@ def _find(operation: Any) -> Rule | RuleMaker | None:
     return BY_NAME.get(type(operation).__name__)
 
 
-def _stays(reason: str, walled: bool = True) -> Rule:
+def _leave_in_float(reason: str, walled: bool = True) -> Rule:
     return Rule(reason=reason, walled=walled)
 
 
-# What an activation is, by the name of its function in Keras.
+# Rules of activations, by the name of the Keras function.
 ACTIVATIONS: dict[str, Rule | RuleMaker] = {
     "linear": _EXACT,
     "relu": _RELU,
@@ -180,26 +182,30 @@ def _activation(layer: Any) -> Rule:
         found = ACTIVATIONS[name]
         return found if isinstance(found, Rule) else found(layer)
     if hasattr(keras.activations, name):
-        return _stays(f"{name}: {_NO_KERNEL}", walled=False)
-    return _stays(
-        f"{name} is a function of your own; use one of Keras's, or make a layer of it with "
+        return _leave_in_float(f"{name}: {_NO_KERNEL}", walled=False)
+    return _leave_in_float(
+        f"{name} is a custom function; use a Keras activation, or turn it into a layer with a "
         "@kd.quantize.rule"
     )
 
 
 def _relu(layer: Any) -> Rule:
     if layer.threshold:
-        return _stays("a ReLU with a threshold has no integer kernel")
+        return _leave_in_float("a ReLU with a threshold has no integer kernel")
     if layer.negative_slope:
-        return _ANY if layer.max_value is None else _stays("a leaky ReLU with a maximum has none")
+        return (
+            _ANY
+            if layer.max_value is None
+            else _leave_in_float("a leaky ReLU with a maximum has none")
+        )
     if layer.max_value in (None, 6.0):
         return _RELU
-    # The end of the range clips as the maximum does.
+    # The end of the range clips just like the maximum.
     return Rule(output=(0.0, float(layer.max_value)), fused_as="relu")
 
 
 def _kernel(**weights: Axis) -> RuleMaker:
-    """Return the rule of a layer with kernels: its activation fuses, or is set apart."""
+    """Return the rule of a layer with kernels: its activation is fused or separated."""
 
     def make(layer: Any) -> Rule:
         activation = activation_name(layer.activation)
@@ -215,7 +221,7 @@ def _kernel(**weights: Axis) -> RuleMaker:
 def _batch_normalization(layer: Any) -> Rule:
     axis = layer.axis[0] if isinstance(layer.axis, list | tuple) else layer.axis
     if axis not in (-1, layer.input_spec.ndim - 1):
-        return _stays(f"it normalises axis {axis}; integer kernels have channels last")
+        return _leave_in_float(f"it normalizes axis {axis}; integer kernels need channels last")
     return _AFFINE
 
 
@@ -223,7 +229,7 @@ def _layer_normalization(layer: Any) -> Rule:
     axes = layer.axis if isinstance(layer.axis, list | tuple) else [layer.axis]
     last = len(layer.get_build_config()["input_shape"]) - 1
     if list(axes) not in ([-1], [last]) or getattr(layer, "rms_scaling", False):
-        return _stays("only layer normalization of the last axis has an integer form")
+        return _leave_in_float("only layer normalization of the last axis has an integer form")
     return Rule(opens=opening.layer_normalization(layer))
 
 
@@ -232,33 +238,37 @@ def _up_sampling(layer: Any) -> Rule:
 
 
 def _clip(operation: Any) -> Rule:
-    """The end of the range behind it clips as well, where that may be: ranges hold 0."""
+    """Clip by the ends of the output range where possible; ranges must include 0."""
     ends = operation.x_min, operation.x_max
     numbers = all(np.ndim(end) == 0 and not isinstance(end, keras.KerasTensor) for end in ends)
     if numbers and ends[0] <= 0 <= ends[1]:
         return _JOINED
-    return _stays("clipping is in integers between two numbers, one up to 0 and one from 0")
+    return _leave_in_float(
+        "clipping needs a constant minimum of at most 0 and maximum of at least 0"
+    )
 
 
 def _einsum_dense(layer: Any) -> Rule:
     reason = opening.why_not_dense(layer)
-    return _stays(reason) if reason else Rule(opens=opening.einsum_dense(layer))
+    return _leave_in_float(reason) if reason else Rule(opens=opening.einsum_dense(layer))
 
 
 def _attention(layer: Any) -> Rule:
     if tuple(layer._attention_axes) != (1,):
-        return _stays("only attention over the one axis of a sequence has an integer form")
+        return _leave_in_float("only attention over a single sequence axis has an integer form")
     return Rule(opens=opening.attention(layer))
 
 
 def _recurrent(layer: Any) -> Rule:
     if not isinstance(layer, keras.layers.RNN):
-        return _stays("layers around recurrent ones are not written out; use two, one backwards")
+        return _leave_in_float(
+            "wrapped recurrent layers are not supported; use two, one with go_backwards"
+        )
     reason = recurrence.why_not(layer)
-    return _stays(reason) if reason else Rule(opens=recurrence.written_out(layer))
+    return _leave_in_float(reason) if reason else Rule(opens=recurrence.unroll(layer))
 
 
-# In training only: at inference they hand on what they get.
+# Active only in training: at inference they return their input unchanged.
 _AUGMENTING = [
     getattr(keras.layers, name)
     for name in dir(keras.layers)
@@ -282,19 +292,18 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.DepthwiseConv2D: _kernel(kernel=(-2, -1)),
     keras.layers.Conv2DTranspose: _kernel(kernel=-2),
     keras.layers.Dense: _kernel(kernel=-1),
-    keras.layers.SeparableConv1D: lambda layer: Rule(opens=separable(layer)),
-    keras.layers.SeparableConv2D: lambda layer: Rule(opens=separable(layer)),
+    keras.layers.SeparableConv1D: lambda layer: Rule(opens=split_separable(layer)),
+    keras.layers.SeparableConv2D: lambda layer: Rule(opens=split_separable(layer)),
     keras.layers.BatchNormalization: _batch_normalization,
     keras.layers.LayerNormalization: _layer_normalization,
     keras.layers.UnitNormalization: lambda layer: Rule(opens=opening.unit_normalization(layer)),
     layers.L2Normalization: Rule(output=SIGNED_UNIT),
-    layers.LocalResponseNormalization: _stays(
+    layers.LocalResponseNormalization: _leave_in_float(
         "integer runtimes have no kernel for it; build the network with normalization='batch' "
         "(AlexNet) or None"
     ),
-    layers.SparseConnectedConv2D: _stays(
-        "its kernel is put together at each call; quantization='int8' after training has it in "
-        "integers"
+    layers.SparseConnectedConv2D: _leave_in_float(
+        "its kernel is assembled at each call; quantization='int8' after training supports it"
     ),
     keras.layers.Rescaling: _AFFINE,
     keras.layers.Normalization: _AFFINE,
@@ -303,14 +312,16 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.ReLU: _relu,
     keras.layers.LeakyReLU: _ANY,
     keras.layers.PReLU: _ANY,
-    keras.layers.ELU: _stays(f"elu: {_NO_KERNEL}", walled=False),
+    keras.layers.ELU: _leave_in_float(f"elu: {_NO_KERNEL}", walled=False),
     keras.layers.Softmax: Rule(output=PROBABILITY),
-    keras.layers.Add: lambda layer: Rule(fuses=("relu",), opens=opening.pairwise(layer)),
-    keras.layers.Multiply: lambda layer: Rule(fuses=("relu",), opens=opening.pairwise(layer)),
+    keras.layers.Add: lambda layer: Rule(fuses=("relu",), opens=opening.combine_pairwise(layer)),
+    keras.layers.Multiply: lambda layer: Rule(
+        fuses=("relu",), opens=opening.combine_pairwise(layer)
+    ),
     keras.layers.Subtract: _ARITHMETIC,
     keras.layers.Average: lambda layer: Rule(opens=opening.average(layer)),
-    keras.layers.Maximum: lambda layer: Rule(joins=True, opens=opening.pairwise(layer)),
-    keras.layers.Minimum: lambda layer: Rule(joins=True, opens=opening.pairwise(layer)),
+    keras.layers.Maximum: lambda layer: Rule(joins=True, opens=opening.combine_pairwise(layer)),
+    keras.layers.Minimum: lambda layer: Rule(joins=True, opens=opening.combine_pairwise(layer)),
     keras.layers.Concatenate: _JOINED,
     keras.layers.GlobalAveragePooling1D: _ANY,
     keras.layers.GlobalAveragePooling2D: _ANY,
@@ -346,11 +357,11 @@ RULES: dict[type, Rule | RuleMaker] = {
     keras.layers.Bidirectional: _recurrent,
 }
 
-# Layers that Keras keeps to itself inside of keras.applications.
+# Private Keras layers used inside keras.applications.
 BY_NAME: dict[str, Rule | RuleMaker] = {
     "LayerScale": lambda layer: Rule(opens=opening.layer_scale(layer)),
     "StochasticDepth": _EXACT,
-    "CustomScaleLayer": lambda layer: Rule(opens=opening.scaled_residual(layer)),
+    "CustomScaleLayer": lambda layer: Rule(opens=opening.add_scaled_residual(layer)),
 }
 
 # Operations of keras.ops, by the name of their class.
@@ -360,7 +371,7 @@ OPERATIONS: dict[str, Rule | RuleMaker] = {
     **dict.fromkeys(("Concatenate", "Stack", "Maximum", "Minimum"), _JOINED),
     "Clip": _clip,
     "Cast": lambda operation: (
-        _EXACT if "float" in operation.dtype else _stays("it makes whole numbers")
+        _EXACT if "float" in operation.dtype else _leave_in_float("it converts to integers")
     ),
     **dict.fromkeys(("AveragePool",), _ROUNDED),
     **dict.fromkeys(

@@ -1,1 +1,1 @@
-"""What augmentation has taught a network, and what it leaves in the data."""
+"""Measure what a network has learned from augmentation, and the traces it leaves in the data."""

@@ -1,4 +1,4 @@
-"""Whether augmentation leaves a trace that a network can find."""
+"""Test whether augmentation leaves a trace that a network can find."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks, take
-from keras_dlcourse.training.augmentation.invariance import Transform, transformed
+from keras_dlcourse.training.augmentation.invariance import Transform, apply_transform
 
 _BATCH = 32
-_LEAST = 7  # pixels: what the convolutions of the small net need
+_LEAST = 7  # pixels, needed by the convolutions of the small net
 
 
 @dataclass(frozen=True)
 class HiddenTrace:
-    """What `hidden_trace` found; true if there is a trace.
+    """The result of `hidden_trace`; true if there is a trace.
 
     Attributes:
-        auc: The area under the ROC curve, mean over folds: 0.5 is chance, 1 tells each image.
-        by_fold: The same for each fold.
-        limit: What chance stays below, in 999 of 1,000 cases.
+        auc: Area under the ROC curve, averaged over folds: 0.5 is chance, 1 is perfect detection.
+        by_fold: The area for each fold.
+        limit: Chance stays below this value in 999 of 1,000 cases.
     """
 
     auc: float
@@ -35,11 +35,11 @@ class HiddenTrace:
 
     def __str__(self) -> str:
         if not self:
-            return f"No trace: a small net cannot tell augmented images (AUC {self.auc:.2f})."
+            return f"No trace: a small net cannot detect augmented images (AUC {self.auc:.2f})."
         return (
-            f"A trace: a small net tells augmented images from others (AUC {self.auc:.2f}, chance "
-            f"stays below {self.limit:.2f}). Augment all classes alike, or change the layer, e.g. "
-            "its fill_mode: if one class alone is augmented, networks learn the trace."
+            f"A trace: a small net detects augmented images (AUC {self.auc:.2f}, chance stays "
+            f"below {self.limit:.2f}). Augment all classes alike, or change the layer, e.g. its "
+            "fill_mode: if only one class is augmented, networks learn the trace."
         )
 
 
@@ -52,29 +52,30 @@ def hidden_trace(
     epochs: int = 20,
     seed: int = 0,
 ) -> HiddenTrace:
-    """Tell whether a small net can learn which images were augmented.
+    """Test whether a small net can learn which images were augmented.
 
-    Half of the images, chosen at random, are augmented, and a convolutional net of 1,300 weights or
-    so learns which, by cross-validation. Where it can, class-specific augmentation is dangerous:
-    what tells augmented images tells their class. No trace found by a small net in few images is no
-    proof that a large one finds none in many.
+    A random half of the images is augmented, and a convolutional net of about 1,300 weights learns
+    which half, with cross-validation. If it succeeds, class-specific augmentation is dangerous:
+    whatever reveals the augmentation reveals the class. If a small net finds no trace in few
+    images, a large net may still find one in many.
 
     Args:
-        data: Images in anything that `kd.data.take` takes; of the training part.
-        transform: An augmentation layer, which is called as in training, or a function of a batch
-            of images. It gets what the network sees: after the normalization of a pipeline.
-        examples: How many images to take at random.
-        folds: Of the cross-validation.
-        epochs: For each fold.
-        seed: Of the choice, the folds and the weights.
+        data: Images from the training part: anything that `kd.data.take` reads.
+        transform: An augmentation layer, called in training mode, or a function of a batch of
+            images. It receives the images as the network sees them: after the normalization of a
+            pipeline.
+        examples: Number of images to take at random.
+        folds: Number of folds of the cross-validation.
+        epochs: Number of epochs per fold.
+        seed: Seed for the choice of images, the folds and the weights.
 
     Returns:
-        A `HiddenTrace`; `print` it.
+        A `HiddenTrace`, which can be printed.
 
     Raises:
-        TypeError: If data or transform are of another kind.
-        ValueError: If the data are no images of 7 pixels or more, or the transform changes the
-            shape.
+        TypeError: If `data` or `transform` has the wrong type.
+        ValueError: If `data` does not hold images of at least 7 pixels per side, or `transform`
+            changes the shape.
 
     Example:
         >>> images = np.random.default_rng(0).uniform(size=(60, 8, 8, 1)).astype("float32")
@@ -91,17 +92,17 @@ def hidden_trace(
     images = take(data, checks.whole_number("examples", examples, least=2 * folds), seed).inputs
     if images.ndim != 4 or min(images.shape[1:3]) < _LEAST:
         raise ValueError(
-            f"data must be images of {_LEAST} pixels or more, (n, height, width, channels). "
-            f"Received: shape {images.shape}"
+            f"data must be images of at least {_LEAST} pixels per side, of shape "
+            f"(n, height, width, channels). Received: shape {images.shape}"
         )
     is_augmented = np.random.default_rng(seed).permutation(len(images)) < len(images) // 2
     images, chosen = images.copy(), np.flatnonzero(is_augmented)
     for start in range(0, len(chosen), _BATCH):
         here = chosen[start : start + _BATCH]
-        images[here] = transformed(transform, images[here])
+        images[here] = apply_transform(transform, images[here])
     images = (images - images.mean()) / (images.std() or 1)
     areas = _areas(images, is_augmented, folds, epochs, seed)
-    # The spread of the rank sum of two halves that do not differ (Mann and Whitney).
+    # The standard deviation of the AUC when the two halves do not differ (Mann and Whitney).
     spread = np.sqrt((len(images) + 1) / (12 * len(chosen) * (len(images) - len(chosen))))
     return HiddenTrace(float(np.mean(areas)), tuple(areas), float(0.5 + 3.1 * spread))
 
@@ -109,7 +110,7 @@ def hidden_trace(
 def _areas(
     images: np.ndarray, is_augmented: np.ndarray, folds: int, epochs: int, seed: int
 ) -> list[float]:
-    """Return the area under the ROC curve on what each fold leaves out."""
+    """Return the area under the ROC curve on the held-out part of each fold."""
     from sklearn.metrics import roc_auc_score  # takes a second to import
     from sklearn.model_selection import StratifiedKFold
 
@@ -120,7 +121,7 @@ def _areas(
     areas = []
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(images, is_augmented)
     for fold, (train, left_out) in enumerate(track(splits, folds, "Looking for a trace")):
-        # The same net from the same start: another one would be compiled anew.
+        # Reset the same net: a new one would be compiled again.
         for variable, value in zip(variables, begin, strict=True):
             variable.assign(value)
         random = np.random.default_rng((seed, fold))
@@ -144,7 +145,7 @@ def _small_net(image_shape: tuple[int, ...], seed: int) -> keras.Model:
     inputs = keras.Input(image_shape)
     x = layers.Conv2D(8, 3, activation="relu", kernel_initializer=start(0))(inputs)
     x = layers.Conv2D(16, 3, strides=2, activation="relu", kernel_initializer=start(1))(x)
-    # The mean finds what is everywhere, such as blur; the maximum what is somewhere: an edge.
+    # The mean finds global traces, such as blur; the maximum finds local ones, such as an edge.
     pooled = [layers.GlobalAveragePooling2D()(x), layers.GlobalMaxPooling2D()(x)]
     x = layers.Concatenate()(pooled)
     net = keras.Model(inputs, layers.Dense(1, "sigmoid", kernel_initializer=start(2))(x))

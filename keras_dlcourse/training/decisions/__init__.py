@@ -1,1 +1,1 @@
-"""From scores to decisions: calibrated scores, thresholds."""
+"""From scores to decisions: calibrated scores and thresholds."""

@@ -1,4 +1,4 @@
-"""From which score on a class counts as there, chosen on validation data."""
+"""Choose the score from which a class counts as present, on validation data."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data.multilabel import multi_hot
-from keras_dlcourse.data.stream import stream_labelled
-from keras_dlcourse.training.decisions.threshold_for import midway
+from keras_dlcourse.data.stream import stream_with_labels
+from keras_dlcourse.training.decisions.threshold_for import place_threshold
 
 
 def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 32) -> np.ndarray:
-    """Return for each class the threshold of the best F1 on validation data.
+    """Return the threshold with the best F1 for each class, on validation data.
 
-    A network trained on rare classes, or with weights for them, is right at other scores than 0.5.
-    Give the result to `kd.export.to_tflite(score_thresholds=...)`, and the device uses it.
+    For a network trained on rare classes, or with class weights, 0.5 is not the best threshold.
+    Pass the result to `kd.export.to_tflite(score_thresholds=...)` for use on the device.
 
-    Each threshold lies midway between two scores that occur, so that rounding to integers decides
-    about as few images as it can. Choose on images that the network was not trained on.
+    Each threshold lies midway between two observed scores, so that rounding to integers changes as
+    few decisions as possible. Use images that the network was not trained on.
 
     Args:
-        model: A model that gives a probability for each class, `(n, classes)`.
+        model: A model that returns a probability for each class, `(n, classes)`.
         validation: Images and labels, as `kd.data.take` reads them: a `kd.data.Pipeline`, a tuple
-            of arrays, or batches. Labels are `(n, classes)` of 0 and 1, NaN or below 0 where not
-            known.
-        batch_size: Images at a time.
+            of arrays, or batches. Labels are `(n, classes)` of 0 and 1, with NaN or a negative
+            value where unknown.
+        batch_size: Number of images at a time.
 
     Returns:
-        float32 `(classes,)`. A class without a positive gets 0.5.
+        float32 `(classes,)`. A class without positives gets 0.5.
 
     Warns:
-        UserWarning: If classes have no positive.
+        UserWarning: If classes have no positives.
 
     Raises:
-        TypeError: If `model` is no Keras model, or `validation` nothing of that kind.
-        ValueError: If there are no labels, labels of another kind, or not as many as outputs; if
-            the model has several outputs, or scores that are no probabilities.
+        TypeError: If `model` is not a Keras model, or `validation` has the wrong type.
+        ValueError: If there are no labels, labels of another kind, or a different number of labels
+            and outputs; if the model has several outputs, or scores that are not probabilities.
 
     Example:
         >>> inputs = keras.Input((2,))
@@ -54,37 +54,38 @@ def choose_thresholds(model: keras.Model, validation: Any, *, batch_size: int = 
     if not isinstance(model, keras.Model):
         raise TypeError(f"model must be a keras.Model. Received: {model!r}")
     scores, labels = [], []
-    for inputs, _, known in stream_labelled(validation, batch_size):
+    for inputs, _, known in stream_with_labels(validation, batch_size):
         if known is None:
-            raise ValueError("validation must have labels: thresholds are chosen by them.")
+            raise ValueError("validation must have labels, which are needed to choose thresholds.")
         found = model.predict_on_batch(inputs)
         if not isinstance(found, np.ndarray):
-            raise ValueError("model must have one output, (n, classes); this one has several.")
+            raise ValueError("model must have one output, (n, classes). Received: several outputs")
         scores.append(found.astype("float32"))
         labels.append(multi_hot(known, "the labels of validation"))
     return best_thresholds(np.concatenate(labels), np.concatenate(scores))
 
 
 def best_thresholds(y_true: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Return the threshold of the best F1 for each class; see `choose_thresholds`."""
+    """Return the threshold with the best F1 for each class; see `choose_thresholds`."""
     if scores.shape != y_true.shape:
         raise ValueError(
-            f"the model gives {scores.shape[1:]} scores for {y_true.shape[1:]} labels an image."
+            "model must return one score per label. Received: scores of shape "
+            f"{scores.shape[1:]} and labels of shape {y_true.shape[1:]} per image"
         )
     if not ((scores >= 0) & (scores <= 1)).all():
-        raise ValueError("scores must be from 0 to 1: end the model in a sigmoid.")
-    chosen = [_best(*column) for column in zip(y_true.T, scores.T, strict=True)]
+        raise ValueError("scores must be from 0 to 1. End the model in a sigmoid.")
+    chosen = [_find_best(*column) for column in zip(y_true.T, scores.T, strict=True)]
     empty = [number for number, threshold in enumerate(chosen) if threshold is None]
     if empty:
         warnings.warn(
-            f"classes {empty} have no positive in validation: their threshold is 0.5",
+            f"classes {empty} have no positives in validation; their threshold is 0.5.",
             stacklevel=3,
         )
     return np.array([0.5 if one is None else one for one in chosen], "float32")
 
 
-def _best(y_true: np.ndarray, scores: np.ndarray) -> float | None:
-    """Return the threshold of one class, or None without a positive."""
+def _find_best(y_true: np.ndarray, scores: np.ndarray) -> float | None:
+    """Return the threshold of one class, or None if it has no positives."""
     from sklearn.metrics import precision_recall_curve
 
     known = ~np.isnan(y_true)
@@ -95,4 +96,4 @@ def _best(y_true: np.ndarray, scores: np.ndarray) -> float | None:
     both = precision[:-1] + recall[:-1]
     f1 = 2 * precision[:-1] * recall[:-1] / np.where(both > 0, both, 1)
     least = at[f1.argmax()]
-    return midway(least, np.append(scores[scores < least], np.float32(0)))
+    return place_threshold(least, np.append(scores[scores < least], np.float32(0)))

@@ -1,4 +1,4 @@
-"""One number that makes a classifier's scores mean what they say."""
+"""Temperature scaling: one parameter that calibrates a classifier's scores."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import positive_float
+from keras_dlcourse._checks import check_positive_float
 from keras_dlcourse.data.multilabel import class_numbers
-from keras_dlcourse.data.stream import stream_labelled
-from keras_dlcourse.graph.flat import copy_of
+from keras_dlcourse.data.stream import stream_with_labels
+from keras_dlcourse.graph.flat import copy_model
 from keras_dlcourse.graph.logits import find_logits, logits_model
 from keras_dlcourse.graph.running import Network
 from keras_dlcourse.layers.compression.compressed import CompressedLayer
@@ -26,16 +26,16 @@ class TemperatureScaling:
 
         scores = softmax(logits / T), or sigmoid(logits / T)
 
-    T minimises the cross-entropy on data that the network was not trained on. Most networks are too
-    sure of themselves, and T is above 1. The order of classes stays, so accuracy does, too.
+    T minimizes the cross-entropy on data that the network was not trained on. Most networks are
+    overconfident, so T is above 1. The order of the classes, and thus the accuracy, stays the same.
 
-    `apply` divides weights and bias of the last layer: the model, and the `.tflite` file made of
-    it, have the same layers as before. Where logits come from no single dense layer or convolution,
-    e.g. in an ensemble, it divides the logarithm of the scores, which takes operations of its own.
+    `apply` divides the weights and bias of the last layer: the model, and the `.tflite` file
+    exported from it, keep the same layers. If the logits do not come from a single dense layer or
+    convolution, e.g. in an ensemble, it divides the logarithm of the scores, which adds operations.
 
     Attributes:
-        temperature: T, 1 before `fit`.
-        loss_before: Cross-entropy a label on the data of `fit`, in nats, as the model was.
+        temperature: T; 1 before `fit`.
+        loss_before: Cross-entropy per label on the data of `fit`, in nats, without T.
         loss_after: The same with T.
 
     Example:
@@ -62,26 +62,27 @@ class TemperatureScaling:
         Args:
             model: A classifier with one output `(n, classes)` that ends in softmax, in sigmoid, or
                 in logits, which are taken to be those of a softmax.
-            validation: Images and labels, as `kd.data.take` reads them, with as many inputs as the
-                model takes and an end; not those of the training.
+            validation: Images and labels, as `kd.data.take` reads them, finite, and with as many
+                inputs as the model takes; not the training data.
                 Labels are `(n,)` class numbers, one-hot, or for sigmoid `(n, classes)` of 0 and 1,
-                NaN or below 0 where not known.
-            batch_size: Images at a time.
+                with NaN or a negative value where unknown.
+            batch_size: Number of images at a time.
 
         Returns:
             This object.
 
         Raises:
-            TypeError: If `model` is no Keras model.
-            ValueError: If it has no graph, several outputs or another end, or labels do not fit.
+            TypeError: If `model` is not a Keras model.
+            ValueError: If it has no graph, several outputs or another kind of end, or the labels do
+                not match.
         """
         network = _network(model)
         found = find_logits(network)
         scores = logits_model(network, found) if found.layer is not None else network.model
         logits, labels = [], []
-        for inputs, _, known in stream_labelled(validation, batch_size, several_inputs=True):
+        for inputs, _, known in stream_with_labels(validation, batch_size, several_inputs=True):
             if known is None:
-                raise ValueError("validation must have labels: the temperature is chosen by them.")
+                raise ValueError("validation must have labels, needed to choose the temperature.")
             logits.append(np.asarray(scores.predict_on_batch(inputs), "float64"))
             labels.append(np.asarray(known))
         values = np.concatenate(logits)
@@ -95,7 +96,7 @@ class TemperatureScaling:
         from scipy.optimize import minimize_scalar
 
         loss = _sigmoid_loss if kind == "sigmoid" else _softmax_loss
-        y = _checked_labels(labels, logits, kind)
+        y = _check_labels(labels, logits, kind)
         best = minimize_scalar(
             lambda log: loss(logits / np.exp(log), y), bounds=_RANGE, method="bounded"
         )
@@ -103,26 +104,27 @@ class TemperatureScaling:
         self.loss_before, self.loss_after = float(loss(logits, y)), float(best.fun)
 
     def apply(self, model: keras.Model) -> keras.Model:
-        """Return a copy of the model with the temperature in it.
+        """Return a copy of the model that includes the temperature.
 
         Args:
-            model: The model of `fit`; it is left as it was.
+            model: The model passed to `fit`; it is left unchanged.
 
         Returns:
-            A model with scores of its own kind: softmax, sigmoid or logits.
+            A model with the same kind of scores: softmax, sigmoid or logits.
 
         Raises:
-            TypeError: If it is no Keras model.
-            ValueError: If it has no graph, several outputs or another end, or simulates integers.
+            TypeError: If `model` is not a Keras model.
+            ValueError: If it has no graph, several outputs or another kind of end, or simulates
+                integers.
         """
-        positive_float("temperature", self.temperature)
+        check_positive_float("temperature", self.temperature)
         for place in _network(model).places:
             if isinstance(place.node.operation, FakeQuantize | CompressedLayer):
                 raise ValueError(
-                    f"{place.name} simulates integers or compression, whose ranges would no longer "
-                    "fit: apply the temperature before, or to a plain model, and quantize that."
+                    f"{place.name} simulates integers or compression, and its ranges would no "
+                    "longer fit. Apply the temperature to the plain model, then quantize that."
                 )
-        twin = copy_of(model)
+        twin = copy_model(model)
         network = Network(twin)
         found = find_logits(network)
         if found.layer is not None and found.calls == 1:
@@ -145,12 +147,12 @@ def _network(model: keras.Model) -> Network:
     network = Network(model)
     shapes = [tuple(one.shape) for one in network.model.outputs]
     if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise ValueError(f"model must have one output, (n, classes). Received: {shapes}")
+        raise ValueError(f"model must have one output, (n, classes). Received: shapes {shapes}")
     return network
 
 
 def _kind(activation: str, unknown: bool, values: np.ndarray) -> str:
-    """Return `"softmax"` or `"sigmoid"`, by the model's last activation or by what it says."""
+    """Return `"softmax"` or `"sigmoid"`, from the model's last activation or from its scores."""
     if activation in ("softmax", "sigmoid"):
         return activation
     if activation == "linear" and not unknown:
@@ -158,29 +160,29 @@ def _kind(activation: str, unknown: bool, values: np.ndarray) -> str:
     if (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3):
         return "softmax"  # e.g. the mean of an ensemble
     raise ValueError(
-        f"model must end in softmax, sigmoid or logits of a dense layer; this one ends in "
-        f"{activation!r}, and its scores do not add up to 1."
+        "model must end in softmax, sigmoid or logits of a dense layer. Received: a model that "
+        f"ends in {activation!r}, whose scores do not add up to 1"
     )
 
 
 def _logits_of(scores: np.ndarray, kind: str) -> np.ndarray:
-    """Return logits that give these scores."""
+    """Return logits that yield these scores."""
     logits = np.log(np.maximum(scores, _TINY))
     return logits - np.log(np.maximum(1 - scores, _TINY)) if kind == "sigmoid" else logits
 
 
-def _checked_labels(labels: np.ndarray, logits: np.ndarray, kind: str) -> np.ndarray:
+def _check_labels(labels: np.ndarray, logits: np.ndarray, kind: str) -> np.ndarray:
     """Return class numbers `(n,)` for softmax, `(n, classes)` of 0, 1 and NaN for sigmoid."""
     n, classes = logits.shape
     if not np.isfinite(logits).all():
-        raise ValueError("the model's scores are NaN or infinite.")
+        raise ValueError("model must return finite scores. Received: NaN or infinity")
     if kind == "sigmoid":
         y = labels.astype("float64").reshape(n, -1)
         y = np.where(y < 0, np.nan, y)
         if y.shape != logits.shape or not np.isin(y[~np.isnan(y)], (0, 1)).all():
             raise ValueError(
-                f"labels of sigmoid scores must be ({n}, {classes}) of 0 and 1. Received: "
-                f"{labels.shape}"
+                f"labels for sigmoid scores must be ({n}, {classes}) of 0 and 1. Received: "
+                f"shape {labels.shape}"
             )
         return y
     return class_numbers(labels, n, classes)

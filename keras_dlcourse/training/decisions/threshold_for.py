@@ -1,4 +1,4 @@
-"""The threshold that keeps a promise: at most so many false alarms, at least so much found."""
+"""Choose a threshold for a required false positive rate, recall or precision."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class OperatingPoint:
     """A threshold, and what it achieves on some data.
 
     Attributes:
-        threshold: From this score on an example counts as positive.
-        true_positives: Positives that count.
-        false_positives: Negatives that count.
-        positives: All positives.
-        negatives: All negatives.
+        threshold: Examples with at least this score are predicted positive.
+        true_positives: Number of positives predicted positive.
+        false_positives: Number of negatives predicted positive.
+        positives: Number of positives.
+        negatives: Number of negatives.
     """
 
     threshold: float
@@ -28,27 +28,27 @@ class OperatingPoint:
 
     @property
     def fpr(self) -> float:
-        """Share of the negatives that count; NaN without any."""
+        """Fraction of the negatives predicted positive; NaN if there are no negatives."""
         return _share(self.false_positives, self.negatives)
 
     @property
     def recall(self) -> float:
-        """Share of the positives that count (true positive rate); NaN without any."""
+        """Fraction of the positives predicted positive (true positive rate); NaN without any."""
         return _share(self.true_positives, self.positives)
 
     @property
     def precision(self) -> float:
-        """Share of positives among those that count; NaN if none does."""
+        """Fraction of the examples predicted positive that are positives; NaN if there are none."""
         return _share(self.true_positives, self.true_positives + self.false_positives)
 
     def on(self, labels: ArrayLike, scores: ArrayLike) -> OperatingPoint:
-        """Return what the same threshold achieves on other data, such as the test part.
+        """Return the operating point of the same threshold on other data, such as the test part.
 
         Args:
             labels: As for `threshold_for`.
             scores: As for `threshold_for`.
         """
-        is_it, values = _checked(labels, scores)
+        is_it, values = _check_scores(labels, scores)
         counts = values >= self.threshold
         right, positives = int((counts & is_it).sum()), int(is_it.sum())
         return OperatingPoint(
@@ -61,8 +61,8 @@ class OperatingPoint:
 
     def __str__(self) -> str:
         return (
-            f"from {self.threshold:.4g} on: recall {self.recall:.1%} of {self.positives:,}, false "
-            f"positives {self.fpr:.2%} of {self.negatives:,}, precision {self.precision:.1%}"
+            f"threshold {self.threshold:.4g}: recall {self.recall:.1%} of {self.positives:,}, "
+            f"false positives {self.fpr:.2%} of {self.negatives:,}, precision {self.precision:.1%}"
         )
 
 
@@ -74,54 +74,56 @@ def threshold_for(
     recall: float | None = None,
     precision: float | None = None,
 ) -> OperatingPoint:
-    """Choose the threshold of a classifier by what it must keep to, on validation data.
+    """Choose the threshold of a classifier that meets a requirement on validation data.
 
-    - `fpr=0.01`: at most one negative in a hundred counts as positive; of such thresholds that of
-      the highest recall, then of the fewest false positives.
-    - `recall=0.95`: at least 95 % of the positives are found; of such thresholds that of the fewest
-      false positives, then of the highest recall.
-    - `precision=0.9`: at least nine in ten that count are right; of such thresholds that of the
-      highest recall.
+    - `fpr=0.01`: at most one negative in a hundred is predicted positive; among such thresholds,
+      the one with the highest recall, then with the fewest false positives.
+    - `recall=0.95`: at least 95% of the positives are found; among such thresholds, the one with
+      the fewest false positives, then with the highest recall.
+    - `precision=0.9`: at least nine in ten positive predictions are correct; among such thresholds,
+      the one with the highest recall.
 
-    An example counts from the threshold on. It lies midway between two scores that occur, so equal
-    scores stay together, and rounding to integers decides about as few as it can. What holds on few
-    examples need not hold on more: of 50 negatives none can tell a rate of 0.01. Measure it on the
-    test part by `OperatingPoint.on`. `kd.export.to_tflite(score_thresholds=...)` takes the
-    thresholds into the file. `choose_thresholds` takes those of the best F1.
+    Examples with a score of at least the threshold are predicted positive. The threshold lies
+    midway between two observed scores, so equal scores stay together, and rounding to integers
+    changes as few decisions as possible. A result on few examples may not hold on more: 50
+    negatives cannot resolve a rate of 0.01. Measure it on the test part with `OperatingPoint.on`.
+    `kd.export.to_tflite(score_thresholds=...)` stores the thresholds in the file.
+    `choose_thresholds` returns the thresholds with the best F1.
 
     Args:
-        labels: 1 (or True) for positives and 0 for negatives, `(n,)` or `(n, 1)`. Of several
-            classes ask for each by itself: `y == 3` and `scores[:, 3]`.
-        scores: `(n,)` or `(n, 1)`, higher for positives: probabilities or any others. Compare
-            others with the threshold in the same dtype.
-        fpr: False positive rate at most, at least 0 and below 1.
-        recall: Above 0, up to 1.
-        precision: Above 0, up to 1.
+        labels: 1 (or True) for positives and 0 for negatives, `(n,)` or `(n, 1)`. With several
+            classes, call this once for each: `y == 3` and `scores[:, 3]`.
+        scores: `(n,)` or `(n, 1)`, higher for positives: probabilities or any other scores. Compare
+            new scores with the threshold in the same dtype.
+        fpr: Highest allowed false positive rate, at least 0 and below 1.
+        recall: Lowest allowed recall, above 0 and at most 1.
+        precision: Lowest allowed precision, above 0 and at most 1.
 
     Returns:
         An `OperatingPoint`: the threshold, and what it achieves on these data.
 
     Raises:
-        ValueError: If there is not exactly one wish, it is out of range or no threshold meets it
-            and finds a positive; the message says how near one comes. If shapes differ, labels are
-            others, scores are not finite, or one kind of examples is missing.
+        ValueError: If not exactly one requirement is given, it is out of range, or no threshold
+            meets it and finds a positive (the message says how close one gets); if shapes differ,
+            labels are not 0 and 1, scores are not finite, or positives or negatives are missing.
 
     Example:
         >>> print(threshold_for([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], fpr=0.0))
-        from 0.6 on: recall 50.0% of 2, false positives 0.00% of 2, precision 100.0%
+        threshold 0.6: recall 50.0% of 2, false positives 0.00% of 2, precision 100.0%
 
     Reference:
         Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 27, 2006,
         https://doi.org/10.1016/j.patrec.2005.10.010
     """
-    name, wish = _wish(fpr=fpr, recall=recall, precision=precision)
-    is_it, values = _checked(labels, scores)
+    name, wish = _check_wishes(fpr=fpr, recall=recall, precision=precision)
+    is_it, values = _check_scores(labels, scores)
     positives, negatives = int(is_it.sum()), int((~is_it).sum())
     if not positives or not negatives:
         raise ValueError(
-            f"labels must have positives and negatives; received {positives} and {negatives}"
+            "labels must include positives and negatives. Received: "
+            f"{positives} positives and {negatives} negatives"
         )
-    # At each score that occurs, from the highest down, how many of both kinds count.
+    # For each observed score, from the highest down, count the true and false positives.
     at, place = np.unique(-values, return_inverse=True)
     right = np.bincount(place, is_it, len(at)).cumsum().astype(int)
     wrong = np.bincount(place, ~is_it, len(at)).cumsum().astype(int)
@@ -131,53 +133,55 @@ def threshold_for(
     possible = np.flatnonzero(fits & (right > 0))
     if not len(possible):
         _give_up(name, wish, reached, right)
-    order = (wrong, -right) if name == "recall" else (-right, wrong)  # the first counts first
+    # The first key is the primary one.
+    order = (wrong, -right) if name == "recall" else (-right, wrong)
     best = possible[np.lexsort([key[possible] for key in reversed(order)])[0]]
-    threshold = midway(-at[best], -at[best + 1 : best + 2])
+    threshold = place_threshold(-at[best], -at[best + 1 : best + 2])
     return OperatingPoint(threshold, int(right[best]), int(wrong[best]), positives, negatives)
 
 
-def midway(least: np.floating, below: NDArray[np.floating]) -> float:
-    """Return a number above the highest of `below`, and up to `least`; that itself without any."""
+def place_threshold(least: np.floating, below: NDArray[np.floating]) -> float:
+    """Return a value above the maximum of `below` and at most `least`; `least` if none below."""
     if not len(below):
         return float(least)
     lower = below.max()
     middle = least.dtype.type((float(least) + float(lower)) / 2)
-    # Between neighbours there is nothing: the middle may be the lower one.
+    # Between adjacent floats there is no other value: the middle may round to the lower one.
     return float(middle if lower < middle <= least else least)
 
 
-def _wish(**wishes: float | None) -> tuple[str, float]:
-    """Return the one wish there is, after a check of its range."""
+def _check_wishes(**wishes: float | None) -> tuple[str, float]:
+    """Return the name and value of the one requirement given, after checking its range."""
     given = {name: value for name, value in wishes.items() if value is not None}
     if len(given) != 1:
         raise ValueError(
-            f"exactly one of fpr, recall and precision must be given; received {given or 'none'}"
+            f"exactly one of fpr, recall and precision must be given. Received: {given or 'none'}"
         )
     ((name, value),) = given.items()
     if not (0 <= value < 1 if name == "fpr" else 0 < value <= 1):
         wanted = "at least 0 and below 1" if name == "fpr" else "above 0 and at most 1"
-        raise ValueError(f"{name} must be {wanted}; received {value}")
+        raise ValueError(f"{name} must be {wanted}. Received: {value}")
     return name, float(value)
 
 
-def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
+def _check_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:
     """Return labels as bools and scores as floats, both `(n,)`."""
     y, values = np.asarray(labels), np.asarray(scores)
     values = values if values.dtype.kind == "f" else values.astype(float)
     y, values = (each[:, 0] if each.shape[1:] == (1,) else each for each in (y, values))
     if y.ndim != 1 or y.shape != values.shape:
         raise ValueError(
-            "labels and scores must be (n,), of one class: y == 3 and scores[:, 3] of class 3. "
-            f"Received: {y.shape} and {values.shape}"
+            "labels and scores must be (n,), for one class. "
+            f"Received: shapes {y.shape} and {values.shape}. For class 3, pass y == 3 and "
+            "scores[:, 3]."
         )
     if not np.isin(y, (0, 1)).all():
         raise ValueError(
-            f"labels must be 0 and 1; received {y[~np.isin(y, (0, 1))][0]!r}. Of class numbers "
-            "take y == 3 for class 3"
+            f"labels must be 0 and 1. Received: {y[~np.isin(y, (0, 1))][0]!r}. With class numbers, "
+            "pass y == 3 for class 3."
         )
     if not np.isfinite(values).all():
-        raise ValueError("scores must be finite numbers; received NaN or infinity")
+        raise ValueError("scores must be finite numbers. Received: NaN or infinity")
     return y == 1, values
 
 
@@ -186,16 +190,16 @@ def _share(part: int, whole: int) -> float:
 
 
 def _give_up(name: str, wish: float, reached: dict[str, NDArray], right: NDArray) -> None:
-    """Raise an error that says how near a threshold comes."""
+    """Raise an error that says how close a threshold gets."""
     some = right > 0
     if name == "fpr":
         nearest = reached["fpr"][some].min()
         raise ValueError(
-            f"fpr={wish:g} cannot be met: negatives have the highest scores. The least rate at "
-            f"which a positive is found is {nearest:.4g}"
+            f"fpr={wish:g} cannot be met: negatives have the highest scores. The lowest rate at "
+            f"which a positive is found is {nearest:.4g}."
         )
     best = reached[name].argmax()
     raise ValueError(
-        f"{name}={wish:g} cannot be met: the most that a threshold reaches is "
-        f"{reached[name][best]:.4g}, at a recall of {reached['recall'][best]:.4g}"
+        f"{name}={wish:g} cannot be met: the highest value that a threshold reaches is "
+        f"{reached[name][best]:.4g}, at a recall of {reached['recall'][best]:.4g}."
     )

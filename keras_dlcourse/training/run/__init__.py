@@ -1,1 +1,1 @@
-"""One run: train, evaluate, export and verify into a folder."""
+"""A run: train, evaluate, export and verify, with all results in one folder."""

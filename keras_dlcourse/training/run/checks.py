@@ -1,4 +1,4 @@
-"""What a run needs of its data, checked before anything is built or written."""
+"""Checks of the data of a run, before anything is built or written."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ def check_dataset(data: Any) -> None:
     """Raise an error if a classifier cannot be trained on a data set.
 
     Args:
-        data: What was given as `data`.
+        data: The value passed as `data`.
 
     Raises:
         TypeError: If it is not a `kd.data.Dataset`.
-        ValueError: If it has fewer than two classes, or a part without one whole number as the
-            label of each image.
+        ValueError: If it has fewer than two classes, or a part without one integer label per image.
 
     Example:
         >>> check_dataset([1, 2])
         Traceback (most recent call last):
         ...
-        TypeError: data must be a kd.data.Dataset, e.g. of kd.data.image_folder; received list
+        TypeError: data must be a kd.data.Dataset, e.g. from kd.data.image_folder. Received: list
     """
     if not isinstance(data, Dataset):
         raise TypeError(
-            "data must be a kd.data.Dataset, e.g. of kd.data.image_folder; "
-            f"received {type(data).__name__}"
+            "data must be a kd.data.Dataset, e.g. from kd.data.image_folder. "
+            f"Received: {type(data).__name__}"
         )
     if len(data.class_names) < 2:
         raise ValueError(
-            f"data has one class, {data.class_names[0]!r}; a classifier needs at least two"
+            f"data must have at least two classes. Received: one class, {data.class_names[0]!r}"
         )
     for part in ("train", "validation", "test"):
         labels = getattr(data, part).y
@@ -41,5 +40,5 @@ def check_dataset(data: Any) -> None:
             is_array = isinstance(labels, np.ndarray)
             found = f"{labels.dtype} of shape {labels.shape}" if is_array else labels or "none"
             raise ValueError(
-                f"data.{part} must have one whole number an image as labels; received {found}"
+                f"data.{part} must have one integer label per image. Received: {found}"
             )

@@ -1,4 +1,4 @@
-"""What the kept model answers on the test part: accuracy, confusion, mistakes."""
+"""Evaluation of the kept model on the test part: accuracy, confusion matrix, mistakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from keras_dlcourse import report
 from keras_dlcourse.data import Dataset, take
 from keras_dlcourse.explain import class_mean_maps
-from keras_dlcourse.explain.engine.scaling import scaled
+from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import mapper_for, method_for
 
 MEANS = 500  # images of the test part whose maps are averaged
@@ -20,16 +20,16 @@ MEANS = 500  # images of the test part whose maps are averaged
 
 @dataclass(frozen=True)
 class Evidence:
-    """Answers of a model on images that it has not seen.
+    """Evaluation of a model on images that it has not seen.
 
     Attributes:
-        found: Accuracy with its interval, confusion, figures of each class, calibration error.
+        found: Accuracy with its interval, confusion matrix, measures per class, calibration error.
         loss: Mean cross-entropy.
-        mistakes: PNG file of the wrong answers with the highest scores, with the maps of the true
-            and the predicted class; None if all are right.
+        mistakes: PNG file of the most confident mistakes, with the maps of the true and the
+            predicted class; None if there are no mistakes.
         class_means: PNG file of the mean map of each class.
-        curves: PNG file of the ROC curves, precision against recall and reliability; None if all
-            images are of one class.
+        curves: PNG file of the ROC, precision-recall and reliability curves; None if all images
+            belong to one class.
     """
 
     found: report.Evaluation
@@ -40,19 +40,19 @@ class Evidence:
 
     @property
     def accuracy(self) -> float:
-        """Share of right answers."""
+        """Fraction of correct predictions."""
         return self.found.accuracy.value
 
     @classmethod
     def collect(cls, model: keras.Model, data: Dataset) -> Evidence:
-        """Let a model answer the test part.
+        """Evaluate a model on the test part.
 
         Args:
             model: A classifier with softmax scores.
             data: The data set; only its test part is used.
 
         Returns:
-            The evidence.
+            An `Evidence`.
         """
         scores = np.asarray(model.predict(data.test, verbose=0))
         labels = np.asarray(data.test.y)
@@ -68,7 +68,7 @@ class Evidence:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-able values."""
+        """Return the measures as JSON-serializable values."""
         return {
             "test": {
                 "examples": int(self.found.confusion.sum()),
@@ -82,7 +82,7 @@ class Evidence:
 def _draw_mistakes(
     model: keras.Model, data: Dataset, labels: NDArray, scores: NDArray
 ) -> bytes | None:
-    """Draw the wrong answers with the highest scores: what spoke for the truth, what against."""
+    """Draw the most confident mistakes, with maps of the true and the predicted class."""
     worst = report.confident_mistakes(labels, scores)
     if not len(worst):
         return None
@@ -94,7 +94,7 @@ def _draw_mistakes(
     raw, _ = mapper.maps(inputs, shown)
     figure = report.draw_class_activation_maps(
         _pixels(images),
-        scaled(raw, mapper.image_size(inputs)),
+        resize_and_scale(raw, mapper.image_size(inputs)),
         np.take_along_axis(scores[worst], shown, axis=1),
         answers,
         labels[worst],
@@ -106,7 +106,7 @@ def _draw_mistakes(
 
 
 def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
-    """Draw where the network looks for each class on the whole."""
+    """Draw where the network looks for each class on average."""
     examples = take(data.test, MEANS, seed=0)
     means = class_mean_maps(model, examples.inputs, examples.labels, method_for(model))
     figure = report.draw_class_means(
@@ -116,7 +116,7 @@ def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
 
 
 def _pixels(images: NDArray) -> NDArray[np.uint8]:
-    """Return images as pixels; floats of an unknown range are stretched to black and white."""
+    """Return images as pixels; floats of unknown range are stretched to 0..255."""
     if images.dtype == np.uint8:
         return images
     low, high = float(images.min()), float(images.max())

@@ -1,4 +1,4 @@
-"""The history of a run on the disk, whole after every epoch."""
+"""The history of a run on disk, complete after every epoch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from keras_dlcourse._files import user_path, write_text
 
 
 class HistoryFile(keras.callbacks.Callback):
-    """Write `history.csv`: a row an epoch, a column a metric, and the seconds since the start.
+    """Write `history.csv`: one row per epoch, one column per metric, and the seconds since start.
 
-    Unlike `keras.callbacks.CSVLogger` it never leaves half a row: the file is written beside and
-    renamed after each epoch, so that it can be read while the training goes on or after it died.
+    Unlike `keras.callbacks.CSVLogger`, it never leaves a partial row: after each epoch, the file is
+    written under a temporary name and renamed, so it can be read during training or after a crash.
 
     Args:
         path: The file.
@@ -40,21 +40,21 @@ class HistoryFile(keras.callbacks.Callback):
 
     @property
     def seconds(self) -> float:
-        """How long the training has taken so far, that of earlier processes included."""
+        """The training time so far, including that of earlier processes."""
         return time.monotonic() - self._began
 
     @property
     def columns(self) -> dict[str, list[float]]:
-        """A list for each column, one number an epoch, as `model.fit(...).history` has them."""
+        """A list for each column, one value per epoch, as in `model.fit(...).history`."""
         return {name: [row[name] for row in self.rows] for name in self._names()}
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Start the clock and an empty history."""
+        """Start the clock and clear the history."""
         self.rows, self._began = [], time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Add the epoch's row and write the file."""
-        # Metrics are of single precision: more digits would be noise.
+        # Metrics are single precision: more digits would be noise.
         metrics = {name: float(f"{float(value):.7g}") for name, value in (logs or {}).items()}
         seconds = round(self.seconds, 2)
         self.rows.append({"epoch": epoch + 1, **metrics, "seconds": seconds})
@@ -65,7 +65,7 @@ class HistoryFile(keras.callbacks.Callback):
         write_text(self.path, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the rows so far, and the seconds they took.
+        """Return the rows so far, and the seconds elapsed.
 
         Example:
             >>> HistoryFile("history.csv").state_dict()["rows"]
@@ -74,7 +74,7 @@ class HistoryFile(keras.callbacks.Callback):
         return {"rows": list(self.rows), "seconds": self.seconds}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on after the rows of a `state_dict`."""
+        """Continue after the rows of a `state_dict`."""
         self.rows = [dict(row) for row in state["rows"]]
         self._began = time.monotonic() - state["seconds"]
 

@@ -1,4 +1,4 @@
-"""Say what a run is doing: bold lines in a terminal, plain ones in a pipe or a log."""
+"""Print the progress of a run: bold lines in a terminal, plain lines in a pipe or a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.text import Text
 
 
 class Narrator:
-    """Print one line a step, with the minutes and seconds since the start.
+    """Print one line per step, with the minutes and seconds since the start.
 
     Example:
         >>> Narrator()("Reading images")
@@ -23,9 +23,9 @@ class Narrator:
     def __call__(self, text: str) -> None:
         """Print a line."""
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
-        # A console of its own each time: standard output may have been redirected since.
-        # In a notebook too it is text on standard output, in order with all else that is printed;
-        # a kernel sets FORCE_COLOR, which would put control characters into a log.
+        # A new console each time: standard output may have been redirected since the last line.
+        # In notebooks, too, write text to standard output, in order with other printed text;
+        # kernels set FORCE_COLOR, which would put control characters into a log.
         console = Console(
             file=sys.stdout,
             highlight=False,
@@ -38,5 +38,5 @@ class Narrator:
 
 
 def fit_verbosity() -> int:
-    """Return what `fit` takes as `verbose`: a bar in a terminal, one line an epoch elsewhere."""
+    """Return `verbose` for `fit`: a progress bar in a terminal, one line per epoch elsewhere."""
     return 1 if sys.stdout.isatty() else 2

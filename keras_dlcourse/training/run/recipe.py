@@ -1,4 +1,4 @@
-"""What a run is told: the model and how it is trained, checked before anything is built."""
+"""The settings of a run: the model and how it is trained, checked before anything is built."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ class Recipe:
     """A model and the way it is trained.
 
     Attributes:
-        model: A name that `kd.models.names()` lists.
+        model: A name listed by `kd.models.names()`.
         alpha: Width multiplier of the model.
-        epochs: Times that the training part is gone through.
+        epochs: Number of passes over the training part.
         learning_rate: The highest learning rate, reached at the end of the warm-up.
-        warmup: Share of all steps in which the learning rate rises to it, 0 up to 1.
-        weight_decay: How strongly weights are drawn to 0, per unit of learning rate and step, 0
-            or more; what keeps small data sets from being learnt by heart.
-        dropout: Share of features dropped in training before the classifier.
+        warmup: Fraction of all steps during which the learning rate rises, at least 0 and below 1.
+        weight_decay: How strongly weights are pulled toward 0, per unit of learning rate and step,
+            0 or more; prevents overfitting on small data sets.
+        dropout: Fraction of features dropped before the classifier in training.
         seed: Seed of weights and dropout.
 
     Raises:
-        ValueError: If a number is outside its range.
+        ValueError: If a value is out of range.
 
     Example:
         >>> Recipe(epochs=0)
         Traceback (most recent call last):
         ...
-        ValueError: epochs must be a whole number of at least 1; received 0
+        ValueError: epochs must be an integer of at least 1. Received: 0
     """
 
     model: str = "mobilenet_v2"
@@ -45,28 +45,30 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not _is_whole(self.epochs) or self.epochs < 1:
-            raise ValueError(f"epochs must be a whole number of at least 1; received {self.epochs}")
+            raise ValueError(f"epochs must be an integer of at least 1. Received: {self.epochs}")
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be above 0; received {self.learning_rate}")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup must be from 0 up to 1; received {self.warmup}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be 0 or more; received {self.weight_decay}")
-        if not _is_whole(self.seed) or not 0 <= self.seed < 2**32:
             raise ValueError(
-                f"seed must be a whole number from 0 to 2**32 - 1; received {self.seed}"
+                f"learning_rate must be a finite number above 0. Received: {self.learning_rate}"
             )
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup must be at least 0 and below 1. Received: {self.warmup}")
+        if not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                f"weight_decay must be a finite number of at least 0. Received: {self.weight_decay}"
+            )
+        if not _is_whole(self.seed) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be an integer from 0 to 2**32 - 1. Received: {self.seed}")
 
 
 def warmup_cosine(
     steps: int, peak: float, warmup: float = 0.1
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Make a learning rate that rises in a line to `peak` and falls to 0 along half a cosine.
+    """Return a schedule that rises linearly to `peak` and falls to 0 along half a cosine.
 
     Args:
-        steps: Optimizer steps of the whole training.
+        steps: Total number of optimizer steps.
         peak: The highest learning rate.
-        warmup: Share of the steps in which it rises.
+        warmup: Fraction of the steps during which it rises.
 
     Returns:
         A Keras learning rate schedule.
@@ -90,5 +92,5 @@ def warmup_cosine(
 
 
 def _is_whole(value: object) -> bool:
-    """Say whether a value is an integer, and no True or False."""
+    """Return whether a value is an integer. True and False do not count."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)

@@ -1,6 +1,6 @@
-"""One run, from images to a folder with a trained, exported, verified and described model.
+"""A run: from images to a folder with a trained, exported, verified and described model.
 
-The functions stand in the order in which the run calls them.
+The functions are in the order in which the run calls them.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run.run_folder import RunFolder, check_free
 
 QUANTIZATIONS = ("float32", "int8")
-SAVE_EVERY = 500  # batches, or an epoch if that has fewer
-MAP_PICTURES = 4  # drawn during a run, evenly spread over its epochs
+SAVE_EVERY = 500  # batches, or one epoch if that is shorter
+MAP_PICTURES = 4  # per run, evenly spread over its epochs
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run left behind.
+    """The result of a run.
 
     Attributes:
-        folder: Its folder.
+        folder: The folder of the run.
         model: The Keras model with the weights of the best epoch.
-        results: What `results.json` holds.
+        results: The content of `results.json`.
     """
 
     folder: RunFolder
@@ -52,7 +52,7 @@ class Run:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the training was stopped by Ctrl-C; nothing was exported then."""
+        """Whether training was stopped by Ctrl-C; if so, nothing was exported."""
         return bool(self.results["interrupted"])
 
     @property
@@ -70,31 +70,33 @@ def run(
 ) -> Run:
     """Train a model on a data set, export it, verify the files and write a report.
 
-    The weights of the epoch with the best validation accuracy are kept; accuracy is reported on
-    the test part, which chose nothing. Everything is checked before the training starts. Ctrl-C
-    during the training keeps the best weights and ends with a valid folder, without exports.
+    The weights of the epoch with the best validation accuracy are kept. The reported accuracy is
+    measured on the test part, which is not used to choose anything. Everything is checked before
+    training starts. Ctrl-C during training keeps the best weights and leaves a valid folder,
+    without exports.
 
-    The folder then holds `config.json`, `history.csv`, `results.json`, `model.keras` with its
-    SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html` and
-    pictures in `maps/`. Until then it has `backup/`, from which a run that was killed, or stopped
-    by Ctrl-C, goes on with `resume=True`, to the very weights that it would have ended with.
+    In the end, the folder holds `config.json`, `history.csv`, `results.json`, `model.keras` with
+    its SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html`
+    and figures in `maps/`. Until then it has `backup/`, from which a run that was killed, or
+    stopped by Ctrl-C, can continue with `resume=True`; it ends with exactly the same weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
-        output: The folder to make; it must not exist, or be empty. With `resume`, that of the run.
-        recipe: The model and how it is trained. With `resume`, that of the run, which None takes.
-        say: Called with a line at each step; by default the lines are printed.
-        resume: Whether to go on with a run that was broken off.
+        output: The folder to create; it must not exist or must be empty. With `resume`, the folder
+            of the run to resume.
+        recipe: The model and how it is trained. With `resume`, None or the recipe of that run.
+        say: Called with one line of text at each step; by default the lines are printed.
+        resume: Whether to continue an interrupted run.
 
     Returns:
         A `Run`.
 
     Raises:
-        FileExistsError: If there is something in the folder.
+        FileExistsError: If the folder is not empty.
         FileNotFoundError: If there is no run to resume.
         OSError: If the folder cannot be written to, or the disk is full.
-        ValueError: If the data or the recipe cannot be trained on, or are not those of the run that
-            is to go on.
+        ValueError: If the data or the recipe are unsuitable, or differ from those of the run to
+            resume.
 
     Example:
         >>> data = kd.data.image_folder("photos/")  # doctest: +SKIP
@@ -111,23 +113,23 @@ def run(
     check_dataset(data)
     model = build_model(data, recipe)
     folder = RunFolder(output, resume)
-    folder.require_space(space_needed(model))
+    folder.require_space(estimate_space(model))
     description = describe_run(data, recipe, model)
     if resume:
         check_same_run(folder, description, say)
     else:
         folder.write_json(folder.config, description)
 
-    say(f"Training {recipe.model} for {recipe.epochs} epochs; everything goes to {folder.path}")
+    say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {folder.path}")
     training = fit_model(model, data, recipe, folder)
     save_model(model, folder)
-    say(f"Testing on the {len(data.test.x):,} images kept aside")
+    say(f"Testing on the {len(data.test.x):,} held-out images")
     evidence = Evidence.collect(model, data)
     results = finish(folder, training, evidence, files=[])
     if training.interrupted:
         say(
-            f"Interrupted: the best weights so far are in {folder.model}. {how_to_export(folder)} "
-            "To go on with the training: the same command, with --resume."
+            f"Interrupted: the best weights so far are in {folder.model}. "
+            f"{describe_export(folder)} To continue training, run the same command with --resume."
         )
         return Run(folder, model, results)
 
@@ -139,25 +141,25 @@ def run(
 
 
 def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> Recipe:
-    """Return the recipe of a run that is to go on.
+    """Return the recipe of a run to resume.
 
     Raises:
         FileNotFoundError: If there is no such run.
-        ValueError: If another one is wanted.
+        ValueError: If `wanted` differs from it.
     """
     config = json.loads(RunFolder(output, resume=True).config.read_text(encoding="utf-8"))
     recipe = Recipe(**{name: config[name] for name in Recipe.__dataclass_fields__})
     if wanted is not None and wanted != recipe:
         name = next(n for n in Recipe.__dataclass_fields__ if config[n] != getattr(wanted, n))
         raise ValueError(
-            f"{name}={getattr(wanted, name)!r} is not that of the run in {output}, which has "
-            f"{config[name]!r}; to change it, begin a new run."
+            f"{name} must be {config[name]!r}, as in the run in {output}. Received: "
+            f"{getattr(wanted, name)!r}. Start a new run to change it."
         )
     return recipe
 
 
 def image_size_of(output: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return height and width of the images of a run that is to go on."""
+    """Return the height and width of the images of a run to resume."""
     height, width, _ = json.loads(
         RunFolder(output, resume=True).config.read_text(encoding="utf-8")
     )["input_shape"]
@@ -167,23 +169,23 @@ def image_size_of(output: str | os.PathLike[str]) -> tuple[int, int]:
 def check_same_run(
     folder: RunFolder, description: dict[str, Any], say: Callable[[str], None]
 ) -> None:
-    """Raise ValueError if a run cannot go on: it is through, or the data are others."""
+    """Raise ValueError if a run cannot be resumed: it is complete, or the data differ."""
     if not folder.backup.exists() and folder.results.exists():
-        raise ValueError(f"the run in {folder.path} is through: there is nothing to go on with.")
+        raise ValueError(f"the run in {folder.path} is complete; there is nothing to resume.")
     before = json.loads(folder.config.read_text(encoding="utf-8"))
     now = json.loads(json.dumps(description))
     for name in ("input_shape", "parameters", "data"):
         if before[name] != now[name]:
             raise ValueError(
-                f"the data are not those of the run in {folder.path}: {name} was {before[name]}, "
-                f"now it is {now[name]}."
+                f"the data differ from those of the run in {folder.path}: {name} was "
+                f"{before[name]}, now it is {now[name]}."
             )
     if before["versions"] != now["versions"]:
-        say(f"The run was begun with other versions ({before['versions']}): numbers may differ")
+        say(f"The run was started with other versions ({before['versions']}): results may differ")
 
 
 def build_model(data: Dataset, recipe: Recipe) -> keras.Model:
-    """Build the model that the recipe names, for the images and classes of the data."""
+    """Build the model named in the recipe, for the images and classes of the data."""
     keras.utils.set_random_seed(recipe.seed)
     return models.build(
         recipe.model,
@@ -195,13 +197,13 @@ def build_model(data: Dataset, recipe: Recipe) -> keras.Model:
     )
 
 
-def space_needed(model: keras.Model) -> int:
-    """Estimate the bytes that a run writes: weights with optimizer state, two exports, pictures."""
+def estimate_space(model: keras.Model) -> int:
+    """Estimate the bytes that a run writes: weights with optimizer state, two exports, figures."""
     return 20 * model.count_params() + 20_000_000
 
 
 def describe_run(data: Dataset, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
-    """Return what `config.json` holds: all that is needed to run it again."""
+    """Return the content of `config.json`: everything needed to repeat the run."""
     parts = {part: len(getattr(data, part).x) for part in ("train", "validation", "test")}
     return {
         **asdict(recipe),
@@ -226,15 +228,15 @@ def describe_run(data: Dataset, recipe: Recipe, model: keras.Model) -> dict[str,
 
 @dataclass(frozen=True)
 class Training:
-    """How the training went.
+    """The outcome of training.
 
     Attributes:
         history: A list for each column of `history.csv`.
-        interrupted: Whether Ctrl-C ended it.
-        best_epoch: The epoch whose weights were kept, from 1; None if none was finished.
-        validation_accuracy: The accuracy that it had on the validation part.
-        seconds: How long it took.
-        maps: PNG file with the class activation maps of these weights; None without an epoch.
+        interrupted: Whether it was stopped by Ctrl-C.
+        best_epoch: Number of the epoch whose weights were kept, from 1; None if no epoch finished.
+        validation_accuracy: Validation accuracy of that epoch.
+        seconds: Training time.
+        maps: PNG file with the class activation maps of these weights; None if no epoch finished.
     """
 
     history: dict[str, list[float]]
@@ -246,7 +248,7 @@ class Training:
 
 
 def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFolder) -> Training:
-    """Train, and leave the weights with the best validation accuracy in the model."""
+    """Train, and restore the weights with the best validation accuracy."""
     steps = recipe.epochs * len(data.train)
     model.compile(
         keras.optimizers.AdamW(
@@ -260,7 +262,7 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
     backup = callbacks.BackupAndRestore(
         folder.backup, save_freq=min(SAVE_EVERY, len(data.train)), delete_checkpoint=False
     )
-    # A patience as long as the run never stops it, and keeps the best weights all the same.
+    # With a patience as long as the run, it never stops early but still keeps the best weights.
     keeper = callbacks.EarlyStopping("val_accuracy", mode="max", patience=recipe.epochs, verbose=0)
     maps = map_pictures(data, recipe, folder.maps, model)
     interrupted = False
@@ -290,7 +292,7 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
 def map_pictures(
     data: Dataset, recipe: Recipe, folder: Path, model: keras.Model
 ) -> callbacks.ClassActivationMaps:
-    """Return the callback that draws what a network looks at, by what its head allows."""
+    """Return the callback that draws class activation maps, by a method that fits the head."""
     every = max(1, recipe.epochs // MAP_PICTURES)
     return callbacks.ClassActivationMaps(
         data.validation, folder, every=every, method=method_for(model)
@@ -298,14 +300,15 @@ def map_pictures(
 
 
 def save_model(model: keras.Model, folder: RunFolder) -> None:
-    """Write `model.keras`, and its SHA-256 to `checkpoints.json`: the whole file, or none."""
+    """Write `model.keras` atomically, and its SHA-256 to `checkpoints.json`."""
     kept = CheckpointFolder(folder.path)
     kept.save(folder.model.name, model.save, group=folder.model.name)
-    kept.prune(folder.model.name, lambda models: models[-1:])  # not what an interrupt had left
+    # Remove what an interrupted run left.
+    kept.prune(folder.model.name, lambda models: models[-1:])
 
 
-def how_to_export(folder: RunFolder) -> str:
-    """Return the command that makes a device file of the weights that were kept."""
+def describe_export(folder: RunFolder) -> str:
+    """Return the command that exports the kept weights for a device."""
     path = folder.tflite("float32")
     return f"To export them: keras-dlcourse export {folder.model} -o {path}"
 
@@ -317,7 +320,7 @@ def export_model(
     rows: list[dict[str, Any]] = []
     for quantization in QUANTIZATIONS:
         if quantization == "int8" and len(data.train.x) < MINIMUM:
-            say(f"No int8 file: it takes {MINIMUM} training images to find its ranges")
+            say(f"No int8 file: calibration needs at least {MINIMUM} training images")
             continue
         say(f"Exporting and verifying {folder.tflite(quantization).name}")
         result = export.to_tflite(
@@ -329,7 +332,7 @@ def export_model(
             preprocessing=data.normalization,
         )
         verification = export.verify(model, result, data.test)
-        # A run is worth keeping without its files; the report says it, too.
+        # A run is worth keeping even if a file fails; the report shows the verdict, too.
         loud = "" if verification.passed else "WARNING: "
         say(f"{loud}{result.path.name} {verification.verdict}")
         rows = rows or [keras_row(verification, folder)]
@@ -340,7 +343,7 @@ def export_model(
 
 
 def keras_row(verification: export.Verification, folder: RunFolder) -> dict[str, Any]:
-    """Return what the table of files says of the Keras model itself."""
+    """Return the row for the Keras model in the table of files."""
     return {
         "file": folder.model.name,
         "quantization": "Keras",

@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, by name."""
+"""The folder of a run, and the names of the files in it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ class RunFolder:
     """The folder of one run, and the paths of the files in it.
 
     Args:
-        path: A folder that does not exist yet or is empty, or with `resume` one of a run.
-        resume: Whether to go on with a run that was broken off.
+        path: A folder that does not exist yet or is empty; with `resume`, the folder of a run.
+        resume: Whether to continue an interrupted run.
 
     Attributes:
         path: The folder.
-        config: `config.json`: what the run was told.
+        config: `config.json`: the settings of the run.
         history: `history.csv`: the metrics of each epoch.
-        results: `results.json`: what came out.
+        results: `results.json`: the results.
         model: `model.keras`: the Keras model with the best weights.
-        report: `report.html`: all of it on one page.
-        maps: `maps/`: class activation maps drawn during the training.
-        backup: `backup/`: the state of the training, until the run is through.
+        report: `report.html`: everything on one page.
+        maps: `maps/`: class activation maps drawn during training.
+        backup: `backup/`: the training state, until the run is complete.
 
     Raises:
-        FileExistsError: If there is something in the folder: nothing is ever written over.
-        FileNotFoundError: If there is no run to go on with.
-        OSError: If the folder cannot be made or written to.
+        FileExistsError: If the folder is not empty: nothing is ever overwritten.
+        FileNotFoundError: If there is no run to resume.
+        OSError: If the folder cannot be created or written to.
 
     Example:
         >>> import tempfile
@@ -57,8 +57,8 @@ class RunFolder:
         self.backup = self.path / "backup"
         if resume and not self.config.exists():
             raise FileNotFoundError(
-                f"output: {self.path} holds no run that was begun (no {self.config.name}); leave "
-                "resume away to begin one"
+                f"output: {self.path} holds no run to resume (no {self.config.name}). Omit "
+                "resume to start one."
             )
 
     def tflite(self, quantization: str) -> Path:
@@ -75,26 +75,26 @@ class RunFolder:
         if free < needed:
             raise OSError(
                 f"the disk of {self.path} has {free / 1e6:,.0f} MB left, but this run needs about "
-                f"{needed / 1e6:,.0f} MB; make room or choose another folder"
+                f"{needed / 1e6:,.0f} MB. Free some space or choose another folder."
             )
 
     @staticmethod
     def write_json(path: Path, content: Mapping[str, Any]) -> None:
-        """Write a JSON file that people can read; numbers that are not finite become null."""
-        text = json.dumps(_finite(content), indent=2, ensure_ascii=True, allow_nan=False)
-        # A list of numbers on one line. (Strings hold no line breaks in JSON.)
+        """Write a human-readable JSON file; NaN and infinity become null."""
+        text = json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=True, allow_nan=False)
+        # Put each list of numbers on one line. (JSON strings contain no line breaks.)
         text = re.sub(r"\[\n[\d\s.,e+-]+\]", lambda found: " ".join(found[0].split()), text)
         write_text(path, text + "\n")
 
 
 def check_free(path: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError if `path` is a file or a folder with something in it.
+    """Raise FileExistsError if `path` is a file or a folder that is not empty.
 
     Args:
-        path: Where a run is to be written.
+        path: The folder for a run.
 
     Raises:
-        FileExistsError: If something is there.
+        FileExistsError: If it is a file or is not empty.
 
     Example:
         >>> import tempfile
@@ -103,7 +103,7 @@ def check_free(path: str | os.PathLike[str]) -> None:
     path = user_path(path)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "is not empty" if path.is_dir() else "is a file"
-        raise FileExistsError(f"output: {path} {kind}; nothing is written over: name a new folder")
+        raise FileExistsError(f"output: {path} {kind}. Nothing is overwritten: pass a new folder.")
 
 
 def first_free(path: str | os.PathLike[str]) -> Path:
@@ -128,12 +128,12 @@ def first_free(path: str | os.PathLike[str]) -> Path:
     return candidate
 
 
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON has not, by None."""
+def _replace_nonfinite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON does not support, with None."""
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_nonfinite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,4 +1,4 @@
-"""Choosing by cross-validation: hyperparameters, weight decay, and what the choice is worth."""
+"""Model selection by cross-validation: hyperparameters, weight decay, nested evaluation."""
 
 from keras_dlcourse.training.search.cross_validate import CrossValidation, cross_validate
 from keras_dlcourse.training.search.nested import NestedSelection, nested

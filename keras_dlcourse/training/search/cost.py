@@ -1,4 +1,4 @@
-"""How long a search will take, told before it begins."""
+"""Estimate how long a search will take, before it starts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 from keras_dlcourse.data import Pipeline
 from keras_dlcourse.training.search import parts
 from keras_dlcourse.training.search.one_fit import Recipe, Task
-from keras_dlcourse.training.search.untrained import noting_what_is_trained
+from keras_dlcourse.training.search.untrained import record_trained
 
-_BATCHES = 8  # of the trial
-_WORTH_A_TRIAL = 5  # fits; of fewer, the trial itself would be a good part
+_BATCHES = 8  # in the trial
+_WORTH_A_TRIAL = 5  # fits; with fewer, the trial itself would take a large part of the time
 
 
 def estimate_seconds(
@@ -26,20 +26,21 @@ def estimate_seconds(
     refit: bool,
     workers: int,
 ) -> float | None:
-    """Return about how many seconds the fits take that are still to be done.
+    """Estimate the seconds that the remaining fits will take.
 
-    Fits that are done already are what it goes by; without them, a trial of a few batches.
+    The estimate is based on the fits already done, or else on a trial of a few batches.
 
     Args:
         recipe: How to fit.
         data: All data.
-        tasks: What is still to be fitted.
-        done: Seconds that other fits of the search took.
-        refit: Whether all data are fitted at last.
-        workers: Fits at a time.
+        tasks: The remaining fits.
+        done: Durations of the fits already done, in seconds.
+        refit: Whether a fit on all data follows.
+        workers: Number of fits at a time.
 
     Returns:
-        Seconds; None where a function does the fitting, and nobody can tell before the first.
+        Seconds; None if there is no estimate before the first fit, because a function does the
+        fitting or there are too few fits for a trial.
     """
     if not tasks and not refit:
         return 0.0
@@ -67,20 +68,20 @@ def _batch_size(recipe: Recipe, data: Any) -> int:
 
 
 def _trial(recipe: Recipe, data: Any, task: Task) -> tuple[float, float]:
-    """Return the seconds that a fit takes to get going, and those of a batch."""
+    """Return the startup time of a fit and the time per batch, in seconds."""
     some = task.train[: _BATCHES * _batch_size(recipe, data)]
-    model = recipe.model(task.value, task.seed)
+    model = recipe.build_model(task.value, task.seed)
     clock = _Clock()
-    # The first epoch compiles, the second one shows the pace.
+    # The first epoch includes compilation, the second one shows the speed.
     trial = parts.fit_arguments(parts.part(data, some))
-    with noting_what_is_trained(recipe.search, model):
+    with record_trained(recipe.search, model):
         model.fit(**trial, epochs=2, verbose=0, callbacks=[clock])
     first, second = clock.epochs
     return max(0.0, first - second), second / (-(-len(some) // _batch_size(recipe, data)))
 
 
 class _Clock(keras.callbacks.Callback):
-    """Take the time of each epoch."""
+    """Measure the duration of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,15 +95,15 @@ class _Clock(keras.callbacks.Callback):
         self.epochs.append(time.monotonic() - self._began)
 
 
-def spoken(seconds: float | None) -> str:
-    """Say how long something takes.
+def format_duration(seconds: float | None) -> str:
+    """Return a duration as text.
 
     Example:
-        >>> spoken(75), spoken(7600), spoken(None)
-        ('about 1 min', 'about 2.1 h', 'how long is known after the first')
+        >>> format_duration(75), format_duration(7600), format_duration(None)
+        ('about 1 min', 'about 2.1 h', 'duration is known after the first')
     """
     if seconds is None:
-        return "how long is known after the first"
+        return "duration is known after the first"
     if seconds < 60:
         return f"about {max(1, round(seconds))} s"
     return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

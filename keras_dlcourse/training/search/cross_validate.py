@@ -1,4 +1,4 @@
-"""How well a model will do, measured on each example by a model that has not seen it."""
+"""Cross-validation: each example is evaluated by a model that was not trained on it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from keras_dlcourse.training.search.searching import Say, check_build, prepare
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What `cross_validate` measured.
+    """The result of `cross_validate`.
 
     Attributes:
-        scores: Each measure on the examples left out, `(folds,)`, by name.
-        training_scores: Each measure on what was trained on, likewise.
-        seconds: What all fits took, added up.
+        scores: Each measure on the held-out examples, `(folds,)`, by name.
+        training_scores: Each measure on the training examples, likewise.
+        seconds: Total duration of all fits.
     """
 
     scores: dict[str, np.ndarray] = field(repr=False)
@@ -64,32 +64,33 @@ def cross_validate(
     seed: int = 0,
     say: Say | None = None,
 ) -> CrossValidation:
-    """Fit a model on each of k parts of the data, and measure it on what that part leaves out.
+    """Fit a model on k training parts of the data, and evaluate it on the examples left out.
 
-    Use it to say how well a model will do, not to choose one: the best of several mean scores
-    promises too much. `kd.training.select` chooses, and `nested` measures what is chosen.
+    Use it to estimate how well a model will do, not to choose one: the best of several mean scores
+    is too optimistic. Use `kd.training.select` to choose, and `nested` to evaluate the choice.
 
     Args:
-        build: Returns a compiled model, a new one each time: layers that an earlier fit has trained
-            are an error, a frozen base may be shared.
+        build: Returns a compiled model, a new one on each call: layers that an earlier fit has
+            trained are an error; a frozen base may be shared.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
-        k: How many folds, stratified by whole-number labels; or a splitter, such as
+        k: Number of folds, stratified by integer labels; or a splitter, such as
             `sklearn.model_selection.LeaveOneOut()` or `kd.data.Bootstrap`; or pairs of indices.
         fit: Arguments of `Model.fit`, or a function `fit(model, train, None)`; see `select`.
-        groups: `(n,)`: examples of one group stay in one fold.
-        folder: Where finished fits are kept: the same call goes on where it was broken off.
-        n_jobs: Fits at a time; -1 for one for each core. joblib's backends hold; see `select`.
-        seed: Of folds, weights and order.
-        say: Called with a line at each step; by default the lines are printed.
+        groups: `(n,)`: examples of the same group stay in the same fold.
+        folder: Folder for finished fits: the same call continues where it was interrupted.
+        n_jobs: Number of fits at a time; -1 for one per core. joblib's backends apply; see
+            `select`.
+        seed: Seed for folds, weights and order.
+        say: Called with one line of text at each step; by default the lines are printed.
 
     Returns:
         A `CrossValidation`.
 
     Raises:
-        FileExistsError: If the folder holds something else.
+        FileExistsError: If the folder contains something else.
         RuntimeError: If another search is using the folder.
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of range, or the folder holds another search.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, or the folder belongs to another search.
 
     Example:
         >>> def build():
@@ -115,7 +116,7 @@ def cross_validate(
 
 @dataclass(frozen=True)
 class WithoutValue:
-    """Build a model that no value decides on."""
+    """Adapt a `build` function without arguments to one that takes a value."""
 
     build: Callable[[], keras.Model]
 
@@ -123,5 +124,5 @@ class WithoutValue:
         check_build(self.build)
 
     def __call__(self, value: Any) -> keras.Model:
-        """Return the model, whatever the value."""
+        """Return the model; the value is ignored."""
         return self.build()

@@ -1,4 +1,4 @@
-"""What choosing itself is worth: the choice is made anew in each fold, and measured on the rest."""
+"""Nested cross-validation: the selection is repeated in each fold, and tested on the rest."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from keras_dlcourse.training.search.splits import make_splits
 
 @dataclass(frozen=True)
 class NestedSelection:
-    """What `nested` measured.
+    """The result of `nested`.
 
     Attributes:
-        selections: The `Selection` made in each outer fold, without its model.
+        selections: The `Selection` of each outer fold, without its model.
         scores: Each measure on the outer test parts, `(folds,)`, by name.
     """
 
@@ -32,12 +32,12 @@ class NestedSelection:
 
     @property
     def values(self) -> tuple[Any, ...]:
-        """What was chosen in each outer fold: alike, where the choice is a steady one."""
+        """The value chosen in each outer fold; similar values indicate a stable choice."""
         return tuple(selection.value for selection in self.selections)
 
     @property
     def means(self) -> dict[str, float]:
-        """The mean of each measure: what the whole way of choosing and fitting promises."""
+        """The mean of each measure: what to expect from selecting and fitting as a whole."""
         return {name: float(values.mean()) for name, values in self.scores.items()}
 
     def __str__(self) -> str:
@@ -59,27 +59,27 @@ def nested(
     seed: int = 0,
     say: Callable[[str], None] | None = None,
 ) -> NestedSelection:
-    """Measure a selection: in each outer fold all of it is done on the rest, and tested once.
+    """Evaluate a selection: it is done on the rest of each outer fold, and tested once on the fold.
 
-    The best validation score of a search is too good: it was chosen because it is. Here no example
-    that measures has had a part in the choice.
+    The best validation score of a search is too optimistic, because it was chosen for being the
+    best. Here, no test example takes part in the choice.
 
     Args:
-        choose: Called with the training part, the test part and a folder (or None); returns what
-            `select` or `select_weight_decay` does when given these as `data`, `test` and `folder`.
+        choose: Called with the training part, the test part and a folder (or None); returns the
+            result of `select` or `select_weight_decay` with these as `data`, `test` and `folder`.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
-        outer: Outer folds, as `k` of `select`.
-        groups: `(n,)`: examples of one group stay in one fold.
-        folder: Where finished fits are kept, a folder for each outer fold.
-        seed: Of the folds.
-        say: Called with a line for each fold; by default the lines are printed.
+        outer: Outer folds, as `k` in `select`.
+        groups: `(n,)`: examples of the same group stay in the same fold.
+        folder: Folder for finished fits, with a subfolder for each outer fold.
+        seed: Seed for the folds.
+        say: Called with one line of text for each fold; by default the lines are printed.
 
     Returns:
         A `NestedSelection`.
 
     Raises:
-        TypeError: If `choose` returns no `Selection`, or an argument is of a wrong kind.
-        ValueError: If it has not tested, or an argument is out of range.
+        TypeError: If `choose` does not return a `Selection`, or an argument has the wrong type.
+        ValueError: If the selection was not tested, or an argument is out of range.
 
     Example:
         >>> import keras
@@ -101,7 +101,7 @@ def nested(
         Cawley and Talbot, "On Over-fitting in Model Selection and Subsequent Selection Bias in
         Performance Evaluation", JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html
     """
-    data = parts.with_arrays(data)
+    data = parts.convert_lists(data)
     splits = make_splits(data, outer, groups, checks.whole_number("seed", seed, least=0))
     say = Narrator() if say is None else say
     found = []
@@ -112,7 +112,7 @@ def nested(
         if not isinstance(selection, Selection):
             raise TypeError(f"choose must return a Selection. Received: {selection!r}")
         if selection.test is None:
-            raise ValueError("choose must hand the test part on: select(..., test=test).")
+            raise ValueError("choose must pass on the test part: select(..., test=test).")
         found.append(selection.without_model())
     names = list(found[0].test or ())
     scores = {name: np.array([(one.test or {})[name] for one in found]) for name in names}

@@ -1,4 +1,4 @@
-"""Some of the examples of a data set, in the form in which `fit` takes them."""
+"""Subsets of the examples of a data set, in the form that `fit` takes."""
 
 from __future__ import annotations
 
@@ -9,49 +9,49 @@ import numpy as np
 from keras import tree
 
 from keras_dlcourse.data import ImageFiles, Pipeline
-from keras_dlcourse.data.pipeline import rebuilt, rows_of
+from keras_dlcourse.data.pipeline import rebuild, rows_of
 
 
-def with_arrays(data: Any) -> Any:
-    """Return data with arrays in place of lists of numbers; arrays and pipelines stay.
+def convert_lists(data: Any) -> Any:
+    """Return data with lists of numbers converted to arrays; arrays and pipelines are unchanged.
 
     Raises:
-        ValueError: If a list holds rows of several lengths.
+        ValueError: If a list contains rows of different lengths.
     """
     if not isinstance(data, tuple):
         return data
-    return tuple(map(_with_arrays, data))
+    return tuple(map(_convert_part, data))
 
 
-def _with_arrays(part: Any) -> Any:
+def _convert_part(part: Any) -> Any:
     if isinstance(part, dict):
-        return {name: _with_arrays(inner) for name, inner in part.items()}
+        return {name: _convert_part(inner) for name, inner in part.items()}
     if not isinstance(part, list | tuple) or any(map(np.ndim, tree.flatten(part))):
         return part
     try:
         return np.asarray(part)
     except ValueError as error:
         raise ValueError(
-            "data must hold rows of one length in each list of numbers; pad them, or give arrays. "
-            f"Received: {error}"
+            "data must have rows of equal length in each list of numbers. "
+            f"Received: {error}. Pad the rows, or pass arrays."
         ) from error
 
 
 def check_data(name: str, data: Any) -> int:
-    """Return how many examples there are.
+    """Check the data and return the number of examples.
 
     Args:
-        name: What the data are called in messages.
+        name: Name of the data in messages.
         data: A `kd.data.Pipeline`, or a tuple `(x, y)` or `(x, y, sample_weight)` of arrays, or of
             dictionaries or lists of arrays.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If `data` is something else.
         ValueError: If there are no labels, lengths differ or there are fewer than two examples.
     """
     if isinstance(data, Pipeline):
         if data.y is None:
-            raise ValueError(f"{name} must have labels: there is nothing to measure without.")
+            raise ValueError(f"{name} must have labels, which are needed to measure a model.")
         lengths = {data.examples}
     elif isinstance(data, tuple) and len(data) in (2, 3):
         lengths = {len(array) for part in data for array in tree.flatten(part)}
@@ -62,8 +62,9 @@ def check_data(name: str, data: Any) -> int:
         )
     if len(lengths) != 1 or min(lengths) < 2:
         raise ValueError(
-            f"{name} must have 2 examples or more, the same number in each array (a list of arrays "
-            f"is several inputs; numpy.stack makes one). Received lengths: {sorted(lengths)}"
+            f"{name} must have at least 2 examples, the same number in each array. Received: "
+            f"lengths {sorted(lengths)}. A list of arrays means several inputs; use numpy.stack to "
+            "make one array."
         )
     return lengths.pop()
 
@@ -72,7 +73,7 @@ def part(data: Any, indices: np.ndarray) -> Any:
     """Return the examples with these indices, in this order, as the same kind of data."""
     if isinstance(data, Pipeline):
         lazy = isinstance(data.x, ImageFiles)
-        return rebuilt(
+        return rebuild(
             data,
             x=data.x.subset(indices) if lazy else data.x[indices],
             y=rows_of(data.y, indices),
@@ -82,7 +83,7 @@ def part(data: Any, indices: np.ndarray) -> Any:
 
 
 def labels(data: Any) -> Any:
-    """Return the labels to stratify by, None where there are several per example."""
+    """Return the labels for stratification, or None if there are several per example."""
     y = data.y if isinstance(data, Pipeline) else data[1]
     if isinstance(y, dict | list | tuple):
         return None
@@ -94,7 +95,7 @@ def labels(data: Any) -> Any:
 
 
 def fit_arguments(data: Any) -> dict[str, Any]:
-    """Return what `fit` and `evaluate` are given of the data."""
+    """Return the data as keyword arguments for `fit` and `evaluate`."""
     if isinstance(data, Pipeline):
         return {"x": data}
     weights = {"sample_weight": data[2]} if len(data) == 3 else {}
@@ -102,7 +103,7 @@ def fit_arguments(data: Any) -> dict[str, Any]:
 
 
 def digest(data: Any) -> str:
-    """Return a SHA-256 of the examples; of image files, of their names and sizes."""
+    """Return a SHA-256 of the examples; for image files, of their names and sizes."""
     found = hashlib.sha256()
     if isinstance(data, Pipeline):
         told = (data.batch_size, data.shuffle, data.seed, data.normalization, data.class_names)

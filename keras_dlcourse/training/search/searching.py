@@ -1,4 +1,4 @@
-"""The search itself: which fits, in which order of steps, and what they come to."""
+"""The search itself: the fits, the order of the steps, and the results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import one_of
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import checks
 from keras_dlcourse.report import draw_selection, png_bytes
@@ -29,7 +29,7 @@ _OURS = ("x", "y", "sample_weight", "validation_data", "validation_split")
 
 
 def check_build(build: Any) -> None:
-    """Raise TypeError if this cannot build a model."""
+    """Raise TypeError if `build` is not a function."""
     if not callable(build):
         raise TypeError(f"build must be a function that returns a model. Received: {build!r}")
 
@@ -47,14 +47,14 @@ def prepare(
     say: Say | None,
     decay: Decay | None = None,
 ) -> Search:
-    """Check the arguments of a search, and return it; see `select`."""
+    """Check the arguments, and return the search; see `select`."""
     check_build(build)
-    one_of("mode", mode, ("auto", "min", "max"))
-    values, data = tuple(values), parts.with_arrays(data)
+    check_one_of("mode", mode, ("auto", "min", "max"))
+    values, data = tuple(values), parts.convert_lists(data)
     if not values:
         raise ValueError("values must not be empty.")
     return Search(
-        Recipe.here(build, _checked_fit(fit), decay),
+        Recipe.capture(build, _check_fit(fit), decay),
         data,
         values,
         make_splits(data, k, groups, checks.whole_number("seed", seed, least=0)),
@@ -67,7 +67,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class Search:
-    """All that decides what comes out of a search."""
+    """Everything that determines the result of a search."""
 
     recipe: Recipe
     data: Any
@@ -79,18 +79,18 @@ class Search:
     say: Say
 
     def run(self, refit: bool, test: Any, folder: Any, n_jobs: int | None) -> Selection:
-        """Fit what is still to be fitted, choose, fit all the data, and test; see `select`."""
+        """Do the remaining fits, choose, fit on all the data, and test; see `select`."""
         if test is not None:
-            test = parts.with_arrays(test)
+            test = parts.convert_lists(test)
             parts.check_data("test", test)
             if not refit:
-                raise ValueError("test measures the refit: pass refit=True with it.")
+                raise ValueError("test evaluates the refit model. Pass refit=True with it.")
         kept = Finished(folder, {} if folder is None else self._description())
         try:
             used = _check_test(kept, test)
-            fits = self._all_fits(kept, refit, n_jobs)
+            fits = self._run_fits(kept, refit, n_jobs)
             scores = self._table(fits, "validation")
-            number = self._best(scores, fits)
+            number = self._find_best(scores, fits)
             training = self._table(fits, "training")
             model = self._refit(kept, self.values[number]) if refit else None
             if model is not None and test is not None:
@@ -119,8 +119,8 @@ class Search:
             for number, value in enumerate(self.values)
         ]
 
-    def _all_fits(self, kept: Finished, refit: bool, n_jobs: int | None) -> Any:
-        """Return what each fit gave: a list of folds for each value."""
+    def _run_fits(self, kept: Finished, refit: bool, n_jobs: int | None) -> Any:
+        """Return the result of each fit: a list of folds for each value."""
         tasks = self._tasks()
         fits: list[list[Any]] = [[kept.read(task) for task in row] for row in tasks]
         left = [
@@ -144,16 +144,16 @@ class Search:
         whole = " and one on all the data" if refit else ""
         side = f", {workers} at a time" if workers > 1 else ""
         seconds = cost.estimate_seconds(self.recipe, self.data, left, done, refit, workers)
-        self.say(f"{fits}{whole}{side}: {cost.spoken(seconds)}")
+        self.say(f"{fits}{whole}{side}: {cost.format_duration(seconds)}")
 
     def _check_monitor(self, found: dict[str, Any]) -> None:
         if self.monitor not in found["validation"]:
             known = ", ".join(found["validation"])
-            raise ValueError(f"monitor={self.monitor!r} is not measured; these are: {known}.")
+            raise ValueError(f"monitor must be one of {known}. Received: {self.monitor!r}")
         if self.mode == "auto" and found["better"][self.monitor] is None:
             raise ValueError(
-                f"whether more or less {self.monitor!r} is better is not known: pass mode='max' or "
-                "mode='min'."
+                f"mode='auto' cannot tell whether higher or lower {self.monitor!r} is better. Pass "
+                "mode='max' or mode='min'."
             )
 
     def _table(self, fits: Any, part: str) -> dict[str, np.ndarray]:
@@ -162,8 +162,8 @@ class Search:
             name: np.array([[one[part][name] for one in row] for row in fits]) for name in names
         }
 
-    def _best(self, scores: dict[str, np.ndarray], fits: Any) -> int:
-        """Return the number of the value with the best mean."""
+    def _find_best(self, scores: dict[str, np.ndarray], fits: Any) -> int:
+        """Return the index of the value with the best mean."""
         mode = fits[0][0]["better"][self.monitor] if self.mode == "auto" else self.mode
         means = scores[self.monitor].mean(axis=1) * (1 if mode == "min" else -1)
         if not np.isfinite(means).any():
@@ -171,10 +171,10 @@ class Search:
         return int(np.where(np.isfinite(means), means, math.inf).argmin())
 
     def _refit(self, kept: Finished, value: Any) -> keras.Model:
-        model = self.recipe.model(value, self.seed)
+        model = self.recipe.build_model(value, self.seed)
         if not kept.load_refit(model):
             if len(self.values) > 1:
-                self.say(f"Chosen: {value}; fitting all the data with it")
+                self.say(f"Chosen: {value}; fitting it on all the data")
             whole = np.arange(parts.check_data("data", self.data))
             self.recipe.train(model, parts.part(self.data, whole), value)
             kept.keep_refit(model)
@@ -183,7 +183,7 @@ class Search:
     def _keep(self, kept: Finished, found: Selection, number: int, test: Any) -> None:
         if kept.path is None:
             return
-        before = kept.results()  # where the test part was used, it stays used
+        before = kept.results()  # once the test part was used, keep its record
         told = {name: table.tolist() for name, table in found.scores.items()}
         training = {name: table.tolist() for name, table in found.training_scores.items()}
         kept.keep_results(
@@ -203,7 +203,7 @@ class Search:
             kept.keep_picture("selection.png", png_bytes(figure))
 
     def _description(self) -> dict[str, Any]:
-        """Return what tells this search from another."""
+        """Return what distinguishes this search from others."""
         decay = self.recipe.decay
         splits = [index.tolist() for pair in self.splits for index in pair]
         return {
@@ -215,38 +215,40 @@ class Search:
             "fit": finished.describe_fit(self.recipe),
             "decay": "none"
             if decay is None
-            else f"{decay.kind} of {finished.steady(decay.decays)}",
-            "model": finished.describe_model(self.recipe.model(self.values[0], self.seed)),
+            else f"{decay.kind} of {finished.stabilize(decay.decays)}",
+            "model": finished.describe_model(self.recipe.build_model(self.values[0], self.seed)),
             "backend": self.recipe.settings["backend"],
             "data_sha256": parts.digest(self.data),
         }
 
 
 def _check_test(kept: Finished, test: Any) -> dict[str, float] | None:
-    """Return what the test part gave before; None if it has not been used."""
+    """Return the earlier result on the test part; None if it has not been used."""
     before = kept.results()
     if test is None or not before.get("test"):
         return None
     if before["test_sha256"] != parts.digest(test):
         raise ValueError(
             f"the search in {kept.path} has used another test part already; a second one would "
-            "let you choose between two answers. Name a new folder."
+            "let you choose between two results. Pass a new folder."
         )
     return {name: float(value) for name, value in before["test"].items()}
 
 
-def _checked_fit(fit: Any) -> Any:
+def _check_fit(fit: Any) -> Any:
     fit = {} if fit is None else fit
     if callable(fit):
         return fit
     if not isinstance(fit, Mapping):
-        raise TypeError(f"fit must be arguments of Model.fit, or a function. Received: {fit!r}")
+        raise TypeError(
+            f"fit must be a dictionary of arguments for Model.fit, or a function. Received: {fit!r}"
+        )
     for name in _OURS:
         if name in fit:
-            raise ValueError(f"fit must not hold {name!r}: the folds decide that.")
+            raise ValueError(f"fit must not contain {name!r}, which is set by the folds.")
     if "callbacks" in fit and not callable(fit["callbacks"]):
         raise TypeError(
-            "fit['callbacks'] must be a function that returns a list of new callbacks, because "
-            "each fit needs its own: lambda: [...]."
+            "fit['callbacks'] must be a function that returns a list of new callbacks, such as "
+            "lambda: [...], because each fit needs its own."
         )
     return fit

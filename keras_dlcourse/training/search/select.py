@@ -1,4 +1,4 @@
-"""Choose a hyperparameter on validation folds, and fit all the data with the choice."""
+"""Choose a hyperparameter by cross-validation, and fit it on all the data."""
 
 from __future__ import annotations
 
@@ -30,43 +30,44 @@ def select(
     seed: int = 0,
     say: Say | None = None,
 ) -> Selection:
-    """Choose a value by cross-validation, and fit all the data with it.
+    """Choose a value by cross-validation, and fit it on all the data.
 
-    Each value is fitted on each training part and measured on the examples left out; the value with
-    the best mean is fitted on all the data. All values see the same folds, and in one fold start
-    from the same random numbers. Penalties on weights are no part of the loss that is measured.
+    Each value is fitted on each training part and evaluated on the examples left out; the value
+    with the best mean is fitted on all the data. All values use the same folds, and within a fold
+    the same random numbers. The measured loss does not include penalties on weights.
 
-    Fits run side by side where `n_jobs` or joblib's `parallel_config` says so, with its backends
-    for other machines (Dask, Ray) too; the result does not depend on how many. `build` and `fit`
-    travel to other processes: they may be functions of your script, even unnamed ones.
+    Fits run in parallel as set by `n_jobs` or joblib's `parallel_config`, including its backends
+    for other machines (Dask, Ray); the result does not depend on the number of workers. `build` and
+    `fit` are sent to other processes: they may be functions of your script, including lambdas.
 
     Args:
-        build: Returns a compiled model for a value, a new one each time: layers that an earlier fit
-            has trained are an error, a frozen base may be shared.
+        build: Returns a compiled model for a value, a new one on each call: layers that an earlier
+            fit has trained are an error; a frozen base may be shared.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
-        values: What to try: numbers, texts, dictionaries of several hyperparameters, ...
-        k: How many folds, stratified by whole-number labels; or a splitter, such as
-            scikit-learn's and `kd.data.Bootstrap`; or pairs of indices.
-        fit: Arguments of `Model.fit`; `callbacks` is a function that returns a list of new ones. Or
-            a function `fit(model, train, value)` that trains it on a part of the data.
-        monitor: What to choose by: `"loss"` or a metric of the model.
-        mode: `"min"`, `"max"` or `"auto"`, which asks loss and metric.
-        groups: `(n,)`: examples of one group stay in one fold, e.g. photos of one person.
-        refit: Whether to fit all the data with the choice.
-        test: Data to measure that model on, once, at the end: it chooses nothing.
-        folder: Where finished fits are kept: the same call goes on where it was broken off.
-        n_jobs: Fits at a time; -1 for one for each core.
-        seed: Of folds, weights and order.
-        say: Called with a line at each step; by default the lines are printed.
+        values: Values to try: numbers, strings, dictionaries of several hyperparameters, ...
+        k: Number of folds, stratified by integer labels; or a splitter, such as those of
+            scikit-learn and `kd.data.Bootstrap`; or pairs of indices.
+        fit: Arguments of `Model.fit`, with `callbacks` as a function that returns a list of new
+            callbacks. Or a function `fit(model, train, value)` that trains the model on a part of
+            the data.
+        monitor: The measure to choose by: `"loss"` or a metric of the model.
+        mode: `"min"`, `"max"` or `"auto"`, which infers it from the loss or metric.
+        groups: `(n,)`: examples of the same group stay in the same fold, e.g. photos of one person.
+        refit: Whether to fit the chosen value on all the data.
+        test: Data to evaluate the refit model on, once, at the end; it is not used to choose.
+        folder: Folder for finished fits: the same call continues where it was interrupted.
+        n_jobs: Number of fits at a time; -1 for one per core.
+        seed: Seed for folds, weights and order.
+        say: Called with one line of text at each step; by default the lines are printed.
 
     Returns:
-        A `Selection`. Of equal values the first is chosen, one that diverged never.
+        A `Selection`. In case of a tie the first value is chosen; a value that diverged never is.
 
     Raises:
-        FileExistsError: If the folder holds something else.
+        FileExistsError: If the folder contains something else.
         RuntimeError: If another search is using the folder.
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of range, the folder holds another search or has used
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, the folder belongs to another search or has used
             another test part, or all values diverge.
 
     Example:

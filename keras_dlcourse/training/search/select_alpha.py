@@ -1,4 +1,4 @@
-"""How much each task counts, chosen by what is wanted of the trained network."""
+"""Choose the weights of several tasks by a measure of the trained network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import one_of
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.examples import check_end
 from keras_dlcourse.training.search.untrained import TrainedVariables, digest, variables_of
@@ -18,14 +18,14 @@ from keras_dlcourse.training.search.untrained import TrainedVariables, digest, v
 
 @dataclass(frozen=True)
 class AlphaChoice:
-    """What `select_alpha` found.
+    """The result of `select_alpha`.
 
     Attributes:
-        alpha: The choice.
-        monitor: The measure that it was chosen by.
-        alphas: All that were tried.
-        scores: For each of them the measure on validation, one for each seed.
-        trainer: What `train` returned for the choice, with the first seed.
+        alpha: The chosen alpha.
+        monitor: The measure used to choose.
+        alphas: All alphas tried.
+        scores: For each alpha, the measure on the validation data, one value per seed.
+        trainer: The result of `train` for the chosen alpha and the first seed.
     """
 
     alpha: Any
@@ -59,30 +59,31 @@ def select_alpha(
     seeds: Sequence[int] = (0,),
     batch_size: int = 32,
 ) -> AlphaChoice:
-    """Train once for each alpha, and choose by a measure of what is wanted.
+    """Train once for each alpha, and choose the best by a measure of the goal.
 
-    The loss of several tasks cannot be what alpha is chosen by: its value changes with alpha even
-    where the network stays the same, and an alpha of 0 makes the first task's share vanish. So
-    `monitor` is a measure, such as accuracy or intersection over union, on a validation part.
+    The multitask loss itself cannot be used to choose alpha: its value changes with alpha even if
+    the network stays the same, and an alpha of 0 makes the contribution of the first task vanish.
+    So `monitor` is a measure, such as accuracy or intersection over union, on validation data.
 
     Args:
-        train: Called with an alpha; builds a network, trains it by a `kd.losses.MultitaskLoss` of
-            that alpha and returns the compiled `kd.models.MultitaskModel`. Keras's seed is set
+        train: Called with an alpha; builds a network, trains it with a `kd.losses.MultitaskLoss`
+            for that alpha and returns the compiled `kd.models.MultitaskModel`. Keras's seed is set
             before each call, so that all start from the same weights.
-        alphas: What to try: anything that `MultitaskLoss` takes.
+        alphas: Alphas to try: anything that `MultitaskLoss` takes.
         validation: Data as `Model.evaluate` takes it: `(x, y)`, or a data set.
-        monitor: The measure, by its name in the results of `evaluate`.
-        mode: Whether `"max"` or `"min"` of it is best.
-        seeds: Train with each of these and choose by the mean.
-        batch_size: Of the evaluation, for data that has no batches.
+        monitor: Name of the measure in the results of `evaluate`.
+        mode: Whether its `"max"` or `"min"` is best.
+        seeds: Train with each of these seeds and choose by the mean.
+        batch_size: Batch size of the evaluation, for data without batches.
 
     Returns:
-        An `AlphaChoice`. Of equal ones the first is chosen; one whose measure is NaN never is.
+        An `AlphaChoice`. In case of a tie the first alpha is chosen; one whose measure is NaN never
+        is.
 
     Raises:
-        ValueError: If `monitor` is the loss or not measured, nothing is to be tried, the measure is
-            NaN for all, or `train` trains on what an earlier call of it has trained.
-        TypeError: If `train` returns no Keras model.
+        ValueError: If `monitor` is the loss or is not measured, `alphas` or `seeds` is empty, the
+            measure is NaN for all, or `train` continues to train what an earlier call has trained.
+        TypeError: If `train` does not return a Keras model.
 
     Example:
         >>> import numpy as np
@@ -104,10 +105,10 @@ def select_alpha(
     """
     if monitor in ("loss", "val_loss"):
         raise ValueError(
-            f"monitor={monitor!r} changes with alpha whatever the network does: choose by a "
-            "measure of what is wanted, such as accuracy or IoU."
+            f"monitor must not be the loss, which changes with alpha even for the same network. "
+            f"Received: {monitor!r}. Use a measure of the goal, such as accuracy or IoU."
         )
-    one_of("mode", mode, ("max", "min"))
+    check_one_of("mode", mode, ("max", "min"))
     check_end(validation, "validation")
     alphas, seeds = tuple(alphas), tuple(seeds)
     if not alphas or not seeds:
@@ -119,11 +120,11 @@ def select_alpha(
     scores: list[tuple[float, ...]] = []
     best, chosen = -math.inf, None
     for alpha in alphas:
-        values, trainer = _tried(
+        values, trainer = _try_alpha(
             train,
             alpha,
             seeds,
-            lambda trainer: _measured(trainer, validation, monitor, batch_size),
+            lambda trainer: _measure(trainer, validation, monitor, batch_size),
             trained,
         )
         scores.append(values)
@@ -134,14 +135,14 @@ def select_alpha(
     return AlphaChoice(chosen[0], monitor, alphas, tuple(scores), chosen[1])
 
 
-def _tried(
+def _try_alpha(
     train: Callable[[Any], keras.Model],
     alpha: Any,
     seeds: Sequence[int],
     measure: Callable[[Any], float],
     trained: TrainedVariables,
 ) -> tuple[tuple[float, ...], Any]:
-    """Return the measure for each seed, and what the first one trained."""
+    """Return the measure for each seed, and the model trained with the first one."""
     values, first = [], None
     for seed in seeds:
         keras.utils.set_random_seed(seed)
@@ -153,20 +154,19 @@ def _tried(
 
 
 def _check_apart(trainer: keras.Model, trained: TrainedVariables) -> None:
-    """Raise ValueError if this training has changed what an earlier one had trained."""
+    """Raise ValueError if this training has changed variables that an earlier one trained."""
     for variable in variables_of(trainer):
-        left, now = trained.left(variable), digest(variable)
+        left, now = trained.find_digest(variable), digest(variable)
         if left is not None and left != now:
             raise ValueError(
-                f"train must build a new network each time. Received one with {variable.path!r}, "
-                "which an earlier alpha or seed has trained already: make the layers and the "
-                "optimizer inside train. A base that is shared has to be frozen: "
-                "base.trainable = False."
+                f"train must build a new network each time. Received: one with {variable.path!r}, "
+                "which was already trained for an earlier alpha or seed. Create the layers and the "
+                "optimizer inside train. A shared base must be frozen: base.trainable = False."
             )
         trained.note(variable, now)
 
 
-def _measured(trainer: Any, validation: Any, monitor: str, batch_size: int) -> float:
+def _measure(trainer: Any, validation: Any, monitor: str, batch_size: int) -> float:
     if not isinstance(trainer, keras.Model):
         raise TypeError(f"train must return a compiled Keras model. Received: {trainer!r}")
     if isinstance(validation, tuple):
@@ -176,5 +176,5 @@ def _measured(trainer: Any, validation: Any, monitor: str, batch_size: int) -> f
     name = monitor.removeprefix("val_")
     if name not in found:
         known = ", ".join(name for name in found if name != "loss")
-        raise ValueError(f"monitor={monitor!r} is not measured; these are: {known}.")
+        raise ValueError(f"monitor must be one of {known}. Received: {monitor!r}")
     return float(found[name])

@@ -1,4 +1,4 @@
-"""The course's five steps to a gamma."""
+"""Choose the weight decay gamma in the five steps of the course."""
 
 from __future__ import annotations
 
@@ -34,47 +34,49 @@ def select_weight_decay(
     seed: int = 0,
     say: Say | None = None,
 ) -> Selection:
-    """Choose how much weights decay, by cross-validation, and fit all the data with the choice.
+    """Choose the strength of weight decay by cross-validation, and fit it on all the data.
 
-    1. The data are split into training and validation parts, k times.
-    2. For each gamma the sum of the losses plus `gamma * sum(w**2)` is minimised on the training
+    1. The data is split into training and validation parts, k times.
+    2. For each gamma, the sum of the losses plus `gamma * sum(w**2)` is minimized on the training
        parts.
-    3. Each network is measured on the validation part, without the penalty.
+    3. Each network is evaluated on the validation part, without the penalty.
     4. The gamma with the best mean is chosen.
-    5. The same is minimised on all the data.
+    5. The same sum is minimized on all the data.
 
-    Gamma multiplies a sum over examples, so it is divided by their number beside Keras's mean: it
-    means the same on a fold and on all the data. `kd.training.decay_weights` does that.
+    Gamma is relative to a sum over examples, but Keras takes the mean, so gamma is divided by the
+    number of examples: it means the same on a fold and on all the data. See
+    `kd.training.decay_weights`.
 
     Args:
-        build: Returns a compiled and built model without weight decay, a new one each time: layers
-            that an earlier fit has trained are an error, a frozen base may be shared.
+        build: Returns a compiled and built model without weight decay, a new one on each call:
+            layers that an earlier fit has trained are an error; a frozen base may be shared.
         data: A `kd.data.Pipeline`, `(x, y)` or `(x, y, sample_weight)`.
-        gammas: What to try, 0 or more each.
+        gammas: Values to try, each 0 or more.
         k: Folds, as in `select`.
         kind: `"l2"`, `"l1"` or `"decoupled"`, as in `decay_weights`.
-        decays: Which variables: `"kernels"` (no bias, no normalization), `"all"`, or a function
-            that says so of a variable.
+        decays: The variables that decay: `"kernels"` (no biases, no normalization), `"all"`, or a
+            function that returns whether a variable decays.
         fit: How to train, as in `select`.
-        monitor: What to choose by: `"loss"` or a metric.
+        monitor: The measure to choose by: `"loss"` or a metric.
         mode: `"min"`, `"max"` or `"auto"`.
-        groups: `(n,)`: examples of one group stay in one fold.
-        refit: Whether to fit all the data with the choice.
-        test: Data to measure that model on, once, at the end.
-        folder: Where finished fits are kept: the same call goes on where it was broken off.
-        n_jobs: Fits at a time; -1 for one for each core. joblib's backends hold; see `select`.
-        seed: Of folds, weights and order.
-        say: Called with a line at each step; by default the lines are printed.
+        groups: `(n,)`: examples of the same group stay in the same fold.
+        refit: Whether to fit the chosen gamma on all the data.
+        test: Data to evaluate the refit model on, once, at the end.
+        folder: Folder for finished fits: the same call continues where it was interrupted.
+        n_jobs: Number of fits at a time; -1 for one per core. joblib's backends apply; see
+            `select`.
+        seed: Seed for folds, weights and order.
+        say: Called with one line of text at each step; by default the lines are printed.
 
     Returns:
         A `Selection`, whose `value` is the gamma.
 
     Raises:
-        FileExistsError: If the folder holds something else.
+        FileExistsError: If the folder contains something else.
         RuntimeError: If another search is using the folder.
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of range, the model has a decay of its own, the folder
-            holds another search or has used another test part, or all gammas diverge.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, the model already has weight decay, the folder
+            belongs to another search or has used another test part, or all gammas diverge.
 
     Example:
         >>> import numpy as np

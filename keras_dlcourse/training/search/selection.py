@@ -1,4 +1,4 @@
-"""What came out of a search."""
+"""The result of a search."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from keras_dlcourse.report import text_table
 
 @dataclass(frozen=True)
 class Selection:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        value: The choice.
-        monitor: The measure that it was chosen by.
-        values: All that were tried.
+        value: The chosen value.
+        monitor: The measure used to choose.
+        values: All values tried.
         scores: Each measure on the validation folds, `(values, folds)`, by name.
-        training_scores: Each measure on what was trained on, likewise.
-        model: Fitted on all the data with the choice; None without a refit.
+        training_scores: Each measure on the training examples, likewise.
+        model: The model with the chosen value, fitted on all the data; None without a refit.
         test: Each measure of that model on the test part; None if there was none.
-        seconds: What all fits took, added up.
+        seconds: Total duration of all fits.
     """
 
     value: Any
@@ -37,11 +37,11 @@ class Selection:
 
     @property
     def means(self) -> np.ndarray:
-        """The mean over folds of the measure, for each value."""
+        """The mean of the monitored measure over folds, for each value."""
         return np.asarray(self.scores[self.monitor].mean(axis=1))
 
     def without_model(self) -> Selection:
-        """Return the same without the model, which takes memory."""
+        """Return a copy without the model, to save memory."""
         return replace(self, model=None)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Weight decay by a gamma that means the same for any number of examples."""
+"""Weight decay with a gamma that means the same for any number of examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import is_real, one_of
+from keras_dlcourse._checks import check_one_of, is_real
 from keras_dlcourse.data import checks
 
 KINDS = ("l2", "l1", "decoupled")
@@ -27,32 +27,33 @@ def decay_weights(
     kind: str = "l2",
     decays: str | Callable[[Any], bool] = "kernels",
 ) -> list[str]:
-    """Let the weights of a compiled model decay, by a gamma that multiplies a sum over examples.
+    """Add weight decay to a compiled model, with a gamma relative to a sum over examples.
 
-    The course minimises `sum of losses + gamma * sum of squared weights`. Keras takes the mean of
+    The course minimizes `sum of losses + gamma * sum of squared weights`. Keras takes the mean of
     the losses, so the penalty is divided by the number of examples, too: gamma means the same on
     a part of the data and on all of it.
 
     - `"l2"`: the penalty is `gamma / examples * sum(w**2)`, as in ridge regression;
-    - `"l1"`: it is `gamma / examples * sum(abs(w))`, as in the lasso;
-    - `"decoupled"`: no penalty; each step of the optimizer takes `2 * gamma / examples` times the
-      learning rate off each weight, as in AdamW. With plain gradient descent that is L2 itself.
+    - `"l1"`: the penalty is `gamma / examples * sum(abs(w))`, as in the lasso;
+    - `"decoupled"`: no penalty; each optimizer step shrinks each weight by the fraction
+      `2 * gamma / examples` times the learning rate, as in AdamW. With plain gradient descent this
+      is equivalent to L2.
 
     Args:
         model: A compiled model that has not been trained yet.
-        gamma: 0 or more; 0 does nothing.
-        examples: How many examples it will be trained on.
-        kind: One of these.
-        decays: `"kernels"`: all but biases and the parameters of normalizations. `"all"`, or a
-            function that says of a variable whether it decays.
+        gamma: 0 or more; 0 has no effect.
+        examples: Number of examples that the model will be trained on.
+        kind: One of the kinds above.
+        decays: The variables that decay: `"kernels"` for all but biases and the parameters of
+            normalization layers, `"all"`, or a function that returns whether a variable decays.
 
     Returns:
         Paths of the variables that decay.
 
     Raises:
-        TypeError: If `decays` or `examples` is of another kind.
-        ValueError: If an argument is out of range, nothing is left to decay, or the model has a
-            decay of its own.
+        TypeError: If `model`, `decays` or `examples` has the wrong type.
+        ValueError: If an argument is out of range, no variable is left to decay, or the model
+            already has weight decay.
 
     Example:
         >>> layers = [keras.Input((4,)), keras.layers.Dense(2, name="last")]
@@ -77,19 +78,19 @@ class Decay:
 
     Attributes:
         kind: One of `KINDS`.
-        decays: As `decay_weights` has it.
+        decays: As in `decay_weights`.
     """
 
     kind: str = "l2"
     decays: str | Callable[[Any], bool] = "kernels"
 
     def __post_init__(self) -> None:
-        one_of("kind", self.kind, KINDS)
+        check_one_of("kind", self.kind, KINDS)
         if not callable(self.decays):
-            one_of("decays", self.decays, ("kernels", "all"))
+            check_one_of("decays", self.decays, ("kernels", "all"))
 
     def put_on(self, model: keras.Model, gamma: float, examples: int) -> list[str]:
-        """Let the weights decay from the next fit on; return the paths of those that do."""
+        """Add the decay, from the next fit on; return the paths of the variables that decay."""
         check_gamma(gamma)
         chosen = self.variables(model)
         if self.kind == "decoupled":
@@ -102,7 +103,7 @@ class Decay:
         return [variable.path for variable in chosen]
 
     def take_off(self, model: keras.Model) -> None:
-        """Take the penalty off again: what is measured after a fit does not hold it."""
+        """Remove the penalty, so that evaluations after a fit do not include it."""
         if self.kind != "decoupled":
             for variable in self.variables(model):
                 variable.regularizer = None
@@ -112,7 +113,7 @@ class Decay:
         """Return the trainable variables that decay."""
         if not model.built:
             raise ValueError(
-                "model must be built, so that there are weights: give it an input shape, e.g. "
+                "model must be built, so that it has weights. Give it an input shape, e.g. "
                 "keras.Input as its first layer."
             )
         if callable(self.decays):
@@ -130,9 +131,9 @@ class Decay:
 
 
 def check_gamma(gamma: Any) -> float:
-    """Return a gamma, or raise ValueError."""
+    """Return `gamma` as a float, or raise ValueError if it is out of range."""
     if not is_real(gamma) or not 0 <= gamma < float("inf"):
-        raise ValueError(f"gamma must be a finite number of 0 or more. Received: {gamma!r}")
+        raise ValueError(f"gamma must be a finite number of at least 0. Received: {gamma!r}")
     return float(gamma)
 
 
@@ -144,25 +145,25 @@ def _biases_and_norms(model: keras.Model) -> Iterator[Any]:
 
 
 def _check_no_other(model: keras.Model, variables: list[Any]) -> None:
-    """Raise ValueError if something else decays the weights already."""
+    """Raise ValueError if something else already decays the weights."""
     owned = [variable.path for variable in variables if variable.regularizer is not None]
     if owned:
         raise ValueError(
-            f"the model has a regularizer of its own on {owned[0]}: leave it out where gamma is "
-            "to decide."
+            f"the model already has a regularizer on {owned[0]}. Remove it, so that only gamma "
+            "determines the decay."
         )
-    rate = getattr(_inner(model.optimizer), "weight_decay", None)
+    rate = getattr(_unwrap(model.optimizer), "weight_decay", None)
     if rate:
         raise ValueError(
-            f"the optimizer has weight_decay={rate} already: set it to 0 or None, or take "
+            f"the optimizer already has weight_decay={rate}. Set it to 0 or None, or use "
             "kind='decoupled', which sets it."
         )
 
 
 def _decouple(model: keras.Model, variables: list[Any], rate: float) -> None:
-    optimizer = _inner(model.optimizer)
+    optimizer = _unwrap(model.optimizer)
     if optimizer.built:
-        raise ValueError("the model has been trained already: decay must be set before.")
+        raise ValueError("the model has already been trained. Set the decay before training.")
     decaying = {id(variable) for variable in variables}
     optimizer.weight_decay = rate
     optimizer.exclude_from_weight_decay(
@@ -170,6 +171,6 @@ def _decouple(model: keras.Model, variables: list[Any], rate: float) -> None:
     )
 
 
-def _inner(optimizer: Any) -> Any:
-    """Return the optimizer within the one that scales the loss in mixed precision."""
+def _unwrap(optimizer: Any) -> Any:
+    """Return the inner optimizer of the one that scales the loss in mixed precision."""
     return getattr(optimizer, "inner_optimizer", optimizer)

@@ -1,4 +1,4 @@
-"""Fits side by side, in processes of this machine or of others."""
+"""Parallel fits, in processes of this machine or of others."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keras_dlcourse.training.search.one_fit import Recipe, Task, run_task
 
 
 def count_workers(n_jobs: int | None, tasks: int) -> int:
-    """Return how many fits go on at a time.
+    """Return the number of fits at a time.
 
     Args:
-        n_jobs: As joblib has it: None for what `joblib.parallel_config` says, or else 1; -1 for one
-            for each core.
-        tasks: How many there are to do.
+        n_jobs: As in joblib: None for the value set by `joblib.parallel_config`, or else 1; -1 for
+            one per core.
+        tasks: Number of remaining fits.
     """
     with joblib.Parallel(n_jobs=n_jobs) as parallel:
         return max(1, min(joblib.effective_n_jobs(parallel.n_jobs), tasks))
@@ -28,14 +28,14 @@ def count_workers(n_jobs: int | None, tasks: int) -> int:
 def run_tasks(
     recipe: Recipe, data: Any, tasks: Sequence[Task], n_jobs: int | None
 ) -> Iterator[tuple[Task, dict[str, Any]]]:
-    """Yield each task with what its fit gave, as they are done."""
+    """Yield each task with the result of its fit, in order of completion."""
     if count_workers(n_jobs, len(tasks)) == 1:
         for task in tasks:
             yield task, run_task(recipe, data, task)
         return
     with _environment_of_workers(count_workers(n_jobs, len(tasks))):
         parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
-        # Data goes as one argument of all, so that joblib maps it to memory, or scatters it, once.
+        # All tasks share the data argument, so joblib memory-maps or scatters it only once.
         yield from parallel(joblib.delayed(_run)(recipe, data, task) for task in tasks)
 
 
@@ -45,10 +45,10 @@ def _run(recipe: Recipe, data: Any, task: Task) -> tuple[Task, dict[str, Any]]:
 
 @contextmanager
 def _environment_of_workers(workers: int) -> Iterator[None]:
-    """Set what processes that start meanwhile read when they import Keras.
+    """Set the environment variables that new worker processes read when they import Keras.
 
-    Each gets its share of the cores, and takes GPU memory as it needs it: the first one would
-    otherwise take all.
+    Each worker gets an equal part of the cores, and allocates GPU memory as needed: otherwise the
+    first one would take all of it.
     """
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     wanted = {

@@ -1,4 +1,4 @@
-"""Transfer learning: a new head on a trained network, then its last blocks."""
+"""Transfer learning: train a new head on a trained network, then fine-tune its last blocks."""
 
 from keras_dlcourse.training.transfer.recipe import transfer
 from keras_dlcourse.training.transfer.result import Transfer

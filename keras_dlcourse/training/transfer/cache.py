@@ -1,4 +1,4 @@
-"""What a frozen network says of each image, computed once and kept on the disk."""
+"""Features of a frozen network for each image, computed once and cached on disk."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._files import user_path, written_whole
+from keras_dlcourse._files import user_path, write_atomically
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import Pipeline
-from keras_dlcourse.data.pipeline import rebuilt
+from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.data.stream import count_batches, stream
 from keras_dlcourse.graph.running import Network
 
 _CHUNK = 256  # images hashed at a time
 
 
-def cached_features(
+def cache_features(
     features: keras.Model, data: Pipeline, folder: str | os.PathLike[str]
 ) -> Pipeline:
-    """Return the same examples in the same order, with vectors in place of images.
+    """Return the same examples in the same order, with vectors instead of images.
 
     Args:
-        features: From images to vectors `(n, d)`; it is run in inference mode.
+        features: Model from images to vectors `(n, d)`; it runs in inference mode.
         data: The images.
-        folder: Where the vectors are kept, in a file named by a SHA-256 of all that they depend
-            on: pixels, normalization, layers and weights.
+        folder: Folder for the vectors. The file is named by a SHA-256 of everything they depend on:
+            pixels, normalization, layers and weights.
 
     Returns:
-        A pipeline of "images" of shape `(1, 1, d)`, read from the file as they are used.
+        A pipeline of "images" of shape `(1, 1, d)`, read from the file when they are used.
     """
     path = user_path(folder) / f"{key(features, data)}.npy"
     width = int(features.outputs[0].shape[-1])
@@ -40,13 +40,13 @@ def cached_features(
     if vectors is None:
         _write(path, features, data, width)
         vectors = np.load(path, mmap_mode="r")
-    same = rebuilt(data, x=vectors[:, None, None, :], normalization=None)
+    same = rebuild(data, x=vectors[:, None, None, :], normalization=None)
     same.epoch = data.epoch
     return same
 
 
 def key(features: keras.Model, data: Pipeline) -> str:
-    """Return a SHA-256 of all that the vectors depend on, the same in each process."""
+    """Return a SHA-256 of everything the vectors depend on, stable across processes."""
     found = hashlib.sha256()
     for line in _layers(features):
         found.update(line.encode())
@@ -64,19 +64,21 @@ def _add(found: Any, array: np.ndarray) -> None:
 
 
 def _layers(features: keras.Model) -> list[str]:
-    """Return a line for each call: the kind, its settings, and which calls it reads."""
+    """Return a line for each layer call: the type, its settings, and the calls it reads from."""
     network = Network(features)
     number = {place: index for index, place in enumerate(network.places)}
     lines = []
     for place in network.places:
         layer = place.node.operation
         if isinstance(layer, keras.Model):
-            continue  # its inside has lines of its own
+            continue  # its inner layers have their own lines
         sources = [network.source(place, which) for which in range(len(place.node.inputs))]
         config = layer.get_config() if isinstance(layer, keras.layers.Layer) else {}
         told = {name: config[name] for name in sorted(config) if name not in ("name", "trainable")}
         constants = keras.tree.map_structure(
-            lambda value: "input" if isinstance(value, keras.KerasTensor) else _said(value),
+            lambda value: (
+                "input" if isinstance(value, keras.KerasTensor) else _describe_constant(value)
+            ),
             (place.node.args, place.node.kwargs),
         )
         reads = [None if source is None else number[source] for source in sources]
@@ -84,14 +86,14 @@ def _layers(features: keras.Model) -> list[str]:
     return lines
 
 
-def _said(value: Any) -> Any:
-    """Return a constant as text that has all of it."""
+def _describe_constant(value: Any) -> Any:
+    """Return a constant in a form whose text is complete (`repr` shortens arrays)."""
     is_array = hasattr(value, "shape") and hasattr(value, "dtype")
     return keras.ops.convert_to_numpy(value).tolist() if is_array else repr(value)
 
 
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Return the vectors of a file, None if it is not there or not whole."""
+    """Return the vectors in a file, or None if it is missing or incomplete."""
     try:
         vectors: np.ndarray = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError):
@@ -101,7 +103,7 @@ def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
 
 def _write(path: Path, features: keras.Model, data: Pipeline, width: int) -> None:
     batches = track(stream(data, data.batch_size), count_batches(data, data.batch_size), "Features")
-    with written_whole(path) as temporary:
+    with write_atomically(path) as temporary:
         vectors = np.lib.format.open_memmap(
             temporary, "w+", dtype=np.float32, shape=(data.examples, width)
         )
@@ -112,6 +114,6 @@ def _write(path: Path, features: keras.Model, data: Pipeline, width: int) -> Non
         vectors.flush()
         if not np.isfinite(vectors).all():
             raise ValueError(
-                "the base gives NaN or infinity for some images: look at its weights, and at "
-                "preprocessing="
+                "base returns NaN or infinity for some images. Check its weights and "
+                "preprocessing=."
             )

@@ -1,4 +1,4 @@
-"""What `transfer` is given of data, checked before anything long begins."""
+"""The data passed to `transfer`, checked before any long computation."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import positive_int
+from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.data import Normalization, Pipeline, take
 from keras_dlcourse.data.examples import all_batches, check_end
 from keras_dlcourse.data.multilabel import names_one_class
-from keras_dlcourse.edge.description.labels import checked_class_names
+from keras_dlcourse.edge.description.labels import check_class_names
 
 
 @dataclass(frozen=True)
 class Given:
-    """Data to train and validate with.
+    """Data for training and validation.
 
     Attributes:
-        train: What `fit` takes; a pipeline wherever the examples can be told apart.
+        train: Data for `fit`; a pipeline if the examples can be accessed by index.
         validation: Likewise, or None.
         image_shape: Height, width and channels.
-        normalization: What pixels went through before they come out of it.
+        normalization: The normalization applied to the pixels.
         classes: Number of classes.
-        class_names: What they are called, or None.
+        class_names: Names of the classes, or None.
         one_hot: Whether labels are one-hot.
     """
 
@@ -40,7 +40,7 @@ class Given:
 
     @property
     def batches(self) -> int:
-        """Batches of an epoch."""
+        """Number of batches per epoch."""
         if isinstance(self.train, keras.utils.PyDataset):
             return int(self.train.num_batches or 0)
         try:
@@ -57,29 +57,27 @@ def check_given(
     seed: int,
     keep: bool,
 ) -> Given:
-    """Look at the data, and bring arrays into the form of pipelines.
+    """Check the data, and convert arrays to pipelines.
 
     Args:
-        train: As `transfer` takes it.
-        validation: As `transfer` takes it.
-        classes: How many, or their names.
-        batch_size: Of arrays.
-        seed: Of the order of arrays.
-        keep: Whether data that can only be gone through are to be read into memory.
+        train: As in `transfer`.
+        validation: As in `transfer`.
+        classes: Number of classes, or their names.
+        batch_size: Batch size for arrays.
+        seed: Seed for the order of arrays.
+        keep: Whether to read data that can only be iterated into memory.
 
     Raises:
-        TypeError: If data is of another kind.
-        ValueError: If it does not fit the classes, or its parts do not fit each other.
+        TypeError: If the data has the wrong type.
+        ValueError: If it does not match the classes, or its parts do not match each other.
     """
-    names = (
-        None if isinstance(classes, int | np.integer) else checked_class_names(classes, "classes")
-    )
-    count = positive_int("classes", classes if names is None else len(names))
+    names = None if isinstance(classes, int | np.integer) else check_class_names(classes, "classes")
+    count = check_positive_int("classes", classes if names is None else len(names))
     if count < 2:
         raise ValueError(f"classes must be at least 2. Received: {classes!r}")
     parts = {
-        "train": _whole("train", train, batch_size, seed, True, keep),
-        "validation": _whole("validation", validation, batch_size, seed, False, keep),
+        "train": _convert_part("train", train, batch_size, seed, True, keep),
+        "validation": _convert_part("validation", validation, batch_size, seed, False, keep),
     }
     first = take(parts["train"], 1)
     shape = tuple(int(size) for size in first.inputs.shape[1:])
@@ -89,8 +87,8 @@ def check_given(
     own = first.class_names
     if own is not None and len(own) != count:
         raise ValueError(
-            f"classes must be the {len(own)} of train, {', '.join(own)}. Received: {classes!r}. "
-            "Pass those names or their number, or make train without class_names."
+            f"classes must be the {len(own)} classes of train, {', '.join(own)}. Received: "
+            f"{classes!r}. Pass those names or their number, or create train without class_names."
         )
     return Given(
         **parts,
@@ -102,11 +100,13 @@ def check_given(
     )
 
 
-def _whole(name: str, data: Any, batch_size: int, seed: int, shuffle: bool, keep: bool) -> Any:
+def _convert_part(
+    name: str, data: Any, batch_size: int, seed: int, shuffle: bool, keep: bool
+) -> Any:
     if data is None or isinstance(data, Pipeline):
         return data
     if isinstance(data, Iterator):
-        raise TypeError(f"{name} must be data that can be gone through again. Received: {data!r}")
+        raise TypeError(f"{name} must be something that can be iterated again. Received: {data!r}")
     if not isinstance(data, tuple):
         check_end(data, name)
         if not keep:
@@ -128,20 +128,24 @@ def _check_part(
 ) -> None:
     some = take(part, 16)
     if some.inputs.shape[1:] != shape:
-        raise ValueError(f"{name} has images of {some.inputs.shape[1:]}, train of {shape}.")
+        raise ValueError(
+            f"{name} must have images of shape {shape}, as train has. Received: "
+            f"{some.inputs.shape[1:]}"
+        )
     if some.normalization != normalization:
         raise ValueError(
-            f"{name} has the normalization {some.normalization}, train has {normalization}: give "
-            "both the same, such as two parts of a kd.data.Dataset."
+            f"{name} must have the normalization of train, {normalization}. Received: "
+            f"{some.normalization}. Use the same for both, such as two parts of a kd.data.Dataset."
         )
     if normalization is None and some.pixels is None and 0 < some.inputs.max() <= 1:
         raise ValueError(
-            f"{name} has pixels up to {some.inputs.max():g}, they must be from 0 to 255. Say what "
-            "they went through by kd.data.pipeline(pixels, labels, normalization=...)."
+            f"{name} must have pixels from 0 to 255. Received: pixels up to "
+            f"{some.inputs.max():g}. Pass pixels from 0 to 255 and their normalization in "
+            "kd.data.pipeline(pixels, labels, normalization=...)."
         )
     labels = part.y if isinstance(part, Pipeline) else some.labels
     if not isinstance(labels, np.ndarray):
-        raise ValueError(f"{name} must have labels, one class an image. Received: {type(labels)}")
+        raise ValueError(f"{name} must have labels, one class per image. Received: {type(labels)}")
     if labels.ndim == 2 and labels.shape[1] > 1:
         if labels.shape[1] != classes or not names_one_class(labels):
             raise ValueError(

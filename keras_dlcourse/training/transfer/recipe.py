@@ -1,4 +1,4 @@
-"""A classifier of few images, made of a network that was trained on many others."""
+"""Transfer learning: a classifier for few images, from a network trained on many others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import keras
 
 from keras_dlcourse._checks import (
-    fraction,
+    check_fraction,
+    check_one_of,
+    check_positive_float,
+    check_positive_int,
     is_whole,
-    one_of,
-    positive_float,
-    positive_int,
 )
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.training.run.narration import fit_verbosity
@@ -24,9 +24,9 @@ from keras_dlcourse.training.transfer.base import (
     Preprocessing,
     feature_model,
     preprocessing_of,
-    without_head,
+    remove_head,
 )
-from keras_dlcourse.training.transfer.cache import cached_features
+from keras_dlcourse.training.transfer.cache import cache_features
 from keras_dlcourse.training.transfer.given import Given, check_given
 from keras_dlcourse.training.transfer.result import History, Transfer
 
@@ -53,60 +53,62 @@ def transfer(
     verbose: int | None = None,
     name: str = "transferred",
 ) -> Transfer:
-    """Train a new head on a trained network, then the last blocks of that at a lower rate.
+    """Train a new head on a trained network, then fine-tune its last blocks at a lower rate.
 
     1. The base is frozen; pooling, dropout and a dense layer on its last feature maps learn the new
        classes.
-    2. The last blocks are trained, too: slowly, so that what they know is adapted and not lost.
+    2. The last blocks are trained, too, slowly, so that what they have learned is adapted and not
+       lost.
 
-    In both, the base runs in inference mode: its batch normalization uses the statistics that it
-    came with, which a few new images could only spoil, and never changes them. In each stage the
-    learning rate rises in a line and falls along half a cosine.
+    In both stages, the base runs in inference mode: its batch normalization uses its original
+    statistics and never changes them, because a few new images could only make them worse. In each
+    stage, the learning rate rises linearly and falls along half a cosine.
 
-    The new model takes images as the training data gave them; what lies between those and the
-    pixels that the base was trained on is computed inside, so a file made of it needs nothing else.
+    The new model takes images in the form of the training data. It includes the conversion to the
+    pixels that the base was trained on, so an exported file needs no further preprocessing.
 
     Args:
-        base: A functional or Sequential model that was trained on images, one of ours or of
-            `keras.applications`, with its classifier or without. It is copied, and stays as it is.
-        classes: How many there are, or their names, which are then recorded in the model. With a
-            number, a pipeline's own names are taken; there have to be as many.
+        base: A functional or Sequential model that was trained on images, from this package or
+            `keras.applications`, with or without its classifier. It is copied and left unchanged.
+        classes: Number of classes, or their names, which are then recorded in the model. With a
+            number, the class names of a pipeline are used; there must be as many.
         train: A `kd.data.Pipeline`; arrays `(x, y)` or `(x, y, sample_weight)` of pixels from 0 to
-            255; or batches of such, as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Labels
-            are class numbers or one-hot. Grey images are repeated for a base that takes colours.
-        validation: Of the same kind, to measure and to stop by; or None.
-        preprocessing: What pixels from 0 to 255 have to go through for the base: a
+            255; or batches of these, as a `tf.data.Dataset` or a `keras.utils.PyDataset`. Labels
+            are class numbers or one-hot. Gray images are repeated for a base that takes color.
+        validation: The same kind of data, for validation and early stopping; or None.
+        preprocessing: The preprocessing of pixels from 0 to 255 that the base expects: a
             `kd.data.Normalization`, or a function of a tensor, such as
-            `keras.applications.resnet50.preprocess_input`. None takes what the base has recorded,
-            or does itself.
-        augmentation: A layer or a model, called with batches as `train` gives them, in training
-            only; it is not in the new model.
-        unfreeze: How many blocks the second stage trains, from the end; of a network in which no
-            blocks can be told, how many layers with weights. Or the name of the first layer to be
-            trained. 0 leaves out the second stage.
-        epochs: Of the first and the second stage.
-        learning_rates: The highest of each stage.
-        warmup: Share of the steps of a stage in which the rate rises.
-        dropout: Share of features dropped in training before the classifier.
+            `keras.applications.resnet50.preprocess_input`. None uses the one that the base has
+            recorded or includes.
+        augmentation: A layer or a model, called with batches of `train` in training only; it is not
+            part of the new model.
+        unfreeze: Number of blocks, from the end, that the second stage trains; for a network
+            without recognizable blocks, the number of layers with weights. Or the name of the first
+            layer to train. 0 skips the second stage.
+        epochs: Number of epochs of the first and the second stage.
+        learning_rates: Highest learning rate of each stage.
+        warmup: Fraction of the steps of a stage during which the rate rises.
+        dropout: Fraction of features dropped before the classifier in training.
         pooling: `"avg"` or `"max"`.
-        patience: Each stage ends after so many epochs without a lower loss on `validation`, and
-            keeps its best weights. None goes through all epochs.
-        cache: A folder to keep the features of the frozen base in, so that the first stage runs the
-            base once and not in each epoch. Batches without numbers are read into memory then.
-        callbacks: Given to the `fit` of each stage. With `cache`, the model of the first one is the
-            head alone.
-        batch_size: Of arrays; a pipeline and batches have their own.
-        seed: Of dropout, and of the order of arrays.
-        verbose: As for `Model.fit`; None shows a bar in a terminal, a line an epoch elsewhere.
+        patience: Each stage stops after this many epochs without a lower loss on `validation`, and
+            keeps its best weights. None runs all epochs.
+        cache: Folder for the features of the frozen base, so that the first stage runs the base
+            only once instead of in each epoch. Batches without an index are then read into memory.
+        callbacks: Passed to the `fit` of each stage. With `cache`, the model of the first stage is
+            only the head.
+        batch_size: Batch size for arrays; pipelines and batches have their own.
+        seed: Seed for dropout and the order of arrays.
+        verbose: As in `Model.fit`; None shows a progress bar in a terminal, one line per epoch
+            elsewhere.
         name: Name of the model.
 
     Returns:
         A `Transfer` with the model, compiled for the learning rate of the second stage.
 
     Raises:
-        TypeError: If an argument is of a wrong kind.
-        ValueError: If an argument is out of its range, data, classes and base do not fit, or the
-            base does not say what pixels it takes.
+        TypeError: If an argument has the wrong type.
+        ValueError: If an argument is out of range, if `train`, `classes` and `base` do not match,
+            or if the preprocessing that the base expects is unknown.
 
     Example:
         >>> import numpy as np
@@ -125,18 +127,18 @@ def transfer(
     """
     _check(epochs, learning_rates, unfreeze, patience, validation, seed)
     _check_inputs(preprocessing, augmentation, cache)
-    fraction("warmup", warmup)
-    fraction("dropout", dropout)
-    one_of("pooling", pooling, ("avg", "max"))
-    positive_int("batch_size", batch_size)
-    body = without_head(base)
-    layers, began = stages.chosen_layers(body, unfreeze if epochs[1] else 0)
+    check_fraction("warmup", warmup)
+    check_fraction("dropout", dropout)
+    check_one_of("pooling", pooling, ("avg", "max"))
+    check_positive_int("batch_size", batch_size)
+    body = remove_head(base)
+    layers, began = stages.choose_layers(body, unfreeze if epochs[1] else 0)
     before = preprocessing_of(base) if preprocessing is None else preprocessing
     given = check_given(train, validation, classes, batch_size, seed, cache is not None)
     features = feature_model(
         body, given.image_shape, given.normalization, before, given.class_names, pooling
     )
-    head = stages.new_head(int(features.outputs[0].shape[-1]), given.classes, dropout, seed)
+    head = stages.build_head(int(features.outputs[0].shape[-1]), given.classes, dropout, seed)
     verbose = fit_verbosity() if verbose is None else verbose
     rest: dict[str, Any] = {
         "warmup": warmup,
@@ -151,11 +153,11 @@ def transfer(
     if cache is None:
         first = stages.run_stage(whole, given, epochs[0], learning_rates[0], **rest)
     else:
-        vectors = _with_vectors(features, given, cache)
+        vectors = _replace_images(features, given, cache)
         first = stages.run_stage(
-            stages.of_vectors(head), vectors, epochs[0], learning_rates[0], **rest
+            stages.adapt_to_vectors(head), vectors, epochs[0], learning_rates[0], **rest
         )
-        given.train.epoch = vectors.train.epoch  # the second stage goes on in the same order
+        given.train.epoch = vectors.train.epoch  # the second stage continues in the same order
     times.append(time.monotonic())
     second: History = {}
     if layers:
@@ -163,15 +165,15 @@ def transfer(
         second = stages.run_stage(whole, given, epochs[1], learning_rates[1], **rest)
     times.append(time.monotonic())
 
-    model = stages.joined(features, head, name)
-    stages.compiled(model, learning_rates[1], given.one_hot)
+    model = stages.join_head(features, head, name)
+    stages.compile_model(model, learning_rates[1], given.one_hot)
     trained = tuple(layer.name for layer in layers)
     return Transfer(
         model=model,
         head_history=first,
         fine_history=second,
         trained=trained,
-        frozen=tuple(name for name in stages.weighted_names(body) if name not in trained),
+        frozen=tuple(name for name in stages.list_weighted_names(body) if name not in trained),
         began=began,
         seconds=(round(times[1] - times[0], 1), round(times[2] - times[1], 1)),
         cached=cache is not None,
@@ -186,30 +188,30 @@ def _check(
     validation: Any,
     seed: Any,
 ) -> None:
-    """Raise an error for numbers that make no sense, before anything is built."""
+    """Raise an error for arguments out of range, before anything is built."""
     for argument, value in (("epochs", epochs), ("learning_rates", learning_rates)):
         if not isinstance(value, tuple | list) or len(value) != 2:
-            raise ValueError(f"{argument} must be a pair, one for each stage. Received: {value!r}")
-    positive_int("epochs[0]", epochs[0])
+            raise ValueError(f"{argument} must be a pair, one value per stage. Received: {value!r}")
+    check_positive_int("epochs[0]", epochs[0])
     if not is_whole(epochs[1]) or epochs[1] < 0:
-        raise ValueError(f"epochs[1] must be a whole number of 0 or more. Received: {epochs[1]!r}")
+        raise ValueError(f"epochs[1] must be an integer of at least 0. Received: {epochs[1]!r}")
     for number, rate in enumerate(learning_rates):
-        positive_float(f"learning_rates[{number}]", rate)
+        check_positive_float(f"learning_rates[{number}]", rate)
     if not isinstance(unfreeze, str) and (not is_whole(unfreeze) or unfreeze < 0):
         raise ValueError(
             "unfreeze must be a number of blocks, 0 or more, or the name of a layer. Received: "
             f"{unfreeze!r}"
         )
     if patience is not None:
-        positive_int("patience", patience)
+        check_positive_int("patience", patience)
         if validation is None:
-            raise ValueError("patience needs validation= data to measure the loss on.")
+            raise ValueError("patience needs validation data. Pass validation=.")
     if not is_whole(seed) or seed < 0:
-        raise ValueError(f"seed must be a whole number of 0 or more. Received: {seed!r}")
+        raise ValueError(f"seed must be an integer of at least 0. Received: {seed!r}")
 
 
 def _check_inputs(preprocessing: Any, augmentation: Any, cache: Any) -> None:
-    """Raise an error for what images cannot go through."""
+    """Raise an error if preprocessing, augmentation or cache cannot be used."""
     known = preprocessing is None or isinstance(preprocessing, Normalization)
     if not known and not callable(preprocessing):
         raise TypeError(
@@ -220,16 +222,16 @@ def _check_inputs(preprocessing: Any, augmentation: Any, cache: Any) -> None:
         raise TypeError(f"augmentation must be a Keras layer. Received: {augmentation!r}")
     if augmentation is not None and cache is not None:
         raise ValueError(
-            "cache keeps the features of each image, and augmentation makes other images each "
-            "epoch: leave one of them out."
+            "cache stores the features of each image, but augmentation creates new images in each "
+            "epoch. Omit one of them."
         )
 
 
-def _with_vectors(features: keras.Model, given: Given, cache: str | os.PathLike[str]) -> Given:
-    """Put vectors in place of images."""
+def _replace_images(features: keras.Model, given: Given, cache: str | os.PathLike[str]) -> Given:
+    """Replace images with cached vectors."""
     held_out = given.validation
     return replace(
         given,
-        train=cached_features(features, given.train, cache),
-        validation=None if held_out is None else cached_features(features, held_out, cache),
+        train=cache_features(features, given.train, cache),
+        validation=None if held_out is None else cache_features(features, held_out, cache),
     )

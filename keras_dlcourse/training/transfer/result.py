@@ -1,4 +1,4 @@
-"""What a transfer has made, and how it went."""
+"""The result of a transfer: the new model and its training history."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ History = dict[str, list[float]]
 
 @dataclass(frozen=True)
 class Transfer:
-    """What `transfer` made. It prints as a few sentences.
+    """The result of `transfer`. It prints as a short summary.
 
     Attributes:
-        model: From images, as the training data gave them, to probabilities `(batch, classes)`.
-        head_history: Of the first stage: a list for each measure, one number an epoch.
-        fine_history: Of the second stage; empty if there was none.
-        trained: Names of the layers of the base that the second stage trained.
-        frozen: Names of its layers with weights that kept them.
-        began: In words, from where on the base was trained.
-        seconds: What each stage took.
-        cached: Whether the first stage read vectors in place of running the base.
+        model: Model from images, in the form of the training data, to probabilities
+            `(batch, classes)`.
+        head_history: History of the first stage: a list for each measure, one value per epoch.
+        fine_history: History of the second stage; empty if there was none.
+        trained: Names of the base layers trained in the second stage.
+        frozen: Names of the base layers whose weights stayed frozen.
+        began: Description of where in the base training starts.
+        seconds: Duration of each stage.
+        cached: Whether the first stage read cached vectors instead of running the base.
     """
 
     model: keras.Model
@@ -34,18 +35,18 @@ class Transfer:
     cached: bool
 
     def __str__(self) -> str:
-        how = " on features read from the disk" if self.cached else ""
-        lines = [f"head{how}: {_said(self.head_history, self.seconds[0])}"]
+        how = " on features read from disk" if self.cached else ""
+        lines = [f"head{how}: {_summarize(self.head_history, self.seconds[0])}"]
         if self.fine_history:
             share = f"{len(self.trained)} of {len(self.trained) + len(self.frozen)} layers"
-            lines.append(f"{self.began}, {share}: {_said(self.fine_history, self.seconds[1])}")
+            lines.append(f"{self.began}, {share}: {_summarize(self.fine_history, self.seconds[1])}")
         else:
-            lines.append("the base is as it was")
+            lines.append("the base is unchanged")
         return "\n".join(lines)
 
 
-def _said(history: History, seconds: float) -> str:
-    """Say how a stage ended."""
+def _summarize(history: History, seconds: float) -> str:
+    """Summarize how a stage ended."""
     measures = ", ".join(
         f"{name.replace('val_', 'validation ')} {values[-1]:.3g}"
         for name, values in history.items()

@@ -1,4 +1,4 @@
-"""The two stages: which layers are trained, and how."""
+"""The two training stages: which layers are trained, and how."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from keras import layers as L
 
 from keras_dlcourse import losses
 from keras_dlcourse.callbacks import EarlyStopping
-from keras_dlcourse.callbacks._weights import first_broken
-from keras_dlcourse.graph.blocks import NORMS, block_starts, layers_from, weighted_places
-from keras_dlcourse.graph.places import named_place
+from keras_dlcourse.callbacks._weights import find_first_broken
+from keras_dlcourse.graph.blocks import NORMS, find_block_starts, find_weighted_places, layers_from
+from keras_dlcourse.graph.places import find_named_place
 from keras_dlcourse.graph.running import Network
 from keras_dlcourse.models._shared.parts import output_dtype
 from keras_dlcourse.training.run.recipe import warmup_cosine
@@ -20,11 +20,11 @@ from keras_dlcourse.training.transfer.given import Given
 
 
 class Steps(keras.Model):
-    """A network in training: augmentation before it, its base in inference mode.
+    """A network in training: augmentation in front, the base in inference mode.
 
-    Keras tells all layers of a functional model that it is training, even where the model was built
-    by `base(x, training=False)`; here the base is told otherwise. So neither batch normalization
-    nor dropout inside it knows of the training, and nothing of augmentation is in the network.
+    Keras passes the training mode to all layers of a functional model, even if the model was built
+    with `base(x, training=False)`; here the base is called explicitly in inference mode. So its
+    batch normalization and dropout ignore training, and augmentation is not part of the network.
     """
 
     def __init__(self, features: keras.Model, head: keras.Model, augmentation: Any) -> None:
@@ -32,34 +32,34 @@ class Steps(keras.Model):
         self.augmentation, self.features, self.head = augmentation, features, head
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """Return scores of a batch of images."""
+        """Return the scores of a batch of images."""
         if self.augmentation is not None:
             inputs = self.augmentation(inputs, training=training)
         return self.head(self.features(inputs, training=False), training=training)
 
 
-def new_head(width: int, classes: int, dropout: float, seed: int) -> keras.Model:
-    """Build dropout and a dense layer from vectors to logits, all of them 0 at first."""
+def build_head(width: int, classes: int, dropout: float, seed: int) -> keras.Model:
+    """Build dropout and a dense layer from vectors to logits, initially all 0."""
     inputs = keras.Input((width,))
     x = L.Dropout(dropout, seed=seed, name="head_dropout")(inputs)
     return keras.Model(inputs, _classifier(classes, "linear")(x), name="head")
 
 
 def _classifier(classes: int, activation: str) -> L.Layer:
-    # One linear layer has one best answer wherever it begins: from 0 it is found the soonest.
+    # The loss of a single linear layer is convex: starting from 0 converges fastest.
     return L.Dense(
         classes, activation, kernel_initializer="zeros", dtype=output_dtype(), name="predictions"
     )
 
 
-def of_vectors(head: keras.Model) -> keras.Model:
-    """Return the head for vectors in the form of images of one place, as a cache gives them."""
+def adapt_to_vectors(head: keras.Model) -> keras.Model:
+    """Return the head for vectors in the form of 1x1 images, as the cache returns them."""
     inputs = keras.Input((1, 1, head.inputs[0].shape[-1]))
     return keras.Model(inputs, head(L.Flatten()(inputs)), name="head_of_vectors")
 
 
-def joined(features: keras.Model, head: keras.Model, name: str) -> keras.Model:
-    """Return base and head as one functional model, with softmax in place of logits."""
+def join_head(features: keras.Model, head: keras.Model, name: str) -> keras.Model:
+    """Return base and head as one functional model, with softmax instead of logits."""
     _, dropout, trained = head.layers
     last = _classifier(trained.units, "softmax")
     model = keras.Model(features.inputs[0], last(dropout(features.outputs[0])), name=name)
@@ -67,47 +67,47 @@ def joined(features: keras.Model, head: keras.Model, name: str) -> keras.Model:
     return model
 
 
-def chosen_layers(body: keras.Model, unfreeze: int | str) -> tuple[list[L.Layer], str]:
-    """Return the layers that the second stage trains, and in words where they begin.
+def choose_layers(body: keras.Model, unfreeze: int | str) -> tuple[list[L.Layer], str]:
+    """Return the layers that the second stage trains, and a description of where they start.
 
     Args:
         body: The network without its head.
-        unfreeze: How many blocks, from the end; of a network without blocks, how many layers with
-            weights; or the name of the first layer.
+        unfreeze: Number of blocks, from the end, or of layers with weights if the network has no
+            blocks; or the name of the first layer.
 
     Raises:
-        ValueError: If there are not so many, or no such layer.
+        ValueError: If there are fewer blocks or layers, or no such layer.
     """
     if unfreeze == 0:
         return [], "nothing of the base"
     network = Network(body)
     if isinstance(unfreeze, str):
-        start = named_place(network, unfreeze)
+        start = find_named_place(network, unfreeze)
         return layers_from(network, start), f"from {unfreeze} on"
-    starts, kind = block_starts(network), "block"
+    starts, kind = find_block_starts(network), "block"
     if not starts:
-        starts, kind = weighted_places(network), "layer"
+        starts, kind = find_weighted_places(network), "layer"
     if unfreeze > len(starts):
         raise ValueError(
-            f"unfreeze={unfreeze} is more than the {len(starts)} {kind}s of {body.name!r}. Name "
-            f"the first layer to train instead, such as {starts[0].name!r}."
+            f"unfreeze={unfreeze} exceeds the {len(starts)} {kind}s of {body.name!r}. Pass "
+            f"the name of the first layer to train instead, such as {starts[0].name!r}."
             if starts
-            else f"base {body.name!r} has no layers with weights to unfreeze: pass unfreeze=0."
+            else f"base {body.name!r} has no layers with weights to unfreeze. Pass unfreeze=0."
         )
     words = f"the last {kind}" if unfreeze == 1 else f"the last {unfreeze} {kind}s"
     layers = layers_from(network, starts[-unfreeze])
     return layers, f"{words}, from {layers[0].name} on"
 
 
-def weighted_names(body: keras.Model) -> list[str]:
-    """Return the names of the layers with weights, normalizations aside, each once."""
-    return list(dict.fromkeys(place.node.name for place in weighted_places(Network(body))))
+def list_weighted_names(body: keras.Model) -> list[str]:
+    """Return the unique names of the layers with weights, except normalization layers."""
+    return list(dict.fromkeys(place.node.name for place in find_weighted_places(Network(body))))
 
 
 def set_trained(model: keras.Model, layers: list[L.Layer]) -> None:
-    """Let these layers of a model be trained and no others; batch normalization is not.
+    """Make only these layers of a model trainable, except their batch normalization.
 
-    A frozen batch normalization stays in inference mode in all later trainings, too.
+    Frozen batch normalization stays in inference mode in any later training, too.
     """
     for layer in model._flatten_layers(include_self=False):
         if not isinstance(layer, keras.Model):
@@ -119,7 +119,7 @@ def set_trained(model: keras.Model, layers: list[L.Layer]) -> None:
                 inner.trainable = False
 
 
-def compiled(model: keras.Model, rate: Any, one_hot: bool, from_logits: bool = False) -> None:
+def compile_model(model: keras.Model, rate: Any, one_hot: bool, from_logits: bool = False) -> None:
     """Compile with Adam and cross-entropy."""
     loss = losses.for_task("multiclass", one_hot=one_hot, from_logits=from_logits)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
@@ -135,12 +135,12 @@ def run_stage(
     callbacks: Sequence[keras.callbacks.Callback],
     verbose: int,
 ) -> dict[str, list[float]]:
-    """Train, the rate rising to `rate` and falling to 0; return the history.
+    """Train with a learning rate that rises to `rate` and falls to 0; return the history.
 
     Raises:
         ValueError: If a weight is NaN or infinite afterwards.
     """
-    compiled(
+    compile_model(
         model, warmup_cosine(epochs * given.batches, rate, warmup), given.one_hot, from_logits=True
     )
     stop = [] if patience is None else [EarlyStopping(patience=patience, verbose=min(verbose, 1))]
@@ -151,11 +151,11 @@ def run_stage(
         callbacks=[*stop, *callbacks],
         verbose=verbose,
     ).history
-    broken = first_broken(model)
+    broken = find_first_broken(model)
     if broken is not None:
         raise ValueError(
             f"training has diverged: the weight {broken.path!r} is NaN or infinite after the stage "
-            f"with a learning rate of {rate:g}. Look for NaN in the images, or lower it in "
+            f"with a learning rate of {rate:g}. Check the images for NaN, or lower the rate in "
             "learning_rates=."
         )
     return {name: [float(value) for value in values] for name, values in history.items()}

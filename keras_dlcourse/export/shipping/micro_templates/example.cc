@@ -1,4 +1,4 @@
-// How to run the network of model_data.h with TensorFlow Lite Micro.
+// Example: run the network from model_data.h with TensorFlow Lite Micro.
 
 #include "model_data.h"
 #include "tensorflow/lite/micro/micro_interpreter.h"
@@ -18,7 +18,7 @@ $adds  return kTfLiteOk;
 
 }  // namespace
 
-// Returns the number of the best class, or -1 if something failed.
+// Returns the index of the best class, or -1 on failure.
 int Classify(const InputType* input) {
   static Resolver resolver;
   static const bool added = AddOperators(resolver) == kTfLiteOk;

@@ -1,4 +1,4 @@
-// A trained network and what is known of it. Written by keras_dlcourse; do not edit.
+// A trained network and its properties. Written by keras_dlcourse; do not edit.
 
 #ifndef KERAS_DLCOURSE_MODEL_DATA_H_
 #define KERAS_DLCOURSE_MODEL_DATA_H_
@@ -10,11 +10,12 @@
 constexpr std::size_t kModelLength = $length;
 extern const unsigned char kModel[kModelLength];
 
-// Memory for TensorFlow Lite Micro: the smallest that ran on a 64-bit machine, and with a margin.
+// Memory for TensorFlow Lite Micro: the smallest arena that worked on a 64-bit machine, and that
+// with a margin.
 constexpr std::size_t kArenaMinimum = $minimum;
 constexpr std::size_t kArenaSize = $arena;
 
-// Input: $input_shape; real value = scale * (stored - zero point). Floats have scale 1.
+// Input: $input_shape; real value = scale * (stored value - zero point). Floats have scale 1.
 using InputType = $input_type;
 constexpr int kInputSize = $input_size;
 constexpr float kInputScale = $input_scale;
@@ -26,7 +27,7 @@ constexpr int kOutputSize = $output_size;
 constexpr float kOutputScale = $output_scale;
 constexpr int kOutputZeroPoint = $output_zero;
 
-// Names of the classes in the order of the output; none if the file does not say.
+// Class names in the order of the outputs; none if the file has no labels.
 constexpr int kLabelCount = $label_count;
 extern const char* const kLabels[];
 

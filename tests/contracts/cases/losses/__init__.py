@@ -1,0 +1,9 @@
+"""One case per loss, in a file per area."""
+
+from cases.losses import classification, detection, embedding
+
+LOSSES = (
+    *classification.LOSSES,
+    *detection.LOSSES,
+    *embedding.LOSSES,
+)
