@@ -1,9 +1,10 @@
-"""Checks of single arguments, shared by layers and models, so that their messages are uniform."""
+"""Checks of single arguments: each returns the converted value, or raises an error of one form."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,33 @@ def check_one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
     if not any(value is choice or value == choice for choice in choices):
         known = ", ".join(map(repr, choices))
         raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
+    return value
+
+
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return `value` as an int of at least `least`, else raise TypeError or ValueError."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer. Received: {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more. Received: {number}")
+    return number
+
+
+def check_below(name: str, value: Any, limit: float) -> float:
+    """Return `value` as a float if it is above 0 and below `limit`, else raise ValueError."""
+    if not (is_real(value) and math.isfinite(value) and 0 < value < limit):
+        raise ValueError(f"{name} must be above 0 and below {limit:.4g}. Received: {value!r}")
+    return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` if it is True or False, else raise ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False. Received: {value!r}")
     return value
 
 

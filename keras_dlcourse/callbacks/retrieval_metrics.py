@@ -9,8 +9,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.callbacks._states import Remembers
-from keras_dlcourse.data import checks, take
+from keras_dlcourse.data import take
 from keras_dlcourse.data.examples import check_end
 from keras_dlcourse.edge.search.nearest import check_metric
 from keras_dlcourse.retrieval.evaluation import (
@@ -78,9 +79,9 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
             raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a string. Received: {prefix!r}")
-        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size, least=1)
         if images is not None:
-            examples = take(data, checks.whole_number("images", images, least=1), seed)
+            examples = take(data, check_integer("images", images, least=1), seed)
             data = (examples.inputs, examples.labels)
         elif isinstance(data, Iterator):
             raise TypeError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 
 
 class Bootstrap:
@@ -37,8 +37,8 @@ class Bootstrap:
     """
 
     def __init__(self, draws: int, seed: int = 0) -> None:
-        self.draws = checks.whole_number("draws", draws, least=1)
-        self.seed = checks.whole_number("seed", seed, least=0)
+        self.draws = check_integer("draws", draws, least=1)
+        self.seed = check_integer("seed", seed, least=0)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of splits."""

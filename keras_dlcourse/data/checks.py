@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,19 +11,6 @@ from keras_dlcourse.data.multilabel import classes_of, names_one_class
 from keras_dlcourse.edge.description.normalization import Normalization
 
 _CHUNK = 1 << 24  # values checked at a time: bounds the memory of the check
-
-
-def whole_number(name: str, value: Any, least: int) -> int:
-    """Return `value` as an int of at least `least`, else raise TypeError or ValueError."""
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer. Received: {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be {least} or more. Received: {number}")
-    return number
 
 
 def is_lazy(x: Any) -> bool:

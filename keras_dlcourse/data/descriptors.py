@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data.checks import images as check_images
-from keras_dlcourse.data.checks import whole_number
 
 _AT_A_TIME = 1 << 22  # pixels processed at a time: bounds the memory
 _CLIP = 0.2  # maximum of a value in a block: Dalal and Triggs, section 6.4
@@ -49,7 +49,7 @@ def hog(images: Any, *, cell: int = 8, block: int = 2, bins: int = 9) -> NDArray
     """
     pixels = check_images(images)
     cell, block, bins = (
-        whole_number(name, value, 1)
+        check_integer(name, value, 1)
         for name, value in (("cell", cell), ("block", block), ("bins", bins))
     )
     height, width = pixels.shape[1:3]
@@ -130,7 +130,7 @@ def color_histogram(images: Any, *, bins: int = 4) -> NDArray[np.float32]:
     pixels = check_images(images)
     if pixels.dtype != np.uint8:
         raise TypeError(f"images must be uint8, 0 to 255. Received: {pixels.dtype}")
-    if whole_number("bins", bins, 1) > 256:
+    if check_integer("bins", bins, 1) > 256:
         raise ValueError(f"bins must be from 1 to 256. Received: {bins}")
     channels = pixels.shape[-1]
     powers = bins ** np.arange(channels)[::-1]

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.pipeline import Pipeline, rows_of
 from keras_dlcourse.edge.description.normalization import Normalization
@@ -84,7 +85,7 @@ def take(
         >>> kd.data.take(images, 3, seed=1).pixels.ravel().tolist()
         [2, 4, 9]
     """
-    n = None if n is None else checks.whole_number("n", n, least=1)
+    n = None if n is None else check_integer("n", n, least=1)
     if isinstance(data, Pipeline):
         return _from_pipeline(data, n, seed)
     x, y = _choose(data, n, seed)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
-from keras_dlcourse.data import checks
 from keras_dlcourse.data.stream import count_batches, stream
 
 _BITS = 8  # frequencies along each axis for the hash: 64 bits
@@ -119,7 +119,7 @@ def find_leaks(train: Any, test: Any, *, distance: int = 6, likeness: float = 0.
         Barz and Denzler, "Do We Train on Test Data? Purging CIFAR of Near-Duplicates", J. Imaging
         2020, https://arxiv.org/abs/1902.00423
     """
-    distance = checks.whole_number("distance", distance, least=0)
+    distance = check_integer("distance", distance, least=0)
     if not -1 <= likeness <= 1:
         raise ValueError(f"likeness must be from -1 to 1. Received: {likeness!r}")
     known, asked = _Prints.of("train", train), _Prints.of("test", test)

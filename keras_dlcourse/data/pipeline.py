@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.trainer import IS_ADAPTER, TrainerData
 from keras_dlcourse.edge.description.labels import check_class_names
@@ -77,7 +78,7 @@ class Pipeline(TrainerData):
         self.y = checks.labels(y, len(self.x), self.class_names)
         self.normalization = checks.normalization(normalization, self.x.shape[-1])
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))
-        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size, least=1)
         self.shuffle, self.drop_remainder = bool(shuffle), bool(drop_remainder)
         if self.drop_remainder and self.examples < self.batch_size:
             raise ValueError(
@@ -113,7 +114,7 @@ class Pipeline(TrainerData):
         """
         if not self.shuffle:
             return np.arange(self.examples)
-        epoch = self.epoch if epoch is None else checks.whole_number("epoch", epoch, least=0)
+        epoch = self.epoch if epoch is None else check_integer("epoch", epoch, least=0)
         return np.random.default_rng((self.seed, epoch)).permutation(self.examples)
 
     def prepare(self, pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.trainer import TrainerData
 
@@ -35,7 +35,7 @@ class Sampler(TrainerData):
     def __init__(self, data: Any, batch_size: int, seed: int, least: int = 2) -> None:
         super().__init__(seed)
         self.data = data if isinstance(data, Pipeline) else _pipeline(data)
-        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size, least=1)
         self._labels = _class_numbers(self.data.y)
         self.classes, numbers, counts = np.unique(
             self._labels, return_inverse=True, return_counts=True
@@ -159,11 +159,11 @@ class PKSampler(Sampler):
         batches: int | None = None,
         seed: int = 0,
     ) -> None:
-        self.classes_per_batch = checks.whole_number("classes", classes, least=2)
-        self.images_per_class = checks.whole_number("images", images, least=2)
+        self.classes_per_batch = check_integer("classes", classes, least=2)
+        self.images_per_class = check_integer("images", images, least=2)
         self._wanted = batches
         if batches is not None:
-            checks.whole_number("batches", batches, least=1)
+            check_integer("batches", batches, least=1)
         super().__init__(data, self.classes_per_batch * self.images_per_class, seed)
 
     def plan(self, epoch: int) -> np.ndarray:

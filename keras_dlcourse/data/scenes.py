@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data.keypoints import swap_pairs
 from keras_dlcourse.data.split import split_indices
 from keras_dlcourse.edge.vision.images import resize
@@ -112,9 +112,9 @@ def compose_scenes(
         True
     """
     maker = _Maker(cutouts, labels, backgrounds, size, scale, turn, flip, keypoints, flip_pairs)
-    n = checks.whole_number("n", n, least=1)
-    objects = checks.whole_number("objects", objects, least=1)
-    rng = np.random.default_rng(checks.whole_number("seed", seed, least=0))
+    n = check_integer("n", n, least=1)
+    objects = check_integer("objects", objects, least=1)
+    rng = np.random.default_rng(check_integer("seed", seed, least=0))
     drawn = [maker.scene(objects, rng) for _ in range(n)]
     columns = [np.stack(column) for column in zip(*drawn, strict=True)]
     images, masks, boxes, points, chosen, behind = columns
@@ -156,7 +156,7 @@ def split_sources(
         (6, 7, 2, 3)
     """
     of_objects = split_indices(np.asarray(labels), tuple(fractions), seed=seed)
-    backgrounds = checks.whole_number("backgrounds", backgrounds, least=len(of_objects))
+    backgrounds = check_integer("backgrounds", backgrounds, least=len(of_objects))
     order = np.random.default_rng(seed).permutation(backgrounds)
     ends = np.cumsum([max(1, math.ceil(share * backgrounds)) for share in fractions])
     *rest, first = np.split(order, ends)
@@ -193,7 +193,7 @@ class _Maker:
             )
         self.labels = self.labels.astype("int32")
         self.height, self.width = (
-            checks.whole_number("size", side, least=1) for side in _check_pair("size", size)
+            check_integer("size", side, least=1) for side in _check_pair("size", size)
         )
         low, high = _check_pair("scale", scale)
         if not 0 < low <= high <= 1:

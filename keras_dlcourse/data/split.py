@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data.multilabel import classes_of
 
 _ORDERS = 20  # random orders of the groups that are tried; the best result is used
@@ -78,7 +78,7 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
     from sklearn.model_selection import train_test_split  # takes a second to import
 
     y = classes_of(np.asarray(y))
-    random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
+    random = np.random.RandomState(check_integer("seed", seed, least=0))
     parts: list[list[np.ndarray]] = [[] for _ in range(1 + len(fractions))]
     for label in np.unique(y):
         members = np.flatnonzero(y == label)
@@ -93,7 +93,7 @@ def _split_groups(
     y: np.ndarray, groups: np.ndarray, fraction: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return sorted indices of the rest and of the held-out examples, with groups kept together."""
-    random = np.random.RandomState(checks.whole_number("seed", seed, least=0))
+    random = np.random.RandomState(check_integer("seed", seed, least=0))
     if groups.shape != (len(y),):
         raise ValueError(
             f"groups must have one entry for each of the {len(y)} examples. Received: shape "

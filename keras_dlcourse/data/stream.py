@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import tree
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.examples import all_batches, is_endless, length, one_input, rows
 from keras_dlcourse.data.pipeline import Pipeline
@@ -59,7 +60,7 @@ def stream_with_labels(
         >>> [labels.tolist() for _, _, labels in stream_with_labels((x, y), batch_size=2)]
         [[0, 1], [2]]
     """
-    batch_size = checks.whole_number("batch_size", batch_size, least=1)
+    batch_size = check_integer("batch_size", batch_size, least=1)
     empty = True
     for stored, labels in _stream_stored(data, batch_size):
         if not several_inputs:

@@ -17,7 +17,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 
 try:  # Private API: if a Keras version moves it, we fall back to a PyDataset and warn in fit.
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
@@ -79,7 +79,7 @@ class TrainerData(*_BASES):  # type: ignore[misc]
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self.seed = checks.whole_number("seed", seed, least=0)
+        self.seed = check_integer("seed", seed, least=0)
         self.epoch = 0
         self._done = 0  # batches to skip in the next training pass
         self.first_batch = 0
@@ -101,7 +101,7 @@ class TrainerData(*_BASES):  # type: ignore[misc]
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self._epoch = checks.whole_number("epoch", value, least=0)
+        self._epoch = check_integer("epoch", value, least=0)
 
     def state_dict(self, batch: int | None = None) -> dict[str, int]:
         """Return the state that determines the order from here on, to save with a checkpoint.
@@ -110,7 +110,7 @@ class TrainerData(*_BASES):  # type: ignore[misc]
             batch: Number of completed batches within an epoch of `fit`. It must be passed, because
                 data is read ahead of the training. None between epochs.
         """
-        done = 0 if batch is None else checks.whole_number("batch", batch, least=0)
+        done = 0 if batch is None else check_integer("batch", batch, least=0)
         epoch = self.epoch - (batch is not None)
         return {"examples": self.examples, "seed": self.seed, "epoch": epoch, "batch": done}
 
@@ -131,13 +131,13 @@ class TrainerData(*_BASES):  # type: ignore[misc]
                 f"state comes from a {kind} with {state['examples']} examples, but this one has "
                 f"{self.examples}, so the order cannot be restored. Use the same data."
             )
-        batch = checks.whole_number("batch", state.get("batch", 0), least=0)
+        batch = check_integer("batch", state.get("batch", 0), least=0)
         if batch >= len(self):
             raise ValueError(
                 f"state is at batch {batch}, but an epoch of this {kind} has {len(self)} batches. "
                 "Use the same batch_size."
             )
-        self.seed = checks.whole_number("seed", state["seed"], least=0)
+        self.seed = check_integer("seed", state["seed"], least=0)
         self.epoch = state["epoch"]
         self._done = batch
 

@@ -34,6 +34,7 @@ from keras_dlcourse.export.conversion.device_model import (
     is_image_shape,
     model_hash,
     set_pixel_range,
+    token_dtype,
 )
 from keras_dlcourse.export.conversion.entrance import check_learned_range
 from keras_dlcourse.export.conversion.integer_form import has_baking, integer_form
@@ -41,7 +42,12 @@ from keras_dlcourse.export.conversion.provenance import find_labels, find_normal
 from keras_dlcourse.export.conversion.schemes import Scheme, choose_dtype, find_scheme
 from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
 from keras_dlcourse.export.writing.metadata import Description, describe_file
-from keras_dlcourse.export.writing.outputs import describe_outputs, find_scores, reorder_outputs
+from keras_dlcourse.export.writing.outputs import (
+    describe_outputs,
+    find_scores,
+    find_signature_names,
+    reorder_outputs,
+)
 from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.models import without_auxiliary
@@ -142,7 +148,8 @@ def to_tflite(
         labels: Class names, one per output: a list, a dictionary that maps indices to names or
             names to indices, or an open text file. Defaults to the names recorded in the model or
             carried by `calibration`. Models that end in a unit-length vector, or were made by
-            `kd.models.embedding_model`, have none.
+            `kd.models.embedding_model`, have none. If a model has several outputs, which the file
+            has in Keras's order, the labels are those of the first.
         preprocessing: The normalization applied to pixels from 0 to 255 before the model;
             `Normalization.identity()` if the model takes raw pixels. Defaults to the one carried by
             `calibration`, else to the one recorded in the model (builders of `kd.models` record it,
@@ -154,7 +161,8 @@ def to_tflite(
             Pass False for a grayscale camera, as on many microcontrollers.
         batch: Static batch size, which browsers and microcontrollers need; None for a dynamic one.
         input_dtype: Data type of the input tensor; for `"int8"` one of `"uint8"` (default),
-            `"int8"`, `"float32"`.
+            `"int8"`, `"float32"`. Integer inputs that are not images, such as the token numbers of
+            an `Embedding`, are always int32.
         output_dtype: Data type of the output tensor; same choices as for `input_dtype`.
         class_map: Whether to add the class activation maps as a second output, `(batch, height,
             width, classes)` at the resolution of the last feature maps: `M_c = sum_k w_k^c f_k`,
@@ -194,7 +202,7 @@ def to_tflite(
     ranges_known = is_quantized(model) or is_fake_quantized(model)
     row = find_scheme(quantization or ("int8" if ranges_known else "float32"))
     types = {
-        "input_dtype": choose_dtype("input_dtype", input_dtype, row),
+        "input_dtype": token_dtype(model, row) or choose_dtype("input_dtype", input_dtype, row),
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
     shape = input_shape(model)
@@ -236,7 +244,7 @@ def to_tflite(
     if class_map:
         content = reorder_outputs(content, OUTPUTS)
     elif outputs:
-        content = reorder_outputs(content, {name: name for name, _ in outputs})
+        content = reorder_outputs(content, find_signature_names(graph, outputs))
 
     file = ModelFile.read(content)
     # A gray image may lack its channel axis; a series, of the same rank, has no normalization.

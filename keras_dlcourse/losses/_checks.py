@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -11,23 +10,8 @@ from keras import ops
 
 from keras_dlcourse import backend
 from keras_dlcourse._checks import check_one_of as check_one_of
-from keras_dlcourse._checks import is_real
 
 _WHOLE = {"bool": "int32", "int64": "int64", "uint32": "int64", "uint64": "int64"}
-
-
-def check_below(name: str, value: Any, limit: float) -> float:
-    """Return `value` as a float if it is above 0 and below `limit`, else raise ValueError."""
-    if not (is_real(value) and math.isfinite(value) and 0 < value < limit):
-        raise ValueError(f"{name} must be above 0 and below {limit:.4g}. Received: {value!r}")
-    return float(value)
-
-
-def check_flag(name: str, value: Any) -> bool:
-    """Return `value` if it is True or False, else raise ValueError."""
-    if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False. Received: {value!r}")
-    return value
 
 
 def check_labels(y_true: Any, rows: int | None, of: str) -> Any:

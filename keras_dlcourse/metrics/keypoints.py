@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.losses._checks import check_below
+from keras_dlcourse._checks import check_below
 from keras_dlcourse.losses.detection.keypoints import match_points
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.metrics import normalized_mutual_info_score
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.retrieval.labels import class_numbers
 from keras_dlcourse.retrieval.pairs import check_embeddings
 
@@ -42,7 +42,7 @@ def normalized_mutual_information(
     if not len(rows):
         raise ValueError("embeddings must hold at least one row.")
     clusters = len(np.unique(numbers)) if clusters is None else clusters
-    clusters = checks.whole_number("clusters", clusters, 1)
+    clusters = check_integer("clusters", clusters, 1)
     if clusters > len(rows):
         raise ValueError(
             f"clusters must be at most {len(rows)}, the number of embeddings. Received: {clusters}."

@@ -10,8 +10,8 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
-from keras_dlcourse.data import checks
 from keras_dlcourse.data.stream import count_batches, stream_with_labels
 from keras_dlcourse.explain.engine.scores import Scores
 from keras_dlcourse.graph.places import find_named_place
@@ -87,7 +87,7 @@ class Extractor:
     def __init__(self, model: keras.Model, layer: str | None, batch_size: int) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}.")
-        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size, least=1)
         self._channels_first = False
         self._compute, variables = self._computation(model, layer)
         self._run: Callable[..., Any] = backend.compiled(self._pool, variables)

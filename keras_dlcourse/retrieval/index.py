@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.edge.search.identification import check_labels
 from keras_dlcourse.edge.search.nearest import (
     MEMORY,
@@ -99,7 +99,7 @@ class Index:
                 raise ValueError(f"engine {engine!r} {takes}. Received: {name}=.")
         check_installed(engine)
         if "effort" in options:
-            options["effort"] = checks.whole_number("effort", options["effort"], 1)
+            options["effort"] = check_integer("effort", options["effort"], 1)
         self.metric, self.dtype, self.engine, self.options = (
             check_metric(metric),
             dtype,
@@ -222,7 +222,7 @@ class Index:
             ValueError: If the index is empty, `k` is below 1, or queries are not finite or have
                 another dimension.
         """
-        k = checks.whole_number("k", k, 1)
+        k = check_integer("k", k, 1)
         vectors = self._require_vectors()
         found = self._propose(queries, k, memory) if self.engine != "exact" else None
         if found is None:
@@ -308,7 +308,7 @@ class Index:
             vectors = Vectors.from_arrays(arrays)
             index.keys = _check_keys(about["keys"], len(vectors))
             index.labels = check_labels(about["labels"], len(vectors))
-            index._next = checks.whole_number("next", about["next"], 0)
+            index._next = check_integer("next", about["next"], 0)
             if vectors.dtype != index.dtype:
                 raise ValueError(
                     f"dtype must be {vectors.dtype}, as the stored rows are. "

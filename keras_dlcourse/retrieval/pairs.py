@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.edge.search.nearest import check_metric
 from keras_dlcourse.edge.search.vectors import check_rows, lengths
 from keras_dlcourse.retrieval.labels import class_numbers
@@ -62,7 +62,7 @@ def pair_sample(labels: Any, pairs: int = PAIRS, seed: int = 0) -> tuple[np.ndar
         >>> rows.tolist(), same.tolist()
         ([[0, 1], [0, 2], [1, 2]], [True, False, False])
     """
-    pairs = checks.whole_number("pairs", pairs, 2)
+    pairs = check_integer("pairs", pairs, 2)
     numbers = check_classes(labels, len(labels))
     n = len(numbers)
     if n * (n - 1) // 2 <= pairs:

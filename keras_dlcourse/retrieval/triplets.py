@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.edge.search.nearest import pair_distances
 from keras_dlcourse.retrieval.pairs import (
     PAIRS,
@@ -54,7 +54,7 @@ def triplet_accuracy(
     numbers = check_classes(labels, len(rows))
     if triplets is None:
         return _all_triplets(rows, numbers, metric)
-    triplets = checks.whole_number("triplets", triplets, 1)
+    triplets = check_integer("triplets", triplets, 1)
     rng = np.random.default_rng(seed)
     pairs = draw_alike(numbers, triplets, rng)
     third = draw_of_another_class(numbers, pairs[:, 0], rng)

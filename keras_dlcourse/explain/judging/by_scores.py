@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
-from keras_dlcourse.data import checks
 from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 
 _BLURRED, _MEAN, _ZERO = "blur", "mean", "zero"
@@ -227,7 +227,7 @@ class _Judged:
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}.")
-        self.batch_size = checks.whole_number("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size, least=1)
         self.model = model
         if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
             raise ValueError(
@@ -255,7 +255,7 @@ class _Judged:
     def curves(self, start: np.ndarray, end: np.ndarray, steps: int, what: str) -> Curves:
         """Replace pixels of `start` with those of `end`, most important first."""
         pixels = self.maps[0].size
-        steps = checks.whole_number("steps", steps, least=1)
+        steps = check_integer("steps", steps, least=1)
         if steps > pixels:
             raise ValueError(f"steps must be at most the {pixels} pixels. Received: {steps}.")
         counts = np.round(np.linspace(0, pixels, steps + 1)).astype(int)

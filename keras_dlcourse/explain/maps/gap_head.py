@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.graph.places import is_map
 from keras_dlcourse.graph.running import Network, Place
 
@@ -61,7 +61,7 @@ def with_gap_head(
         Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016,
         https://arxiv.org/abs/1512.04150
     """
-    classes = checks.whole_number("classes", classes, least=1)
+    classes = check_integer("classes", classes, least=1)
     if pooling not in _POOLINGS:
         raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}.")
     network = Network(model)

@@ -12,8 +12,8 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
-from keras_dlcourse.data import checks
 from keras_dlcourse.data.stream import count_batches, stream
 from keras_dlcourse.explain.engine.inputs import check_inputs
 from keras_dlcourse.graph.receptive_field import ReceptiveField, fields, place_of
@@ -89,7 +89,7 @@ def maximal_patches(
         Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
         https://arxiv.org/abs/1311.2901
     """
-    k = checks.whole_number("k", k, least=1)
+    k = check_integer("k", k, least=1)
     network = Network(model)
     if len(network.model.inputs) != 1:
         raise ValueError(

@@ -15,6 +15,7 @@ from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.output_kinds import Compared, kind_of_scores
 from keras_dlcourse.export.checking.roads import Device
 from keras_dlcourse.export.conversion.class_map import compute_class_maps
+from keras_dlcourse.export.writing.outputs import name_outputs
 from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.graph.logits import find_logits
 from keras_dlcourse.graph.running import Network
@@ -41,10 +42,12 @@ def compare_outputs(
     """
     metadata = file.metadata
     predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
-    names = metadata.outputs if metadata.places else ()
     has_maps = CLASS_MAP in metadata.outputs
-    _check_outputs(predicted, names, file, has_maps)
-    ours = [predicted[name] for name in names] or [predicted]
+    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
+    names = tuple(tensor.name for tensor in file.outputs) if several else ()
+    named = _name_predictions(model, predicted)
+    _check_outputs(named, names, file)
+    ours = [named[name] for name in names] or [predicted]
     if has_maps:
         ours.append(compute_class_maps(model, examples.inputs[:MAP_EXAMPLES]))
     theirs: list[list[np.ndarray]] = [[] for _ in ours]
@@ -64,15 +67,43 @@ def compare_outputs(
         # The largest value of an embedding is not a class.
         return [replace(outputs[0], kind="embedding"), *outputs[1:]], None
     scores, note = _describe_scores(model, file, examples.labels, outputs[0])
-    return [scores, *outputs[1:]], note
+    others = outputs[1:]
+    if names and not metadata.places:
+        labels = _labels_by_name(model, examples.labels)
+        others = [_describe_other(labels.get(one.name), one) for one in others]
+    return [scores, *others], note
+
+
+def _name_predictions(model: keras.Model, predicted: Any) -> dict[str, Any]:
+    """Return several outputs of a Keras model by name; empty for one without a name."""
+    if isinstance(predicted, dict):
+        return predicted
+    if isinstance(predicted, list | tuple):
+        return dict(zip(name_outputs(model), predicted, strict=True))
+    return {}
+
+
+def _labels_by_name(model: keras.Model, labels: Any) -> dict[str, Any]:
+    """Return the labels of several outputs by name, as far as there are any."""
+    if isinstance(labels, Mapping):
+        return dict(labels)
+    if isinstance(labels, list | tuple):
+        return dict(zip(name_outputs(model), labels, strict=False))
+    return {}
+
+
+def _describe_other(labels: Any, output: Output) -> Output:
+    """Determine the kind of an output after the first, for which the file has no class names."""
+    kind, labels, _ = kind_of_scores(output.compared.ours, labels)
+    return Output(output.name, kind, replace(output.compared, labels=labels))
 
 
 def _describe_scores(
     model: keras.Model, file: ModelFile, labels: Any, output: Output
 ) -> tuple[Output, str | None]:
     """Determine the kind of an output that the file does not describe, and add its labels."""
-    if isinstance(labels, Mapping):
-        labels = labels.get(output.name)
+    if output.name and not isinstance(labels, np.ndarray):
+        labels = _labels_by_name(model, labels).get(output.name)
     thresholds = file.metadata.score_thresholds
     kind, labels, note = kind_of_scores(
         output.compared.ours,
@@ -96,22 +127,12 @@ def _pair_outputs(
     return Compared(ours, theirs, scales[0] if scales else None)
 
 
-def _check_outputs(predicted: Any, names: tuple[str, ...], file: ModelFile, has_maps: bool) -> None:
+def _check_outputs(named: Mapping[str, Any], names: tuple[str, ...], file: ModelFile) -> None:
     """Raise ValueError unless the model has exactly the outputs of the file."""
-    has = set(predicted) if isinstance(predicted, dict) else set()
-    if has != set(names):
+    if set(named) != set(names):
         raise ValueError(
-            f"the Keras model has the outputs {sorted(has) or 'one without a name'}, but "
+            f"the Keras model has the outputs {sorted(named) or 'one without a name'}, but "
             f"{file.what} has {sorted(names) or 'one without a name'}: they are not the same model"
-        )
-    several = len(predicted) if isinstance(predicted, list | tuple) else 1
-    expected = len(names) or several + has_maps
-    if several > 1 or len(file.outputs) != expected:
-        raise ValueError(
-            "verify compares models with one output, or with several that OutputDescription layers "
-            f"describe. Received: a Keras model with {several} undescribed outputs, and "
-            f"{file.what} with {len(file.outputs)}. Compare one output at a time: export "
-            "keras.Model(model.inputs, model.outputs[i])"
         )
 
 

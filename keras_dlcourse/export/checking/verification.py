@@ -93,8 +93,9 @@ class Verification:
         max_map_error_steps: The same in quantization steps of the map.
         min_cosine: For embeddings, the smallest cosine between the two models' vectors; else None.
         mean_cosine: The mean of these cosines.
-        coordinate_errors: For a file with boxes or keypoints, the largest and the mean absolute
-            difference of each output, by its name; as a fraction of the image or of the box.
+        coordinate_errors: For a file with several outputs, the largest and the mean absolute
+            difference of each after the first, by its name; those of boxes and keypoints as a
+            fraction of the image or of the box.
         positions: Whether the first output gives an answer at several positions: masks, sequences.
     """
 
@@ -264,8 +265,7 @@ def verify(
     are converted back to pixels. Other arrays are quantized for the file's input; the file does not
     agree with arrays that its normalization cannot produce.
 
-    The file agrees if the first output, and every output with boxes, keypoints or class maps, is
-    within the limits for its kind:
+    The file agrees if each output is within the limits for its kind:
 
     | | float32 | float16, dynamic | int8, int16x8 |
     |---|---|---|---|
@@ -363,8 +363,9 @@ def verify(
         max_map_error=maps.get("max_error"),
         max_map_error_steps=maps.get("max_error_steps"),
         coordinate_errors={
-            name: (others[name]["max_error"], others[name]["mean_error"])
-            for name in file.metadata.places
+            one.name: (found.values["max_error"], found.values["mean_error"])
+            for one, found in zip(outputs, figures, strict=True)
+            if one.name in file.metadata.places or one.name not in ("", CLASS_MAP, main.name)
         },
         positions=math.prod(main.compared.ours.shape[1:-1]) > 1,
         notes=() if note is None else (note,),

@@ -36,7 +36,7 @@ def convert(
         row: The quantization scheme.
         batch: Static batch size, or None.
         calibration: For schemes that calibrate, inputs of shape `(examples, *input_shape)`.
-        input_dtype: Data type of the input tensor.
+        input_dtype: Data type of the input tensor; `"int32"` for token numbers.
         output_dtype: Data type of the output tensor.
         progress: Called with the number of each calibration example, from 1.
 
@@ -58,14 +58,16 @@ def convert(
 
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, capture_stderr() as log:
         try:
-            _save(force_inference(model), folder, (batch, *input_shape(model)))
+            dtype = "int32" if input_dtype == "int32" else "float32"
+            _save(force_inference(model), folder, (batch, *input_shape(model)), dtype)
             _refuse_loops(folder, model, row)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             _configure(converter, row, input_dtype, output_dtype)
             if row.calibrated and calibration is None:  # the graph itself contains the ranges
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if calibration is not None:
-                converter.representative_dataset = lambda: _feed_one_by_one(calibration, progress)
+                examples = calibration.astype(dtype)
+                converter.representative_dataset = lambda: _feed_one_by_one(examples, progress)
             return converter.convert()
         except ExportError:
             raise
@@ -76,7 +78,7 @@ def convert(
             raise ExportError(explained) from error
 
 
-def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> None:
+def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...], dtype: str) -> None:
     """Write a model as a SavedModel, because concrete functions would leave variable reads behind.
 
     The weights become constants, in one trace. `keras.Model.export` traces three times, and the
@@ -86,7 +88,7 @@ def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> Non
 
     values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
     if sum(value.nbytes for _, value in values) > LARGEST_GRAPH:
-        _export(model, folder, shape)
+        _export(model, folder, shape, dtype)
         return
 
     def serve(image: Any) -> dict[str, Any]:
@@ -98,17 +100,17 @@ def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> Non
         return {f"output_{n}": output for n, output in enumerate(keras.tree.flatten(outputs))}
 
     module = tf.Module()
-    signature = tf.TensorSpec(shape, "float32", name="image")
+    signature = tf.TensorSpec(shape, dtype, name="image")
     module.serve = tf.function(serve, input_signature=[signature], autograph=False)
     try:
         tf.saved_model.save(module, folder, signatures=module.serve)
     except AssertionError:  # it holds TensorFlow resources that Keras does not list
-        _export(model, folder, shape)
+        _export(model, folder, shape, dtype)
 
 
-def _export(model: keras.Model, folder: str, shape: tuple[int | None, ...]) -> None:
+def _export(model: keras.Model, folder: str, shape: tuple[int | None, ...], dtype: str) -> None:
     """Write a model as a SavedModel with variables of any size and kind."""
-    signature = keras.InputSpec(shape=shape, dtype="float32", name="image")
+    signature = keras.InputSpec(shape=shape, dtype=dtype, name="image")
     model.export(folder, verbose=False, input_signature=[signature])
 
 
@@ -123,7 +125,8 @@ def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str)
         converter.target_spec.supported_types = [tf.float16]
     if row.dense_per_tensor:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    converter.inference_input_type = tf.as_dtype(input_dtype)
+    if input_dtype != "int32":  # token numbers keep their type
+        converter.inference_input_type = tf.as_dtype(input_dtype)
     converter.inference_output_type = tf.as_dtype(output_dtype)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph
 
@@ -68,6 +69,39 @@ def input_shape(model: keras.Model) -> tuple[int, ...]:
             "keras.Model(x := keras.Input((height, width, channels)), model(x))"
         )
     return sizes
+
+
+def token_dtype(model: keras.Model, row: Scheme) -> str | None:
+    """Return the type of an input of token numbers, `"int32"`; None for inputs of other kinds.
+
+    Those are integer inputs that are not images, such as those of an `Embedding`.
+
+    Raises:
+        ExportError: If the file would quantize token numbers, because the input is declared as
+            floats, or cannot be converted with them.
+    """
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return None
+    given = inputs[0]
+    if "int" in keras.backend.standardize_dtype(given.dtype):
+        if is_image_shape(tuple(given.shape[1:])):
+            return None
+        if row.name == "int16x8":
+            raise ExportError(
+                f"quantization='int16x8' does not support integer inputs. Received: {given.dtype} "
+                f"input of model {model.name!r}. Use quantization='int8'"
+            )
+        return "int32"
+    if row.name in ("int8", "int16x8"):
+        for node in Graph(model).users(given):
+            if isinstance(node.operation, keras.layers.Embedding):
+                raise ExportError(
+                    f"the input of model {model.name!r} must be integers, because layer "
+                    f"{node.operation.name!r} (Embedding) reads it. Received: {given.dtype}, which "
+                    "an integer file quantizes. Declare it as keras.Input(shape, dtype='int32')"
+                )
+    return None
 
 
 def _input_shapes(model: keras.Model) -> list[tuple[int | None, ...]]:
@@ -136,7 +170,8 @@ def force_inference(model: keras.Model) -> keras.Model:
     """
     if not any(_trains_untold(layer) for layer in model._flatten_layers(include_self=False)):
         return model
-    image = keras.Input(batch_shape=model.inputs[0].shape, name="image")
+    given = model.inputs[0]
+    image = keras.Input(batch_shape=given.shape, dtype=given.dtype, name="image")
     return keras.Model(image, model(image, training=False), name=model.name)
 
 

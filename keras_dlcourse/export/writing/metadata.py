@@ -152,7 +152,10 @@ def _own_record(description: Description) -> bytes:
 def _standard_record(description: Description) -> bytes:
     """Return standard TFLite metadata for an image model."""
     if description.outputs:
-        outputs = [_output(*one, description) for one in description.outputs]
+        outputs = [
+            _output(*one, description, is_first=number == 0)
+            for number, one in enumerate(description.outputs)
+        ]
     elif description.embedding:
         outputs = [_embedding_output()]
     else:
@@ -252,11 +255,15 @@ def _scores_output(description: Description, name: str = "scores") -> Table:
 
 
 def _output(
-    name: str, layout: BoxLayout | KeypointLayout | None, description: Description
+    name: str,
+    layout: BoxLayout | KeypointLayout | None,
+    description: Description,
+    *,
+    is_first: bool,
 ) -> Table:
     """Describe one of several outputs."""
-    if layout is None:
-        return _scores_output(description, name)
+    if layout is None:  # labels and thresholds are those of the first output
+        return _scores_output(description, name) if is_first else _tensor(name, "Values.")
     if isinstance(layout, KeypointLayout):
         return _tensor(name, f"x and y of keypoints, relative to the {layout.relative_to}")
     slots = schema.BoundingBoxProperties

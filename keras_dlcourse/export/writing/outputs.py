@@ -14,17 +14,34 @@ from keras_dlcourse.layers import OutputDescription
 Outputs = tuple[tuple[str, BoxLayout | KeypointLayout | None], ...]
 
 
-def describe_outputs(model: keras.Model) -> Outputs:
-    """Return the name and layout of each output, in the order that they will have in the file.
+def name_outputs(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of a model's outputs, in Keras's order.
 
-    Class scores come first, as readers of classifiers expect; then boxes, then keypoints.
+    Those of a dictionary are its keys; others are the names of their layers, or `output_0`,
+    `output_1`, ... if these are not unique.
+    """
+    structure = getattr(model, "output", None)
+    if isinstance(structure, dict):
+        return tuple(structure)
+    count = len(keras.tree.flatten(structure))
+    names = tuple(getattr(model, "output_names", ()))
+    is_usable = len(names) == count and len(set(names)) == count
+    return names if is_usable else tuple(f"output_{number}" for number in range(count))
+
+
+def describe_outputs(model: keras.Model) -> Outputs:
+    """Return the name and layout of each of several outputs, in the order of the file.
+
+    That is Keras's order, unless `OutputDescription` layers declare coordinates: then class scores
+    come first, as readers of classifiers expect, then boxes, then keypoints.
 
     Args:
         model: A Keras model. If its output is a dictionary, `OutputDescription` layers with the
             same names declare which outputs are coordinates.
 
     Returns:
-        A tuple of (name, layout) pairs; empty for a model without such layers.
+        A tuple of (name, layout) pairs, with None for outputs that are not coordinates; empty for a
+        model with one output.
 
     Raises:
         ValueError: If more than one output is not described.
@@ -36,7 +53,8 @@ def describe_outputs(model: keras.Model) -> Outputs:
         if isinstance(layer, OutputDescription)
     }
     if not isinstance(outputs, dict) or not set(outputs) & set(described):
-        return ()
+        names = name_outputs(model)
+        return tuple((name, None) for name in names) if len(names) > 1 else ()
     layouts = {name: _layout(described.get(name)) for name in outputs}
     plain = [name for name, layout in layouts.items() if layout is None]
     if len(plain) > 1:
@@ -63,7 +81,21 @@ def find_scores(model: keras.Model, outputs: Outputs) -> Any:
     if not outputs:
         return model.outputs[0]
     plain = [name for name, layout in outputs if layout is None]
-    return model.output[plain[0]] if plain else None
+    if not plain:
+        return None
+    return model.output[plain[0]] if isinstance(model.output, dict) else model.outputs[0]
+
+
+def find_signature_names(model: keras.Model, outputs: Outputs) -> dict[str, str]:
+    """Return the names of outputs in a converted file's signature, with their own names.
+
+    Args:
+        model: The converted model.
+        outputs: Its outputs, in the desired order.
+    """
+    if isinstance(model.output, dict):
+        return {name: name for name, _ in outputs}
+    return {f"output_{number}": name for number, (name, _) in enumerate(outputs)}
 
 
 def reorder_outputs(content: bytes, names: dict[str, str]) -> bytes:

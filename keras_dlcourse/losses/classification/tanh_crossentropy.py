@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.losses._checks import check_flag
+from keras_dlcourse._checks import check_flag
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import keras
 
-from keras_dlcourse.losses._checks import check_flag, check_one_of
+from keras_dlcourse._checks import check_flag, check_one_of
 from keras_dlcourse.losses.classification.tanh_crossentropy import TanhCrossentropy
 
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse.losses._checks import check_flag
+from keras_dlcourse._checks import check_flag
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

@@ -9,9 +9,9 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_below
 from keras_dlcourse.boxes.formats import check_boxes, check_format
 from keras_dlcourse.boxes.overlap import Overlap, edges, quotient
-from keras_dlcourse.losses._checks import check_below
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

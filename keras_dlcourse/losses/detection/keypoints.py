@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse.losses._checks import check_below
+from keras_dlcourse._checks import check_below
 from keras_dlcourse.losses.detection.boxes import smooth_l1
 
 

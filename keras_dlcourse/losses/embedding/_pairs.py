@@ -8,6 +8,7 @@ from typing import Any
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_flag
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms
 
@@ -40,7 +41,7 @@ class PairLoss(MeanOverTerms):
 
     def __init__(self, gather: bool, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.gather = _checks.check_flag("gather", gather)
+        self.gather = check_flag("gather", gather)
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
         """Return the sum and the number of each row's terms."""

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse._checks import check_flag, check_one_of, check_positive_float
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms
 from keras_dlcourse.losses.embedding import _distances
@@ -69,10 +69,10 @@ class ContrastiveLoss(MeanOverTerms):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.margin = check_positive_float("margin", margin)
-        self.squared = _checks.check_flag("squared", squared)
+        self.squared = check_flag("squared", squared)
         if isinstance(different, bool):
             raise ValueError(f"different must be one of 0, 1. Received: {different!r}")
-        self.different = _checks.check_one_of("different", different, (0, 1))
+        self.different = check_one_of("different", different, (0, 1))
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:
         """Return the loss of each pair, and 1 for each unmasked pair, else 0."""

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_float
-from keras_dlcourse.losses import _checks
+from keras_dlcourse._checks import check_below, check_positive_float
 from keras_dlcourse.losses._base import MeanOverTerms
 from keras_dlcourse.losses.embedding import _cosines
 
@@ -19,7 +18,7 @@ class MarginSoftmax(MeanOverTerms):
 
     def __init__(self, margin: float, scale: float, most: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.margin = _checks.check_below("margin", margin, most)
+        self.margin = check_below("margin", margin, most)
         self.scale = check_positive_float("scale", scale)
 
     def apply_margin(self, cosines: Any) -> Any:

@@ -8,8 +8,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_positive_float
-from keras_dlcourse.losses import _checks
+from keras_dlcourse._checks import check_below, check_flag, check_positive_float
 from keras_dlcourse.losses._base import MeanOverTerms, mask_of
 from keras_dlcourse.losses.embedding import _cosines
 
@@ -67,9 +66,9 @@ class ProxyAnchor(MeanOverTerms):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = _checks.check_below("margin", margin, 2.0)
+        self.margin = check_below("margin", margin, 2.0)
         self.alpha = check_positive_float("alpha", alpha)
-        self.gather = _checks.check_flag("gather", gather)
+        self.gather = check_flag("gather", gather)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Return the loss, reduced as `reduction` says."""

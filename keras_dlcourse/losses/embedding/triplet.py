@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse._checks import check_flag, check_one_of, check_positive_float
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses.embedding import _distances, _mining
 from keras_dlcourse.losses.embedding._pairs import PairLoss, Pairs
@@ -88,10 +88,10 @@ class TripletLoss(PairLoss):
     ) -> None:
         super().__init__(gather=gather, name=name, reduction=reduction, dtype=dtype)
         self.margin = None if margin is None else check_positive_float("margin", margin)
-        self.mining = _checks.check_one_of("mining", mining, MINING)
-        self.distance = _checks.check_one_of("distance", distance, _distances.DISTANCES)
-        self.soft = _checks.check_flag("soft", soft)
-        self.over = _checks.check_one_of("over", over, OVER)
+        self.mining = check_one_of("mining", mining, MINING)
+        self.distance = check_one_of("distance", distance, _distances.DISTANCES)
+        self.soft = check_flag("soft", soft)
+        self.over = check_one_of("over", over, OVER)
         self._margin = (0.0 if soft else 1.0) if self.margin is None else self.margin
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse.losses._checks import check_below
+from keras_dlcourse._checks import check_below
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")

@@ -9,8 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_one_of, is_real
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer, check_one_of, is_real
 from keras_dlcourse.data.multilabel import class_numbers
 from keras_dlcourse.data.stream import stream_with_labels
 from keras_dlcourse.graph.logits import find_logits
@@ -247,7 +246,7 @@ def _check_below(below: Any) -> float:
 
 def _rebatch(parts: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """Yield the rows of all parts, `size` at a time, so that full batches need no recompilation."""
-    size = checks.whole_number("batch_size", size, least=1)
+    size = check_integer("batch_size", size, least=1)
     waiting: np.ndarray | None = None
     for part in parts:
         waiting = part if waiting is None else np.concatenate([waiting, part])

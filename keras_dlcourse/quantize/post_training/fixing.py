@@ -129,7 +129,7 @@ def apply_fixes(
             file = Path(folder) / path.name
             with warnings.catch_warnings():
                 # The diagnosis has already reported the layers that are left in float.
-                warnings.filterwarnings("ignore", message=".*(is not all integer|stay in float)")
+                warnings.filterwarnings("ignore", message=".*(is not all integer|stays? in float)")
                 after_training(way.model, file, data, **base, **way.options)
             return file.read_bytes(), diagnose(float_path, file, data, limit)
 

@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
-from keras_dlcourse.data import checks, take
+from keras_dlcourse.data import take
 from keras_dlcourse.training.augmentation.invariance import Transform, apply_transform
 
 _BATCH = 32
@@ -87,9 +88,9 @@ def hidden_trace(
         Lopez-Paz and Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017,
         https://arxiv.org/abs/1610.06545
     """
-    checks.whole_number("epochs", epochs, least=1)
-    checks.whole_number("folds", folds, least=2)
-    images = take(data, checks.whole_number("examples", examples, least=2 * folds), seed).inputs
+    check_integer("epochs", epochs, least=1)
+    check_integer("folds", folds, least=2)
+    images = take(data, check_integer("examples", examples, least=2 * folds), seed).inputs
     if images.ndim != 4 or min(images.shape[1:3]) < _LEAST:
         raise ValueError(
             f"data must be images of at least {_LEAST} pixels per side, of shape "

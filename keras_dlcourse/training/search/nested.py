@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.report import text_table
 from keras_dlcourse.training.run.narration import Narrator
 from keras_dlcourse.training.search import parts
@@ -102,7 +102,7 @@ def nested(
         Performance Evaluation", JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html
     """
     data = parts.convert_lists(data)
-    splits = make_splits(data, outer, groups, checks.whole_number("seed", seed, least=0))
+    splits = make_splits(data, outer, groups, check_integer("seed", seed, least=0))
     say = Narrator() if say is None else say
     found = []
     for number, (train, test) in enumerate(splits):

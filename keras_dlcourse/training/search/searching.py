@@ -10,9 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import check_one_of
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._progress import track
-from keras_dlcourse.data import checks
 from keras_dlcourse.report import draw_selection, png_bytes
 from keras_dlcourse.training.run.narration import Narrator
 from keras_dlcourse.training.search import cost, finished, parts
@@ -57,7 +56,7 @@ def prepare(
         Recipe.capture(build, _check_fit(fit), decay),
         data,
         values,
-        make_splits(data, k, groups, checks.whole_number("seed", seed, least=0)),
+        make_splits(data, k, groups, check_integer("seed", seed, least=0)),
         monitor,
         mode,
         seed,

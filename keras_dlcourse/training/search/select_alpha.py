@@ -10,8 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_one_of
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.data.examples import check_end
 from keras_dlcourse.training.search.untrained import TrainedVariables, digest, variables_of
 
@@ -114,7 +113,7 @@ def select_alpha(
     if not alphas or not seeds:
         raise ValueError("alphas and seeds must not be empty.")
     for seed in seeds:
-        checks.whole_number("a seed", seed, least=0)
+        check_integer("seeds", seed, least=0)
     sign = 1 if mode == "max" else -1
     trained = TrainedVariables()
     scores: list[tuple[float, ...]] = []

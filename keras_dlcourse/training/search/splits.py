@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.training.search import parts
 
 Split = tuple[np.ndarray, np.ndarray]
@@ -38,7 +38,7 @@ def make_splits(data: Any, k: Any, groups: Any, seed: int) -> list[Split]:
     elif isinstance(k, list | tuple):
         pairs = list(k)
     else:
-        k = checks.whole_number("k", k, least=2)
+        k = check_integer("k", k, least=2)
         pairs = list(_splitter(k, y, groups, n, seed).split(np.zeros(n), y, groups))
     if not pairs:
         raise ValueError("k must yield at least one split. Received: none")

@@ -8,8 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_one_of, is_real
-from keras_dlcourse.data import checks
+from keras_dlcourse._checks import check_integer, check_one_of, is_real
 
 KINDS = ("l2", "l1", "decoupled")
 _NORMS = (
@@ -69,7 +68,7 @@ def decay_weights(
     if not isinstance(model, keras.Model) or not model.compiled:
         raise TypeError(f"model must be a compiled Keras model. Received: {model!r}")
     decay = Decay(kind, decays)
-    return decay.put_on(model, gamma, checks.whole_number("examples", examples, least=1))
+    return decay.put_on(model, gamma, check_integer("examples", examples, least=1))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,107 @@
+"""Files of models with several outputs: Keras's order, Keras's names, in every scheme."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from small_models import randomise
+
+import keras_dlcourse as kd
+from keras_dlcourse.edge import ImageClassifier, ModelFile
+
+L = keras.layers
+PIXELS = kd.data.Normalization(127.5, 127.5)
+# Names in an order that no sorting gives, of several widths, two of them the same.
+NAMINGS = [
+    ("zebra", "ant", "moth"),
+    ("out_10", "out_9", "out_1"),
+    ("b", "a", "c"),
+    ("Scores", "scores2", "Angle"),
+]
+WIDTHS = (3, 5, 3)
+
+
+def _model(names, structure, shape=(8, 8, 3)):
+    inputs = keras.Input(shape)
+    x = L.Flatten()(L.Conv2D(4, 3, activation="relu")(inputs) if len(shape) == 3 else inputs)
+    outputs = [L.Dense(width, name=name)(x) for name, width in zip(names, WIDTHS, strict=True)]
+    structures = {"list": list, "tuple": tuple, "dict": lambda o: dict(zip(names, o, strict=True))}
+    return randomise(keras.Model(inputs, structures[structure](outputs)))
+
+
+def _listed(predicted, names):
+    return [predicted[name] for name in names] if isinstance(predicted, dict) else predicted
+
+
+@pytest.mark.parametrize("structure", ["list", "tuple", "dict"])
+@pytest.mark.parametrize("names", NAMINGS, ids="-".join)
+@pytest.mark.parametrize("scheme", ["float32", "int8"])
+def test_order_and_names_are_those_of_keras(names, structure, scheme, tmp_path):
+    model = _model(names, structure)
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), "uint8")
+    path = tmp_path / "model.tflite"
+    labels = ["x", "y", "z"]
+    data = kd.data.pipeline(pixels, normalization=PIXELS)
+    kd.export.to_tflite(model, path, quantization=scheme, calibration=data, labels=labels)
+    file = ModelFile.read(path)
+    assert file.metadata.outputs == names
+    assert tuple(tensor.name for tensor in file.outputs) == names
+    assert tuple(tensor.shape[-1] for tensor in file.outputs) == WIDTHS
+    expected = _listed(model.predict(data.prepare(pixels[:20]), verbose=0), names)
+    classifier = ImageClassifier(path)
+    assert classifier.labels == tuple(labels)
+    found = classifier.run(pixels[:20])
+    for one, other in zip(expected, found, strict=True):
+        tolerance = (0.1 if scheme == "int8" else 1e-4) * np.ptp(one)
+        assert np.abs(one - other).max() < tolerance  # of another head: a whole range
+    # The labels belong to the first output.
+    best = classifier.classify(pixels[0])[0]
+    assert best.index == found[0][0].argmax()
+    result = kd.export.verify(model, path, data)
+    assert result.passed, result
+    assert set(result.coordinate_errors) == set(names[1:])
+    assert f"{names[1]}: " in str(result)
+
+
+def test_verify_judges_every_output(tmp_path):
+    model = _model(("a", "b", "c"), "dict")
+    pixels = np.random.default_rng(0).uniform(-1, 1, (50, 8, 8, 3)).astype("float32")
+    kd.export.to_tflite(model, tmp_path / "m.tflite", preprocessing=PIXELS)
+    weights = model.get_layer("b").get_weights()
+    model.get_layer("b").set_weights([-weights[0], weights[1]])
+    labels = {"a": np.zeros((50, 3)), "b": np.zeros(50, int), "c": np.zeros((50, 3))}
+    result = kd.export.verify(model, tmp_path / "m.tflite", (pixels, labels))
+    assert not result.passed and all(failure.startswith("b: ") for failure in result.failures)
+    other = _model(("a", "b", "d"), "dict")
+    with pytest.raises(ValueError, match=r"outputs \['a', 'b', 'd'\].*has \['a', 'b', 'c'\]"):
+        kd.export.verify(other, tmp_path / "m.tflite", pixels)
+    first = keras.Model(other.inputs, other.output["a"])
+    with pytest.raises(ValueError, match="one without a name.*they are not the same model"):
+        kd.export.verify(first, tmp_path / "m.tflite", pixels)
+
+
+@pytest.mark.parametrize("structure", ["list", "dict"])
+def test_models_of_vectors_and_quantization_aware_ones(structure, tmp_path):
+    names = ("z", "y", "x")
+    vectors = np.random.default_rng(0).normal(size=(200, 6)).astype("float32")
+    model = _model(names, structure, (6,))
+    kd.export.to_tflite(model, tmp_path / "a.tflite")
+    assert tuple(tensor.name for tensor in ModelFile.read(tmp_path / "a.tflite").outputs) == names
+    assert kd.export.verify(model, tmp_path / "a.tflite", vectors).passed
+    aware = kd.quantize.quantization_aware(model)
+    kd.quantize.calibrate(aware, vectors)
+    kd.export.to_tflite(aware, tmp_path / "b.tflite")
+    file = ModelFile.read(tmp_path / "b.tflite")
+    assert tuple(tensor.shape[-1] for tensor in file.outputs) == WIDTHS
+    assert len(file.outputs) == 3 and kd.export.verify(aware, file.what, vectors).passed
+
+
+def test_one_layer_with_two_outputs(tmp_path):
+    inputs = keras.Input((4,))
+    first, second = keras.ops.split(L.Dense(6)(inputs), [2], axis=-1)
+    model = randomise(keras.Model(inputs, [second, first]))
+    kd.export.to_tflite(model, tmp_path / "m.tflite")
+    file = ModelFile.read(tmp_path / "m.tflite")
+    assert [tensor.name for tensor in file.outputs] == ["output_0", "output_1"]
+    assert [tensor.shape for tensor in file.outputs] == [(1, 4), (1, 2)]
