@@ -191,7 +191,7 @@ def test_the_folders_of_a_split_are_no_classes(tmp_path, photos, capsys):
     assert "/data/seg_train, which is then split" in err and "--classes" in err
     words = ["train", tmp_path / "data", "--classes", "seg_train", "nowhere", "--model", "tiny"]
     assert command(*words, "-o", tmp_path / "run") == 1
-    assert "has no nowhere, but seg_test, seg_train" in capsys.readouterr().err
+    assert "Missing: nowhere. Available: seg_test, seg_train" in capsys.readouterr().err
 
 
 def test_a_model_knows_its_classes_whatever_they_are_called(trained, photos):

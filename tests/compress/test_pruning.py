@@ -251,7 +251,7 @@ def test_pruned_models_export_with_their_zeros(tmp_path) -> None:
         ({"pattern": "1:4", "sparsity": 0.5}, "a sparsity of 0.75. Received: sparsity=0.5"),
         ({"pattern": "2:4", "per": "model"}, 'Use per="layer"'),
         ({"pattern": "2:4", "schedule": PolynomialDecay(5)}, "ConstantSparsity"),
-        ({"skip": ["stemm"]}, "skip='stemm' matches no layer.*It has: conv"),
+        ({"skip": ["stemm"]}, "skip='stemm' matches no layer.*Its names are: conv"),
         ({"skip": ["*"]}, "has no layer to prune"),
     ],
 )

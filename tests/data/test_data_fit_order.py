@@ -242,7 +242,7 @@ def test_a_keras_that_takes_no_adapters_still_trains_and_says_what_is_lost():
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             seen = here.fit(here.make_pipeline(), 1)
-        assert any("pass fit(..., shuffle=False)" in str(w.message) for w in caught)
+        assert any("Pass fit(..., shuffle=False)" in str(w.message) for w in caught)
         assert sorted(map(sorted, seen)) == sorted(map(sorted, here.documented(0)))
         pipeline, model = here.make_pipeline(), here.make_model()
         assert here.fit(pipeline, 2, model, shuffle=False) == here.documented(0, 1)

@@ -452,7 +452,7 @@ def test_import_costs_little_more_than_the_interpreters():
 
 
 def test_no_runtime(monkeypatch):
-    from keras_dlcourse.edge.runtime.interpreter import interpreter as runtime
+    from keras_dlcourse.edge.runtime import interpreter as runtime
 
     monkeypatch.setattr(runtime, "_found", None)
     monkeypatch.setattr(runtime, "_RUNTIMES", (("some-runtime", "no_such_runtime"),))

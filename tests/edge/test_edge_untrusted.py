@@ -147,7 +147,7 @@ def test_closed(described, network, untrusted):
 @LINUX
 def test_no_process_is_left(described, network):
     def workers():
-        return sum("edge.worker" in command(n) for n in children(os.getpid()))
+        return sum("edge.runtime.worker" in command(n) for n in children(os.getpid()))
 
     def command(process):
         return Path(f"/proc/{process}/cmdline").read_text()

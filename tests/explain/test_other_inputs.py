@@ -110,7 +110,7 @@ def test_maps_of_features_say_what_takes_these(name):
         keras.Input((4, 4, 4, 1)), L.Reshape((8, 8, 1)), L.Conv2D(2, 3), L.Flatten(), L.Dense(2),
     ])  # fmt: skip
     volumes = np.ones((2, 4, 4, 4, 1), "float32")
-    with pytest.raises(ValueError, match=r"saliency, integrated_gradients or occlusion.* volumes"):
+    with pytest.raises(ValueError, match=r"saliency, integrated_gradients and occlusion.* volumes"):
         getattr(kd.explain, name)(model, volumes, 1)
     series = keras.Sequential([keras.Input((20, 3)), body("series"), L.Flatten(), L.Dense(2)])
     with pytest.raises(ValueError, match=r"need none and also support vectors, series and volumes"):

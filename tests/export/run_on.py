@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-TRIAL = Path(__file__).parents[2] / "keras_dlcourse" / "export" / "trial.py"
+TRIAL = Path(__file__).parents[2] / "keras_dlcourse" / "export" / "checking" / "trial.py"
 SAY = {"ai-edge-litert": "ai_edge_litert.interpreter", "tflite-runtime":
        "tflite_runtime.interpreter", "tflite-micro": "tflite_micro.python.tflite_micro.runtime",
        "mediapipe": "mediapipe.tasks.python.vision"}  # fmt: skip
