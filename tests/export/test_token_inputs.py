@@ -35,6 +35,16 @@ def test_integers_keep_their_type(scheme, dtype, tokens, tmp_path):
     assert result.passed and result.max_relative_error < 0.05
 
 
+def test_sequential_models(tokens, tmp_path):
+    layers = [L.Embedding(5000, 8), L.GlobalAveragePooling1D(), L.Dense(3)]
+    model = randomise(keras.Sequential([keras.Input((12,), dtype="int32"), *layers]))
+    kd.export.to_tflite(model, tmp_path / "m.tflite", quantization="int8", calibration=tokens)
+    assert kd.edge.ModelFile.read(tmp_path / "m.tflite").inputs[0].dtype == "int32"
+    floats = keras.Sequential([keras.Input((12,)), *layers])
+    with pytest.raises(kd.export.ExportError, match="must be integers"):
+        kd.export.to_tflite(floats, tmp_path / "m.tflite", quantization="int8", calibration=tokens)
+
+
 def test_what_would_round_token_numbers_is_an_error(tokens, tmp_path):
     with pytest.raises(kd.export.ExportError, match=r"must be integers.*Embedding.*dtype='int32'"):
         kd.export.to_tflite(

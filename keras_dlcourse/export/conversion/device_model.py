@@ -13,7 +13,7 @@ from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.graph import fold_batch_norm
-from keras_dlcourse.graph.flat import Graph
+from keras_dlcourse.graph.flat import Graph, to_functional
 
 # The ITU-R BT.601 luma weights, which Pillow's mode "L" also uses to read gray images.
 LUMA = (0.299, 0.587, 0.114)
@@ -93,15 +93,26 @@ def token_dtype(model: keras.Model, row: Scheme) -> str | None:
                 f"input of model {model.name!r}. Use quantization='int8'"
             )
         return "int32"
-    if row.name in ("int8", "int16x8"):
-        for node in Graph(model).users(given):
-            if isinstance(node.operation, keras.layers.Embedding):
-                raise ExportError(
-                    f"the input of model {model.name!r} must be integers, because layer "
-                    f"{node.operation.name!r} (Embedding) reads it. Received: {given.dtype}, which "
-                    "an integer file quantizes. Declare it as keras.Input(shape, dtype='int32')"
-                )
+    layer = _find_embedding_of_input(model) if row.name in ("int8", "int16x8") else None
+    if layer is not None:
+        raise ExportError(
+            f"the input of model {model.name!r} must be integers, because layer {layer.name!r} "
+            f"(Embedding) reads it. Received: {given.dtype}, which an integer file quantizes. "
+            "Declare it as keras.Input(shape, dtype='int32')"
+        )
     return None
+
+
+def _find_embedding_of_input(model: keras.Model) -> keras.layers.Layer | None:
+    """Return the `Embedding` that reads the input of a model, None if there is none."""
+    if not any(isinstance(layer, keras.layers.Embedding) for layer in model._flatten_layers()):
+        return None
+    try:
+        graph = Graph(to_functional(model))
+    except (TypeError, ValueError):  # its graph is hidden in its `call`
+        return None
+    readers = (node.operation for node in graph.users(graph.model.inputs[0]))
+    return next((layer for layer in readers if isinstance(layer, keras.layers.Embedding)), None)
 
 
 def _input_shapes(model: keras.Model) -> list[tuple[int | None, ...]]:
