@@ -115,7 +115,9 @@ def test_several_inputs_where_the_model_takes_them() -> None:
 
 @pytest.mark.parametrize("make", [ClassActivationMaps, RetrievalMetrics])
 def test_one_sentence_where_it_does_not(make: Any, tmp_path: Any) -> None:
-    with pytest.raises(TypeError, match=r"2 inputs, x\[0\], x\[1\]\. .* dataset.map.*of the branch"):
+    with pytest.raises(
+        TypeError, match=r"2 inputs, x\[0\], x\[1\]\. .* dataset.map.*of the branch"
+    ):
         if make is ClassActivationMaps:
             make(Several(), tmp_path)
         else:

@@ -173,9 +173,15 @@ def test_operations_between_tensors_are_followed() -> None:
 @pytest.mark.parametrize(
     ("tail", "reason"),
     [
-        (lambda x: _layers.LayerNormalization(name="ln")(x), "ln .LayerNormalization. is not supported"),
+        (
+            lambda x: _layers.LayerNormalization(name="ln")(x),
+            "ln .LayerNormalization. is not supported",
+        ),
         (lambda x: _layers.Softmax(name="soft")(x), "soft .Softmax. is not supported"),
-        (lambda x: _layers.Activation("softmax", name="soft")(x), "soft .Activation. is not supported"),
+        (
+            lambda x: _layers.Activation("softmax", name="soft")(x),
+            "soft .Activation. is not supported",
+        ),
         (lambda x: _layers.Reshape((3, 2), name="odd")(x), "odd .Reshape. is not supported"),
         (lambda x: keras.ops.mean(x, axis=-1, keepdims=True), "Mean. is not supported"),
         (lambda x: x * np.arange(6.0), "Multiply. is not supported"),

@@ -171,6 +171,7 @@ def test_a_localizer_is_a_classifier_too(paths):
 
 
 def test_quantization_aware_training_works_unchanged(scenes, normalization, tmp_path):
+    keras.utils.set_random_seed(0)
     model = kd.quantize.quantization_aware(_localizer(keypoints=2))
     loss = kd.losses.MultitaskLoss(
         {"label": "sparse_categorical_crossentropy", "box": kd.losses.SmoothL1Loss(),
@@ -191,9 +192,10 @@ def test_quantization_aware_training_works_unchanged(scenes, normalization, tmp_
     )
     assert result.quantization == "int8" and not result.float_islands
     measured = kd.export.verify(model, result, scenes)
-    # A tie rounded the other way within is one step there, and up to a few at the end.
-    assert measured.max_error_steps <= 4 and measured.mean_error_steps < 0.5
-    assert measured.agreement > 0.95
+    # A tie of the features that is rounded the other way makes up to two steps of the scores: so in
+    # 5 of 16 seeds, with a mean of 0.011 steps at most.
+    assert measured.max_error_steps <= 2.01 and measured.mean_error_steps < 0.05
+    assert measured.agreement > 0.99
     steps = {t.name: t.scales[0] for t in kd.edge.ModelFile.read(result.path).outputs}
     for name, (_, mean) in measured.coordinate_errors.items():
         assert mean < 0.5 * steps[name]

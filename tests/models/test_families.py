@@ -287,7 +287,7 @@ class TestResNets:
 
     @pytest.mark.parametrize(("depth", "width"), [(8, 1), (17, 2), (16, 0)])
     def test_wrong_wide_ones(self, depth, width):
-        with pytest.raises(ValueError, match="depth must be 6 n . 4|width must be a whole"):
+        with pytest.raises(ValueError, match="depth must be 6 n . 4|width must be an integer"):
             kd.models.WideResNet(depth, width)
 
 

@@ -76,7 +76,7 @@ def test_the_operating_point_lies_on_the_curve(draw, shape):
     curve = np.column_stack(axes.lines[0].get_data())
     assert np.abs(curve - point).max(axis=1).min() < 1e-9
     assert legend(draw(y, scores, thresholds=least))[1] == (
-        f"from {least:.3g}: {height:.1%} at {x:.1%}"
+        f"threshold {least:.3g}: {height:.1%} at {x:.1%}"
     )
 
 

@@ -29,7 +29,7 @@ def test_figures_of_several_classes():
     assert times == np.max(found.confusion - np.diag(np.diag(found.confusion)))
     assert times == found.confusion[NAMES.index(true), NAMES.index(answer)]
     text = str(found)
-    for part in (str(found.accuracy), "of 90 examples", "weighted mean", f"{true}", "true class"):
+    for part in (str(found.accuracy), "on 90 examples", "weighted mean", f"{true}", "true class"):
         assert part in text
     figures = json.loads(json.dumps(found.to_dict()))
     assert figures["accuracy"] == found.accuracy.value and figures["area"] == found.area

@@ -232,7 +232,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(
             assert not (tmp_path / "run" / "model.keras").exists()
         else:
             assert broken.interrupted
-            assert "the same command, with --resume" in said[-1]
+            assert "run the same command with --resume" in said[-1]
     assert (tmp_path / "run" / "backup").exists()
     resumed = training.run(shapes(), tmp_path / "run", None, said.append, resume=True)
     for before, after in zip(
