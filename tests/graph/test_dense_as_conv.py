@@ -374,7 +374,8 @@ REFUSED = {
         r"'pairs' \(Reshape\) .*output.*Omit other layers",
     ),
     "shape": (
-        lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]), r"one image input.*Received: \(4,\)"
+        lambda: keras.Sequential([keras.Input((4,)), L.Dense(3)]),
+        r"one image input.*Received: \(4,\)"
     ),
     "inputs": (_vector_and_image, r"Received: \(9, 7, 2\), \(3,\)"),
     "open": (
