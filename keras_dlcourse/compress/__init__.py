@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from keras_dlcourse._extras import require
+from keras_dlcourse._lazy import load_part
 
 require("keras_dlcourse.compress", "tensorflow", "keras")
 
@@ -32,9 +32,7 @@ def __getattr__(name: str) -> Any:
     """Import a part on first use (PEP 562)."""
     if name not in _PARTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}. Available: {__all__}")
-    value = getattr(importlib.import_module(f"{__name__}.{_PARTS[name]}"), name)
-    globals()[name] = value
-    return value
+    return load_part(__name__, name, _PARTS)
 
 
 def __dir__() -> list[str]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from keras_dlcourse._extras import require
+from keras_dlcourse._lazy import load_part
 from keras_dlcourse._moved import load_moved
 
 require("keras_dlcourse.quantize", "tensorflow", "keras")
@@ -57,9 +57,7 @@ __all__ = sorted(_PARTS)
 def __getattr__(name: str) -> Any:
     """Import a part on first use (PEP 562)."""
     if name in _PARTS:
-        value = getattr(importlib.import_module(f"{__name__}.{_PARTS[name]}"), name)
-        globals()[name] = value
-        return value
+        return load_part(__name__, name, _PARTS)
     return load_moved(__name__, name, _MOVED)
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Unpack
 import keras
 
 from keras_dlcourse.layers import LocalResponseNormalization
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments, check_one_size
 from keras_dlcourse.models.registry import register
@@ -104,10 +104,10 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
         )
     arguments = check_arguments(None, input_shape=input_shape, **given)
     check_one_size(arguments, "AlexNet")
-    inputs, x = _graph.image_input(arguments)
+    inputs, x = parts.image_input(arguments)
     natural = [step for row in CONVOLUTIONS for step in (row.strides, 2 if row.is_pooled else 1)]
-    strides = _graph.limit_strides(natural, arguments.output_stride)
-    _graph.check_enough_left(arguments, _windows(strides))
+    strides = parts.limit_strides(natural, arguments.output_stride)
+    parts.check_enough_left(arguments, _windows(strides))
     for number, row in enumerate(CONVOLUTIONS):
         step, pool = strides[2 * number : 2 * number + 2]
         x = _convolution(x, row, step, grouped, f"conv{number + 1}", arguments)
@@ -115,15 +115,15 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
         if pool > 1:
             x = keras.layers.MaxPooling2D(3, pool, name=f"pool{number + 1}")(x)
     if not arguments.include_top:
-        x = _graph.global_pooling(x, arguments.pooling)
-        return _graph.finish_model(inputs, x, arguments, None, name)
+        x = parts.global_pooling(x, arguments.pooling)
+        return parts.finish_model(inputs, x, arguments, None, name)
     x = keras.layers.Flatten(name="flatten")(x)
     for dense in ("fc6", "fc7"):
         if arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"{dense}_dropout")(x)
-        units = _graph.scale_channels(DENSE, arguments.alpha)
+        units = parts.scale_channels(DENSE, arguments.alpha)
         x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=dense)(x)
-    return _graph.finish_model(inputs, _graph.predictions(x, arguments), arguments, None, name)
+    return parts.finish_model(inputs, parts.predictions(x, arguments), arguments, None, name)
 
 
 def _windows(strides: Sequence[int]) -> list[tuple[int, int]]:
@@ -136,7 +136,7 @@ def _convolution(
     x: Any, row: Convolution, strides: int, grouped: bool, name: str, arguments: Arguments
 ) -> Any:
     x = keras.layers.Conv2D(
-        _graph.scale_channels(row.filters, arguments.alpha, 2),
+        parts.scale_channels(row.filters, arguments.alpha, 2),
         row.kernel_size,
         strides,
         padding="valid" if row.strides > 1 else "same",

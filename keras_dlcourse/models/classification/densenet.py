@@ -13,7 +13,7 @@ from typing import Annotated, Any, Unpack
 import keras
 
 from keras_dlcourse.layers import DenseBlock, DenseTransition
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import TORCH_PREPROCESSING, ImageNetFiles
@@ -158,27 +158,27 @@ def _build(variant: str, input_shape: Shape, options: DenseNetOptions) -> keras.
         imagenet = ImageNetFiles(row.official, preprocessing=TORCH_PREPROCESSING)
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
     norms: dict[str, Any] = {"bn_momentum": arguments.bn_momentum, "bn_epsilon": EPSILON}
-    inputs, x = _graph.image_input(arguments)
+    inputs, x = parts.image_input(arguments)
     x, strides = _stem(x, row, arguments)
-    growth = _graph.scale_channels(row.growth_rate, arguments.alpha)
+    growth = parts.scale_channels(row.growth_rate, arguments.alpha)
     for number, repeats in enumerate(row.blocks, 1):
         x = DenseBlock(repeats, growth, row.bottleneck, dropped, name=f"block{number}", **norms)(x)
         if number < len(row.blocks):
             x = DenseTransition(
                 row.compression, strides[number - 1], dropped, name=f"transition{number}", **norms
             )(x)
-    x = _graph.normalize(x, "end", EPSILON, arguments)
-    return _graph.finish_model(inputs, _graph.classify(x, arguments), arguments, imagenet, name)
+    x = parts.normalize(x, "end", EPSILON, arguments)
+    return parts.finish_model(inputs, parts.classify(x, arguments), arguments, imagenet, name)
 
 
 def _stem(x: Any, row: Variant, arguments: Arguments) -> tuple[Any, tuple[int, ...]]:
     """Return the input of the first block, and the strides of the transitions."""
-    channels = _graph.scale_channels(row.stem, arguments.alpha)
+    channels = parts.scale_channels(row.stem, arguments.alpha)
     transitions = (2,) * (len(row.blocks) - 1)
     if row.is_small:
-        x = _graph.small_convolution(x, channels)
-        return x, _graph.limit_strides(transitions, arguments.output_stride)
-    first, pooling, *rest = _graph.limit_strides((2, 2, *transitions), arguments.output_stride)
-    x = _graph.large_convolution(x, channels, first)
-    x = _graph.large_pooling(_graph.normalize(x, "stem", EPSILON, arguments), pooling)
+        x = parts.small_convolution(x, channels)
+        return x, parts.limit_strides(transitions, arguments.output_stride)
+    first, pooling, *rest = parts.limit_strides((2, 2, *transitions), arguments.output_stride)
+    x = parts.large_convolution(x, channels, first)
+    x = parts.large_pooling(parts.normalize(x, "stem", EPSILON, arguments), pooling)
     return x, tuple(rest)

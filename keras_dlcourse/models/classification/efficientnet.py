@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple, Unpack
 import keras
 
 from keras_dlcourse.layers import InvertedResidual
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import TORCH_PREPROCESSING, ImageNetFiles
@@ -298,11 +298,11 @@ def _build(variant: str, input_shape: Shape, options: EfficientNetOptions) -> ke
         return round_channels(channels * factor * arguments.alpha)
 
     activation = "relu6" if row.is_lite else "silu"
-    stem_strides, *strides = _graph.limit_strides(
+    stem_strides, *strides = parts.limit_strides(
         (2, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
-    inputs, x = _graph.image_input(arguments)
-    x = _graph.convolution(x, width(STEM, True), 3, stem_strides, arguments, "stem", activation)
+    inputs, x = parts.image_input(arguments)
+    x = parts.convolution(x, width(STEM, True), 3, stem_strides, arguments, "stem", activation)
     repeats = [_repeats(row, number) for number in range(len(STAGES))]
     total, done = sum(repeats), 0
     for stage, step, count in zip(STAGES, strides, repeats, strict=True):
@@ -317,12 +317,12 @@ def _build(variant: str, input_shape: Shape, options: EfficientNetOptions) -> ke
                 squeeze_activation=activation,
                 drop_path=drop_path * done / total,
                 bn_momentum=arguments.bn_momentum,
-                bn_epsilon=_graph.BN_EPSILON,
+                bn_epsilon=parts.BN_EPSILON,
                 name=f"block_{done}",
             )(x)
             done += 1
-    x = _graph.convolution(x, width(HEAD, True), 1, 1, arguments, "head", activation)
-    return _graph.finish_model(inputs, _graph.classify(x, arguments), arguments, imagenet, name)
+    x = parts.convolution(x, width(HEAD, True), 1, 1, arguments, "head", activation)
+    return parts.finish_model(inputs, parts.classify(x, arguments), arguments, imagenet, name)
 
 
 def _repeats(row: Variant, number: int) -> int:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, NamedTuple, Unpack
 import keras
 
 from keras_dlcourse.layers import InceptionModule, LocalResponseNormalization
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models.registry import register
@@ -112,8 +112,8 @@ def GoogLeNet(
             "auxiliary=True adds classifiers with dense layers, so it needs include_top=True and a "
             f"fixed height and width. Received: input_shape={tuple(input_shape)}"
         )
-    inputs, x = _graph.image_input(arguments)
-    first, second, third, *pools = _graph.limit_strides((2, 2, 2, 2, 2), arguments.output_stride)
+    inputs, x = parts.image_input(arguments)
+    first, second, third, *pools = parts.limit_strides((2, 2, 2, 2, 2), arguments.output_stride)
     x = _convolution(x, 64, 7, "conv1", arguments, first)
     x = _normalize(_pool(x, second, "pool1"), normalization, "norm1")
     x = _convolution(x, 64, 1, "conv2_reduce", arguments)
@@ -127,9 +127,9 @@ def GoogLeNet(
                 output = AUXILIARY[len(beside)]
                 beside[output] = _auxiliary(x, output, arguments)
         x = _pool(x, pool, f"pool_{stage[-1].name}")
-    x = _graph.classify(x, arguments)
+    x = parts.classify(x, arguments)
     outputs = {PREDICTIONS: x, **beside} if auxiliary else x
-    return _graph.finish_model(inputs, outputs, arguments, None, name)
+    return parts.finish_model(inputs, outputs, arguments, None, name)
 
 
 def without_auxiliary(model: keras.Model) -> keras.Model:
@@ -156,7 +156,7 @@ def _convolution(
     x: Any, filters: int, size: int, name: str, arguments: Arguments, strides: int = 1
 ) -> Any:
     x = keras.layers.Conv2D(
-        _graph.scale_channels(filters, arguments.alpha),
+        parts.scale_channels(filters, arguments.alpha),
         size,
         strides,
         padding="same",
@@ -178,7 +178,7 @@ def _normalize(x: Any, normalization: str | None, name: str) -> Any:
 
 def _module(x: Any, module: Module, arguments: Arguments) -> Any:
     def scale(filters: int) -> int:
-        return _graph.scale_channels(filters, arguments.alpha)
+        return parts.scale_channels(filters, arguments.alpha)
 
     return InceptionModule(
         scale(module.filters_1x1),
@@ -194,12 +194,12 @@ def _auxiliary(x: Any, name: str, arguments: Arguments) -> Any:
     x = keras.layers.AveragePooling2D(size, 3, name=f"{name}_pool")(x)
     x = _convolution(x, 128, 1, f"{name}_conv", arguments)
     x = keras.layers.Flatten(name=f"{name}_flatten")(x)
-    units = _graph.scale_channels(1024, arguments.alpha)
+    units = parts.scale_channels(1024, arguments.alpha)
     x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=f"{name}_dense")(x)
     x = keras.layers.Dropout(AUXILIARY_DROPOUT, name=f"{name}_dropout")(x)
     return keras.layers.Dense(
         arguments.classes,
         activation=arguments.classifier_activation,
-        dtype=_graph.output_dtype(),
+        dtype=parts.output_dtype(),
         name=name,
     )(x)

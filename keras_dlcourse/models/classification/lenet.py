@@ -13,7 +13,7 @@ from typing import Annotated, Any, Unpack
 import keras
 
 from keras_dlcourse.layers import ChannelScale, RadialBasisOutput, SparseConnectedConv2D
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments, check_one_size
 from keras_dlcourse.models.registry import register
@@ -110,7 +110,7 @@ def _check_options(input_shape: Shape, options: Any) -> tuple[Arguments, str]:
 
 
 def _start(arguments: Arguments) -> tuple[Any, Any]:
-    inputs, x = _graph.image_input(arguments)
+    inputs, x = parts.image_input(arguments)
     short = [max(0, SMALLEST - (size or SMALLEST)) for size in arguments.input_shape[:2]]
     if any(short):
         sides = tuple((size // 2, size - size // 2) for size in short)
@@ -121,7 +121,7 @@ def _start(arguments: Arguments) -> tuple[Any, Any]:
 def _convolution(
     x: Any, channels: int, name: str, arguments: Arguments, activation: str | None = None
 ) -> Any:
-    filters = _graph.scale_channels(channels, arguments.alpha)
+    filters = parts.scale_channels(channels, arguments.alpha)
     return keras.layers.Conv2D(filters, 5, activation=activation, name=name)(x)
 
 
@@ -145,13 +145,13 @@ def _end(
     has_codes: bool = False,
 ) -> keras.Model:
     if not arguments.include_top:
-        x = _graph.global_pooling(x, arguments.pooling)
-        return _graph.finish_model(inputs, x, arguments, None, name)
+        x = parts.global_pooling(x, arguments.pooling)
+        return parts.finish_model(inputs, x, arguments, None, name)
     x = keras.layers.Flatten(name="flatten")(x)
-    x = squashed(keras.layers.Dense(_graph.scale_channels(DENSE, arguments.alpha), name="f6")(x))
-    x = _graph.dropout(x, arguments)
+    x = squashed(keras.layers.Dense(parts.scale_channels(DENSE, arguments.alpha), name="f6")(x))
+    x = parts.dropout(x, arguments)
     if not has_codes:
-        return _graph.finish_model(inputs, _graph.predictions(x, arguments), arguments, None, name)
+        return parts.finish_model(inputs, parts.predictions(x, arguments), arguments, None, name)
     x = RadialBasisOutput(arguments.classes, name="codes")(x)
-    x = _graph.activate(x, arguments)
-    return _graph.finish_model(inputs, x, arguments, None, name)
+    x = parts.activate(x, arguments)
+    return parts.finish_model(inputs, x, arguments, None, name)

@@ -9,7 +9,7 @@ import keras
 
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.layers import DepthwiseSeparableConv2D
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Activation, Classes, Weights
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import ImageNetFiles
@@ -123,31 +123,31 @@ def MobileNet(
         bn_momentum=bn_momentum,
         preprocessing=preprocessing,
     )
-    stem_strides, *stage_strides = _graph.limit_strides(
+    stem_strides, *stage_strides = parts.limit_strides(
         (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
-    inputs, x = _graph.image_input(arguments)
-    stem_channels = _graph.scale_channels(STEM_CHANNELS, arguments.alpha)
-    x = _graph.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
+    inputs, x = parts.image_input(arguments)
+    stem_channels = parts.scale_channels(STEM_CHANNELS, arguments.alpha)
+    x = parts.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
     block = 1
     for stage, strides in zip(STAGES, stage_strides, strict=True):
         for repeat in range(stage.repeats):
             x = DepthwiseSeparableConv2D(
-                _graph.scale_channels(stage.channels, arguments.alpha),
+                parts.scale_channels(stage.channels, arguments.alpha),
                 strides=strides if repeat == 0 else 1,
                 bn_momentum=arguments.bn_momentum,
-                bn_epsilon=_graph.BN_EPSILON,
+                bn_epsilon=parts.BN_EPSILON,
                 name=f"block_{block}",
             )(x)
             block += 1
     if arguments.include_top:
-        x = _graph.dropout(_graph.global_pooling(x, "avg", keepdims=True), arguments)
+        x = parts.dropout(parts.global_pooling(x, "avg", keepdims=True), arguments)
         # A 1x1 convolution on pooled features is a dense layer, in the layout of official weights.
         x = keras.layers.Conv2D(
             arguments.classes, 1, padding="same", data_format="channels_last", name="logits"
         )(x)
         x = keras.layers.Reshape((arguments.classes,), name="flat_logits")(x)
-        x = _graph.activate(x, arguments)
+        x = parts.activate(x, arguments)
     else:
-        x = _graph.global_pooling(x, arguments.pooling)
-    return _graph.finish_model(inputs, x, arguments, IMAGENET, name)
+        x = parts.global_pooling(x, arguments.pooling)
+    return parts.finish_model(inputs, x, arguments, IMAGENET, name)

@@ -9,7 +9,7 @@ import keras
 
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.layers import InvertedResidual
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Activation, Classes, Weights
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import ImageNetFiles
@@ -127,12 +127,12 @@ def MobileNetV2(
         bn_momentum=bn_momentum,
         preprocessing=preprocessing,
     )
-    stem_strides, *stage_strides = _graph.limit_strides(
+    stem_strides, *stage_strides = parts.limit_strides(
         (STEM_STRIDES, *(stage.strides for stage in STAGES)), arguments.output_stride
     )
-    inputs, x = _graph.image_input(arguments)
+    inputs, x = parts.image_input(arguments)
     stem_channels = round_channels(STEM_CHANNELS * arguments.alpha)
-    x = _graph.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
+    x = parts.convolution(x, stem_channels, 3, stem_strides, arguments, "stem")
     block = 0
     for stage, strides in zip(STAGES, stage_strides, strict=True):
         for repeat in range(stage.repeats):
@@ -141,15 +141,15 @@ def MobileNetV2(
                 expansion=stage.expansion,
                 strides=strides if repeat == 0 else 1,
                 bn_momentum=arguments.bn_momentum,
-                bn_epsilon=_graph.BN_EPSILON,
+                bn_epsilon=parts.BN_EPSILON,
                 name=f"block_{block}",
             )(x)
             block += 1
     # As in the paper, alpha may widen the last convolution, but not narrow it.
     head_channels = round_channels(HEAD_CHANNELS * max(1.0, arguments.alpha))
-    x = _graph.convolution(x, head_channels, 1, 1, arguments, "head")
-    x = _graph.classify(x, arguments)
-    return _graph.finish_model(inputs, x, arguments, IMAGENET, name)
+    x = parts.convolution(x, head_channels, 1, 1, arguments, "head")
+    x = parts.classify(x, arguments)
+    return parts.finish_model(inputs, x, arguments, IMAGENET, name)
 
 
 def round_channels(channels: float, divisor: int = 8) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Unpack
 import keras
 
 from keras_dlcourse.layers import InvertedResidual
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import ImageNetFiles
@@ -160,11 +160,11 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
     imagenet = None if minimalistic else ImageNetFiles(row.official, alphas=(0.75, 1.0))
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
     swish = RELU if minimalistic else SWISH
-    stem_strides, *strides = _graph.limit_strides(
+    stem_strides, *strides = parts.limit_strides(
         (2, *(block.strides for block in row.blocks)), arguments.output_stride
     )
-    inputs, x = _graph.image_input(arguments)
-    x = _graph.convolution(x, STEM_CHANNELS, 3, stem_strides, arguments, "stem", swish)
+    inputs, x = parts.image_input(arguments)
+    x = parts.convolution(x, STEM_CHANNELS, 3, stem_strides, arguments, "stem", swish)
     for number, (block, step) in enumerate(zip(row.blocks, strides, strict=True)):
         # The first block has no expansion.
         expanded = round_channels(x.shape[-1] * block.expansion) if number else x.shape[-1]
@@ -179,21 +179,21 @@ def _build(variant: str, input_shape: Shape, options: MobileNetV3Options) -> ker
             squeeze=round_channels(expanded * EXCITE) if excite else None,
             gate="hard_sigmoid",
             bn_momentum=arguments.bn_momentum,
-            bn_epsilon=_graph.BN_EPSILON,
+            bn_epsilon=parts.BN_EPSILON,
             name=f"block_{number}",
         )(x)
     channels = round_channels(x.shape[-1] * LAST_EXPANSION)
-    x = _graph.convolution(x, channels, 1, 1, arguments, "head", swish)
+    x = parts.convolution(x, channels, 1, 1, arguments, "head", swish)
     if not arguments.include_top:
-        x = _graph.global_pooling(x, arguments.pooling)
-        return _graph.finish_model(inputs, x, arguments, imagenet, name)
+        x = parts.global_pooling(x, arguments.pooling)
+        return parts.finish_model(inputs, x, arguments, imagenet, name)
     features = (
         row.features if arguments.alpha <= 1 else round_channels(row.features * arguments.alpha)
     )
-    x = _graph.global_pooling(x, "avg", keepdims=True)
+    x = parts.global_pooling(x, "avg", keepdims=True)
     x = keras.layers.Conv2D(features, 1, name="features")(x)
-    x = _graph.dropout(keras.layers.Activation(swish, name="features_act")(x), arguments)
+    x = parts.dropout(keras.layers.Activation(swish, name="features_act")(x), arguments)
     x = keras.layers.Conv2D(arguments.classes, 1, name="logits")(x)
     x = keras.layers.Flatten(name="flat_logits")(x)
-    x = _graph.activate(x, arguments)
-    return _graph.finish_model(inputs, x, arguments, imagenet, name)
+    x = parts.activate(x, arguments)
+    return parts.finish_model(inputs, x, arguments, imagenet, name)

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import keras
 
 from keras_dlcourse.layers import MLPConv2D
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models.registry import register
@@ -97,12 +97,12 @@ def _build(variant: str, input_shape: Shape, options: Options) -> keras.Model:
     arguments = check_arguments(None, input_shape=input_shape, **given)
     stages = VARIANTS[variant]
     natural = [step for stage in stages for step in (stage.strides, 2 if stage.pooling else 1)]
-    strides = _graph.limit_strides(natural, arguments.output_stride)
-    inputs, x = _graph.image_input(arguments)
+    strides = parts.limit_strides(natural, arguments.output_stride)
+    inputs, x = parts.image_input(arguments)
     for number, stage in enumerate(stages, 1):
         step, pool = strides[2 * number - 2 : 2 * number]
         filters = tuple(
-            _graph.scale_channels(channels, arguments.alpha) if channels else arguments.classes
+            parts.scale_channels(channels, arguments.alpha) if channels else arguments.classes
             for channels in (stage.filters if arguments.include_top else _features(stage))
         )
         x = MLPConv2D(filters, stage.kernel_size, step, name=f"mlpconv{number}")(x)
@@ -112,12 +112,12 @@ def _build(variant: str, input_shape: Shape, options: Options) -> keras.Model:
         if stage.dropout and arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"dropout{number}")(x)
     if not arguments.include_top:
-        return _graph.finish_model(
-            inputs, _graph.global_pooling(x, arguments.pooling), arguments, None, name
+        return parts.finish_model(
+            inputs, parts.global_pooling(x, arguments.pooling), arguments, None, name
         )
-    x = _graph.global_pooling(x, "avg")
-    x = _graph.activate(x, arguments)
-    return _graph.finish_model(inputs, x, arguments, None, name)
+    x = parts.global_pooling(x, "avg")
+    x = parts.activate(x, arguments)
+    return parts.finish_model(inputs, x, arguments, None, name)
 
 
 def _features(stage: Stage) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Unpack
 import keras
 
 from keras_dlcourse.layers import ResidualBlock
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models._shared.imagenet import BGR_PREPROCESSING, ImageNetFiles
@@ -254,12 +254,12 @@ def residual_network(
         **block,
     }
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
-    inputs, x = _graph.image_input(arguments)
+    inputs, x = parts.image_input(arguments)
     x, strides = _stem(x, row, block, arguments)
     for stage, (blocks, channels) in enumerate(zip(row.blocks, row.channels, strict=True)):
         for number in range(blocks):
             x = ResidualBlock(
-                _graph.scale_channels(channels, arguments.alpha, row.groups),
+                parts.scale_channels(channels, arguments.alpha, row.groups),
                 row.kind,
                 strides=strides[stage] if number == 0 else 1,
                 width=_width(row, stage, arguments),
@@ -269,8 +269,8 @@ def residual_network(
                 **block,
             )(x)
     if block["preactivation"]:
-        x = _graph.normalize(x, "end", block["bn_epsilon"], arguments)
-    return _graph.finish_model(inputs, _graph.classify(x, arguments), arguments, imagenet, name)
+        x = parts.normalize(x, "end", block["bn_epsilon"], arguments)
+    return parts.finish_model(inputs, parts.classify(x, arguments), arguments, imagenet, name)
 
 
 def _width(row: Variant, stage: int, arguments: Arguments) -> int | None:
@@ -278,24 +278,24 @@ def _width(row: Variant, stage: int, arguments: Arguments) -> int | None:
     if row.kind == "basic":
         return None
     width = row.width[stage] if row.width else row.channels[stage] // EXPANSION
-    return _graph.scale_channels(width, arguments.alpha, row.groups)
+    return parts.scale_channels(width, arguments.alpha, row.groups)
 
 
 def _stem(
     x: Any, row: Variant, block: dict[str, Any], arguments: Arguments
 ) -> tuple[Any, tuple[int, ...]]:
     """Return the input of the first stage, and the strides of the stages."""
-    channels = _graph.scale_channels(row.stem, arguments.alpha)
+    channels = parts.scale_channels(row.stem, arguments.alpha)
     stages = (1,) + (2,) * (len(row.blocks) - 1)
     use_bias = block.get("use_bias", False)
     if row.is_small:
-        x = _graph.small_convolution(x, channels, use_bias)
+        x = parts.small_convolution(x, channels, use_bias)
         if not block["preactivation"]:
-            x = _graph.normalize(x, "stem", block["bn_epsilon"], arguments)
-        return x, _graph.limit_strides(stages, arguments.output_stride)
-    first, pooling, *rest = _graph.limit_strides((2, 2, *stages), arguments.output_stride)
-    x = _graph.large_convolution(x, channels, first, use_bias)
+            x = parts.normalize(x, "stem", block["bn_epsilon"], arguments)
+        return x, parts.limit_strides(stages, arguments.output_stride)
+    first, pooling, *rest = parts.limit_strides((2, 2, *stages), arguments.output_stride)
+    x = parts.large_convolution(x, channels, first, use_bias)
     if not block["preactivation"]:
-        x = _graph.normalize(x, "stem", block["bn_epsilon"], arguments)
-    x = _graph.large_pooling(x, pooling)
+        x = parts.normalize(x, "stem", block["bn_epsilon"], arguments)
+    x = parts.large_pooling(x, pooling)
     return x, tuple(rest)

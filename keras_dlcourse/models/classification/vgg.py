@@ -13,7 +13,7 @@ from typing import Annotated, Any, Unpack
 
 import keras
 
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments, check_one_size
 from keras_dlcourse.models._shared.imagenet import BGR_PREPROCESSING, ImageNetFiles
@@ -127,20 +127,20 @@ def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model
     arguments = check_arguments(imagenet, input_shape=input_shape, **given)
     if head == "dense":
         check_one_size(arguments, "VGG", ", or set head='convolution'")
-    inputs, x = _graph.image_input(arguments)
-    poolings = _graph.limit_strides((2,) * len(CHANNELS), arguments.output_stride)
-    _graph.check_enough_left(arguments, [(step, step) for step in poolings])
+    inputs, x = parts.image_input(arguments)
+    poolings = parts.limit_strides((2,) * len(CHANNELS), arguments.output_stride)
+    parts.check_enough_left(arguments, [(step, step) for step in poolings])
     for stage, (channels, repeats) in enumerate(zip(CHANNELS, row.repeats, strict=True), 1):
         for number in range(1, repeats + 1):
-            filters = _graph.scale_channels(channels, arguments.alpha)
+            filters = parts.scale_channels(channels, arguments.alpha)
             x = _convolution(x, filters, f"block{stage}_conv{number}", batch_norm, arguments)
         if poolings[stage - 1] > 1:
             x = keras.layers.MaxPooling2D(2, name=f"block{stage}_pool")(x)
     if not arguments.include_top:
-        x = _graph.global_pooling(x, arguments.pooling)
+        x = parts.global_pooling(x, arguments.pooling)
     else:
         x = (_dense_head if head == "dense" else _convolution_head)(x, arguments)
-    return _graph.finish_model(inputs, x, arguments, imagenet, name)
+    return parts.finish_model(inputs, x, arguments, imagenet, name)
 
 
 def _convolution(x: Any, filters: int, name: str, batch_norm: bool, arguments: Arguments) -> Any:
@@ -157,17 +157,17 @@ def _convolution(x: Any, filters: int, name: str, batch_norm: bool, arguments: A
 def _dense_head(x: Any, arguments: Arguments) -> Any:
     x = keras.layers.Flatten(name="flatten")(x)
     for name in ("fc1", "fc2"):
-        units = _graph.scale_channels(DENSE, arguments.alpha)
+        units = parts.scale_channels(DENSE, arguments.alpha)
         x = keras.layers.Dense(units, "relu", kernel_initializer="he_normal", name=name)(x)
         if arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"{name}_dropout")(x)
-    return _graph.predictions(x, arguments)
+    return parts.predictions(x, arguments)
 
 
 def _convolution_head(x: Any, arguments: Arguments) -> Any:
     """Apply the dense head as convolutions; the first is 7x7, the size of the paper's last maps."""
     height, width = (size or 7 for size in x.shape[1:3])
-    units = _graph.scale_channels(DENSE, arguments.alpha)
+    units = parts.scale_channels(DENSE, arguments.alpha)
     for name, size in (("fc1", (min(height, 7), min(width, 7))), ("fc2", (1, 1))):
         x = keras.layers.Conv2D(
             units, size, activation="relu", kernel_initializer="he_normal", name=name
@@ -175,5 +175,5 @@ def _convolution_head(x: Any, arguments: Arguments) -> Any:
         if arguments.dropout:
             x = keras.layers.Dropout(arguments.dropout, name=f"{name}_dropout")(x)
     x = keras.layers.Conv2D(arguments.classes, 1, name="predictions_conv")(x)
-    x = _graph.global_pooling(x, "avg")
-    return _graph.activate(x, arguments)
+    x = parts.global_pooling(x, "avg")
+    return parts.activate(x, arguments)

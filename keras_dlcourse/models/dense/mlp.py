@@ -9,7 +9,7 @@ import keras
 
 from keras_dlcourse._checks import check_fraction, check_one_of, check_positive_int
 from keras_dlcourse.losses.classification.tasks import TASKS
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 
 # Initializers that preserve the variance of signals: He for activations that pass half of their
 # input, LeCun for SELU by its derivation, Glorot for activations that are linear around 0.
@@ -87,7 +87,7 @@ def MLP(
         if share:
             x = keras.layers.Dropout(share, name=f"dropout_{number}")(x)
     last = "linear" if logits else row.activation
-    x = keras.layers.Dense(count, last, dtype=_graph.output_dtype(), name="output")(x)
+    x = keras.layers.Dense(count, last, dtype=parts.output_dtype(), name="output")(x)
     return keras.Model(inputs, x, name=name)
 
 

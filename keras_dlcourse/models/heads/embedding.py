@@ -8,7 +8,7 @@ import keras
 
 from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.layers import L2Normalization
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 
 # Pooling layers over all positions, by the rank of the feature maps (including the batch).
 _POOLINGS: dict[int, dict[str, type[keras.layers.Layer]]] = {
@@ -67,7 +67,7 @@ def embedding_model(
         raise ValueError(f"pooling must be 'avg' or 'max'. Received: {pooling!r}")
     x = pool_features(backbone, backbone_output(backbone), pooling)
     # In 16 bits, nearby vectors would become equal.
-    dtype = _graph.output_dtype()
+    dtype = parts.output_dtype()
     x = keras.layers.Dense(dimensions, dtype=dtype, name="embedding")(x)
     if normalize:
         x = L2Normalization(dtype=dtype, name="unit_length")(x)

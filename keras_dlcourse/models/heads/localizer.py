@@ -11,7 +11,7 @@ from keras import layers as L
 from keras_dlcourse._checks import check_positive_int
 from keras_dlcourse.edge.description.layouts import BOX, KEYPOINTS, RELATIVE_TO
 from keras_dlcourse.layers import OutputDescription
-from keras_dlcourse.models._shared import parts as _graph
+from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models.heads.embedding import backbone_output, pool_features
 
 _PLACES_CHANNELS = 64  # channels of the maps from which coordinates are predicted
@@ -70,7 +70,7 @@ def localizer(
     """
     classes = check_positive_int("classes", classes)
     maps = _maps(backbone)
-    dtype = _graph.output_dtype()
+    dtype = parts.output_dtype()
     x = pool_features(backbone, maps, "avg")
     if dropout:
         x = L.Dropout(dropout, name="dropout")(x)
@@ -150,18 +150,18 @@ def _maps(backbone: keras.Model) -> Any:
 def _places(maps: Any, backbone: keras.Model) -> Any:
     """Return the flattened maps, a vector that preserves locations."""
     x = L.Conv2D(_PLACES_CHANNELS, 1, use_bias=False, name="places")(maps)
-    x = L.BatchNormalization(momentum=0.9, epsilon=_graph.BN_EPSILON, name="places_bn")(x)
+    x = L.BatchNormalization(momentum=0.9, epsilon=parts.BN_EPSILON, name="places_bn")(x)
     return L.Flatten(name="places_flat")(L.ReLU(max_value=6.0, name="places_relu")(x))
 
 
 def _box(places: Any, bounding_box_format: str) -> Any:
-    dtype = _graph.output_dtype()
+    dtype = parts.output_dtype()
     numbers = L.Dense(4, activation="sigmoid", dtype=dtype, name="box_numbers")(places)
     return OutputDescription(BOX, bounding_box_format, dtype=dtype, name=BOX)(numbers)
 
 
 def _points(places: Any, count: int, names: Sequence[str] | None, relative_to: str) -> Any:
-    dtype = _graph.output_dtype()
+    dtype = parts.output_dtype()
     numbers = L.Dense(2 * count, dtype=dtype, name="keypoint_numbers")(places)
     described = OutputDescription(
         KEYPOINTS, relative_to=relative_to, names=names, dtype=dtype, name=KEYPOINTS
