@@ -23,7 +23,7 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import float_islands
 from keras_dlcourse.export.conversion.calibration import calibration_examples, calibration_inputs
-from keras_dlcourse.export.conversion.class_map import OUTPUTS, add_class_map
+from keras_dlcourse.export.conversion.class_map import add_class_map
 from keras_dlcourse.export.conversion.converter import convert
 from keras_dlcourse.export.conversion.device_model import (
     convert_to_device_inputs,
@@ -38,17 +38,19 @@ from keras_dlcourse.export.conversion.device_model import (
 )
 from keras_dlcourse.export.conversion.entrance import check_learned_range
 from keras_dlcourse.export.conversion.integer_form import has_baking, integer_form
-from keras_dlcourse.export.conversion.provenance import find_labels, find_normalization
+from keras_dlcourse.export.conversion.provenance import find_normalization
 from keras_dlcourse.export.conversion.schemes import Scheme, choose_dtype, find_scheme
 from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
-from keras_dlcourse.export.writing.metadata import Description, describe_file
-from keras_dlcourse.export.writing.outputs import (
-    describe_outputs,
-    find_scores,
+from keras_dlcourse.export.outputs import KINDS
+from keras_dlcourse.export.outputs.find import (
+    assign_labels,
+    assign_thresholds,
+    find_outputs,
     find_signature_names,
-    reorder_outputs,
 )
-from keras_dlcourse.graph.head import is_embedding
+from keras_dlcourse.export.writing.metadata import Description, describe_file
+from keras_dlcourse.export.writing.order import reorder_outputs
+from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.models import without_auxiliary
 
@@ -66,10 +68,8 @@ class ExportResult:
         normalization_source: Where the normalization comes from: `"preprocessing"`,
             `"calibration"`, `"model"`, or `"graph"` if the model's first layers take raw pixels;
             None if there is no normalization.
-        labels: Class names in the file, or None.
+        outputs: The outputs of the file, in order.
         float_islands: Operations left in float in an integer file.
-        class_map: Height, width and number of classes of the class map, which is the second output;
-            None without a class map.
         keras_hash: SHA-256 of the Keras model's weights, also stored in the file.
         seconds: Time that the export took, in seconds.
     """
@@ -79,11 +79,20 @@ class ExportResult:
     bytes: int
     normalization: Normalization | None
     normalization_source: str | None
-    labels: tuple[str, ...] | None
+    outputs: tuple[Output, ...]
     float_islands: tuple[str, ...]
     keras_hash: str
     seconds: float
-    class_map: tuple[int, int, int] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names of the first output, or None."""
+        return self.outputs[0].labels
+
+    @property
+    def class_map(self) -> tuple[int | None, ...] | None:
+        """Height, width and number of classes of the class map; None without one."""
+        return next((one.shape for one in self.outputs if one.kind == "class_map"), None)
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -103,6 +112,8 @@ class ExportResult:
         if self.class_map is not None:
             height, width, classes = self.class_map
             lines.append(f"class map: {height} x {width} for each of {classes:,} classes")
+        if len(self.outputs) > 1 and self.class_map is None:
+            lines.append(f"outputs: {', '.join(one.name for one in self.outputs)}")
         if self.float_islands:
             lines.append(f"left in float: {', '.join(self.float_islands)}")
         return "\n".join(lines)
@@ -149,7 +160,8 @@ def to_tflite(
             names to indices, or an open text file. Defaults to the names recorded in the model or
             carried by `calibration`. Models that end in a unit-length vector, or were made by
             `kd.models.embedding_model`, have none. If a model has several outputs, which the file
-            has in Keras's order, the labels are those of the first.
+            has in Keras's order, the labels are those of the first, or a dictionary from names of
+            outputs to the labels of each.
         preprocessing: The normalization applied to pixels from 0 to 255 before the model;
             `Normalization.identity()` if the model takes raw pixels. Defaults to the one carried by
             `calibration`, else to the one recorded in the model (builders of `kd.models` record it,
@@ -205,80 +217,136 @@ def to_tflite(
         "input_dtype": token_dtype(model, row) or choose_dtype("input_dtype", input_dtype, row),
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
-    shape = input_shape(model)
-    rgb = _check_rgb(rgb, shape)
-
     examples = _take_examples(row, calibration, ranges_known)
-    recorded = layers.describe(model)
-    outputs = describe_outputs(model)
-    normalization, source = find_normalization(model, preprocessing, examples, recorded, shape)
-    if normalization is not None and is_image_shape(shape):
-        check_learned_range(model, normalization)
-    # The metadata holds a single mean and deviation; per-channel values have no place there.
-    in_graph = normalization is not None and not normalization.is_scalar
-
-    core = (
-        integer_form(convert_to_float32(model), row.name == "int8")
-        if has_baking(model)
-        else fold_transposes(model)
-    )
-    if class_map:
-        core = _add_class_map(core, examples, shape, normalization)
-    graph = device_model(
-        core, normalization=normalization if in_graph else None, rgb=rgb, batch=batch
-    )
-    if ranges_known and row.name == "int8":
-        at_input = Normalization.identity() if in_graph else normalization
-        graph = set_pixel_range(graph, at_input, own_range=graph is core)
-    # Labels given by the caller mean a classifier; those of the data do not apply to embeddings.
-    embedding = labels is None and not outputs and is_embedding(model)
-    scores = None if embedding else find_scores(graph, outputs)
-    names = None if scores is None else find_labels(labels, recorded, examples, scores.shape[-1])
-    thresholds = _check_thresholds(score_thresholds, scores, row)
-    inputs = None
-    if examples is not None and row.calibrated:
-        inputs = calibration_inputs(examples, shape, normalization)
-        inputs = convert_to_device_inputs(inputs, normalization if in_graph else None, rgb)
+    pixels = _find_pixels(model, preprocessing, examples, rgb)
+    graph = _build_graph(model, row, examples, pixels, batch=batch, class_map=class_map)
+    outputs = find_outputs(model, graph, class_map=class_map, classifies=labels is not None)
+    outputs = assign_labels(outputs, labels, layers.describe(model), examples)
+    outputs = assign_thresholds(outputs, score_thresholds, row)
+    inputs = _find_calibration(examples, row, pixels)
     with _show_progress(f"{path.name}: calibrating", inputs) as tick:
         content = convert(graph, row, batch=batch, calibration=inputs, progress=tick, **types)
-    if class_map:
-        content = reorder_outputs(content, OUTPUTS)
-    elif outputs:
+    if len(outputs) > 1:
         content = reorder_outputs(content, find_signature_names(graph, outputs))
-
     file = ModelFile.read(content)
-    # A gray image may lack its channel axis; a series, of the same rank, has no normalization.
-    grey = len(shape) == 2 and normalization is not None
-    image = is_image_shape(shape) or grey
-    description = Description(
-        name=model.name,
-        image_size=(shape[0], shape[1]) if image else None,
-        channels=1 if grey else file.inputs[0].shape[-1] if image else None,
-        input_normalization=_input_normalization(file, normalization, in_graph),
-        trained_normalization=normalization,
-        normalization_in_graph=in_graph,
-        labels=names,
-        quantization=row.name,
-        rgb=rgb,
-        keras_hash=model_hash(model),
-        class_map=class_map,
-        embedding=embedding,
-        outputs=outputs,
-        score_thresholds=thresholds,
-    )
-    content = describe_file(content, description)
+    description = _describe(model, file, row, pixels, outputs)
+    tables = [KINDS[one.kind].describe(one) for one in outputs]
+    content = describe_file(content, description, tables)
     write_bytes(path, content)
     return ExportResult(
         path=path,
         quantization=row.name,
         bytes=len(content),
-        normalization=normalization,
-        normalization_source=source,
-        labels=names,
+        normalization=pixels.normalization,
+        normalization_source=pixels.source,
+        outputs=outputs,
         float_islands=_warn_of_islands(float_islands(file), path, row),
         keras_hash=description.keras_hash,
         seconds=time.monotonic() - started,
-        class_map=_map_shape(file) if class_map else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """What the input of a model is, and what its pixels went through.
+
+    Attributes:
+        shape: Its shape without the batch, of any kind of input.
+        normalization: The normalization applied to pixels in training; None for other inputs.
+        source: Where that was found.
+        rgb: Whether the file converts RGB to gray.
+    """
+
+    shape: tuple[int, ...]
+    normalization: Normalization | None
+    source: str | None
+    rgb: bool
+
+    @property
+    def is_in_graph(self) -> bool:
+        """Whether the graph computes the normalization: metadata hold one for all channels."""
+        return self.normalization is not None and not self.normalization.is_scalar
+
+    @property
+    def in_graph(self) -> Normalization | None:
+        """The normalization that the graph computes, if any."""
+        return self.normalization if self.is_in_graph else None
+
+
+def _find_pixels(
+    model: keras.Model,
+    preprocessing: Normalization | None,
+    examples: Examples | None,
+    rgb: bool | None,
+) -> _Pixels:
+    """Return what is known about the pixels of a model, or raise if that is not enough."""
+    shape = input_shape(model)
+    rgb = _check_rgb(rgb, shape)
+    recorded = layers.describe(model)
+    found = find_normalization(model, preprocessing, examples, recorded, shape)
+    if found[0] is not None and is_image_shape(shape):
+        check_learned_range(model, found[0])
+    return _Pixels(shape, *found, rgb)
+
+
+def _build_graph(
+    model: keras.Model,
+    row: Scheme,
+    examples: Examples | None,
+    pixels: _Pixels,
+    *,
+    batch: int | None,
+    class_map: bool,
+) -> keras.Model:
+    """Return the model as it is converted: in inference, with the input of a device."""
+    core = (
+        integer_form(convert_to_float32(model), row.name == "int8")
+        if has_baking(model)
+        else fold_transposes(model)
+    )
+    if class_map:  # before anything is added to the input
+        measured = None
+        if examples is not None and is_quantized(core):
+            measured = calibration_inputs(examples, pixels.shape, pixels.normalization)
+        core = add_class_map(convert_to_float32(core), measured)
+    graph = device_model(core, normalization=pixels.in_graph, rgb=pixels.rgb, batch=batch)
+    if row.name == "int8" and (is_quantized(model) or is_fake_quantized(model)):
+        at_input = Normalization.identity() if pixels.is_in_graph else pixels.normalization
+        graph = set_pixel_range(graph, at_input, own_range=graph is core)
+    return graph
+
+
+def _find_calibration(examples: Examples | None, row: Scheme, pixels: _Pixels) -> np.ndarray | None:
+    """Return the inputs on which ranges are measured, as the device gets them."""
+    if examples is None or not row.calibrated:
+        return None
+    inputs = calibration_inputs(examples, pixels.shape, pixels.normalization)
+    return convert_to_device_inputs(inputs, pixels.in_graph, pixels.rgb)
+
+
+def _describe(
+    model: keras.Model,
+    file: ModelFile,
+    row: Scheme,
+    pixels: _Pixels,
+    outputs: tuple[Output, ...],
+) -> Description:
+    """Return the description that the file carries."""
+    shape = pixels.shape
+    # A gray image may lack its channel axis; a series, of the same rank, has no normalization.
+    gray = len(shape) == 2 and pixels.normalization is not None
+    is_image = is_image_shape(shape) or gray
+    return Description(
+        name=model.name,
+        image_size=(shape[0], shape[1]) if is_image else None,
+        channels=1 if gray else file.inputs[0].shape[-1] if is_image else None,
+        input_normalization=_input_normalization(file, pixels.normalization, pixels.is_in_graph),
+        trained_normalization=pixels.normalization,
+        normalization_in_graph=pixels.is_in_graph,
+        quantization=row.name,
+        rgb=pixels.rgb,
+        keras_hash=model_hash(model),
+        outputs=outputs,
     )
 
 
@@ -304,35 +372,6 @@ def _check_rgb(rgb: bool | None, shape: tuple[int, ...]) -> bool:
     return grey if rgb is None else rgb
 
 
-def _check_thresholds(
-    given: Sequence[float] | float | None, scores: Any, row: Scheme
-) -> tuple[float, ...] | None:
-    """Validate the thresholds; return one for each class that its scores can reach."""
-    if given is None:
-        return None
-    if scores is None:
-        raise ValueError("score_thresholds apply to class scores; this model has none")
-    try:
-        values = np.asarray(given, "float64")
-    except (TypeError, ValueError):
-        values = np.array(np.nan)
-    if values.ndim == 0:
-        values = np.full(scores.shape[-1], values)
-    if values.shape != (scores.shape[-1],) or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"score_thresholds must be {scores.shape[-1]} numbers from 0 to 1, one for each class, "
-            f"or one for all. Received: {given!r}"
-        )
-    beyond = np.flatnonzero(values > row.highest_score).tolist()
-    if beyond:
-        warnings.warn(
-            f"the thresholds of classes {beyond} are lowered to {row.highest_score:.4f}, the "
-            f"highest score in {row.name}, which represents all scores that round to it",
-            stacklevel=3,
-        )
-    return tuple(np.minimum(values, row.highest_score).tolist())
-
-
 def _take_examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | None:
     """Take the examples for calibration; for other schemes just one, to read what it carries."""
     if ranges_known and row.name == "int16x8":
@@ -348,24 +387,6 @@ def _take_examples(row: Scheme, calibration: Any, ranges_known: bool) -> Example
             )
         return None
     return calibration_examples(calibration) if row.calibrated else take(calibration, 1)
-
-
-def _add_class_map(
-    model: keras.Model,
-    examples: Examples | None,
-    shape: tuple[int, ...],
-    normalization: Normalization | None,
-) -> keras.Model:
-    """Add the class map to the model, before anything is added to its input."""
-    inputs = None
-    if examples is not None and is_quantized(model):
-        inputs = calibration_inputs(examples, shape, normalization)
-    return add_class_map(convert_to_float32(model), inputs)
-
-
-def _map_shape(file: ModelFile) -> tuple[int, int, int]:
-    height, width, classes = file.outputs[1].shape[1:]
-    return height, width, classes
 
 
 def _input_normalization(

@@ -13,13 +13,10 @@ import pytest
 from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
-from keras_dlcourse.export.checking.output_kinds import (
-    INTEGER,
-    KINDS,
-    Compared,
-    find_missed_limits,
-    kind_of_scores,
-)
+from keras_dlcourse.export.outputs import KINDS
+from keras_dlcourse.export.outputs.kind import INTEGER, Compared
+from keras_dlcourse.export.outputs.limits import find_missed_limits
+from keras_dlcourse.export.outputs.undescribed import kind_of_scores
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,7 @@ class ImageMetadata:
         score_threshold: The score below which results are not meaningful.
         score_thresholds: Minimum score of each class to count as present.
         outputs: Names of the outputs in order; an empty string for an unnamed output.
+        output_labels: Class names of every output that has them, by output name.
         boxes: Layouts of the outputs that are boxes, by output name.
         keypoints: Layouts of the outputs that are keypoints, by output name.
         extra: All named buffers of the file as bytes, including `"keras_dlcourse"`.
@@ -99,6 +100,7 @@ class ImageMetadata:
     score_threshold: float | None = None
     score_thresholds: tuple[float, ...] | None = None
     outputs: tuple[str, ...] = ()
+    output_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     boxes: Mapping[str, BoxLayout] = field(default_factory=dict)
     keypoints: Mapping[str, KeypointLayout] = field(default_factory=dict)
     extra: Mapping[str, bytes] = field(default_factory=dict)
@@ -145,6 +147,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
         score_threshold=_score_threshold(scores),
         score_thresholds=_score_thresholds(record, what),
         outputs=_output_names(graph),
+        output_labels=_output_labels(graph, files),
         boxes=_boxes(graph, what),
         keypoints=_keypoints(record, what),
         extra=extra,
@@ -309,6 +312,14 @@ def _file_name(tensor: Table | None, *kinds: int) -> str | None:
 def _labels(scores: Table | None, files: _Attached) -> tuple[str, ...] | None:
     name = _file_name(scores, *_LABELS)
     return None if name is None else parse_labels(files.text(name))
+
+
+def _output_labels(graph: Table | None, files: _Attached) -> dict[str, tuple[str, ...]]:
+    """Return the labels of every output that has them, by output name."""
+    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
+    tensors = graph.tables(slot) if graph is not None else []
+    found = ((one.string(schema.TensorMetadata.NAME), _labels(one, files)) for one in tensors)
+    return {name: labels for name, labels in found if labels is not None}
 
 
 def _score_calibration(scores: Table | None, files: _Attached) -> ScoreCalibration | None:

@@ -10,9 +10,10 @@ import numpy as np
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import find_graph_steps
-from keras_dlcourse.export.checking.output_kinds import INTEGER, Compared, Kind, find_missed_limits
 from keras_dlcourse.export.checking.roads import Road
 from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
+from keras_dlcourse.export.outputs.kind import INTEGER, Compared, Kind
+from keras_dlcourse.export.outputs.limits import find_missed_limits
 
 EXAMPLES = 100  # number of examples the tests run the file on
 _OUTSIDE = 1e-3  # fraction of values that may lie outside an integer range

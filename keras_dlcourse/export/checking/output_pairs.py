@@ -10,12 +10,15 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples
-from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
+from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING, ImageMetadata
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.export.checking.output_kinds import Compared, kind_of_scores
+from keras_dlcourse.export.checking.inspection import own_record
 from keras_dlcourse.export.checking.roads import Device
 from keras_dlcourse.export.conversion.class_map import compute_class_maps
-from keras_dlcourse.export.writing.outputs import name_outputs
+from keras_dlcourse.export.outputs.find import name_outputs
+from keras_dlcourse.export.outputs.kind import Compared
+from keras_dlcourse.export.outputs.undescribed import kind_of_scores
+from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.graph.logits import find_logits
 from keras_dlcourse.graph.running import Network
@@ -24,54 +27,107 @@ MAP_EXAMPLES = 100  # number of examples for maps, which are large
 
 
 @dataclass(frozen=True)
-class Output:
-    """An output of both models; the first has no name unless the file gives it one."""
+class Pair:
+    """An output of both models.
 
-    name: str
-    kind: str
+    Attributes:
+        output: The output of the file.
+        compared: Its values in both.
+    """
+
+    output: Output
     compared: Compared
 
 
 def compare_outputs(
     model: keras.Model, file: ModelFile, examples: Examples, device: Device
-) -> tuple[list[Output], str | None]:
-    """Run both models; return their outputs, and a note if the labels do not fit.
+) -> tuple[list[Pair], tuple[str, ...]]:
+    """Run both models; return their outputs, and notes on labels that do not fit.
 
     Raises:
         ValueError: If the models have different outputs.
     """
-    metadata = file.metadata
     predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
-    has_maps = CLASS_MAP in metadata.outputs
-    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
-    names = tuple(tensor.name for tensor in file.outputs) if several else ()
+    outputs = list_outputs(model, file)
     named = _name_predictions(model, predicted)
-    _check_outputs(named, names, file)
-    ours = [named[name] for name in names] or [predicted]
-    if has_maps:
-        ours.append(compute_class_maps(model, examples.inputs[:MAP_EXAMPLES]))
+    _check_outputs(named, outputs, file)
+    ours = [
+        compute_class_maps(model, examples.inputs[:MAP_EXAMPLES])
+        if output.kind == "class_map"
+        else named.get(output.name, predicted)
+        for output in outputs
+    ]
     theirs: list[list[np.ndarray]] = [[] for _ in ours]
     for index in range(len(examples)):
         for values, kept, one in zip(device(index), theirs, ours, strict=True):
             if index < len(one):
                 kept.append(values)
-    compared = [
-        _pair_outputs(np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file)
-        for one, kept, tensor in zip(ours, theirs, file.outputs, strict=True)
-    ]
-    titles = names or ("", CLASS_MAP)[: len(compared)]
-    outputs = [Output(title, "numbers", one) for title, one in zip(titles, compared, strict=True)]
-    if titles[0] in metadata.places:
-        return outputs, None
-    if not names and (EMBEDDING in metadata.outputs or is_embedding(model)):
-        # The largest value of an embedding is not a class.
-        return [replace(outputs[0], kind="embedding"), *outputs[1:]], None
-    scores, note = _describe_scores(model, file, examples.labels, outputs[0])
-    others = outputs[1:]
-    if names and not metadata.places:
-        labels = _labels_by_name(model, examples.labels)
-        others = [_describe_other(labels.get(one.name), one) for one in others]
-    return [scores, *others], note
+    pairs: list[Pair] = []
+    notes: list[str] = []
+    for output, one, kept, tensor in zip(outputs, ours, theirs, file.outputs, strict=True):
+        compared = _pair_outputs(
+            np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file
+        )
+        true = _find_labels(model, examples.labels, output, is_first=not pairs)
+        pair, note = _describe_values(model, output, compared, true)
+        pairs.append(pair)
+        notes += [] if note is None else [f"{output.name}: {note}" if output.name else note]
+    return pairs, tuple(notes)
+
+
+def list_outputs(model: keras.Model, file: ModelFile) -> tuple[Output, ...]:
+    """Return the outputs of a file, as it describes them or as the model shows."""
+    metadata, record = file.metadata, own_record(file)
+    kinds = {one["name"]: one["kind"] for one in record.get("outputs", ())}
+    has_maps = CLASS_MAP in metadata.outputs
+    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
+    names = [tensor.name if several else "" for tensor in file.outputs]
+    if has_maps:
+        names[1] = CLASS_MAP
+    found = []
+    for number, (name, tensor) in enumerate(zip(names, file.outputs, strict=True)):
+        kind = kinds.get(name) or _recognize(model, metadata, name, several)
+        first = number == 0
+        found.append(
+            Output(
+                name,
+                kind,
+                tensor.shape[1:],
+                labels=metadata.labels if first else metadata.output_labels.get(name),
+                score_thresholds=metadata.score_thresholds if first else None,
+            )
+        )
+    return tuple(found)
+
+
+def _recognize(model: keras.Model, metadata: ImageMetadata, name: str, several: bool) -> str:
+    """Return the kind of an output of a file that does not record it."""
+    if name in metadata.boxes:
+        return "box"
+    if name in metadata.keypoints:
+        return "keypoints"
+    if name == CLASS_MAP:
+        return "class_map"
+    if not several and (EMBEDDING in metadata.outputs or is_embedding(model)):
+        return "embedding"  # its largest value is not a class
+    return "scores"
+
+
+def _describe_values(
+    model: keras.Model, output: Output, compared: Compared, labels: Any
+) -> tuple[Pair, str | None]:
+    """Return an output with its labels, and its kind where only the values show it."""
+    if output.kind not in ("scores", "numbers"):
+        return Pair(output, compared), None
+    kind, labels, note = kind_of_scores(
+        compared.ours,
+        labels,
+        thresholds=output.score_thresholds,
+        class_names=output.labels,
+        activation="linear" if output.name else _activation(model),
+    )
+    compared = replace(compared, labels=labels, thresholds=output.score_thresholds)
+    return Pair(replace(output, kind=kind), compared), note
 
 
 def _name_predictions(model: keras.Model, predicted: Any) -> dict[str, Any]:
@@ -83,37 +139,13 @@ def _name_predictions(model: keras.Model, predicted: Any) -> dict[str, Any]:
     return {}
 
 
-def _labels_by_name(model: keras.Model, labels: Any) -> dict[str, Any]:
-    """Return the labels of several outputs by name, as far as there are any."""
+def _find_labels(model: keras.Model, labels: Any, output: Output, *, is_first: bool) -> Any:
+    """Return the labels of an output: by its name, by its place, or those of the only one."""
     if isinstance(labels, Mapping):
-        return dict(labels)
+        return labels.get(output.name)
     if isinstance(labels, list | tuple):
-        return dict(zip(name_outputs(model), labels, strict=False))
-    return {}
-
-
-def _describe_other(labels: Any, output: Output) -> Output:
-    """Determine the kind of an output after the first, for which the file has no class names."""
-    kind, labels, _ = kind_of_scores(output.compared.ours, labels)
-    return Output(output.name, kind, replace(output.compared, labels=labels))
-
-
-def _describe_scores(
-    model: keras.Model, file: ModelFile, labels: Any, output: Output
-) -> tuple[Output, str | None]:
-    """Determine the kind of an output that the file does not describe, and add its labels."""
-    if output.name and not isinstance(labels, np.ndarray):
-        labels = _labels_by_name(model, labels).get(output.name)
-    thresholds = file.metadata.score_thresholds
-    kind, labels, note = kind_of_scores(
-        output.compared.ours,
-        labels,
-        thresholds=thresholds,
-        class_names=file.metadata.labels,
-        activation="linear" if output.name else _activation(model),
-    )
-    compared = replace(output.compared, labels=labels, thresholds=thresholds)
-    return Output(output.name, kind, compared), note
+        return dict(zip(name_outputs(model), labels, strict=False)).get(output.name)
+    return labels if is_first else None
 
 
 def _pair_outputs(
@@ -127,9 +159,10 @@ def _pair_outputs(
     return Compared(ours, theirs, scales[0] if scales else None)
 
 
-def _check_outputs(named: Mapping[str, Any], names: tuple[str, ...], file: ModelFile) -> None:
+def _check_outputs(named: Mapping[str, Any], outputs: tuple[Output, ...], file: ModelFile) -> None:
     """Raise ValueError unless the model has exactly the outputs of the file."""
-    if set(named) != set(names):
+    names = {output.name for output in outputs if output.kind != "class_map"} - {""}
+    if set(named) != names:
         raise ValueError(
             f"the Keras model has the outputs {sorted(named) or 'one without a name'}, but "
             f"{file.what} has {sorted(names) or 'one without a name'}: they are not the same model"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +18,16 @@ from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
-from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
 from keras_dlcourse.export.checking.causes import EXAMPLES, Case, find_cause
 from keras_dlcourse.export.checking.inspection import own_record
-from keras_dlcourse.export.checking.output_kinds import (
-    FLOAT,
-    HALF,
-    KINDS,
-    LIMITS,
-    Figures,
-    check_limits,
-    find_missed_limits,
-    storage_of,
-)
-from keras_dlcourse.export.checking.output_pairs import compare_outputs
+from keras_dlcourse.export.checking.output_pairs import Pair, compare_outputs
 from keras_dlcourse.export.checking.roads import find_road
 from keras_dlcourse.export.conversion.device_model import input_shape, model_hash
 from keras_dlcourse.export.conversion.sources import load_model
+from keras_dlcourse.export.outputs import KINDS
+from keras_dlcourse.export.outputs.kind import FLOAT, HALF, Figures
+from keras_dlcourse.export.outputs.limits import check_limits, find_missed_limits
+from keras_dlcourse.export.outputs.storage import storage_of
 
 LATENCY_RUNS = 30
 
@@ -44,12 +37,57 @@ class VerificationError(AssertionError):
 
 
 @dataclass(frozen=True)
+class ComparedOutput:
+    """How closely one output of a `.tflite` file matches that of Keras.
+
+    Errors are differences between the two models' outputs. A quantization step is the scale of the
+    file's output tensor.
+
+    Attributes:
+        name: Its name; empty if the file has only one.
+        kind: `"classes"`, `"labels"` (each value is a yes or no), `"embedding"`, `"box"`,
+            `"keypoints"`, `"class_map"`, or `"numbers"`.
+        figures: What was measured, by name; what could not be measured is missing. `max_error` and
+            `mean_error`, also in steps (`max_error_steps`) and as a fraction of the largest score,
+            or of the range of each other number in the outputs of Keras (`max_relative_error`);
+            `agreement`, the fraction of equal answers, `class_agreement`, its mean over the answers
+            of Keras, so that rare and common classes count the same, and, with labels,
+            `keras_accuracy`, `accuracy` and `accuracy_loss`; `min_cosine` and `mean_cosine`.
+        limits: The limits that apply.
+        failures: Each limit that is not met, with the measured value.
+        positions: Whether it gives an answer at several positions: masks, sequences.
+    """
+
+    name: str
+    kind: str
+    figures: dict[str, float]
+    limits: dict[str, float | None]
+    failures: tuple[str, ...]
+    positions: bool = False
+
+    def rows(self) -> list[list[str]]:
+        """Return the rows of the table."""
+        before = f"{self.name}: " if self.name and self.kind != "class_map" else ""
+        rows = []
+        for title, *rest in KINDS[self.kind].rows(self.figures):
+            where = " at a position" if self.positions and title.startswith("same ") else ""
+            rows.append([f"{before}{title}{where}", *rest])
+        return rows
+
+
+def _figure(name: str, text: str) -> Any:
+    """Return a property: a figure of the first output, None if it was not measured."""
+    return property(
+        lambda self: self.outputs[0].figures.get(name), doc=f"{text} of the first output."
+    )
+
+
+@dataclass(frozen=True)
 class Verification:
     """Result of `verify`: how closely a `.tflite` file matches the Keras model it was made from.
 
-    Errors are differences between the two models' outputs. A quantization step is the scale of the
-    file's output tensor; without one, errors in steps are None. Latencies are medians for one
-    image.
+    The figures of the first output are also attributes, such as `agreement`, `accuracy`,
+    `max_error` and `max_error_steps`; None if they could not be measured.
 
     Attributes:
         path: Path of the file.
@@ -57,46 +95,16 @@ class Verification:
         runtime: The runtime that ran the file.
         examples: Number of examples compared.
         from_pixels: Whether the file was given pixels, as on a device.
-        kind: What the first output holds: `"classes"`, `"labels"` (each value is a yes or no),
-            `"embedding"`, or `"numbers"`.
+        outputs: The comparison of each output, in the order of the file.
         cause: Why the file does not agree; None if it does.
-        failures: Each limit that is not met, with the measured value.
-        limits: The limits for the first output.
-        notes: What could not be measured, and why.
-        max_error: Largest absolute difference.
-        mean_error: Mean absolute difference.
-        max_error_steps: `max_error` in quantization steps.
-        mean_error_steps: `mean_error` in quantization steps.
-        max_relative_error: Largest difference as a fraction of the largest score; for other
-            numbers, as a fraction of the range of each number in the outputs of Keras.
-        mean_relative_error: Mean difference as such a fraction; with several numbers, the mean of
-            the worst one.
-        agreement: Fraction of equal answers: top classes, or for multi-label images the labels on
-            which both agree; for masks and sequences, at each position. None for embeddings and
-            other numbers.
-        class_agreement: The mean of that fraction over the answers that Keras gives, so that rare
-            and common classes count the same. Answers with a margin below a quantization step are
-            excluded.
-        keras_accuracy: Accuracy of the Keras model, None without labels; for multi-label images,
-            accuracy over all labels.
-        accuracy: Accuracy of the file.
         keras_bytes: Size of the Keras model's weights in memory.
         bytes: Size of the file.
-        keras_latency_ms: Time of Keras for one image.
-        latency_ms: Time of the runtime for one image, on one thread.
+        keras_latency_ms: Time of Keras for one image, median.
+        latency_ms: Time of the runtime for one image, on one thread, median.
         latency_p90_ms: 90th percentile of the runtime's time for one image.
-        accuracy_loss: `keras_accuracy` minus `accuracy`.
         same_weights: Whether the file was made from exactly these weights; None if the file does
             not record it.
-        max_map_error: For a file with class maps, their largest absolute difference over the first
-            100 examples; else None.
-        max_map_error_steps: The same in quantization steps of the map.
-        min_cosine: For embeddings, the smallest cosine between the two models' vectors; else None.
-        mean_cosine: The mean of these cosines.
-        coordinate_errors: For a file with several outputs, the largest and the mean absolute
-            difference of each after the first, by its name; those of boxes and keypoints as a
-            fraction of the image or of the box.
-        positions: Whether the first output gives an answer at several positions: masks, sequences.
+        notes: What could not be measured, and why.
     """
 
     path: Path
@@ -104,34 +112,79 @@ class Verification:
     runtime: str
     examples: int
     from_pixels: bool
-    kind: str
+    outputs: tuple[ComparedOutput, ...]
     cause: str | None
-    failures: tuple[str, ...]
-    limits: dict[str, float | None]
     keras_bytes: int
     bytes: int
     keras_latency_ms: float
     latency_ms: float
     latency_p90_ms: float
     same_weights: bool | None
-    max_error: float
-    mean_error: float
-    max_relative_error: float
-    mean_relative_error: float
-    max_error_steps: float | None = None
-    mean_error_steps: float | None = None
-    agreement: float | None = None
-    class_agreement: float | None = None
-    keras_accuracy: float | None = None
-    accuracy: float | None = None
-    accuracy_loss: float | None = None
-    min_cosine: float | None = None
-    mean_cosine: float | None = None
-    max_map_error: float | None = None
-    max_map_error_steps: float | None = None
-    coordinate_errors: dict[str, tuple[float, float]] = field(default_factory=dict)
-    positions: bool = False
     notes: tuple[str, ...] = ()
+
+    max_error = _figure("max_error", "Largest absolute difference")
+    mean_error = _figure("mean_error", "Mean absolute difference")
+    max_error_steps = _figure("max_error_steps", "`max_error` in quantization steps")
+    mean_error_steps = _figure("mean_error_steps", "`mean_error` in quantization steps")
+    max_relative_error = _figure("max_relative_error", "`max_error` as a fraction of the range")
+    mean_relative_error = _figure("mean_relative_error", "`mean_error` as such a fraction")
+    agreement = _figure("agreement", "Fraction of equal answers")
+    class_agreement = _figure("class_agreement", "Mean of that fraction over the answers")
+    keras_accuracy = _figure("keras_accuracy", "Accuracy of Keras")
+    accuracy = _figure("accuracy", "Accuracy of the file")
+    accuracy_loss = _figure("accuracy_loss", "`keras_accuracy` minus `accuracy`")
+    min_cosine = _figure("min_cosine", "Smallest cosine between the vectors")
+    mean_cosine = _figure("mean_cosine", "Mean cosine between the vectors")
+
+    @property
+    def kind(self) -> str:
+        """The kind of the first output."""
+        return self.outputs[0].kind
+
+    @property
+    def limits(self) -> dict[str, float | None]:
+        """The limits of the first output."""
+        return self.outputs[0].limits
+
+    @property
+    def positions(self) -> bool:
+        """Whether the first output gives an answer at several positions: masks, sequences."""
+        return self.outputs[0].positions
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Each limit that is not met, with the measured value and the name of the output."""
+        return tuple(
+            f"{one.name}: {failure}" if one.name else failure
+            for one in self.outputs
+            for failure in one.failures
+        )
+
+    @property
+    def max_map_error(self) -> float | None:
+        """Largest absolute difference of the class map, None without one."""
+        return self._map_figure("max_error")
+
+    @property
+    def max_map_error_steps(self) -> float | None:
+        """The same in quantization steps of the map."""
+        return self._map_figure("max_error_steps")
+
+    def _map_figure(self, name: str) -> float | None:
+        found = (one.figures.get(name) for one in self.outputs if one.kind == "class_map")
+        return next(found, None)
+
+    @property
+    def coordinate_errors(self) -> dict[str, tuple[float, float]]:
+        """Largest and mean absolute difference of each output after the first, and of coordinates.
+
+        By name; those of boxes and keypoints are fractions of the image or of the box.
+        """
+        return {
+            one.name: (one.figures["max_error"], one.figures["mean_error"])
+            for number, one in enumerate(self.outputs)
+            if one.kind != "class_map" and (number or one.kind in ("box", "keypoints"))
+        }
 
     @property
     def passed(self) -> bool:
@@ -154,12 +207,13 @@ class Verification:
         return self.keras_bytes / self.bytes
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the figures as JSON-able values."""
+        """Return the figures as JSON-able values, those of the first output beside the others."""
         return asdict(self) | {
             "path": str(self.path),
             "size_ratio": self.size_ratio,
             "passed": self.passed,
             "is_multilabel": self.is_multilabel,
+            **{name: getattr(self, name) for name in _OF_FIRST},
         }
 
     def require(self, **limits: float | None) -> Verification:
@@ -173,8 +227,7 @@ class Verification:
             VerificationError: If a limit is not met; names every such limit.
             ValueError: If a limit is unknown, or given for a figure that was not measured.
         """
-        values = {figure: getattr(self, figure) for figure, _ in LIMITS.values()}
-        figures = Figures({name: value for name, value in values.items() if value is not None})
+        figures = Figures(self.outputs[0].figures)
         check_limits(limits, figures)
         missed = find_missed_limits(figures, {}, limits)
         if missed:
@@ -184,30 +237,15 @@ class Verification:
     def __str__(self) -> str:
         from keras_dlcourse._tables import text_table
 
-        rows = [
-            *self._answer_rows(),
+        rows = [row for one in self.outputs for row in one.rows()]
+        rows += [
             [
                 "size in bytes",
                 f"{self.keras_bytes:,}",
                 f"{self.bytes:,} ({_times(self.size_ratio)})",
             ],
             ["one image, median", f"{self.keras_latency_ms:.2f} ms", f"{self.latency_ms:.2f} ms"],
-            [
-                "largest error",
-                "",
-                _error(self.max_error, self.max_error_steps, self.max_relative_error),
-            ],
-            [
-                "mean error",
-                "",
-                _error(self.mean_error, self.mean_error_steps, self.mean_relative_error),
-            ],
         ]
-        if self.max_map_error is not None:
-            error = _error(self.max_map_error, self.max_map_error_steps)
-            rows.append(["largest error of the class map", "", error])
-        for name, (largest, mean) in self.coordinate_errors.items():
-            rows.append([f"{name}: largest, mean error", "", f"{largest:.4f}, {mean:.4f}"])
         way = "from pixels" if self.from_pixels else "from arrays"
         title = f"{self.path} on {self.runtime}, {self.examples:,} examples, {way}"
         lines = [text_table(["", "Keras", self.quantization or "file"], rows, title=title)]
@@ -218,35 +256,17 @@ class Verification:
             lines.append(f"limits not met: {'; '.join(self.failures)}")
         return "\n".join([*lines, self.verdict])
 
-    def _answer_rows(self) -> list[list[str]]:
-        """Return the rows on how both models' answers compare: by class, or by direction."""
-        if self.agreement is not None:
-            same = KINDS[self.kind].same + (" at a position" if self.positions else "")
-            return [
-                ["accuracy", _percent(self.keras_accuracy), _percent(self.accuracy)],
-                [same, "", _percent(self.agreement)],
-                ["the same, mean over classes", "", _percent(self.class_agreement)],
-            ]
-        if self.min_cosine is None or self.mean_cosine is None:
-            return []
-        return [
-            ["smallest cosine", "", f"{self.min_cosine:.5f}"],
-            ["mean cosine", "", f"{self.mean_cosine:.5f}"],
-        ]
+
+_OF_FIRST = (
+    "kind", "limits", "positions", "failures", "coordinate_errors", "max_map_error",
+    "max_map_error_steps", "max_error", "mean_error", "max_error_steps", "mean_error_steps",
+    "max_relative_error", "mean_relative_error", "agreement", "class_agreement", "keras_accuracy",
+    "accuracy", "accuracy_loss", "min_cosine", "mean_cosine",
+)  # fmt: skip
 
 
 def _times(ratio: float) -> str:
     return f"{ratio:.2f}x smaller" if ratio >= 1 else f"{1 / ratio:.2f}x larger"
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"
-
-
-def _error(error: float, steps: float | None, share: float | None = None) -> str:
-    more = [] if steps is None else [f"{steps:.2f} steps"]
-    more += [] if share is None else [f"{share:.2g} of the range"]
-    return f"{error:.3g}" + (f" ({', '.join(more)})" if more else "")
 
 
 def verify(
@@ -311,27 +331,20 @@ def verify(
     file = ModelFile.read(os.fspath(path))
     road = find_road(file, examples)
     device = road.device(file)
-    outputs, note = compare_outputs(model, file, examples, device)
+    pairs, notes = compare_outputs(model, file, examples, device)
     storage = storage_of(file)
     if storage == FLOAT and _computes_in_half(model):
         storage = HALF
-    main, given = outputs[0], dict(limits or {})
-    figures = [KINDS[one.kind].measure(one.compared) for one in outputs]
-    check_limits(given, figures[0])
-    failures = [
-        f"{one.name}: {failure}" if one.name else failure
-        for one, found in zip(outputs, figures, strict=True)
-        for failure in find_missed_limits(found, KINDS[one.kind].limits[storage], given)
-    ]
+    outputs = _judge(pairs, storage, dict(limits or {}))
     record = own_record(file)
     same_weights = record["keras_hash"] == model_hash(model) if "keras_hash" in record else None
     cause = find_cause(
         Case(
-            failed=bool(failures),
+            failed=any(one.failures for one in outputs),
             file=file,
             road=road,
-            compared=main.compared.take_first(EXAMPLES),
-            kind=KINDS[main.kind],
+            compared=pairs[0].compared.take_first(EXAMPLES),
+            kind=KINDS[outputs[0].kind],
             storage=storage,
             same_weights=same_weights,
             class_names=_class_names(model, examples),
@@ -341,35 +354,46 @@ def verify(
         lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()
     )
     latency = measure(lambda: device(0), LATENCY_RUNS, runtime_name(), threads=1)
-    others = {one.name: found.values for one, found in zip(outputs, figures, strict=True)}
-    maps = others.get(CLASS_MAP, {})
     return Verification(
         path=user_path(path),
         quantization=record.get("quantization"),
         runtime=runtime_name(),
-        examples=len(main.compared.ours),
+        examples=len(examples),
         from_pixels=road.pixels is not None,
-        kind=main.kind,
+        outputs=outputs,
         cause=cause,
-        failures=tuple(failures),
-        limits={**KINDS[main.kind].limits[storage], **given},
         keras_bytes=sum(int(np.prod(w.shape)) * _item_size(w.dtype) for w in model.weights),
         bytes=len(file.content),
         keras_latency_ms=keras_latency.median_ms,
         latency_ms=latency.median_ms,
         latency_p90_ms=latency.p90_ms,
         same_weights=same_weights,
-        **figures[0].values,
-        max_map_error=maps.get("max_error"),
-        max_map_error_steps=maps.get("max_error_steps"),
-        coordinate_errors={
-            one.name: (found.values["max_error"], found.values["mean_error"])
-            for one, found in zip(outputs, figures, strict=True)
-            if one.name in file.metadata.places or one.name not in ("", CLASS_MAP, main.name)
-        },
-        positions=math.prod(main.compared.ours.shape[1:-1]) > 1,
-        notes=() if note is None else (note,),
+        notes=notes,
     )
+
+
+def _judge(
+    pairs: list[Pair], storage: str, given: dict[str, float | None]
+) -> tuple[ComparedOutput, ...]:
+    """Measure each output, and hold it against its limits."""
+    judged: list[ComparedOutput] = []
+    for pair in pairs:
+        kind = KINDS[pair.output.kind]
+        figures = kind.measure(pair.compared)
+        if not judged:
+            check_limits(given, figures)
+        defaults = kind.limits[storage]
+        judged.append(
+            ComparedOutput(
+                name=pair.output.name,
+                kind=pair.output.kind,
+                figures=figures.values,
+                limits={**defaults, **given},
+                failures=find_missed_limits(figures, defaults, given),
+                positions=math.prod(pair.compared.ours.shape[1:-1]) > 1,
+            )
+        )
+    return tuple(judged)
 
 
 def _class_names(model: keras.Model, examples: Examples) -> dict[str, tuple[str, ...]]:

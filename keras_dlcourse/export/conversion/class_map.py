@@ -22,8 +22,6 @@ from keras_dlcourse.graph.flat import flat_copy
 from keras_dlcourse.graph.head import Head, find_head
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 
-# Names that Keras gives to the two outputs of an exported model, and their new names, in order.
-OUTPUTS = {"output_0": "output_0", "output_1": CLASS_MAP}
 _BATCH = 32
 
 

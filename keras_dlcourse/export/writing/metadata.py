@@ -10,6 +10,7 @@ import importlib.metadata
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import flatbuffers
@@ -17,24 +18,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
-from keras_dlcourse.edge.description.layouts import (
-    BOUNDARIES,
-    CENTER,
-    UPPER_LEFT,
-    BoxLayout,
-    KeypointLayout,
-)
+from keras_dlcourse.edge.description.layouts import KeypointLayout
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite import schema
-from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING, OWN
+from keras_dlcourse.edge.tflite.metadata import OWN
 from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
+from keras_dlcourse.export.writing.output import Output
+from keras_dlcourse.export.writing.tables import describe_content, process_unit
 
-LABELS_FILE = "labels.txt"
-_BOX_TYPES = {
-    BOUNDARIES: schema.BoundingBoxType.BOUNDARIES,
-    UPPER_LEFT: schema.BoundingBoxType.UPPER_LEFT,
-    CENTER: schema.BoundingBoxType.CENTER,
-}
 MINIMUM_PARSER = "1.0.0"  # the oldest reader that supports everything written here
 
 
@@ -51,15 +42,10 @@ class Description:
             images.
         trained_normalization: The normalization applied to pixels in training, or None.
         normalization_in_graph: Whether the graph itself computes the normalization.
-        labels: Class names in the order of the outputs, or None.
         quantization: Quantization scheme.
         rgb: Whether a one-channel network converts color images to gray inside its graph.
         keras_hash: SHA-256 of the Keras model's weights.
-        class_map: Whether the second output is the class map.
-        embedding: Whether the output is a vector to compare instead of class scores.
-        outputs: For a file with several outputs, the name of each and the layout of its box or
-            keypoints, or None for class scores.
-        score_thresholds: For each class, the minimum score at which it counts as present, or None.
+        outputs: The outputs, in the order of the file.
     """
 
     name: str
@@ -68,37 +54,34 @@ class Description:
     input_normalization: Normalization | None
     trained_normalization: Normalization | None
     normalization_in_graph: bool
-    labels: tuple[str, ...] | None
     quantization: str
     rgb: bool
     keras_hash: str
-    class_map: bool = False
-    embedding: bool = False
-    outputs: tuple[tuple[str, BoxLayout | KeypointLayout | None], ...] = ()
-    score_thresholds: tuple[float, ...] | None = None
+    outputs: tuple[Output, ...]
 
 
-def describe_file(content: bytes, description: Description) -> bytes:
+def describe_file(content: bytes, description: Description, outputs: Sequence[Table]) -> bytes:
     """Return the file with its metadata, and with the labels appended as a zip archive.
 
     Args:
         content: A `.tflite` file.
         description: The description to write.
+        outputs: The standard metadata of each output.
     """
     entries = {OWN: _own_record(description)}
     if description.image_size is not None:
-        entries[schema.METADATA_NAME] = _standard_record(description)
+        entries[schema.METADATA_NAME] = _standard_record(description, outputs)
     content = _add_entries(content, entries)
-    if description.labels is None:
+    labeled = [one for one in description.outputs if one.labels is not None]
+    if not labeled:
         return content
     # Readers find the zip from the end of the file, so it goes last; the model part is unchanged.
     with io.BytesIO() as whole:
         whole.write(content)
         with zipfile.ZipFile(whole, "a", zipfile.ZIP_STORED) as archive:
-            entry = zipfile.ZipInfo(
-                LABELS_FILE
-            )  # dated 1980, so the same model gives the same file
-            archive.writestr(entry, "\n".join(description.labels) + "\n")
+            for one in labeled:
+                entry = zipfile.ZipInfo(one.labels_file)  # dated 1980: the same file each time
+                archive.writestr(entry, "\n".join(one.labels or ()) + "\n")
         return whole.getvalue()
 
 
@@ -139,33 +122,25 @@ def _own_record(description: Description) -> bytes:
             name: importlib.metadata.version(name) for name in ("tensorflow", "keras")
         },
     }
-    del record["input_normalization"], record["trained_normalization"], record["outputs"]
+    del record["input_normalization"], record["trained_normalization"]
+    first = description.outputs[0]
+    record["outputs"] = [{"name": one.name, "kind": one.kind} for one in description.outputs]
+    record["labels"], record["score_thresholds"] = first.labels, first.score_thresholds
     # The standard metadata can describe boxes, but not keypoints.
     record["keypoints"] = {
-        name: asdict(layout)
-        for name, layout in description.outputs
-        if isinstance(layout, KeypointLayout)
+        one.name: asdict(one.layout)
+        for one in description.outputs
+        if isinstance(one.layout, KeypointLayout)
     }
     return json.dumps(record, sort_keys=True).encode()
 
 
-def _standard_record(description: Description) -> bytes:
+def _standard_record(description: Description, outputs: Sequence[Table]) -> bytes:
     """Return standard TFLite metadata for an image model."""
-    if description.outputs:
-        outputs = [
-            _output(*one, description, is_first=number == 0)
-            for number, one in enumerate(description.outputs)
-        ]
-    elif description.embedding:
-        outputs = [_embedding_output()]
-    else:
-        outputs = [_scores_output(description)]
-    if description.class_map:
-        outputs.append(_map_output())
     graph = Table(
         {
             schema.SubGraphMetadata.INPUT_TENSOR_METADATA: [_image_input(description)],
-            schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: outputs,
+            schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: list(outputs),
         }
     )
     root = Table(
@@ -212,112 +187,16 @@ def _image_input(description: Description) -> Table:
         {
             schema.TensorMetadata.NAME: "image",
             schema.TensorMetadata.DESCRIPTION: (
-                "The image to embed." if description.embedding else "The image to classify."
+                "The image to embed."
+                if description.outputs[0].kind == "embedding"
+                else "The image to classify."
             ),
-            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.IMAGE, properties),
+            schema.TensorMetadata.CONTENT: describe_content(
+                schema.ContentProperties.IMAGE, properties
+            ),
             schema.TensorMetadata.PROCESS_UNITS: [
-                _process_unit(schema.ProcessUnitOptions.NORMALIZATION, options)
+                process_unit(schema.ProcessUnitOptions.NORMALIZATION, options)
             ],
             schema.TensorMetadata.STATS: Table({schema.Stats.MAX: high, schema.Stats.MIN: low}),
-        }
-    )
-
-
-def _scores_output(description: Description, name: str = "scores") -> Table:
-    """Describe the output: one score per class; the class names are in the labels file."""
-    files, units = None, None
-    if description.score_thresholds is not None:
-        # The standard has one threshold for all classes: below the lowest, no class is present.
-        least = min(description.score_thresholds)
-        options = Table({schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD: np.float32(least)})
-        units = [_process_unit(schema.ProcessUnitOptions.SCORE_THRESHOLDING, options)]
-    if description.labels is not None:
-        files = [
-            Table(
-                {
-                    schema.AssociatedFile.NAME: LABELS_FILE,
-                    schema.AssociatedFile.DESCRIPTION: "Names of the classes, one a line.",
-                    schema.AssociatedFile.TYPE: np.int8(
-                        schema.AssociatedFileType.TENSOR_AXIS_LABELS
-                    ),
-                }
-            )
-        ]
-    return Table(
-        {
-            schema.TensorMetadata.NAME: name,
-            schema.TensorMetadata.DESCRIPTION: "One score for each class.",
-            schema.TensorMetadata.CONTENT: _content(schema.ContentProperties.FEATURE, Table()),
-            schema.TensorMetadata.PROCESS_UNITS: units,
-            schema.TensorMetadata.ASSOCIATED_FILES: files,
-        }
-    )
-
-
-def _output(
-    name: str,
-    layout: BoxLayout | KeypointLayout | None,
-    description: Description,
-    *,
-    is_first: bool,
-) -> Table:
-    """Describe one of several outputs."""
-    if layout is None:  # labels and thresholds are those of the first output
-        return _scores_output(description, name) if is_first else _tensor(name, "Values.")
-    if isinstance(layout, KeypointLayout):
-        return _tensor(name, f"x and y of keypoints, relative to the {layout.relative_to}")
-    slots = schema.BoundingBoxProperties
-    properties = Table(
-        {
-            slots.INDEX: [np.uint32(number) for number in layout.index],
-            slots.TYPE: np.int8(_BOX_TYPES[layout.kind]),
-            slots.COORDINATE_TYPE: np.int8(schema.CoordinateType.RATIO),
-        }
-    )
-    content = _content(schema.ContentProperties.BOUNDING_BOX, properties)
-    return _tensor(name, f"A box ({layout.kind}), in shares of the image.", content)
-
-
-def _embedding_output() -> Table:
-    """Describe the output of an embedder: one vector without labels."""
-    return _tensor(EMBEDDING, "The embedding: like images, vectors close by.")
-
-
-def _map_output() -> Table:
-    """Describe the second output: where in the image the evidence for each class is."""
-    return _tensor(
-        CLASS_MAP,
-        "Class activation maps: batch, height, width, classes in the order of the scores.",
-    )
-
-
-def _tensor(name: str, text: str, content: Table | None = None) -> Table:
-    """Describe an output; without `content`, one of plain numbers."""
-    return Table(
-        {
-            schema.TensorMetadata.NAME: name,
-            schema.TensorMetadata.DESCRIPTION: text,
-            schema.TensorMetadata.CONTENT: content
-            or _content(schema.ContentProperties.FEATURE, Table()),
-        }
-    )
-
-
-def _process_unit(kind: int, options: Table) -> Table:
-    """Describe a processing step before or after the graph."""
-    return Table(
-        {
-            schema.ProcessUnit.OPTIONS_TYPE: np.uint8(kind),
-            schema.ProcessUnit.OPTIONS: options,
-        }
-    )
-
-
-def _content(kind: int, properties: Table) -> Table:
-    """Describe what a tensor holds."""
-    return Table(
-        {
-            schema.Content.PROPERTIES_TYPE: np.uint8(kind),
-            schema.Content.PROPERTIES: properties,
         }
     )

@@ -1,0 +1,26 @@
+"""The kinds of outputs, one module per kind: how each is recognized, described and compared.
+
+A kind is what one value, or the values along the last axis, mean. Images, sequences and masks have
+the same kinds: their outputs give an answer at every position.
+"""
+
+from keras_dlcourse.export.outputs.class_map import CLASS_MAP
+from keras_dlcourse.export.outputs.coordinates import BOX, KEYPOINTS
+from keras_dlcourse.export.outputs.embedding import EMBEDDING
+from keras_dlcourse.export.outputs.kind import Kind
+from keras_dlcourse.export.outputs.numbers import NUMBERS
+from keras_dlcourse.export.outputs.scores import CLASSES, LABELS
+
+KINDS: dict[str, Kind] = {
+    "scores": CLASSES,  # of classes or labels; the data says of which
+    "classes": CLASSES,
+    "labels": LABELS,
+    "embedding": EMBEDDING,
+    "box": BOX,
+    "keypoints": KEYPOINTS,
+    "class_map": CLASS_MAP,
+    "numbers": NUMBERS,
+}
+"""The kinds by name."""
+
+__all__ = ["KINDS"]

@@ -1,0 +1,54 @@
+"""Boxes and keypoints, as `OutputDescription` layers declare them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from keras_dlcourse.edge.description.layouts import BOUNDARIES, CENTER, UPPER_LEFT, BoxLayout
+from keras_dlcourse.edge.tflite import schema
+from keras_dlcourse.export.outputs.kind import Kind
+from keras_dlcourse.export.outputs.numbers import LIMITS, compare_numbers
+from keras_dlcourse.export.writing.flatbuffer_writer import Table
+from keras_dlcourse.export.writing.output import Output
+from keras_dlcourse.export.writing.tables import describe_content, describe_tensor
+
+_BOX_TYPES = {
+    BOUNDARIES: schema.BoundingBoxType.BOUNDARIES,
+    UPPER_LEFT: schema.BoundingBoxType.UPPER_LEFT,
+    CENTER: schema.BoundingBoxType.CENTER,
+}
+
+
+def _describe_box(output: Output) -> Table:
+    layout = output.layout
+    if not isinstance(layout, BoxLayout):
+        raise TypeError(f"a box needs a BoxLayout. Received: {layout!r}")
+    slots = schema.BoundingBoxProperties
+    properties = Table(
+        {
+            slots.INDEX: [np.uint32(number) for number in layout.index],
+            slots.TYPE: np.int8(_BOX_TYPES[layout.kind]),
+            slots.COORDINATE_TYPE: np.int8(schema.CoordinateType.RATIO),
+        }
+    )
+    content = describe_content(schema.ContentProperties.BOUNDING_BOX, properties)
+    return describe_tensor(
+        output.name,
+        f"A box ({layout.kind}), in shares of the image.",
+        {schema.TensorMetadata.CONTENT: content},
+    )
+
+
+def _describe_keypoints(output: Output) -> Table:
+    relative_to = getattr(output.layout, "relative_to", "image")
+    return describe_tensor(output.name, f"x and y of keypoints, relative to the {relative_to}")
+
+
+def _rows(figures: Mapping[str, float]) -> list[list[str]]:
+    return [["largest, mean error", "", f"{figures['max_error']:.4f}, {figures['mean_error']:.4f}"]]
+
+
+BOX = Kind(compare_numbers, LIMITS, _describe_box, _rows)
+KEYPOINTS = Kind(compare_numbers, LIMITS, _describe_keypoints, _rows)

@@ -1,0 +1,194 @@
+"""The outputs of a model in the order of its file: their kinds, labels and thresholds."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_dlcourse.data import Examples
+from keras_dlcourse.edge.description.layouts import BOX_LAYOUTS, BoxLayout, KeypointLayout
+from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
+from keras_dlcourse.export.conversion.provenance import find_labels
+from keras_dlcourse.export.conversion.schemes import Scheme
+from keras_dlcourse.export.writing.output import Output
+from keras_dlcourse.graph.head import is_embedding
+from keras_dlcourse.layers import ImageDescription, OutputDescription
+
+_LABELED = ("scores", "numbers")  # kinds of which the first may have labels
+
+
+def find_outputs(
+    model: keras.Model, graph: keras.Model, *, class_map: bool = False, classifies: bool = False
+) -> tuple[Output, ...]:
+    """Return the outputs of a model in the order of its file.
+
+    That is Keras's order, unless `OutputDescription` layers declare coordinates: then class scores
+    come first, as readers of classifiers expect, then boxes, then keypoints.
+
+    Args:
+        model: A Keras model. If its output is a dictionary, `OutputDescription` layers with the
+            same names declare which outputs are coordinates.
+        graph: The same model in the form in which it is converted.
+        class_map: Whether the second output of `graph` is the class map.
+        classifies: Whether the model has class names, so that a vector is not an embedding.
+
+    Raises:
+        ValueError: If some outputs are declared, and more than one is not.
+    """
+    shapes = [tuple(tensor.shape[1:]) for tensor in graph.outputs]
+    if class_map:
+        return Output("", "scores", shapes[0]), Output(CLASS_MAP, "class_map", shapes[1])
+    names = name_outputs(model)
+    if len(names) == 1:
+        kind = "embedding" if not classifies and is_embedding(model) else "scores"
+        return (Output("", kind, shapes[0]),)
+    if isinstance(graph.output, dict):
+        shapes = [tuple(graph.output[name].shape[1:]) for name in names]
+    layouts = _find_layouts(model, names)
+    outputs = [
+        Output(name, _KINDS[type(layouts.get(name))], shape, layouts.get(name))
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+    if layouts:
+        outputs.sort(key=lambda output: list(_KINDS.values()).index(output.kind))
+    return tuple(
+        # Labels and thresholds belong to the first output.
+        replace(output, kind="numbers") if output.kind == "scores" and number else output
+        for number, output in enumerate(outputs)
+    )
+
+
+_KINDS = {type(None): "scores", BoxLayout: "box", KeypointLayout: "keypoints"}
+
+
+def name_outputs(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of a model's outputs, in Keras's order.
+
+    Those of a dictionary are its keys; others are the names of their layers, or `output_0`,
+    `output_1`, ... if these are not unique.
+    """
+    structure = getattr(model, "output", None)
+    if isinstance(structure, dict):
+        return tuple(structure)
+    count = max(1, len(keras.tree.flatten(structure)))
+    names = tuple(getattr(model, "output_names", ()))
+    is_usable = len(names) == count and len(set(names)) == count
+    return names if is_usable else tuple(f"output_{number}" for number in range(count))
+
+
+def _find_layouts(
+    model: keras.Model, names: Sequence[str]
+) -> dict[str, BoxLayout | KeypointLayout]:
+    """Return the layouts of the outputs that are declared as coordinates."""
+    described = {
+        layer.name: layer
+        for layer in model._flatten_layers()
+        if isinstance(layer, OutputDescription)
+    }
+    if not isinstance(getattr(model, "output", None), dict):
+        return {}
+    layouts = {name: _layout(described[name]) for name in names if name in described}
+    plain = [name for name in names if name not in layouts]
+    if layouts and len(plain) > 1:
+        raise ValueError(
+            f"model {model.name!r} must have an OutputDescription layer of the same name for every "
+            f"output except the class scores. Received: outputs {', '.join(plain)} without one"
+        )
+    return layouts
+
+
+def _layout(described: OutputDescription) -> BoxLayout | KeypointLayout:
+    if described.bounding_box_format is not None:
+        return BOX_LAYOUTS[described.bounding_box_format]
+    return KeypointLayout(str(described.relative_to), described.names)
+
+
+def assign_labels(
+    outputs: tuple[Output, ...],
+    labels: Any,
+    recorded: ImageDescription | None,
+    examples: Examples | None,
+) -> tuple[Output, ...]:
+    """Return the outputs with their class names.
+
+    Args:
+        outputs: The outputs.
+        labels: The names that were given: those of the first output, or a dictionary from names of
+            outputs to those of each.
+        recorded: What the model records; its names are those of the first output.
+        examples: The data, likewise.
+
+    Raises:
+        TypeError: If the given names have no order.
+        ValueError: If their number is not that of the output, or a name is empty or has a line
+            break.
+    """
+    names = {output.name for output in outputs}
+    by_output = isinstance(labels, Mapping) and bool(names - {""}) and set(labels) <= names
+    labeled = []
+    for number, output in enumerate(outputs):
+        given = labels.get(output.name) if by_output else labels if number == 0 else None
+        if output.kind not in _LABELED or (number and given is None):
+            labeled.append(output)
+            continue
+        width = output.shape[-1] or 0
+        first = number == 0
+        found = find_labels(given, recorded if first else None, examples if first else None, width)
+        kind = "scores" if found is not None else output.kind
+        name = "labels.txt" if first else f"labels_{number}.txt"
+        labeled.append(replace(output, labels=found, labels_file=name, kind=kind))
+    return tuple(labeled)
+
+
+def assign_thresholds(
+    outputs: tuple[Output, ...], given: Sequence[float] | float | None, row: Scheme
+) -> tuple[Output, ...]:
+    """Return the outputs with a threshold for each class that its scores can reach.
+
+    Raises:
+        ValueError: If there are no scores of classes, or the thresholds do not fit.
+    """
+    if given is None:
+        return outputs
+    scores, *others = outputs
+    if scores.kind != "scores":
+        raise ValueError("score_thresholds apply to class scores; this model has none")
+    classes = scores.shape[-1] or 0
+    try:
+        values = np.asarray(given, "float64")
+    except (TypeError, ValueError):
+        values = np.array(np.nan)
+    if values.ndim == 0:
+        values = np.full(classes, values)
+    if values.shape != (classes,) or not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(
+            f"score_thresholds must be {classes} numbers from 0 to 1, one for each class, "
+            f"or one for all. Received: {given!r}"
+        )
+    beyond = np.flatnonzero(values > row.highest_score).tolist()
+    if beyond:
+        warnings.warn(
+            f"the thresholds of classes {beyond} are lowered to {row.highest_score:.4f}, the "
+            f"highest score in {row.name}, which represents all scores that round to it",
+            stacklevel=4,
+        )
+    thresholds = tuple(np.minimum(values, row.highest_score).tolist())
+    return (replace(scores, score_thresholds=thresholds), *others)
+
+
+def find_signature_names(graph: keras.Model, outputs: Sequence[Output]) -> dict[str, str]:
+    """Return the names of outputs in a converted file's signature, with their own names.
+
+    Args:
+        graph: The converted model.
+        outputs: Its outputs, in the order wanted.
+    """
+    if isinstance(graph.output, dict):
+        return {output.name: output.name for output in outputs}
+    signature = [f"output_{number}" for number in range(len(outputs))]
+    return {key: output.name or key for key, output in zip(signature, outputs, strict=True)}

@@ -1,0 +1,45 @@
+"""Parts of standard TFLite metadata that inputs and outputs of every kind have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from keras_dlcourse.edge.tflite import schema
+from keras_dlcourse.export.writing.flatbuffer_writer import Table
+
+
+def describe_tensor(name: str, text: str, more: Mapping[int, Any] | None = None) -> Table:
+    """Describe a tensor; as plain values, if nothing else is said about its content."""
+    return Table(
+        {
+            schema.TensorMetadata.NAME: name,
+            schema.TensorMetadata.DESCRIPTION: text,
+            schema.TensorMetadata.CONTENT: describe_content(
+                schema.ContentProperties.FEATURE, Table()
+            ),
+            **(more or {}),
+        }
+    )
+
+
+def process_unit(kind: int, options: Table) -> Table:
+    """Describe a step that is applied to values before or after the graph."""
+    return Table(
+        {
+            schema.ProcessUnit.OPTIONS_TYPE: np.uint8(kind),
+            schema.ProcessUnit.OPTIONS: options,
+        }
+    )
+
+
+def describe_content(kind: int, properties: Table) -> Table:
+    """Describe the content of a tensor."""
+    return Table(
+        {
+            schema.Content.PROPERTIES_TYPE: np.uint8(kind),
+            schema.Content.PROPERTIES: properties,
+        }
+    )
