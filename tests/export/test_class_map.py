@@ -202,7 +202,11 @@ def test_scores_come_first_everywhere(pairs, name, quantization):
     assert list(named.values()) == list(graph.outputs)
     table = str(kd.export.inspect(mapped))
     assert table.index("1x4 ") < table.index(" class_map ")
-    assert json.loads(file.metadata.extra["keras_dlcourse"])["class_map"] is True
+    record = json.loads(file.metadata.extra["keras_dlcourse"])
+    assert record["outputs"] == [
+        {"name": "", "kind": "scores"},
+        {"name": "class_map", "kind": "class_map"},
+    ]
 
 
 @pytest.mark.parametrize("quantization", SCHEMES)

@@ -105,3 +105,20 @@ def test_one_layer_with_two_outputs(tmp_path):
     file = ModelFile.read(tmp_path / "m.tflite")
     assert [tensor.name for tensor in file.outputs] == ["output_0", "output_1"]
     assert [tensor.shape for tensor in file.outputs] == [(1, 4), (1, 2)]
+
+
+def test_labels_by_output(tmp_path):
+    names = ("zebra", "ant", "moth")
+    model = _model(names, "dict")
+    labels = {"moth": ["m0", "m1", "m2"], "zebra": ["z0", "z1", "z2"]}
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite", preprocessing=PIXELS, labels=labels)
+    assert [one.labels for one in result.outputs] == [
+        ("z0", "z1", "z2"), None, ("m0", "m1", "m2"),
+    ]  # fmt: skip
+    metadata = ModelFile.read(result.path).metadata
+    assert metadata.labels == ("z0", "z1", "z2")
+    assert metadata.output_labels == {"zebra": ("z0", "z1", "z2"), "moth": ("m0", "m1", "m2")}
+    with pytest.raises(ValueError, match="there are 2 labels, but the model has 5 outputs"):
+        kd.export.to_tflite(
+            model, tmp_path / "m.tflite", preprocessing=PIXELS, labels={"ant": ["a", "b"]}
+        )

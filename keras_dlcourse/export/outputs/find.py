@@ -44,12 +44,12 @@ def find_outputs(
     if class_map:
         return Output("", "scores", shapes[0]), Output(CLASS_MAP, "class_map", shapes[1])
     names = name_outputs(model)
-    if len(names) == 1:
+    layouts = _find_layouts(model, names)
+    if len(names) == 1 and not layouts:
         kind = "embedding" if not classifies and is_embedding(model) else "scores"
         return (Output("", kind, shapes[0]),)
     if isinstance(graph.output, dict):
         shapes = [tuple(graph.output[name].shape[1:]) for name in names]
-    layouts = _find_layouts(model, names)
     outputs = [
         Output(name, _KINDS[type(layouts.get(name))], shape, layouts.get(name))
         for name, shape in zip(names, shapes, strict=True)
