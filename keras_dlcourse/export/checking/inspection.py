@@ -10,7 +10,9 @@ from typing import Any
 
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
+from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.writing.output import Output
 
 # Conversions between float and integers: they border an integer graph and are not islands.
 _BORDER = {"QUANTIZE", "DEQUANTIZE"}
@@ -59,11 +61,10 @@ class Inspection:
         tensors: All tensors of the graph.
         float_islands: Operators computed in float inside an integer graph, with their outputs.
         quantization: Quantization scheme, if recorded in the file.
-        labels: Class names, or None.
+        outputs: The outputs of the file, in order.
         normalization: The normalization of pixels for a float input, or None.
         min_runtime_version: The oldest TensorFlow Lite version that is recorded as able to run it.
         created_with: Versions of the packages that created it, if recorded in the file.
-        score_thresholds: For each class, the minimum score at which it counts as present, or None.
     """
 
     path: str
@@ -73,15 +74,24 @@ class Inspection:
     tensors: tuple[TensorRow, ...]
     float_islands: tuple[str, ...]
     quantization: str | None
-    labels: tuple[str, ...] | None
+    outputs: tuple[Output, ...]
     normalization: Normalization | None
     min_runtime_version: str
     created_with: dict[str, str]
-    score_thresholds: tuple[float, ...] | None = None
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Class names of the first output, or None."""
+        return self.outputs[0].labels
+
+    @property
+    def score_thresholds(self) -> tuple[float, ...] | None:
+        """For each class, the minimum score at which it counts as present, or None."""
+        return self.outputs[0].score_thresholds
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
-        return asdict(self)
+        return asdict(self) | {"labels": self.labels, "score_thresholds": self.score_thresholds}
 
     def __str__(self) -> str:
         from keras_dlcourse._tables import text_table
@@ -122,13 +132,10 @@ class Inspection:
     def _summary(self) -> str:
         """Return the lines above the tables."""
         integer = any(row.dtype in _INTEGERS for row in self.tensors if row.role == "activation")
-        labels = "none"
-        if self.labels is not None:
-            labels = f"{len(self.labels)}: {first_labels(self.labels)}"
         lines = [
             f"{self.path}: {self.bytes:,} bytes, "
             f"{self.quantization or 'quantization not recorded'}",
-            f"labels: {labels}",
+            *(_format_output(one) for one in self.outputs),
             f"normalization: {_normalization(self.normalization)}",
             f"oldest runtime: {self.min_runtime_version or 'not recorded'}",
         ]
@@ -176,8 +183,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         tensors=tuple(_row(file, tensor) for tensor in file.tensors),
         float_islands=float_islands(file),
         quantization=record.get("quantization"),
-        labels=file.metadata.labels,
-        score_thresholds=file.metadata.score_thresholds,
+        outputs=read_outputs(file),
         normalization=file.metadata.normalization,
         min_runtime_version=file.min_runtime_version,
         created_with=record.get("created_with", {}),
@@ -204,6 +210,40 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
         for op, tensor in outputs
         if op.name not in _BORDER and tensor.dtype in _FLOATS
     )
+
+
+def read_outputs(file: ModelFile) -> tuple[Output, ...]:
+    """Return the outputs of a file, as far as it describes them; others count as scores."""
+    metadata = file.metadata
+    record = own_record(file).get("outputs", ())
+    kinds = {one["name"]: one["kind"] for one in record} | dict.fromkeys(metadata.boxes, "box")
+    kinds |= dict.fromkeys(metadata.keypoints, "keypoints")
+    has_maps = CLASS_MAP in metadata.outputs
+    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
+    names = [tensor.name if several else "" for tensor in file.outputs]
+    if has_maps:
+        names[1], kinds[CLASS_MAP] = CLASS_MAP, "class_map"
+    if EMBEDDING in metadata.outputs and not several:
+        kinds[""] = "embedding"
+    return tuple(
+        Output(
+            name,
+            kinds.get(name, "scores"),
+            tensor.shape[1:],
+            layout=metadata.places.get(name),
+            labels=metadata.output_labels.get(name) if number else metadata.labels,
+            score_thresholds=None if number else metadata.score_thresholds,
+        )
+        for number, (name, tensor) in enumerate(zip(names, file.outputs, strict=True))
+    )
+
+
+def _format_output(output: Output) -> str:
+    """Return the line that describes an output."""
+    name = f"output {output.name}: {output.kind}, " if output.name else ""
+    labels = "none" if output.labels is None else first_labels(output.labels)
+    count = "" if output.labels is None else f"{len(output.labels)}: "
+    return f"{name}labels: {count}{labels}"
 
 
 def own_record(file: ModelFile) -> dict[str, Any]:

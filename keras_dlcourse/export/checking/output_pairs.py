@@ -10,9 +10,8 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples
-from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING, ImageMetadata
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.export.checking.inspection import own_record
+from keras_dlcourse.export.checking.inspection import read_outputs
 from keras_dlcourse.export.checking.roads import Device
 from keras_dlcourse.export.conversion.class_map import compute_class_maps
 from keras_dlcourse.export.outputs.find import name_outputs
@@ -48,7 +47,7 @@ def compare_outputs(
         ValueError: If the models have different outputs.
     """
     predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
-    outputs = list_outputs(model, file)
+    outputs = _find_outputs(model, file)
     named = _name_predictions(model, predicted)
     _check_outputs(named, outputs, file)
     ours = [
@@ -75,42 +74,12 @@ def compare_outputs(
     return pairs, tuple(notes)
 
 
-def list_outputs(model: keras.Model, file: ModelFile) -> tuple[Output, ...]:
+def _find_outputs(model: keras.Model, file: ModelFile) -> tuple[Output, ...]:
     """Return the outputs of a file, as it describes them or as the model shows."""
-    metadata, record = file.metadata, own_record(file)
-    kinds = {one["name"]: one["kind"] for one in record.get("outputs", ())}
-    has_maps = CLASS_MAP in metadata.outputs
-    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
-    names = [tensor.name if several else "" for tensor in file.outputs]
-    if has_maps:
-        names[1] = CLASS_MAP
-    found = []
-    for number, (name, tensor) in enumerate(zip(names, file.outputs, strict=True)):
-        kind = kinds.get(name) or _recognize(model, metadata, name, several)
-        first = number == 0
-        found.append(
-            Output(
-                name,
-                kind,
-                tensor.shape[1:],
-                labels=metadata.labels if first else metadata.output_labels.get(name),
-                score_thresholds=metadata.score_thresholds if first else None,
-            )
-        )
-    return tuple(found)
-
-
-def _recognize(model: keras.Model, metadata: ImageMetadata, name: str, several: bool) -> str:
-    """Return the kind of an output of a file that does not record it."""
-    if name in metadata.boxes:
-        return "box"
-    if name in metadata.keypoints:
-        return "keypoints"
-    if name == CLASS_MAP:
-        return "class_map"
-    if not several and (EMBEDDING in metadata.outputs or is_embedding(model)):
-        return "embedding"  # its largest value is not a class
-    return "scores"
+    outputs = read_outputs(file)
+    if len(outputs) == 1 and outputs[0].kind == "scores" and is_embedding(model):
+        return (replace(outputs[0], kind="embedding"),)  # its largest value is not a class
+    return outputs
 
 
 def _describe_values(
