@@ -220,7 +220,7 @@ def to_tflite(
     examples = _take_examples(row, calibration, ranges_known)
     pixels = _find_pixels(model, preprocessing, examples, rgb)
     graph = _build_graph(model, row, examples, pixels, batch=batch, class_map=class_map)
-    outputs = find_outputs(model, graph, class_map=class_map, classifies=labels is not None)
+    outputs = find_outputs(model, graph, class_map=class_map, has_labels=labels is not None)
     outputs = assign_labels(outputs, labels, layers.describe(model), examples)
     outputs = assign_thresholds(outputs, score_thresholds, row)
     inputs = _find_calibration(examples, row, pixels)

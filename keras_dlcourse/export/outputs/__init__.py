@@ -9,18 +9,18 @@ from keras_dlcourse.export.outputs.coordinates import BOX, KEYPOINTS
 from keras_dlcourse.export.outputs.embedding import EMBEDDING
 from keras_dlcourse.export.outputs.kind import Kind
 from keras_dlcourse.export.outputs.numbers import NUMBERS
-from keras_dlcourse.export.outputs.scores import CLASSES, LABELS
+from keras_dlcourse.export.outputs.scores import CLASSES, LABELS, SCORES
 
 KINDS: dict[str, Kind] = {
-    "scores": CLASSES,  # of classes or labels; the data says of which
+    "embedding": EMBEDDING,
+    "scores": SCORES,
     "classes": CLASSES,
     "labels": LABELS,
-    "embedding": EMBEDDING,
     "box": BOX,
     "keypoints": KEYPOINTS,
     "class_map": CLASS_MAP,
     "numbers": NUMBERS,
 }
-"""The kinds by name."""
+"""The kinds by name: the first that recognizes an output is its kind."""
 
 __all__ = ["KINDS"]

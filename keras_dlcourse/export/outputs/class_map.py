@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP as NAME
-from keras_dlcourse.export.outputs.kind import Kind, show_error
+from keras_dlcourse.export.outputs.kind import Kind, recognize_nothing, show_error
 from keras_dlcourse.export.outputs.numbers import LIMITS, compare_numbers
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
@@ -23,4 +23,5 @@ def _rows(figures: Mapping[str, float]) -> list[list[str]]:
     return [["largest error of the class map", "", error]]
 
 
-CLASS_MAP = Kind(compare_numbers, LIMITS, _describe, _rows)
+# `add_class_map` adds it behind the model.
+CLASS_MAP = Kind(recognize_nothing, compare_numbers, LIMITS, _describe, _rows)

@@ -6,9 +6,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from keras_dlcourse.edge.description.layouts import BOUNDARIES, CENTER, UPPER_LEFT, BoxLayout
+from keras_dlcourse.edge.description.layouts import (
+    BOUNDARIES,
+    CENTER,
+    UPPER_LEFT,
+    BoxLayout,
+    KeypointLayout,
+)
 from keras_dlcourse.edge.tflite import schema
-from keras_dlcourse.export.outputs.kind import Kind
+from keras_dlcourse.export.outputs.kind import Kind, ModelOutput
 from keras_dlcourse.export.outputs.numbers import LIMITS, compare_numbers
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
@@ -19,6 +25,14 @@ _BOX_TYPES = {
     UPPER_LEFT: schema.BoundingBoxType.UPPER_LEFT,
     CENTER: schema.BoundingBoxType.CENTER,
 }
+
+
+def _is_box(output: ModelOutput) -> bool:
+    return isinstance(output.layout, BoxLayout)
+
+
+def _is_keypoints(output: ModelOutput) -> bool:
+    return isinstance(output.layout, KeypointLayout)
 
 
 def _describe_box(output: Output) -> Table:
@@ -50,5 +64,5 @@ def _rows(figures: Mapping[str, float]) -> list[list[str]]:
     return [["largest, mean error", "", f"{figures['max_error']:.4f}, {figures['mean_error']:.4f}"]]
 
 
-BOX = Kind(compare_numbers, LIMITS, _describe_box, _rows)
-KEYPOINTS = Kind(compare_numbers, LIMITS, _describe_keypoints, _rows)
+BOX = Kind(_is_box, compare_numbers, LIMITS, _describe_box, _rows)
+KEYPOINTS = Kind(_is_keypoints, compare_numbers, LIMITS, _describe_keypoints, _rows)

@@ -14,18 +14,25 @@ from keras_dlcourse.export.outputs.kind import (
     Compared,
     Figures,
     Kind,
+    ModelOutput,
     error_rows,
     measure_errors,
 )
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.export.writing.tables import describe_tensor
+from keras_dlcourse.graph.head import is_embedding
 
 _VECTORS = {
     FLOAT: {"min_cosine": 0.9999},
     HALF: {"min_cosine": 0.98, "min_mean_cosine": 0.99},
     INTEGER: {"min_cosine": 0.9, "min_mean_cosine": 0.97},
 }
+
+
+def _recognize(output: ModelOutput) -> bool:
+    """Recognize the head of an embedder; with class names, the values are scores."""
+    return output.is_only and not output.has_labels and is_embedding(output.model)
 
 
 def _compare_vectors(given: Compared) -> Figures:
@@ -57,4 +64,4 @@ def _rows(figures: Mapping[str, float]) -> list[list[str]]:
     ]
 
 
-EMBEDDING = Kind(_compare_vectors, _VECTORS, _describe, _rows)
+EMBEDDING = Kind(_recognize, _compare_vectors, _VECTORS, _describe, _rows)

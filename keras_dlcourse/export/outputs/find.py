@@ -15,15 +15,16 @@ from keras_dlcourse.edge.description.layouts import BOX_LAYOUTS, BoxLayout, Keyp
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
 from keras_dlcourse.export.conversion.provenance import find_labels
 from keras_dlcourse.export.conversion.schemes import Scheme
+from keras_dlcourse.export.outputs import KINDS
+from keras_dlcourse.export.outputs.kind import ModelOutput
 from keras_dlcourse.export.writing.output import Output
-from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.layers import ImageDescription, OutputDescription
 
 _LABELED = ("scores", "numbers")  # kinds of which the first may have labels
 
 
 def find_outputs(
-    model: keras.Model, graph: keras.Model, *, class_map: bool = False, classifies: bool = False
+    model: keras.Model, graph: keras.Model, *, class_map: bool = False, has_labels: bool = False
 ) -> tuple[Output, ...]:
     """Return the outputs of a model in the order of its file.
 
@@ -35,35 +36,29 @@ def find_outputs(
             same names declare which outputs are coordinates.
         graph: The same model in the form in which it is converted.
         class_map: Whether the second output of `graph` is the class map.
-        classifies: Whether the model has class names, so that a vector is not an embedding.
+        has_labels: Whether class names were given, so that a vector is not an embedding.
 
     Raises:
         ValueError: If some outputs are declared, and more than one is not.
     """
-    shapes = [tuple(tensor.shape[1:]) for tensor in graph.outputs]
-    if class_map:
-        return Output("", "scores", shapes[0]), Output(CLASS_MAP, "class_map", shapes[1])
     names = name_outputs(model)
     layouts = _find_layouts(model, names)
-    if len(names) == 1 and not layouts:
-        kind = "embedding" if not classifies and is_embedding(model) else "scores"
-        return (Output("", kind, shapes[0]),)
-    if isinstance(graph.output, dict):
+    is_only = len(names) == 1
+    plain = [name for name in names if name not in layouts]
+    shapes = [tuple(tensor.shape[1:]) for tensor in graph.outputs]
+    if not is_only and isinstance(graph.output, dict):
         shapes = [tuple(graph.output[name].shape[1:]) for name in names]
-    outputs = [
-        Output(name, _KINDS[type(layouts.get(name))], shape, layouts.get(name))
-        for name, shape in zip(names, shapes, strict=True)
-    ]
+    outputs = []
+    for name, shape in zip(names, shapes, strict=False):
+        layout = layouts.get(name)
+        found = ModelOutput(model, name, layout, is_only, [name] == plain[:1], has_labels)
+        kind = next(kind for kind, row in KINDS.items() if row.recognize(found))
+        outputs.append(Output("" if is_only and not layouts else name, kind, shape, layout))
     if layouts:
-        outputs.sort(key=lambda output: list(_KINDS.values()).index(output.kind))
-    return tuple(
-        # Labels and thresholds belong to the first output.
-        replace(output, kind="numbers") if output.kind == "scores" and number else output
-        for number, output in enumerate(outputs)
-    )
-
-
-_KINDS = {type(None): "scores", BoxLayout: "box", KeypointLayout: "keypoints"}
+        outputs.sort(key=lambda output: list(KINDS).index(output.kind))
+    if class_map:
+        outputs.append(Output(CLASS_MAP, "class_map", shapes[-1]))
+    return tuple(outputs)
 
 
 def name_outputs(model: keras.Model) -> tuple[str, ...]:

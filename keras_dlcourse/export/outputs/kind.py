@@ -1,4 +1,4 @@
-"""What a kind of output is: how it is compared, described and printed."""
+"""What a kind of output is: how it is recognized, described, compared and printed."""
 
 from __future__ import annotations
 
@@ -6,13 +6,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import keras
 import numpy as np
 
+from keras_dlcourse.edge.description.layouts import BoxLayout, KeypointLayout
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
 
 # How a file stores numbers, as far as limits differ.
 FLOAT, HALF, INTEGER = "float32", "float16, dynamic", "int8, int16x8"
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """An output of a Keras model, as kinds see it to recognize their own.
+
+    Attributes:
+        model: The model.
+        name: Name of the output.
+        layout: What an `OutputDescription` layer of that name declares; None without one.
+        is_only: Whether the model has no other output.
+        is_first: Whether it is the first one without a layout.
+        has_labels: Whether class names were given for the model.
+    """
+
+    model: keras.Model
+    name: str
+    layout: BoxLayout | KeypointLayout | None
+    is_only: bool
+    is_first: bool
+    has_labels: bool
 
 
 @dataclass(frozen=True)
@@ -62,16 +85,23 @@ class Kind:
     """A kind of output: one row of `KINDS`.
 
     Attributes:
+        recognize: Whether an output of a model is of this kind.
         measure: Compares the outputs of Keras and of the file.
         limits: The default limits of `verify`, for each way to store numbers.
         describe: Returns the standard TFLite metadata of an output.
         rows: Returns the rows of the table of `verify`: what it is, Keras's value, the file's.
     """
 
+    recognize: Callable[[ModelOutput], bool]
     measure: Callable[[Compared], Figures]
     limits: Mapping[str, Mapping[str, float]]
     describe: Callable[[Output], Table]
     rows: Callable[[Mapping[str, float]], list[list[str]]]
+
+
+def recognize_nothing(output: ModelOutput) -> bool:
+    """Recognize no output of a model: the kind is found in another way."""
+    return False
 
 
 def measure_errors(given: Compared, unit: Any) -> Figures:

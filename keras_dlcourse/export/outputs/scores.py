@@ -15,8 +15,10 @@ from keras_dlcourse.export.outputs.kind import (
     Compared,
     Figures,
     Kind,
+    ModelOutput,
     error_rows,
     measure_errors,
+    recognize_nothing,
     show_percent,
 )
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
@@ -34,6 +36,11 @@ _SCORES = {
         "max_accuracy_loss": 0.02,
     },
 }
+
+
+def _recognize(output: ModelOutput) -> bool:
+    """Recognize the output to which class names belong."""
+    return output.layout is None and output.is_first
 
 
 def _compare_classes(given: Compared) -> Figures:
@@ -138,5 +145,8 @@ def _rows_of(same: str) -> Any:
     return rows
 
 
-CLASSES = Kind(_compare_classes, _SCORES, describe_scores, _rows_of("same top class"))
-LABELS = Kind(_compare_labels, _SCORES, describe_scores, _rows_of("same labels"))
+_CLASS_ROWS, _LABEL_ROWS = _rows_of("same top class"), _rows_of("same labels")
+SCORES = Kind(_recognize, _compare_classes, _SCORES, describe_scores, _CLASS_ROWS)
+# The values show whether scores are those of classes or of labels.
+CLASSES = Kind(recognize_nothing, _compare_classes, _SCORES, describe_scores, _CLASS_ROWS)
+LABELS = Kind(recognize_nothing, _compare_labels, _SCORES, describe_scores, _LABEL_ROWS)
