@@ -11,7 +11,7 @@ from keras_dlcourse.export.checking.verification import (
     VerificationError,
     verify,
 )
-from keras_dlcourse.export.conversion.device_model import ExportError
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.shipping.bundle import bundle
 from keras_dlcourse.export.shipping.micro import MicroResult, micro
 from keras_dlcourse.export.to_tflite import ExportResult, to_tflite

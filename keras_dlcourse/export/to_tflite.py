@@ -6,7 +6,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,34 +22,37 @@ from keras_dlcourse.edge.description.labels import Labels
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import float_islands
-from keras_dlcourse.export.conversion.calibration import calibration_examples, calibration_inputs
+from keras_dlcourse.export.conversion.calibration import (
+    calibration_examples,
+    calibration_inputs,
+    prepare_calibration,
+)
 from keras_dlcourse.export.conversion.class_map import add_class_map
-from keras_dlcourse.export.conversion.converter import convert
+from keras_dlcourse.export.conversion.converter import convert, list_input_keys
 from keras_dlcourse.export.conversion.device_model import (
-    convert_to_device_inputs,
     convert_to_float32,
     device_model,
     fold_transposes,
-    input_shape,
-    is_image_shape,
     model_hash,
-    set_pixel_range,
-    token_dtype,
+    set_pixel_ranges,
 )
-from keras_dlcourse.export.conversion.entrance import check_learned_range
 from keras_dlcourse.export.conversion.integer_form import has_baking, integer_form
-from keras_dlcourse.export.conversion.provenance import find_normalization
 from keras_dlcourse.export.conversion.schemes import Scheme, choose_dtype, find_scheme
 from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
-from keras_dlcourse.export.outputs import KINDS
+from keras_dlcourse.export.conversion.structure import list_inputs
+from keras_dlcourse.export.inputs import KINDS as INPUTS
+from keras_dlcourse.export.inputs.find import find_inputs
+from keras_dlcourse.export.outputs import KINDS as OUTPUTS
 from keras_dlcourse.export.outputs.find import (
     assign_labels,
     assign_thresholds,
     find_outputs,
-    find_signature_names,
+    list_output_keys,
 )
+from keras_dlcourse.export.writing.flatbuffer_writer import Table
+from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.metadata import Description, describe_file
-from keras_dlcourse.export.writing.order import reorder_outputs
+from keras_dlcourse.export.writing.order import reorder_tensors
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.models import without_auxiliary
@@ -63,11 +66,7 @@ class ExportResult:
         path: Path of the file.
         quantization: Quantization scheme of the file.
         bytes: Size of the file in bytes.
-        normalization: The normalization applied to pixels in training; None for a model that does
-            not take images.
-        normalization_source: Where the normalization comes from: `"preprocessing"`,
-            `"calibration"`, `"model"`, or `"graph"` if the model's first layers take raw pixels;
-            None if there is no normalization.
+        inputs: The inputs of the file, in order.
         outputs: The outputs of the file, in order.
         float_islands: Operations left in float in an integer file.
         keras_hash: SHA-256 of the Keras model's weights, also stored in the file.
@@ -77,12 +76,24 @@ class ExportResult:
     path: Path
     quantization: str
     bytes: int
-    normalization: Normalization | None
-    normalization_source: str | None
+    inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     float_islands: tuple[str, ...]
     keras_hash: str
     seconds: float
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """The normalization applied to pixels in training, of the first image; None without one."""
+        return next((one.normalization for one in self.inputs if one.normalization), None)
+
+    @property
+    def normalization_source(self) -> str | None:
+        """Where that normalization comes from: `"preprocessing"`, `"calibration"`, `"model"`, or
+        `"graph"` if the model's first layers take raw pixels; None if there is none.
+        """
+        found = (one.normalization_source for one in self.inputs)
+        return next((source for source in found if source), None)
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -101,14 +112,7 @@ class ExportResult:
         lines = [
             f"{self.path}: {self.bytes:,} bytes, {self.quantization}, in {self.seconds:.1f} s",
         ]
-        if self.normalization_source == "graph":
-            lines.append("pixels: unchanged; the model's first layers scale them")
-        elif self.normalization is not None:
-            lines.append(
-                f"pixels: mean {_format_numbers(self.normalization.mean)}, "
-                f"standard deviation {_format_numbers(self.normalization.std)} "
-                f"(from {self.normalization_source})"
-            )
+        lines += [_format_pixels(one) for one in self.inputs if one.normalization is not None]
         if self.class_map is not None:
             height, width, classes = self.class_map
             lines.append(f"class map: {height} x {width} for each of {classes:,} classes")
@@ -126,7 +130,7 @@ def to_tflite(
     quantization: str | None = None,
     calibration: Any = None,
     labels: Labels | None = None,
-    preprocessing: Normalization | None = None,
+    preprocessing: Normalization | Mapping[str, Normalization] | None = None,
     rgb: bool | None = None,
     batch: int | None = 1,
     input_dtype: str | None = None,
@@ -146,8 +150,8 @@ def to_tflite(
     TFLite metadata and MediaPipe cannot express, is computed inside the graph.
 
     Args:
-        model: A built Keras model with one fixed-size input; for images `(height, width, 1 or 3)`.
-            Or the path of a `.keras` file or of a SavedModel folder, e.g. of a Keras 2 model that
+        model: A built Keras model with inputs of fixed size; images are `(height, width, 1 or 3)`.
+            The file has several inputs in Keras's order and with Keras's names. Or the path of a `.keras` file or of a SavedModel folder, e.g. of a Keras 2 model that
             was prepared with tensorflow-model-optimization.
         path: The file to write.
         quantization: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` (all integer) or `"int16x8"`.
@@ -163,7 +167,8 @@ def to_tflite(
             has in Keras's order, the labels are those of the first, or a dictionary from names of
             outputs to the labels of each.
         preprocessing: The normalization applied to pixels from 0 to 255 before the model;
-            `Normalization.identity()` if the model takes raw pixels. Defaults to the one carried by
+            `Normalization.identity()` if the model takes raw pixels; for several images, a
+            dictionary from names of inputs to the normalization of each. Defaults to the one carried by
             `calibration`, else to the one recorded in the model (builders of `kd.models` record it,
             see `kd.layers.ImageDescription`); a model whose first layers are `Rescaling`,
             `Normalization` or arithmetic with constants takes raw pixels. It must be known for
@@ -214,91 +219,50 @@ def to_tflite(
     ranges_known = is_quantized(model) or is_fake_quantized(model)
     row = find_scheme(quantization or ("int8" if ranges_known else "float32"))
     types = {
-        "input_dtype": token_dtype(model, row) or choose_dtype("input_dtype", input_dtype, row),
+        "input_dtype": choose_dtype("input_dtype", input_dtype, row),
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),
     }
-    examples = _take_examples(row, calibration, ranges_known)
-    pixels = _find_pixels(model, preprocessing, examples, rgb)
-    graph = _build_graph(model, row, examples, pixels, batch=batch, class_map=class_map)
+    several = len(list_inputs(model)) > 1
+    examples = _take_examples(row, calibration, ranges_known, several)
+    inputs = find_inputs(model, row, preprocessing=preprocessing, examples=examples, rgb=rgb)
+    graph = _build_graph(model, row, examples, inputs, batch=batch, class_map=class_map)
     outputs = find_outputs(model, graph, class_map=class_map, has_labels=labels is not None)
     outputs = assign_labels(outputs, labels, layers.describe(model), examples)
     outputs = assign_thresholds(outputs, score_thresholds, row)
-    inputs = _find_calibration(examples, row, pixels)
-    with _show_progress(f"{path.name}: calibrating", inputs) as tick:
-        content = convert(graph, row, batch=batch, calibration=inputs, progress=tick, **types)
-    if len(outputs) > 1:
-        content = reorder_outputs(content, find_signature_names(graph, outputs))
-    file = ModelFile.read(content)
-    description = _describe(model, file, row, pixels, outputs)
-    tables = [KINDS[one.kind].describe(one) for one in outputs]
-    content = describe_file(content, description, tables)
+    measured = None
+    if examples is not None and row.calibrated:
+        measured = prepare_calibration(model, inputs, examples)
+    with _show_progress(f"{path.name}: calibrating", measured) as tick:
+        content = convert(
+            graph, row, inputs, batch=batch, calibration=measured, progress=tick, **types
+        )
+    content = _order_tensors(content, graph, inputs, outputs)
+    keras_hash = model_hash(model)
+    description = Description(model.name, row.name, keras_hash, inputs, outputs)
+    content = describe_file(content, description, *_list_tables(content, inputs, outputs))
     write_bytes(path, content)
     return ExportResult(
         path=path,
         quantization=row.name,
         bytes=len(content),
-        normalization=pixels.normalization,
-        normalization_source=pixels.source,
+        inputs=inputs,
         outputs=outputs,
-        float_islands=_warn_of_islands(float_islands(file), path, row),
-        keras_hash=description.keras_hash,
+        float_islands=_find_islands(content, path, row),
+        keras_hash=keras_hash,
         seconds=time.monotonic() - started,
     )
-
-
-@dataclass(frozen=True)
-class _Pixels:
-    """What the input of a model is, and what its pixels went through.
-
-    Attributes:
-        shape: Its shape without the batch, of any kind of input.
-        normalization: The normalization applied to pixels in training; None for other inputs.
-        source: Where that was found.
-        rgb: Whether the file converts RGB to gray.
-    """
-
-    shape: tuple[int, ...]
-    normalization: Normalization | None
-    source: str | None
-    rgb: bool
-
-    @property
-    def is_in_graph(self) -> bool:
-        """Whether the graph computes the normalization: metadata hold one for all channels."""
-        return self.normalization is not None and not self.normalization.is_scalar
-
-    @property
-    def in_graph(self) -> Normalization | None:
-        """The normalization that the graph computes, if any."""
-        return self.normalization if self.is_in_graph else None
-
-
-def _find_pixels(
-    model: keras.Model,
-    preprocessing: Normalization | None,
-    examples: Examples | None,
-    rgb: bool | None,
-) -> _Pixels:
-    """Return what is known about the pixels of a model, or raise if that is not enough."""
-    shape = input_shape(model)
-    rgb = _check_rgb(rgb, shape)
-    recorded = layers.describe(model)
-    found = find_normalization(model, preprocessing, examples, recorded, shape)
-    if found[0] is not None and is_image_shape(shape):
-        check_learned_range(model, found[0])
-    return _Pixels(shape, *found, rgb)
 
 
 def _build_graph(
     model: keras.Model,
     row: Scheme,
     examples: Examples | None,
-    pixels: _Pixels,
+    inputs: tuple[Input, ...],
     *,
     batch: int | None,
     class_map: bool,
 ) -> keras.Model:
-    """Return the model as it is converted: in inference, with the input of a device."""
+    """Return the model as it is converted: in inference, with the inputs of a device."""
     core = (
         integer_form(convert_to_float32(model), row.name == "int8")
         if has_baking(model)
@@ -307,46 +271,39 @@ def _build_graph(
     if class_map:  # before anything is added to the input
         measured = None
         if examples is not None and is_quantized(core):
-            measured = calibration_inputs(examples, pixels.shape, pixels.normalization)
+            first = inputs[0]
+            measured = calibration_inputs(examples.inputs, first.shape, first.normalization)
         core = add_class_map(convert_to_float32(core), measured)
-    graph = device_model(core, normalization=pixels.in_graph, rgb=pixels.rgb, batch=batch)
+    graph = device_model(core, inputs, batch=batch)
     if row.name == "int8" and (is_quantized(model) or is_fake_quantized(model)):
-        at_input = Normalization.identity() if pixels.is_in_graph else pixels.normalization
-        graph = set_pixel_range(graph, at_input, own_range=graph is core)
+        graph = set_pixel_ranges(graph, inputs, own_ranges=graph is core)
     return graph
 
 
-def _find_calibration(examples: Examples | None, row: Scheme, pixels: _Pixels) -> np.ndarray | None:
-    """Return the inputs on which ranges are measured, as the device gets them."""
-    if examples is None or not row.calibrated:
-        return None
-    inputs = calibration_inputs(examples, pixels.shape, pixels.normalization)
-    return convert_to_device_inputs(inputs, pixels.in_graph, pixels.rgb)
+def _order_tensors(
+    content: bytes, graph: keras.Model, inputs: tuple[Input, ...], outputs: tuple[Output, ...]
+) -> bytes:
+    """Return the file with several inputs or outputs in Keras's order and with Keras's names."""
+    new_inputs, new_outputs = (
+        {key: one.name or key for key, one in zip(keys, ends, strict=True)} if len(ends) > 1 else {}
+        for keys, ends in (
+            (list_input_keys(inputs), inputs),
+            (list_output_keys(graph, outputs), outputs),
+        )
+    )
+    if not new_inputs and not new_outputs:
+        return content
+    return reorder_tensors(content, new_inputs, new_outputs)
 
 
-def _describe(
-    model: keras.Model,
-    file: ModelFile,
-    row: Scheme,
-    pixels: _Pixels,
-    outputs: tuple[Output, ...],
-) -> Description:
-    """Return the description that the file carries."""
-    shape = pixels.shape
-    # A gray image may lack its channel axis; a series, of the same rank, has no normalization.
-    gray = len(shape) == 2 and pixels.normalization is not None
-    is_image = is_image_shape(shape) or gray
-    return Description(
-        name=model.name,
-        image_size=(shape[0], shape[1]) if is_image else None,
-        channels=1 if gray else file.inputs[0].shape[-1] if is_image else None,
-        input_normalization=_input_normalization(file, pixels.normalization, pixels.is_in_graph),
-        trained_normalization=pixels.normalization,
-        normalization_in_graph=pixels.is_in_graph,
-        quantization=row.name,
-        rgb=pixels.rgb,
-        keras_hash=model_hash(model),
-        outputs=outputs,
+def _list_tables(
+    content: bytes, inputs: tuple[Input, ...], outputs: tuple[Output, ...]
+) -> tuple[list[Table], list[Table]]:
+    """Return the standard metadata of each input and each output."""
+    tensors = ModelFile.read(content).inputs
+    return (
+        [INPUTS[one.kind].describe(one, tensor) for one, tensor in zip(inputs, tensors, strict=True)],
+        [OUTPUTS[one.kind].describe(one) for one in outputs],
     )
 
 
@@ -361,18 +318,9 @@ def _check_path(path: Path) -> None:
         raise PermissionError(f"{path} cannot be written: {folder} is not a writable folder")
 
 
-def _check_rgb(rgb: bool | None, shape: tuple[int, ...]) -> bool:
-    """Return whether the file converts RGB to gray."""
-    grey = is_image_shape(shape) and shape[-1] == 1
-    if rgb and not grey:
-        raise ValueError(
-            "rgb=True converts color to gray and needs a model with one channel. "
-            f"Received: a model with input shape {shape}"
-        )
-    return grey if rgb is None else rgb
-
-
-def _take_examples(row: Scheme, calibration: Any, ranges_known: bool) -> Examples | None:
+def _take_examples(
+    row: Scheme, calibration: Any, ranges_known: bool, several: bool
+) -> Examples | None:
     """Take the examples for calibration; for other schemes just one, to read what it carries."""
     if ranges_known and row.name == "int16x8":
         raise ValueError(
@@ -386,32 +334,14 @@ def _take_examples(row: Scheme, calibration: Any, ranges_known: bool) -> Example
                 "calibration=, e.g. the training data"
             )
         return None
-    return calibration_examples(calibration) if row.calibrated else take(calibration, 1)
+    if row.calibrated:
+        return calibration_examples(calibration, several_inputs=several)
+    return take(calibration, 1, several_inputs=several)
 
 
-def _input_normalization(
-    file: ModelFile, normalization: Normalization | None, in_graph: bool
-) -> Normalization | None:
-    """Return the normalization a reader of the file must apply to pixels; None if it takes none.
-
-    For 8-bit inputs it is the one encoded by the tensor's scale and zero point, so that a pixel p
-    is stored as p even if the mean used in training was not a whole gray level.
-    """
-    if normalization is None:
-        return None
-    if in_graph:
-        return Normalization.identity()
-    tensor = file.inputs[0]
-    offset = {"uint8": 0, "int8": 128}.get(tensor.dtype)
-    if offset is None:
-        return Normalization(normalization.mean[0], normalization.std[0])
-    return Normalization(tensor.zero_points[0] + offset, 1 / tensor.scales[0])
-
-
-def _warn_of_islands(islands: tuple[str, ...], path: Path, row: Scheme) -> tuple[str, ...]:
-    """Warn about float islands in a file that should be all integer, and return them."""
-    if row.name != "int8":
-        return ()
+def _find_islands(content: bytes, path: Path, row: Scheme) -> tuple[str, ...]:
+    """Return the float islands of a file that should be all integer, and warn of them."""
+    islands = float_islands(ModelFile.read(content)) if row.name == "int8" else ()
     if islands:
         warnings.warn(
             f"{path.name} is not all integer: {', '.join(islands)} stay in float, because the "
@@ -421,20 +351,32 @@ def _warn_of_islands(islands: tuple[str, ...], path: Path, row: Scheme) -> tuple
     return islands
 
 
+def _format_pixels(one: Input) -> str:
+    """Return the line about the pixels of an image."""
+    name = f"pixels of {one.name}" if one.name else "pixels"
+    if one.normalization_source == "graph" or one.normalization is None:
+        return f"{name}: unchanged; the model's first layers scale them"
+    return (
+        f"{name}: mean {_format_numbers(one.normalization.mean)}, "
+        f"standard deviation {_format_numbers(one.normalization.std)} "
+        f"(from {one.normalization_source})"
+    )
+
+
 def _format_numbers(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:g}" for value in values)
 
 
 @contextmanager
 def _show_progress(
-    task: str, examples: np.ndarray | None
+    task: str, measured: list[np.ndarray] | None
 ) -> Iterator[Callable[[int], None] | None]:
-    """Show a progress bar during calibration; nothing without a terminal or examples to count."""
-    if examples is None or not sys.stdout.isatty():
+    """Show a progress bar during calibration; nothing without a terminal or examples."""
+    if measured is None or not sys.stdout.isatty():
         yield None
         return
     from rich.progress import Progress
 
     with Progress(transient=True) as bar:
-        number = bar.add_task(task, total=len(examples))
+        number = bar.add_task(task, total=len(measured[0]))
         yield lambda done: bar.update(number, completed=done)

@@ -238,6 +238,39 @@ def read_outputs(file: ModelFile) -> tuple[Output, ...]:
     )
 
 
+def read_inputs(file: ModelFile) -> tuple[Input, ...]:
+    """Return the inputs of a file, as far as it describes them.
+
+    Their shapes and data types are those in the Keras model.
+    """
+    record = own_record(file)
+    # Files of earlier versions have one input, described by the record itself.
+    known = {one["name"]: one for one in record.get("inputs", [{"name": "", **record}])}
+    several = len(file.inputs) > 1
+    return tuple(
+        _read_input(file, tensor, known.get(tensor.name if several else "", {}))
+        for tensor in file.inputs
+    )
+
+
+def _read_input(file: ModelFile, tensor: Tensor, record: Mapping[str, Any]) -> Input:
+    """Return one input from its tensor and its record."""
+    normalization = record.get("normalization")
+    rgb = bool(record.get("rgb"))
+    shape = (*tensor.shape[1:-1], 1) if rgb else tensor.shape[1:]
+    # The record has the exact mean used in training; the metadata of integer files rounds it.
+    return Input(
+        name=tensor.name if len(file.inputs) > 1 else "",
+        kind=record.get("kind", ""),
+        shape=shape,
+        dtype=tensor.dtype,
+        normalization=Normalization.from_dict(normalization)
+        if normalization
+        else file.metadata.normalization,
+        rgb=rgb,
+    )
+
+
 def _format_output(output: Output) -> str:
     """Return the line that describes an output."""
     name = f"output {output.name}: {output.kind}, " if output.name else ""
@@ -253,14 +286,6 @@ def own_record(file: ModelFile) -> dict[str, Any]:
     except ValueError:  # another tool's entry, or a damaged one: no reason to reject the file
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def find_graph_steps(file: ModelFile) -> tuple[Normalization | None, bool]:
-    """Return what a file's graph computes before the model: a normalization, and color to gray."""
-    record = own_record(file)
-    inside = record.get("normalization_in_graph")
-    normalization = Normalization.from_dict(record["normalization"]) if inside else None
-    return normalization, bool(record.get("rgb"))
 
 
 def _row(file: ModelFile, tensor: Tensor) -> TensorRow:

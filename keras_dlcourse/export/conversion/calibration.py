@@ -4,42 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
+from keras_dlcourse.export.conversion.structure import arrange_inputs
+from keras_dlcourse.export.writing.input import Input
 
 MINIMUM = 100  # with fewer examples, ranges depend on chance
 EXAMPLES = 200  # more hardly change the ranges, and each costs a forward pass
 SEED = 0
 
 
-def calibration_examples(data: Any) -> Examples:
+def calibration_examples(data: Any, *, several_inputs: bool = False) -> Examples:
     """Draw the calibration examples, with a fixed seed, from anything that `fit` takes.
+
+    Args:
+        data: The data.
+        several_inputs: Whether the model has several inputs.
 
     Raises:
         ValueError: If there are fewer than 100.
     """
-    examples = take(data, EXAMPLES, seed=SEED)
-    if len(examples.inputs) < MINIMUM:
+    examples = take(data, EXAMPLES, seed=SEED, several_inputs=several_inputs)
+    if len(examples) < MINIMUM:
+        shapes = (str(one.shape[1:]) for one in keras.tree.flatten(examples.inputs))
         raise ValueError(
             f"calibration must have at least {MINIMUM} examples, for reliable ranges. Received: "
-            f"{len(examples.inputs)} examples, of shape {examples.inputs.shape[1:]}. Pass the "
-            "training data, in batches"
+            f"{len(examples)} examples, of shape {', '.join(shapes)}. Pass the training data, in "
+            "batches"
         )
     return examples
 
 
 def calibration_inputs(
-    examples: Examples, shape: tuple[int, ...], normalization: Normalization | None
+    values: np.ndarray, shape: tuple[int, ...], normalization: Normalization | None
 ) -> np.ndarray:
-    """Return the inputs for calibration, after checking that they fit the model.
+    """Return the values of an input for calibration, after checking that they fit the model.
 
     If the normalization is known, a black and a white image are added: they extend the input
     tensor's range to all pixels, so that its scale and zero point encode the normalization.
 
     Args:
-        examples: Normalized examples.
+        values: The values of the examples, normalized.
         shape: The model's input shape, without the batch.
         normalization: The normalization applied to pixels, if known.
 
@@ -50,7 +59,7 @@ def calibration_inputs(
         ValueError: If shapes differ, values are not finite, or values lie outside the range of
             normalized pixels.
     """
-    inputs = np.asarray(examples.inputs, "float32")
+    inputs = np.asarray(values, "float32")
     if inputs.shape[1:] != tuple(shape):
         raise ValueError(
             f"calibration must have examples of the model's input shape {shape}. Received: "
@@ -77,6 +86,26 @@ def calibration_inputs(
             "Pass examples normalized as in training (a kd.data.pipeline does that)"
         )
     return np.concatenate([inputs, black[None], white[None]])
+
+
+def prepare_calibration(
+    model: keras.Model, inputs: tuple[Input, ...], examples: Examples
+) -> list[np.ndarray]:
+    """Return the values of each input on which ranges are measured, as the device gets them.
+
+    Raises:
+        ValueError: If the examples do not fit the model, see `calibration_inputs`.
+    """
+    arrays = arrange_inputs(model, examples.inputs, "calibration")
+    prepared = [
+        convert_to_device_inputs(
+            calibration_inputs(values, one.shape, one.normalization), one.in_graph, one.rgb
+        )
+        for one, values in zip(inputs, arrays, strict=True)
+    ]
+    # Beside a black and a white image, other inputs have values of the first examples.
+    most = max(map(len, prepared))
+    return [np.concatenate([values, values[: most - len(values)]]) for values in prepared]
 
 
 def _explain_single_examples(given: tuple[int, ...], wanted: tuple[int, ...]) -> str:

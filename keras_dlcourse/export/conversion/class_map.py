@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
-from keras_dlcourse.export.conversion.device_model import ExportError
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.graph.flat import flat_copy
 from keras_dlcourse.graph.head import Head, find_head
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized

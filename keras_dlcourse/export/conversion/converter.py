@@ -12,9 +12,12 @@ import numpy as np
 
 from keras_dlcourse._extras import require
 from keras_dlcourse._stderr import capture_stderr
-from keras_dlcourse.export.conversion.device_model import ExportError, force_inference, input_shape
+from keras_dlcourse.export.conversion.device_model import force_inference
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.export.conversion.sources import graph_nodes
+from keras_dlcourse.export.conversion.structure import list_tensors, pack_inputs
+from keras_dlcourse.export.writing.input import Input
 
 LARGEST_GRAPH = 1 << 30  # bytes of constants: a graph with its weights cannot exceed 2 GiB
 
@@ -22,21 +25,24 @@ LARGEST_GRAPH = 1 << 30  # bytes of constants: a graph with its weights cannot e
 def convert(
     model: keras.Model,
     row: Scheme,
+    inputs: tuple[Input, ...],
     *,
     batch: int | None = 1,
-    calibration: np.ndarray | None = None,
+    calibration: list[np.ndarray] | None = None,
     input_dtype: str = "float32",
     output_dtype: str = "float32",
     progress: Any = None,
 ) -> bytes:
-    """Convert a functional model with one input to the bytes of a `.tflite` file.
+    """Convert a functional model to the bytes of a `.tflite` file.
 
     Args:
         model: The model as the device calls it, see `device_model`.
         row: The quantization scheme.
+        inputs: The inputs of the model. The signature of the file names several of them
+            `input_0`, `input_1`, ...; it may order them in another way.
         batch: Static batch size, or None.
-        calibration: For schemes that calibrate, inputs of shape `(examples, *input_shape)`.
-        input_dtype: Data type of the input tensor; `"int32"` for token numbers.
+        calibration: For schemes that calibrate, the values of each input for all examples.
+        input_dtype: Data type of the input tensors that are floats in Keras.
         output_dtype: Data type of the output tensor.
         progress: Called with the number of each calibration example, from 1.
 
@@ -58,15 +64,20 @@ def convert(
 
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder, capture_stderr() as log:
         try:
-            dtype = "int32" if input_dtype == "int32" else "float32"
-            _save(force_inference(model), folder, (batch, *input_shape(model)), dtype)
+            _save(force_inference(model), folder, _describe_signature(model, inputs, batch))
             _refuse_loops(folder, model, row)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            _configure(converter, row, input_dtype, output_dtype)
+            is_float = all(one.dtype == "float32" for one in inputs)
+            _configure(converter, row, input_dtype if is_float else None, output_dtype)
             if row.calibrated and calibration is None:  # the graph itself contains the ranges
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if calibration is not None:
-                examples = calibration.astype(dtype)
+                examples = {
+                    name: values.astype(one.dtype)
+                    for name, values, one in zip(
+                        list_input_keys(inputs), calibration, inputs, strict=True
+                    )
+                }
                 converter.representative_dataset = lambda: _feed_one_by_one(examples, progress)
             return converter.convert()
         except ExportError:
@@ -78,7 +89,24 @@ def convert(
             raise ExportError(explained) from error
 
 
-def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...], dtype: str) -> None:
+def list_input_keys(inputs: tuple[Input, ...]) -> list[str]:
+    """Return the name of each input in the signature of a converted file."""
+    return ["image"] if len(inputs) == 1 else [f"input_{n}" for n in range(len(inputs))]
+
+
+def _describe_signature(
+    model: keras.Model, inputs: tuple[Input, ...], batch: int | None
+) -> list[keras.InputSpec]:
+    """Return the shape, data type and name of each input."""
+    return [
+        keras.InputSpec(shape=(batch, *tensor.shape[1:]), dtype=one.dtype, name=name)
+        for tensor, one, name in zip(
+            list_tensors(model).values(), inputs, list_input_keys(inputs), strict=True
+        )
+    ]
+
+
+def _save(model: keras.Model, folder: str, signature: list[keras.InputSpec]) -> None:
     """Write a model as a SavedModel, because concrete functions would leave variable reads behind.
 
     The weights become constants, in one trace. `keras.Model.export` traces three times, and the
@@ -88,33 +116,33 @@ def _save(model: keras.Model, folder: str, shape: tuple[int | None, ...], dtype:
 
     values = [(variable, keras.ops.convert_to_numpy(variable)) for variable in model.variables]
     if sum(value.nbytes for _, value in values) > LARGEST_GRAPH:
-        _export(model, folder, shape, dtype)
+        _export(model, folder, signature)
         return
 
-    def serve(image: Any) -> dict[str, Any]:
+    def serve(*inputs: Any) -> dict[str, Any]:
         constants = [(variable, tf.constant(value)) for variable, value in values]
         with keras.StatelessScope(state_mapping=constants):
-            outputs = model(image, training=False)
+            outputs = model(pack_inputs(model, inputs), training=False)
         if isinstance(outputs, dict):
             return outputs
         return {f"output_{n}": output for n, output in enumerate(keras.tree.flatten(outputs))}
 
     module = tf.Module()
-    signature = tf.TensorSpec(shape, dtype, name="image")
-    module.serve = tf.function(serve, input_signature=[signature], autograph=False)
+    specs = [tf.TensorSpec(one.shape, one.dtype, name=one.name) for one in signature]
+    module.serve = tf.function(serve, input_signature=specs, autograph=False)
     try:
         tf.saved_model.save(module, folder, signatures=module.serve)
     except AssertionError:  # it holds TensorFlow resources that Keras does not list
-        _export(model, folder, shape, dtype)
+        _export(model, folder, signature)
 
 
-def _export(model: keras.Model, folder: str, shape: tuple[int | None, ...], dtype: str) -> None:
+def _export(model: keras.Model, folder: str, signature: list[keras.InputSpec]) -> None:
     """Write a model as a SavedModel with variables of any size and kind."""
-    signature = keras.InputSpec(shape=shape, dtype=dtype, name="image")
-    model.export(folder, verbose=False, input_signature=[signature])
+    packed = pack_inputs(model, signature)
+    model.export(folder, verbose=False, input_signature=[packed])
 
 
-def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str) -> None:
+def _configure(converter: Any, row: Scheme, input_dtype: str | None, output_dtype: str) -> None:
     """Set the converter's options from the scheme."""
     import tensorflow as tf
 
@@ -125,15 +153,17 @@ def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str)
         converter.target_spec.supported_types = [tf.float16]
     if row.dense_per_tensor:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if input_dtype != "int32":  # token numbers keep their type
+    if input_dtype is not None:  # token numbers keep their type
         converter.inference_input_type = tf.as_dtype(input_dtype)
     converter.inference_output_type = tf.as_dtype(output_dtype)
 
 
-def _feed_one_by_one(examples: np.ndarray, progress: Any) -> Iterator[list[np.ndarray]]:
-    """Feed single examples to the calibrator."""
-    for number in range(1, len(examples) + 1):
-        yield [examples[number - 1 : number]]
+def _feed_one_by_one(
+    examples: dict[str, np.ndarray], progress: Any
+) -> Iterator[dict[str, np.ndarray]]:
+    """Feed single examples to the calibrator, by the names of the inputs in the signature."""
+    for number in range(1, len(next(iter(examples.values()))) + 1):
+        yield {name: values[number - 1 : number] for name, values in examples.items()}
         if progress is not None:
             progress(number)
 

@@ -1,4 +1,4 @@
-"""Build the model as a device calls it: on one image of fixed size, with raw camera pixels."""
+"""Build the model as a device calls it: on inputs of fixed size, with raw camera pixels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.export.conversion.schemes import Scheme
+from keras_dlcourse.export.conversion.errors import ExportError
+from keras_dlcourse.export.conversion.structure import list_tensors, pack_inputs
+from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.graph import fold_batch_norm
-from keras_dlcourse.graph.flat import Graph, to_functional
+from keras_dlcourse.graph.flat import Graph
 
 # The ITU-R BT.601 luma weights, which Pillow's mode "L" also uses to read gray images.
 LUMA = (0.299, 0.587, 0.114)
-
-
-class ExportError(ValueError):
-    """Raised if a model cannot be exported to a `.tflite` file; states the reason and the fix."""
 
 
 def fold_transposes(model: keras.Model) -> keras.Model:
@@ -44,133 +42,53 @@ def is_image_shape(shape: tuple[int | None, ...]) -> bool:
     return len(shape) == 3 and shape[-1] in (1, 3)
 
 
-def input_shape(model: keras.Model) -> tuple[int, ...]:
-    """Return the shape of the model's only input, without the batch.
-
-    Raises:
-        ExportError: If there are several inputs, none is known, or a size is dynamic.
-    """
-    shapes = _input_shapes(model)
-    if not shapes:
-        raise ExportError(
-            f"model {model.name!r} has not been built, so its input size is unknown. "
-            "Either call it once on data, or give its first layer an input shape"
-        )
-    if len(shapes) > 1:
-        raise ExportError(
-            f"model {model.name!r} has {len(shapes)} inputs; to_tflite takes models with one input"
-        )
-    shape = shapes[0][1:]
-    sizes = tuple(size for size in shape if size is not None)
-    if len(sizes) < len(shape):
-        raise ExportError(
-            f"the input of model {model.name!r} has the dynamic shape {shape}, but a device needs "
-            "fixed sizes. Build the model with an input_shape, or wrap it: "
-            "keras.Model(x := keras.Input((height, width, channels)), model(x))"
-        )
-    return sizes
-
-
-def token_dtype(model: keras.Model, row: Scheme) -> str | None:
-    """Return the type of an input of token numbers, `"int32"`; None for inputs of other kinds.
-
-    Those are integer inputs that are not images, such as those of an `Embedding`.
-
-    Raises:
-        ExportError: If the file would quantize token numbers, because the input is declared as
-            floats, or cannot be converted with them.
-    """
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return None
-    given = inputs[0]
-    if "int" in keras.backend.standardize_dtype(given.dtype):
-        if is_image_shape(tuple(given.shape[1:])):
-            return None
-        if row.name == "int16x8":
-            raise ExportError(
-                f"quantization='int16x8' does not support integer inputs. Received: {given.dtype} "
-                f"input of model {model.name!r}. Use quantization='int8'"
-            )
-        return "int32"
-    layer = _find_embedding_of_input(model) if row.name in ("int8", "int16x8") else None
-    if layer is not None:
-        raise ExportError(
-            f"the input of model {model.name!r} must be integers, because layer {layer.name!r} "
-            f"(Embedding) reads it. Received: {given.dtype}, which an integer file quantizes. "
-            "Declare it as keras.Input(shape, dtype='int32')"
-        )
-    return None
-
-
-def _find_embedding_of_input(model: keras.Model) -> keras.layers.Layer | None:
-    """Return the `Embedding` that reads the input of a model, None if there is none."""
-    if not any(isinstance(layer, keras.layers.Embedding) for layer in model._flatten_layers()):
-        return None
-    try:
-        graph = Graph(to_functional(model))
-    except (TypeError, ValueError):  # its graph is hidden in its `call`
-        return None
-    readers = (node.operation for node in graph.users(graph.model.inputs[0]))
-    return next((layer for layer in readers if isinstance(layer, keras.layers.Embedding)), None)
-
-
-def _input_shapes(model: keras.Model) -> list[tuple[int | None, ...]]:
-    """Return the shape of each input, with the batch; an empty list if not built."""
-    if not model.built:
-        return []
-    inputs = getattr(model, "inputs", None)
-    if inputs:
-        return [tuple(x.shape) for x in inputs]
-    # A subclassed model records the shapes it was called on.
-    config = model.get_build_config() or {}
-    shape = config.get("input_shape") or config.get("shapes_dict", {}).get("input_shape")
-    if shape is None:
-        return []
-    if isinstance(shape, dict):
-        return [tuple(one) for one in shape.values()]
-    if isinstance(shape[0], (list, tuple)):
-        return [tuple(one) for one in shape]
-    return [tuple(shape)]
-
-
 def device_model(
-    model: keras.Model,
-    *,
-    normalization: Normalization | None = None,
-    rgb: bool = False,
-    batch: int | None = 1,
+    model: keras.Model, inputs: tuple[Input, ...], *, batch: int | None = 1
 ) -> keras.Model:
-    """Return a model that shares the weights of `model` and takes the input of a device.
+    """Return a model that shares the weights of `model` and takes the inputs of a device.
+
+    Images get what the file does to them inside its graph: their normalization, as a 1x1 depthwise
+    convolution, which integer runtimes support; and the conversion of color to gray, a 1x1
+    convolution after the normalization, with which it commutes because the weights add up to 1.
 
     Args:
-        model: A built Keras model with one input.
-        normalization: If given, it is computed inside the graph on pixels from 0 to 255, as a 1x1
-            depthwise convolution, which integer runtimes support.
-        rgb: Whether a one-channel model takes color images. The conversion is a 1x1 convolution
-            after the normalization, with which it commutes because the weights add up to 1.
+        model: A built Keras model.
+        inputs: Its inputs.
         batch: Static batch size, or None for a dynamic one.
 
     Returns:
         A functional model that computes in float32: `model` itself if there is nothing to add.
     """
-    shape = input_shape(model)
     model = convert_to_float32(model)
-    if normalization is None and not rgb and getattr(model, "inputs", None):
+    added = any(one.in_graph is not None or one.rgb for one in inputs)
+    if not added and getattr(model, "inputs", None):
         return model  # wrapping it in another graph would only cost time
-    channels = 3 if rgb else shape[-1]
-    image = x = keras.Input((*shape[:-1], channels), batch_size=batch, name="image")
-    if normalization is not None:
+    given = [_build_input(one, batch) for one in inputs]
+    values = [_add_steps(tensor, one) for tensor, one in zip(given, inputs, strict=True)]
+    outputs = model(pack_inputs(model, values), training=False)
+    return keras.Model(pack_inputs(model, given), outputs, name=model.name)
+
+
+def _build_input(one: Input, batch: int | None) -> Any:
+    """Return a symbolic input of the device."""
+    shape = (*one.shape[:-1], 3) if one.rgb else one.shape
+    return keras.Input(shape, batch_size=batch, name=one.name or "image", dtype=one.dtype)
+
+
+def _add_steps(x: Any, one: Input) -> Any:
+    """Add what the graph does to an image."""
+    after = f"_{one.name}" if one.name else ""
+    if one.in_graph is not None:
+        mean, std = np.asarray(one.in_graph.mean), np.asarray(one.in_graph.std)
         x = _build_constant_layer(
-            keras.layers.DepthwiseConv2D(1, name="normalization"),
-            np.broadcast_to(1 / np.asarray(normalization.std), channels),
-            np.broadcast_to(
-                -np.asarray(normalization.mean) / np.asarray(normalization.std), channels
-            ),
+            keras.layers.DepthwiseConv2D(1, name=f"normalization{after}"),
+            np.broadcast_to(1 / std, x.shape[-1]),
+            np.broadcast_to(-mean / std, x.shape[-1]),
         )(x)
-    if rgb:
-        x = _build_constant_layer(keras.layers.Conv2D(1, 1, use_bias=False, name="grey"), LUMA)(x)
-    return keras.Model(image, model(x, training=False), name=model.name)
+    if one.rgb:
+        gray = keras.layers.Conv2D(1, 1, use_bias=False, name=f"grey{after}")
+        x = _build_constant_layer(gray, LUMA)(x)
+    return x
 
 
 def force_inference(model: keras.Model) -> keras.Model:
@@ -181,9 +99,20 @@ def force_inference(model: keras.Model) -> keras.Model:
     """
     if not any(_trains_untold(layer) for layer in model._flatten_layers(include_self=False)):
         return model
-    given = model.inputs[0]
-    image = keras.Input(batch_shape=given.shape, dtype=given.dtype, name="image")
-    return keras.Model(image, model(image, training=False), name=model.name)
+    given = copy_inputs(model)
+    outputs = model(pack_inputs(model, given), training=False)
+    return keras.Model(pack_inputs(model, given), outputs, name=model.name)
+
+
+def copy_inputs(model: keras.Model) -> list[Any]:
+    """Return new symbolic inputs like those of a functional model, in the order of `list_inputs`."""
+    tensors = list_tensors(model)
+    return [
+        keras.Input(
+            batch_shape=one.shape, dtype=one.dtype, name=name if len(tensors) > 1 else "image"
+        )
+        for name, one in tensors.items()
+    ]
 
 
 def _trains_untold(layer: keras.layers.Layer) -> bool:
@@ -206,48 +135,64 @@ def convert_to_device_inputs(
     return np.repeat(inputs, 3, axis=-1) if rgb else inputs
 
 
-def set_pixel_range(
-    model: keras.Model, normalization: Normalization | None, *, own_range: bool
+def set_pixel_ranges(
+    model: keras.Model, inputs: tuple[Input, ...], *, own_ranges: bool
 ) -> keras.Model:
-    """Set the input range of a quantization-aware model to the range of all pixels.
+    """Set the range of each image of a quantization-aware model to the range of all pixels.
 
     The input tensor's scale and zero point then encode the normalization and a pixel p is stored as
     p, whatever range the model learned for its inputs.
 
     Args:
-        model: A functional model with one input.
-        normalization: The normalization applied to pixels from 0 to 255 at the input, with a single
-            mean and standard deviation; None if unknown, which leaves the model unchanged.
-        own_range: Whether the model begins with a range of its own. If that is a layer, it is
+        model: A functional model.
+        inputs: Its inputs.
+        own_ranges: Whether the model begins with ranges of its own. Those that are layers are
             replaced. Otherwise, the converter would go from one range to the next in float, so a
             depthwise convolution by 1 is inserted between them, which does it in integers.
     """
-    if normalization is None:
-        return model
-    low, high = (float(normalization(np.array([[[level]]], "uint8")).item()) for level in (0, 255))
-    pixels = layers.FakeQuantize(ranges=(low, high), name="pixel_range")
-    first = _find_first_range(model) if own_range else None
-    if first is not None:
-        graph = Graph(model)
-        swapped = {id(first): pixels}
-        return graph.rebuild(
+    swapped, added = {}, {}
+    for number, one in enumerate(inputs):
+        if one.before_graph is None:
+            continue
+        pixels = _build_pixel_range(one)
+        first = _find_first_range(model, number) if own_ranges else None
+        if first is not None:
+            swapped[id(first)] = pixels
+        else:
+            added[number] = pixels
+    if swapped:
+        model = Graph(model).rebuild(
             lambda node, args, kwargs: swapped.get(id(node.operation), node.operation)(
                 *args, **kwargs
             )
         )
-    given = model.inputs[0]
-    image = keras.Input(batch_shape=given.shape, name="image")
-    x = pixels(image)
-    if own_range and len(given.shape) == 4:
-        one = keras.layers.DepthwiseConv2D(1, use_bias=False, name="bridge")
-        x = _build_constant_layer(one, np.ones(given.shape[-1]))(x)
-    return keras.Model(image, model(x), name=model.name)
+    if not added:
+        return model
+    given = copy_inputs(model)
+    values = list(given)
+    for number, pixels in added.items():
+        values[number] = pixels(given[number])
+        if own_ranges and len(given[number].shape) == 4:
+            name = f"bridge_{inputs[number].name}" if inputs[number].name else "bridge"
+            bridge = keras.layers.DepthwiseConv2D(1, use_bias=False, name=name)
+            ones = np.ones(given[number].shape[-1])
+            values[number] = _build_constant_layer(bridge, ones)(values[number])
+    outputs = model(pack_inputs(model, values))
+    return keras.Model(pack_inputs(model, given), outputs, name=model.name)
 
 
-def _find_first_range(model: keras.Model) -> Any:
-    """Return the layer that quantizes the model's input, None if there is none."""
+def _build_pixel_range(one: Input) -> keras.layers.Layer:
+    """Return a layer with the range of all pixels of an image."""
+    before = one.before_graph or Normalization.identity()
+    low, high = (float(before(np.array([[[level]]], "uint8")).item()) for level in (0, 255))
+    name = f"pixel_range_{one.name}" if one.name else "pixel_range"
+    return layers.FakeQuantize(ranges=(low, high), name=name)
+
+
+def _find_first_range(model: keras.Model, number: int) -> Any:
+    """Return the layer that quantizes an input of a model, None if there is none."""
     graph = Graph(model)
-    users = graph.users(model.inputs[0])
+    users = graph.users(list(list_tensors(model).values())[number])
     if len(users) == 1 and isinstance(users[0].operation, layers.FakeQuantize):
         return users[0].operation
     return None

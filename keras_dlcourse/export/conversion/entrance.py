@@ -11,6 +11,7 @@ from keras import ops, tree
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.export.conversion.structure import list_inputs, list_tensors
 from keras_dlcourse.graph.flat import Graph, Node, to_functional
 from keras_dlcourse.layers.description.image_description import (
     RESCALING_LAYERS,
@@ -73,7 +74,7 @@ class Entrance:
     ends: list[Seen] = field(default_factory=list)
 
 
-def find_entrance(model: keras.Model, normalization: Normalization) -> Entrance:
+def find_entrance(model: keras.Model, normalization: Normalization, number: int = 0) -> Entrance:
     """Follow a black and a white image into a model, up to the first computing layers.
 
     Nested models are entered. Layers that act in training only, such as augmentation, are skipped.
@@ -81,6 +82,7 @@ def find_entrance(model: keras.Model, normalization: Normalization) -> Entrance:
     Args:
         model: A model that takes images.
         normalization: The normalization applied to pixels from 0 to 255 before the model.
+        number: The index of the input that takes them, in the order of `list_inputs`.
 
     Returns:
         The layers and inputs found; an empty `Entrance` for a model without a graph.
@@ -90,13 +92,14 @@ def find_entrance(model: keras.Model, normalization: Normalization) -> Entrance:
         model = to_functional(model)
     except ValueError:  # subclassed
         return found
-    shape = [size or _OPEN_SIZE for size in model.inputs[0].shape[1:]]
+    tensor = list(list_tensors(model).values())[number]
+    shape = [size or _OPEN_SIZE for size in tensor.shape[1:]]
     black, white = (normalization(np.full((1, *shape), level, "uint8")) for level in (0, 255))
-    _follow(model, [Seen(black, white)], found)
+    _follow(model, {id(tensor): Seen(black, white)}, found)
     return found
 
 
-def takes_pixels(model: keras.Model) -> tuple[bool, str]:
+def takes_pixels(model: keras.Model, number: int = 0) -> tuple[bool, str]:
     """Return whether a model itself rescales pixels from 0 to 255 to a usual range.
 
     It does if its first layers are `Rescaling`, `Normalization` or arithmetic with constants, and
@@ -106,13 +109,14 @@ def takes_pixels(model: keras.Model) -> tuple[bool, str]:
 
     Args:
         model: A model that takes images.
+        number: The index of the input that takes them.
 
     Returns:
         Whether it takes raw pixels; and, if it has such layers but does not, a sentence on what
         they do to pixels.
     """
-    ends = find_entrance(model, Normalization.identity()).ends
-    if ends and "int" in model.inputs[0].dtype:
+    ends = find_entrance(model, Normalization.identity(), number).ends
+    if ends and "int" in list_inputs(model)[number].dtype:
         return True, ""
     if not ends or not all(seen.rescaled_by for seen in ends):
         return False, ""
@@ -131,7 +135,9 @@ def takes_pixels(model: keras.Model) -> tuple[bool, str]:
     return True, ""
 
 
-def check_learned_range(model: keras.Model, normalization: Normalization) -> None:
+def check_learned_range(
+    model: keras.Model, normalization: Normalization, number: int = 0
+) -> None:
     """Check the learned range of a quantization-aware model against the range of the file's pixels.
 
     Training images seldom reach black and white in every batch, and augmentation goes slightly
@@ -142,11 +148,12 @@ def check_learned_range(model: keras.Model, normalization: Normalization) -> Non
     Args:
         model: A model that takes images, quantization-aware or not.
         normalization: The normalization that the file would apply to pixels.
+        number: The index of the input that takes them.
 
     Raises:
         ValueError: If the ranges do not match; names both.
     """
-    for layer, seen in find_entrance(model, normalization).rounders:
+    for layer, seen in find_entrance(model, normalization, number).rounders:
         if not layer.is_observed:  # reported elsewhere
             continue
         low, high = layer.range()
@@ -165,14 +172,18 @@ def check_learned_range(model: keras.Model, normalization: Normalization) -> Non
         )
 
 
-def _follow(model: keras.Model, inputs: list[Seen], found: Entrance) -> list[Seen | None]:
-    """Record a model's entrance in `found`; return its outputs, None for computed ones."""
-    try:
-        graph = Graph(to_functional(model))
-    except ValueError:  # subclassed
-        found.ends.extend(inputs)
-        return [None] * len(model.outputs or [None])
-    known: dict[int, Seen] = dict(zip(map(id, graph.model.inputs), inputs, strict=True))
+def _follow(model: keras.Model, known: dict[int, Seen], found: Entrance) -> list[Seen | None]:
+    """Record a functional model's entrance in `found`.
+
+    Args:
+        model: The model.
+        known: The images at its inputs, by the `id` of the symbolic input.
+        found: Receives what is found.
+
+    Returns:
+        The images at its outputs, None for computed ones.
+    """
+    graph = Graph(model)
     for node in graph.nodes:
         seen = [known[id(tensor)] for tensor in node.inputs if id(tensor) in known]
         if not seen:
@@ -180,13 +191,23 @@ def _follow(model: keras.Model, inputs: list[Seen], found: Entrance) -> list[See
         if len(seen) < len(node.inputs) or not _passes(node.operation):
             found.ends.extend(seen)
         elif isinstance(node.operation, keras.Model):
-            left = _follow(node.operation, seen, found)
+            left = _enter(node.operation, seen, found)
             known.update((id(t), s) for t, s in zip(node.outputs, left, strict=True) if s)
         else:
             if isinstance(node.operation, layers.FakeQuantize):
                 found.rounders.append((node.operation, seen[0]))
             known[id(node.outputs[0])] = _apply(node, seen)
     return [known.get(id(tensor)) for tensor in graph.model.outputs]
+
+
+def _enter(model: keras.Model, seen: list[Seen], found: Entrance) -> list[Seen | None]:
+    """Follow images into a nested model, whose inputs are all known."""
+    try:
+        model = to_functional(model)
+    except ValueError:  # subclassed
+        found.ends.extend(seen)
+        return [None] * len(model.outputs or [None])
+    return _follow(model, dict(zip(map(id, model.inputs), seen, strict=True)), found)
 
 
 def _apply(node: Node, seen: list[Seen]) -> Seen:

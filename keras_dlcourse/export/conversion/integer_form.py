@@ -15,7 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import layers
-from keras_dlcourse.export.conversion.device_model import ExportError
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph, Node, flat_copy
 from keras_dlcourse.graph.folding import factor_and_offset

@@ -20,8 +20,17 @@ def find_normalization(
     examples: Examples | None,
     recorded: ImageDescription | None,
     shape: tuple[int, ...],
+    number: int = 0,
 ) -> tuple[Normalization | None, str | None]:
     """Return the normalization applied to pixels before the model, and where it was found.
+
+    Args:
+        model: A Keras model.
+        preprocessing: The normalization that was given, if any.
+        examples: Examples of the data, which may carry one.
+        recorded: What the model records, if anything.
+        shape: The shape of the input, without the batch.
+        number: The index of the input in the model.
 
     Returns:
         The normalization and `"preprocessing"`, `"calibration"`, `"model"` or `"graph"`; `(None,
@@ -54,7 +63,7 @@ def find_normalization(
             return normalization, source
     if not is_image_shape(shape):
         return None, None
-    is_raw, but = takes_pixels(model)
+    is_raw, but = takes_pixels(model, number)
     if is_raw:
         return Normalization.identity(), "graph"
     raise ValueError(

@@ -18,7 +18,7 @@ from keras.src.backend.common import global_state
 
 from keras_dlcourse._files import user_path
 from keras_dlcourse._stderr import capture_stderr
-from keras_dlcourse.export.conversion.device_model import ExportError
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.saving import load
 from keras_dlcourse.saving.load import way_out
 

@@ -176,14 +176,13 @@ def assign_thresholds(
     return (replace(scores, score_thresholds=thresholds), *others)
 
 
-def find_signature_names(graph: keras.Model, outputs: Sequence[Output]) -> dict[str, str]:
-    """Return the names of outputs in a converted file's signature, with their own names.
+def list_output_keys(graph: keras.Model, outputs: Sequence[Output]) -> list[str]:
+    """Return the name of each output in the signature of a converted file.
 
     Args:
         graph: The converted model.
         outputs: Its outputs, in the order wanted.
     """
-    if isinstance(graph.output, dict):
-        return {output.name: output.name for output in outputs}
-    signature = [f"output_{number}" for number in range(len(outputs))]
-    return {key: output.name or key for key, output in zip(signature, outputs, strict=True)}
+    if len(outputs) > 1 and isinstance(graph.output, dict):
+        return [output.name for output in outputs]
+    return [f"output_{number}" for number in range(len(outputs))]

@@ -12,6 +12,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import flatbuffers
 import numpy as np
@@ -19,12 +20,11 @@ from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
 from keras_dlcourse.edge.description.layouts import KeypointLayout
-from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.metadata import OWN
 from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
+from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.output import Output
-from keras_dlcourse.export.writing.tables import describe_content, process_unit
 
 MINIMUM_PARSER = "1.0.0"  # the oldest reader that supports everything written here
 
@@ -35,42 +35,34 @@ class Description:
 
     Attributes:
         name: Name of the model.
-        image_size: Height and width of the input; None for a model with other inputs.
-        channels: Number of channels of the input.
-        input_normalization: The normalization to apply to a float input; for integer inputs, the
-            one encoded by the tensor's scale and zero point; None for a model that does not take
-            images.
-        trained_normalization: The normalization applied to pixels in training, or None.
-        normalization_in_graph: Whether the graph itself computes the normalization.
         quantization: Quantization scheme.
-        rgb: Whether a one-channel network converts color images to gray inside its graph.
         keras_hash: SHA-256 of the Keras model's weights.
-        outputs: The outputs, in the order of the file.
+        inputs: The inputs, in the order of the file.
+        outputs: The outputs, likewise.
     """
 
     name: str
-    image_size: tuple[int, int] | None
-    channels: int | None
-    input_normalization: Normalization | None
-    trained_normalization: Normalization | None
-    normalization_in_graph: bool
     quantization: str
-    rgb: bool
     keras_hash: str
+    inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
 
 
-def describe_file(content: bytes, description: Description, outputs: Sequence[Table]) -> bytes:
+def describe_file(
+    content: bytes, description: Description, inputs: Sequence[Table], outputs: Sequence[Table]
+) -> bytes:
     """Return the file with its metadata, and with the labels appended as a zip archive.
 
     Args:
         content: A `.tflite` file.
         description: The description to write.
-        outputs: The standard metadata of each output.
+        inputs: The standard metadata of each input.
+        outputs: The same of each output.
     """
-    entries = {OWN: _own_record(description)}
-    if description.image_size is not None:
-        entries[schema.METADATA_NAME] = _standard_record(description, outputs)
+    entries = {
+        OWN: _own_record(description),
+        schema.METADATA_NAME: _standard_record(description, inputs, outputs),
+    }
     content = _add_entries(content, entries)
     labeled = [one for one in description.outputs if one.labels is not None]
     if not labeled:
@@ -114,32 +106,47 @@ def pack_model(model: tflite.ModelT, size: int) -> bytes:
 
 def _own_record(description: Description) -> bytes:
     """Return what the standard metadata cannot hold, as JSON."""
-    trained = description.trained_normalization
-    record = asdict(description) | {
+    first = description.outputs[0]
+    record = {
+        "name": description.name,
+        "quantization": description.quantization,
+        "keras_hash": description.keras_hash,
         "version": __version__,
-        "normalization": None if trained is None else trained.to_dict(),
         "created_with": {
             name: importlib.metadata.version(name) for name in ("tensorflow", "keras")
         },
-    }
-    del record["input_normalization"], record["trained_normalization"]
-    first = description.outputs[0]
-    record["outputs"] = [{"name": one.name, "kind": one.kind} for one in description.outputs]
-    record["labels"], record["score_thresholds"] = first.labels, first.score_thresholds
-    # The standard metadata can describe boxes, but not keypoints.
-    record["keypoints"] = {
-        one.name: asdict(one.layout)
-        for one in description.outputs
-        if isinstance(one.layout, KeypointLayout)
+        "inputs": [_input_record(one) for one in description.inputs],
+        "outputs": [{"name": one.name, "kind": one.kind} for one in description.outputs],
+        "labels": first.labels,
+        "score_thresholds": first.score_thresholds,
+        # The standard metadata can describe boxes, but not keypoints.
+        "keypoints": {
+            one.name: asdict(one.layout)
+            for one in description.outputs
+            if isinstance(one.layout, KeypointLayout)
+        },
     }
     return json.dumps(record, sort_keys=True).encode()
 
 
-def _standard_record(description: Description, outputs: Sequence[Table]) -> bytes:
-    """Return standard TFLite metadata for an image model."""
+def _input_record(one: Input) -> dict[str, Any]:
+    """Return what `read_inputs` needs to know about an input."""
+    return {
+        "name": one.name,
+        "kind": one.kind,
+        "normalization": None if one.normalization is None else one.normalization.to_dict(),
+        "normalization_in_graph": one.in_graph is not None,
+        "rgb": one.rgb,
+    }
+
+
+def _standard_record(
+    description: Description, inputs: Sequence[Table], outputs: Sequence[Table]
+) -> bytes:
+    """Return standard TFLite metadata."""
     graph = Table(
         {
-            schema.SubGraphMetadata.INPUT_TENSOR_METADATA: [_image_input(description)],
+            schema.SubGraphMetadata.INPUT_TENSOR_METADATA: list(inputs),
             schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: list(outputs),
         }
     )
@@ -153,50 +160,3 @@ def _standard_record(description: Description, outputs: Sequence[Table]) -> byte
         }
     )
     return pack(root, schema.METADATA_IDENTIFIER)
-
-
-def _image_input(description: Description) -> Table:
-    """Describe the input: the image size, the normalization of pixels, and the resulting range."""
-    height, width = description.image_size or (0, 0)
-    properties = Table(
-        {
-            schema.ImageProperties.COLOR_SPACE: np.int8(
-                schema.ColorSpace.RGB if description.channels == 3 else schema.ColorSpace.GRAYSCALE
-            ),
-            schema.ImageProperties.DEFAULT_SIZE: Table(
-                {
-                    schema.ImageSize.WIDTH: np.uint32(width),
-                    schema.ImageSize.HEIGHT: np.uint32(height),
-                }
-            ),
-        }
-    )
-    normalization = description.input_normalization or Normalization.identity()
-    options = Table(
-        {
-            schema.NormalizationOptions.MEAN: list(normalization.mean),
-            schema.NormalizationOptions.STD: list(normalization.std),
-        }
-    )
-    bounds = (
-        [float(v) for v in normalization(np.full(len(normalization.mean), level))]
-        for level in (0, 255)
-    )
-    low, high = bounds
-    return Table(
-        {
-            schema.TensorMetadata.NAME: "image",
-            schema.TensorMetadata.DESCRIPTION: (
-                "The image to embed."
-                if description.outputs[0].kind == "embedding"
-                else "The image to classify."
-            ),
-            schema.TensorMetadata.CONTENT: describe_content(
-                schema.ContentProperties.IMAGE, properties
-            ),
-            schema.TensorMetadata.PROCESS_UNITS: [
-                process_unit(schema.ProcessUnitOptions.NORMALIZATION, options)
-            ],
-            schema.TensorMetadata.STATS: Table({schema.Stats.MAX: high, schema.Stats.MIN: low}),
-        }
-    )

@@ -1,4 +1,4 @@
-"""The order of the outputs in a file, and their names."""
+"""The order of the inputs and outputs in a file, and their names."""
 
 from __future__ import annotations
 
@@ -7,21 +7,32 @@ from ai_edge_litert import schema_py_generated as tflite
 from keras_dlcourse.export.writing.metadata import pack_model
 
 
-def reorder_outputs(content: bytes, names: dict[str, str]) -> bytes:
-    """Reorder the outputs of a file and name their tensors.
+def reorder_tensors(content: bytes, inputs: dict[str, str], outputs: dict[str, str]) -> bytes:
+    """Reorder the inputs and outputs of a file and name their tensors.
 
-    The converter orders outputs arbitrarily, and runtimes identify them by their order.
+    The converter orders them arbitrarily, and runtimes identify them by their order.
 
     Args:
         content: A `.tflite` file with a signature.
-        names: Maps the name of each output in the signature to its new name, in the desired order.
+        inputs: Maps the name of each input in the signature to its new name, in the desired order;
+            empty to keep them.
+        outputs: The same of the outputs.
     """
     model = tflite.ModelT.InitFromPackedBuf(content, 0)
     (signature,), (graph,) = model.signatureDefs, model.subgraphs
-    found = {output.name.decode(): output for output in signature.outputs}
-    signature.outputs = [found[name] for name in names]
-    graph.outputs = [output.tensorIndex for output in signature.outputs]
-    for output, name in zip(signature.outputs, names.values(), strict=True):
-        output.name = name.encode()
-        graph.tensors[output.tensorIndex].name = name.encode()
+    if inputs:
+        signature.inputs = _reorder(signature.inputs, inputs, graph)
+        graph.inputs = [given.tensorIndex for given in signature.inputs]
+    if outputs:
+        signature.outputs = _reorder(signature.outputs, outputs, graph)
+        graph.outputs = [output.tensorIndex for output in signature.outputs]
     return pack_model(model, len(content))
+
+
+def _reorder(
+    ends: list[tflite.TensorMapT], names: dict[str, str], graph: tflite.SubGraphT
+) -> list[tflite.TensorMapT]:
+    found = {end.name.decode(): end for end in ends}
+    for old, new in names.items():
+        found[old].name = graph.tensors[found[old].tensorIndex].name = new.encode()
+    return [found[old] for old in names]
