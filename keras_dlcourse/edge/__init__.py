@@ -1,4 +1,4 @@
-"""Run `.tflite` image models on a device; needs only NumPy, Pillow and a LiteRT interpreter.
+"""Run `.tflite` models on a device; needs only NumPy, Pillow and a LiteRT interpreter.
 
 Pillow and the interpreter are imported on first use.
 """
@@ -11,6 +11,7 @@ from keras_dlcourse.edge.results import (
     Detection,
     NormalizedKeypoint,
 )
+from keras_dlcourse.edge.runtime.device_model import DeviceModel, TensorSpec
 from keras_dlcourse.edge.runtime.interpreter import ModelStopped, runtime_name
 from keras_dlcourse.edge.runtime.latency import Latency
 from keras_dlcourse.edge.runtime.sandbox import Limits
@@ -35,6 +36,7 @@ __all__ = [
     "Category",
     "Classification",
     "Detection",
+    "DeviceModel",
     "Gallery",
     "Identity",
     "ImageClassifier",
@@ -53,6 +55,7 @@ __all__ = [
     "Normalization",
     "NormalizedKeypoint",
     "ObjectLocalizer",
+    "TensorSpec",
     "UNKNOWN",
     "Vectors",
     "box_from_map",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -84,7 +82,7 @@ def check_threads(threads: int | None) -> None:
 
 
 class Session:
-    """A checked file in an interpreter of this process; takes one array, returns all outputs.
+    """A checked file in an interpreter of this process; takes all inputs, returns all outputs.
 
     Args:
         content: Content that `ModelFile.read` has checked.
@@ -97,52 +95,65 @@ class Session:
 
     def __init__(self, content: bytes, what: str, threads: int | None = None) -> None:
         self._what = what
-        with self._convert_errors(f"cannot open {what}"):
+        try:
             self._interpreter = interpreter(content, threads, what)
-            details = self._interpreter.get_input_details()[0]
-            self._input, self._shape = details["index"], tuple(details["shape"])
+            details = self._interpreter.get_input_details()  # in the order of the file
+            self._inputs = [one["index"] for one in details]
+            self._shapes = [tuple(one["shape"]) for one in details]
             self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
+        except InvalidModel:
+            raise
+        except Exception as error:
+            raise self._convert(error, f"cannot open {what}") from error
 
     @property
     def runtime(self) -> str:
         """Name and version of the interpreter."""
         return runtime_name()
 
-    def run(self, values: np.ndarray) -> list[np.ndarray]:
+    def run(self, *values: np.ndarray) -> list[np.ndarray]:
         """Return all outputs of the model.
 
         Args:
-            values: Array for the first input, with any batch size that the model allows.
+            *values: One array per input, in the order of the file, with any sizes that the model
+                allows.
 
         Raises:
             InvalidModel: If the runtime cannot run the model on these values.
         """
-        if values.shape != self._shape:
-            with self._convert_errors(f"cannot resize {self._what} to a batch of {len(values)}"):
-                self._shape = ()  # neither the old nor the new shape if this fails
-                self._interpreter.resize_tensor_input(self._input, list(values.shape))
-                self._interpreter.allocate_tensors()
-            self._shape = values.shape
-        with self._convert_errors(f"cannot run {self._what}"):
-            self._interpreter.set_tensor(self._input, values)
+        shapes = [array.shape for array in values]
+        if shapes != self._shapes:
+            self._resize(shapes)
+        try:
+            for index, array in zip(self._inputs, values, strict=True):
+                self._interpreter.set_tensor(index, array)
             self._interpreter.invoke()
             return [self._interpreter.get_tensor(index) for index in self._outputs]
+        except Exception as error:
+            raise self._convert(error, f"cannot run {self._what}") from error
+
+    def _resize(self, shapes: list[tuple[int, ...]]) -> None:
+        """Give the inputs other shapes."""
+        self._shapes = []  # neither the old nor the new shapes if this fails
+        try:
+            for index, shape in zip(self._inputs, shapes, strict=True):
+                self._interpreter.resize_tensor_input(index, list(shape))
+            self._interpreter.allocate_tensors()
+        except Exception as error:
+            sizes = ", ".join(map(str, shapes))
+            failed = f"cannot resize the inputs of {self._what} to {sizes}"
+            raise self._convert(error, failed) from error
+        self._shapes = shapes
 
     def close(self) -> None:
         """Free the interpreter; the session cannot run afterwards."""
         self._interpreter = None
 
-    @contextmanager
-    def _convert_errors(self, failed: str) -> Iterator[None]:
-        """Convert exceptions of interpreters to `InvalidModel`."""
-        try:
-            yield
-        except MemoryError as error:
-            raise ModelStopped(f"{self._what} needs more memory than is available") from error
-        except InvalidModel:
-            raise
-        except Exception as error:  # the exception types differ between runtimes
-            raise InvalidModel(f"{self.runtime} {failed}: {_one_line(error)}") from error
+    def _convert(self, error: Exception, failed: str) -> InvalidModel:
+        """Return what to raise for an exception, whose types differ between runtimes."""
+        if isinstance(error, MemoryError):
+            return ModelStopped(f"{self._what} needs more memory than is available")
+        return InvalidModel(f"{self.runtime} {failed}: {_one_line(error)}")
 
 
 def memory_size() -> int:

@@ -77,19 +77,21 @@ class Sandbox:
         self._worker: WorkerProcess | None = None
         self.runtime = self._open_worker().runtime
 
-    def run(self, values: np.ndarray) -> list[np.ndarray]:
+    def run(self, *values: np.ndarray) -> list[np.ndarray]:
         """Return all outputs of the model.
 
         Args:
-            values: Array for the first input, with any batch size that the model allows.
+            *values: One array per input, in the order of the file, with any sizes that the model
+                allows.
 
         Raises:
             InvalidModel: If the runtime cannot run the model on these values.
             ModelStopped: If it crashed or was stopped.
         """
-        if values.nbytes > self._limits.memory:
-            raise self._stop_error(f"was given {values.nbytes} bytes of input, more than its limit")
-        return self._ask(self._open_worker(), {"arrays": wire.describe_arrays([values])}, [values])
+        given = sum(array.nbytes for array in values)
+        if given > self._limits.memory:
+            raise self._stop_error(f"was given {given} bytes of input, more than its limit")
+        return self._ask(self._open_worker(), {"arrays": wire.describe_arrays(values)}, values)
 
     def close(self) -> None:
         """End the model's process."""

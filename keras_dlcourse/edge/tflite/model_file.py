@@ -28,6 +28,8 @@ class ModelFile:
         description: Description written by the converter.
         min_runtime_version: Oldest TensorFlow Lite version stated to run it; may be empty.
         graphs: All graphs; the first is the one that runs.
+        input_names: Names of its inputs: those of a signature, else of the tensors.
+        output_names: Names of its outputs.
         metadata: Metadata about its images and classes.
         sizes: Bytes by part: `"weights"`, `"metadata"`, `"files"` (appended as a zip) and `"graph"`
             (the rest).
@@ -39,6 +41,8 @@ class ModelFile:
     description: str
     min_runtime_version: str
     graphs: tuple[Graph, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
     metadata: ImageMetadata
     sizes: dict[str, int]
 
@@ -153,7 +157,7 @@ def _read(content: bytes, what: str) -> ModelFile:
         raise InvalidModel(f"{what} has no graph with inputs and outputs")
     for finding in find_call_faults(graphs):
         raise InvalidModel(f"{what} is damaged: {finding}")
-    _check_signatures(root, graphs, what)
+    input_names, output_names = _read_names(root, graphs, what)
     extra = _named_buffers(root, buffers, what)
     return ModelFile(
         what=what,
@@ -162,6 +166,8 @@ def _read(content: bytes, what: str) -> ModelFile:
         description=root.string(slots.DESCRIPTION),
         min_runtime_version=_text(extra.get(schema.MIN_RUNTIME_NAME, b"")),
         graphs=graphs,
+        input_names=input_names,
+        output_names=output_names,
         metadata=read_metadata(content, extra, what),
         sizes=_sizes(content, graphs, extra),
     )
@@ -192,20 +198,32 @@ def _kind(table: Table, what: str) -> OperatorKind:
     return OperatorKind(schema.BUILTIN_OPERATORS[code], version, custom=False)
 
 
-def _check_signatures(root: Table, graphs: tuple[Graph, ...], what: str) -> None:
+def _read_names(
+    root: Table, graphs: tuple[Graph, ...], what: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the inputs and outputs of the graph that runs; check all signatures."""
     slots = schema.SignatureDef
+    names: dict[int, dict[int, str]] = {slots.INPUTS: {}, slots.OUTPUTS: {}}
     for signature in root.tables(schema.Model.SIGNATURE_DEFS):
         graph = signature.number(slots.SUBGRAPH_INDEX, "I")
         if graph >= len(graphs):
             raise InvalidModel(f"{what} is damaged: a signature refers to missing graph {graph}")
         signature.string(slots.SIGNATURE_KEY)
-        for name in signature.tables(slots.INPUTS) + signature.tables(slots.OUTPUTS):
-            index = name.number(schema.TensorMap.TENSOR_INDEX, "I")
-            name.string(schema.TensorMap.NAME)
-            if index >= len(graphs[graph].tensors):
-                raise InvalidModel(
-                    f"{what} is damaged: a signature refers to missing tensor {index}"
-                )
+        for slot, found in names.items():
+            for entry in signature.tables(slot):
+                index = entry.number(schema.TensorMap.TENSOR_INDEX, "I")
+                name = entry.string(schema.TensorMap.NAME)
+                if index >= len(graphs[graph].tensors):
+                    raise InvalidModel(
+                        f"{what} is damaged: a signature refers to missing tensor {index}"
+                    )
+                if graph == 0:
+                    found.setdefault(index, name)
+    inputs, outputs = names.values()
+    return (
+        tuple(inputs.get(tensor.index) or tensor.name for tensor in graphs[0].inputs),
+        tuple(outputs.get(tensor.index) or tensor.name for tensor in graphs[0].outputs),
+    )
 
 
 def _named_buffers(root: Table, buffers: list[memoryview], what: str) -> dict[str, bytes]:

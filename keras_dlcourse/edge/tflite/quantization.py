@@ -100,6 +100,11 @@ def decoder(tensor: Tensor) -> Callable[[np.ndarray], np.ndarray]:
     return lambda values: table[values.view(np.uint8)]
 
 
+def is_quantized(tensor: Tensor) -> bool:
+    """Return whether a tensor stores real values as integers."""
+    return bool(tensor.scales) and "float" not in tensor.dtype
+
+
 def quantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Return real values as stored by a tensor: rounded half to even, and clipped.
 

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Iterator, Sequence
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.edge.runtime.interpreter import (
-    ModelStopped,
-    Session,
-    check_threads,
-    memory_size,
-)
-from keras_dlcourse.edge.runtime.latency import Latency, measure
-from keras_dlcourse.edge.runtime.sandbox import Limits, Sandbox
+from keras_dlcourse.edge.runtime.device_model import CHUNK, DeviceModel, read_model
+from keras_dlcourse.edge.runtime.sandbox import Limits
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -25,12 +18,9 @@ from keras_dlcourse.edge.tflite.quantization import decoder, encoder
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.edge.vision.images import load_image, read_image, resize
 
-# Images loaded at a time, and passed at once to a model with a variable batch size.
-_CHUNK = 32
 
-
-class ImageModel:
-    """A `.tflite` file that takes one image: read, checked, and ready to run.
+class ImageModel(DeviceModel):
+    """A `DeviceModel` that takes one image, given as pixels.
 
     The base class of `ImageClassifier` and `ImageEmbedder`, which define what the first output
     means. One object can be shared between threads; calls run one at a time.
@@ -71,47 +61,16 @@ class ImageModel:
         untrusted: bool | Limits = False,
     ) -> None:
         check_bits(bits)
-        self._file = model if isinstance(model, ModelFile) else ModelFile.read(model)
-        self._options: dict[str, Any] = {
-            "mean": mean,
-            "std": std,
-            "threads": threads,
-            "crop": crop,
-            "bits": bits,
-            "untrusted": untrusted,
-        }
-        self._input = _image_input(self._file, self._kind)
-        self._width = self._numbers()
-        self._normalization = _normalization(self._file, mean, std, self.input_shape[-1])
+        file = read_model(model)
+        self._input = _image_input(file, self._kind)
+        self._width = self._numbers(file)
+        self._normalization = _normalization(file, mean, std, self.input_shape[-1])
         self._encode = encoder(self._input, self._normalization)
-        self._decoders = [decoder(tensor) for tensor in self._file.outputs]
         self._crop = crop
         self._bits = bits
-        self._threads = threads
-        self._lock = threading.Lock()
-        self._session = _session(self._file, threads, untrusted)
-        self._closed = False
-        self._open_batch = self._input.shape_signature[0] == -1
-        self._batch = self._input.shape[0]
-
-    def close(self) -> None:
-        """Free the interpreter, and end its process if the model is untrusted.
-
-        This also happens at the end of a `with` block, and when the model is garbage-collected.
-        """
-        with self._lock:
-            self._closed = True
-            self._session.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the file's content and the options; the copy opens its own interpreter."""
-        return _reopen, (type(self), self._file, self._options)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        super().__init__(file, threads=threads, untrusted=untrusted)
+        self._decoders = [decoder(tensor) for tensor in file.outputs]  # integers, too, to float32
+        self._options |= {"mean": mean, "std": std, "crop": crop, "bits": bits}
 
     @property
     def normalization(self) -> Normalization | None:
@@ -123,16 +82,6 @@ class ImageModel:
         """Height, width and channels of the image that the model takes."""
         height, width, *channels = self._input.shape[1:]
         return height, width, channels[0] if channels else 1
-
-    @property
-    def runtime(self) -> str:
-        """Name and version of the interpreter that runs the model."""
-        return self._session.runtime
-
-    @property
-    def model_file(self) -> ModelFile:
-        """The model file with its metadata."""
-        return self._file
 
     def run(self, pixels: np.ndarray) -> list[np.ndarray]:
         """Return all outputs of the model for images of its input size.
@@ -155,28 +104,15 @@ class ImageModel:
                 f"pixels must have the shape (n, {', '.join(map(str, self.input_shape))}) with n "
                 f"at least 1. Received: {pixels.shape}"
             )
-        values = self._encode(pixels).reshape(-1, *self._input.shape[1:])
-        with self._lock:
-            size = min(len(values), _CHUNK) if self._open_batch else self._batch
-            parts = [
-                self._invoke(values[start : start + size], size)
-                for start in range(0, len(values), size)
-            ]
-        outputs = parts[0] if len(parts) == 1 else [*map(np.concatenate, zip(*parts, strict=True))]
-        return [decode(v) for decode, v in zip(self._decoders, outputs, strict=True)]
+        return self._run([self._encode(pixels).reshape(-1, *self._input.shape[1:])])
 
-    def benchmark(self, runs: int = 50) -> Latency:
-        """Return the latency of the model for one image of its input size.
+    def _example(self) -> np.ndarray:
+        """Return one random image."""
+        return np.random.default_rng(0).integers(0, 256, (1, *self.input_shape), np.uint8)
 
-        Args:
-            runs: Number of calls to measure, after some warm-up calls.
-        """
-        pixels = np.random.default_rng(0).integers(0, 256, (1, *self.input_shape), np.uint8)
-        return measure(lambda: self.run(pixels), runs, self.runtime, self._threads)
-
-    def _numbers(self) -> int:
+    def _numbers(self, file: ModelFile) -> int:
         """Return the number of values in the first output, after checking that it is a vector."""
-        return _width(self._file, self._kind, self._gives, self._values)
+        return _width(file, self._kind, self._gives, self._values)
 
     def _vectors(self, images: Any) -> np.ndarray:
         """Return the first output for each image, shape (n, width)."""
@@ -185,21 +121,15 @@ class ImageModel:
         vectors = np.concatenate(chunks) if chunks else np.zeros((0, self._width), np.float32)
         return vectors.reshape(-1, self._width)
 
-    def _invoke(self, values: np.ndarray, size: int) -> list[np.ndarray]:
-        """Run the interpreter on at most `size` images; the lock is held."""
-        if self._closed:
-            raise ValueError(f"{self._file.what} is closed. Open it again.")
-        count = len(values)
-        if not self._open_batch and count < size:
-            padding = np.zeros((size - count, *values.shape[1:]), values.dtype)
-            values = np.concatenate([values, padding])
-        outputs = [*map(np.atleast_1d, self._session.run(values))]
-        if len(outputs) != len(self._decoders) or outputs[0].size != len(values) * self._width:
+    def _invoke(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Run the interpreter once, and check that the first output has the width of the file."""
+        outputs, count = super()._invoke(values), len(values[0])
+        if outputs[0].size != count * self._width:
             raise InvalidModel(
-                f"{self._file.what} is damaged: for {len(values)} images it returns the shapes "
+                f"{self._file.what} is damaged: for {count} images it returns the shapes "
                 f"{[output.shape for output in outputs]}"
             )
-        return [output[:count] for output in outputs]
+        return outputs
 
     def _chunks(self, images: Any) -> Iterator[np.ndarray]:
         """Yield the images in chunks, as arrays of the model's input size."""
@@ -212,8 +142,8 @@ class ImageModel:
             raise TypeError(
                 f"images must be a sequence of images. Pass a single image to {self._for_one}."
             )
-        for start in range(0, len(images), _CHUNK):
-            loaded = [self._load(image) for image in images[start : start + _CHUNK]]
+        for start in range(0, len(images), CHUNK):
+            loaded = [self._load(image) for image in images[start : start + CHUNK]]
             yield np.stack(loaded) if len(loaded) > 1 else loaded[0][None]
 
     def _run_on_image(self, image: Any) -> tuple[tuple[int, int], list[np.ndarray]]:
@@ -233,26 +163,6 @@ class ImageModel:
         ):
             return image
         return load_image(image, (height, width), channels, self._crop, self._bits)
-
-
-def _reopen(kind: type[ImageModel], file: ModelFile, options: dict[str, Any]) -> ImageModel:
-    """Open a model from its pickled state."""
-    return kind(file, **options)
-
-
-def _session(file: ModelFile, threads: int | None, untrusted: bool | Limits) -> Session | Sandbox:
-    """Open a file in this process or in a separate one."""
-    check_threads(threads)
-    limits = untrusted if isinstance(untrusted, Limits) else Limits()
-    there = limits.memory if untrusted else memory_size()
-    if file.working_bytes > there:
-        raise ModelStopped(
-            f"{file.what} needs at least {file.working_bytes >> 20} MiB of memory for its values, "
-            f"but only {there >> 20} MiB are available"
-        )
-    if not untrusted:
-        return Session(file.content, file.what, threads)
-    return Sandbox(file.content, file.what, threads, limits)
 
 
 def _image_input(file: ModelFile, kind: str) -> Tensor:

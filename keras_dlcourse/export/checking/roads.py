@@ -10,9 +10,8 @@ import numpy as np
 
 from keras_dlcourse.data import Examples
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.edge.runtime.interpreter import interpreter
+from keras_dlcourse.edge.runtime.device_model import DeviceModel
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.edge.tflite.quantization import dequantize, quantize
 from keras_dlcourse.edge.vision.image_model import ImageModel
 from keras_dlcourse.export.checking.inspection import find_graph_steps, own_record
 from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs, is_image_shape
@@ -152,8 +151,8 @@ def _are_steps(values: np.ndarray) -> bool:
 class _AnyOutput(ImageModel):
     """The device's own path from pixels to outputs, whatever the outputs mean."""
 
-    def _numbers(self) -> int:
-        return math.prod(self._file.outputs[0].shape[1:])
+    def _numbers(self, file: ModelFile) -> int:
+        return math.prod(file.outputs[0].shape[1:])
 
 
 def _pixel_device(file: ModelFile, pixels: np.ndarray) -> Device:
@@ -173,16 +172,9 @@ def array_device(file: ModelFile, inputs: np.ndarray) -> Device:
             f"data must have examples of the shape {given.shape[1:]} that {file.what} takes. "
             f"Received: examples of shape {inputs.shape[1:]}"
         )
-    stored = quantize(inputs, given)
-    runtime = interpreter(file.content, threads=1)
-    source, targets = runtime.get_input_details()[0], runtime.get_output_details()
-
-    def run(index: int) -> list[np.ndarray]:
-        runtime.set_tensor(source["index"], stored[index : index + 1])
-        runtime.invoke()
-        return [
-            dequantize(runtime.get_tensor(target["index"]), tensor)
-            for target, tensor in zip(targets, file.outputs, strict=True)
-        ]
-
-    return run
+    device = DeviceModel(file, threads=1)
+    if "int" in device.inputs[0].dtype:  # token numbers, which Keras takes in any type
+        inputs = inputs.astype(device.inputs[0].dtype)
+    return lambda index: [
+        output.astype(np.float32, copy=False) for output in device.run(inputs[index : index + 1])
+    ]
