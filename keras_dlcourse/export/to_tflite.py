@@ -89,8 +89,9 @@ class ExportResult:
 
     @property
     def normalization_source(self) -> str | None:
-        """Where that normalization comes from: `"preprocessing"`, `"calibration"`, `"model"`, or
-        `"graph"` if the model's first layers take raw pixels; None if there is none.
+        """Where it comes from: `"preprocessing"`, `"calibration"`, `"model"`, or `"graph"`.
+
+        The last is that of a model whose first layers take raw pixels; None if there is none.
         """
         found = (one.normalization_source for one in self.inputs)
         return next((source for source in found if source), None)
@@ -151,8 +152,9 @@ def to_tflite(
 
     Args:
         model: A built Keras model with inputs of fixed size; images are `(height, width, 1 or 3)`.
-            The file has several inputs in Keras's order and with Keras's names. Or the path of a `.keras` file or of a SavedModel folder, e.g. of a Keras 2 model that
-            was prepared with tensorflow-model-optimization.
+            Or the path of a `.keras` file or of a SavedModel folder, e.g. of a Keras 2 model that
+            was prepared with tensorflow-model-optimization. Several inputs or outputs are in the
+            file in Keras's order and with Keras's names.
         path: The file to write.
         quantization: `"float32"`, `"float16"`, `"dynamic"`, `"int8"` (all integer) or `"int16x8"`.
             Defaults to `"int8"` for a quantization-aware model, else to `"float32"`.
@@ -167,12 +169,12 @@ def to_tflite(
             has in Keras's order, the labels are those of the first, or a dictionary from names of
             outputs to the labels of each.
         preprocessing: The normalization applied to pixels from 0 to 255 before the model;
-            `Normalization.identity()` if the model takes raw pixels; for several images, a
-            dictionary from names of inputs to the normalization of each. Defaults to the one carried by
-            `calibration`, else to the one recorded in the model (builders of `kd.models` record it,
-            see `kd.layers.ImageDescription`); a model whose first layers are `Rescaling`,
-            `Normalization` or arithmetic with constants takes raw pixels. It must be known for
-            images; models with other inputs have none.
+            `Normalization.identity()` if the model takes raw pixels. If several inputs are images,
+            it is that of each, or a dictionary from names of inputs to normalizations. Defaults to
+            the one carried by `calibration`, else to the one recorded in the model (builders of
+            `kd.models` record it, see `kd.layers.ImageDescription`); a model whose first layers are
+            `Rescaling`, `Normalization` or arithmetic with constants takes raw pixels. It must be
+            known for images; models with other inputs have none.
         rgb: Whether a model of grayscale images takes RGB and converts it to gray inside the graph.
             Defaults to True, because phones deliver RGB and MediaPipe Tasks accept nothing else.
             Pass False for a grayscale camera, as on many microcontrollers.
@@ -284,16 +286,18 @@ def _order_tensors(
     content: bytes, graph: keras.Model, inputs: tuple[Input, ...], outputs: tuple[Output, ...]
 ) -> bytes:
     """Return the file with several inputs or outputs in Keras's order and with Keras's names."""
-    new_inputs, new_outputs = (
-        {key: one.name or key for key, one in zip(keys, ends, strict=True)} if len(ends) > 1 else {}
-        for keys, ends in (
-            (list_input_keys(inputs), inputs),
-            (list_output_keys(graph, outputs), outputs),
-        )
+    names = (
+        _name_keys(list_input_keys(inputs), inputs),
+        _name_keys(list_output_keys(graph, outputs), outputs),
     )
-    if not new_inputs and not new_outputs:
-        return content
-    return reorder_tensors(content, new_inputs, new_outputs)
+    return reorder_tensors(content, *names) if any(names) else content
+
+
+def _name_keys(keys: list[str], ends: Sequence[Input | Output]) -> dict[str, str]:
+    """Return the name of each key in the signature of a file; empty for a single one."""
+    if len(ends) == 1:
+        return {}
+    return {key: one.name or key for key, one in zip(keys, ends, strict=True)}
 
 
 def _list_tables(
@@ -302,7 +306,10 @@ def _list_tables(
     """Return the standard metadata of each input and each output."""
     tensors = ModelFile.read(content).inputs
     return (
-        [INPUTS[one.kind].describe(one, tensor) for one, tensor in zip(inputs, tensors, strict=True)],
+        [
+            INPUTS[one.kind].describe(one, tensor)
+            for one, tensor in zip(inputs, tensors, strict=True)
+        ],
         [OUTPUTS[one.kind].describe(one) for one in outputs],
     )
 

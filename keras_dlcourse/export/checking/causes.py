@@ -9,9 +9,7 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.export.checking.inspection import find_graph_steps
-from keras_dlcourse.export.checking.roads import Road
-from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
+from keras_dlcourse.export.checking.roads import Road, convert_inputs
 from keras_dlcourse.export.outputs.kind import INTEGER, Compared, Kind
 from keras_dlcourse.export.outputs.limits import find_missed_limits
 
@@ -54,7 +52,7 @@ class Case:
     def run_on(self, road: Road) -> np.ndarray:
         """Return the first output of the file when run on another road."""
         device = road.device(self.file)
-        return np.concatenate([device(index)[0] for index in range(len(road.inputs))])
+        return np.concatenate([device(index)[0] for index in range(len(road.inputs[0]))])
 
 
 def find_cause(case: Case) -> str | None:
@@ -83,7 +81,7 @@ def normalization(case: Case) -> str | None:
         return f"normalization: {case.road.misfit}"
     if not case.failed or case.road.pixels is None:
         return None
-    arrays = Road(case.road.inputs[:EXAMPLES])
+    arrays = Road(tuple(values[:EXAMPLES] for values in case.road.inputs))
     if not case.is_fixed_by(case.run_on(arrays)):
         return None
     return "normalization: the file agrees on the inputs of Keras, but not on the pixels"
@@ -91,10 +89,10 @@ def normalization(case: Case) -> str | None:
 
 def channel_order(case: Case) -> str | None:
     """Run the file on images with reversed channels."""
-    inputs = case.road.inputs
-    if not case.failed or inputs.ndim != 4 or inputs.shape[-1] != 3:
+    first, *others = case.road.inputs
+    if not case.failed or others or first.ndim != 4 or first.shape[-1] != 3:
         return None
-    if not case.is_fixed_by(case.run_on(case.road.take_first(EXAMPLES, reverse=True))):
+    if not case.is_fixed_by(case.run_on(case.road.reverse_channels(EXAMPLES))):
         return None
     return "channel order: with red and blue swapped, the file agrees with Keras"
 
@@ -127,9 +125,9 @@ def integer_range(case: Case) -> str | None:
     """Look for values outside the range that an integer tensor can hold."""
     if not case.failed:
         return None
-    inputs = convert_to_device_inputs(case.road.inputs[:EXAMPLES], *find_graph_steps(case.file))
+    inputs = convert_inputs(case.file, tuple(values[:EXAMPLES] for values in case.road.inputs))
     ends = (
-        ("input", case.file.inputs[0], inputs),
+        *(("input", *one) for one in zip(case.file.inputs, inputs, strict=True)),
         ("output", case.file.outputs[0], case.compared.ours[:EXAMPLES]),
     )
     for what, tensor, values in ends:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.output import Output
 
 # Conversions between float and integers: they border an integer graph and are not islands.
@@ -61,6 +63,7 @@ class Inspection:
         tensors: All tensors of the graph.
         float_islands: Operators computed in float inside an integer graph, with their outputs.
         quantization: Quantization scheme, if recorded in the file.
+        inputs: The inputs of the file, in order.
         outputs: The outputs of the file, in order.
         normalization: The normalization of pixels for a float input, or None.
         min_runtime_version: The oldest TensorFlow Lite version that is recorded as able to run it.
@@ -74,6 +77,7 @@ class Inspection:
     tensors: tuple[TensorRow, ...]
     float_islands: tuple[str, ...]
     quantization: str | None
+    inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
     normalization: Normalization | None
     min_runtime_version: str
@@ -135,12 +139,11 @@ class Inspection:
         lines = [
             f"{self.path}: {self.bytes:,} bytes, "
             f"{self.quantization or 'quantization not recorded'}",
+            *(f"input {one.name}: {one.kind}" for one in self.inputs if one.name and one.kind),
             *(_format_output(one) for one in self.outputs),
             f"normalization: {_normalization(self.normalization)}",
             f"oldest runtime: {self.min_runtime_version or 'not recorded'}",
         ]
-        if self.score_thresholds:
-            lines.insert(2, f"score thresholds: {_format_range(self.score_thresholds)}")
         if self.created_with:
             made = ", ".join(f"{name} {version}" for name, version in self.created_with.items())
             lines.append(f"created with: {made}")
@@ -183,6 +186,7 @@ def inspect(path: str | os.PathLike[str]) -> Inspection:
         tensors=tuple(_row(file, tensor) for tensor in file.tensors),
         float_islands=float_islands(file),
         quantization=record.get("quantization"),
+        inputs=read_inputs(file),
         outputs=read_outputs(file),
         normalization=file.metadata.normalization,
         min_runtime_version=file.min_runtime_version,
@@ -257,26 +261,24 @@ def _read_input(file: ModelFile, tensor: Tensor, record: Mapping[str, Any]) -> I
     """Return one input from its tensor and its record."""
     normalization = record.get("normalization")
     rgb = bool(record.get("rgb"))
-    shape = (*tensor.shape[1:-1], 1) if rgb else tensor.shape[1:]
-    # The record has the exact mean used in training; the metadata of integer files rounds it.
     return Input(
         name=tensor.name if len(file.inputs) > 1 else "",
         kind=record.get("kind", ""),
-        shape=shape,
+        shape=(*tensor.shape[1:-1], 1) if rgb else tensor.shape[1:],
         dtype=tensor.dtype,
-        normalization=Normalization.from_dict(normalization)
-        if normalization
-        else file.metadata.normalization,
+        normalization=Normalization.from_dict(normalization) if normalization else None,
         rgb=rgb,
     )
 
 
 def _format_output(output: Output) -> str:
-    """Return the line that describes an output."""
+    """Return the lines that describe an output."""
     name = f"output {output.name}: {output.kind}, " if output.name else ""
     labels = "none" if output.labels is None else first_labels(output.labels)
     count = "" if output.labels is None else f"{len(output.labels)}: "
-    return f"{name}labels: {count}{labels}"
+    least = output.score_thresholds
+    thresholds = "" if least is None else f"\nscore thresholds: {_format_range(least)}"
+    return f"{name}labels: {count}{labels}{thresholds}"
 
 
 def own_record(file: ModelFile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.runtime.device_model import DeviceModel
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.vision.image_model import ImageModel
-from keras_dlcourse.export.checking.inspection import find_graph_steps, own_record
+from keras_dlcourse.export.checking.inspection import read_inputs
 from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs, is_image_shape
 
 # Runs the file on the example with the given index; returns each of its outputs, shape (1, ...).
@@ -28,14 +28,14 @@ class Road:
     """How the file is given the examples.
 
     Attributes:
-        inputs: The inputs for Keras, `(n, ...)`.
-        pixels: The inputs for the device, `(n, height, width, channels)` uint8; None if only arrays
-            are available.
+        inputs: The values of each input for Keras, `(n, ...)`, in the order of the file.
+        pixels: The values of the only input for the device, `(n, height, width, channels)` uint8;
+            None if only arrays are available, or there are several inputs.
         misfit: Why the file's normalization cannot produce the arrays from pixels; None if it can,
             or if that is unknown.
     """
 
-    inputs: np.ndarray
+    inputs: tuple[np.ndarray, ...]
     pixels: np.ndarray | None = None
     misfit: str | None = None
 
@@ -45,20 +45,24 @@ class Road:
             return array_device(file, self.inputs)
         return _pixel_device(file, self.pixels)
 
-    def take_first(self, n: int, reverse: bool = False) -> Road:
-        """Return the road for the first `n` examples, optionally with reversed channels."""
-        order = slice(None, None, -1 if reverse else 1)
-        pixels = None if self.pixels is None else self.pixels[:n, ..., order]
-        return Road(self.inputs[:n, ..., order], pixels, self.misfit)
+    def reverse_channels(self, n: int) -> Road:
+        """Return the road for the first `n` examples of one image, with reversed channels."""
+        pixels = None if self.pixels is None else self.pixels[:n, ..., ::-1]
+        return Road((self.inputs[0][:n, ..., ::-1],), pixels, self.misfit)
 
 
-def find_road(file: ModelFile, examples: Examples) -> Road:
+def find_road(file: ModelFile, examples: Examples, inputs: tuple[np.ndarray, ...]) -> Road:
     """Return the device's road if the data has pixels, or if they can be recovered from its arrays.
+
+    Args:
+        file: The file.
+        examples: The examples.
+        inputs: Their values for each input, in the order of the file.
 
     Raises:
         ValueError: If data and file have different normalizations.
     """
-    inputs, pixels = examples.inputs, examples.pixels
+    pixels = examples.pixels
     normalization = file_normalization(file)
     if normalization is None:
         return Road(inputs)
@@ -74,7 +78,7 @@ def find_road(file: ModelFile, examples: Examples) -> Road:
         )
     if pixels is not None:
         return Road(inputs, pixels)
-    pixels, misfit = _recover_pixels(inputs, normalization)
+    pixels, misfit = _recover_pixels(inputs[0], normalization)
     return Road(inputs, pixels, misfit)
 
 
@@ -88,8 +92,7 @@ def file_normalization(file: ModelFile) -> Normalization | None:
     if file.metadata.normalization is None:
         return None
     # The record has the exact mean used in training; the metadata of integer files rounds it.
-    record = own_record(file).get("normalization")
-    return Normalization.from_dict(record) if record else file.metadata.normalization
+    return read_inputs(file)[0].normalization or file.metadata.normalization
 
 
 def format_normalization(normalization: Normalization) -> str:
@@ -163,18 +166,31 @@ def _pixel_device(file: ModelFile, pixels: np.ndarray) -> Device:
     return lambda index: device.run(pixels[index : index + 1])
 
 
-def array_device(file: ModelFile, inputs: np.ndarray) -> Device:
-    """Return a function that runs the file on Keras's inputs, quantized for the file's input."""
-    given = file.inputs[0]
-    inputs = convert_to_device_inputs(inputs, *find_graph_steps(file))
-    if inputs.shape[1:] != given.shape[1:]:
-        raise ValueError(
-            f"data must have examples of the shape {given.shape[1:]} that {file.what} takes. "
-            f"Received: examples of shape {inputs.shape[1:]}"
-        )
+def array_device(file: ModelFile, inputs: tuple[np.ndarray, ...]) -> Device:
+    """Return a function that runs the file on Keras's inputs."""
     device = DeviceModel(file, threads=1)
-    if "int" in device.inputs[0].dtype:  # token numbers, which Keras takes in any type
-        inputs = inputs.astype(device.inputs[0].dtype)
-    return lambda index: [
-        output.astype(np.float32, copy=False) for output in device.run(inputs[index : index + 1])
+    values = [
+        given.astype(spec.dtype)  # token numbers, which Keras takes in any type
+        for given, spec in zip(convert_inputs(file, inputs), device.inputs, strict=True)
+    ]
+    for given, tensor in zip(values, file.inputs, strict=True):
+        if given.shape[1:] != tensor.shape[1:]:
+            raise ValueError(
+                f"data must have examples of the shape {tensor.shape[1:]} that {file.what} takes. "
+                f"Received: examples of shape {given.shape[1:]}"
+            )
+    names = [spec.name for spec in device.inputs]
+
+    def run(index: int) -> list[np.ndarray]:
+        one = {name: given[index : index + 1] for name, given in zip(names, values, strict=True)}
+        return [output.astype("float32", copy=False) for output in device.run(one)]
+
+    return run
+
+
+def convert_inputs(file: ModelFile, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray]:
+    """Convert the inputs of a Keras model to those of its file."""
+    return [
+        convert_to_device_inputs(values, one.in_graph, one.rgb)
+        for values, one in zip(inputs, read_inputs(file), strict=True)
     ]

@@ -15,15 +15,17 @@ import numpy as np
 from keras_dlcourse import layers
 from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
+from keras_dlcourse.data.examples import rows
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
 from keras_dlcourse.export.checking.causes import EXAMPLES, Case, find_cause
-from keras_dlcourse.export.checking.inspection import own_record
+from keras_dlcourse.export.checking.inspection import own_record, read_inputs
 from keras_dlcourse.export.checking.output_pairs import Pair, compare_outputs
 from keras_dlcourse.export.checking.roads import find_road
-from keras_dlcourse.export.conversion.device_model import input_shape, model_hash
+from keras_dlcourse.export.conversion.device_model import model_hash
 from keras_dlcourse.export.conversion.sources import load_model
+from keras_dlcourse.export.conversion.structure import arrange_inputs, list_inputs
 from keras_dlcourse.export.outputs import KINDS
 from keras_dlcourse.export.outputs.kind import FLOAT, HALF, Figures
 from keras_dlcourse.export.outputs.limits import check_limits, find_missed_limits
@@ -321,15 +323,11 @@ def verify(
         >>> print(kd.export.verify(model, "model.int8.tflite", data.test))  # doctest: +SKIP
     """
     model = load_model(model)
-    examples = take(data, limit)
-    expected = input_shape(model)
-    if examples.inputs.shape[1:] != expected:
-        raise ValueError(
-            f"data must have examples of the model's input shape {expected}. Received: examples of "
-            f"shape {examples.inputs.shape[1:]}"
-        )
+    examples = take(data, limit, several_inputs=len(list_inputs(model)) > 1)
+    inputs = _list_values(model, examples)
     file = ModelFile.read(os.fspath(path))
-    road = find_road(file, examples)
+    _check_inputs(model, file)
+    road = find_road(file, examples, inputs)
     device = road.device(file)
     pairs, notes = compare_outputs(model, file, examples, device)
     storage = storage_of(file)
@@ -351,7 +349,9 @@ def verify(
         )
     )
     keras_latency = measure(
-        lambda: model.predict_on_batch(examples.inputs[:1]), LATENCY_RUNS, keras.backend.backend()
+        lambda: model.predict_on_batch(rows(examples.inputs, slice(1))),
+        LATENCY_RUNS,
+        keras.backend.backend(),
     )
     latency = measure(lambda: device(0), LATENCY_RUNS, runtime_name(), threads=1)
     return Verification(
@@ -370,6 +370,29 @@ def verify(
         same_weights=same_weights,
         notes=notes,
     )
+
+
+def _list_values(model: keras.Model, examples: Examples) -> tuple[np.ndarray, ...]:
+    """Return the values of each input, after checking that they fit the model."""
+    inputs = arrange_inputs(model, examples.inputs)
+    for one, values in zip(list_inputs(model), inputs, strict=True):
+        if values.shape[1:] != one.shape:
+            raise ValueError(
+                f"data must have examples of the model's input shape {one.shape}. Received: "
+                f"examples of shape {values.shape[1:]}"
+            )
+    return inputs
+
+
+def _check_inputs(model: keras.Model, file: ModelFile) -> None:
+    """Raise ValueError unless the file has as many inputs as the model, with the same names."""
+    names = [one.name for one in list_inputs(model)]
+    found = [one.name for one in read_inputs(file)]
+    if len(names) != len(found) or (len(names) > 1 and names != found):
+        raise ValueError(
+            f"the Keras model has the inputs {', '.join(names)}, but {file.what} has "
+            f"{', '.join(found) or 'one without a name'}: they are not the same model"
+        )
 
 
 def _judge(

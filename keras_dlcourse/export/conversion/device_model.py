@@ -105,7 +105,7 @@ def force_inference(model: keras.Model) -> keras.Model:
 
 
 def copy_inputs(model: keras.Model) -> list[Any]:
-    """Return new symbolic inputs like those of a functional model, in the order of `list_inputs`."""
+    """Return new symbolic inputs like those of a model, in the order of `list_inputs`."""
     tensors = list_tensors(model)
     return [
         keras.Input(

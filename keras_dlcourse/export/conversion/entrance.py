@@ -135,9 +135,7 @@ def takes_pixels(model: keras.Model, number: int = 0) -> tuple[bool, str]:
     return True, ""
 
 
-def check_learned_range(
-    model: keras.Model, normalization: Normalization, number: int = 0
-) -> None:
+def check_learned_range(model: keras.Model, normalization: Normalization, number: int = 0) -> None:
     """Check the learned range of a quantization-aware model against the range of the file's pixels.
 
     Training images seldom reach black and white in every batch, and augmentation goes slightly

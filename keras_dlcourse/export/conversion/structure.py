@@ -47,7 +47,7 @@ def list_inputs(model: keras.Model) -> tuple[KerasInput, ...]:
 
 
 def pack_inputs(model: keras.Model, values: Sequence[Any]) -> Any:
-    """Return values, in the order of `list_inputs`, in the structure that a model is called with."""
+    """Return values, in the order of `list_inputs`, in the structure that a model takes."""
     tensors = list_tensors(model)
     if len(values) == 1 and not isinstance(getattr(model, "input", None), dict):
         return values[0]

@@ -111,7 +111,7 @@ def _check_records(
     given: Mapping[str, Normalization | None],
     found: tuple[KerasInput, ...],
 ) -> None:
-    """Raise ValueError if a model records several normalizations, and does not say for which input."""
+    """Raise ValueError if a model records several normalizations for several inputs."""
     images = [one.name for one in found if is_image_shape(one.shape)]
     recorded = {
         layer.normalization
@@ -137,7 +137,7 @@ def _check_rgb(rgb: bool | None, found: tuple[KerasInput, ...]) -> None:
 
 
 def _check_dtype(model: keras.Model, number: int, given: Input, row: Scheme) -> None:
-    """Raise ExportError if the file would quantize token numbers, or cannot be converted with them."""
+    """Raise ExportError if a file of this scheme cannot hold token numbers as integers."""
     if given.kind == "tokens" and row.name == "int16x8":
         raise ExportError(
             f"quantization='int16x8' does not support integer inputs. Received: input "

@@ -17,8 +17,8 @@ from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.edge.tflite.graph import Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
-from keras_dlcourse.export.checking.inspection import find_graph_steps, own_record
-from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
+from keras_dlcourse.export.checking.inspection import read_inputs
+from keras_dlcourse.export.checking.roads import convert_inputs
 from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
 from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
 from keras_dlcourse.quantize.diagnosis.layer import LayerDiagnosis
@@ -74,8 +74,7 @@ def diagnose(
     if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
         raise ValueError(f"limit must be an integer above 0. Received: {limit!r}")
     integer_file = ModelFile.read(os.fspath(file))
-    record = own_record(integer_file)
-    float_file = _open_float_file(model, record)
+    float_file = _open_float_file(model, integer_file)
     _check_files(float_file, integer_file)
     examples = take(data, limit).inputs
     inputs = _device_inputs(examples, float_file, integer_file)
@@ -86,20 +85,20 @@ def diagnose(
 
 
 def _open_float_file(
-    model: keras.Model | str | os.PathLike[str], record: dict[str, Any]
+    model: keras.Model | str | os.PathLike[str], integer_file: ModelFile
 ) -> ModelFile:
     """Read the float file, or create one with the same input pixels as the integer file."""
     if not isinstance(model, keras.Model):
         return ModelFile.read(os.fspath(model))
-    trained = record.get("normalization")
+    given = read_inputs(integer_file)[0]
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
         result = to_tflite(
             model,
             Path(folder) / "float32.tflite",
             quantization="float32",
             # Layers are compared on the model's own inputs, so no record means no normalization.
-            preprocessing=Normalization.from_dict(trained) if trained else Normalization.identity(),
-            rgb=bool(record.get("rgb", False)),
+            preprocessing=given.normalization or Normalization.identity(),
+            rgb=given.rgb,
         )
         return ModelFile.read(result.path.read_bytes())
 
@@ -149,7 +148,7 @@ def _device_inputs(
     Raises:
         ValueError: If their shape does not match.
     """
-    inputs = convert_to_device_inputs(inputs, *find_graph_steps(integer_file))
+    (inputs,) = convert_inputs(integer_file, (inputs,))
     expected = float_file.inputs[0].shape[1:]
     if inputs.shape[1:] != expected:
         raise ValueError(

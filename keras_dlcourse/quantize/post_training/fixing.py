@@ -16,7 +16,7 @@ from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
-from keras_dlcourse.export.checking.inspection import own_record
+from keras_dlcourse.export.checking.inspection import own_record, read_inputs
 from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
 from keras_dlcourse.quantize.diagnosis.result import Diagnosis, format_db
 from keras_dlcourse.quantize.post_training.after_training import after_training
@@ -196,12 +196,11 @@ _CHANGES: dict[str, Callable[[_Way, Diagnosis], _Way]] = {
 def _options(path: Path) -> dict[str, Any]:
     """Return the pixel and class metadata of the diagnosed file."""
     file = ModelFile.read(path)
-    record = own_record(file)
-    trained = record.get("normalization")
+    given = read_inputs(file)[0]
     return {
-        "preprocessing": None if trained is None else Normalization.from_dict(trained),
-        "labels": record.get("labels"),
-        "rgb": bool(record.get("rgb", False)),
+        "preprocessing": given.normalization,
+        "labels": own_record(file).get("labels"),
+        "rgb": given.rgb,
     }
 
 
