@@ -98,6 +98,17 @@ def test_require():
         require("this", "extra", "nope", "json", "nada")
 
 
+def test_names_that_have_been_renamed_say_so():
+    from keras_dlcourse import edge
+
+    message = "keras_dlcourse.edge.ImageMetadata has been renamed. Use keras_dlcourse.edge.ModelM"
+    with pytest.warns(FutureWarning, match=f"^{re.escape(message)}etadata.$"):
+        renamed = edge.ImageMetadata
+    assert renamed is edge.ModelMetadata and "ImageMetadata" not in edge.__all__
+    with pytest.raises(AttributeError, match="no attribute 'unknown'"):
+        _ = edge.unknown
+
+
 @pytest.mark.parametrize(("old", "new"), [("models", "graph"), ("quantize", "compress")])
 def test_names_that_have_moved_say_where_they_are(old, new):
     old, new = (importlib.import_module(f"keras_dlcourse.{part}") for part in (old, new))

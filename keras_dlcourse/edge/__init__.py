@@ -3,6 +3,9 @@
 Pillow and the interpreter are imported on first use.
 """
 
+from typing import Any
+
+from keras_dlcourse._moved import load_renamed
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.results import (
     BoundingBox,
@@ -21,7 +24,7 @@ from keras_dlcourse.edge.search.identification import UNKNOWN, Identity, class_m
 from keras_dlcourse.edge.search.nearest import Neighbours, nearest
 from keras_dlcourse.edge.search.vectors import Vectors
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
-from keras_dlcourse.edge.tflite.metadata import ImageMetadata
+from keras_dlcourse.edge.tflite.metadata import ModelMetadata
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.vision.box_from_map import box_from_map
 from keras_dlcourse.edge.vision.class_map import overlay
@@ -41,7 +44,6 @@ __all__ = [
     "Identity",
     "ImageClassifier",
     "ImageEmbedder",
-    "ImageMetadata",
     "InvalidGallery",
     "InvalidImage",
     "InvalidModel",
@@ -50,6 +52,7 @@ __all__ = [
     "Limits",
     "Match",
     "ModelFile",
+    "ModelMetadata",
     "ModelStopped",
     "Neighbours",
     "Normalization",
@@ -69,3 +72,8 @@ __all__ = [
     "resize",
     "runtime_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return an object under its old name, with a warning."""
+    return load_renamed(__name__, name, {"ImageMetadata": "ModelMetadata"})

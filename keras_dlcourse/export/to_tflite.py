@@ -36,6 +36,7 @@ from keras_dlcourse.export.conversion.device_model import (
     model_hash,
     set_pixel_ranges,
 )
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.integer_form import has_baking, integer_form
 from keras_dlcourse.export.conversion.schemes import Scheme, choose_dtype, find_scheme
 from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
@@ -227,6 +228,7 @@ def to_tflite(
     several = len(list_inputs(model)) > 1
     examples = _take_examples(row, calibration, ranges_known, several)
     inputs = find_inputs(model, row, preprocessing=preprocessing, examples=examples, rgb=rgb)
+    _check_input_dtype(input_dtype, inputs)
     graph = _build_graph(model, row, examples, inputs, batch=batch, class_map=class_map)
     outputs = find_outputs(model, graph, class_map=class_map, has_labels=labels is not None)
     outputs = assign_labels(outputs, labels, layers.describe(model), examples)
@@ -271,6 +273,11 @@ def _build_graph(
         else fold_transposes(model)
     )
     if class_map:  # before anything is added to the input
+        if len(inputs) > 1:
+            raise ExportError(
+                f"class_map=True needs a model with one input. Received: model {model.name!r} with "
+                f"{len(inputs)}. Omit class_map"
+            )
         measured = None
         if examples is not None and is_quantized(core):
             first = inputs[0]
@@ -323,6 +330,14 @@ def _check_path(path: Path) -> None:
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise PermissionError(f"{path} cannot be written: {folder} is not a writable folder")
+
+
+def _check_input_dtype(input_dtype: str | None, inputs: tuple[Input, ...]) -> None:
+    if input_dtype is not None and all(one.dtype == "int32" for one in inputs):
+        raise ValueError(
+            "input_dtype must be omitted for token numbers, which are int32 in every file. "
+            f"Received: {input_dtype!r}"
+        )
 
 
 def _take_examples(

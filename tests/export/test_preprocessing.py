@@ -237,7 +237,9 @@ class TestWhatIsNoImage:
         assert (result.normalization, result.normalization_source) == (None, None)
         assert "pixels" not in str(result)
         file = kd.edge.ModelFile.read(result.path)
-        assert json.loads(file.metadata.extra["keras_dlcourse"])["normalization"] is None
+        (record,) = json.loads(file.metadata.extra["keras_dlcourse"])["inputs"]
+        assert (record["kind"], record["normalization"]) == ("vector", None)
+        assert file.metadata.standard and file.metadata.normalization is None
         assert kd.export.inspect(result).normalization is None
         inputs = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
         assert kd.export.verify(model, result, inputs).max_error < 1e-5

@@ -186,8 +186,15 @@ def test_own_record(files, classifier):
     record = json.loads(ModelFile.read(files["int8"].path).metadata.extra["keras_dlcourse"])
     assert record["quantization"] == "int8"
     assert record["labels"] == list(CLASSES)
-    assert record["image_size"] == [16, 16]
-    assert record["normalization"] == {"mean": [110.0], "std": [70.0]}
+    assert record["inputs"] == [
+        {
+            "name": "",
+            "kind": "image",
+            "normalization": {"mean": [110.0], "std": [70.0]},
+            "normalization_in_graph": False,
+            "rgb": False,
+        }
+    ]
     assert record["keras_hash"] == model_hash(classifier)
     assert record["created_with"]["keras"] == keras.__version__
 

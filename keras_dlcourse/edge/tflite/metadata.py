@@ -1,4 +1,4 @@
-"""Read the standard TFLite metadata of a `.tflite` file about its images and classes.
+"""Read the standard TFLite metadata of a `.tflite` file about its inputs and outputs.
 
 Reference: https://ai.google.dev/edge/litert/conversion/tensorflow/metadata and its schema,
 metadata_schema.fbs.
@@ -64,7 +64,7 @@ class ScoreCalibration:
 
 
 @dataclass(frozen=True)
-class ImageMetadata:
+class ModelMetadata:
     """Metadata of a file; None or empty for missing fields.
 
     Attributes:
@@ -74,7 +74,7 @@ class ImageMetadata:
         version: Version of the model, set by its authors.
         author: Author of the model.
         license: License of the model.
-        normalization: The normalization applied to pixels for the first input.
+        normalization: The normalization applied to pixels for the first input, if it is an image.
         color_space: `"RGB"`, `"GRAYSCALE"` or None.
         labels: Class names in the order of the first output.
         score_calibration: The calibration of the scores in the first output.
@@ -111,7 +111,7 @@ class ImageMetadata:
         return {**self.boxes, **self.keypoints}
 
 
-def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> ImageMetadata:
+def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> ModelMetadata:
     """Return the metadata of a file.
 
     Args:
@@ -124,7 +124,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
     """
     standard = extra.get(schema.METADATA_NAME)
     if standard is None:
-        return ImageMetadata(extra=extra)
+        return ModelMetadata(extra=extra)
     what = f"the metadata of {what}"
     root = Table.root(standard, schema.METADATA_IDENTIFIER, what)
     graphs = root.tables(schema.ModelMetadata.SUBGRAPH_METADATA)
@@ -133,7 +133,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Imag
     scores = _first(graph, schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA)
     files = _Attached(content, what)
     record = _own_record(extra.get(OWN), what)
-    return ImageMetadata(
+    return ModelMetadata(
         standard=True,
         name=root.string(schema.ModelMetadata.NAME),
         description=root.string(schema.ModelMetadata.DESCRIPTION),

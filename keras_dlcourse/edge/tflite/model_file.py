@@ -11,7 +11,7 @@ from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel, Table
 from keras_dlcourse.edge.tflite.graph import Graph, Operator, Tensor
 from keras_dlcourse.edge.tflite.graph_checks import find_call_faults, working_bytes
 from keras_dlcourse.edge.tflite.graph_reader import GraphReader, OperatorKind
-from keras_dlcourse.edge.tflite.metadata import ImageMetadata, read_metadata
+from keras_dlcourse.edge.tflite.metadata import ModelMetadata, read_metadata
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ModelFile:
     graphs: tuple[Graph, ...]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
-    metadata: ImageMetadata
+    metadata: ModelMetadata
     sizes: dict[str, int]
 
     @classmethod

@@ -67,8 +67,7 @@ def convert(
             _save(force_inference(model), folder, _describe_signature(model, inputs, batch))
             _refuse_loops(folder, model, row)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-            is_float = all(one.dtype == "float32" for one in inputs)
-            _configure(converter, row, input_dtype if is_float else None, output_dtype)
+            _configure(converter, row, input_dtype, output_dtype)
             if row.calibrated and calibration is None:  # the graph itself contains the ranges
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
             if calibration is not None:
@@ -142,7 +141,7 @@ def _export(model: keras.Model, folder: str, signature: list[keras.InputSpec]) -
     model.export(folder, verbose=False, input_signature=[packed])
 
 
-def _configure(converter: Any, row: Scheme, input_dtype: str | None, output_dtype: str) -> None:
+def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str) -> None:
     """Set the converter's options from the scheme."""
     import tensorflow as tf
 
@@ -153,8 +152,7 @@ def _configure(converter: Any, row: Scheme, input_dtype: str | None, output_dtyp
         converter.target_spec.supported_types = [tf.float16]
     if row.dense_per_tensor:
         converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-    if input_dtype is not None:  # token numbers keep their type
-        converter.inference_input_type = tf.as_dtype(input_dtype)
+    converter.inference_input_type = tf.as_dtype(input_dtype)  # token numbers keep their type
     converter.inference_output_type = tf.as_dtype(output_dtype)
 
 

@@ -95,6 +95,7 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
 
     Raises:
         ValueError: If TensorFlow Lite Micro cannot run the file; names the operator and the layer.
+            If the file has several inputs.
         FileExistsError: If the folder is not empty.
         ImportError: If tflite-micro is not installed.
 
@@ -106,6 +107,11 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty. Choose another folder")
     file = ModelFile.read(os.fspath(model))
+    if len(file.inputs) != 1:  # the sources have one input array
+        raise ValueError(
+            f"model must have one input. Received: {os.fspath(model)} with {len(file.inputs)}. "
+            "Export a model with one input"
+        )
     verdict = preflight(model, [TARGET])[TARGET]
     if verdict.runs != "yes":
         reason = verdict.reasons[0]
