@@ -55,8 +55,8 @@ class DeviceModel:
     can be shared between threads; calls run one at a time.
 
     The first axis of all inputs and outputs is the batch, n examples. If the first axes of the
-    inputs differ, or one input is only a vector of fixed length, the file has no batch: `inputs`
-    gives the shapes that it takes, and a call runs it once.
+    inputs differ, or an input has no other axis, such as a waveform, the file has no batch:
+    `inputs` gives the shapes that it takes, and a call runs it once.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
@@ -221,7 +221,14 @@ class DeviceModel:
             self._run_part([array[start : start + size] for array in values], size)
             for start in range(0, count, size)
         ]
-        return parts[0] if len(parts) == 1 else [*map(np.concatenate, zip(*parts, strict=True))]
+        shapes = {tuple(output.shape[1:] for output in part) for part in parts}
+        if len(shapes) > 1:
+            raise ValueError(
+                f"the outputs of {self._file.what} must have the same shape for all examples to "
+                f"run several. Received: the shapes {', '.join(map(str, sorted(shapes)))}. Pass "
+                f"{self._batch} at a time."
+            )
+        return [*map(np.concatenate, zip(*parts, strict=True))]
 
     def _run_part(self, values: _Arrays, size: int) -> _Arrays:
         """Return the outputs for at most `size` examples, one row each."""
@@ -305,15 +312,14 @@ def _check_tensors(file: ModelFile) -> None:
 def _find_batch(inputs: Sequence[Tensor]) -> tuple[int | None, bool]:
     """Return the batch size of a file, None without one, and whether it is variable (and then 1).
 
-    A vector of fixed length, such as a waveform, is one example, not a batch of numbers.
+    Several numbers on a single axis, such as a waveform, are one example: in parts they could mean
+    something else.
     """
     first = {tensor.shape_signature[:1] for tensor in inputs}
-    if len(first) > 1 or first == {()}:
+    is_vector = [len(t.shape) == 1 and t.shape_signature != (1,) for t in inputs]
+    if len(first) > 1 or first == {()} or any(is_vector):
         return None, False
-    batch = inputs[0].shape[0]
-    if batch > 1 and any(len(tensor.shape) == 1 for tensor in inputs):
-        return None, False
-    return batch, first == {(-1,)}
+    return inputs[0].shape[0], first == {(-1,)}
 
 
 def _decoder(tensor: Tensor) -> Callable[[np.ndarray], np.ndarray]:
@@ -338,7 +344,8 @@ def _list_inputs(inputs: Any, names: list[str]) -> list[Any]:
         return [inputs]
     if isinstance(inputs, list | tuple) and len(inputs) == len(names):
         return list(inputs)
-    received = f"{len(inputs)} of them" if isinstance(inputs, list | tuple) else type(inputs)
+    is_list = isinstance(inputs, list | tuple)
+    received = f"{len(inputs)} of them" if is_list else type(inputs).__name__
     raise ValueError(
         f"inputs must be a list of {len(names)} arrays. Received: {received}. Pass a list in the "
         f"order {', '.join(map(repr, names))}, or a dictionary with these names."
@@ -363,21 +370,21 @@ def _encode(values: Any, tensor: Tensor, spec: TensorSpec) -> np.ndarray:
         raise _type_error(label, f"integers, as the file takes {spec.dtype}", values.dtype)
     _check_shape(label, values, spec.shape)
     if kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):  # infinite values are found or, quantized, clipped
             values = values.astype(spec.dtype, copy=False)
-        if not np.isfinite(values).all():
-            raise ValueError(
-                f"{label} must have finite {spec.dtype} values. Received: "
-                f"{values[~np.isfinite(values)].flat[0]}. Replace or leave out such examples."
-            )
-        return quantize(values, tensor) if is_quantized(tensor) else values
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"{label} must have finite {spec.dtype} values. Received: "
+                    f"{values[~np.isfinite(values)].flat[0]}. Replace or leave out such examples."
+                )
+            return quantize(values, tensor)
     if not np.can_cast(values.dtype, spec.dtype):
         limits = np.iinfo(spec.dtype)
         low, high = int(values.min()), int(values.max())
         if low < limits.min or high > limits.max:
             raise ValueError(
                 f"{label} must be from {limits.min} to {limits.max}, the range of {spec.dtype}. "
-                f"Received: values from {low} to {high}."
+                f"Received: values from {low} to {high}. Check how these numbers were made."
             )
     return values.astype(spec.dtype, copy=False)
 

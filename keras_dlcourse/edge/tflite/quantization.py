@@ -112,8 +112,8 @@ def quantize(values: np.ndarray, tensor: Tensor) -> np.ndarray:
         values: Real values.
         tensor: A tensor with one scale, or of floats.
     """
-    if not tensor.scales:
-        return values.astype(tensor.dtype)
+    if not is_quantized(tensor):
+        return values.astype(tensor.dtype, copy=False)
     limits = np.iinfo(tensor.dtype)
     codes = np.round(values / np.float32(tensor.scales[0])) + tensor.zero_points[0]
     return codes.clip(limits.min, limits.max).astype(tensor.dtype)

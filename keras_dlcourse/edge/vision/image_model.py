@@ -23,7 +23,8 @@ class ImageModel(DeviceModel):
     """A `DeviceModel` that takes one image, given as pixels.
 
     The base class of `ImageClassifier` and `ImageEmbedder`, which define what the first output
-    means. One object can be shared between threads; calls run one at a time.
+    means. One object can be shared between threads; calls run one at a time. `run` takes pixels;
+    `inputs` describes what the network sees after their normalization.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.
