@@ -210,9 +210,10 @@ def estimate_space(model: keras.Model) -> int:
 
 def describe_run(data: Any, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
     """Return the content of `config.json`: everything needed to repeat the run."""
+    shapes = [list(tensor.shape[1:]) for tensor in model.inputs]
     return {
         **asdict(recipe),
-        "input_shape": list(model.input_shape[1:]),
+        "input_shape": shapes[0] if len(shapes) == 1 else shapes,
         "parameters": model.count_params(),
         "data": {
             "name": data.name,
