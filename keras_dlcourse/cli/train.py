@@ -31,6 +31,8 @@ def add_parser(commands: Any) -> None:
         EXAMPLES,
     )
     parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
+    # The names are checked later: to know them, Keras would have to be imported.
+    parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
     parser.add_argument(
         "--model", metavar="NAME", help="name of a network listed by: keras-dlcourse models"
     )
@@ -68,13 +70,14 @@ def run(options: argparse.Namespace) -> int:
     """Run the command."""
     print("Starting Keras and its backend", flush=True)
     load_keras()
-    from keras_dlcourse import data, training
-    from keras_dlcourse.training.run.run import image_size_of, recipe_of
+    from keras_dlcourse import training
+    from keras_dlcourse.training.run.run import input_shape_of, recipe_of
     from keras_dlcourse.training.run.run_folder import check_free
+    from keras_dlcourse.training.run.tasks import find_task
 
     given = {
         name: getattr(options, name)
-        for name in ("model", "alpha", "epochs")
+        for name in ("task", "model", "alpha", "epochs")
         if getattr(options, name) is not None
     }
     size = options.image_size
@@ -83,16 +86,22 @@ def run(options: argparse.Namespace) -> int:
         recipe_of(
             options.output, replace(recipe, **given)
         )  # options that are given must match the run
-        size = size or image_size_of(options.output)
+        size = size or input_shape_of(options.output)[:2]
     elif "model" not in given:
         raise ValueError("--model NAME is required; keras-dlcourse models lists the names")
     else:
         check_free(options.output)  # before the images are read
         recipe = training.Recipe(**given)
-    images = data.image_folder(
+    task = find_task(recipe.task)
+    if task.read is None:
+        raise ValueError(
+            f"task must be one that is trained from a folder. Received: {task.name!r}. In Python, "
+            "kd.training.run trains it"
+        )
+    data = task.read(
         options.folder,
         image_size=size or 96,
         class_names=options.classes,
         **image_options(options),
     )
-    return int(training.run(images, options.output, recipe, resume=options.resume).interrupted)
+    return int(training.run(data, options.output, recipe, resume=options.resume).interrupted)

@@ -51,6 +51,7 @@ from keras_dlcourse.report.reliability import (
 from keras_dlcourse.report.run_page import write_run_page
 from keras_dlcourse.report.selection import draw_selection
 from keras_dlcourse.report.signals import draw_signals
+from keras_dlcourse.report.task_page import TaskPage
 
 __all__ = [
     "ClassScores",
@@ -62,6 +63,7 @@ __all__ = [
     "Reliability",
     "Section",
     "Table",
+    "TaskPage",
     "Text",
     "class_scores",
     "confidence_interval",

@@ -91,7 +91,8 @@ RESULTS = {
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "report.html"
     png = report.png_bytes(report.new_figure(1, 1))
-    report.write_run_page(path, CONFIG, HISTORY, RESULTS, maps=png, mistakes=png, curves=png)
+    pictures = {"maps": png, "mistakes": png, "curves": png, "class_means": None}
+    report.write_run_page(path, CONFIG, HISTORY, RESULTS, pictures)
     return Page(path.read_text(encoding="utf-8"))
 
 

@@ -19,6 +19,7 @@ import keras_dlcourse as kd
 from keras_dlcourse import training
 from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.training import Recipe
+from keras_dlcourse.training.run.tasks.classification import map_pictures
 
 # The function of that name hides the module.
 run_module = importlib.import_module("keras_dlcourse.training.run.run")
@@ -65,7 +66,7 @@ def test_networks_with_dense_heads_get_maps_too(name, tmp_path):
     data = kd.data.load("fashion_mnist_small")
     recipe = replace(RECIPE, model=name, alpha=1.0 if name.startswith("lenet") else 0.05)
     model = run_module.build_model(data, recipe)
-    maps = run_module.map_pictures(data, recipe, tmp_path, model)
+    maps = map_pictures(data, recipe, tmp_path, model)
     maps.set_model(model)
     maps.on_train_begin()
     maps.on_epoch_end(0, {})

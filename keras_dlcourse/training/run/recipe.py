@@ -23,6 +23,7 @@ class Recipe:
             0 or more; prevents overfitting on small data sets.
         dropout: Fraction of features dropped before the classifier in training.
         seed: Seed of weights and dropout.
+        task: What is trained: `"classify"` for image classification.
 
     Raises:
         ValueError: If a value is out of range.
@@ -42,6 +43,7 @@ class Recipe:
     weight_decay: float = 0.1
     dropout: float = 0.2
     seed: int = 0
+    task: str = "classify"
 
     def __post_init__(self) -> None:
         if not _is_whole(self.epochs) or self.epochs < 1:

@@ -1,6 +1,7 @@
-"""A run: from images to a folder with a trained, exported, verified and described model.
+"""A run: from data to a folder with a trained, exported, verified and described model.
 
-The functions are in the order in which the run calls them.
+The functions are in the order in which the run calls them. What differs from task to task, such as
+the loss, is in `tasks`.
 """
 
 from __future__ import annotations
@@ -11,29 +12,26 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import keras
 
-from keras_dlcourse import callbacks, export, models
+from keras_dlcourse import callbacks, export
 from keras_dlcourse._extras import require
 from keras_dlcourse._version import __version__
-from keras_dlcourse.data import Dataset
-from keras_dlcourse.explain.methods import method_for
 from keras_dlcourse.export.conversion.calibration import MINIMUM
+from keras_dlcourse.export.conversion.schemes import find_scheme
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
-from keras_dlcourse.training.run.checks import check_dataset
-from keras_dlcourse.training.run.evidence import Evidence
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.narration import Narrator, fit_verbosity
 from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run.run_folder import RunFolder, check_free
+from keras_dlcourse.training.run.task import Evidence, Task
+from keras_dlcourse.training.run.tasks import find_task
 
-QUANTIZATIONS = ("float32", "int8")
+PARTS = ("train", "validation", "test")
 SAVE_EVERY = 500  # batches, or one epoch if that is shorter
-MAP_PICTURES = 4  # per run, evenly spread over its epochs
 
 
 @dataclass(frozen=True)
@@ -57,12 +55,22 @@ class Run:
 
     @property
     def accuracy(self) -> float:
-        """Accuracy of the Keras model on the test part."""
-        return float(self.results["test"]["accuracy"])
+        """Accuracy of the Keras model on the test part.
+
+        Raises:
+            AttributeError: If the task has none; `results["test"]` has what was measured.
+        """
+        test = self.results["test"]
+        if "accuracy" not in test:
+            raise AttributeError(
+                "accuracy was not measured: this task has none. Use results['test'], which has: "
+                f"{', '.join(test)}"
+            )
+        return float(test["accuracy"])
 
 
 def run(
-    data: Dataset,
+    data: Any,
     output: str | os.PathLike[str],
     recipe: Recipe | None = None,
     say: Callable[[str], None] | None = None,
@@ -70,10 +78,10 @@ def run(
 ) -> Run:
     """Train a model on a data set, export it, verify the files and write a report.
 
-    The weights of the epoch with the best validation accuracy are kept. The reported accuracy is
-    measured on the test part, which is not used to choose anything. Everything is checked before
-    training starts. Ctrl-C during training keeps the best weights and leaves a valid folder,
-    without exports.
+    The weights of the epoch with the best validation metric (for classification, the accuracy) are
+    kept. The reported figures are measured on the test part, which is not used to choose anything.
+    Everything is checked before training starts. Ctrl-C during training keeps the best weights and
+    leaves a valid folder, without exports.
 
     In the end, the folder holds `config.json`, `history.csv`, `results.json`, `model.keras` with
     its SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html`
@@ -106,11 +114,12 @@ def run(
     if resume:
         recipe = recipe_of(output, recipe)
     recipe = Recipe() if recipe is None else recipe
+    task = find_task(recipe.task)
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
         check_free(output)
-    check_dataset(data)
+    task.check_data(data)
     model = build_model(data, recipe)
     folder = RunFolder(output, resume)
     folder.require_space(estimate_space(model))
@@ -123,9 +132,9 @@ def run(
     say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {folder.path}")
     training = fit_model(model, data, recipe, folder)
     save_model(model, folder)
-    say(f"Testing on the {len(data.test.x):,} held-out images")
-    evidence = Evidence.collect(model, data)
-    results = finish(folder, training, evidence, files=[])
+    say(f"Testing on the {data.test.examples:,} held-out {task.page.example}s")
+    evidence = task.evaluate(model, data)
+    results = finish(folder, task, training, evidence, files=[])
     if training.interrupted:
         say(
             f"Interrupted: the best weights so far are in {folder.model}. "
@@ -133,10 +142,10 @@ def run(
         )
         return Run(folder, model, results)
 
-    files = export_model(model, data, folder, say)
-    results = finish(folder, training, evidence, files)
+    files = export_model(model, data, task, folder, say)
+    results = finish(folder, task, training, evidence, files)
     CheckpointFolder(folder.backup).remove()
-    say(f"Done: {evidence.accuracy:.1%} on the test images. Report: {folder.report}")
+    say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {folder.report}")
     return Run(folder, model, results)
 
 
@@ -147,7 +156,8 @@ def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> R
         FileNotFoundError: If there is no such run.
         ValueError: If `wanted` differs from it.
     """
-    config = json.loads(RunFolder(output, resume=True).config.read_text(encoding="utf-8"))
+    # Runs of earlier versions do not record their task.
+    config = {"task": "classify", **read_config(RunFolder(output, resume=True))}
     recipe = Recipe(**{name: config[name] for name in Recipe.__dataclass_fields__})
     if wanted is not None and wanted != recipe:
         name = next(n for n in Recipe.__dataclass_fields__ if config[n] != getattr(wanted, n))
@@ -158,12 +168,15 @@ def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> R
     return recipe
 
 
-def image_size_of(output: str | os.PathLike[str]) -> tuple[int, int]:
-    """Return the height and width of the images of a run to resume."""
-    height, width, _ = json.loads(
-        RunFolder(output, resume=True).config.read_text(encoding="utf-8")
-    )["input_shape"]
-    return height, width
+def input_shape_of(output: str | os.PathLike[str]) -> tuple[int, ...]:
+    """Return the shape of one example of a run to resume."""
+    return tuple(read_config(RunFolder(output, resume=True))["input_shape"])
+
+
+def read_config(folder: RunFolder) -> dict[str, Any]:
+    """Return the content of `config.json`."""
+    config: dict[str, Any] = json.loads(folder.config.read_text(encoding="utf-8"))
+    return config
 
 
 def check_same_run(
@@ -172,7 +185,7 @@ def check_same_run(
     """Raise ValueError if a run cannot be resumed: it is complete, or the data differ."""
     if not folder.backup.exists() and folder.results.exists():
         raise ValueError(f"the run in {folder.path} is complete; there is nothing to resume.")
-    before = json.loads(folder.config.read_text(encoding="utf-8"))
+    before = read_config(folder)
     now = json.loads(json.dumps(description))
     for name in ("input_shape", "parameters", "data"):
         if before[name] != now[name]:
@@ -184,17 +197,10 @@ def check_same_run(
         say(f"The run was started with other versions ({before['versions']}): results may differ")
 
 
-def build_model(data: Dataset, recipe: Recipe) -> keras.Model:
-    """Build the model named in the recipe, for the images and classes of the data."""
+def build_model(data: Any, recipe: Recipe) -> keras.Model:
+    """Build the model of a recipe for the data."""
     keras.utils.set_random_seed(recipe.seed)
-    return models.build(
-        recipe.model,
-        input_shape=data.image_shape,
-        alpha=recipe.alpha,
-        classes=list(data.class_names),
-        dropout=recipe.dropout,
-        preprocessing=data.normalization,
-    )
+    return find_task(recipe.task).build(data, recipe)
 
 
 def estimate_space(model: keras.Model) -> int:
@@ -202,19 +208,18 @@ def estimate_space(model: keras.Model) -> int:
     return 20 * model.count_params() + 20_000_000
 
 
-def describe_run(data: Dataset, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
+def describe_run(data: Any, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
     """Return the content of `config.json`: everything needed to repeat the run."""
-    parts = {part: len(getattr(data, part).x) for part in ("train", "validation", "test")}
+    shapes = [list(tensor.shape[1:]) for tensor in model.inputs]
     return {
         **asdict(recipe),
-        "input_shape": list(data.image_shape),
+        "input_shape": shapes[0] if len(shapes) == 1 else shapes,
         "parameters": model.count_params(),
         "data": {
             "name": data.name,
-            "classes": list(data.class_names),
-            "normalization": data.normalization.to_dict() if data.normalization else None,
+            **find_task(recipe.task).describe_data(data),
             "batch_size": data.train.batch_size,
-            **parts,
+            **{part: getattr(data, part).examples for part in PARTS},
         },
         "started": datetime.now().astimezone().isoformat(sep=" ", timespec="seconds"),
         "versions": {
@@ -234,44 +239,46 @@ class Training:
         history: A list for each column of `history.csv`.
         interrupted: Whether it was stopped by Ctrl-C.
         best_epoch: Number of the epoch whose weights were kept, from 1; None if no epoch finished.
-        validation_accuracy: Validation accuracy of that epoch.
+        best: Value of the task's metric on the validation part in that epoch.
         seconds: Training time.
-        maps: PNG file with the class activation maps of these weights; None if no epoch finished.
+        picture: PNG file that the task's callback drew with these weights, if any.
     """
 
     history: dict[str, list[float]]
     interrupted: bool
     best_epoch: int | None
-    validation_accuracy: float | None
+    best: float | None
     seconds: float
-    maps: bytes | None = field(repr=False)
+    picture: bytes | None = field(repr=False)
 
 
-def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFolder) -> Training:
-    """Train, and restore the weights with the best validation accuracy."""
+def fit_model(model: keras.Model, data: Any, recipe: Recipe, folder: RunFolder) -> Training:
+    """Train, and restore the weights with the best validation metric."""
+    task = find_task(recipe.task)
     steps = recipe.epochs * len(data.train)
     model.compile(
         keras.optimizers.AdamW(
             warmup_cosine(steps, recipe.learning_rate, recipe.warmup),
             weight_decay=recipe.weight_decay,
         ),
-        "sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        **task.compile_options(data),
     )
     history = HistoryFile(folder.history)
     backup = callbacks.BackupAndRestore(
         folder.backup, save_freq=min(SAVE_EVERY, len(data.train)), delete_checkpoint=False
     )
     # With a patience as long as the run, it never stops early but still keeps the best weights.
-    keeper = callbacks.EarlyStopping("val_accuracy", mode="max", patience=recipe.epochs, verbose=0)
-    maps = map_pictures(data, recipe, folder.maps, model)
+    keeper = callbacks.EarlyStopping(
+        f"val_{task.metric}", mode=task.mode, patience=recipe.epochs, verbose=0
+    )
+    watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
     interrupted = False
     try:
         model.fit(
             data.train,
             validation_data=data.validation,
             epochs=recipe.epochs,
-            callbacks=[history, maps, keeper, backup],
+            callbacks=[history, *watchers, keeper, backup],
             verbose=fit_verbosity(),
         )
     except KeyboardInterrupt:
@@ -279,23 +286,14 @@ def fit_model(model: keras.Model, data: Dataset, recipe: Recipe, folder: RunFold
         if keeper.best_weights is not None:
             keeper.restore_best()
     best_epoch = None if keeper.best_epoch is None else keeper.best_epoch + 1
+    title = f"Weights of epoch {best_epoch}"
     return Training(
         history=history.columns,
         interrupted=interrupted,
         best_epoch=best_epoch,
-        validation_accuracy=keeper.best,
+        best=keeper.best,
         seconds=round(history.seconds, 1),
-        maps=maps.picture(f"Weights of epoch {best_epoch}") if history.rows else None,
-    )
-
-
-def map_pictures(
-    data: Dataset, recipe: Recipe, folder: Path, model: keras.Model
-) -> callbacks.ClassActivationMaps:
-    """Return the callback that draws class activation maps, by a method that fits the head."""
-    every = max(1, recipe.epochs // MAP_PICTURES)
-    return callbacks.ClassActivationMaps(
-        data.validation, folder, every=every, method=method_for(model)
+        picture=watchers[0].picture(title) if watchers and history.rows else None,
     )
 
 
@@ -314,71 +312,69 @@ def describe_export(folder: RunFolder) -> str:
 
 
 def export_model(
-    model: keras.Model, data: Dataset, folder: RunFolder, say: Callable[[str], None]
+    model: keras.Model, data: Any, task: Task, folder: RunFolder, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Write the `.tflite` files and compare each with Keras on the test part."""
     rows: list[dict[str, Any]] = []
-    for quantization in QUANTIZATIONS:
-        if quantization == "int8" and len(data.train.x) < MINIMUM:
-            say(f"No int8 file: calibration needs at least {MINIMUM} training images")
+    for quantization in task.quantizations:
+        calibrated = find_scheme(quantization).calibrated
+        if calibrated and data.train.examples < MINIMUM:
+            say(
+                f"No {quantization} file: calibration needs at least {MINIMUM} training "
+                f"{task.page.example}s"
+            )
             continue
         say(f"Exporting and verifying {folder.tflite(quantization).name}")
         result = export.to_tflite(
             model,
             folder.tflite(quantization),
             quantization=quantization,
-            calibration=data.train if quantization == "int8" else None,
-            labels=data.class_names,
-            preprocessing=data.normalization,
+            calibration=data.train if calibrated else None,
+            **task.export_options(data),
         )
         verification = export.verify(model, result, data.test)
         # A run is worth keeping even if a file fails; the report shows the verdict, too.
         loud = "" if verification.passed else "WARNING: "
         say(f"{loud}{result.path.name} {verification.verdict}")
-        rows = rows or [keras_row(verification, folder)]
         figures = verification.to_dict()
         del figures["path"]  # the folder may be moved
+        rows = rows or [keras_row(figures, folder)]
         rows.append({"file": result.path.name, **figures})
     return rows
 
 
-def keras_row(verification: export.Verification, folder: RunFolder) -> dict[str, Any]:
+def keras_row(figures: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
     """Return the row for the Keras model in the table of files."""
-    return {
-        "file": folder.model.name,
-        "quantization": "Keras",
-        "bytes": verification.keras_bytes,
-        "accuracy": verification.keras_accuracy,
-        "latency_ms": verification.keras_latency_ms,
-    }
+    own = {key.removeprefix("keras_"): figures[key] for key in figures if key.startswith("keras_")}
+    return {"file": folder.model.name, "quantization": "Keras", **own}
 
 
 def finish(
     folder: RunFolder,
+    task: Task,
     training: Training,
     evidence: Evidence,
     files: list[dict[str, Any]],
-    seconds: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Write `results.json` and `report.html`, and return the results."""
     results = {
         "interrupted": training.interrupted,
         "epochs": len(training.history.get("loss", [])),
         "best_epoch": training.best_epoch,
-        "validation_accuracy": training.validation_accuracy,
-        **evidence.to_dict(),
+        f"validation_{task.metric}": training.best,
+        "test": evidence.test,
+        **evidence.more,
         "files": files,
-        "seconds": {"training": training.seconds, **(seconds or {})},
+        "seconds": {"training": training.seconds},
     }
     folder.write_json(folder.results, results)
+    watched = {"maps": training.picture} if task.watch else {}
     write_run_page(
         folder.report,
-        json.loads(folder.config.read_text(encoding="utf-8")),
+        read_config(folder),
         training.history,
         results,
-        maps=training.maps,
-        mistakes=evidence.mistakes,
-        class_means=evidence.class_means,
-        curves=evidence.curves,
+        pictures={**watched, **evidence.pictures},
+        page=task.page,
     )
     return results

@@ -28,7 +28,7 @@ class RunFolder:
         results: `results.json`: the results.
         model: `model.keras`: the Keras model with the best weights.
         report: `report.html`: everything on one page.
-        maps: `maps/`: class activation maps drawn during training.
+        maps: `maps/`: pictures drawn during training, for classification class activation maps.
         backup: `backup/`: the training state, until the run is complete.
 
     Raises:

@@ -1,0 +1,77 @@
+"""What a task, such as classification, adds to the page of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_dlcourse.report.blocks import Block, Code, Text
+from keras_dlcourse.report.page import Section
+
+Row = tuple[str, str]  # heading and value in the summary; without a value, it is left out
+
+
+def describe_device(file: str, command: str = "", code: str = "") -> list[Block]:
+    """Return what to do on a device with a file.
+
+    Args:
+        file: Name of the `.tflite` file.
+        command: The command that runs it on an example, if there is one.
+        code: The same in Python.
+
+    Example:
+        >>> print(describe_device("model.tflite")[1].text)
+        pip install 'keras-dlcourse[edge]'
+        keras-dlcourse benchmark model.tflite
+    """
+    install, benchmark = "pip install 'keras-dlcourse[edge]'", f"keras-dlcourse benchmark {file}"
+    blocks: list[Block] = [
+        Text("On a Raspberry Pi or another Linux machine, without TensorFlow or Keras:"),
+        Code("\n".join(line for line in (install, command, benchmark) if line)),
+    ]
+    return [*blocks, Text("In Python:"), Code(code)] if code else blocks
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """What a task adds to the page of a run.
+
+    Attributes:
+        metric: The metric whose validation value decides which epoch's weights are kept. It is
+            shown in the summary and drawn next to the loss.
+        figures: Returns rows of the summary, from `results["test"]`.
+        sections: Returns sections between the learning curves and the exported files, from the
+            content of `config.json` and `results.json`, and the pictures by name. Sections without
+            blocks are left out.
+        metric_form: Format of the metric.
+        details: Returns rows of the summary, from what `config.json` records about the data.
+        pictures: The names of the pictures that `sections` shows.
+        example: What one example is called. With an "s", it is what several are called.
+        file_rows: Rows of the table of exported files: heading, figure of `verify`, and format.
+        file_note: A sentence below that table.
+        device: Returns the instructions for a device, from the name of the file.
+
+    Example:
+        >>> page = TaskPage("mae", lambda test: [("Test error", f"{test['mae']:.2f}")],
+        ...                 lambda config, results, pictures: [])
+        >>> page.figures({"mae": 0.125})
+        [('Test error', '0.12')]
+    """
+
+    metric: str
+    figures: Callable[[Mapping[str, Any]], list[Row]]
+    sections: Callable[
+        [Mapping[str, Any], Mapping[str, Any], Mapping[str, bytes | None]], list[Section]
+    ]
+    metric_form: str = "{:.3g}"
+    details: Callable[[Mapping[str, Any]], list[Row]] = lambda data: []
+    pictures: tuple[str, ...] = ()
+    example: str = "image"
+    file_rows: tuple[tuple[str, str, str], ...] = (
+        ("largest difference", "max_error", "{:.2g}"),
+        ("mean difference", "mean_error", "{:.2g}"),
+        ("largest difference in steps", "max_error_steps", "{:.1f}"),
+    )
+    file_note: str = ""
+    device: Callable[[str], list[Block]] = describe_device

@@ -1,0 +1,76 @@
+"""What a run trains for: the parts of a run that differ from task to task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from keras_dlcourse.report import TaskPage
+from keras_dlcourse.training.run.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How well a model does on examples that it has not seen.
+
+    Attributes:
+        test: The measures on the test part: `results["test"]`.
+        headline: The most important of them in a few characters, such as `"87.4%"`.
+        more: Further JSON-serializable content of `results.json`.
+        pictures: PNG files for the report by name; None for one that there is not.
+    """
+
+    test: Mapping[str, Any]
+    headline: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run trains for: a row of `TASKS`.
+
+    The data of a run has a `name` and the parts `train`, `validation` and `test`, each a
+    `kd.data.Pipeline` or similar: something that `fit` takes, with `examples`, `batch_size` and a
+    length in batches. Everything else about it is known only to the task.
+
+    Attributes:
+        name: Name for `Recipe(task=...)` and for `keras-dlcourse train --task`.
+        check_data: Raises an error if the data is unsuitable.
+        build: Builds the model that the recipe names, for the data.
+        compile_options: Returns the loss and the metrics, as arguments of `Model.compile`.
+        mode: Whether the highest value of `metric` is the best (`"max"`) or the lowest (`"min"`).
+        evaluate: Evaluates the model on the test part of the data.
+        page: What the report says, and which metric decides which epoch's weights are kept.
+        describe_data: Returns what `config.json` records about the data besides its name and sizes.
+            A run is resumed only with data that has the same description.
+        watch: Returns a callback that draws pictures into a folder during training. What its
+            `picture(title)` returns in the end is the picture `maps` of the report.
+        export_options: Returns arguments of `to_tflite`, such as labels.
+        quantizations: The files to export. Quantized by calibration, they need enough examples.
+        read: Reads the data from a folder, for `keras-dlcourse train`. Takes the arguments of
+            `kd.data.image_folder` that the command has: `image_size`, `class_names`, `skip_bad`,
+            `bits`. None if the command cannot train this.
+    """
+
+    name: str
+    check_data: Callable[[Any], None]
+    build: Callable[[Any, Recipe], keras.Model]
+    compile_options: Callable[[Any], dict[str, Any]]
+    mode: str
+    evaluate: Callable[[keras.Model, Any], Evidence]
+    page: TaskPage
+    describe_data: Callable[[Any], dict[str, Any]] = lambda data: {}
+    watch: Callable[[Any, Recipe, Path, keras.Model], Any] | None = None
+    export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
+    quantizations: tuple[str, ...] = ("float32", "int8")
+    read: Callable[..., Any] | None = None
+
+    @property
+    def metric(self) -> str:
+        """The metric whose validation value decides which epoch's weights are kept."""
+        return self.page.metric
