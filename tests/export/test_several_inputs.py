@@ -97,6 +97,26 @@ def test_metadata_of_each_input(examples, tmp_path):
     assert [len(one.processUnits or ()) for one in given] == [0, 1, 0]
 
 
+def test_inputs_without_names(tmp_path):
+    inputs = [keras.Input((4,)), keras.Input((3,))]
+    model = randomise(keras.Model(inputs, L.Dense(2)(L.Concatenate()(inputs))))
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite")
+    assert [one.name for one in result.inputs] == ["input_0", "input_1"]
+    model.save(tmp_path / "m.keras")  # after loading, Keras calls them by other names
+    rng = np.random.default_rng(0)
+    data = ([rng.normal(size=(9, 4)), rng.normal(size=(9, 3))], None)
+    assert kd.export.verify(tmp_path / "m.keras", result, data).passed
+
+
+def test_the_only_input_is_named_by_its_kind(tmp_path):
+    for shape, kind in (((4,), "vector"), ((4, 2), "sequence"), ((2, 2, 7), "numbers")):
+        model = keras.Sequential([keras.Input(shape), L.Flatten(), L.Dense(2)])
+        result = kd.export.to_tflite(randomise(model), tmp_path / "m.tflite")
+        assert [(one.name, one.kind) for one in result.inputs] == [("", kind)]
+        assert [one.name for one in DeviceModel(result.path).inputs] == [kind]
+        assert [one.kind for one in kd.export.inspect(result).inputs] == [kind]
+
+
 def test_nested_structures(examples, tmp_path):
     model = _model("nested")
     path = tmp_path / "m.tflite"

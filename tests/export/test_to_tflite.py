@@ -364,11 +364,6 @@ class TestRefused:
                 tmp_path, model, quantization="int8", calibration=np.zeros((120, 5, 3), "float32")
             )
 
-    def test_two_inputs(self, tmp_path):
-        a, b = keras.Input((4,)), keras.Input((4,))
-        with pytest.raises(ValueError, match="has 2 inputs"):
-            self.export(tmp_path, keras.Model([a, b], keras.layers.Add()([a, b])))
-
     def test_open_size(self, tmp_path):
         image = keras.Input((None, None, 3))
         model = keras.Model(image, keras.layers.GlobalAveragePooling2D()(image))

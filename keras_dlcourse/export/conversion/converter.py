@@ -38,8 +38,8 @@ def convert(
     Args:
         model: The model as the device calls it, see `device_model`.
         row: The quantization scheme.
-        inputs: The inputs of the model. The signature of the file names several of them
-            `input_0`, `input_1`, ...; it may order them in another way.
+        inputs: The inputs of the model. In the signature of the file, the only one is named by its
+            kind, and several are `input_0`, `input_1`, ..., which may be in another order.
         batch: Static batch size, or None.
         calibration: For schemes that calibrate, the values of each input for all examples.
         input_dtype: Data type of the input tensors that are floats in Keras.
@@ -90,7 +90,7 @@ def convert(
 
 def list_input_keys(inputs: tuple[Input, ...]) -> list[str]:
     """Return the name of each input in the signature of a converted file."""
-    return ["image"] if len(inputs) == 1 else [f"input_{n}" for n in range(len(inputs))]
+    return [inputs[0].kind] if len(inputs) == 1 else [f"input_{n}" for n in range(len(inputs))]
 
 
 def _describe_signature(

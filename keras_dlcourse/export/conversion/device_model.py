@@ -72,7 +72,7 @@ def device_model(
 def _build_input(one: Input, batch: int | None) -> Any:
     """Return a symbolic input of the device."""
     shape = (*one.shape[:-1], 3) if one.rgb else one.shape
-    return keras.Input(shape, batch_size=batch, name=one.name or "image", dtype=one.dtype)
+    return keras.Input(shape, batch_size=batch, name=one.name or one.kind, dtype=one.dtype)
 
 
 def _add_steps(x: Any, one: Input) -> Any:

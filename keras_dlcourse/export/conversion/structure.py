@@ -9,12 +9,16 @@ import keras
 
 from keras_dlcourse.export.conversion.errors import ExportError
 
+# Keras counts inputs without a name, in a way that differs after loading a model.
+_NO_NAMES = ("keras_tensor", "input_layer")
+
 
 class KerasInput(NamedTuple):
     """An input of a Keras model.
 
     Attributes:
-        name: Its name; the key if the model takes a dictionary.
+        name: Its name: the key if the model takes a dictionary; `input_0`, `input_1`, ... if it was
+            not given one.
         shape: Its shape, without the batch.
         dtype: Its data type.
     """
@@ -93,7 +97,10 @@ def list_tensors(model: keras.Model) -> dict[str, Any]:
     structure = model.inputs if isinstance(model, keras.Sequential) else model.input
     if isinstance(structure, dict) and not any(map(keras.tree.is_nested, structure.values())):
         return dict(structure)  # in the order of its keys; `model.inputs` is sorted
-    return {tensor.name: tensor for tensor in keras.tree.flatten(structure)}
+    return {
+        f"input_{number}" if tensor.name.startswith(_NO_NAMES) else tensor.name: tensor
+        for number, tensor in enumerate(keras.tree.flatten(structure))
+    }
 
 
 def _find_called_shape(model: keras.Model) -> tuple[int | None, ...]:
