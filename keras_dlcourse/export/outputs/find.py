@@ -51,7 +51,8 @@ def find_outputs(
     outputs = []
     for name, shape in zip(names, shapes, strict=False):
         layout = layouts.get(name)
-        found = ModelOutput(model, name, layout, is_only, [name] == plain[:1], has_labels)
+        is_first = [name] == plain[:1]
+        found = ModelOutput(model, name, shape, layout, is_only, is_first, has_labels)
         kind = next(kind for kind, row in KINDS.items() if row.recognize(found))
         outputs.append(Output("" if is_only and not layouts else name, kind, shape, layout))
     if layouts:

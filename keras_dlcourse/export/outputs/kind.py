@@ -24,6 +24,7 @@ class ModelOutput:
     Attributes:
         model: The model.
         name: Name of the output.
+        shape: Its shape, without the batch.
         layout: What an `OutputDescription` layer of that name declares; None without one.
         is_only: Whether the model has no other output.
         is_first: Whether it is the first one without a layout.
@@ -32,6 +33,7 @@ class ModelOutput:
 
     model: keras.Model
     name: str
+    shape: tuple[int | None, ...]
     layout: BoxLayout | KeypointLayout | None
     is_only: bool
     is_first: bool
