@@ -273,12 +273,14 @@ def _read_input(file: ModelFile, tensor: Tensor, record: Mapping[str, Any]) -> I
 
 def _format_output(output: Output) -> str:
     """Return the lines that describe an output."""
-    name = f"output {output.name}: {output.kind}, " if output.name else ""
-    labels = "none" if output.labels is None else first_labels(output.labels)
-    count = "" if output.labels is None else f"{len(output.labels)}: "
+    parts = [f"output {output.name}: {output.kind}"] if output.name else []
+    if output.labels is not None:
+        parts.append(f"labels: {len(output.labels)}: {first_labels(output.labels)}")
+    elif not output.name:
+        parts.append("labels: none")
     least = output.score_thresholds
     thresholds = "" if least is None else f"\nscore thresholds: {_format_range(least)}"
-    return f"{name}labels: {count}{labels}{thresholds}"
+    return ", ".join(parts) + thresholds
 
 
 def own_record(file: ModelFile) -> dict[str, Any]:
