@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_folder, check_integer
 from keras_dlcourse._files import user_path, write_atomically, write_bytes
 from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.data import Examples, take
@@ -95,12 +96,9 @@ class ClassActivationMaps(keras.callbacks.Callback):
         super().__init__()
         counts = (("every", every, 1), ("images", images, 1), ("class_means", class_means, 0))
         for name, number, least in counts:
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                raise ValueError(
-                    f"{name} must be an integer of at least {least}. Received: {number!r}"
-                )
+            check_integer(name, number, least)
         if isinstance(class_names, str):
-            raise ValueError(f"class_names must be a list of names. Received: {class_names!r}")
+            raise TypeError(f"class_names must be a list of names. Received: {class_names!r}")
         self.directory = _folder("directory", directory)
         self.tensorboard = None if tensorboard is None else _folder("tensorboard", tensorboard)
         self.every = every
@@ -227,9 +225,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
 
 
 def _folder(name: str, path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike) or not str(path):
-        raise ValueError(f"{name} must be a folder path. Received: {path!r}")
-    folder = user_path(path)
+    folder = user_path(check_folder(name, path))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{name} must be a folder. Received: {str(path)!r}, which is a file")
     return folder

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
 from keras_dlcourse.losses.embedding._pairs import PairLoss
@@ -72,14 +73,11 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        if isinstance(images, bool) or not isinstance(images, int) or images < 3:
-            raise ValueError(f"images must be an integer of at least 3. Received: {images!r}")
-        for name, number in (("tolerance", tolerance), ("variance", variance)):
-            real = isinstance(number, int | float) and not isinstance(number, bool)
-            if not (real and 0 < number < 1):
-                raise ValueError(f"{name} must be above 0 and below 1. Received: {number!r}")
+        check_integer("images", images, least=3)
+        check_number("tolerance", tolerance, above=0, below=1)
+        check_number("variance", variance, above=0, below=1)
         if loss is not None and not isinstance(loss, PairLoss):
-            raise ValueError(
+            raise TypeError(
                 "loss must be a loss of labels and embeddings, such as kd.losses.TripletLoss. "
                 f"Received: {loss!r}"
             )

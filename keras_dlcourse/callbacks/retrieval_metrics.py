@@ -79,9 +79,9 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
             raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a string. Received: {prefix!r}")
-        self.batch_size = check_integer("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size)
         if images is not None:
-            examples = take(data, check_integer("images", images, least=1), seed)
+            examples = take(data, check_integer("images", images), seed)
             data = (examples.inputs, examples.labels)
         elif isinstance(data, Iterator):
             raise TypeError(

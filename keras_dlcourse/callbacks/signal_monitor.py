@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_dlcourse._checks import check_fraction, check_positive_int
+from keras_dlcourse._checks import check_folder, check_fraction, check_integer
 from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
@@ -100,13 +100,13 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self.images, self.every = (
-            check_positive_int("images", images),
-            check_positive_int("every", every),
+            check_integer("images", images),
+            check_integer("every", every),
         )
         self.dead = check_fraction("dead", dead)
-        if directory is not None and not (isinstance(directory, str | Path) and str(directory)):
-            raise ValueError(f"directory must be a folder path. Received: {directory!r}")
-        self.directory = None if directory is None else user_path(directory)
+        self.directory = (
+            None if directory is None else user_path(check_folder("directory", directory))
+        )
         examples = take(data, self.images, seed, several_inputs=True)
         if examples.labels is None or len(examples) < 2:
             raise ValueError("data must contain at least 2 examples, with labels. Pass (x, y).")

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_folder, check_integer
 from keras_dlcourse._files import user_path, write_atomically
 from keras_dlcourse.callbacks._fit import arguments_of
 from keras_dlcourse.callbacks._monitor import (
@@ -102,10 +102,10 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
 
     def __init__(self, directory: str | Path | None = None, every: int = 20) -> None:
         super().__init__()
-        if directory is not None and not isinstance(directory, str | Path):
-            raise ValueError(f"directory must be a folder path. Received: {directory!r}")
-        self.directory = None if directory is None else user_path(directory)
-        self.every = check_positive_int("every", every)
+        self.directory = (
+            None if directory is None else user_path(check_folder("directory", directory))
+        )
+        self.every = check_integer("every", every)
         self.finding: Finding | None = None
         self.best: float | None = None
         self.best_weights: list[np.ndarray] | None = None

@@ -37,7 +37,7 @@ class Bootstrap:
     """
 
     def __init__(self, draws: int, seed: int = 0) -> None:
-        self.draws = check_integer("draws", draws, least=1)
+        self.draws = check_integer("draws", draws)
         self.seed = check_integer("seed", seed, least=0)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse.data.idx import read_idx
 from keras_dlcourse.data.pipeline import Pipeline
@@ -169,8 +170,7 @@ def load(
         >>> data.normalization.mean  # of the training images only
         (72.0,)
     """
-    if name not in _LOADERS:
-        raise ValueError(f"name must be one of {', '.join(_LOADERS)}. Received: {name!r}")
+    check_one_of("name", name, tuple(_LOADERS))
     if directory is not None and name != "fashion_mnist":
         raise ValueError(f"{name} is not read from a folder. Omit directory={directory!r}.")
     parts, class_names = _LOADERS[name](directory)

@@ -85,7 +85,7 @@ def take(
         >>> kd.data.take(images, 3, seed=1).pixels.ravel().tolist()
         [2, 4, 9]
     """
-    n = None if n is None else check_integer("n", n, least=1)
+    n = None if n is None else check_integer("n", n)
     if isinstance(data, Pipeline):
         return _from_pipeline(data, n, seed)
     x, y = _choose(data, n, seed)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.datasets import Dataset
@@ -105,9 +105,8 @@ def image_folder(
         (6, 2, 2)
     """
     size = _image_size(image_size)
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 3 for RGB or 1 for gray. Received: {channels!r}")
-    check_integer("batch_size", batch_size, least=1)
+    check_one_of("channels", channels, (1, 3), why=". 3 is RGB, 1 is gray.")
+    check_integer("batch_size", batch_size)
     check_integer("seed", seed, least=0)
     check_fractions(validation=validation, test=test)
     check_bits(bits)
@@ -132,7 +131,7 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
     sizes = (value, value) if not isinstance(value, tuple | list) else tuple(value)
     if len(sizes) != 2:
         raise ValueError(f"image_size must be an integer or (height, width). Received: {value!r}")
-    height, width = (check_integer("image_size", size, least=1) for size in sizes)
+    height, width = (check_integer("image_size", size) for size in sizes)
     return height, width
 
 

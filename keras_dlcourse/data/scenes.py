@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse.data.keypoints import swap_pairs
 from keras_dlcourse.data.split import split_indices
 from keras_dlcourse.edge.vision.images import resize
@@ -112,8 +112,8 @@ def compose_scenes(
         True
     """
     maker = _Maker(cutouts, labels, backgrounds, size, scale, turn, flip, keypoints, flip_pairs)
-    n = check_integer("n", n, least=1)
-    objects = check_integer("objects", objects, least=1)
+    n = check_integer("n", n)
+    objects = check_integer("objects", objects)
     rng = np.random.default_rng(check_integer("seed", seed, least=0))
     drawn = [maker.scene(objects, rng) for _ in range(n)]
     columns = [np.stack(column) for column in zip(*drawn, strict=True)]
@@ -193,14 +193,13 @@ class _Maker:
             )
         self.labels = self.labels.astype("int32")
         self.height, self.width = (
-            check_integer("size", side, least=1) for side in _check_pair("size", size)
+            check_integer("size", side) for side in _check_pair("size", size)
         )
-        low, high = _check_pair("scale", scale)
+        low, high = (check_number("scale", end) for end in _check_pair("scale", scale))
         if not 0 < low <= high <= 1:
             raise ValueError(f"scale must be two fractions 0 < low <= high <= 1. Received: {scale}")
         self.scale = low, high
-        if not 0 <= turn <= 180:
-            raise ValueError(f"turn must be from 0 to 180 degrees. Received: {turn}")
+        check_number("turn", turn, least=0, most=180)
         self.turn, self.flip = turn, flip
         self.points = _points(keypoints, self.cutouts)
         self.mirrored = swap_pairs(len(self.points[0]), flip_pairs)

@@ -223,22 +223,22 @@ def test_a_model_that_does_not_fit_is_refused_before_the_first_epoch(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"every": 0}, "every must be .*0"),
-        ({"images": 0}, "images must be .*0"),
-        ({"images": 2.5}, "images must be .*2.5"),
-        ({"directory": ""}, "directory must be a folder path"),
-        ({"directory": __file__}, "directory must be a folder. .* is a file"),
-        ({"tensorboard": True}, "tensorboard must be a folder path. Received: True"),
-        ({"class_names": "abc"}, "class_names must be a list.*'abc'"),
-        ({"data": np.zeros((4, 3))}, r"shape \(n, height, width, channels\).*\(4, 3\)"),
-        ({"data": (np.zeros((2, 4, 4, 1)), np.ones((2, 3)))}, "one true class"),
-        ({"data": (np.zeros((2, 4, 4, 1)), np.array([0.5, 1]))}, "that are integers"),
+        ({"every": 0}, ValueError, "every must be .*0"),
+        ({"images": 0}, ValueError, "images must be .*0"),
+        ({"images": 2.5}, TypeError, "images must be .*2.5"),
+        ({"directory": ""}, ValueError, "directory must be a folder path"),
+        ({"directory": __file__}, ValueError, "directory must be a folder. .* is a file"),
+        ({"tensorboard": True}, TypeError, "tensorboard must be a folder path. Received: True"),
+        ({"class_names": "abc"}, TypeError, "class_names must be a list.*'abc'"),
+        ({"data": np.zeros((4, 3))}, ValueError, r"shape \(n, height, width, channels\).*\(4, 3\)"),
+        ({"data": (np.zeros((2, 4, 4, 1)), np.ones((2, 3)))}, ValueError, "one true class"),
+        ({"data": (np.zeros((2, 4, 4, 1)), np.array([0.5, 1]))}, ValueError, "that are integers"),
     ],
 )
-def test_arguments_are_checked_when_it_is_made(tmp_path, arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_arguments_are_checked_when_it_is_made(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
         ClassActivationMaps(**{"data": make_data(), "directory": tmp_path, **arguments})
 
 
@@ -356,7 +356,7 @@ def test_an_animation_joins_the_epochs(tmp_path):
 
 
 def test_unknown_methods_are_refused_at_once(tmp_path):
-    with pytest.raises(ValueError, match="method must be one of cam, grad_cam"):
+    with pytest.raises(ValueError, match="method must be one of 'cam', 'grad_cam'"):
         ClassActivationMaps(pipeline(), tmp_path, method="grad-cam")
     with pytest.raises(TypeError, match="a name or a function"):
         ClassActivationMaps(pipeline(), tmp_path, method=3)

@@ -131,8 +131,8 @@ BAD = [
     ({"backgrounds": [np.zeros((9, 9), "uint8")]}, r"backgrounds\[0\].*\(9, 9\)"),
     ({"size": 32}, "size must be two numbers. Received: 32"),
     ({"scale": (0.5, 0.2)}, "scale must be two fractions.*0.5, 0.2"),
-    ({"turn": -3}, "turn must be from 0 to 180 degrees. Received: -3"),
-    ({"n": 0}, "n must be 1 or more"),
+    ({"turn": -3}, "turn must be a number from 0 to 180. Received: -3"),
+    ({"n": 0}, "n must be an integer of at least 1"),
     ({"keypoints": [[(1, 2)]]}, "keypoints.*each of the 3 cutouts.*Received: 1"),
     ({"keypoints": [[(1, 2)], [(1, 2)], [(1, 2), (3, 4)]]}, "all with the same number of points"),
 ]

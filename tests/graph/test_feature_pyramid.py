@@ -97,7 +97,7 @@ def test_errors_say_what_there_is():
         ((), "distinct powers"),
         ((4, 4), "distinct powers"),
         ((6,), "powers of 2. Received: 6"),
-        ((0,), "integers above 0. Received: 0"),
+        ((0,), "an integer of at least 1. Received: 0"),
         ((True,), "Received: True"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -124,7 +124,7 @@ def test_metadata_and_pixels(tmp_path) -> None:
 
 def test_bad_arguments(tmp_path, data) -> None:
     model, path = network(), tmp_path / "m.tflite"
-    with pytest.raises(ValueError, match="calibrator must be one of min_max"):
+    with pytest.raises(ValueError, match="calibrator must be one of 'min_max'"):
         after_training(model, path, data, calibrator="entropy")
     with pytest.raises(ValueError, match="mixed must be a fraction"):
         after_training(model, path, data, mixed=98)

@@ -105,7 +105,7 @@ def test_errors(model):
         kd.training.invariance(keras.Model(x, x + 1), IMAGES, lambda batch: batch)
     with pytest.raises(ValueError, match="images of at least 7 pixels"):
         kd.training.hidden_trace(IMAGES[:, :6], lambda batch: batch)
-    with pytest.raises(ValueError, match="epochs must be 1 or more"):
+    with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
         kd.training.hidden_trace(IMAGES, lambda batch: batch, epochs=0)
-    with pytest.raises(ValueError, match="folds must be 2 or more"):
+    with pytest.raises(ValueError, match="folds must be an integer of at least 2"):
         kd.training.hidden_trace(IMAGES, lambda batch: batch, folds=1)

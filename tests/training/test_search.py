@@ -140,7 +140,7 @@ class TestSplits:
     @pytest.mark.parametrize(
         ("k", "groups", "message"),
         [
-            (1, None, "k must be 2 or more"),
+            (1, None, "k must be an integer of at least 2"),
             ("five", None, "k must be an integer"),
             (61, None, "at most the number of examples, 60"),
             (50, None, "each class"),
@@ -492,7 +492,7 @@ class TestSaid:
         ({"fit": {"validation_data": 1}}, "fit must not contain 'validation_data'"),
         ({"fit": {"callbacks": []}}, "function that returns a list"),
         ({"fit": 3}, "fit must be"),
-        ({"monitor": "speed"}, "monitor must be one of accuracy, loss. Received: 'speed'"),
+        ({"monitor": "speed"}, "monitor must be one of 'accuracy', 'loss'. Received: 'speed'"),
         ({"mode": "best"}, "mode.*best"),
         ({"seed": -1}, "seed"),
         ({"test": X}, "test must be"),

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.edge.tflite.graph import Operator
@@ -71,8 +72,7 @@ def diagnose(
             "model must be a Keras model or the path of a float32 .tflite file. Received: "
             f"{type(model).__name__}"
         )
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ValueError(f"limit must be an integer above 0. Received: {limit!r}")
+    check_integer("limit", limit)
     integer_file = ModelFile.read(os.fspath(file))
     record = own_record(integer_file)
     float_file = _open_float_file(model, record)

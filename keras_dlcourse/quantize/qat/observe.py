@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_dlcourse import layers
+from keras_dlcourse._checks import check_number, check_one_of
 from keras_dlcourse.data import take
 from keras_dlcourse.graph.flat import Graph, Node
 
@@ -62,10 +63,8 @@ def calibrate(
         >>> [layer.is_observed for layer in qat.layers if isinstance(layer, layers.FakeQuantize)]
         [True, True]
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
-    if not 50 < percentile <= 100:
-        raise ValueError(f"percentile must be above 50 and at most 100. Received: {percentile!r}")
+    check_one_of("method", method, tuple(METHODS))
+    check_number("percentile", percentile, above=50, most=100)
     observers = _observers(model)
     if not observers:
         raise ValueError(

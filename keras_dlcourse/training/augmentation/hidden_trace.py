@@ -88,7 +88,7 @@ def hidden_trace(
         Lopez-Paz and Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017,
         https://arxiv.org/abs/1610.06545
     """
-    check_integer("epochs", epochs, least=1)
+    check_integer("epochs", epochs)
     check_integer("folds", folds, least=2)
     images = take(data, check_integer("examples", examples, least=2 * folds), seed).inputs
     if images.ndim != 4 or min(images.shape[1:3]) < _LEAST:
