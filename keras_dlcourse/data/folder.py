@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
@@ -33,8 +34,9 @@ _LISTED = 10  # bad files listed in a message
 _LEAST = 3  # images per class: one for each part
 
 
+@renamed_arguments(path="folder")
 def image_folder(
-    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     image_size: int | tuple[int, int] = 96,
     channels: int = 3,
     validation: float = 0.1,
@@ -60,7 +62,7 @@ def image_folder(
     part, keep an existing split with `Dataset.from_parts`, or list the classes in `class_names`.
 
     Args:
-        path: The folder.
+        folder: The folder.
         image_size: Height and width to resize to, in pixels; one integer for both.
         channels: 3 for RGB, 1 for gray.
         validation: Fraction of the images of each class for validation, above 0; at least one
@@ -111,7 +113,7 @@ def image_folder(
     check_fractions(validation=validation, test=test)
     check_bits(bits)
 
-    root = user_path(path)
+    root = user_path(folder)
     names, paths, labels = find_classes(root, class_names)
     _check_counts(root, names, labels)
     x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)

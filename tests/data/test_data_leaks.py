@@ -139,7 +139,7 @@ def test_errors():
     images = np.zeros((4, 8, 8, 1), "uint8")
     with pytest.raises(ValueError, match="distance must be an integer of at least 0. Received: -1"):
         kd.data.find_leaks(images, images, distance=-1)
-    with pytest.raises(TypeError, match="distance must be an integer. Received: 0.5"):
+    with pytest.raises(TypeError, match="distance must be an integer of at least 0. Received: 0.5"):
         kd.data.find_leaks(images, images, distance=0.5)
     with pytest.raises(ValueError, match="likeness must be from -1 to 1. Received: 2"):
         kd.data.find_leaks(images, images, likeness=2)

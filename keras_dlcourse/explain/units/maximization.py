@@ -14,6 +14,7 @@ from keras import ops
 
 from keras_dlcourse import backend
 from keras_dlcourse._checks import check_integer, check_number
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.scores import Scores
 from keras_dlcourse.graph.places import find_place
@@ -46,6 +47,7 @@ class Maximization:
     converged: bool
 
 
+@renamed_arguments(n="samples")
 def activation_maximization(
     model: keras.Model,
     layer: str | None,
@@ -61,7 +63,7 @@ def activation_maximization(
     low: float = -1.0,
     high: float = 1.0,
     seed: int = 0,
-    n: int = 1,
+    samples: int = 1,
     tolerance: float = 1e-3,
 ) -> Maximization:
     """Find images that activate a unit most, by gradient ascent from faint noise.
@@ -87,7 +89,7 @@ def activation_maximization(
         low: Smallest pixel value that the model takes.
         high: Largest pixel value.
         seed: Seed of the noise and the shifts.
-        n: Number of images, each from its own noise.
+        samples: Number of images, each from its own noise.
         tolerance: The ascent stops when, for all images, the mean value of the last 20 steps
             differs from that of the 20 steps before by less than this fraction. 0 runs all steps.
 
@@ -115,7 +117,7 @@ def activation_maximization(
         Feature Visualization, https://distill.pub/2017/feature-visualization
     """
     check_integer("steps", steps)
-    check_integer("n", n)
+    check_integer("samples", samples)
     check_integer("jitter", jitter, least=0)
     check_integer("unit", unit, least=0)
     check_number("learning_rate", learning_rate, above=0)
@@ -132,7 +134,9 @@ def activation_maximization(
         return value(low + (high - low) * shares)
 
     program = _program(network, in_range, learning_rate, variation, frequency)
-    shares, values, taken, converged = _ascend(program, shape, n, steps, jitter, seed, tolerance)
+    shares, values, taken, converged = _ascend(
+        program, shape, samples, steps, jitter, seed, tolerance
+    )
     images = (low + (high - low) * shares).clip(low, high).astype("float32")
     return Maximization(images, values[-1], values[0], taken, converged)
 
