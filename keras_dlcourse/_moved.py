@@ -36,7 +36,8 @@ def load_moved(package: str, name: str, moved: Mapping[str, str]) -> Any:
 def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Return a decorator that accepts the old names of a function's arguments, with a warning.
 
-    The signature that `inspect` and type checkers see has the new names only.
+    The signature that `inspect` and type checkers see has the new names only. The decorator adds
+    a frame to the stack, which `stacklevel` of the function's own warnings must count.
 
     Args:
         names: Maps each old name to the new one.

@@ -292,7 +292,7 @@ def read_images(
     Args:
         files: The files.
         skip_bad: Whether to skip unreadable files, with a warning that lists them. The warning
-            points to the caller's caller.
+            points to the caller of `image_folder`.
         cache: Whether to keep the pixels in memory; None keeps them if they take up to 1 GiB.
 
     Returns:
@@ -325,7 +325,7 @@ def read_images(
             raise ValueError(
                 text + "Repair or remove them, or skip them with skip_bad=True (--skip-bad)."
             )
-        warnings.warn(text + "They are skipped.", stacklevel=3)
+        warnings.warn(text + "They are skipped.", stacklevel=4)  # to who calls image_folder
     good = np.array([index for index, text in enumerate(problems) if not text], int)
     if pixels is None:
         return files.subset(good), good

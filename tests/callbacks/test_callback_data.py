@@ -75,7 +75,7 @@ def test_endless_data_is_refused_where_all_of_it_is_needed() -> None:
     endless = SOURCES["tf.data"]()
     with pytest.raises(ValueError, match="data is endless .* omit .repeat.."):
         RetrievalMetrics(endless)
-    with pytest.raises(TypeError, match="iterated in each epoch.* Pass images="):
+    with pytest.raises(TypeError, match="iterated in each epoch.* Pass limit="):
         RetrievalMetrics(for_ever())
     model = keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), L.Dense(2, "softmax")])
     with pytest.raises(ValueError, match="data is endless"):

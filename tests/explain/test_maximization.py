@@ -161,8 +161,9 @@ def test_a_dead_unit_is_said():
     second = model.get_layer("second")
     kernel, bias = second.get_weights()
     second.set_weights([kernel, bias - 1e4])
-    with pytest.warns(UserWarning, match="no gradient for the noise of 2 of 2 images"):
+    with pytest.warns(UserWarning, match="no gradient for the noise of 2 of 2 images") as log:
         found = activation_maximization(model, "second", 1, samples=2, steps=60)
+    assert log[0].filename == __file__
     assert np.isfinite(found.images).all() and not found.values.any()
     assert found.steps < 60 and not found.converged, "it rests, but at no maximum"
 

@@ -134,7 +134,7 @@ class TestSplits:
         assert kd.data.Bootstrap(4).get_n_splits() == 4
         with pytest.raises(ValueError, match="2 examples"):
             next(kd.data.Bootstrap(1).split([1]))
-        with pytest.raises(ValueError, match=r"draws.*0"):
+        with pytest.raises(ValueError, match=r"samples.*0"):
             kd.data.Bootstrap(0)
 
     @pytest.mark.parametrize(

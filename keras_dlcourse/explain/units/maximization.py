@@ -161,7 +161,7 @@ def _ascend(
         warnings.warn(
             f"The unit has no gradient for the noise of {int((slope == 0).sum())} of {n} images, "
             "as after an inactive ReLU. Use the layer before it, or another seed.",
-            stacklevel=3,
+            stacklevel=4,
         )
     values = [start]
     for number in track(range(1, steps + 1), steps, "Activation maximization"):
