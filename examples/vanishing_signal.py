@@ -43,7 +43,7 @@ def main(images: int, epochs: int, output: Path) -> None:
         rate = keras.optimizers.Adam(3e-4, clipnorm=1.0)
         model.compile(rate, kd.losses.for_task("multiclass"), metrics=["accuracy"])
         folder = output / "".join(c if c.isalnum() else "_" for c in name)
-        monitor = kd.callbacks.SignalMonitor((x, y), directory=folder)
+        monitor = kd.callbacks.SignalMonitor((x, y), folder=folder)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its warnings are printed below
             history = model.fit(x, y, epochs=epochs, verbose=0, callbacks=[monitor]).history

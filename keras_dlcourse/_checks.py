@@ -1,67 +1,102 @@
-"""Checks of single arguments: each returns the converted value, or raises an error of one form."""
+"""Checks of single arguments. Each returns the converted value, or raises an error of one form.
+
+The error is a TypeError if the type of the value is wrong, such as a string or True where a count
+is expected, and a ValueError if the type is right but the value is not allowed.
+"""
 
 from __future__ import annotations
 
 import math
 import numbers
 import operator
+import os
 from collections.abc import Sequence
 from typing import Any
 
 
-def check_positive_int(argument: str, value: object) -> int:
-    """Return `value` as an int if it is an integer of at least 1, else raise ValueError."""
-    if is_whole(value) and int(value) >= 1:  # type: ignore[call-overload]
-        return int(value)  # type: ignore[call-overload]
-    raise ValueError(f"{argument} must be an integer of at least 1. Received: {value!r}")
-
-
-def check_positive_float(argument: str, value: object) -> float:
-    """Return `value` as a float if it is a finite number above 0, else raise ValueError."""
-    if is_real(value) and math.isfinite(value) and value > 0:  # type: ignore[arg-type, operator]
-        return float(value)  # type: ignore[arg-type]
-    raise ValueError(f"{argument} must be a finite number above 0. Received: {value!r}")
-
-
-def check_fraction(argument: str, value: object) -> float:
-    """Return `value` as a float if it is at least 0 and below 1, else raise ValueError."""
-    if is_real(value) and 0 <= value < 1:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
-    raise ValueError(f"{argument} must be at least 0 and below 1. Received: {value!r}")
-
-
-def check_one_of(name: str, value: Any, choices: Sequence[Any]) -> Any:
-    """Return `value` if it is one of the choices, else raise ValueError."""
-    if not any(value is choice or value == choice for choice in choices):
-        known = ", ".join(map(repr, choices))
-        raise ValueError(f"{name} must be one of {known}. Received: {value!r}")
-    return value
-
-
-def check_integer(name: str, value: Any, least: int) -> int:
-    """Return `value` as an int of at least `least`, else raise TypeError or ValueError."""
+def check_integer(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """Return `value` as an int if it is an integer of at least `least` and at most `most`."""
+    expected = f"an integer of at least {least}"
+    if most is not None:
+        expected = f"an integer from {least} to {most}"
     try:
-        if isinstance(value, bool):
-            raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer. Received: {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be {least} or more. Received: {number}")
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(_message(name, expected, value))
+    if number < least or (most is not None and number > most):
+        raise ValueError(_message(name, expected, value))
     return number
 
 
-def check_below(name: str, value: Any, limit: float) -> float:
-    """Return `value` as a float if it is above 0 and below `limit`, else raise ValueError."""
-    if not (is_real(value) and math.isfinite(value) and 0 < value < limit):
-        raise ValueError(f"{name} must be above 0 and below {limit:.4g}. Received: {value!r}")
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    below: float | None = None,
+) -> float:
+    """Return `value` as a float if it is a finite real number within the bounds.
+
+    Args:
+        name: Name of the argument.
+        value: The value received.
+        least: Lower bound, itself allowed.
+        above: Lower bound, itself not allowed.
+        most: Upper bound, itself allowed.
+        below: Upper bound, itself not allowed.
+    """
+    words = {"of at least": least, "above": above, "at most": most, "below": below}
+    bounds = {word: bound for word, bound in words.items() if bound is not None}
+    expected = " and ".join(f"{word} {bound:.4g}" for word, bound in bounds.items())
+    if least is not None and most is not None:
+        expected = f"from {least:.4g} to {most:.4g}"
+    expected = f"a {'finite ' * (len(bounds) < 2)}number {expected}".rstrip()
+    if not is_real(value):
+        raise TypeError(_message(name, expected, value))
+    within = (
+        math.isfinite(value)
+        and (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    )
+    if not within:
+        raise ValueError(_message(name, expected, value))
     return float(value)
 
 
+def check_fraction(name: str, value: Any) -> float:
+    """Return `value` as a float if it is at least 0 and below 1."""
+    return check_number(name, value, least=0, below=1)
+
+
+def check_one_of(name: str, value: Any, choices: Sequence[Any], why: str = "") -> Any:
+    """Return the choice that `value` equals. `why` is added to the error: the reason, or a hint."""
+    alike = [choice for choice in choices if _is_alike(value, choice)]
+    for choice in alike:
+        if value == choice:
+            return choice
+    error = ValueError if alike else TypeError
+    raise error(_message(name, f"one of {', '.join(map(repr, choices))}", value) + why)
+
+
 def check_flag(name: str, value: Any) -> bool:
-    """Return `value` if it is True or False, else raise ValueError."""
+    """Return `value` if it is True or False."""
     if not isinstance(value, bool):
-        raise ValueError(f"{name} must be True or False. Received: {value!r}")
+        raise TypeError(_message(name, "True or False", value))
+    return value
+
+
+def check_folder(name: str, value: Any) -> str | os.PathLike[str]:
+    """Return `value` if it is a path: an `os.PathLike`, or a string that is not empty."""
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(_message(name, "a folder path", value))
+    if not os.fspath(value):
+        raise ValueError(_message(name, "a folder path", value))
     return value
 
 
@@ -73,3 +108,12 @@ def is_whole(value: object) -> bool:
 def is_real(value: object) -> bool:
     """Return whether `value` is a real number. True and False do not count."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_alike(value: object, choice: object) -> bool:
+    """Return whether `value` has the type of `choice`; all integers have one type."""
+    return is_whole(value) if is_whole(choice) else isinstance(value, type(choice))
+
+
+def _message(name: str, expected: str, value: object) -> str:
+    return f"{name} must be {expected}. Received: {value!r}"

@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
+
 # Formats missing in Keras: the course uses (x, y, h, w). Each maps to a Keras format and an order.
 _REORDERED = {
     "xyhw": ("xywh", (0, 1, 3, 2)),
@@ -148,10 +150,8 @@ def check_boxes(
 
 
 def check_format(name: str, value: Any) -> str:
-    """Return `value` if it is the name of a box format, else raise ValueError."""
-    if value not in FORMATS:
-        raise ValueError(f"{name} must be one of {', '.join(FORMATS)}. Received: {value!r}")
-    return str(value)
+    """Return `value` if it is the name of a box format, else raise an error."""
+    return str(check_one_of(name, value, tuple(FORMATS)))
 
 
 def is_relative(bounding_box_format: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.losses.embedding.margin_softmax import MarginSoftmax
 from keras_dlcourse.losses.embedding.proxy_anchor import ProxyAnchor
 
@@ -29,11 +30,11 @@ class Monitor:
 
     def __init__(self, name: str, mode: str, min_delta: float, owner: str) -> None:
         if not isinstance(name, str) or not name:
-            raise ValueError(
+            error = ValueError if isinstance(name, str) else TypeError
+            raise error(
                 f"monitor must be a name in the logs, such as 'val_loss'. Received: {name!r}"
             )
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max'. Received: {mode!r}")
+        check_one_of("mode", mode, ("auto", "min", "max"))
         self.name = name
         self.min_delta = min_delta
         self.owner = owner

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from keras_dlcourse._checks import is_whole
+from keras_dlcourse._checks import check_integer, check_one_of, is_whole
 
 ON_ERROR = ("warn", "raise")
 
 
 def check_save_freq(save_freq: Any) -> None:
-    """Raise ValueError unless `save_freq` is `"epoch"` or a number of batches."""
-    if save_freq != "epoch" and not (is_whole(save_freq) and save_freq > 0):
-        raise ValueError(
-            f"save_freq must be 'epoch' or a number of batches (1 or more). Received: {save_freq!r}"
-        )
+    """Raise an error unless `save_freq` is `"epoch"` or a number of batches."""
+    if is_whole(save_freq):
+        check_integer("save_freq", save_freq)
+    else:
+        check_one_of("save_freq", save_freq, ("epoch",), why=". Or pass a number of batches.")
 
 
 @contextmanager

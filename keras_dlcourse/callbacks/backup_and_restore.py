@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import check_one_of
+from keras_dlcourse._checks import check_folder, check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import (
     arguments_of,
@@ -111,8 +111,7 @@ class BackupAndRestore(keras.callbacks.Callback):
         verbose: int = 1,
     ) -> None:
         super().__init__()
-        if not isinstance(backup_dir, str | Path) or not str(backup_dir):
-            raise ValueError(f"backup_dir must be a folder path. Received: {backup_dir!r}")
+        check_folder("backup_dir", backup_dir)
         check_save_freq(save_freq)
         check_one_of("on_error", on_error, ON_ERROR)
         for part in also:

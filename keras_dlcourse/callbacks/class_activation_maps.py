@@ -12,7 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_folder, check_integer
 from keras_dlcourse._files import user_path, write_atomically, write_bytes
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.callbacks._tensorboard import write_picture
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.explain import class_mean_maps
@@ -38,9 +40,9 @@ class ClassActivationMaps(keras.callbacks.Callback):
         data: The source of the images: a `kd.data.Pipeline`, `(images, labels)` arrays, an array of
             images without labels (then only the predicted class is shown), or anything else that
             `kd.data.take` reads. Prepared as for `fit`.
-        directory: Folder for `epoch_0001.png` and so on. It is created if needed.
+        folder: Folder for `epoch_0001.png` and so on. It is created if needed.
         every: Number of epochs between figures.
-        images: Number of images to show.
+        limit: Maximum number of images to show.
         seed: Seed for choosing the images; None takes the first ones.
         class_names: Names of the classes. None uses those of `data`, else those recorded in the
             model, else numbers.
@@ -68,7 +70,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
         >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         >>> x, y = np.random.default_rng(0).random((6, 8, 8, 1)), np.arange(6) % 2
         >>> folder = tempfile.mkdtemp()
-        >>> maps = ClassActivationMaps((x, y), folder, images=4, class_names=["cat", "dog"])
+        >>> maps = ClassActivationMaps((x, y), folder, limit=4, class_names=["cat", "dog"])
         >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[maps])
         >>> sorted(os.listdir(folder))
         ['epoch_0001.png', 'epoch_0002.png', 'epochs.gif']
@@ -78,12 +80,13 @@ class ClassActivationMaps(keras.callbacks.Callback):
         https://arxiv.org/abs/1512.04150
     """
 
+    @renamed_arguments(images="limit", directory="folder")
     def __init__(
         self,
         data: Any,
-        directory: str | os.PathLike[str],
+        folder: str | os.PathLike[str],
         every: int = 1,
-        images: int = 8,
+        limit: int = 8,
         seed: int | None = 0,
         class_names: Sequence[str] | None = None,
         tensorboard: str | os.PathLike[str] | None = None,
@@ -93,20 +96,17 @@ class ClassActivationMaps(keras.callbacks.Callback):
         **options: Any,
     ) -> None:
         super().__init__()
-        counts = (("every", every, 1), ("images", images, 1), ("class_means", class_means, 0))
+        counts = (("every", every, 1), ("limit", limit, 1), ("class_means", class_means, 0))
         for name, number, least in counts:
-            if isinstance(number, bool) or not isinstance(number, int) or number < least:
-                raise ValueError(
-                    f"{name} must be an integer of at least {least}. Received: {number!r}"
-                )
+            check_integer(name, number, least)
         if isinstance(class_names, str):
-            raise ValueError(f"class_names must be a list of names. Received: {class_names!r}")
-        self.directory = _folder("directory", directory)
+            raise TypeError(f"class_names must be a list of names. Received: {class_names!r}")
+        self.folder = _folder("folder", folder)
         self.tensorboard = None if tensorboard is None else _folder("tensorboard", tensorboard)
         self.every = every
         function_of(method)
         self.method, self.animation, self._options = method, animation, options
-        self._examples = take(data, images, seed)
+        self._examples = take(data, limit, seed)
         if self._examples.inputs.ndim != 4:
             raise ValueError(
                 "data must contain images of shape (n, height, width, channels). "
@@ -140,7 +140,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
                 f"Received: labels from {self._labels.min()} to {self._labels.max()}"
             )
         self._maps()  # compile
-        for folder in (self.directory, self.tensorboard):
+        for folder in (self.folder, self.tensorboard):
             if folder is not None:
                 folder.mkdir(parents=True, exist_ok=True)
 
@@ -150,7 +150,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
             return
         png = self.picture(f"Class activation maps after epoch {epoch + 1}")
         try:
-            write_bytes(self.directory / f"epoch_{epoch + 1:04d}.png", png)
+            write_bytes(self.folder / f"epoch_{epoch + 1:04d}.png", png)
             if self.tensorboard is not None:
                 write_picture(self.tensorboard / _TAG, _TAG, epoch + 1, png, _png_size(png))
         except OSError as error:
@@ -163,12 +163,12 @@ class ClassActivationMaps(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Draw the mean map of each class, and animate the figures of all epochs in the folder."""
-        pictures = sorted(self.directory.glob("epoch_*.png"))
+        pictures = sorted(self.folder.glob("epoch_*.png"))
         try:
             if self._many is not None:
-                write_bytes(self.directory / "class_means.png", self._class_means(self._many))
+                write_bytes(self.folder / "class_means.png", self._class_means(self._many))
             if self.animation and len(pictures) > 1:
-                with write_atomically(self.directory / "epochs.gif") as path:
+                with write_atomically(self.folder / "epochs.gif") as path:
                     write_animation(path, pictures)
         except OSError as error:
             warnings.warn(
@@ -227,9 +227,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
 
 
 def _folder(name: str, path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike) or not str(path):
-        raise ValueError(f"{name} must be a folder path. Received: {path!r}")
-    folder = user_path(path)
+    folder = user_path(check_folder(name, path))
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{name} must be a folder. Received: {str(path)!r}, which is a file")
     return folder

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_number
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
 from keras_dlcourse.losses.embedding._pairs import PairLoss
@@ -27,7 +29,7 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
     Args:
         data: Images and their labels: anything that `kd.data.take` reads, prepared as for `fit`,
             with as many inputs as the model takes. Several images per class are needed.
-        images: Number of images to use.
+        limit: Maximum number of images to use.
         loss: A loss of labels and embeddings, such as `kd.losses.TripletLoss`. None uses the one
             the model is compiled with.
         tolerance: How close the loss must be to that of equal embeddings, as a fraction of the
@@ -52,7 +54,7 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
         >>> dead.set_weights([np.zeros((4, 2)), np.ones(2)])
         >>> dead.compile("sgd", TripletLoss(margin=0.5))
         >>> x, y = np.random.default_rng(0).random((8, 4)), np.arange(8) % 2
-        >>> monitor = CollapseMonitor((x, y), images=8)
+        >>> monitor = CollapseMonitor((x, y), limit=8)
         >>> with warnings.catch_warnings(record=True) as caught:
         ...     warnings.simplefilter("always")
         ...     history = dead.fit(x, y, epochs=2, verbose=0, callbacks=[monitor])
@@ -62,29 +64,27 @@ class CollapseMonitor(Remembers, keras.callbacks.Callback):
 
     _remembered = ("losses", "variances", "collapsed", "told")
 
+    @renamed_arguments(images="limit")
     def __init__(
         self,
         data: Any,
-        images: int = 256,
+        limit: int = 256,
         loss: PairLoss | None = None,
         tolerance: float = 0.05,
         variance: float = 1e-3,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        if isinstance(images, bool) or not isinstance(images, int) or images < 3:
-            raise ValueError(f"images must be an integer of at least 3. Received: {images!r}")
-        for name, number in (("tolerance", tolerance), ("variance", variance)):
-            real = isinstance(number, int | float) and not isinstance(number, bool)
-            if not (real and 0 < number < 1):
-                raise ValueError(f"{name} must be above 0 and below 1. Received: {number!r}")
+        check_integer("limit", limit, least=3)
+        check_number("tolerance", tolerance, above=0, below=1)
+        check_number("variance", variance, above=0, below=1)
         if loss is not None and not isinstance(loss, PairLoss):
-            raise ValueError(
+            raise TypeError(
                 "loss must be a loss of labels and embeddings, such as kd.losses.TripletLoss. "
                 f"Received: {loss!r}"
             )
         self.tolerance, self.variance, self.loss = tolerance, variance, loss
-        examples = take(data, images, seed, several_inputs=True)
+        examples = take(data, limit, seed, several_inputs=True)
         if examples.labels is None:
             raise ValueError("data must contain images and labels. Pass (images, labels).")
         self._inputs = examples.inputs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import numbers
 import sys
 import warnings
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse.callbacks._fit import (
     call_on_exception,
     callback_list_of,
@@ -96,25 +96,16 @@ no improvement in 2 epochs.
         start_from_epoch: int = 0,
     ) -> None:
         super().__init__()
-        if not _is_finite(min_delta) or min_delta < 0:
-            raise ValueError(
-                "min_delta must be a finite number of at least 0 (mode sets the direction). "
-                f"Received: {min_delta!r}"
-            )
-        if baseline is not None and not _is_finite(baseline):
-            raise ValueError(f"baseline must be a finite number or None. Received: {baseline!r}")
-        for name, value in (("patience", patience), ("start_from_epoch", start_from_epoch)):
-            if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{name} must be an integer of at least 0. Received: {value!r}")
-        self._quantity = Monitor(monitor, mode, float(min_delta), "EarlyStopping")
+        # No negative min_delta: the mode sets the direction.
+        self.min_delta = check_number("min_delta", min_delta, least=0)
+        self.patience = check_integer("patience", patience, least=0)
+        self._quantity = Monitor(monitor, mode, self.min_delta, "EarlyStopping")
         self.monitor = monitor
-        self.min_delta = float(min_delta)
-        self.patience = int(patience)
         self.verbose = verbose
         self.mode = mode
-        self.baseline = None if baseline is None else float(baseline)
+        self.baseline = None if baseline is None else check_number("baseline", baseline)
         self.restore_best_weights = bool(restore_best_weights)
-        self.start_from_epoch = int(start_from_epoch)
+        self.start_from_epoch = check_integer("start_from_epoch", start_from_epoch, least=0)
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.best_weights: list[np.ndarray] | None = None
@@ -376,10 +367,6 @@ no improvement in 2 epochs.
         if self.best_weights is None:
             return f"kept the last weights, not those of {best}"
         return f"kept the weights of {best}"
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _count(number: int, noun: str) -> str:

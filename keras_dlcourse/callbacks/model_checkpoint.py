@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_one_of, check_positive_int
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse.callbacks._fit import (
     call_on_exception,
@@ -125,7 +125,7 @@ class ModelCheckpoint(Remembers, keras.callbacks.Callback):
         for name, value in (("keep", keep), ("keep_best", keep_best)):
             if value is None:
                 continue
-            check_positive_int(name, value)
+            check_integer(name, value)
             if not _fields(path.name):
                 raise ValueError(
                     f"{name}={value} needs a separate name for each file, such as "

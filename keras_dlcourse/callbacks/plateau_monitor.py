@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_fraction, check_positive_int
+from keras_dlcourse._checks import check_fraction, check_integer
 from keras_dlcourse.callbacks._monitor import classes_of_cross_entropy
 from keras_dlcourse.callbacks._states import Remembers
 
@@ -56,7 +56,7 @@ class PlateauMonitor(Remembers, keras.callbacks.Callback):
 
     def __init__(self, patience: int = 5, min_delta: float = 0.01) -> None:
         super().__init__()
-        self.patience = check_positive_int("patience", patience)
+        self.patience = check_integer("patience", patience)
         self.min_delta = check_fraction("min_delta", min_delta)
         self.on_train_begin()
 

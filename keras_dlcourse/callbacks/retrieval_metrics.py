@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse._checks import check_integer
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.data import take
 from keras_dlcourse.data.examples import check_end
@@ -36,8 +37,8 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
         metric: `"cosine"`, `"euclidean"` or `"dot"`.
         layer: Name of the layer whose output is the embedding, as in `kd.retrieval.features`; None
             as there.
-        images: Number of images to take from `data`; None for all, in which case `data` must be
-            finite.
+        limit: Maximum number of images to take from `data`; None for all, in which case `data`
+            must be finite.
         seed: Seed for choosing images, pairs and triplets.
         prefix: Prefix of each name in the logs.
         batch_size: Number of images embedded at a time.
@@ -62,13 +63,14 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
 
     _remembered = ("before",)
 
+    @renamed_arguments(images="limit")
     def __init__(
         self,
         data: Any,
         measures: Sequence[str] = DEFAULT,
         metric: str = "cosine",
         layer: str | None = None,
-        images: int | None = None,
+        limit: int | None = None,
         seed: int = 0,
         prefix: str = "val_",
         batch_size: int = 32,
@@ -79,14 +81,14 @@ class RetrievalMetrics(Remembers, keras.callbacks.Callback):
             raise TypeError(f"layer must be the name of a layer. Received: {type(layer).__name__}")
         if not isinstance(prefix, str):
             raise TypeError(f"prefix must be a string. Received: {prefix!r}")
-        self.batch_size = check_integer("batch_size", batch_size, least=1)
-        if images is not None:
-            examples = take(data, check_integer("images", images, least=1), seed)
+        self.batch_size = check_integer("batch_size", batch_size)
+        if limit is not None:
+            examples = take(data, check_integer("limit", limit), seed)
             data = (examples.inputs, examples.labels)
         elif isinstance(data, Iterator):
             raise TypeError(
                 "data must be something that can be iterated in each epoch. Received: "
-                f"{type(data).__name__}. Pass images= to take some images from it once."
+                f"{type(data).__name__}. Pass limit= to take some images from it once."
             )
         else:
             check_end(data)

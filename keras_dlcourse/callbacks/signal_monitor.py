@@ -11,8 +11,9 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_dlcourse._checks import check_fraction, check_positive_int
+from keras_dlcourse._checks import check_folder, check_fraction, check_integer
 from keras_dlcourse._files import user_path, write_bytes
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.callbacks._signals import Probe, Signals
 from keras_dlcourse.callbacks._states import Remembers
 from keras_dlcourse.callbacks._weights import find_first_broken
@@ -48,12 +49,12 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
     Args:
         data: Examples and their labels: anything that `kd.data.take` reads, prepared as for `fit`,
             with as many inputs as the model takes.
-        images: Number of examples. A unit that is dead for 64 examples is silent for all but 5% of
-            the data (with 95% confidence).
+        limit: Maximum number of examples. A unit that is dead for 64 examples is silent for all
+            but 5% of the data (with 95% confidence).
         every: Number of epochs between two measurements.
         dead: Fraction of dead units in a layer from which to warn. Deep in a network with He
             initialization, about half are silent by chance, because all examples look alike there.
-        directory: Folder for the figure `signals.png`, drawn at the end; None draws no figure.
+        folder: Folder for the figure `signals.png`, drawn at the end; None draws no figure.
         seed: Seed for choosing the examples; None takes the first ones.
 
     Attributes:
@@ -89,25 +90,24 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
 
     _remembered = ("layers", "epochs", "activations", "gradients", "dead_units", "updates", "said")
 
+    @renamed_arguments(images="limit", directory="folder")
     def __init__(
         self,
         data: Any,
-        images: int = 64,
+        limit: int = 64,
         every: int = 1,
         dead: float = 0.7,
-        directory: str | Path | None = None,
+        folder: str | Path | None = None,
         seed: int | None = 0,
     ) -> None:
         super().__init__()
-        self.images, self.every = (
-            check_positive_int("images", images),
-            check_positive_int("every", every),
+        self.limit, self.every = (
+            check_integer("limit", limit),
+            check_integer("every", every),
         )
         self.dead = check_fraction("dead", dead)
-        if directory is not None and not (isinstance(directory, str | Path) and str(directory)):
-            raise ValueError(f"directory must be a folder path. Received: {directory!r}")
-        self.directory = None if directory is None else user_path(directory)
-        examples = take(data, self.images, seed, several_inputs=True)
+        self.folder = None if folder is None else user_path(check_folder("folder", folder))
+        examples = take(data, self.limit, seed, several_inputs=True)
         if examples.labels is None or len(examples) < 2:
             raise ValueError("data must contain at least 2 examples, with labels. Pass (x, y).")
         self.layers: list[str] = []
@@ -153,8 +153,8 @@ class SignalMonitor(Remembers, keras.callbacks.Callback):
         """Measure once more, and draw the figure."""
         if self._done and (not self.epochs or self.epochs[-1] != self._done):
             self._measure(self._done)
-        if self.directory is not None and self.epochs:
-            write_bytes(self.directory / "signals.png", png_bytes(self.draw()))
+        if self.folder is not None and self.epochs:
+            write_bytes(self.folder / "signals.png", png_bytes(self.draw()))
 
     def draw(self) -> Figure:
         """Draw the first and the last measurement, layer by layer.

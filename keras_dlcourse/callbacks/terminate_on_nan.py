@@ -14,8 +14,9 @@ import keras
 import numpy as np
 from keras import tree
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_folder, check_integer
 from keras_dlcourse._files import user_path, write_atomically
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.callbacks._fit import arguments_of
 from keras_dlcourse.callbacks._monitor import (
     classes_of_cross_entropy,
@@ -66,7 +67,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
     the range of batches is known.
 
     Args:
-        directory: Folder to save the batch in, as `nan-epoch-2-batch-17.npz`, both from 1, with
+        folder: Folder to save the batch in, as `nan-epoch-2-batch-17.npz`, both from 1, with
             `inputs/0`, `labels/0` and so on; None saves nothing.
         every: Number of batches between two checks, and copies. A check waits for the accelerator;
             it takes one pass over the weights, in a function that is compiled once.
@@ -100,12 +101,11 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
 
     _remembered = ("best", "best_epoch", "best_weights")
 
-    def __init__(self, directory: str | Path | None = None, every: int = 20) -> None:
+    @renamed_arguments(directory="folder")
+    def __init__(self, folder: str | Path | None = None, every: int = 20) -> None:
         super().__init__()
-        if directory is not None and not isinstance(directory, str | Path):
-            raise ValueError(f"directory must be a folder path. Received: {directory!r}")
-        self.directory = None if directory is None else user_path(directory)
-        self.every = check_positive_int("every", every)
+        self.folder = None if folder is None else user_path(check_folder("folder", folder))
+        self.every = check_integer("every", every)
         self.finding: Finding | None = None
         self.best: float | None = None
         self.best_weights: list[np.ndarray] | None = None
@@ -214,7 +214,7 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         return f"the update step: {broken.path} after it", False
 
     def _keep(self) -> str:
-        if self.directory is None or self.finding is None:
+        if self.folder is None or self.finding is None:
             return ""
         name = f"nan-epoch-{self._epoch + 1}-batch-{self.finding.batch + 1}.npz"
         arrays = {
@@ -222,9 +222,9 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
             for part, value in zip(("inputs", "labels", "weights"), self.finding.data, strict=False)
             for number, array in enumerate(tree.flatten(value))
         }
-        with write_atomically(self.directory / name) as path, path.open("wb") as file:
+        with write_atomically(self.folder / name) as path, path.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-        return f"The batch is in {self.directory / name}. "
+        return f"The batch is in {self.folder / name}. "
 
     def _cause(self, done: int | None, broken: str) -> str:
         if self.finding is not None:

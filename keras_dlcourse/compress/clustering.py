@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.compress.transformed import (
     Kernel,
     add_transforms,
@@ -74,10 +75,7 @@ def cluster(
     """
     check_clusters(clusters, 3 if per == "channel" and keep_zeros else 2 if per == "channel" else 0)
     for argument, value, known in (("init", init, INITS), ("per", per, UNITS)):
-        if value not in known:
-            raise ValueError(
-                f"{argument} must be one of {', '.join(map(repr, known))}. Received: {value!r}"
-            )
+        check_one_of(argument, value, known)
     graph, left_out = open_except(model, skip)
     chosen = {id(k.layer) for k in kernels(graph) if _is_chosen(k, left_out, depthwise)}
     if not chosen:

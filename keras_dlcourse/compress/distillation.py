@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numbers
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.graph.flat import copy_model
 from keras_dlcourse.layers import FakeQuantize
 from keras_dlcourse.layers._remade import activation_name
@@ -77,10 +76,8 @@ def distill(
             "teacher and student must have the same output shape. Received: "
             f"{teacher.output_shape} and {student.output_shape}"
         )
-    is_number = isinstance(alpha, numbers.Real) and not isinstance(alpha, bool)
-    if not is_number or not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must be from 0 to 1. Received: {alpha!r}")
-    check_positive_float("temperature", temperature)
+    check_number("alpha", alpha, least=0, most=1)
+    check_number("temperature", temperature, above=0)
     if from_logits is None:
         kinds = _returns_logits(teacher), _returns_logits(student)
         if kinds[0] != kinds[1]:

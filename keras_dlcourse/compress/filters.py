@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import check_fraction
+from keras_dlcourse._checks import check_fraction, check_one_of
 from keras_dlcourse._tables import text_table
 from keras_dlcourse.compress.narrowing import narrow
 from keras_dlcourse.graph.channels import Channels
@@ -103,8 +103,7 @@ def prune_filters(
         https://arxiv.org/abs/1708.06519
     """
     check_fraction("fraction", fraction)
-    if by not in BY:
-        raise ValueError(f"by must be one of {', '.join(map(repr, BY))}. Received: {by!r}")
+    check_one_of("by", by, BY)
     graph = open_layers(model)
     channels = Channels(graph)
     groups = list(_groups(channels))

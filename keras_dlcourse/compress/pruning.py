@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import check_fraction
+from keras_dlcourse._checks import check_fraction, check_one_of
 from keras_dlcourse._tables import text_table
 from keras_dlcourse.compress.transformed import (
     Kernel,
@@ -103,8 +103,7 @@ def prune(
         sparsity = 1 - kept / group
     check_fraction("sparsity", sparsity)
     pattern = check_pattern(pattern, sparsity, schedule)
-    if per not in PER:
-        raise ValueError(f"per must be {' or '.join(map(repr, PER))}. Received: {per!r}")
+    check_one_of("per", per, PER)
     if per == "model" and isinstance(pattern, str):
         raise ValueError(
             f'pattern "{pattern}" gives every layer the same sparsity. Use per="layer".'

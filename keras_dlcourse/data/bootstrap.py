@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse._checks import check_integer
+from keras_dlcourse._moved import renamed_arguments
 
 
 class Bootstrap:
@@ -17,7 +18,7 @@ class Bootstrap:
     "out of bag". It has the interface of scikit-learn's splitters and can be used in their place.
 
     Args:
-        draws: Number of splits, 1 or more.
+        samples: Number of samples, each of which gives a split, 1 or more.
         seed: Seed of the draws, 0 or more.
 
     Raises:
@@ -36,13 +37,14 @@ class Bootstrap:
         JASA 1997, https://doi.org/10.1080/01621459.1997.10474007
     """
 
-    def __init__(self, draws: int, seed: int = 0) -> None:
-        self.draws = check_integer("draws", draws, least=1)
+    @renamed_arguments(draws="samples")
+    def __init__(self, samples: int, seed: int = 0) -> None:
+        self.samples = check_integer("samples", samples)
         self.seed = check_integer("seed", seed, least=0)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of splits."""
-        return self.draws
+        return self.samples
 
     def split(
         self, X: Any, y: Any = None, groups: Any = None
@@ -57,7 +59,7 @@ class Bootstrap:
         n = len(X)
         if n < 2:
             raise ValueError(f"X must have 2 examples or more to draw from. Received: {n}")
-        for draw in range(self.draws):
+        for draw in range(self.samples):
             random = np.random.default_rng((self.seed, draw))
             missed = np.array([], int)
             while not len(missed):  # a draw from few examples may contain all of them

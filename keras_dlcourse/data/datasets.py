@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import user_path
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data.idx import read_idx
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.split import split, split_indices
@@ -120,10 +122,11 @@ class Dataset:
         return f"<Dataset {self.name}: {shape} images of {len(self.class_names)} classes, {sizes}>"
 
 
+@renamed_arguments(directory="folder")
 def load(
     name: str,
     *,
-    directory: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
     seed: int = 0,
 ) -> Dataset:
@@ -136,7 +139,7 @@ def load(
     | `digits` | 1,259 | 179 | 359 |
 
     All consist of 28x28 gray images in 10 classes. `fashion_mnist_small` is a subset of
-    Fashion-MNIST that is included in this package. `fashion_mnist` is read from `directory` if
+    Fashion-MNIST that is included in this package. `fashion_mnist` is read from `folder` if
     given, otherwise from the Debian package `dataset-fashion-mnist` or Keras's cache. `digits` are
     the 8x8 images with 17 gray levels from scikit-learn, scaled to 0..255 and resized like photos,
     so that image models can be trained on them.
@@ -146,7 +149,7 @@ def load(
 
     Args:
         name: One of the names above.
-        directory: Folder with the four `fashion_mnist` files. Not allowed for the other sets.
+        folder: Folder with the four `fashion_mnist` files. Not allowed for the other sets.
         batch_size: Number of images per batch.
         seed: Seed of the training order. It does not affect which images are in which part.
 
@@ -169,32 +172,31 @@ def load(
         >>> data.normalization.mean  # of the training images only
         (72.0,)
     """
-    if name not in _LOADERS:
-        raise ValueError(f"name must be one of {', '.join(_LOADERS)}. Received: {name!r}")
-    if directory is not None and name != "fashion_mnist":
-        raise ValueError(f"{name} is not read from a folder. Omit directory={directory!r}.")
-    parts, class_names = _LOADERS[name](directory)
+    check_one_of("name", name, tuple(_LOADERS))
+    if folder is not None and name != "fashion_mnist":
+        raise ValueError(f"{name} is not read from a folder. Omit folder={folder!r}.")
+    parts, class_names = _LOADERS[name](folder)
     return Dataset.from_parts(name, *parts, class_names, batch_size=batch_size, seed=seed)
 
 
 _Loaded = tuple[tuple[_Part, _Part, _Part], tuple[str, ...]]
 
 
-def _fashion_mnist_small(directory: None) -> _Loaded:
-    folder = Path(__file__).parent / "fashion_mnist_small"
+def _fashion_mnist_small(folder: None) -> _Loaded:
+    place = Path(__file__).parent / "fashion_mnist_small"
     train, validation, test = (
-        _read_pair(folder, part, ".xz") for part in ("train", "validation", "test")
+        _read_pair(place, part, ".xz") for part in ("train", "validation", "test")
     )
     return (train, validation, test), FASHION_CLASSES
 
 
-def _fashion_mnist(directory: str | os.PathLike[str] | None) -> _Loaded:
-    folder = _fashion_folder(directory)
-    train, validation = split(*_read_pair(folder, "train", ".gz"), 0.1)
-    return (train, validation, _read_pair(folder, "t10k", ".gz")), FASHION_CLASSES
+def _fashion_mnist(folder: str | os.PathLike[str] | None) -> _Loaded:
+    place = _fashion_folder(folder)
+    train, validation = split(*_read_pair(place, "train", ".gz"), 0.1)
+    return (train, validation, _read_pair(place, "t10k", ".gz")), FASHION_CLASSES
 
 
-def _digits(directory: None) -> _Loaded:
+def _digits(folder: None) -> _Loaded:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
@@ -214,11 +216,11 @@ _LOADERS: dict[str, Callable[[Any], _Loaded]] = {
 }
 
 
-def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
+def _fashion_folder(folder: str | os.PathLike[str] | None) -> Path:
     """Return the first folder that contains the files of Fashion-MNIST."""
     keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     places = [_DEBIAN, keras_home / "datasets" / "fashion-mnist"]
-    places = places if directory is None else [user_path(directory)]
+    places = places if folder is None else [user_path(folder)]
     for place in places:
         if all((place / name).is_file() for name in _fashion_files()):
             return place
@@ -226,7 +228,7 @@ def _fashion_folder(directory: str | os.PathLike[str] | None) -> Path:
         f"The files of Fashion-MNIST ({', '.join(_fashion_files())}) are not in "
         f"{' or '.join(map(str, places))}. Get them with `apt install dataset-fashion-mnist`, or "
         "with `keras.datasets.fashion_mnist.load_data()` on a machine that is online, or pass "
-        "their folder as directory=. The subset fashion_mnist_small needs no download."
+        "folder=, the folder they are in. The subset fashion_mnist_small needs no download."
     )
 
 

@@ -49,7 +49,7 @@ def hog(images: Any, *, cell: int = 8, block: int = 2, bins: int = 9) -> NDArray
     """
     pixels = check_images(images)
     cell, block, bins = (
-        check_integer(name, value, 1)
+        check_integer(name, value)
         for name, value in (("cell", cell), ("block", block), ("bins", bins))
     )
     height, width = pixels.shape[1:3]
@@ -130,8 +130,7 @@ def color_histogram(images: Any, *, bins: int = 4) -> NDArray[np.float32]:
     pixels = check_images(images)
     if pixels.dtype != np.uint8:
         raise TypeError(f"images must be uint8, 0 to 255. Received: {pixels.dtype}")
-    if check_integer("bins", bins, 1) > 256:
-        raise ValueError(f"bins must be from 1 to 256. Received: {bins}")
+    check_integer("bins", bins, most=256)
     channels = pixels.shape[-1]
     powers = bins ** np.arange(channels)[::-1]
     found = np.empty((len(pixels), bins**channels), "float32")

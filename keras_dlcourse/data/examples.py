@@ -13,6 +13,7 @@ import numpy as np
 from keras import tree
 
 from keras_dlcourse._checks import check_integer
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.pipeline import Pipeline, rows_of
 from keras_dlcourse.edge.description.normalization import Normalization
@@ -47,26 +48,28 @@ class Examples:
         return length(self.inputs)
 
 
+@renamed_arguments(n="limit")
 def take(
-    data: Any, n: int | None = None, seed: int | None = None, *, several_inputs: bool = False
+    data: Any, limit: int | None = None, seed: int | None = None, *, several_inputs: bool = False
 ) -> Examples:
     """Take examples from any data that `fit` accepts, in stored order.
 
-    A random choice depends only on `seed`, `n` and the number of examples, so an array and a
+    A random choice depends only on `seed`, `limit` and the number of examples, so an array and a
     `tf.data.Dataset` made from it give the same examples.
 
-    For endless data, such as `dataset.repeat()`, `seed` is ignored and the first `n` examples are
-    taken. Data of unknown length, such as a generator, is treated as endless if it has not ended
-    after 10,000 examples.
+    For endless data, such as `dataset.repeat()`, `seed` is ignored and the first `limit` examples
+    are taken. Data of unknown length, such as a generator, is treated as endless if it has not
+    ended after 10,000 examples.
 
     Args:
         data: A `Pipeline` (in stored order, not shuffled), an array of inputs, a tuple `(x, y)` or
             `(x, y, sample_weight)` of arrays, a `keras.utils.PyDataset`, or an iterable of batches
             such as a `tf.data.Dataset`, a PyTorch `DataLoader` or a list, where each batch is an
             array or a tuple as above. Iterables are read only as far as needed.
-        n: Number of examples; fewer are returned if the data has fewer. None takes all examples,
-            which requires data that ends, within 100,000 examples if its length is unknown.
-        seed: None takes the first `n` examples; an integer makes a random choice.
+        limit: Maximum number of examples; fewer are returned if the data has fewer. None takes all
+            examples, which requires data that ends, within 100,000 examples if its length is
+            unknown.
+        seed: None takes the first `limit` examples; an integer makes a random choice.
         several_inputs: Whether `x` may be a dictionary or a list of several arrays. A dictionary or
             list with a single array is always treated as that array.
 
@@ -75,7 +78,8 @@ def take(
 
     Raises:
         TypeError: If `data` has an unsupported type, or several inputs that are not allowed.
-        ValueError: If there are no examples, `n` is below 1, or all of endless data is requested.
+        ValueError: If there are no examples, `limit` is below 1, or all of endless data is
+            requested.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
@@ -85,10 +89,10 @@ def take(
         >>> kd.data.take(images, 3, seed=1).pixels.ravel().tolist()
         [2, 4, 9]
     """
-    n = None if n is None else check_integer("n", n, least=1)
+    limit = None if limit is None else check_integer("limit", limit)
     if isinstance(data, Pipeline):
-        return _from_pipeline(data, n, seed)
-    x, y = _choose(data, n, seed)
+        return _from_pipeline(data, limit, seed)
+    x, y = _choose(data, limit, seed)
     if not several_inputs:
         x = one_input(x)
     pixels = x if isinstance(x, np.ndarray) and x.dtype == np.uint8 else None

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
@@ -33,8 +34,9 @@ _LISTED = 10  # bad files listed in a message
 _LEAST = 3  # images per class: one for each part
 
 
+@renamed_arguments(path="folder")
 def image_folder(
-    path: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     image_size: int | tuple[int, int] = 96,
     channels: int = 3,
     validation: float = 0.1,
@@ -60,7 +62,7 @@ def image_folder(
     part, keep an existing split with `Dataset.from_parts`, or list the classes in `class_names`.
 
     Args:
-        path: The folder.
+        folder: The folder.
         image_size: Height and width to resize to, in pixels; one integer for both.
         channels: 3 for RGB, 1 for gray.
         validation: Fraction of the images of each class for validation, above 0; at least one
@@ -105,14 +107,13 @@ def image_folder(
         (6, 2, 2)
     """
     size = _image_size(image_size)
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 3 for RGB or 1 for gray. Received: {channels!r}")
-    check_integer("batch_size", batch_size, least=1)
+    check_one_of("channels", channels, (1, 3), why=". 3 is RGB, 1 is gray.")
+    check_integer("batch_size", batch_size)
     check_integer("seed", seed, least=0)
     check_fractions(validation=validation, test=test)
     check_bits(bits)
 
-    root = user_path(path)
+    root = user_path(folder)
     names, paths, labels = find_classes(root, class_names)
     _check_counts(root, names, labels)
     x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)
@@ -132,7 +133,7 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
     sizes = (value, value) if not isinstance(value, tuple | list) else tuple(value)
     if len(sizes) != 2:
         raise ValueError(f"image_size must be an integer or (height, width). Received: {value!r}")
-    height, width = (check_integer("image_size", size, least=1) for size in sizes)
+    height, width = (check_integer("image_size", size) for size in sizes)
     return height, width
 
 
@@ -291,7 +292,7 @@ def read_images(
     Args:
         files: The files.
         skip_bad: Whether to skip unreadable files, with a warning that lists them. The warning
-            points to the caller's caller.
+            points to the caller of `image_folder`.
         cache: Whether to keep the pixels in memory; None keeps them if they take up to 1 GiB.
 
     Returns:
@@ -324,7 +325,7 @@ def read_images(
             raise ValueError(
                 text + "Repair or remove them, or skip them with skip_bad=True (--skip-bad)."
             )
-        warnings.warn(text + "They are skipped.", stacklevel=3)
+        warnings.warn(text + "They are skipped.", stacklevel=4)  # to who calls image_folder
     good = np.array([index for index, text in enumerate(problems) if not text], int)
     if pixels is None:
         return files.subset(good), good

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.stream import count_batches, stream
 
@@ -120,8 +120,7 @@ def find_leaks(train: Any, test: Any, *, distance: int = 6, likeness: float = 0.
         2020, https://arxiv.org/abs/1902.00423
     """
     distance = check_integer("distance", distance, least=0)
-    if not -1 <= likeness <= 1:
-        raise ValueError(f"likeness must be from -1 to 1. Received: {likeness!r}")
+    check_number("likeness", likeness, least=-1, most=1)
     known, asked = _Prints.of("train", train), _Prints.of("test", test)
     exact = _find_same_digests(known.digests, asked.digests)
     pairs, distances = _find_near(known, asked, distance, likeness)

@@ -78,7 +78,7 @@ class Pipeline(TrainerData):
         self.y = checks.labels(y, len(self.x), self.class_names)
         self.normalization = checks.normalization(normalization, self.x.shape[-1])
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))
-        self.batch_size = check_integer("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size)
         self.shuffle, self.drop_remainder = bool(shuffle), bool(drop_remainder)
         if self.drop_remainder and self.examples < self.batch_size:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.trainer import TrainerData
 
@@ -35,7 +35,7 @@ class Sampler(TrainerData):
     def __init__(self, data: Any, batch_size: int, seed: int, least: int = 2) -> None:
         super().__init__(seed)
         self.data = data if isinstance(data, Pipeline) else _pipeline(data)
-        self.batch_size = check_integer("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size)
         self._labels = _class_numbers(self.data.y)
         self.classes, numbers, counts = np.unique(
             self._labels, return_inverse=True, return_counts=True
@@ -163,7 +163,7 @@ class PKSampler(Sampler):
         self.images_per_class = check_integer("images", images, least=2)
         self._wanted = batches
         if batches is not None:
-            check_integer("batches", batches, least=1)
+            check_integer("batches", batches)
         super().__init__(data, self.classes_per_batch * self.images_per_class, seed)
 
     def plan(self, epoch: int) -> np.ndarray:
@@ -218,9 +218,7 @@ class PairSampler(Sampler):
     """
 
     def __init__(self, data: Any, batch_size: int = 32, seed: int = 0, different: int = 1) -> None:
-        if different not in (0, 1) or isinstance(different, bool):
-            raise ValueError(f"different must be 0 or 1. Received: {different!r}")
-        self.different = different
+        self.different = check_one_of("different", different, (0, 1))
         super().__init__(data, batch_size, seed)
 
     def plan(self, epoch: int) -> np.ndarray:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_number
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data.keypoints import swap_pairs
 from keras_dlcourse.data.split import split_indices
 from keras_dlcourse.edge.vision.images import resize
@@ -50,11 +51,12 @@ class Scenes:
         return len(self.images)
 
 
+@renamed_arguments(n="scenes")
 def compose_scenes(
     cutouts: Sequence[Any],
     labels: Sequence[int],
     backgrounds: Sequence[Any],
-    n: int,
+    scenes: int,
     size: tuple[int, int],
     *,
     objects: int = 1,
@@ -80,7 +82,7 @@ def compose_scenes(
         cutouts: Images `(height, width, 4)` uint8, whose last channel is the object's alpha mask.
         labels: Class number of each cut-out, starting at 0.
         backgrounds: Images `(height, width, 3)` uint8 of any size.
-        n: Number of scenes.
+        scenes: Number of scenes.
         size: Height and width of the scenes in pixels.
         objects: Number of objects per scene.
         scale: Smallest and largest length of an object's longer side, as fractions of the image's
@@ -104,7 +106,7 @@ def compose_scenes(
     Example:
         >>> cutout = np.full((20, 10, 4), 255, "uint8")
         >>> photo = np.zeros((50, 80, 3), "uint8")
-        >>> scenes = compose_scenes([cutout], [0], [photo], n=2, size=(32, 32), turn=0)
+        >>> scenes = compose_scenes([cutout], [0], [photo], scenes=2, size=(32, 32), turn=0)
         >>> scenes.images.shape, scenes.boxes.shape
         ((2, 32, 32, 3), (2, 1, 4))
         >>> left, top, right, bottom = scenes.boxes[0, 0].astype(int)
@@ -112,10 +114,10 @@ def compose_scenes(
         True
     """
     maker = _Maker(cutouts, labels, backgrounds, size, scale, turn, flip, keypoints, flip_pairs)
-    n = check_integer("n", n, least=1)
-    objects = check_integer("objects", objects, least=1)
+    scenes = check_integer("scenes", scenes)
+    objects = check_integer("objects", objects)
     rng = np.random.default_rng(check_integer("seed", seed, least=0))
-    drawn = [maker.scene(objects, rng) for _ in range(n)]
+    drawn = [maker.scene(objects, rng) for _ in range(scenes)]
     columns = [np.stack(column) for column in zip(*drawn, strict=True)]
     images, masks, boxes, points, chosen, behind = columns
     return Scenes(
@@ -193,14 +195,13 @@ class _Maker:
             )
         self.labels = self.labels.astype("int32")
         self.height, self.width = (
-            check_integer("size", side, least=1) for side in _check_pair("size", size)
+            check_integer("size", side) for side in _check_pair("size", size)
         )
-        low, high = _check_pair("scale", scale)
+        low, high = (check_number("scale", end) for end in _check_pair("scale", scale))
         if not 0 < low <= high <= 1:
             raise ValueError(f"scale must be two fractions 0 < low <= high <= 1. Received: {scale}")
         self.scale = low, high
-        if not 0 <= turn <= 180:
-            raise ValueError(f"turn must be from 0 to 180 degrees. Received: {turn}")
+        check_number("turn", turn, least=0, most=180)
         self.turn, self.flip = turn, flip
         self.points = _points(keypoints, self.cutouts)
         self.mirrored = swap_pairs(len(self.points[0]), flip_pairs)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_number
 from keras_dlcourse._tables import text_table
 from keras_dlcourse.data.stream import stream
 
@@ -133,8 +134,7 @@ def covariate_shift(train: Any, test: Any, *, alpha: float = 0.01) -> CovariateS
         log-likelihood function", 2000, https://doi.org/10.1016/S0378-3758(00)00115-4; Rabanser,
         Günnemann and Lipton, "Failing Loudly", NeurIPS 2019, https://arxiv.org/abs/1810.11953
     """
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must be above 0 and below 1. Received: {alpha!r}")
+    check_number("alpha", alpha, above=0, below=1)
     names, ours = _statistics("train", train)
     other_names, theirs = _statistics("test", test)
     if names != other_names:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse.data.multilabel import classes_of
 
 _ORDERS = 20  # random orders of the groups that are tried; the best result is used
@@ -155,8 +155,10 @@ def _choose_groups(
 
 
 def check_fractions(**fractions: float) -> None:
-    """Raise ValueError unless the fractions to hold out are above 0 and leave a rest."""
-    if not all(fraction > 0 for fraction in fractions.values()) or sum(fractions.values()) >= 1:
+    """Raise an error unless the fractions to hold out are above 0 and leave a rest."""
+    for name, fraction in fractions.items():
+        check_number(name, fraction, above=0, below=1)
+    if sum(fractions.values()) >= 1:
         got = ", ".join(f"{name}={fraction!r}" for name, fraction in fractions.items())
         raise ValueError(f"Fractions must be above 0 and together below 1. Received: {got}")
 

@@ -60,7 +60,7 @@ def stream_with_labels(
         >>> [labels.tolist() for _, _, labels in stream_with_labels((x, y), batch_size=2)]
         [[0, 1], [2]]
     """
-    batch_size = check_integer("batch_size", batch_size, least=1)
+    batch_size = check_integer("batch_size", batch_size)
     empty = True
     for stored, labels in _stream_stored(data, batch_size):
         if not several_inputs:

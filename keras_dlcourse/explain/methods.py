@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.mapper import GradientMapper, image_size
 from keras_dlcourse.explain.engine.probe import INPUT, probe_of
@@ -82,9 +83,7 @@ def function_of(method: str | MapFunction) -> MapFunction:
         return method
     if not isinstance(method, str):
         raise TypeError(f"method must be a name or a function. Received: {method!r}.")
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}.")
-    return METHODS[method]
+    return METHODS[check_one_of("method", method, tuple(METHODS))]
 
 
 def mapper_for(

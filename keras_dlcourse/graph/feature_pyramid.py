@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.graph.places import find_place, is_map
 from keras_dlcourse.graph.running import Network, Place, call_in_inference
 from keras_dlcourse.graph.seeing import is_channels_first
@@ -93,8 +94,7 @@ def feature_pyramid(
 
 def _level(stride: Any) -> int:
     """Return the logarithm of a stride."""
-    if isinstance(stride, bool) or not isinstance(stride, int) or stride < 1:
-        raise ValueError(f"strides must be integers above 0. Received: {stride!r}")
+    stride = check_integer("strides", stride)
     if stride & (stride - 1):
         raise ValueError(f"strides must be powers of 2. Received: {stride}")
     return stride.bit_length() - 1

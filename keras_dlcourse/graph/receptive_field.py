@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.graph.places import find_place
 from keras_dlcourse.graph.positions import Axis
 from keras_dlcourse.graph.running import Network, Place
@@ -148,8 +149,7 @@ def place_of(network: Network, layer: str | None, image_input: int = 0) -> Place
         ValueError: If the layer does not exist; the message suggests the closest names.
     """
     count = len(network.model.inputs)
-    if isinstance(image_input, bool) or image_input not in range(count):
-        raise ValueError(f"image_input must be below {count}. Received: {image_input!r}")
+    image_input = check_integer("image_input", image_input, 0, count - 1)
     sources = network.sources()
     named = [
         place

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
+
+from keras_dlcourse._checks import check_number
 
 
 class MeanOverMaps(keras.metrics.Metric):
@@ -98,19 +99,10 @@ def distances(boxes: Any, x: Any, y: Any) -> Any:
 
 
 def check_share(name: str, value: Any, lowest: float = 0.0) -> float:
-    """Return `value` as a float if it is above `lowest` and at most 1, else raise ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not lowest < value <= 1:
-        raise ValueError(f"{name} must be above {lowest:g} and at most 1. Received: {value!r}")
-    return float(value)
+    """Return `value` as a float if it is above `lowest` and at most 1, else raise an error."""
+    return check_number(name, value, above=lowest, most=1)
 
 
 def check_length(name: str, value: Any) -> float:
-    """Return `value` as a float if it is finite and at least 0, else raise ValueError."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value < 0
-    ):
-        raise ValueError(f"{name} must be a number of pixels, 0 or more. Received: {value!r}")
-    return float(value)
+    """Return `value` as a float if it is finite and at least 0, else raise an error."""
+    return check_number(name, value, least=0)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -48,7 +48,7 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         self, bins: int = 15, name: str = "expected_calibration_error", dtype: Any = None
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.bins = check_positive_int("bins", bins)
+        self.bins = check_integer("bins", bins)
         # Total weight in each bin, and by how much correct answers exceed scores there.
         self.counts = self.add_weight((self.bins,), "zeros", dtype="float32", name="counts")
         self.excess = self.add_weight((self.bins,), "zeros", dtype="float32", name="excess")

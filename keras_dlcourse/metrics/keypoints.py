@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_below
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.losses.detection.keypoints import match_points
 
 
@@ -46,7 +46,7 @@ class PCK(keras.metrics.Mean):
 
     def __init__(self, threshold: float = 0.2, name: str = "pck", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.threshold = check_below("threshold", threshold, float("inf"))
+        self.threshold = check_number("threshold", threshold, above=0)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Accumulate statistics for a batch of rows."""

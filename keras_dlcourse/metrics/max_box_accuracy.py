@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.boxes.of_masks import boxes_around, intersection_over_union
 from keras_dlcourse.metrics._maps import check_maps, check_share, weights_of
 
@@ -66,9 +67,7 @@ class MaxBoxAccuracy(keras.metrics.Metric):
         dtype: Any = None,
     ) -> None:
         self.iou = check_share("iou", iou)
-        if isinstance(thresholds, bool) or not isinstance(thresholds, int) or thresholds < 1:
-            raise ValueError(f"thresholds must be an integer above 0. Received: {thresholds!r}")
-        self.thresholds = thresholds
+        self.thresholds = check_integer("thresholds", thresholds)
         super().__init__(name=name, dtype=dtype)
         self.right = self.add_variable((thresholds,), initializer="zeros", name="right")
         self.count = self.add_variable((), initializer="zeros", name="count")

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -55,8 +55,8 @@ class MultilabelAveragePrecision(keras.metrics.Metric):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, dtype=dtype)
-        self.classes = check_positive_int("classes", classes)
-        self.bins = check_positive_int("bins", bins)
+        self.classes = check_integer("classes", classes)
+        self.bins = check_integer("bins", bins)
         # Total weight of negatives and of positives in each bin of each class.
         self.counts = self.add_weight(
             (2, self.classes * self.bins), "zeros", dtype="float32", name="counts"

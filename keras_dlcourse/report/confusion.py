@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike, NDArray
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.report.canvas import new_figure, shorten
 
 
@@ -126,8 +127,7 @@ def draw_confusion_matrix(
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['8\\n80%', '2\\n20%', '1\\n10%', '9\\n90%']
     """
-    if show not in _SHOWN:
-        raise ValueError(f"show must be one of {', '.join(map(repr, _SHOWN))}. Received: {show!r}")
+    check_one_of("show", show, tuple(_SHOWN))
     counts = check_counts(counts, class_names)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     style = next(style for style in _STYLES if len(counts) <= style.classes)

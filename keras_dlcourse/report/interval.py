@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
+
 _AT_A_TIME = 1 << 22  # indices drawn per batch; bounds the memory
 _UNDEFINED = 0.05  # fraction of samples that may be undefined, e.g. if a rare class is missing
 
@@ -86,12 +88,9 @@ def confidence_interval(
             "labels and scores must have the same length of at least 2. Received: shapes "
             f"{y.shape} and {values.shape}"
         )
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1. Received: {level}")
-    if samples < 1:
-        raise ValueError(f"samples must be 1 or more. Received: {samples}")
-    if method not in ("percentile", "bca"):
-        raise ValueError(f"method must be 'percentile' or 'bca'. Received: {method!r}")
+    check_number("level", level, above=0, below=1)
+    check_integer("samples", samples)
+    check_one_of("method", method, ("percentile", "bca"))
     value = float(measure(y, values))
     if not np.isfinite(value):
         raise ValueError(f"measure must return a finite number on the data. Received: {value}")

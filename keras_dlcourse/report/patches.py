@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.report.canvas import GREY, VERMILION, new_figure, shorten
 
 _PANEL, _LINE, _TITLE = 1.1, 0.2, 0.45  # inches
@@ -77,11 +78,9 @@ def _check_crops(
     crops: list[NDArray], captions: Sequence[str], clipped: Sequence[bool], columns: int
 ) -> list[NDArray]:
     """Validate crops and return them as RGB from 0 to 1."""
-    if not crops or columns < 1:
-        raise ValueError(
-            "crops and columns must both be 1 or more. "
-            f"Received: {len(crops)} crops and {columns} columns"
-        )
+    check_integer("columns", columns)
+    if not crops:
+        raise ValueError("crops must contain at least one image. Received: none")
     for name, given in (("captions", captions), ("clipped", clipped)):
         if len(given) not in (0, len(crops)):
             raise ValueError(

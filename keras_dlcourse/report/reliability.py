@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.report.canvas import GREY, STYLES, new_figure, shorten, style_axes
 
 
@@ -62,8 +63,7 @@ def reliability(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> Reliabi
         )
     if not ((values >= 0) & (values <= 1 + 1e-6)).all():
         raise ValueError(f"scores must be from 0 to 1. Received: values up to {values.max():.4g}")
-    if bins < 1:
-        raise ValueError(f"bins must be 1 or more. Received: {bins}")
+    check_integer("bins", bins)
     right = true == values.argmax(axis=1) if values.ndim == 2 else true == 1
     score = values.max(axis=1) if values.ndim == 2 else values
     place = np.clip(np.ceil(score * bins).astype(int) - 1, 0, bins - 1)

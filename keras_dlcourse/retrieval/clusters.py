@@ -42,7 +42,7 @@ def normalized_mutual_information(
     if not len(rows):
         raise ValueError("embeddings must hold at least one row.")
     clusters = len(np.unique(numbers)) if clusters is None else clusters
-    clusters = check_integer("clusters", clusters, 1)
+    clusters = check_integer("clusters", clusters)
     if clusters > len(rows):
         raise ValueError(
             f"clusters must be at most {len(rows)}, the number of embeddings. Received: {clusters}."

@@ -76,8 +76,10 @@ def check_measures(measures: Any) -> tuple[str, ...]:
         ValueError: If the list is empty or a measure is unknown.
     """
     known = (*_RANKED, *_OTHERS, _NMI)
-    if isinstance(measures, str) or not isinstance(measures, Sequence) or not measures:
-        raise ValueError(f"measures must be a list of names. Received: {measures!r}.")
+    is_list = isinstance(measures, Sequence) and not isinstance(measures, str)
+    if not is_list or not measures:
+        error = ValueError if is_list else TypeError
+        raise error(f"measures must be a list of names. Received: {measures!r}.")
     for name in measures:
         recall = isinstance(name, str) and re.fullmatch(r"recall@[1-9]\d*", name)
         if not recall and name not in known:

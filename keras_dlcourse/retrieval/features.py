@@ -87,7 +87,7 @@ class Extractor:
     def __init__(self, model: keras.Model, layer: str | None, batch_size: int) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}.")
-        self.batch_size = check_integer("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size)
         self._channels_first = False
         self._compute, variables = self._computation(model, layer)
         self._run: Callable[..., Any] = backend.compiled(self._pool, variables)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.edge.search.identification import check_labels
 from keras_dlcourse.edge.search.nearest import (
     MEMORY,
@@ -86,12 +86,8 @@ class Index:
     def __init__(
         self, metric: str = "cosine", dtype: str = "float32", engine: str = "exact", **options: Any
     ) -> None:
-        if dtype not in ("float32", "int8"):
-            raise ValueError(f"dtype must be 'float32' or 'int8'. Received: {dtype!r}.")
-        if engine not in ENGINES:
-            raise ValueError(
-                f"engine must be one of {', '.join(map(repr, ENGINES))}. Received: {engine!r}."
-            )
+        check_one_of("dtype", dtype, ("float32", "int8"))
+        check_one_of("engine", engine, tuple(ENGINES))
         known = {"exact": (), "faiss": ("effort", "factory"), "usearch": ("effort",)}[engine]
         for name in options:
             if name not in known:
@@ -99,7 +95,7 @@ class Index:
                 raise ValueError(f"engine {engine!r} {takes}. Received: {name}=.")
         check_installed(engine)
         if "effort" in options:
-            options["effort"] = check_integer("effort", options["effort"], 1)
+            options["effort"] = check_integer("effort", options["effort"])
         self.metric, self.dtype, self.engine, self.options = (
             check_metric(metric),
             dtype,
@@ -222,7 +218,7 @@ class Index:
             ValueError: If the index is empty, `k` is below 1, or queries are not finite or have
                 another dimension.
         """
-        k = check_integer("k", k, 1)
+        k = check_integer("k", k)
         vectors = self._require_vectors()
         found = self._propose(queries, k, memory) if self.engine != "exact" else None
         if found is None:

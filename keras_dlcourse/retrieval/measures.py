@@ -50,7 +50,7 @@ def recall_at_k(
         https://arxiv.org/abs/1511.06452
     """
     single = not isinstance(k, Sequence | np.ndarray)
-    ks = [check_integer("k", each, 1) for each in ([k] if single else k)]  # type: ignore
+    ks = [check_integer("k", each) for each in ([k] if single else k)]  # type: ignore
     if not ks:
         raise ValueError("k must hold at least one number. Received: none.")
     found = ranking_measures(embeddings, labels, ks, metric=metric, memory=memory, whole=False)
@@ -141,7 +141,7 @@ def ranking_measures(
         >>> ranking_measures([[0.0], [1.0], [3.0], [3.1]], [0, 0, 1, 0], [1], metric="euclidean")
         {'recall@1': 0.6666666666666666, 'map@r': 0.4166666666666667, 'r_precision': 0.5}
     """
-    ks = [check_integer("k", each, 1) for each in k]
+    ks = [check_integer("k", each) for each in k]
     rows = check_rows(embeddings, "embeddings")
     numbers = class_numbers(labels, len(rows))
     others = np.bincount(numbers)[numbers] - 1

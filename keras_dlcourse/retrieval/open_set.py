@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_dlcourse._checks import check_number
+
 
 class OpenSetThreshold(NamedTuple):
     """A threshold, and its rates on the distances it was chosen from.
@@ -49,8 +51,7 @@ def open_set_threshold(
     """
     given = {"known": known, "strangers": strangers}
     inside, outside = (_check_distances(name, values) for name, values in given.items())
-    if not 0 <= false_accept_rate <= 1:
-        raise ValueError(f"false_accept_rate must be from 0 to 1. Received: {false_accept_rate!r}.")
+    check_number("false_accept_rate", false_accept_rate, least=0, most=1)
     outside.sort()
     allowed = int(false_accept_rate * len(outside) + 1e-9)
     if allowed == len(outside):

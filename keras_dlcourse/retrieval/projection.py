@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.decomposition import PCA
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._extras import require
 from keras_dlcourse.retrieval.pairs import check_embeddings
 
@@ -40,8 +41,7 @@ def embedding_map(
         McInnes, Healy, Melville (2018), UMAP, https://arxiv.org/abs/1802.03426
     """
     rows = check_embeddings(embeddings, metric)
-    if method not in ("pca", "umap"):
-        raise ValueError(f"method must be 'pca' or 'umap'. Received: {method!r}.")
+    check_one_of("method", method, ("pca", "umap"))
     if len(rows) < 3:
         raise ValueError(f"embeddings must hold at least 3 rows. Received: {len(rows)}.")
     if metric == "cosine":

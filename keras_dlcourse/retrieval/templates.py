@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.edge.search.identification import (
     Identity,
     check_labels,
@@ -62,8 +63,7 @@ class Templates:
         threshold: float | None = None,
         batch_size: int = 32,
     ) -> None:
-        if by not in BY:
-            raise ValueError(f"by must be 'template' or 'class_mean'. Received: {by!r}.")
+        check_one_of("by", by, BY)
         self.by, self.metric = by, check_metric(metric)
         self.threshold = None if threshold is None else check_threshold(threshold)
         self.labels: list[Any] = []

@@ -54,7 +54,7 @@ def triplet_accuracy(
     numbers = check_classes(labels, len(rows))
     if triplets is None:
         return _all_triplets(rows, numbers, metric)
-    triplets = check_integer("triplets", triplets, 1)
+    triplets = check_integer("triplets", triplets)
     rng = np.random.default_rng(seed)
     pairs = draw_alike(numbers, triplets, rng)
     third = draw_of_another_class(numbers, pairs[:, 0], rng)

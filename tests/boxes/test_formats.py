@@ -54,7 +54,7 @@ def test_tensors_stay_tensors_and_types_stay():
 
 
 def test_conversions_that_cannot_be_are_said():
-    with pytest.raises(ValueError, match="source must be one of xyxy.*rel_xyhw.*'ltrb'"):
+    with pytest.raises(ValueError, match="source must be one of 'xyxy'.*rel_xyhw.*'ltrb'"):
         convert_boxes([BOX], "ltrb", "xyxy")
     with pytest.raises(ValueError, match="Converting from xyxy to rel_xyxy needs height and width"):
         convert_boxes([BOX], "xyxy", "rel_xyxy", height=40)

@@ -421,7 +421,7 @@ def test_what_signals_were_measured_goes_on(
     """Also where the kill came before the first state, and within an epoch."""
 
     def monitor() -> kd.callbacks.SignalMonitor:
-        return kd.callbacks.SignalMonitor((IMAGES / 255.0, LABELS), images=8, dead=0.99)
+        return kd.callbacks.SignalMonitor((IMAGES / 255.0, LABELS), limit=8, dead=0.99)
 
     whole, killed, resumed = monitor(), monitor(), monitor()
     train(scrambled.fresh(), tmp_path / "whole", whole)

@@ -62,20 +62,20 @@ def looked_at(callback: Any) -> np.ndarray:
 def test_what_was_asked_for_is_taken(kind: str, tmp_path: Any) -> None:
     data = SOURCES[kind]
     callbacks = [
-        SignalMonitor(data(), images=6, seed=None),
-        CollapseMonitor(data(), images=6, seed=None),
-        ClassActivationMaps(data(), tmp_path, images=6, seed=None),
+        SignalMonitor(data(), limit=6, seed=None),
+        CollapseMonitor(data(), limit=6, seed=None),
+        ClassActivationMaps(data(), tmp_path, limit=6, seed=None),
     ]
     for callback in callbacks:
         np.testing.assert_array_equal(looked_at(callback), X[:6])
-    np.testing.assert_array_equal(RetrievalMetrics(data(), images=6)._data[0].shape[0], 6)
+    np.testing.assert_array_equal(RetrievalMetrics(data(), limit=6)._data[0].shape[0], 6)
 
 
 def test_endless_data_is_refused_where_all_of_it_is_needed() -> None:
     endless = SOURCES["tf.data"]()
     with pytest.raises(ValueError, match="data is endless .* omit .repeat.."):
         RetrievalMetrics(endless)
-    with pytest.raises(TypeError, match="iterated in each epoch.* Pass images="):
+    with pytest.raises(TypeError, match="iterated in each epoch.* Pass limit="):
         RetrievalMetrics(for_ever())
     model = keras.Sequential([keras.Input((8, 8, 1)), L.Flatten(), L.Dense(2, "softmax")])
     with pytest.raises(ValueError, match="data is endless"):
@@ -96,14 +96,14 @@ def of_two_inputs(classes: int, activation: str | None) -> keras.Model:
 def test_several_inputs_where_the_model_takes_them() -> None:
     model = of_two_inputs(2, "softmax")
     model.compile("sgd", "sparse_categorical_crossentropy")
-    monitor = SignalMonitor(Several(), images=12, seed=None)
+    monitor = SignalMonitor(Several(), limit=12, seed=None)
     model.fit(Several(), verbose=0, callbacks=[monitor])
     assert np.isfinite([v for row in monitor.activations for v in row if v is not None]).all()
 
     embedding = of_two_inputs(3, None)
     loss = kd.losses.TripletLoss(0.5, mining="all")
     embedding.compile(keras.optimizers.SGD(0.0), loss)
-    collapse = CollapseMonitor(Several(), images=12, seed=None)
+    collapse = CollapseMonitor(Several(), limit=12, seed=None)
     embedding.fit(Several(), verbose=0, callbacks=[collapse])
     expected = float(loss(Y, embedding.predict([X, META], verbose=0)))
     assert collapse.losses == pytest.approx([expected], rel=1e-5)
@@ -121,7 +121,7 @@ def test_one_sentence_where_it_does_not(make: Any, tmp_path: Any) -> None:
         if make is ClassActivationMaps:
             make(Several(), tmp_path)
         else:
-            make(Several(), images=4)
+            make(Several(), limit=4)
     monitor = SignalMonitor((X, Y))
     model = of_two_inputs(2, "softmax")
     model.compile("sgd", "sparse_categorical_crossentropy")

@@ -66,7 +66,7 @@ def drawn(monkeypatch):
 
 def test_one_picture_after_each_epoch(tmp_path):
     model, data = make_model(), pipeline(shuffle=True)
-    callback = ClassActivationMaps(data, tmp_path / "new" / "cam", images=4)
+    callback = ClassActivationMaps(data, tmp_path / "new" / "cam", limit=4)
     model.fit(data, epochs=3, verbose=0, callbacks=[callback])
     files = sorted((tmp_path / "new" / "cam").glob("*.png"))
     assert [file.name for file in files] == [f"epoch_000{n}.png" for n in (1, 2, 3)]
@@ -77,7 +77,7 @@ def test_one_picture_after_each_epoch(tmp_path):
 
 def test_every_second_epoch_and_numbers_go_on_after_a_resume(tmp_path):
     model, data = make_model(), pipeline()
-    callback = ClassActivationMaps(data, tmp_path, every=2, images=2)
+    callback = ClassActivationMaps(data, tmp_path, every=2, limit=2)
     model.fit(data, epochs=3, verbose=0, callbacks=[callback])
     model.fit(data, epochs=6, initial_epoch=3, verbose=0, callbacks=[callback])
     assert [file.name for file in sorted(tmp_path.glob("*.png"))] == [
@@ -87,7 +87,7 @@ def test_every_second_epoch_and_numbers_go_on_after_a_resume(tmp_path):
 
 def test_what_is_drawn_is_true(tmp_path, drawn):
     model, data = make_model(), pipeline()
-    model.fit(data, epochs=1, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, images=5)])
+    model.fit(data, epochs=1, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, limit=5)])
     pixels, maps, scores, predicted, labels, names, title = drawn[-1]
     examples = kd.data.take(data, 5, seed=0)
     np.testing.assert_array_equal(pixels, examples.pixels)
@@ -119,7 +119,7 @@ def test_after_learning_the_evidence_stands_where_the_object_is(tmp_path, drawn)
     model.compile(
         keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    callback = ClassActivationMaps(data, tmp_path, every=8, images=30)
+    callback = ClassActivationMaps(data, tmp_path, every=8, limit=30)
     history = model.fit(data, epochs=8, verbose=0, callbacks=[callback])
     assert history.history["accuracy"][-1] > 0.95
     images, maps, *_ = drawn[-1]
@@ -147,7 +147,7 @@ def test_data_of_many_kinds(tmp_path, drawn, kind):
         "dataset": [(x[:10], labels[:10]), (x[10:], labels[10:])],
     }[kind]
     model = make_model(channels)
-    model.fit(x, labels, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, images=3)])
+    model.fit(x, labels, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, limit=3)])
     images, maps, scores, _, drawn_labels, names, _ = drawn[-1]
     assert images.dtype == np.uint8 and images.max() == 255 and images.min() == 0
     assert maps.shape[1] == scores.shape[1] == (1 if kind == "images only" else 2)
@@ -164,7 +164,7 @@ def test_one_output_answers_yes_or_no(tmp_path, drawn):
     x_ = layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3, activation="relu")(inputs))
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x_))
     model.compile("sgd", "binary_crossentropy")
-    callback = ClassActivationMaps((x, y), tmp_path, images=6, class_names=["no", "yes"])
+    callback = ClassActivationMaps((x, y), tmp_path, limit=6, class_names=["no", "yes"])
     model.fit(x, y, verbose=0, callbacks=[callback])
     _, _, scores, predicted, true, _, _ = drawn[-1]
     yes = model.predict(kd.data.take((x, y), 6, seed=0).inputs, verbose=0)[:, 0]
@@ -177,7 +177,7 @@ def test_names_recorded_in_the_model_are_used(tmp_path, drawn):
     x = layers.Conv2D(2, 3)(kd.layers.ImageDescription(class_names=["a", "b", "c"])(inputs))
     model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    callback = ClassActivationMaps(make_data(), tmp_path, images=2)
+    callback = ClassActivationMaps(make_data(), tmp_path, limit=2)
     model.fit(*make_data(), verbose=0, callbacks=[callback])
     assert drawn[-1][5] == ("a", "b", "c")
 
@@ -192,7 +192,7 @@ def test_a_network_gone_nan_is_drawn_without_an_error(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         model.fit(
-            data, verbose=0, callbacks=[Break(), ClassActivationMaps(data, tmp_path, images=2)]
+            data, verbose=0, callbacks=[Break(), ClassActivationMaps(data, tmp_path, limit=2)]
         )
     assert (tmp_path / "epoch_0001.png").exists()
 
@@ -223,23 +223,23 @@ def test_a_model_that_does_not_fit_is_refused_before_the_first_epoch(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"every": 0}, "every must be .*0"),
-        ({"images": 0}, "images must be .*0"),
-        ({"images": 2.5}, "images must be .*2.5"),
-        ({"directory": ""}, "directory must be a folder path"),
-        ({"directory": __file__}, "directory must be a folder. .* is a file"),
-        ({"tensorboard": True}, "tensorboard must be a folder path. Received: True"),
-        ({"class_names": "abc"}, "class_names must be a list.*'abc'"),
-        ({"data": np.zeros((4, 3))}, r"shape \(n, height, width, channels\).*\(4, 3\)"),
-        ({"data": (np.zeros((2, 4, 4, 1)), np.ones((2, 3)))}, "one true class"),
-        ({"data": (np.zeros((2, 4, 4, 1)), np.array([0.5, 1]))}, "that are integers"),
+        ({"every": 0}, ValueError, "every must be .*0"),
+        ({"limit": 0}, ValueError, "limit must be .*0"),
+        ({"limit": 2.5}, TypeError, "limit must be .*2.5"),
+        ({"folder": ""}, ValueError, "folder must be a folder path"),
+        ({"folder": __file__}, ValueError, "folder must be a folder. .* is a file"),
+        ({"tensorboard": True}, TypeError, "tensorboard must be a folder path. Received: True"),
+        ({"class_names": "abc"}, TypeError, "class_names must be a list.*'abc'"),
+        ({"data": np.zeros((4, 3))}, ValueError, r"shape \(n, height, width, channels\).*\(4, 3\)"),
+        ({"data": (np.zeros((2, 4, 4, 1)), np.ones((2, 3)))}, ValueError, "one true class"),
+        ({"data": (np.zeros((2, 4, 4, 1)), np.array([0.5, 1]))}, ValueError, "that are integers"),
     ],
 )
-def test_arguments_are_checked_when_it_is_made(tmp_path, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ClassActivationMaps(**{"data": make_data(), "directory": tmp_path, **arguments})
+def test_arguments_are_checked_when_it_is_made(tmp_path, arguments, error, message):
+    with pytest.raises(error, match=message):
+        ClassActivationMaps(**{"data": make_data(), "folder": tmp_path, **arguments})
 
 
 def test_picture_before_fit_is_refused(tmp_path):
@@ -255,7 +255,7 @@ def test_a_full_disk_ends_in_a_warning_and_training_goes_on(tmp_path, monkeypatc
     model, data = make_model(), pipeline()
     with pytest.warns(UserWarning, match="No space left.* Training continues") as raised:
         history = model.fit(
-            data, epochs=2, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, images=2)]
+            data, epochs=2, verbose=0, callbacks=[ClassActivationMaps(data, tmp_path, limit=2)]
         )
     ours = [str(one.message) for one in raised if "Training continues" in str(one.message)]
     assert "epoch 2" in ours[-1]  # Keras warns as well
@@ -285,7 +285,7 @@ def test_training_is_not_disturbed_and_nothing_is_traced_again(tmp_path):
         return model.get_weights(), counts
 
     expected, _ = train([])
-    weights, counts = train([ClassActivationMaps(pipeline(), tmp_path, images=3)])
+    weights, counts = train([ClassActivationMaps(pipeline(), tmp_path, limit=3)])
     for ours, theirs in zip(weights, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     if keras.backend.backend() != "torch":  # which traces nothing and runs the layer each time
@@ -294,7 +294,7 @@ def test_training_is_not_disturbed_and_nothing_is_traced_again(tmp_path):
 
 def test_pictures_reach_tensorboard(tmp_path):
     model, data = make_model(), pipeline()
-    callback = ClassActivationMaps(data, tmp_path / "cam", images=2, tensorboard=tmp_path / "logs")
+    callback = ClassActivationMaps(data, tmp_path / "cam", limit=2, tensorboard=tmp_path / "logs")
     model.fit(data, epochs=3, verbose=0, callbacks=[callback])
     tf = pytest.importorskip("tensorflow", reason="TensorFlow reads the event files")
     files = sorted((tmp_path / "logs" / "class_activation_maps").iterdir())
@@ -331,7 +331,7 @@ def test_any_method_draws_and_training_is_the_same(tmp_path, method):
         return model
 
     callback = ClassActivationMaps(
-        pipeline(), tmp_path, images=3, method=own if method == "own" else method
+        pipeline(), tmp_path, limit=3, method=own if method == "own" else method
     )
     first, second = trained([callback]), trained([])
     for ours, expected in zip(first.get_weights(), second.get_weights(), strict=True):
@@ -345,18 +345,18 @@ def test_any_method_draws_and_training_is_the_same(tmp_path, method):
 
 
 def test_an_animation_joins_the_epochs(tmp_path):
-    callback = ClassActivationMaps(pipeline(), tmp_path, images=2)
+    callback = ClassActivationMaps(pipeline(), tmp_path, limit=2)
     make_model().fit(pipeline(), epochs=3, verbose=0, callbacks=[callback])
     with Image.open(tmp_path / "epochs.gif") as animation:
         assert animation.n_frames == 3
         assert animation.size == Image.open(tmp_path / "epoch_0001.png").size
-    quiet = ClassActivationMaps(pipeline(), tmp_path / "quiet", images=2, animation=False)
+    quiet = ClassActivationMaps(pipeline(), tmp_path / "quiet", limit=2, animation=False)
     make_model().fit(pipeline(), epochs=2, verbose=0, callbacks=[quiet])
     assert not list((tmp_path / "quiet").glob("*.gif"))
 
 
 def test_unknown_methods_are_refused_at_once(tmp_path):
-    with pytest.raises(ValueError, match="method must be one of cam, grad_cam"):
+    with pytest.raises(ValueError, match="method must be one of 'cam', 'grad_cam'"):
         ClassActivationMaps(pipeline(), tmp_path, method="grad-cam")
     with pytest.raises(TypeError, match="a name or a function"):
         ClassActivationMaps(pipeline(), tmp_path, method=3)
@@ -368,7 +368,7 @@ def test_mean_maps_of_classes_are_drawn_at_the_end(tmp_path, monkeypatch):
         class_activation_maps, "draw_class_means", lambda *a: drawn.append(a) or _figure()
     )
     model, data = make_model(), pipeline()
-    callback = ClassActivationMaps(data, tmp_path, images=2, class_means=24)
+    callback = ClassActivationMaps(data, tmp_path, limit=2, class_means=24)
     model.fit(data, epochs=2, verbose=0, callbacks=[callback])
     assert (tmp_path / "class_means.png").read_bytes()[:4] == b"\x89PNG" and len(drawn) == 1
     _, maps, counts, names = drawn[0]

@@ -272,23 +272,23 @@ def test_validation_that_never_came_is_an_error():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"mode": "minimum"}, "mode must be .*'minimum'"),
-        ({"monitor": ""}, "monitor must be a name"),
-        ({"monitor": None}, "monitor must be a name"),
-        ({"min_delta": -0.1}, "min_delta must be .*-0.1"),
-        ({"min_delta": math.nan}, "min_delta must be .*nan"),
-        ({"min_delta": "0.1"}, "min_delta must be .*'0.1'"),
-        ({"patience": -1}, "patience must be .*-1"),
-        ({"patience": 1.5}, "patience must be .*1.5"),
-        ({"patience": True}, "patience must be .*True"),
-        ({"baseline": math.inf}, "baseline must be .*inf"),
-        ({"start_from_epoch": -2}, "start_from_epoch must be .*-2"),
+        ({"mode": "minimum"}, ValueError, "mode must be .*'minimum'"),
+        ({"monitor": ""}, ValueError, "monitor must be a name"),
+        ({"monitor": None}, TypeError, "monitor must be a name"),
+        ({"min_delta": -0.1}, ValueError, "min_delta must be .*-0.1"),
+        ({"min_delta": math.nan}, ValueError, "min_delta must be .*nan"),
+        ({"min_delta": "0.1"}, TypeError, "min_delta must be .*'0.1'"),
+        ({"patience": -1}, ValueError, "patience must be .*-1"),
+        ({"patience": 1.5}, TypeError, "patience must be .*1.5"),
+        ({"patience": True}, TypeError, "patience must be .*True"),
+        ({"baseline": math.inf}, ValueError, "baseline must be .*inf"),
+        ({"start_from_epoch": -2}, ValueError, "start_from_epoch must be .*-2"),
     ],
 )
-def test_arguments_are_checked_when_it_is_made(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_arguments_are_checked_when_it_is_made(arguments, error, message):
+    with pytest.raises(error, match=message):
         EarlyStopping(**arguments)
 
 

@@ -70,7 +70,7 @@ def test_early_stopping_monitors_them():
 
 def test_a_part_of_the_images_another_layer_and_prefix():
     callback = kd.callbacks.RetrievalMetrics(
-        (IMAGES, LABELS), ["recall@1"], layer="flatten", images=12, seed=3, prefix="held_out_"
+        (IMAGES, LABELS), ["recall@1"], layer="flatten", limit=12, seed=3, prefix="held_out_"
     )
     model = network()
     model.layers[0].name = "flatten"

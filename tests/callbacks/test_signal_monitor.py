@@ -35,7 +35,7 @@ def _fitted(model, monitor, epochs=1, x=X, y=Y, **options):
 def test_numbers_against_numpy():
     model = _compiled(MLP(6, (5, 4), task="binary", activation="relu"))
     w1, b1, w2, b2, w3, b3 = (w.astype("float64") for w in model.get_weights())
-    monitor = SignalMonitor((X, Y), images=40, seed=None)
+    monitor = SignalMonitor((X, Y), limit=40, seed=None)
     _fitted(model, monitor)
     h1 = np.maximum(X @ w1 + b1, 0)
     h2 = np.maximum(h1 @ w2 + b2, 0)
@@ -145,7 +145,7 @@ def test_no_signal_is_too_small_for_float32():
 
 
 def test_every_some_epochs_and_the_state_goes_through_json(tmp_path):
-    monitor = SignalMonitor((X, Y), every=2, directory=tmp_path)
+    monitor = SignalMonitor((X, Y), every=2, folder=tmp_path)
     _fitted(_compiled(MLP(6, (5,), task="binary")), monitor, epochs=4)
     assert monitor.epochs == [0, 2, 4] and (tmp_path / "signals.png").stat().st_size > 10_000
     state = json.loads(json.dumps(monitor.state_dict(), allow_nan=False))

@@ -172,22 +172,23 @@ def test_zeros_and_clusters_live_through_training_for_integers(pruned, clustered
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
         (
             {"clusters": 1, "per": "layer"},
+            ValueError,
             "clusters must be an integer of at least 2. Received: 1",
         ),
-        ({"clusters": 2}, "at least 4, because 3 of them are fixed. Received: 2"),
-        ({"clusters": 2.5}, "clusters.*2.5"),
-        ({"init": "random"}, "init must be one of 'kmeans.*'random'"),
-        ({"per": "model"}, "per must be one of 'channel', 'layer'"),
-        ({"skip": ["nothing*"]}, r"skip='nothing\*' matches no layer"),
-        ({"skip": ["*"]}, "no layer to cluster"),
+        ({"clusters": 2}, ValueError, "at least 4, because 3 of them are fixed. Received: 2"),
+        ({"clusters": 2.5}, TypeError, "clusters.*2.5"),
+        ({"init": "random"}, ValueError, "init must be one of 'kmeans.*'random'"),
+        ({"per": "model"}, ValueError, "per must be one of 'channel', 'layer'"),
+        ({"skip": ["nothing*"]}, ValueError, r"skip='nothing\*' matches no layer"),
+        ({"skip": ["*"]}, ValueError, "no layer to cluster"),
     ],
 )
-def test_wrong_arguments_are_named(arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments_are_named(arguments, error, message) -> None:
+    with pytest.raises(error, match=message):
         cluster(plain_network(), **arguments)
 
 

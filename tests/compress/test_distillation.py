@@ -137,7 +137,7 @@ def test_validation_is_the_students_own_loss() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"alpha": 1.5}, ValueError, "alpha must be from 0 to 1. Received: 1.5"),
+        ({"alpha": 1.5}, ValueError, "alpha must be a number from 0 to 1. Received: 1.5"),
         ({"temperature": 0}, ValueError, "temperature must be a finite number above 0"),
         ({"teacher": "teacher.keras"}, TypeError, "teacher must be a keras.Model. Received: str"),
         (

@@ -243,9 +243,9 @@ def test_pruned_models_export_with_their_zeros(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"sparsity": 1.0}, "sparsity must be at least 0 and below 1. Received: 1.0"),
+        ({"sparsity": 1.0}, "sparsity must be a number of at least 0 and below 1. Received: 1.0"),
         ({"sparsity": -0.1}, "sparsity.*-0.1"),
-        ({"per": "network"}, "per must be 'layer' or 'model'. Received: 'network'"),
+        ({"per": "network"}, "per must be one of 'layer', 'model'. Received: 'network'"),
         ({"pattern": "4:2"}, 'pattern must be "n:m" with 0 < n < m'),
         ({"pattern": (1, 0)}, r"pattern must be.*Received: \(1, 0\)"),
         ({"pattern": "1:4", "sparsity": 0.5}, "a sparsity of 0.75. Received: sparsity=0.5"),

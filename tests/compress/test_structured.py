@@ -313,7 +313,11 @@ def test_narrow_models_train_save_and_run_on_the_device(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"fraction": 1.0}, ValueError, "fraction must be at least 0 and below 1. Received: 1.0"),
+        (
+            {"fraction": 1.0},
+            ValueError,
+            "fraction must be a number of at least 0 and below 1. Received: 1.0",
+        ),
         ({"by": "taylor"}, ValueError, "by must be one of 'l1', 'l2', 'bn_gamma'.*'taylor'"),
         ({"layers": "conv"}, TypeError, "list of names"),
         ({"layers": ["no*"]}, ValueError, r"must name convolution or dense layers.*'no\*'.*conv"),

@@ -137,11 +137,11 @@ def test_sixty_thousand_with_ten_thousand_take_a_minute_at_most(clothes):
 
 def test_errors():
     images = np.zeros((4, 8, 8, 1), "uint8")
-    with pytest.raises(ValueError, match="distance must be 0 or more. Received: -1"):
+    with pytest.raises(ValueError, match="distance must be an integer of at least 0. Received: -1"):
         kd.data.find_leaks(images, images, distance=-1)
-    with pytest.raises(TypeError, match="distance must be an integer. Received: 0.5"):
+    with pytest.raises(TypeError, match="distance must be an integer of at least 0. Received: 0.5"):
         kd.data.find_leaks(images, images, distance=0.5)
-    with pytest.raises(ValueError, match="likeness must be from -1 to 1. Received: 2"):
+    with pytest.raises(ValueError, match="likeness must be a number from -1 to 1. Received: 2"):
         kd.data.find_leaks(images, images, likeness=2)
     with pytest.raises(ValueError, match=r"test must contain images .* Received: shape \(4, 8\)"):
         kd.data.find_leaks(images, images[:, :, 0, 0])

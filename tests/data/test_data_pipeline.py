@@ -137,7 +137,7 @@ def test_state_goes_to_another_pipeline_of_the_same_data():
         kd.data.pipeline(IMAGES[:5]).load_state_dict(one.state_dict())
     with pytest.raises(ValueError, match=r"Received: epoch"):
         other.load_state_dict({"epoch": 1})
-    with pytest.raises(ValueError, match=r"epoch must be 0 or more. Received: -1"):
+    with pytest.raises(ValueError, match=r"epoch must be an integer of at least 0. Received: -1"):
         other.load_state_dict(one.state_dict() | {"epoch": -1})
 
 
@@ -174,10 +174,14 @@ ERRORS = [
     ({"class_names": 4}, TypeError, r"sequence of strings. Received: 4"),
     ({"class_names": []}, ValueError, r"must have at least one name.*Received: \[\]"),
     ({"class_names": ["a", "b", "a", "c"]}, ValueError, r"more than once: a$"),
-    ({"batch_size": 0}, ValueError, r"batch_size must be 1 or more. Received: 0"),
-    ({"batch_size": 2.5}, TypeError, r"batch_size must be an integer. Received: 2.5"),
-    ({"batch_size": True}, TypeError, r"batch_size must be an integer. Received: True"),
-    ({"seed": -1}, ValueError, r"seed must be 0 or more"),
+    ({"batch_size": 0}, ValueError, r"batch_size must be an integer of at least 1. Received: 0"),
+    ({"batch_size": 2.5}, TypeError, r"batch_size must be an integer of at least .*Received: 2.5"),
+    (
+        {"batch_size": True},
+        TypeError,
+        r"batch_size must be an integer of at least .*Received: True",
+    ),
+    ({"seed": -1}, ValueError, r"seed must be an integer of at least 0"),
     ({"normalization": (0, 1)}, TypeError, r"Normalization or None. Received: \(0, 1\)"),
     (
         {"normalization": kd.data.Normalization((1.0, 2.0), (1.0, 1.0))},
@@ -210,7 +214,7 @@ def test_nan_is_found_beyond_the_first_chunk(monkeypatch):
 
 def test_epoch_must_be_a_whole_number():
     pipeline = kd.data.pipeline(IMAGES)
-    with pytest.raises(ValueError, match=r"epoch must be 0 or more"):
+    with pytest.raises(ValueError, match=r"epoch must be an integer of at least 0"):
         pipeline.epoch = -1
     with pytest.raises(TypeError, match=r"epoch must be an integer"):
         pipeline.order(1.5) if pipeline.shuffle else setattr(pipeline, "epoch", 1.5)

@@ -164,8 +164,14 @@ def test_labels_may_be_a_column(sampler, options):
 
 GOOD = _data([3, 3])
 BAD = [
-    (PKSampler, (GOOD, 2, 1), {}, ValueError, "images must be 2 or more. Received: 1"),
-    (PKSampler, (GOOD, 1), {}, ValueError, "classes must be 2 or more. Received: 1"),
+    (
+        PKSampler,
+        (GOOD, 2, 1),
+        {},
+        ValueError,
+        "images must be an integer of at least 2. Received: 1",
+    ),
+    (PKSampler, (GOOD, 1), {}, ValueError, "classes must be an integer of at least 2. Received: 1"),
     (
         PKSampler,
         (GOOD, 3),
@@ -173,10 +179,10 @@ BAD = [
         ValueError,
         "classes must be at most 2, the number of classes in data",
     ),
-    (PKSampler, (GOOD,), {"batches": 0}, ValueError, "batches must be 1 or more"),
+    (PKSampler, (GOOD,), {"batches": 0}, ValueError, "batches must be an integer of at least 1"),
     (PairSampler, (GOOD,), {"batch_size": 1.5}, TypeError, "batch_size must be an integer"),
-    (PairSampler, (GOOD,), {"different": 2}, ValueError, "different must be 0 or 1.*2"),
-    (PairSampler, (GOOD,), {"seed": -1}, ValueError, "seed must be 0 or more"),
+    (PairSampler, (GOOD,), {"different": 2}, ValueError, "different must be one of 0, 1.*2"),
+    (PairSampler, (GOOD,), {"seed": -1}, ValueError, "seed must be an integer of at least 0"),
     (TripletSampler, (_data([3, 1, 1]),), {}, ValueError, "2 images or more. Class 4 has 1, and 1"),
     (TripletSampler, (_data([5]),), {}, ValueError, "two or more classes. Received: 1"),
     (TripletSampler, ((GOOD[0], np.eye(6)),), {}, ValueError, r"integer labels.*\(6, 6\)"),

@@ -101,7 +101,7 @@ def test_points_that_are_missing_or_hidden_are_said():
 
 
 def test_the_seed_decides_and_classes_come_alike_often():
-    options = {"n": 200, "size": (24, 24), "scale": (0.4, 0.6)}
+    options = {"scenes": 200, "size": (24, 24), "scale": (0.4, 0.6)}
     one, same = (compose_scenes(CUTOUTS, LABELS, PHOTOS, seed=3, **options) for _ in range(2))
     for name in ("images", "labels", "boxes", "masks", "cutouts", "backgrounds"):
         np.testing.assert_array_equal(getattr(one, name), getattr(same, name))
@@ -131,8 +131,8 @@ BAD = [
     ({"backgrounds": [np.zeros((9, 9), "uint8")]}, r"backgrounds\[0\].*\(9, 9\)"),
     ({"size": 32}, "size must be two numbers. Received: 32"),
     ({"scale": (0.5, 0.2)}, "scale must be two fractions.*0.5, 0.2"),
-    ({"turn": -3}, "turn must be from 0 to 180 degrees. Received: -3"),
-    ({"n": 0}, "n must be 1 or more"),
+    ({"turn": -3}, "turn must be a number from 0 to 180. Received: -3"),
+    ({"scenes": 0}, "scenes must be an integer of at least 1"),
     ({"keypoints": [[(1, 2)]]}, "keypoints.*each of the 3 cutouts.*Received: 1"),
     ({"keypoints": [[(1, 2)], [(1, 2)], [(1, 2), (3, 4)]]}, "all with the same number of points"),
 ]
@@ -140,6 +140,6 @@ BAD = [
 
 @pytest.mark.parametrize(("change", "message"), BAD)
 def test_what_cannot_be_composed_is_said(change, message):
-    options = {"cutouts": CUTOUTS, "labels": LABELS, "backgrounds": PHOTOS, "n": 1, "size": SIZE}
+    options = {"cutouts": CUTOUTS, "labels": LABELS, "backgrounds": PHOTOS, "size": SIZE}
     with pytest.raises(ValueError, match=message):
-        compose_scenes(**{**options, **change})
+        compose_scenes(**{"scenes": 1, **options, **change})

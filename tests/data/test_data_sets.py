@@ -123,7 +123,7 @@ def test_full_fashion_mnist_from_a_folder_and_from_keras_cache(tmp_path, monkeyp
     monkeypatch.setattr("keras_dlcourse.data.datasets._DEBIAN", tmp_path / "none")
     for data in (
         kd.data.load("fashion_mnist"),
-        kd.data.load("fashion_mnist", directory=folder),
+        kd.data.load("fashion_mnist", folder=folder),
     ):
         assert [data.train.examples, data.validation.examples, data.test.examples] == [30, 10, 20]
         assert data.class_names[9] == "Ankle boot"
@@ -140,10 +140,10 @@ def test_debian_package_comes_before_the_cache(tmp_path, monkeypatch):
 def test_missing_files_say_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     monkeypatch.setattr("keras_dlcourse.data.datasets._DEBIAN", tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match=r"(?s)keras.*apt install.*load_data.*directory="):
+    with pytest.raises(FileNotFoundError, match=r"(?s)keras.*apt install.*load_data.*folder="):
         kd.data.load("fashion_mnist")
     with pytest.raises(FileNotFoundError, match="not in .*elsewhere"):
-        kd.data.load("fashion_mnist", directory=tmp_path / "elsewhere")
+        kd.data.load("fashion_mnist", folder=tmp_path / "elsewhere")
 
 
 def test_damaged_and_mixed_up_files(tmp_path):
@@ -151,16 +151,16 @@ def test_damaged_and_mixed_up_files(tmp_path):
     images = folder / "t10k-images-idx3-ubyte.gz"
     images.write_bytes(images.read_bytes()[:-100])
     with pytest.raises(ValueError, match="t10k-images-idx3-ubyte.gz is damaged"):
-        kd.data.load("fashion_mnist", directory=folder)
+        kd.data.load("fashion_mnist", folder=folder)
     images.write_bytes((folder / "train-images-idx3-ubyte.gz").read_bytes())
     with pytest.raises(ValueError, match="do not belong together"):
-        kd.data.load("fashion_mnist", directory=folder)
+        kd.data.load("fashion_mnist", folder=folder)
 
 
 def test_unknown_name_and_needless_directory(tmp_path):
     with pytest.raises(
-        ValueError, match="fashion_mnist_small, fashion_mnist, digits. Received: 'mnist'"
+        ValueError, match="'fashion_mnist_small', 'fashion_mnist', 'digits'. Received: 'mnist'"
     ):
         kd.data.load("mnist")
     with pytest.raises(ValueError, match="digits is not read from a folder"):
-        kd.data.load("digits", directory=tmp_path)
+        kd.data.load("digits", folder=tmp_path)

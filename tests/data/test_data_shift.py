@@ -80,7 +80,7 @@ def test_a_constant_that_changes_has_moved_without_end():
 
 def test_errors():
     images = _photos(0, 4)
-    with pytest.raises(ValueError, match="alpha must be above 0 and below 1. Received: 1"):
+    with pytest.raises(ValueError, match="alpha must be a number above 0 and below 1. Received: 1"):
         kd.data.covariate_shift(images, images, alpha=1)
     with pytest.raises(ValueError, match="test must have 2 examples or more. Received: 1"):
         kd.data.covariate_shift(images, images[:1])

@@ -50,7 +50,7 @@ def test_one_hot_labels_are_stratified_by_their_class():
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_fraction_out_of_range(fraction):
     with pytest.raises(
-        ValueError, match=f"above 0 and together below 1. Received: fraction={fraction}"
+        ValueError, match=f"fraction must be a number above 0 and below 1. Received: {fraction}"
     ):
         kd.data.split(np.arange(10), np.arange(10) % 2, fraction)
 
@@ -60,7 +60,7 @@ def test_a_class_of_one_and_unequal_lengths():
         kd.data.split(np.arange(4), [0, 0, 7, 0], 0.5)
     with pytest.raises(ValueError, match="one label for each of the 4 examples"):
         kd.data.split(np.arange(4), [0, 1], 0.5)
-    with pytest.raises(ValueError, match="seed must be 0 or more"):
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0"):
         kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1)
 
 
@@ -109,5 +109,5 @@ def test_groups_that_cannot_be_split():
     y, groups = np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 1, 1, 2, 2])
     with pytest.raises(ValueError, match="Found no split of the groups with class . in both parts"):
         kd.data.split(np.arange(6), y, 0.5, groups=groups)
-    with pytest.raises(ValueError, match="seed must be 0 or more"):
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0"):
         kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1, groups=[0, 1, 2, 3])

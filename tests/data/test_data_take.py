@@ -212,7 +212,7 @@ def test_a_whole_data_set_and_a_bad_number():
         TypeError, match=r"Received: Dataset\. Instead of a kd.data.Dataset, pass one of its parts"
     ):
         kd.data.take(kd.data.load("digits"))
-    with pytest.raises(ValueError, match="n must be 1 or more. Received: 0"):
+    with pytest.raises(ValueError, match="limit must be an integer of at least 1. Received: 0"):
         kd.data.take(PIXELS, 0)
-    with pytest.raises(TypeError, match="n must be an integer"):
+    with pytest.raises(TypeError, match="limit must be an integer"):
         kd.data.take(PIXELS, 2.5)

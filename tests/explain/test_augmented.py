@@ -154,17 +154,21 @@ def test_the_same_seed_gives_the_same_map():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "error", "message"),
     [
-        ({"copies": 0}, "copies must be a positive integer"),
-        ({"steps": 1.5}, "steps must be a positive integer"),
-        ({"angle": -0.1}, "angle must be from 0 to 3.14"),
-        ({"shift": 2}, "shift must be from 0 to 1"),
-        ({"variation": float("nan")}, "variation must be"),
-        ({"fusion": "median"}, "fusion must be one of super_resolution, mean, max"),
-        ({"method": "cam"}, "method must be one of grad_cam"),
+        ({"copies": 0}, ValueError, "copies must be an integer of at least 1"),
+        ({"steps": 1.5}, TypeError, "steps must be an integer of at least 1"),
+        ({"angle": -0.1}, ValueError, "angle must be a number from 0 to 3.14"),
+        ({"shift": 2}, ValueError, "shift must be a number from 0 to 1"),
+        ({"variation": float("nan")}, ValueError, "variation must be"),
+        (
+            {"fusion": "median"},
+            ValueError,
+            "fusion must be one of 'super_resolution', 'mean', 'max'",
+        ),
+        ({"method": "cam"}, ValueError, "method must be one of 'grad_cam'"),
     ],
 )
-def test_mistakes_are_said(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_mistakes_are_said(options, error, message):
+    with pytest.raises(error, match=message):
         explain.augmented_grad_cam(classifier(), images(1), 1, **options)

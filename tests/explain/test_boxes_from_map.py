@@ -62,8 +62,8 @@ def test_the_threshold_itself_belongs_to_the_object():
     [
         (np.zeros(3), 0.15, r"shape \(height, width\) or \(n, height, width\). Received: \(3,\)"),
         (np.full((2, 2), np.nan), 0.15, "finite values"),
-        (np.ones((2, 2)), 0.0, "threshold must be above 0 and at most 1. Received: 0.0"),
-        (np.ones((2, 2)), 15, "threshold must be above 0 and at most 1. Received: 15"),
+        (np.ones((2, 2)), 0.0, "threshold must be a number above 0 and at most 1. Received: 0.0"),
+        (np.ones((2, 2)), 15, "threshold must be a number above 0 and at most 1. Received: 15"),
     ],
 )
 def test_errors(plane, threshold, message):

@@ -114,9 +114,13 @@ def test_sequential_models_and_names_that_are_taken():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"classes": 0}, ValueError, "classes must be 1 or more. Received: 0"),
+        ({"classes": 0}, ValueError, "classes must be an integer of at least 1. Received: 0"),
         ({"classes": ["a", "b"]}, TypeError, "classes must be an integer"),
-        ({"pooling": "mean"}, ValueError, "pooling must be one of average, max. Received: 'mean'"),
+        (
+            {"pooling": "mean"},
+            ValueError,
+            "pooling must be one of 'average', 'max'. Received: 'mean'",
+        ),
         ({"model": "vgg"}, TypeError, "model must be a keras.Model. Received: str"),
     ],
 )

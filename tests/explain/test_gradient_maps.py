@@ -333,7 +333,7 @@ ERRORS = {
     ),
     "batch_size": ({"batch_size": 0}, ValueError, "batch_size must be"),
     "output": ({"output": "zzz"}, ValueError, "output must be an index below 1 or one of"),
-    "image_input": ({"image_input": 1}, ValueError, "image_input must be below 1"),
+    "image_input": ({"image_input": 1}, ValueError, "image_input must be an integer from 0 to 0"),
     "pooled": (
         {"layer": "pooled"},
         ValueError,
@@ -356,7 +356,7 @@ def test_models_that_cannot_be_looked_into():
     flat = keras.Sequential([keras.Input((8,)), L.Dense(3)])
     with pytest.raises(ValueError, match="no layer with feature maps"):
         kd.explain.grad_cam(flat, np.zeros((2, 8)))
-    with pytest.raises(ValueError, match="method must be one of grad_cam"):
+    with pytest.raises(ValueError, match="method must be one of 'grad_cam'"):
         GradientMapper(classifier(), "grad_cma")
     with pytest.raises(TypeError, match="keras.Model. Received: str"):
         kd.explain.grad_cam("model.keras", images())

@@ -169,14 +169,34 @@ def test_any_function_of_the_outputs(method):
 
 
 @pytest.mark.parametrize(
-    ("method", "options", "message"),
+    ("method", "options", "error", "message"),
     [
-        (explain.smooth_grad, {"samples": 0}, "samples must be a positive integer"),
-        (explain.smooth_grad, {"noise": -1}, "noise must be a fraction"),
-        (explain.integrated_gradients, {"steps": 2.5}, "steps must be a positive integer"),
-        (explain.integrated_gradients, {"baseline": np.zeros(7)}, r"broadcast.*\(2, 10, 12, 3\)"),
+        (
+            explain.smooth_grad,
+            {"samples": 0},
+            ValueError,
+            "samples must be an integer of at least 1",
+        ),
+        (
+            explain.smooth_grad,
+            {"noise": -1},
+            ValueError,
+            "noise must be a finite number of at least 0",
+        ),
+        (
+            explain.integrated_gradients,
+            {"steps": 2.5},
+            TypeError,
+            "steps must be an integer of at least 1",
+        ),
+        (
+            explain.integrated_gradients,
+            {"baseline": np.zeros(7)},
+            ValueError,
+            r"broadcast.*\(2, 10, 12, 3\)",
+        ),
     ],
 )
-def test_mistakes_are_said(method, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_mistakes_are_said(method, options, error, message):
+    with pytest.raises(error, match=message):
         method(classifier(), images(2), 1, **options)

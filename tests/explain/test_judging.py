@@ -134,11 +134,11 @@ def test_a_score_of_zero_loses_nothing():
         ({"images": IMAGES[..., :1]}, r"images must have the shape \(n, 5, 4, 2\)"),
         ({"classes": 4}, "classes must be between 0 and 3"),
         ({"classes": [[0, 1]] * 3}, "one per image"),
-        ({"steps": 0}, "steps must be 1 or more"),
+        ({"steps": 0}, "steps must be an integer of at least 1"),
         ({"steps": 21}, "steps must be at most the 20 pixels"),
-        ({"baseline": "grey"}, "baseline must be one of blur, mean, zero. Received: 'grey'"),
+        ({"baseline": "grey"}, "baseline must be one of 'blur', 'mean', 'zero'. Received: 'grey'"),
         ({"baseline": "mean", "sigma": 3}, "sigma requires baseline='blur'"),
-        ({"baseline": "blur", "sigma": -1}, "sigma must be a number of pixels above 0"),
+        ({"baseline": "blur", "sigma": -1}, "sigma must be a finite number above 0"),
     ],
 )
 @pytest.mark.parametrize("judge", [deletion, insertion])

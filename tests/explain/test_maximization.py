@@ -52,7 +52,7 @@ def test_far_above_noise(trained, layer, unit):
         pixels = kd.data.load("fashion_mnist_small").test.x[:200] / 127.5 - 1
         features = Probe(trained, layer=layer).forward(pixels).features
         unit = int(features.mean((0, 1, 2)).argsort()[-1 - unit])
-    found = activation_maximization(trained, layer, unit, n=2)
+    found = activation_maximization(trained, layer, unit, samples=2)
     assert found.values.shape == found.start_values.shape == (2,)
     assert np.all(found.values > 10 * np.abs(found.start_values))
     # Nor does noise of the whole range come near.
@@ -64,7 +64,7 @@ def test_far_above_noise(trained, layer, unit):
 
 
 def test_values_are_those_of_the_model(trained):
-    found = activation_maximization(trained, "second", 3, n=2, steps=10)
+    found = activation_maximization(trained, "second", 3, samples=2, steps=10)
     maps = keras.Model(trained.inputs, trained.get_layer("second").output)
     expected = maps.predict(found.images, verbose=0)[..., 3].mean((1, 2))
     np.testing.assert_allclose(found.values, expected, rtol=1e-4, atol=1e-6)
@@ -161,8 +161,9 @@ def test_a_dead_unit_is_said():
     second = model.get_layer("second")
     kernel, bias = second.get_weights()
     second.set_weights([kernel, bias - 1e4])
-    with pytest.warns(UserWarning, match="no gradient for the noise of 2 of 2 images"):
-        found = activation_maximization(model, "second", 1, n=2, steps=60)
+    with pytest.warns(UserWarning, match="no gradient for the noise of 2 of 2 images") as log:
+        found = activation_maximization(model, "second", 1, samples=2, steps=60)
+    assert log[0].filename == __file__
     assert np.isfinite(found.images).all() and not found.values.any()
     assert found.steps < 60 and not found.converged, "it rests, but at no maximum"
 
@@ -178,7 +179,7 @@ def test_a_dead_unit_is_said():
         ({"position": (5, 0)}, r"position must be \(row, column\) in the 5x6 maps"),
         ({"position": 3}, "position must be"),
         ({"steps": 0}, "steps must be an integer of at least 1"),
-        ({"n": 0}, "n must be"),
+        ({"samples": 0}, "samples must be"),
         ({"jitter": -1}, "jitter must be an integer of at least 0"),
         ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0"),
         ({"variation": -1.0}, "variation must be a finite number of at least 0"),

@@ -109,7 +109,7 @@ def test_gradients_fall_on_the_square():
 
 
 def test_names_of_methods_are_checked():
-    with pytest.raises(ValueError, match="method must be one of cam, grad_cam"):
+    with pytest.raises(ValueError, match="method must be one of 'cam', 'grad_cam'"):
         explain.sanity_check("gradcam", classifier(), images(1))
     with pytest.raises(TypeError, match="a name or a function"):
         mapper_for(randomised(classifier()), 3)

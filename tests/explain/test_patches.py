@@ -133,7 +133,7 @@ def test_images_of_several_sizes():
         ({"unit": (0, 5, 0)}, ValueError, r"\(row, column, channel\) within"),
         ({"unit": 1.5}, TypeError, "unit must be the index of a channel"),
         ({"unit": True}, TypeError, "unit must be the index of a channel"),
-        ({"k": 0}, ValueError, "k must be 1 or more. Received: 0"),
+        ({"k": 0}, ValueError, "k must be an integer of at least 1. Received: 0"),
         ({"images": PIXELS[:, :5]}, ValueError, r"images must have the shape \(n, 12, 10, 1\)"),
         ({"images": []}, ValueError, "data contains no examples"),
         ({"images": "photos"}, TypeError, "data must be a pipeline"),

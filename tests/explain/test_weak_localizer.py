@@ -81,7 +81,10 @@ def test_class_means_against_a_loop(method):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: weak_localizer(classifier(), threshold=0), "threshold must be above 0.*: 0"),
+        (
+            lambda: weak_localizer(classifier(), threshold=0),
+            "threshold must be a number above 0.*: 0",
+        ),
         (lambda: weak_localizer(classifier(), class_names=["a"]), "each of 4 classes.*: 1"),
         (lambda: weak_localizer(classifier())(images(2), 4), "between 0 and 3"),
         (lambda: class_mean_maps(classifier(), images(2), [0]), r"shape \(2,\)"),

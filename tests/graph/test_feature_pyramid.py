@@ -97,10 +97,11 @@ def test_errors_say_what_there_is():
         ((), "distinct powers"),
         ((4, 4), "distinct powers"),
         ((6,), "powers of 2. Received: 6"),
-        ((0,), "integers above 0. Received: 0"),
-        ((True,), "Received: True"),
+        ((0,), "an integer of at least 1. Received: 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             kd.graph.feature_pyramid(model, strides)
+    with pytest.raises(TypeError, match="Received: True"):
+        kd.graph.feature_pyramid(model, (True,))
     with pytest.raises(TypeError):
         kd.graph.feature_pyramid("model")

@@ -176,7 +176,7 @@ def test_of_several_inputs_the_image_is_asked_for():
     model = keras.Model([image, other], x)
     assert receptive_field(model, "end").size == (3, 3)
     assert receptive_field(model, "end", image_input=1).size == (5, 5)
-    with pytest.raises(ValueError, match="image_input must be below 2. Received: 2"):
+    with pytest.raises(ValueError, match="image_input must be an integer from 0 to 1. Received: 2"):
         receptive_field(model, "end", image_input=2)
 
 

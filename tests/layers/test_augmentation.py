@@ -142,9 +142,9 @@ class TestClassSpecific:
             ClassSpecific("flip", {0: 1})
         with pytest.raises(ValueError, match="layers must be one or more Keras layers"):
             ClassSpecific([], {0: 1})
-        with pytest.raises(ValueError, match="the rate of class 2 must be a fraction from 0 to 1"):
+        with pytest.raises(ValueError, match="the rate of class 2 must be a number from 0 to 1"):
             ClassSpecific(flip, {2: 1.5})
-        with pytest.raises(ValueError, match="otherwise must be a fraction"):
+        with pytest.raises(TypeError, match="otherwise must be a number from 0 to 1"):
             ClassSpecific(flip, {}, otherwise=True)
         with pytest.raises(ValueError, match="class numbers as keys. Received: 'cat'"):
             ClassSpecific(flip, {"cat": 1})

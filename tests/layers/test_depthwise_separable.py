@@ -99,21 +99,29 @@ def test_moving_statistics_follow_the_momentum() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"filters": 0}, "filters must be an integer of at least 1. Received: 0"),
-        ({"filters": 2.5}, "filters.*2.5"),
-        ({"filters": True}, "filters.*True"),
-        ({"kernel_size": (3, 3)}, r"kernel_size.*\(3, 3\)"),
-        ({"strides": 0}, "strides.*0"),
-        ({"bn_momentum": 1.0}, "bn_momentum must be at least 0 and below 1. Received: 1.0"),
-        ({"bn_momentum": "0.9"}, "bn_momentum.*'0.9'"),
-        ({"bn_epsilon": 0.0}, "bn_epsilon must be a finite number above 0. Received: 0.0"),
-        ({"bn_epsilon": float("inf")}, "bn_epsilon.*inf"),
+        ({"filters": 0}, ValueError, "filters must be an integer of at least 1. Received: 0"),
+        ({"filters": 2.5}, TypeError, "filters.*2.5"),
+        ({"filters": True}, TypeError, "filters.*True"),
+        ({"kernel_size": (3, 3)}, TypeError, r"kernel_size.*\(3, 3\)"),
+        ({"strides": 0}, ValueError, "strides.*0"),
+        (
+            {"bn_momentum": 1.0},
+            ValueError,
+            "bn_momentum must be a number of at least 0 and below 1. Received: 1.0",
+        ),
+        ({"bn_momentum": "0.9"}, TypeError, "bn_momentum.*'0.9'"),
+        (
+            {"bn_epsilon": 0.0},
+            ValueError,
+            "bn_epsilon must be a finite number above 0. Received: 0.0",
+        ),
+        ({"bn_epsilon": float("inf")}, ValueError, "bn_epsilon.*inf"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments_are_refused(arguments, error, message) -> None:
+    with pytest.raises(error, match=message):
         DepthwiseSeparableConv2D(**{"filters": 4, **arguments})
 
 

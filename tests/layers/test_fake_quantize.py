@@ -247,7 +247,7 @@ def test_a_range_that_is_not_finite_is_not_baked(bad) -> None:
         ({"ranges": ("low", "high")}, r"ranges.*'low', 'high'"),
         ({"ranges": 6.0}, r"ranges.*6.0"),
         ({"ranges": None}, r"ranges.*None"),
-        ({"momentum": 1.0}, "momentum must be at least 0 and below 1. Received: 1.0"),
+        ({"momentum": 1.0}, "momentum must be a number of at least 0 and below 1. Received: 1.0"),
         ({"momentum": -0.1}, "momentum.*-0.1"),
     ],
 )

@@ -70,21 +70,21 @@ def test_config_round_trip():
 
 
 @pytest.mark.parametrize(
-    ("views", "message"),
+    ("views", "error", "message"),
     [
-        ("flip", "list of views.*'flip'"),
-        ([], "one or more"),
-        (["flip", ("flip",)], "each at most once"),
-        (["mirror"], "'flip'.*Received: 'mirror'"),
-        ([("flip", 1)], r"Received: \('flip', 1\)"),
-        ([("shift", 0, 0)], "shift"),
-        ([("shift", 0.5, 0)], "shift"),
-        ([("zoom", 1.0)], "zoom"),
-        ([("crop", 0.5, 2, 0)], "crop"),
+        ("flip", TypeError, "list of views.*'flip'"),
+        ([], ValueError, "one or more"),
+        (["flip", ("flip",)], ValueError, "each at most once"),
+        (["mirror"], ValueError, "'flip'.*Received: 'mirror'"),
+        ([("flip", 1)], ValueError, r"Received: \('flip', 1\)"),
+        ([("shift", 0, 0)], ValueError, "shift"),
+        ([("shift", 0.5, 0)], ValueError, "shift"),
+        ([("zoom", 1.0)], ValueError, "zoom"),
+        ([("crop", 0.5, 2, 0)], ValueError, "crop"),
     ],
 )
-def test_bad_views(views, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_views(views, error, message):
+    with pytest.raises(error, match=message):
         ImageViews(views)
 
 

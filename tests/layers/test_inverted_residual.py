@@ -73,14 +73,14 @@ def test_trainable_can_be_set_before_and_after_building() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"filters": -3}, "filters.*-3"),
-        ({"expansion": 0}, "expansion must be an integer of at least 1. Received: 0"),
-        ({"expansion": 1.5}, "expansion.*1.5"),
-        ({"strides": None}, "strides.*None"),
+        ({"filters": -3}, ValueError, "filters.*-3"),
+        ({"expansion": 0}, ValueError, "expansion must be an integer of at least 1. Received: 0"),
+        ({"expansion": 1.5}, TypeError, "expansion.*1.5"),
+        ({"strides": None}, TypeError, "strides.*None"),
     ],
 )
-def test_bad_arguments_are_refused(arguments, message) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments_are_refused(arguments, error, message) -> None:
+    with pytest.raises(error, match=message):
         InvertedResidual(**{"filters": 4, **arguments})

@@ -203,41 +203,53 @@ def test_all_are_integer_in_an_int8_file(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"kernel": "sobel"}, "kernel must be one of 'box', 'gaussian', .*'sobel_x'.*'sobel'"),
-        ({"kernel": "sobel_x", "size": 5}, "'sobel_x' is 3x3. Omit size.*size=5"),
-        ({"kernel": "box", "sigma": 2.0}, "sigma is for kernel='gaussian' only.*'box'.*sigma=2.0"),
-        ({"kernel": [[1, 2]], "size": 5}, "kernel values define their own size.*size=5"),
-        ({"kernel": [[1, 2]], "sigma": 1}, "Omit both.*sigma=1.0"),
-        ({"kernel": [[1, 2], [3]]}, "rows of equal length"),
-        ({"kernel": [1, 2]}, "finite numbers .height, width."),
-        ({"kernel": [[]]}, "finite numbers"),
-        ({"kernel": [["a"]]}, "finite numbers"),
-        ({"kernel": [[float("nan")]]}, "finite numbers.*nan"),
-        ({"kernel": KERNELS_OF_TWO_CHANNELS}, "needs sum_channels=True.*3, 2, 2"),
-        ({"size": 0}, "size must be an integer"),
-        ({"sigma": -1}, "sigma must be a finite number above 0"),
-        ({"flip": "yes"}, "flip must be one of False, True"),
-        ({"sum_channels": None}, "sum_channels must be one of False, True"),
-        ({"padding": "full"}, "padding must be one of 'same', 'valid'"),
+        (
+            {"kernel": "sobel"},
+            ValueError,
+            "kernel must be one of 'box', 'gaussian', .*'sobel_x'.*'sobel'",
+        ),
+        ({"kernel": "sobel_x", "size": 5}, ValueError, "'sobel_x' is 3x3. Omit size.*size=5"),
+        (
+            {"kernel": "box", "sigma": 2.0},
+            ValueError,
+            "sigma is for kernel='gaussian' only.*'box'.*sigma=2.0",
+        ),
+        (
+            {"kernel": [[1, 2]], "size": 5},
+            ValueError,
+            "kernel values define their own size.*size=5",
+        ),
+        ({"kernel": [[1, 2]], "sigma": 1}, ValueError, "Omit both.*sigma=1.0"),
+        ({"kernel": [[1, 2], [3]]}, ValueError, "rows of equal length"),
+        ({"kernel": [1, 2]}, ValueError, "finite numbers .height, width."),
+        ({"kernel": [[]]}, ValueError, "finite numbers"),
+        ({"kernel": [["a"]]}, ValueError, "finite numbers"),
+        ({"kernel": [[float("nan")]]}, ValueError, "finite numbers.*nan"),
+        ({"kernel": KERNELS_OF_TWO_CHANNELS}, ValueError, "needs sum_channels=True.*3, 2, 2"),
+        ({"size": 0}, ValueError, "size must be an integer"),
+        ({"sigma": -1}, ValueError, "sigma must be a finite number above 0"),
+        ({"flip": "yes"}, TypeError, "flip must be True or False"),
+        ({"sum_channels": None}, TypeError, "sum_channels must be True or False"),
+        ({"padding": "full"}, ValueError, "padding must be one of 'same', 'valid'"),
     ],
 )
-def test_wrong_linear_filters(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_linear_filters(arguments, error, message):
+    with pytest.raises(error, match=message):
         LocalFilter2D(**arguments)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"kind": "mean"}, "kind must be one of 'median', 'minimum', 'maximum'"),
-        ({"size": 2.5}, "size must be an integer"),
-        ({"padding": "constant"}, "padding must be one of"),
+        ({"kind": "mean"}, ValueError, "kind must be one of 'median', 'minimum', 'maximum'"),
+        ({"size": 2.5}, TypeError, "size must be an integer"),
+        ({"padding": "constant"}, ValueError, "padding must be one of"),
     ],
 )
-def test_wrong_rank_filters(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_rank_filters(arguments, error, message):
+    with pytest.raises(error, match=message):
         RankFilter2D(**arguments)
 
 

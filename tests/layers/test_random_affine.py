@@ -212,25 +212,26 @@ def test_half_precision_keeps_coordinates_whole():
 
 
 @pytest.mark.parametrize(
-    "arguments, message",
+    ("arguments", "error", "message"),
     [
-        ({"degrees": 181}, "degrees must be a number from 0 to 180"),
-        ({"shear": -1}, "shear must be a number from 0 to 80"),
-        ({"translation": float("nan")}, "translation must be a number from 0 to 1"),
-        ({"scale": (1.2, 0.8)}, "above 0, smallest first"),
-        ({"scale": 0.5}, "scale must be two numbers"),
-        ({"boxes": {"box": "xyx"}}, "the format of 'box' must be one of xyxy"),
-        ({"keypoints": {"points": "box"}}, "must be one of 'xy', 'rel_xy'"),
+        ({"degrees": 181}, ValueError, "degrees must be a number from 0 to 180"),
+        ({"shear": -1}, ValueError, "shear must be a number from 0 to 80"),
+        ({"translation": float("nan")}, ValueError, "translation must be a number from 0 to 1"),
+        ({"scale": (1.2, 0.8)}, ValueError, "above 0, smallest first"),
+        ({"scale": 0.5}, ValueError, "scale must be two numbers"),
+        ({"boxes": {"box": "xyx"}}, ValueError, "the format of 'box' must be one of 'xyxy'"),
+        ({"keypoints": {"points": "box"}}, ValueError, "must be one of 'xy', 'rel_xy'"),
         (
             {"masks": {"mask": "background"}},
+            TypeError,
             "fill value of the mask 'mask' must be a class number",
         ),
-        ({"interpolation": "cubic"}, "interpolation must be one of"),
-        ({"fill_mode": "black"}, "fill_mode must be one of"),
+        ({"interpolation": "cubic"}, ValueError, "interpolation must be one of"),
+        ({"fill_mode": "black"}, ValueError, "fill_mode must be one of"),
     ],
 )
-def test_wrong_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
         RandomAffine(**arguments)
 
 

@@ -188,7 +188,7 @@ def test_a_file_of_builtin_operators_answers_the_same(tmp_path, kind):
     "arguments, message",
     [
         ({"kind": "ica"}, "kind must be one of 'pca', 'zca'"),
-        ({"epsilon": -1}, "epsilon must be a finite number of 0 or more. Received: -1"),
+        ({"epsilon": -1}, "epsilon must be a finite number of at least 0. Received: -1"),
         ({"epsilon": float("inf")}, "epsilon must be a finite number"),
         ({"components": 0}, "components must be an integer of at least 1"),
     ],

@@ -55,6 +55,6 @@ def test_numbers_that_do_not_match_are_said():
         KeypointLoss()(TRUE, FOUND[:, :4])
     with pytest.raises(ValueError, match=r"y_true must be keypoints \(rows, points, 3\).*\(4, 6\)"):
         PCK().update_state(FOUND, FOUND)
-    for wrong in (0, -1, "near"):
-        with pytest.raises(ValueError, match=f"threshold.*{wrong}"):
+    for wrong, error in ((0, ValueError), (-1, ValueError), ("near", TypeError)):
+        with pytest.raises(error, match=f"threshold.*{wrong}"):
             PCK(wrong)

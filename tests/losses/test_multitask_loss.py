@@ -149,8 +149,8 @@ def test_a_configuration_says_all(alpha):
     ("arguments", "message"),
     [
         ({"shared": ""}, "shared must be the name of a layer"),
-        ({"shared": "x", "restoring": -1}, "restoring must be above 0"),
-        ({"shared": "x", "rate": 0}, "rate must be above 0 and below 1"),
+        ({"shared": "x", "restoring": -1}, "restoring must be a finite number of at least 0"),
+        ({"shared": "x", "rate": 0}, "rate must be a number above 0 and at most 1"),
     ],
 )
 def test_bad_arguments_of_grad_norm(arguments, message):
@@ -161,10 +161,10 @@ def test_bad_arguments_of_grad_norm(arguments, message):
 BAD = [
     (TASKS, 1.2, ValueError, "alpha must be a number from 0 to 1.*1.2"),
     (TASKS, float("nan"), ValueError, "alpha must be a number from 0 to 1.*nan"),
-    (TASKS, True, ValueError, "alpha must be.*True"),
+    (TASKS, True, TypeError, "alpha must be.*True"),
     (TASKS, "best", ValueError, "alpha must be.*'learned'.*'best'"),
     (TASKS, {"label": 1}, ValueError, "a weight for each of 'label', 'box'.*'label'"),
-    (TASKS, {"label": 1, "box": -1}, ValueError, "alpha of 'box' must be 0 or more.*-1"),
+    (TASKS, {"label": 1, "box": -1}, ValueError, "alpha of 'box' must be a finite number of.*-1"),
     ({**TASKS, "pose": "mse"}, 0.5, ValueError, "two tasks against each other, but there are 3"),
     (["mse"], 0.5, TypeError, "tasks must be a dictionary.*mse"),
     ({"label": "mse", "box": 3}, 0.5, (TypeError, ValueError), "3"),

@@ -88,18 +88,23 @@ def test_certain_and_wrong_is_finite_and_from_logits_still_has_a_gradient():
 
 
 @pytest.mark.parametrize(
-    ("task", "options", "message"),
+    ("task", "options", "error", "message"),
     [
-        ("classification", {}, "task.*'regression'.*'classification'"),
-        ("regression", {"from_logits": True}, "from_logits=True.*'regression'"),
-        ("binary", {"one_hot": True}, "one_hot=True.*'binary'"),
-        ("multiclass", {"squared": True}, "squared=True.*'multiclass'"),
-        ("binary_tanh", {"squared": True, "from_logits": True}, "needs the tanh outputs"),
-        ("binary", {"from_logits": 1}, "from_logits.*1"),
+        ("classification", {}, ValueError, "task.*'regression'.*'classification'"),
+        ("regression", {"from_logits": True}, ValueError, "from_logits=True.*'regression'"),
+        ("binary", {"one_hot": True}, ValueError, "one_hot=True.*'binary'"),
+        ("multiclass", {"squared": True}, ValueError, "squared=True.*'multiclass'"),
+        (
+            "binary_tanh",
+            {"squared": True, "from_logits": True},
+            ValueError,
+            "needs the tanh outputs",
+        ),
+        ("binary", {"from_logits": 1}, TypeError, "from_logits.*1"),
     ],
 )
-def test_what_does_not_go_together_is_refused(task, options, message):
-    with pytest.raises(ValueError, match=message):
+def test_what_does_not_go_together_is_refused(task, options, error, message):
+    with pytest.raises(error, match=message):
         for_task(task, **options)
 
 

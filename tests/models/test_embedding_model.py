@@ -124,7 +124,7 @@ class Subclassed(keras.Model):
     ("backbone", "arguments", "error", "message"),
     [
         (maps_model, {"dimensions": 0}, ValueError, "dimensions .*at least 1. Received: 0"),
-        (maps_model, {"dimensions": 2.5}, ValueError, "dimensions .*Received: 2.5"),
+        (maps_model, {"dimensions": 2.5}, TypeError, "dimensions .*Received: 2.5"),
         (maps_model, {"pooling": "gem"}, ValueError, "pooling must be .*Received: 'gem'"),
         (lambda: "mobilenet", {}, TypeError, "backbone must be a keras.Model. Received: str"),
         (Subclassed, {}, ValueError, "has no graph.*Wrap it: keras.Model"),

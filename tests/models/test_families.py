@@ -113,7 +113,7 @@ def test_the_formula_is_not_the_table():
     assert depth * width**2 * resolution**2 == pytest.approx(2, abs=0.1)
     depth, width, resolution = kd.models.compound_scale(7)
     assert (depth, width) != (3.1, 2.0) and resolution != 600 / 224
-    with pytest.raises(ValueError, match="gamma must be at least 1"):
+    with pytest.raises(ValueError, match="gamma must be a finite number of at least 1"):
         kd.models.compound_scale(1, gamma=0.5)
 
 
@@ -259,7 +259,7 @@ class TestResNets:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"version": 3}, "version must be 1 or 2"),
+            ({"version": 3}, "version must be one of 1, 2"),
             ({"weights": "imagenet"}, "ResNet101 and ResNet152 with version=1"),
             ({"shortcut": "identity"}, "shortcut must be one of 'project', 'pad'"),
             ({"version": 2, "zero_last_gamma": True}, "zero_last_gamma is for version 1"),
@@ -348,7 +348,7 @@ class TestGoogLeNet:
     def test_wrong_options(self):
         with pytest.raises(ValueError, match="needs include_top=True and a fixed height and width"):
             kd.models.GoogLeNet((None, None, 3), auxiliary=True)
-        with pytest.raises(ValueError, match="normalization must be 'local' or None"):
+        with pytest.raises(ValueError, match="normalization must be one of 'local', None"):
             kd.models.GoogLeNet(normalization="batch")
         with pytest.raises(ValueError, match="filters_3x3 must be one number, or two"):
             kd.layers.InceptionModule(1, (1, 2, 3), 4)
@@ -395,7 +395,10 @@ class TestLeNet:
         [
             ({"connections": [], "kernel_size": 3}, "name channels for each filter"),
             ({"connections": [(0, 0)], "kernel_size": 3}, "name each channel once"),
-            ({"connections": [(-1,)], "kernel_size": 3}, "channel numbers from 0"),
+            (
+                {"connections": [(-1,)], "kernel_size": 3},
+                "connections must be an integer of at least 0",
+            ),
             ({"connections": [(0,)], "kernel_size": 3, "padding": "full"}, "padding must be"),
         ],
     )
@@ -408,7 +411,7 @@ class TestLeNet:
             kd.layers.SparseConnectedConv2D([(0, 3)], 3)(IMAGES)
 
     def test_wrong_options(self):
-        with pytest.raises(ValueError, match="output must be 'rbf' or 'softmax'"):
+        with pytest.raises(ValueError, match="output must be one of 'rbf', 'softmax'"):
             kd.models.LeNet5Paper(output="linear")
         with pytest.raises(ValueError, match="alpha must be 1"):
             kd.models.LeNet5Paper(alpha=0.5)
@@ -429,9 +432,9 @@ def test_local_response_normalization_by_loops():
 @pytest.mark.parametrize(
     ("name", "arguments", "message"),
     [
-        ("alexnet", {"normalization": "layer"}, "must be 'local', 'batch' or None"),
+        ("alexnet", {"normalization": "layer"}, "must be one of 'local', 'batch', None"),
         ("alexnet", {"input_shape": (None, None, 3)}, "must have a fixed height and width"),
-        ("vgg11", {"head": "flat"}, "head must be 'dense' or 'convolution'"),
+        ("vgg11", {"head": "flat"}, "head must be one of 'dense', 'convolution'"),
         ("vgg11", {"weights": "imagenet"}, "is not available for this network"),
         ("vgg16", {"weights": "imagenet", "batch_norm": True}, "not available for this network"),
         ("vgg16", {"weights": "imagenet", "classes": 5}, "classes must be 1000"),

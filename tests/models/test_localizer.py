@@ -95,7 +95,7 @@ BAD = [
         ValueError, r"must end in feature maps .*of fixed size.*\(None, 6\)",
     ),
     (lambda: localizer(_backbone((None, None)), 2), ValueError, "of fixed size"),
-    (lambda: OutputDescription("mask"), ValueError, "kind must be 'box' or 'keypoints'.*'mask'"),
+    (lambda: OutputDescription("mask"), ValueError, "one of 'box', 'keypoints'.*'mask'"),
     (
         lambda: OutputDescription("box"),
         ValueError, "bounding_box_format must be given if, and only if, kind='box'",
@@ -114,7 +114,7 @@ BAD = [
     ),
     (
         lambda: OutputDescription("keypoints", relative_to="hand"),
-        ValueError, "relative_to must be 'image' or 'box'.*'hand'",
+        ValueError, "relative_to must be one of 'image', 'box'.*'hand'",
     ),
 ]  # fmt: skip
 

@@ -135,23 +135,23 @@ def test_dropout_and_mixed_precision():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"input_shape": 0}, "input_shape.*0"),
-        ({"input_shape": ()}, r"input_shape.*\(\)"),
-        ({"hidden_units": 64}, "hidden_units.*64"),
-        ({"hidden_units": (8, 0)}, "hidden_units.*0"),
-        ({"task": "ranking"}, "task.*'ranking'"),
-        ({"task": "multiclass"}, "outputs.*None"),
-        ({"task": "multiclass", "outputs": 1}, "outputs.*at least 2.*1.*task='binary'"),
-        ({"activation": "rellu"}, "activation.*'rellu'"),
-        ({"activation": None}, "activation.*None"),
-        ({"dropout": 1}, "dropout.*1"),
-        ({"task": "regression", "logits": True}, "logits must be False.*'regression'"),
+        ({"input_shape": 0}, ValueError, "input_shape.*0"),
+        ({"input_shape": ()}, ValueError, r"input_shape.*\(\)"),
+        ({"hidden_units": 64}, TypeError, "hidden_units.*64"),
+        ({"hidden_units": (8, 0)}, ValueError, "hidden_units.*0"),
+        ({"task": "ranking"}, ValueError, "task.*'ranking'"),
+        ({"task": "multiclass"}, TypeError, "outputs.*None"),
+        ({"task": "multiclass", "outputs": 1}, ValueError, "outputs.*at least 2.*1.*task='binary'"),
+        ({"activation": "rellu"}, ValueError, "activation.*'rellu'"),
+        ({"activation": None}, TypeError, "activation.*None"),
+        ({"dropout": 1}, ValueError, "dropout.*1"),
+        ({"task": "regression", "logits": True}, ValueError, "logits must be False.*'regression'"),
     ],
 )
-def test_bad_arguments_are_refused_by_name(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments_are_refused_by_name(arguments, error, message):
+    with pytest.raises(error, match=message):
         MLP(**{"input_shape": 5, "task": "binary", **arguments})
 
 

@@ -98,7 +98,7 @@ def test_fix_replaces_no_activation_that_is_better_left(tmp_path, data) -> None:
     model = network("elu")
     path = int8_file(model, tmp_path / "model.tflite", data)
     found = diagnose(model, path, data)
-    fixed = apply_fixes(model, found, data, output=tmp_path / "new.tflite")
+    fixed = apply_fixes(model, found, data, path=tmp_path / "new.tflite")
     assert fixed.path == tmp_path / "new.tflite" and fixed.applied == ()
     assert "needs some training afterwards" in fixed.not_applied[0]
 
@@ -124,9 +124,9 @@ def test_metadata_and_pixels(tmp_path) -> None:
 
 def test_bad_arguments(tmp_path, data) -> None:
     model, path = network(), tmp_path / "m.tflite"
-    with pytest.raises(ValueError, match="calibrator must be one of min_max"):
+    with pytest.raises(ValueError, match="calibrator must be one of 'min_max'"):
         after_training(model, path, data, calibrator="entropy")
-    with pytest.raises(ValueError, match="mixed must be a fraction"):
+    with pytest.raises(ValueError, match="mixed must be a number above 0"):
         after_training(model, path, data, mixed=98)
     with pytest.raises(TypeError, match=r"must be a keras\.Model"):
         after_training("model.keras", path, data)

@@ -78,8 +78,11 @@ def test_what_fit_takes_and_batches_of_any_size() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "best"}, "method must be one of min_max, moving_average, percentile.*'best'"),
-        ({"percentile": 40}, "percentile must be above 50 and at most 100. Received: 40"),
+        (
+            {"method": "best"},
+            "method must be one of 'min_max', 'moving_average', 'percentile'.*'best'",
+        ),
+        ({"percentile": 40}, "percentile must be a number above 50 and at most 100. Received: 40"),
     ],
 )
 def test_bad_options(options, message: str) -> None:

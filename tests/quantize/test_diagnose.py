@@ -240,7 +240,7 @@ def test_bad_input(tmp_path, healthy, data) -> None:
     model, path = healthy
     with pytest.raises(TypeError, match="a Keras model or the path"):
         diagnose(3, path, data)
-    with pytest.raises(ValueError, match="limit must be an integer above 0"):
+    with pytest.raises(ValueError, match="limit must be an integer of at least 1"):
         diagnose(model, path, data, limit=0)
     with pytest.raises(ValueError, match="model must be a float32 file"):
         diagnose(path, path, data)

@@ -322,8 +322,13 @@ class Subclassed(keras.Model):
             ValueError,
             "only after training",
         ),
-        (lambda: network(BODIES["relu6"]), {"scheme": "int4"}, ValueError, "int8. Received: 'int4"),
-        (lambda: network(BODIES["relu6"]), {"ranges": "best"}, ValueError, "learned. .*'best'"),
+        (
+            lambda: network(BODIES["relu6"]),
+            {"scheme": "int4"},
+            ValueError,
+            "int8'. Received: 'int4",
+        ),
+        (lambda: network(BODIES["relu6"]), {"ranges": "best"}, ValueError, "learned'. .*'best'"),
         (lambda: network(BODIES["relu6"]), {"momentum": 1.5}, ValueError, "momentum .*1.5"),
         (lambda: network(BODIES["relu6"]), {"skip": ["stem*"]}, ValueError, "'stem\\*' matches no"),
         (

@@ -87,9 +87,9 @@ def _accuracy(y, said):
         ([0, 1], [0], {}, r"Received: shapes \(2,\) and \(1,\)"),
         ([0], [0], {}, "of at least 2"),
         (0, 1, {}, r"Received: shapes \(\) and \(\)"),
-        ([0, 1], [0, 1], {"level": 95}, "level must be between 0 and 1. Received: 95"),
-        ([0, 1], [0, 1], {"samples": 0}, "samples must be 1 or more. Received: 0"),
-        ([0, 1], [0, 1], {"method": "basic"}, "'percentile' or 'bca'. Received: 'basic'"),
+        ([0, 1], [0, 1], {"level": 95}, "level must be a number above 0 and below 1. Received: 95"),
+        ([0, 1], [0, 1], {"samples": 0}, "samples must be an integer of at least 1. Received: 0"),
+        ([0, 1], [0, 1], {"method": "basic"}, "'percentile', 'bca'. Received: 'basic'"),
         ([0, 1], [0, 1], {"method": "bca"}, "method='bca' is undefined here"),
     ],
 )

@@ -44,8 +44,8 @@ def test_bytes_are_drawn_as_they_are_and_normalised_images_stretched():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"crops": []}, "crops and columns must both be 1 or more. Received: 0 crops"),
-        ({"columns": 0}, "must both be 1 or more. Received: 2 crops and 0 columns"),
+        ({"crops": []}, "crops must contain at least one image"),
+        ({"columns": 0}, "columns must be an integer of at least 1. Received: 0"),
         ({"captions": ["one"]}, "captions must have one entry for each of 2 crops. Received: 1"),
         ({"clipped": [True] * 3}, "clipped must have one entry for each of 2 crops. Received: 3"),
         ({"crops": [np.zeros((3, 3))]}, r"shape \(height, width, 1 or 3\). Received: \(3, 3\)"),

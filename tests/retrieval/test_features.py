@@ -116,7 +116,7 @@ def test_any_data_and_weights_as_they_are_now():
         ({"layer": 3}, TypeError, "layer must be the name of a layer. Received: int"),
         ({"layer": "hiden"}, ValueError, "has no layer 'hiden'. Did you mean 'hidden'"),
         ({"layer": "zzz"}, ValueError, "has no layer 'zzz'. Did you mean .*'end'"),
-        ({"batch_size": 0}, ValueError, "batch_size must be 1 or more. Received: 0"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1. Received: 0"),
         ({"images": np.zeros((0, 8, 6, 1))}, ValueError, "no examples"),
     ],
 )

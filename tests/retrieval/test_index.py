@@ -197,7 +197,7 @@ def test_a_damaged_file_is_one_clear_error(file, tmp_path_factory, data):
         ({"labels": None}, "cannot be read"),
         ({"dtype": "int8"}, "dtype must be float32.*Received: int8"),
         ({"options": {"factory": "x"}}, "takes no options"),
-        ({"next": -1}, "next must be 0 or more"),
+        ({"next": -1}, "next must be an integer of at least 0"),
         ({"engine": ["exact"]}, "engine must be one of"),
     ],
 )
@@ -233,7 +233,11 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda i: i.search(np.ones((1, 6)), 0), ValueError, "k must be 1 or more. Received: 0"),
+        (
+            lambda i: i.search(np.ones((1, 6)), 0),
+            ValueError,
+            "k must be an integer of at least 1. Received: 0",
+        ),
         (
             lambda i: i.search(np.ones((1, 5))),
             ValueError,
@@ -288,7 +292,7 @@ def test_what_makes_no_sense_is_refused_and_changes_nothing(call, error, message
     ("arguments", "message"),
     [
         ({"metric": "l1"}, "metric must be one of .* Received: 'l1'"),
-        ({"dtype": "int4"}, "dtype must be 'float32' or 'int8'. Received: 'int4'"),
+        ({"dtype": "int4"}, "dtype must be one of 'float32', 'int8'. Received: 'int4'"),
         ({"engine": "annoy"}, "engine must be one of .*Received: 'annoy'"),
         ({"effort": 3}, "engine 'exact' takes no options. Received: effort="),
     ],

@@ -229,7 +229,7 @@ def test_what_makes_no_sense_is_refused(arguments, error, message):
 
 @pytest.mark.parametrize("k", [0, -1])
 def test_k_below_one(k):
-    with pytest.raises(ValueError, match=f"k must be 1 or more. Received: {k}"):
+    with pytest.raises(ValueError, match=f"k must be an integer of at least 1. Received: {k}"):
         kd.retrieval.recall_at_k(FOUR, [0, 0, 1, 1], k)
     with pytest.raises(ValueError, match="k must hold at least one number"):
         kd.retrieval.recall_at_k(FOUR, [0, 0, 1, 1], [])

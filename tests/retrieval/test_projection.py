@@ -32,7 +32,7 @@ def test_umap_keeps_classes_together():
 
 
 def test_what_makes_no_sense_is_refused(monkeypatch):
-    with pytest.raises(ValueError, match="method must be 'pca' or 'umap'. Received: 'tsne'"):
+    with pytest.raises(ValueError, match="method must be one of 'pca', 'umap'. Received: 'tsne'"):
         kd.retrieval.embedding_map(np.eye(3), "tsne")
     with pytest.raises(ValueError, match="embeddings must hold at least 3 rows. Received: 2"):
         kd.retrieval.embedding_map(np.eye(2))

@@ -73,13 +73,13 @@ def test_one_score_has_a_threshold():
 )
 def test_a_trace_is_found_where_there_is_one(transform, has_trace):
     images = RANDOM.normal(size=(300, 9, 8, 1)).astype("float32")
-    found = kd.training.hidden_trace(images, transform, examples=300, folds=2, epochs=8)
+    found = kd.training.hidden_trace(images, transform, limit=300, folds=2, epochs=8)
     assert bool(found) == has_trace
     assert (found.auc > 0.9) == has_trace and len(found.by_fold) == 2
     assert str(found).startswith("A trace" if has_trace else "No trace")
     assert 0.5 < found.limit < 0.62
     if has_trace:
-        again = kd.training.hidden_trace(images, transform, examples=300, folds=2, epochs=8)
+        again = kd.training.hidden_trace(images, transform, limit=300, folds=2, epochs=8)
         assert again == found
 
 
@@ -105,7 +105,7 @@ def test_errors(model):
         kd.training.invariance(keras.Model(x, x + 1), IMAGES, lambda batch: batch)
     with pytest.raises(ValueError, match="images of at least 7 pixels"):
         kd.training.hidden_trace(IMAGES[:, :6], lambda batch: batch)
-    with pytest.raises(ValueError, match="epochs must be 1 or more"):
+    with pytest.raises(ValueError, match="epochs must be an integer of at least 1"):
         kd.training.hidden_trace(IMAGES, lambda batch: batch, epochs=0)
-    with pytest.raises(ValueError, match="folds must be 2 or more"):
+    with pytest.raises(ValueError, match="folds must be an integer of at least 2"):
         kd.training.hidden_trace(IMAGES, lambda batch: batch, folds=1)

@@ -134,13 +134,13 @@ class TestSplits:
         assert kd.data.Bootstrap(4).get_n_splits() == 4
         with pytest.raises(ValueError, match="2 examples"):
             next(kd.data.Bootstrap(1).split([1]))
-        with pytest.raises(ValueError, match=r"draws.*0"):
+        with pytest.raises(ValueError, match=r"samples.*0"):
             kd.data.Bootstrap(0)
 
     @pytest.mark.parametrize(
         ("k", "groups", "message"),
         [
-            (1, None, "k must be 2 or more"),
+            (1, None, "k must be an integer of at least 2"),
             ("five", None, "k must be an integer"),
             (61, None, "at most the number of examples, 60"),
             (50, None, "each class"),
@@ -492,7 +492,7 @@ class TestSaid:
         ({"fit": {"validation_data": 1}}, "fit must not contain 'validation_data'"),
         ({"fit": {"callbacks": []}}, "function that returns a list"),
         ({"fit": 3}, "fit must be"),
-        ({"monitor": "speed"}, "monitor must be one of accuracy, loss. Received: 'speed'"),
+        ({"monitor": "speed"}, "monitor must be one of 'accuracy', 'loss'. Received: 'speed'"),
         ({"mode": "best"}, "mode.*best"),
         ({"seed": -1}, "seed"),
         ({"test": X}, "test must be"),

@@ -98,9 +98,19 @@ def test_on_other_data():
     [
         ([0, 1], [0.1, 0.9], {}, "exactly one of fpr, recall and precision.*Received: none"),
         ([0, 1], [0.1, 0.9], {"fpr": 0.1, "recall": 0.5}, "exactly one.*'fpr': 0.1, 'recall'"),
-        ([0, 1], [0.1, 0.9], {"fpr": 1.0}, "fpr must be at least 0 and below 1. Received: 1.0"),
-        ([0, 1], [0.1, 0.9], {"recall": 95}, "recall must be above 0 and at most 1. Received: 95"),
-        ([0, 1], [0.1, 0.9], {"precision": float("nan")}, "precision must be above 0"),
+        (
+            [0, 1],
+            [0.1, 0.9],
+            {"fpr": 1.0},
+            "fpr must be a number of at least 0 and below 1. Received: 1.0",
+        ),
+        (
+            [0, 1],
+            [0.1, 0.9],
+            {"recall": 95},
+            "recall must be a number above 0 and at most 1. Received: 95",
+        ),
+        ([0, 1], [0.1, 0.9], {"precision": float("nan")}, "precision must be a number above 0"),
         ([0, 3], [0.1, 0.9], {"fpr": 0.1}, "0 and 1. Received: .*3.*pass y == 3 for class 3"),
         ([0, 1], [[0.1, 0.9]] * 2, {"fpr": 0.1}, r"Received: shapes \(2,\) and \(2, 2\)"),
         ([1, 1], [0.1, 0.9], {"fpr": 0.1}, "positives and negatives. Received: 2 positives and 0"),

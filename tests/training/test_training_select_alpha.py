@@ -102,7 +102,7 @@ def test_the_first_of_equal_ones():
         ),
         ({"mode": "best"}, ValueError, "mode must be one of 'max', 'min'"),
         ({"alphas": ()}, ValueError, "must not be empty"),
-        ({"seeds": (-1,)}, ValueError, "seeds must be 0 or more"),
+        ({"seeds": (-1,)}, ValueError, "seeds must be an integer of at least 0"),
         ({"train": lambda alpha: None}, TypeError, "must return a compiled Keras model"),
         ({"validation": (X * np.nan, Y), "monitor": "size_loss"}, ValueError, "NaN for every"),
     ],

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.probe import Found, Probe, probe_of
 from keras_dlcourse.explain.engine.scores import Target
@@ -61,11 +62,7 @@ class GradientMapper:
         image_input: int = 0,
         batch_size: int = 32,
     ) -> None:
-        if method not in WEIGHTINGS:
-            raise ValueError(
-                f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}."
-            )
-        self.method = WEIGHTINGS[method]
+        self.method = WEIGHTINGS[check_one_of("method", method, tuple(WEIGHTINGS))]
         self.probe = probe_of(
             model, layer=layer, reshape=reshape, target=target, output=output,
             image_input=image_input, batch_size=batch_size,

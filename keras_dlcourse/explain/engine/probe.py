@@ -13,6 +13,7 @@ from keras import ops, tree
 from numpy.typing import ArrayLike
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.scores import Scores, Target
@@ -75,8 +76,7 @@ class Probe:
         image_input: int = 0,
         batch_size: int = 32,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
+        batch_size = check_integer("batch_size", batch_size)
         if target is not None and not callable(target):
             raise TypeError(
                 "target must be a function from the model's outputs to one number per image. "
@@ -85,8 +85,7 @@ class Probe:
         self.model = model
         self.network = Network(model)
         count = len(self.network.model.inputs)
-        if image_input not in range(count):
-            raise ValueError(f"image_input must be below {count}. Received: {image_input!r}.")
+        image_input = check_integer("image_input", image_input, 0, count - 1)
         self.image_input, self.batch_size, self.target = image_input, batch_size, target
         self.scores = None if target else Scores(self.network, output)
         self.place: Place | None = None

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.explain.inversion.decoder import latent_decoder
 from keras_dlcourse.graph.flat import copy_model
 from keras_dlcourse.graph.receptive_field import place_of
@@ -77,10 +78,7 @@ class LatentInverter(keras.Model):
                 f"model {model.name!r} has {len(network.model.inputs)} inputs; LatentInverter "
                 "needs a model with one input. Pass keras.Model(one_input, output)."
             )
-        if not isinstance(latent_weight, int | float) or not 0 <= latent_weight < float("inf"):
-            raise ValueError(
-                f"latent_weight must be a number of at least 0. Received: {latent_weight!r}."
-            )
+        check_number("latent_weight", latent_weight, least=0)
         place = place_of(network, layer)
         image_shape = tuple(network.model.inputs[0].shape[1:])
         if len(image_shape) != 3 or None in image_shape or None in place.shape[1:]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.boxes.of_masks import boxes_around
 
 
@@ -44,8 +45,7 @@ def boxes_from_map(map: ArrayLike, threshold: float = 0.15, largest: bool = True
         https://arxiv.org/abs/1512.04150; the default threshold is from Morbidelli et al.,
         "Augmented Grad-CAM", ICASSP 2020.
     """
-    if not isinstance(threshold, int | float) or not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1. Received: {threshold!r}.")
+    check_number("threshold", threshold, above=0, most=1)
     planes = np.asarray(map, "float64")
     if planes.ndim not in (2, 3) or 0 in planes.shape[-2:]:
         raise ValueError(

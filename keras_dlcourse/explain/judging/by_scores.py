@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
 from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 
@@ -227,7 +227,7 @@ class _Judged:
     ) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model. Received: {type(model).__name__}.")
-        self.batch_size = check_integer("batch_size", batch_size, least=1)
+        self.batch_size = check_integer("batch_size", batch_size)
         self.model = model
         if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
             raise ValueError(
@@ -255,7 +255,7 @@ class _Judged:
     def curves(self, start: np.ndarray, end: np.ndarray, steps: int, what: str) -> Curves:
         """Replace pixels of `start` with those of `end`, most important first."""
         pixels = self.maps[0].size
-        steps = check_integer("steps", steps, least=1)
+        steps = check_integer("steps", steps)
         if steps > pixels:
             raise ValueError(f"steps must be at most the {pixels} pixels. Received: {steps}.")
         counts = np.round(np.linspace(0, pixels, steps + 1)).astype(int)
@@ -295,8 +295,7 @@ def _check_maps(maps: ArrayLike, images: np.ndarray) -> np.ndarray:
 
 
 def _baseline(images: np.ndarray, kind: str, sigma: float | None) -> np.ndarray:
-    if kind not in _BASELINE:
-        raise ValueError(f"baseline must be one of {', '.join(_BASELINE)}. Received: {kind!r}.")
+    check_one_of("baseline", kind, tuple(_BASELINE))
     if sigma is not None and kind != _BLURRED:
         raise ValueError(f"sigma requires baseline='blur'. Received: baseline={kind!r}.")
     return _BASELINE[kind](images, sigma)
@@ -313,9 +312,8 @@ def _mean(images: np.ndarray, sigma: float | None) -> np.ndarray:
 def _blur(images: np.ndarray, sigma: float | None) -> np.ndarray:
     from scipy.ndimage import gaussian_filter
 
-    width = max(images.shape[1:3]) / 20 if sigma is None else sigma
-    if not 0 < width < np.inf:
-        raise ValueError(f"sigma must be a number of pixels above 0. Received: {sigma!r}.")
+    default = max(images.shape[1:3]) / 20
+    width = default if sigma is None else check_number("sigma", sigma, above=0)
     return np.asarray(gaussian_filter(images, (0, width, width, 0)), "float32")
 
 

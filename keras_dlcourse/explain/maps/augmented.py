@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import sparse
 
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
 from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.inputs import require_images
 from keras_dlcourse.explain.engine.probe import probe_of
@@ -173,15 +174,11 @@ def _check(
     copies: int, steps: int, angle: float, shift: float, variation: float, ridge: float,
     fusion: str, method: str,
 ) -> None:  # fmt: skip
-    for name, number in (("copies", copies), ("steps", steps)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a positive integer. Received: {number!r}.")
-    limits = {"angle": np.pi, "shift": 1.0, "variation": np.inf, "ridge": np.inf}
-    given = {"angle": angle, "shift": shift, "variation": variation, "ridge": ridge}
-    for name, most in limits.items():
-        if not 0 <= given[name] <= most:
-            raise ValueError(f"{name} must be from 0 to {most:.3g}. Received: {given[name]!r}.")
-    if fusion not in FUSIONS:
-        raise ValueError(f"fusion must be one of {', '.join(FUSIONS)}. Received: {fusion!r}.")
-    if method not in WEIGHTINGS:
-        raise ValueError(f"method must be one of {', '.join(WEIGHTINGS)}. Received: {method!r}.")
+    check_integer("copies", copies)
+    check_integer("steps", steps)
+    check_number("angle", angle, least=0, most=np.pi)
+    check_number("shift", shift, least=0, most=1)
+    check_number("variation", variation, least=0)
+    check_number("ridge", ridge, least=0)
+    check_one_of("fusion", fusion, tuple(FUSIONS))
+    check_one_of("method", method, tuple(WEIGHTINGS))

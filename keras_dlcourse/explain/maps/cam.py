@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.mapper import image_size
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
@@ -55,10 +56,8 @@ class ClassActivationMapper:
     """
 
     def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
+        self.batch_size = check_integer("batch_size", batch_size)
         self.head = find_head(model)
-        self.batch_size = batch_size
         self._features = self.head.features
         if len(self._features.inputs) != 1:
             raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.graph.places import is_map
 from keras_dlcourse.graph.running import Network, Place
 
@@ -61,9 +61,8 @@ def with_gap_head(
         Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016,
         https://arxiv.org/abs/1512.04150
     """
-    classes = check_integer("classes", classes, least=1)
-    if pooling not in _POOLINGS:
-        raise ValueError(f"pooling must be one of {', '.join(_POOLINGS)}. Received: {pooling!r}.")
+    classes = check_integer("classes", classes)
+    check_one_of("pooling", pooling, tuple(_POOLINGS))
     network = Network(model)
     if len(network.model.outputs) != 1:
         raise ValueError(

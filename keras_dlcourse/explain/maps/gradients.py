@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse.explain.engine.probe import INPUT, Probe, probe_of
 from keras_dlcourse.explain.engine.scaling import to_unit
 from keras_dlcourse.explain.engine.variants import Variants
@@ -102,11 +103,8 @@ def smooth_grad(
     Reference:
         Smilkov et al. (2017), SmoothGrad, https://arxiv.org/abs/1706.03825
     """
-    _check_count("samples", samples)
-    if not 0 <= noise < np.inf:
-        raise ValueError(
-            f"noise must be a fraction of the image's range, at least 0. Received: {noise!r}."
-        )
+    check_integer("samples", samples)
+    check_number("noise", noise, least=0)
     variants = Variants(_probe(model, options), images, classes)
     rng = np.random.default_rng(seed)
 
@@ -171,7 +169,7 @@ def integrated_gradients(
         Sundararajan, Taly and Yan (2017), Axiomatic Attribution for Deep Networks,
         https://arxiv.org/abs/1703.01365
     """
-    _check_count("steps", steps)
+    check_integer("steps", steps)
     variants = Variants(_probe(model, options), images, classes)
     try:
         start = np.broadcast_to(np.asarray(baseline, "float32"), variants.images.shape)
@@ -241,11 +239,6 @@ def _scale(maps: np.ndarray) -> np.ndarray:
     """Scale maps to 0..1, with the highest 0.5 % clipped lest one pixel dim the rest."""
     most = np.quantile(maps, 0.995, axis=tuple(range(1, maps.ndim)), keepdims=True, method="higher")
     return to_unit(np.minimum(maps, most))
-
-
-def _check_count(name: str, number: Any) -> None:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-        raise ValueError(f"{name} must be a positive integer. Received: {number!r}.")
 
 
 def _warn_if_incomplete(variants: Variants, start: np.ndarray, parts: np.ndarray) -> None:

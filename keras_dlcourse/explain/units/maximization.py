@@ -13,6 +13,8 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
+from keras_dlcourse._checks import check_integer, check_number
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.explain.engine.scores import Scores
 from keras_dlcourse.graph.places import find_place
@@ -45,6 +47,7 @@ class Maximization:
     converged: bool
 
 
+@renamed_arguments(n="samples")
 def activation_maximization(
     model: keras.Model,
     layer: str | None,
@@ -60,7 +63,7 @@ def activation_maximization(
     low: float = -1.0,
     high: float = 1.0,
     seed: int = 0,
-    n: int = 1,
+    samples: int = 1,
     tolerance: float = 1e-3,
 ) -> Maximization:
     """Find images that activate a unit most, by gradient ascent from faint noise.
@@ -86,7 +89,7 @@ def activation_maximization(
         low: Smallest pixel value that the model takes.
         high: Largest pixel value.
         seed: Seed of the noise and the shifts.
-        n: Number of images, each from its own noise.
+        samples: Number of images, each from its own noise.
         tolerance: The ascent stops when, for all images, the mean value of the last 20 steps
             differs from that of the 20 steps before by less than this fraction. 0 runs all steps.
 
@@ -113,12 +116,16 @@ def activation_maximization(
         variation and frequency penalties as compared by Olah, Mordvintsev and Schubert (2017),
         Feature Visualization, https://distill.pub/2017/feature-visualization
     """
-    _check_counts(steps=(steps, 1), n=(n, 1), jitter=(jitter, 0), unit=(unit, 0))
-    _check_amounts(
-        learning_rate=learning_rate, variation=variation, frequency=frequency, tolerance=tolerance
-    )
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise ValueError(f"low must be below high, both finite. Received: {low!r} and {high!r}.")
+    check_integer("steps", steps)
+    check_integer("samples", samples)
+    check_integer("jitter", jitter, least=0)
+    check_integer("unit", unit, least=0)
+    check_number("learning_rate", learning_rate, above=0)
+    check_number("variation", variation, least=0)
+    check_number("frequency", frequency, least=0)
+    check_number("tolerance", tolerance, least=0)
+    if not check_number("low", low) < check_number("high", high):
+        raise ValueError(f"low must be below high. Received: {low!r} and {high!r}.")
     network = Network(model)
     shape = _image_shape(network.model, size)
     value = _value(network, layer, unit, position, shape)
@@ -127,7 +134,9 @@ def activation_maximization(
         return value(low + (high - low) * shares)
 
     program = _program(network, in_range, learning_rate, variation, frequency)
-    shares, values, taken, converged = _ascend(program, shape, n, steps, jitter, seed, tolerance)
+    shares, values, taken, converged = _ascend(
+        program, shape, samples, steps, jitter, seed, tolerance
+    )
     images = (low + (high - low) * shares).clip(low, high).astype("float32")
     return Maximization(images, values[-1], values[0], taken, converged)
 
@@ -152,7 +161,7 @@ def _ascend(
         warnings.warn(
             f"The unit has no gradient for the noise of {int((slope == 0).sum())} of {n} images, "
             "as after an inactive ReLU. Use the layer before it, or another seed.",
-            stacklevel=3,
+            stacklevel=4,
         )
     values = [start]
     for number in track(range(1, steps + 1), steps, "Activation maximization"):
@@ -301,20 +310,6 @@ def _check_position(position: Any, shape: tuple[int, int, int], layer: str) -> t
 def _check_unit(unit: int, count: int, of: str) -> None:
     if unit >= count:
         raise ValueError(f"unit must be below {count}, the number of {of}. Received: {unit}.")
-
-
-def _check_counts(**counts: tuple[Any, int]) -> None:
-    for name, (count, least) in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < least:
-            raise ValueError(f"{name} must be an integer of at least {least}. Received: {count!r}.")
-
-
-def _check_amounts(**amounts: Any) -> None:
-    for name, amount in amounts.items():
-        least = amount > 0 if name == "learning_rate" else amount >= 0
-        if not (least and np.isfinite(amount)):
-            bound = "above 0" if name == "learning_rate" else "of at least 0"
-            raise ValueError(f"{name} must be a finite number {bound}. Received: {amount!r}.")
 
 
 def _numbers(tensor: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_integer
+from keras_dlcourse._checks import check_integer, is_whole
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.stream import count_batches, stream
 from keras_dlcourse.explain.engine.inputs import check_inputs
@@ -89,7 +89,7 @@ def maximal_patches(
         Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014,
         https://arxiv.org/abs/1311.2901
     """
-    k = check_integer("k", k, least=1)
+    k = check_integer("k", k)
     network = Network(model)
     if len(network.model.inputs) != 1:
         raise ValueError(
@@ -166,9 +166,7 @@ def _check_unit(unit: Unit, place: Place) -> Unit:
         )
     sizes = (*shape[1:], shape[0]) if _is_channels_first(place) else shape
     numbers = unit if isinstance(unit, tuple) else (unit,)
-    if not all(isinstance(number, int | np.integer) for number in numbers) or bool in map(
-        type, numbers
-    ):
+    if not all(map(is_whole, numbers)):
         raise TypeError(
             f"unit must be the index of a channel, or (row, column, channel). Received: {unit!r}."
         )

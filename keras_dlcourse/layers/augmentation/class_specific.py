@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from keras_dlcourse._checks import is_real
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.layers.augmentation.random_affine import IMAGES
 
 
@@ -165,6 +165,4 @@ def _class_number(number: Any) -> int:
 
 
 def _check_rate(name: str, rate: Any) -> float:
-    if not is_real(rate) or not 0 <= rate <= 1:
-        raise ValueError(f"{name} must be a fraction from 0 to 1. Received: {rate!r}")
-    return float(rate)
+    return check_number(name, rate, least=0, most=1)

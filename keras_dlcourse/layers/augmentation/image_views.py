@@ -86,7 +86,7 @@ class ImageViews(keras.layers.Layer):
 def check_views(views: Sequence[View]) -> tuple[tuple[Any, ...], ...]:
     """Return each view as a tuple of its name and numbers, or raise ValueError."""
     if isinstance(views, str) or not isinstance(views, Sequence):
-        raise ValueError(f"views must be a list of views. Received: {views!r}")
+        raise TypeError(f"views must be a list of views. Received: {views!r}")
     found = []
     for view in views:
         name, *numbers = (view,) if isinstance(view, str) else tuple(view)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_one_of, is_real, is_whole
+from keras_dlcourse._checks import check_number, check_one_of, is_real, is_whole
 from keras_dlcourse.boxes.formats import check_format, convert_boxes
 from keras_dlcourse.data.keypoints import swap_pairs
 from keras_dlcourse.layers.augmentation._motion import Motion, into_box, out_of_box
@@ -296,7 +296,7 @@ def _check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
 
 def _check_class(name: str, given: Any) -> int:
     if not is_whole(given):
-        raise ValueError(
+        raise TypeError(
             f"the fill value of the mask {name!r} must be a class number. Received: {given!r}"
         )
     return int(given)
@@ -317,6 +317,4 @@ def _check_scale(scale: Sequence[float]) -> tuple[float, float]:
 
 
 def _check_amount(name: str, value: Any, most: float) -> float:
-    if not is_real(value) or not 0 <= value <= most:
-        raise ValueError(f"{name} must be a number from 0 to {most}. Received: {value!r}")
-    return float(value)
+    return check_number(name, value, least=0, most=most)

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_fraction, check_positive_float, check_positive_int
+from keras_dlcourse._checks import check_fraction, check_integer, check_number
 
 
 class CompositeLayer(keras.layers.Layer):
@@ -34,11 +34,11 @@ class ConvolutionBlock(CompositeLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters = check_positive_int("filters", filters)
-        self.kernel_size = check_positive_int("kernel_size", kernel_size)
-        self.strides = check_positive_int("strides", strides)
+        self.filters = check_integer("filters", filters)
+        self.kernel_size = check_integer("kernel_size", kernel_size)
+        self.strides = check_integer("strides", strides)
         self.bn_momentum = check_fraction("bn_momentum", bn_momentum)
-        self.bn_epsilon = check_positive_float("bn_epsilon", bn_epsilon)
+        self.bn_epsilon = check_number("bn_epsilon", bn_epsilon, above=0)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def check_channels(self, input_shape: tuple[int | None, ...]) -> int:

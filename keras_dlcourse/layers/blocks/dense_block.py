@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_fraction, check_positive_float, check_positive_int
+from keras_dlcourse._checks import check_fraction, check_integer, check_number
 from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain, run_chain
 
 _BOTTLENECK = 4  # channels of the 1x1 convolution, as a multiple of the growth rate
@@ -61,9 +61,9 @@ class DenseBlock(ConvolutionBlock):
         bn_epsilon: float = 1e-5,
         **kwargs: Any,
     ) -> None:
-        growth_rate = check_positive_int("growth_rate", growth_rate)
+        growth_rate = check_integer("growth_rate", growth_rate)
         super().__init__(growth_rate, kernel_size, 1, bn_momentum, bn_epsilon, **kwargs)
-        self.repeats = check_positive_int("repeats", repeats)
+        self.repeats = check_integer("repeats", repeats)
         self.growth_rate = growth_rate
         self.bottleneck = bool(bottleneck)
         self.dropout = check_fraction("dropout", dropout)
@@ -162,9 +162,7 @@ class DenseTransition(ConvolutionBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(1, 1, strides, bn_momentum, bn_epsilon, **kwargs)
-        self.compression = check_positive_float("compression", compression)
-        if self.compression > 1:
-            raise ValueError(f"compression must be above 0 and at most 1. Received: {compression}")
+        self.compression = check_number("compression", compression, above=0, most=1)
         self.dropout = check_fraction("dropout", dropout)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

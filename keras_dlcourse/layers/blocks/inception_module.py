@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.layers.blocks._composite import (
     CompositeLayer,
     build_chain,
@@ -66,11 +66,11 @@ class InceptionModule(CompositeLayer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.filters_1x1 = check_positive_int("filters_1x1", filters_1x1)
+        self.filters_1x1 = check_integer("filters_1x1", filters_1x1)
         self.filters_3x3 = _pair("filters_3x3", filters_3x3)
         self.filters_5x5 = _pair("filters_5x5", filters_5x5)
         self.filters_pool = (
-            None if filters_pool is None else check_positive_int("filters_pool", filters_pool)
+            None if filters_pool is None else check_integer("filters_pool", filters_pool)
         )
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.paths = [
@@ -120,11 +120,11 @@ class InceptionModule(CompositeLayer):
 
 def _pair(name: str, filters: int | Sequence[int]) -> int | tuple[int, int]:
     if not isinstance(filters, Sequence):
-        return check_positive_int(name, filters)
+        return check_integer(name, filters)
     if len(filters) != 2:
         raise ValueError(f"{name} must be one number, or two: reduction and kernel. Received: "
                          f"{filters!r}")  # fmt: skip
-    return check_positive_int(name, filters[0]), check_positive_int(name, filters[1])
+    return check_integer(name, filters[0]), check_integer(name, filters[1])
 
 
 def _last(filters: int | tuple[int, int]) -> int:

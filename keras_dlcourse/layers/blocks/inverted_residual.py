@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_fraction, check_positive_int
+from keras_dlcourse._checks import check_fraction, check_integer
 from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain
 from keras_dlcourse.layers.blocks.squeeze_excite import SqueezeExcite, check_activation
 
@@ -83,10 +83,10 @@ class InvertedResidual(ConvolutionBlock):
         **kwargs: Any,
     ) -> None:
         super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
-        self.expansion = check_positive_int("expansion", expansion)
-        self.expanded = None if expanded is None else check_positive_int("expanded", expanded)
+        self.expansion = check_integer("expansion", expansion)
+        self.expanded = None if expanded is None else check_integer("expanded", expanded)
         self.activation = check_activation("activation", activation)
-        self.squeeze = None if squeeze is None else check_positive_int("squeeze", squeeze)
+        self.squeeze = None if squeeze is None else check_integer("squeeze", squeeze)
         self.squeeze_activation = check_activation("squeeze_activation", squeeze_activation)
         self.gate = check_activation("gate", gate)
         self.drop_path = check_fraction("drop_path", drop_path)

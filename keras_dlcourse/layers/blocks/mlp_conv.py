@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.layers.blocks._composite import (
     CompositeLayer,
     build_chain,
@@ -59,13 +59,12 @@ class MLPConv2D(CompositeLayer):
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(filters, Sequence) or not filters:
-            raise ValueError(f"filters must be one number per layer. Received: {filters!r}")
-        self.filters = tuple(check_positive_int("filters", number) for number in filters)
-        self.kernel_size = check_positive_int("kernel_size", kernel_size)
-        self.strides = check_positive_int("strides", strides)
-        if padding not in ("same", "valid"):
-            raise ValueError(f"padding must be 'same' or 'valid'. Received: {padding!r}")
-        self.padding = padding
+            error = ValueError if isinstance(filters, Sequence) else TypeError
+            raise error(f"filters must be one number per layer. Received: {filters!r}")
+        self.filters = tuple(check_integer("filters", number) for number in filters)
+        self.kernel_size = check_integer("kernel_size", kernel_size)
+        self.strides = check_integer("strides", strides)
+        self.padding = check_one_of("padding", padding, ("same", "valid"))
         self.input_spec = keras.layers.InputSpec(ndim=4)
         self.chain: list[keras.layers.Layer] = []
         for number, channels in enumerate(self.filters, 1):

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_fraction, check_one_of, check_positive_int
+from keras_dlcourse._checks import check_fraction, check_integer, check_one_of
 from keras_dlcourse.layers.blocks._composite import ConvolutionBlock, build_chain, run_chain
 
 KINDS = ("basic", "bottleneck")
@@ -94,8 +94,8 @@ class ResidualBlock(ConvolutionBlock):
     ) -> None:
         super().__init__(filters, kernel_size, strides, bn_momentum, bn_epsilon, **kwargs)
         self.kind = check_one_of("kind", kind, KINDS)
-        self.groups = check_positive_int("groups", groups)
-        self.width = None if width is None else check_positive_int("width", width)
+        self.groups = check_integer("groups", groups)
+        self.width = None if width is None else check_integer("width", width)
         self.shortcut = check_one_of("shortcut", shortcut, SHORTCUTS)
         self.preactivation = bool(preactivation)
         self.strides_first = bool(strides_first)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_int, is_whole
+from keras_dlcourse._checks import check_integer, check_one_of
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -52,17 +52,18 @@ class SparseConnectedConv2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.connections = [list(map(_channel, row)) for row in connections]
+        self.connections = [
+            [check_integer("connections", channel, least=0) for channel in row]
+            for row in connections
+        ]
         if not self.connections or not all(self.connections):
             raise ValueError("connections must name channels for each filter. Received: "
                              f"{connections!r}")  # fmt: skip
         for row in self.connections:
             if len(set(row)) < len(row):
                 raise ValueError(f"connections must name each channel once. Received: {row}")
-        self.kernel_size = check_positive_int("kernel_size", kernel_size)
-        if padding not in ("valid", "same"):
-            raise ValueError(f"padding must be 'valid' or 'same'. Received: {padding!r}")
-        self.padding = padding
+        self.kernel_size = check_integer("kernel_size", kernel_size)
+        self.padding = check_one_of("padding", padding, ("same", "valid"))
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -105,9 +106,3 @@ class SparseConnectedConv2D(keras.layers.Layer):
         """Return the arguments that re-create this layer."""
         names = ("connections", "kernel_size", "padding")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def _channel(number: Any) -> int:
-    if not is_whole(number) or number < 0:
-        raise ValueError(f"connections must be channel numbers from 0. Received: {number!r}")
-    return int(number)

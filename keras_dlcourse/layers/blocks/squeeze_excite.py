@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.layers.blocks._composite import CompositeLayer, build_chain, run_chain
 
 
@@ -47,7 +47,7 @@ class SqueezeExcite(CompositeLayer):
         self, units: int, activation: str = "relu", gate: str = "sigmoid", **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self.units = check_positive_int("units", units)
+        self.units = check_integer("units", units)
         self.activation = check_activation("activation", activation)
         self.gate = check_activation("gate", gate)
         self.input_spec = keras.layers.InputSpec(ndim=4)
@@ -98,8 +98,8 @@ class SqueezeExcite(CompositeLayer):
 
 
 def check_activation(argument: str, name: str) -> str:
-    """Return the name of a Keras activation, or raise ValueError."""
+    """Return the name of a Keras activation, or raise an error."""
     if not isinstance(name, str):
-        raise ValueError(f"{argument} must be the name of a Keras activation. Received: {name!r}")
+        raise TypeError(f"{argument} must be the name of a Keras activation. Received: {name!r}")
     keras.activations.get(name)  # raises ValueError
     return name

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import is_whole
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.layers.compression.compressed import PACKAGE, WeightTransform
 
 INITS = ("kmeans++", "linear", "density")
@@ -120,14 +120,14 @@ class ClusterWeight(WeightTransform):
 
 
 def check_clusters(clusters: Any, fixed: int = 0) -> int:
-    """Return the number of clusters as an int, or raise ValueError if it is too small."""
-    least = max(2, fixed + 1)
-    if not is_whole(clusters) or clusters < least:
-        why = f", because {fixed} of them are fixed" if fixed > 1 else ""
+    """Return the number of clusters as an int, or raise an error if it is too small."""
+    clusters = check_integer("clusters", clusters, least=2)
+    if clusters <= fixed:
         raise ValueError(
-            f"clusters must be an integer of at least {least}{why}. Received: {clusters!r}"
+            f"clusters must be an integer of at least {fixed + 1}, because {fixed} of them are "
+            f"fixed. Received: {clusters}"
         )
-    return int(clusters)
+    return clusters
 
 
 def _choose_initial(numbers: np.ndarray, clusters: int, init: str, seed: int) -> np.ndarray:

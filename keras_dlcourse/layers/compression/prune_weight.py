@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_fraction, check_positive_int, is_whole
+from keras_dlcourse._checks import check_fraction, check_integer, is_whole
 from keras_dlcourse.layers.compression.compressed import PACKAGE, WeightTransform
 from keras_dlcourse.layers.compression.sparsity_schedules import PolynomialDecay, Schedule
 
@@ -77,7 +77,7 @@ class PruneWeight(WeightTransform):
         self.schedule: Any = schedule
         self.pattern = check_pattern(pattern, self.sparsity, schedule)
         self.axis = int(axis)
-        self.uses = check_positive_int("uses", uses)
+        self.uses = check_integer("uses", uses)
 
     def build(self, input_shape: Any) -> None:
         """Create the mask, initially ones, and the step counter."""

@@ -10,9 +10,8 @@ from keras import ops
 
 from keras_dlcourse._checks import (
     check_fraction,
-    check_positive_float,
-    check_positive_int,
-    is_whole,
+    check_integer,
+    check_number,
 )
 
 PACKAGE = "keras_dlcourse"
@@ -43,7 +42,7 @@ class ConstantSparsity:
 
     def __post_init__(self) -> None:
         _check_steps(self.begin_step, self.end_step)
-        check_positive_int("frequency", self.frequency)
+        check_integer("frequency", self.frequency)
 
     def sparsity(self, step: Any, final: float) -> Any:
         """Return the sparsity at a step, given the final sparsity."""
@@ -116,8 +115,8 @@ class PolynomialDecay:
                 "one step, use ConstantSparsity."
             )
         check_fraction("initial", self.initial)
-        check_positive_float("power", self.power)
-        check_positive_int("frequency", self.frequency)
+        check_number("power", self.power, above=0)
+        check_integer("frequency", self.frequency)
 
     def sparsity(self, step: Any, final: float) -> Any:
         """Return the sparsity at a step, given the final sparsity."""
@@ -163,8 +162,8 @@ def _is_due(step: Any, begin: int, end: int | None, frequency: int) -> Any:
 
 def _check_steps(begin: Any, end: Any) -> None:
     for argument, value in (("begin_step", begin), ("end_step", end)):
-        if value is not None and not (is_whole(value) and value >= 0):
-            raise ValueError(f"{argument} must be an integer of at least 0. Received: {value!r}")
+        if value is not None:
+            check_integer(argument, value, least=0)
     if end is not None and end < begin:
         raise ValueError(
             f"end_step must not be before begin_step. Received: end_step={end}, begin_step={begin}"

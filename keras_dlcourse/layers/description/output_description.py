@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.description.layouts import BOX, BOX_LAYOUTS, KEYPOINTS, RELATIVE_TO
 
@@ -52,22 +53,20 @@ class OutputDescription(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if kind not in (BOX, KEYPOINTS):
-            raise ValueError(f"kind must be 'box' or 'keypoints'. Received: {kind!r}")
+        check_one_of("kind", kind, (BOX, KEYPOINTS))
         if (kind == BOX) != (bounding_box_format is not None):
             raise ValueError("bounding_box_format must be given if, and only if, kind='box'")
         if (kind == KEYPOINTS) != (relative_to is not None):
             raise ValueError("relative_to must be given if, and only if, kind='keypoints'")
         if kind == BOX and names is not None:
             raise ValueError("names must only be given for kind='keypoints'")
-        if bounding_box_format is not None and bounding_box_format not in BOX_LAYOUTS:
-            raise ValueError(
-                "bounding_box_format must be in fractions of the image, so that it is valid for "
-                f"any image size: one of {', '.join(BOX_LAYOUTS)}. Received: "
-                f"{bounding_box_format!r}"
-            )
-        if relative_to is not None and relative_to not in RELATIVE_TO:
-            raise ValueError(f"relative_to must be 'image' or 'box'. Received: {relative_to!r}")
+        if bounding_box_format is not None:
+            check_one_of(
+                "bounding_box_format", bounding_box_format, tuple(BOX_LAYOUTS),
+                why=". It must be in fractions of the image, to be valid for any image size.",
+            )  # fmt: skip
+        if relative_to is not None:
+            check_one_of("relative_to", relative_to, tuple(RELATIVE_TO))
         self.kind = kind
         self.bounding_box_format = bounding_box_format
         self.relative_to = relative_to

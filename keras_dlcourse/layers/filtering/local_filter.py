@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_one_of, check_positive_float, check_positive_int, is_real
+from keras_dlcourse._checks import check_flag, check_integer, check_number, check_one_of, is_real
 from keras_dlcourse.layers.filtering._windows import margins, output_shape
 
 
@@ -112,10 +112,10 @@ class LocalFilter2D(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.size = check_positive_int("size", size)
-        self.sigma = None if sigma is None else check_positive_float("sigma", sigma)
-        self.flip = check_one_of("flip", flip, (False, True))
-        self.sum_channels = check_one_of("sum_channels", sum_channels, (False, True))
+        self.size = check_integer("size", size)
+        self.sigma = None if sigma is None else check_number("sigma", sigma, above=0)
+        self.flip = check_flag("flip", flip)
+        self.sum_channels = check_flag("sum_channels", sum_channels)
         self.padding = check_one_of("padding", padding, ("same", "valid"))
         self._numbers = _numbers(kernel, self.size, self.sigma, self.sum_channels)
         self.kernel = kernel if isinstance(kernel, str) else self._numbers.tolist()

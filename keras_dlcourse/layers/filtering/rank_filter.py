@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_one_of, check_positive_int
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.layers.filtering._windows import margins, output_shape
 
 KINDS = ("median", "minimum", "maximum")
@@ -61,7 +61,7 @@ class RankFilter2D(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.kind = check_one_of("kind", kind, KINDS)
-        self.size = check_positive_int("size", size)
+        self.size = check_integer("size", size)
         self.padding = check_one_of("padding", padding, ("same", "valid"))
         self.input_spec = keras.layers.InputSpec(ndim=4)
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import is_whole
+from keras_dlcourse._checks import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -49,11 +49,7 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
 
     def __init__(self, *args: Any, freeze_after: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not is_whole(freeze_after) or freeze_after < 0:
-            raise ValueError(
-                f"freeze_after must be an integer of at least 0. Received: {freeze_after!r}"
-            )
-        self.freeze_after = int(freeze_after)
+        self.freeze_after = check_integer("freeze_after", freeze_after, least=0)
 
     @classmethod
     def of(cls, layer: keras.layers.BatchNormalization, freeze_after: int) -> Any:

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse._checks import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -36,7 +36,7 @@ class L2Normalization(keras.layers.Layer):
 
     def __init__(self, epsilon: float = 1e-12, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.epsilon = check_positive_float("epsilon", epsilon)
+        self.epsilon = check_number("epsilon", epsilon, above=0)
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs / sqrt(max(sum(inputs ** 2), epsilon))`."""

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_positive_float, check_positive_int
+from keras_dlcourse._checks import check_integer, check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -56,10 +56,10 @@ class LocalResponseNormalization(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.depth_radius = check_positive_int("depth_radius", depth_radius)
-        self.bias = check_positive_float("bias", bias)
-        self.alpha = check_positive_float("alpha", alpha)
-        self.beta = check_positive_float("beta", beta)
+        self.depth_radius = check_integer("depth_radius", depth_radius)
+        self.bias = check_number("bias", bias, above=0)
+        self.alpha = check_number("alpha", alpha, above=0)
+        self.beta = check_number("beta", beta, above=0)
         self.input_spec = keras.layers.InputSpec(ndim=4)
 
     def call(self, inputs: Any) -> Any:

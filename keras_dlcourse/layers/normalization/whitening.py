@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_one_of, check_positive_int, is_real
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
 from keras_dlcourse.data.stream import stream
 
 _BATCH = 256
@@ -69,12 +69,8 @@ class Whitening(keras.layers.Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.kind = check_one_of("kind", kind, ("pca", "zca"))
-        if not is_real(epsilon) or not 0 <= epsilon < float("inf"):
-            raise ValueError(f"epsilon must be a finite number of 0 or more. Received: {epsilon!r}")
-        self.epsilon = float(epsilon)
-        self.components = (
-            None if components is None else check_positive_int("components", components)
-        )
+        self.epsilon = check_number("epsilon", epsilon, least=0)
+        self.components = None if components is None else check_integer("components", components)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create the statistics, all NaN."""

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 
 _SHORTEST = 1e-6  # squared length; shorter vectors are treated as this long, for finite gradients
 
@@ -43,7 +43,7 @@ class CosineDense(keras.layers.Layer):
 
     def __init__(self, units: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units = check_positive_int("units", units)
+        self.units = check_integer("units", units)
         self.supports_masking = True
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

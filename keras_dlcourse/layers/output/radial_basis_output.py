@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_int, is_whole
+from keras_dlcourse._checks import check_integer
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -48,10 +48,8 @@ class RadialBasisOutput(keras.layers.Layer):
 
     def __init__(self, units: int, seed: int = 0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.units = check_positive_int("units", units)
-        if not is_whole(seed) or seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0. Received: {seed!r}")
-        self.seed = int(seed)
+        self.units = check_integer("units", units)
+        self.seed = check_integer("seed", seed, least=0)
         self.input_spec = keras.layers.InputSpec(min_ndim=2)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

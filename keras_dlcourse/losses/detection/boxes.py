@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_below
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.boxes.formats import check_boxes, check_format
 from keras_dlcourse.boxes.overlap import Overlap, edges, quotient
 
@@ -54,7 +54,7 @@ class SmoothL1Loss(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.beta = check_below("beta", beta, math.inf)
+        self.beta = check_number("beta", beta, above=0)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the sum over the last axis."""

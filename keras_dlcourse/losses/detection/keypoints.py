@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_below
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.losses.detection.boxes import smooth_l1
 
 
@@ -51,7 +50,7 @@ class KeypointLoss(keras.losses.Loss):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.beta = check_below("beta", beta, math.inf)
+        self.beta = check_number("beta", beta, above=0)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the loss of each row."""

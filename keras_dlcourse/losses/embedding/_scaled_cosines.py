@@ -6,7 +6,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.losses.embedding import _distances
 from keras_dlcourse.losses.embedding._pairs import PairLoss, Pairs
 
@@ -18,7 +18,7 @@ class ScaledCosineLoss(PairLoss):
 
     def __init__(self, temperature: float, gather: bool, **kwargs: Any) -> None:
         super().__init__(gather=gather, **kwargs)
-        self.temperature = check_positive_float("temperature", temperature)
+        self.temperature = check_number("temperature", temperature, above=0)
 
     def prepare_embeddings(self, embeddings: Any) -> Any:
         """Return embeddings as the cosines use them: scaled to length 1."""

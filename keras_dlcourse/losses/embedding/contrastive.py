@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_flag, check_one_of, check_positive_float
+from keras_dlcourse._checks import check_flag, check_number, check_one_of
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses._base import MeanOverTerms
 from keras_dlcourse.losses.embedding import _distances
@@ -68,10 +68,8 @@ class ContrastiveLoss(MeanOverTerms):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = check_positive_float("margin", margin)
+        self.margin = check_number("margin", margin, above=0)
         self.squared = check_flag("squared", squared)
-        if isinstance(different, bool):
-            raise ValueError(f"different must be one of 0, 1. Received: {different!r}")
         self.different = check_one_of("different", different, (0, 1))
 
     def terms(self, y_true: Any, y_pred: Any, mask: Any) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_below, check_positive_float
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.losses._base import MeanOverTerms
 from keras_dlcourse.losses.embedding import _cosines
 
@@ -18,8 +18,8 @@ class MarginSoftmax(MeanOverTerms):
 
     def __init__(self, margin: float, scale: float, most: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.margin = check_below("margin", margin, most)
-        self.scale = check_positive_float("scale", scale)
+        self.margin = check_number("margin", margin, above=0, below=most)
+        self.scale = check_number("scale", scale, above=0)
 
     def apply_margin(self, cosines: Any) -> Any:
         """Return the value that replaces the cosine of the true class."""

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_dlcourse import backend
-from keras_dlcourse._checks import check_below, check_flag, check_positive_float
+from keras_dlcourse._checks import check_flag, check_number
 from keras_dlcourse.losses._base import MeanOverTerms, mask_of
 from keras_dlcourse.losses.embedding import _cosines
 
@@ -66,8 +66,8 @@ class ProxyAnchor(MeanOverTerms):
         dtype: Any = None,
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
-        self.margin = check_below("margin", margin, 2.0)
-        self.alpha = check_positive_float("alpha", alpha)
+        self.margin = check_number("margin", margin, above=0, below=2.0)
+        self.alpha = check_number("alpha", alpha, above=0)
         self.gather = check_flag("gather", gather)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

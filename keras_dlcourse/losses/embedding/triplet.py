@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import check_flag, check_one_of, check_positive_float
+from keras_dlcourse._checks import check_flag, check_number, check_one_of
 from keras_dlcourse.losses import _checks
 from keras_dlcourse.losses.embedding import _distances, _mining
 from keras_dlcourse.losses.embedding._pairs import PairLoss, Pairs
@@ -87,7 +87,7 @@ class TripletLoss(PairLoss):
         dtype: Any = None,
     ) -> None:
         super().__init__(gather=gather, name=name, reduction=reduction, dtype=dtype)
-        self.margin = None if margin is None else check_positive_float("margin", margin)
+        self.margin = None if margin is None else check_number("margin", margin, above=0)
         self.mining = check_one_of("mining", mining, MINING)
         self.distance = check_one_of("distance", distance, _distances.DISTANCES)
         self.soft = check_flag("soft", soft)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_below
+from keras_dlcourse._checks import check_number
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -48,12 +47,11 @@ class GradNorm:
 
     def __init__(self, shared: str, restoring: float = 1.5, rate: float = 0.025) -> None:
         if not isinstance(shared, str) or not shared:
-            raise ValueError(f"shared must be the name of a layer. Received: {shared!r}")
+            error = ValueError if isinstance(shared, str) else TypeError
+            raise error(f"shared must be the name of a layer. Received: {shared!r}")
         self.shared = shared
-        self.restoring = (
-            float(restoring) if restoring == 0 else check_below("restoring", restoring, math.inf)
-        )
-        self.rate = float(rate) if rate == 1 else check_below("rate", rate, 1)
+        self.restoring = check_number("restoring", restoring, least=0)
+        self.rate = check_number("rate", rate, above=0, most=1)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create this object."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_dlcourse._checks import is_real
+from keras_dlcourse._checks import check_number, is_real
 from keras_dlcourse.losses.multitask.grad_norm import GradNorm
 
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -236,12 +235,10 @@ def _check_alpha(alpha: Any, tasks: Mapping[str, Any]) -> Any:
                 f"alpha must have a weight for each of {_list_names(tasks)}. "
                 f"Received: {_list_names(alpha)}"
             )
-        for task, weight in alpha.items():
-            if not (_is_number(weight) and weight >= 0):
-                raise ValueError(f"alpha of {task!r} must be 0 or more. Received: {weight!r}")
-        return {task: float(alpha[task]) for task in tasks}
-    if not _is_number(alpha) or not 0 <= alpha <= 1:
-        raise ValueError(
+        return {task: check_number(f"alpha of {task!r}", alpha[task], least=0) for task in tasks}
+    if not is_real(alpha) or not 0 <= alpha <= 1:
+        error = ValueError if isinstance(alpha, str) or is_real(alpha) else TypeError
+        raise error(
             "alpha must be a number from 0 to 1, a dictionary of weights, a schedule, a GradNorm, "
             f"or 'learned'. Received: {alpha!r}"
         )
@@ -254,10 +251,6 @@ _ONLY_TWO = (
     "A single alpha weights two tasks against each other, but there are {}. Pass a dictionary of "
     "their weights."
 )
-
-
-def _is_number(value: Any) -> bool:
-    return is_real(value) and math.isfinite(value)
 
 
 def _restore(value: Any) -> Any:

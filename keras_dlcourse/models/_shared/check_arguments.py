@@ -12,8 +12,9 @@ import keras
 
 from keras_dlcourse._checks import (
     check_fraction,
-    check_positive_float,
-    check_positive_int,
+    check_integer,
+    check_number,
+    check_one_of,
     is_whole,
 )
 from keras_dlcourse._files import user_path
@@ -80,7 +81,7 @@ def check_arguments(
         )
     arguments = Arguments(
         input_shape=shape,
-        alpha=check_positive_float("alpha", alpha),
+        alpha=check_number("alpha", alpha, above=0),
         include_top=include_top,
         weights=_check_weights(weights),
         pooling=_check_pooling(pooling, include_top),
@@ -116,13 +117,13 @@ def _check_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int | N
     """Return (height, width, channels), validated."""
     try:
         height, width, channels = input_shape
-    except (TypeError, ValueError):
-        raise ValueError(
+    except (TypeError, ValueError) as error:
+        raise type(error)(
             f"input_shape must be (height, width, channels). Received: {input_shape!r}"
         ) from None
     for size in (height, width):
         if size is not None and not (is_whole(size) and size >= SMALLEST_INPUT):
-            raise ValueError(
+            raise (ValueError if is_whole(size) else TypeError)(
                 f"input_shape must have a height and width of at least {SMALLEST_INPUT} pixels (or "
                 f"None for any). Received: {tuple(input_shape)}. Resize smaller images first."
             )
@@ -141,7 +142,7 @@ def _check_shape(input_shape: Sequence[int | None]) -> tuple[int | None, int | N
 def _check_classes(classes: Classes) -> tuple[int, tuple[str, ...] | None]:
     """Return the number of classes and their names, if there are any."""
     if isinstance(classes, numbers.Number):
-        return check_positive_int("classes", classes), None
+        return check_integer("classes", classes), None
     if not hasattr(classes, "__len__") or isinstance(classes, (int, str)):
         raise TypeError(
             "classes must be a number, or a sequence of names such as ['cat', 'dog']. "
@@ -173,8 +174,7 @@ def _check_weights(weights: Weights) -> Path | str | None:
 
 def _check_pooling(pooling: str | None, include_top: bool) -> str | None:
     """Return the pooling of a model without a classifier."""
-    if pooling not in (None, "avg", "max"):
-        raise ValueError(f"pooling must be None, 'avg' or 'max'. Received: {pooling!r}")
+    check_one_of("pooling", pooling, (None, "avg", "max"))
     if pooling is not None and include_top:
         raise ValueError(
             "pooling must be None if include_top=True, because the classifier brings its own "
@@ -204,12 +204,8 @@ def _check_output_stride(
         if smaller is None or smaller >= 96:
             return 32
         return 16 if smaller >= 48 else 8
-    if not is_whole(output_stride) or output_stride not in OUTPUT_STRIDES:
-        raise ValueError(
-            "output_stride must be 8, 16, 32, or None to choose it by the image size. "
-            f"Received: {output_stride!r}"
-        )
-    return int(output_stride)
+    why = ". None chooses it by the image size."
+    return int(check_one_of("output_stride", output_stride, (*OUTPUT_STRIDES, None), why))
 
 
 def _check_preprocessing(

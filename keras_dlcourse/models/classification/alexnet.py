@@ -12,6 +12,7 @@ from typing import Annotated, Any, Unpack
 
 import keras
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.layers import LocalResponseNormalization
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
@@ -98,10 +99,7 @@ def AlexNet(input_shape: Shape = (227, 227, 3), **options: Unpack[AlexNetOptions
     given: dict[str, Any] = dict(options)
     name, grouped = given.pop("name"), bool(given.pop("grouped"))
     normalization = given.pop("normalization")
-    if normalization not in NORMALIZATIONS:
-        raise ValueError(
-            f"normalization must be 'local', 'batch' or None. Received: {normalization!r}"
-        )
+    check_one_of("normalization", normalization, NORMALIZATIONS)
     arguments = check_arguments(None, input_shape=input_shape, **given)
     check_one_size(arguments, "AlexNet")
     inputs, x = parts.image_input(arguments)

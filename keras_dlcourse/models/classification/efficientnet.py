@@ -14,6 +14,7 @@ from typing import Annotated, Any, NamedTuple, Unpack
 
 import keras
 
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.layers import InvertedResidual
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Options, Shape
@@ -134,8 +135,7 @@ def compound_scale(
         ICML 2019, https://arxiv.org/abs/1905.11946, equation 3
     """
     for name, base in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-        if not base >= 1:
-            raise ValueError(f"{name} must be at least 1. Received: {base!r}")
+        check_number(name, base, least=1)
     return CompoundScale(alpha**phi, beta**phi, gamma**phi)
 
 

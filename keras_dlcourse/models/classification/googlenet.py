@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, Unpack
 
 import keras
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.layers import InceptionModule, LocalResponseNormalization
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
@@ -104,8 +105,7 @@ def GoogLeNet(
     given: dict[str, Any] = dict(options)
     name, auxiliary = given.pop("name"), bool(given.pop("auxiliary"))
     normalization = given.pop("normalization")
-    if normalization not in ("local", None):
-        raise ValueError(f"normalization must be 'local' or None. Received: {normalization!r}")
+    check_one_of("normalization", normalization, ("local", None))
     arguments = check_arguments(None, input_shape=input_shape, **given)
     if auxiliary and (not arguments.include_top or None in arguments.input_shape):
         raise ValueError(

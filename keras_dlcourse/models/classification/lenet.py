@@ -12,6 +12,7 @@ from typing import Annotated, Any, Unpack
 
 import keras
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.layers import ChannelScale, RadialBasisOutput, SparseConnectedConv2D
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
@@ -85,8 +86,7 @@ def LeNet5Paper(
     """
     given: dict[str, Any] = dict(options)
     output = given.pop("output")
-    if output not in OUTPUTS:
-        raise ValueError(f"output must be 'rbf' or 'softmax'. Received: {output!r}")
+    check_one_of("output", output, OUTPUTS)
     if given["alpha"] != 1.0:
         raise ValueError(
             "alpha must be 1, because the table of connections is for the paper's widths."

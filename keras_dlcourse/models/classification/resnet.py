@@ -12,6 +12,7 @@ from typing import Annotated, Any, Unpack
 
 import keras
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.layers import ResidualBlock
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
@@ -210,8 +211,7 @@ def ResNet110CIFAR(
 def _build(variant: str, input_shape: Shape, options: ResNetOptions) -> keras.Model:
     given: dict[str, Any] = dict(options)
     version, use_bias = given.pop("version"), bool(given.pop("use_bias"))
-    if version not in (1, 2):
-        raise ValueError(f"version must be 1 or 2. Received: {version!r}")
+    check_one_of("version", version, (1, 2))
     row = VARIANTS[variant]
     if given["weights"] == "imagenet" and not (row.official and use_bias and version == 1):
         raise ValueError(

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Unpack
 
 import keras
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
 from keras_dlcourse.models._shared.check_arguments import check_arguments, check_one_size
@@ -115,8 +116,7 @@ def _build(variant: str, input_shape: Shape, options: VGGOptions) -> keras.Model
     row = VARIANTS[variant]
     given: dict[str, Any] = dict(options)
     batch_norm, head = bool(given.pop("batch_norm")), given.pop("head")
-    if head not in HEADS:
-        raise ValueError(f"head must be 'dense' or 'convolution'. Received: {head!r}")
+    check_one_of("head", head, HEADS)
     name = given.pop("name")
     has_files = row.official is not None and not batch_norm
     imagenet = (

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Unpack
 
 import keras
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.models._shared.arguments import Shape
 from keras_dlcourse.models._shared.show_options import show_options
 from keras_dlcourse.models.classification.resnet import ResidualOptions, Variant, residual_network
@@ -69,7 +69,7 @@ def WideResNet(
         Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016,
         https://arxiv.org/abs/1605.07146
     """
-    depth, width = check_positive_int("depth", depth), check_positive_int("width", width)
+    depth, width = check_integer("depth", depth), check_integer("width", width)
     if depth < 10 or (depth - 4) % 6:
         raise ValueError(
             f"depth must be 6 n + 4, such as 10, 16, 22, 28 or 40, for three stages of n blocks "

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_fraction, check_one_of, check_positive_int
+from keras_dlcourse._checks import check_fraction, check_integer, check_one_of
 from keras_dlcourse.losses.classification.tasks import TASKS
 from keras_dlcourse.models._shared import parts
 
@@ -95,20 +95,20 @@ def _check_shape(input_shape: Any) -> tuple[int, ...]:
     sizes = input_shape if isinstance(input_shape, (list, tuple)) else (input_shape,)
     if not sizes:
         raise ValueError("input_shape must be a number of features or a shape. Received: ()")
-    return tuple(check_positive_int("input_shape", size) for size in sizes)
+    return tuple(check_integer("input_shape", size) for size in sizes)
 
 
 def _check_units(hidden_units: Any) -> tuple[int, ...]:
     if not isinstance(hidden_units, (list, tuple)):
-        raise ValueError(
+        raise TypeError(
             "hidden_units must be a sequence, such as (64,) for one hidden layer. "
             f"Received: {hidden_units!r}"
         )
-    return tuple(check_positive_int("hidden_units", width) for width in hidden_units)
+    return tuple(check_integer("hidden_units", width) for width in hidden_units)
 
 
 def _check_outputs(outputs: Any, task: str, fewest: int) -> int:
-    count = check_positive_int("outputs", fewest if outputs is None and fewest == 1 else outputs)
+    count = check_integer("outputs", fewest if outputs is None and fewest == 1 else outputs)
     if count < fewest:
         raise ValueError(
             f"outputs must be the number of classes, at least {fewest}, if task={task!r}. "
@@ -123,6 +123,5 @@ def _check_activation(activation: Any) -> None:
     except ValueError:
         known = False
     if not known:
-        raise ValueError(
-            f"activation must be the name of a Keras activation. Received: {activation!r}"
-        )
+        error = ValueError if isinstance(activation, str) else TypeError
+        raise error(f"activation must be the name of a Keras activation. Received: {activation!r}")

@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from keras_dlcourse._checks import check_positive_float, check_positive_int
+from keras_dlcourse._checks import check_integer, check_number
 
 _ASKED_AFTER = 20  # passes without convergence before separability is computed
 _LARGEST = 2_000_000  # values in the data for which that takes seconds
@@ -98,8 +98,8 @@ class Perceptron(ClassifierMixin, BaseEstimator):
             X: Features, `(n, features)`.
             y: Class of each example, of any type that scikit-learn accepts.
         """
-        check_positive_int("max_iter", self.max_iter)
-        check_positive_float("learning_rate", self.learning_rate)
+        check_integer("max_iter", self.max_iter)
+        check_number("learning_rate", self.learning_rate, above=0)
         X, y = validate_data(self, X, y, dtype="float64")
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.layers import L2Normalization
 from keras_dlcourse.models._shared import parts
 
@@ -62,9 +62,8 @@ def embedding_model(
         Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", CVPR
         2015, https://arxiv.org/abs/1503.03832
     """
-    dimensions = check_positive_int("dimensions", dimensions)
-    if pooling not in ("avg", "max"):
-        raise ValueError(f"pooling must be 'avg' or 'max'. Received: {pooling!r}")
+    dimensions = check_integer("dimensions", dimensions)
+    check_one_of("pooling", pooling, ("avg", "max"))
     x = pool_features(backbone, backbone_output(backbone), pooling)
     # In 16 bits, nearby vectors would become equal.
     dtype = parts.output_dtype()

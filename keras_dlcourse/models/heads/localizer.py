@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import layers as L
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.edge.description.layouts import BOX, KEYPOINTS, RELATIVE_TO
 from keras_dlcourse.layers import OutputDescription
 from keras_dlcourse.models._shared import parts
@@ -68,7 +68,7 @@ def localizer(
         Sermanet et al., "OverFeat", ICLR 2014, https://arxiv.org/abs/1312.6229 (a box head beside
         the classifier on shared features)
     """
-    classes = check_positive_int("classes", classes)
+    classes = check_integer("classes", classes)
     maps = _maps(backbone)
     dtype = parts.output_dtype()
     x = pool_features(backbone, maps, "avg")
@@ -124,8 +124,7 @@ def keypoint_regressor(
         Toshev and Szegedy, "DeepPose: Human Pose Estimation via Deep Neural Networks", CVPR 2014,
         https://arxiv.org/abs/1312.4659 (its first stage)
     """
-    if relative_to not in RELATIVE_TO:
-        raise ValueError(f"relative_to must be 'image' or 'box'. Received: {relative_to!r}")
+    check_one_of("relative_to", relative_to, tuple(RELATIVE_TO))
     count, names = _count_keypoints(keypoints, least=1)
     places = _places(_maps(backbone), backbone)
     outputs = {BOX: _box(places, bounding_box_format)} if relative_to == "box" else {}
@@ -177,4 +176,4 @@ def _count_keypoints(
         return len(keypoints), keypoints
     if least == 0 and keypoints == 0 and not isinstance(keypoints, bool):
         return 0, None
-    return check_positive_int("keypoints", keypoints), None
+    return check_integer("keypoints", keypoints), None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.losses.embedding._distances import paired_distances
 
 OUTPUTS = ("distance", "score", "embeddings")
@@ -58,9 +58,8 @@ def Siamese(
         https://doi.org/10.1109/CVPR.2006.100 (distance); Koch, Zemel and Salakhutdinov (2015),
         Siamese Neural Networks for One-shot Image Recognition (score)
     """
-    if output not in OUTPUTS:
-        raise ValueError(f"output must be one of {', '.join(OUTPUTS)}. Received: {output!r}")
-    branches = check_positive_int("branches", branches)
+    check_one_of("output", output, OUTPUTS)
+    branches = check_integer("branches", branches)
     if branches < 2 or (branches > 2 and output != "embeddings"):
         raise ValueError(
             "branches must be 2, or 2 or more if output='embeddings'. Received: "

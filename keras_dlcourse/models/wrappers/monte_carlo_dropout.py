@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import is_whole
+from keras_dlcourse._checks import check_integer
 
 _DROPOUTS = (
     keras.layers.Dropout,
@@ -71,11 +71,9 @@ class MonteCarloDropout:
     def __init__(self, model: keras.Model, samples: int = 30, seed: int = 0) -> None:
         if not isinstance(model, keras.Model):
             raise TypeError(f"model must be a keras.Model. Received: {model!r}")
-        if not is_whole(samples) or samples < 2:
-            raise ValueError(f"samples must be a whole number of at least 2. Received: {samples!r}")
-        if not is_whole(seed) or seed < 0:
-            raise ValueError(f"seed must be a whole number of at least 0. Received: {seed!r}")
-        self.model, self.samples, self.seed = model, int(samples), int(seed)
+        self.model = model
+        self.samples = check_integer("samples", samples, least=2)
+        self.seed = check_integer("seed", seed, least=0)
         self._layers = list(_find_dropout(model))
         if not self._layers:
             raise ValueError(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_integer, check_one_of, is_real
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
 from keras_dlcourse.data.multilabel import class_numbers
 from keras_dlcourse.data.stream import stream_with_labels
 from keras_dlcourse.graph.logits import find_logits
@@ -239,14 +239,12 @@ def _is_sigmoid(model: keras.Model) -> bool:
 
 
 def _check_below(below: Any) -> float:
-    if not is_real(below) or not 0 <= below <= 1:
-        raise ValueError(f"below must be from 0 to 1. Received: {below!r}")
-    return float(below)
+    return check_number("below", below, least=0, most=1)
 
 
 def _rebatch(parts: Iterator[np.ndarray], size: int) -> Iterator[np.ndarray]:
     """Yield the rows of all parts, `size` at a time, so that full batches need no recompilation."""
-    size = check_integer("batch_size", size, least=1)
+    size = check_integer("batch_size", size)
     waiting: np.ndarray | None = None
     for part in parts:
         waiting = part if waiting is None else np.concatenate([waiting, part])

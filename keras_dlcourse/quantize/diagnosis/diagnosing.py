@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.edge.tflite.graph import Operator
@@ -29,9 +31,10 @@ INPUT = "INPUT"
 EXACT_DB = 120.0  # above this, the rounding of float32 itself shows
 
 
+@renamed_arguments(file="path")
 def diagnose(
     model: keras.Model | str | os.PathLike[str],
-    file: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     data: Any,
     limit: int = 32,
 ) -> Diagnosis:
@@ -43,9 +46,9 @@ def diagnose(
 
     Args:
         model: The Keras model, or a float32 `.tflite` file of it.
-        file: An integer `.tflite` file of the same network.
+        path: An integer `.tflite` file of the same network.
         data: Same as for `fit`, normalized as in training.
-        limit: Number of examples to run.
+        limit: Maximum number of examples to run.
 
     Returns:
         A `Diagnosis`: `print` shows it as a table, `.picture(path)` draws it, and `apply_fixes`
@@ -71,17 +74,16 @@ def diagnose(
             "model must be a Keras model or the path of a float32 .tflite file. Received: "
             f"{type(model).__name__}"
         )
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ValueError(f"limit must be an integer above 0. Received: {limit!r}")
-    integer_file = ModelFile.read(os.fspath(file))
+    check_integer("limit", limit)
+    integer_file = ModelFile.read(os.fspath(path))
     float_file = _open_float_file(model, integer_file)
     _check_files(float_file, integer_file)
     examples = take(data, limit).inputs
     inputs = _device_inputs(examples, float_file, integer_file)
-    steps = track(inputs, len(examples), f"{Path(file).name}: comparing layers")
+    steps = track(inputs, len(examples), f"{Path(path).name}: comparing layers")
     comparison = compare_layers(float_file, integer_file, steps)
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
-    return _summarize(Path(file), float_file, integer_file, comparison, known)
+    return _summarize(Path(path), float_file, integer_file, comparison, known)
 
 
 def _open_float_file(
@@ -105,7 +107,7 @@ def _open_float_file(
 
 def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
     """Raise an error for files of the wrong kind, or of different networks."""
-    for argument, file in (("model", float_file), ("file", integer_file)):
+    for argument, file in (("model", float_file), ("path", integer_file)):
         if len(file.graphs) != 1 or len(file.inputs) != 1:
             raise ValueError(
                 f"{argument} must be a file with one graph and one input. Received: {file.what} "
@@ -119,7 +121,7 @@ def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
         )
     if not _collect_output_types(integer_file) & _INTEGERS:
         raise ValueError(
-            f"file must be an int8 or int16x8 file. Received: {integer_file.what}, which computes "
+            f"path must be an int8 or int16x8 file. Received: {integer_file.what}, which computes "
             "in float, so there is nothing to diagnose."
         )
     shapes = [file.inputs[0].shape for file in (float_file, integer_file)]
@@ -127,7 +129,7 @@ def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
     for what, (first, second) in (("inputs", shapes), ("outputs", shapes_out)):
         if first != second:
             raise ValueError(
-                f"model and file are not the same network: the float network has {what} of shape "
+                f"model and path are not the same network: the float network has {what} of shape "
                 f"{first[1:]}, but {integer_file.what} has {second[1:]}."
             )
 

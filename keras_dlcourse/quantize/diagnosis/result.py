@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse._files import write_bytes
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.quantize.diagnosis.causes import Cause
 from keras_dlcourse.quantize.diagnosis.layer import LayerDiagnosis
 
@@ -62,11 +63,12 @@ class Diagnosis:
 
         write_bytes(path, png_bytes(draw_layers(self.layers)))
 
-    def table(self, most: int | None = 10) -> str:
-        """Return the layers as a table, the most harmful first.
+    @renamed_arguments(most="limit")
+    def table(self, limit: int | None = 10) -> str:
+        """Return the layers as a table, the limit harmful first.
 
         Args:
-            most: Maximum number of layers; None for all.
+            limit: Maximum number of layers; None for all.
         """
         from keras_dlcourse._tables import text_table
 
@@ -77,7 +79,7 @@ class Diagnosis:
                 [layer.name, layer.operator, format_db(layer.alone_db),
                  format_db(layer.own_sqnr_db), format_db(layer.sqnr_db), layer.error_steps,
                  _share(layer.range_used), _share(layer.saturated)]
-                for layer in self.worst[:most]
+                for layer in self.worst[:limit]
             ],
             width=120,
         )  # fmt: skip

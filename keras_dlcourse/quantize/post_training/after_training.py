@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._checks import check_number, check_one_of
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.export import ExportResult
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
@@ -104,11 +105,6 @@ def _check(model: Any, calibrator: str, mixed: float | None) -> None:
             f"model {model.name!r} is already quantized. Export it with to_tflite(model, path), or "
             "start from the float model."
         )
-    if calibrator not in METHODS:
-        raise ValueError(
-            f"calibrator must be one of {', '.join(METHODS)}. Received: {calibrator!r}"
-        )
-    if mixed is not None and not 0 < mixed <= 1:
-        raise ValueError(
-            f"mixed must be a fraction of equal answers, above 0 and at most 1. Received: {mixed!r}"
-        )
+    check_one_of("calibrator", calibrator, tuple(METHODS))
+    if mixed is not None:
+        check_number("mixed", mixed, above=0, most=1)

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data import take
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph, Node
@@ -19,7 +20,8 @@ BATCH = 32
 _LARGEST = 127.0
 
 
-def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> keras.Model:
+@renamed_arguments(examples="limit")
+def correct_bias(model: keras.Model, data: Any, limit: int = EXAMPLES) -> keras.Model:
     """Return a copy whose biases compensate for the mean error of rounding its weights to int8.
 
     With few weights (nine in a depthwise filter), rounding errors do not cancel, and after ReLU the
@@ -33,7 +35,7 @@ def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> ker
         model: A built functional or Sequential model with one input. It is not modified. In the
             copy, batch normalization is folded and composite layers are expanded.
         data: Same as for `fit`, normalized as in training.
-        examples: Number of examples to measure on, chosen with a fixed seed.
+        limit: Maximum number of examples to measure on, chosen with a fixed seed.
 
     Returns:
         A flat functional model.
@@ -61,7 +63,7 @@ def correct_bias(model: keras.Model, data: Any, examples: int = EXAMPLES) -> ker
     probe, kernels = _probe(graph)
     if not kernels:
         return graph.model
-    inputs = take(data, examples, seed=0).inputs
+    inputs = take(data, limit, seed=0).inputs
     totals = [np.zeros(layer.bias.shape) for layer in kernels]
     for start in range(0, len(inputs), BATCH):
         batch = inputs[start : start + BATCH]

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse._files import user_path, write_bytes
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
@@ -76,13 +77,14 @@ class Fixed:
         return "\n".join(lines + [f"not applied: {text}" for text in self.not_applied])
 
 
+@renamed_arguments(output="path")
 def apply_fixes(
     model: keras.Model,
     diagnosis: Diagnosis,
     data: Any,
     limit: int = 32,
     *,
-    output: str | os.PathLike[str] | None = None,
+    path: str | os.PathLike[str] | None = None,
     preprocessing: Normalization | None = None,
 ) -> Fixed:
     """Apply the fixes of a diagnosis and write a new file.
@@ -94,8 +96,8 @@ def apply_fixes(
         model: The float model.
         diagnosis: The diagnosis of its integer file.
         data: Same as for `fit`; at least 100 examples.
-        limit: Number of examples to compare on.
-        output: The file to write; by default it is next to the diagnosed file, with `.fixed`
+        limit: Maximum number of examples to compare on.
+        path: The file to write; by default it is next to the diagnosed file, with `.fixed`
             before the extension.
         preprocessing: The normalization applied to pixels in training; by default it is read from
             the file.
@@ -114,11 +116,9 @@ def apply_fixes(
         raise TypeError(
             f"model must be a keras.Model, because its layers are modified. Received: {model!r}"
         )
-    path = diagnosis.path
-    target = (
-        path.with_name(f"{path.stem}.fixed{path.suffix}") if output is None else user_path(output)
-    )
-    base = _options(path)
+    old = diagnosis.path
+    target = old.with_name(f"{old.stem}.fixed{old.suffix}") if path is None else user_path(path)
+    base = _options(old)
     if preprocessing is not None:
         base["preprocessing"] = preprocessing
     with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
@@ -126,7 +126,7 @@ def apply_fixes(
         to_tflite(model, float_path, quantization="float32", **base)
 
         def attempt(way: _Way) -> tuple[bytes, Diagnosis]:
-            file = Path(folder) / path.name
+            file = Path(folder) / old.name
             with warnings.catch_warnings():
                 # The diagnosis has already reported the layers that are left in float.
                 warnings.filterwarnings("ignore", message=".*(is not all integer|stays? in float)")

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.graph.flat import Graph, Node
 from keras_dlcourse.quantize.diagnosis.diagnosing import diagnose
@@ -36,6 +37,7 @@ class Mixed:
     tried: int
 
 
+@renamed_arguments(examples="limit")
 def fewest_in_float(
     model: keras.Model,
     data: Any,
@@ -43,7 +45,7 @@ def fewest_in_float(
     *,
     calibrator: str = "min_max",
     percentile: float = 99.99,
-    examples: int = EXAMPLES,
+    limit: int = EXAMPLES,
     most: int = 16,
 ) -> Mixed:
     """Find the fewest layers to leave in float to reach a given agreement with the float model.
@@ -59,7 +61,7 @@ def fewest_in_float(
         agreement: Fraction of examples, from 0 to 1, that must have the same top class.
         calibrator: As in `after_training`.
         percentile: As in `after_training`.
-        examples: Number of examples to compare on.
+        limit: Maximum number of examples to compare on.
         most: Maximum number of layers (with their fused layers) to leave in float.
 
     Returns:
@@ -74,7 +76,7 @@ def fewest_in_float(
     """
     # Use the layer names of the flat graph, where they are unique.
     assignment = assign_rules(flatten(model))
-    search = _Search(assignment.graph.model, data, calibrator, percentile, examples)
+    search = _Search(assignment.graph.model, data, calibrator, percentile, limit)
     reached, order = search.start()
     groups = [_group(assignment, layer) for layer in order]
     groups = [group for group in dict.fromkeys(groups) if group]
@@ -97,9 +99,9 @@ class _Search:
     """Creates files and compares their outputs with those of the float file."""
 
     def __init__(
-        self, model: keras.Model, data: Any, calibrator: str, percentile: float, examples: int
+        self, model: keras.Model, data: Any, calibrator: str, percentile: float, limit: int
     ) -> None:
-        self.model, self.data, self.examples = model, data, examples
+        self.model, self.data, self.limit = model, data, limit
         self.options: dict[str, Any] = {"calibrator": calibrator, "percentile": percentile}
         self.tried = 0
 
@@ -127,7 +129,7 @@ class _Search:
         with tempfile.TemporaryDirectory(prefix="keras_dlcourse-") as folder:
             path = Path(folder) / "tried.tflite"
             write_calibrated(self.model, path, self.data, keep_float=keep_float, **self.options)
-            return read(diagnose(self.model, path, self.data, self.examples))
+            return read(diagnose(self.model, path, self.data, self.limit))
 
 
 def _group(assignment: Assignment, layer: LayerDiagnosis) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import keras
 from keras import tree
 
 from keras_dlcourse import layers
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.graph.flat import Node
 from keras_dlcourse.graph.skipping import Skip
 from keras_dlcourse.layers.compression.fake_quantize import RANGES
@@ -83,8 +84,7 @@ def quantization_aware(
         Krishnamoorthi, 2018, https://arxiv.org/abs/1806.08342
     """
     _check_scheme(scheme)
-    if ranges not in RANGES:
-        raise ValueError(f"ranges must be one of {', '.join(RANGES)}. Received: {ranges!r}")
+    check_one_of("ranges", ranges, tuple(RANGES))
     left = Skip(skip)
     assignment = assign_rules(flatten(model, left), left)
     builder = _Builder(assignment, ranges, momentum, freeze_batch_norm_after)
@@ -220,8 +220,7 @@ def _check_scheme(scheme: str) -> None:
             "turns 16-bit fake quantization into wrong values. Use to_tflite(model, path, "
             "quantization='int16x8', calibration=data) on the float model."
         )
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme must be one of {', '.join(SCHEMES)}. Received: {scheme!r}")
+    check_one_of("scheme", scheme, tuple(SCHEMES))
 
 
 def _warn_of_floats(assignment: Assignment, model: keras.Model) -> None:

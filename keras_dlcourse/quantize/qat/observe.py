@@ -11,6 +11,8 @@ import numpy as np
 from keras import ops, tree
 
 from keras_dlcourse import layers
+from keras_dlcourse._checks import check_number, check_one_of
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data import take
 from keras_dlcourse.graph.flat import Graph, Node
 
@@ -19,6 +21,7 @@ EXAMPLES = 200
 SAMPLES = 2048  # per activation and example, for percentiles
 
 
+@renamed_arguments(examples="limit")
 def calibrate(
     model: keras.Model,
     data: Any,
@@ -26,7 +29,7 @@ def calibrate(
     method: str = "min_max",
     percentile: float = 99.99,
     momentum: float = 0.9,
-    examples: int = EXAMPLES,
+    limit: int = EXAMPLES,
     batch_size: int = 32,
 ) -> keras.Model:
     """Measure the ranges of a quantization-aware model on data, instead of training it.
@@ -44,7 +47,7 @@ def calibrate(
             example.)
         percentile: For `"percentile"`, the percentage of values that the range covers on each side.
         momentum: For `"moving_average"`, the weight of the past.
-        examples: Number of examples to use: the first ones of a dict or list of arrays, otherwise
+        limit: Maximum number of examples: the first ones of a dict or list of arrays, otherwise
             chosen with a fixed seed.
         batch_size: Number of examples per batch.
 
@@ -62,17 +65,15 @@ def calibrate(
         >>> [layer.is_observed for layer in qat.layers if isinstance(layer, layers.FakeQuantize)]
         [True, True]
     """
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}. Received: {method!r}")
-    if not 50 < percentile <= 100:
-        raise ValueError(f"percentile must be above 50 and at most 100. Received: {percentile!r}")
+    check_one_of("method", method, tuple(METHODS))
+    check_number("percentile", percentile, above=50, most=100)
     observers = _observers(model)
     if not observers:
         raise ValueError(
             f"model {model.name!r} has no ranges to measure. Make it quantization-aware first: "
             "kd.quantize.quantization_aware(model)."
         )
-    inputs = _check_inputs(model, data, examples)
+    inputs = _check_inputs(model, data, limit)
     probe = _probe(model, observers, samples=method == "percentile")
     batches = [
         [ops.convert_to_numpy(values) for values in tree.flatten(outputs)]
@@ -164,7 +165,7 @@ def _percentile(values: Sequence[np.ndarray], share: float, momentum: float) -> 
 _RANGES = {"min_max": _min_max, "moving_average": _moving_average, "percentile": _percentile}
 
 
-def _check_inputs(model: keras.Model, data: Any, examples: int) -> list[np.ndarray]:
+def _check_inputs(model: keras.Model, data: Any, limit: int) -> list[np.ndarray]:
     """Validate the data and return one array per input of the model."""
     names = [tensor.name for tensor in model.inputs]
     if isinstance(data, Mapping):
@@ -182,7 +183,7 @@ def _check_inputs(model: keras.Model, data: Any, examples: int) -> list[np.ndarr
                 f"{model.name!r} ({', '.join(names)}). Received: {len(arrays)} arrays"
             )
     else:
-        arrays = [take(data, examples, seed=0).inputs]
+        arrays = [take(data, limit, seed=0).inputs]
     for name, tensor, array in zip(names, model.inputs, arrays, strict=True):
         if not _fits(array.shape[1:], tensor.shape[1:]):
             raise ValueError(
@@ -192,7 +193,7 @@ def _check_inputs(model: keras.Model, data: Any, examples: int) -> list[np.ndarr
         if not len(array) or not np.isfinite(array).all():
             what = "NaN or infinite values" if len(array) else "no examples"
             raise ValueError(f"data must have finite values for input {name!r}. Received: {what}")
-    return [array[:examples].astype("float32") for array in arrays]
+    return [array[:limit].astype("float32") for array in arrays]
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

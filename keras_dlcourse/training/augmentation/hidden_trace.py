@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse._checks import check_integer
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.data import take
 from keras_dlcourse.training.augmentation.invariance import Transform, apply_transform
@@ -44,11 +45,12 @@ class HiddenTrace:
         )
 
 
+@renamed_arguments(examples="limit")
 def hidden_trace(
     data: Any,
     transform: Transform,
     *,
-    examples: int = 1000,
+    limit: int = 1000,
     folds: int = 3,
     epochs: int = 20,
     seed: int = 0,
@@ -65,7 +67,7 @@ def hidden_trace(
         transform: An augmentation layer, called in training mode, or a function of a batch of
             images. It receives the images as the network sees them: after the normalization of a
             pipeline.
-        examples: Number of images to take at random.
+        limit: Maximum number of images to take at random.
         folds: Number of folds of the cross-validation.
         epochs: Number of epochs per fold.
         seed: Seed for the choice of images, the folds and the weights.
@@ -88,9 +90,9 @@ def hidden_trace(
         Lopez-Paz and Oquab, "Revisiting Classifier Two-Sample Tests", ICLR 2017,
         https://arxiv.org/abs/1610.06545
     """
-    check_integer("epochs", epochs, least=1)
+    check_integer("epochs", epochs)
     check_integer("folds", folds, least=2)
-    images = take(data, check_integer("examples", examples, least=2 * folds), seed).inputs
+    images = take(data, check_integer("limit", limit, least=2 * folds), seed).inputs
     if images.ndim != 4 or min(images.shape[1:3]) < _LEAST:
         raise ValueError(
             f"data must be images of at least {_LEAST} pixels per side, of shape "

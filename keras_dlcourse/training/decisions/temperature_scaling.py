@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_dlcourse._checks import check_positive_float
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.data.multilabel import class_numbers
 from keras_dlcourse.data.stream import stream_with_labels
 from keras_dlcourse.graph.flat import copy_model
@@ -117,7 +117,7 @@ class TemperatureScaling:
             ValueError: If it has no graph, several outputs or another kind of end, or simulates
                 integers.
         """
-        check_positive_float("temperature", self.temperature)
+        check_number("temperature", self.temperature, above=0)
         for place in _network(model).places:
             if isinstance(place.node.operation, FakeQuantize | CompressedLayer):
                 raise ValueError(

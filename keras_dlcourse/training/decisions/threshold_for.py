@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_dlcourse._checks import check_fraction, check_number
+
 
 @dataclass(frozen=True)
 class OperatingPoint:
@@ -158,10 +160,9 @@ def _check_wishes(**wishes: float | None) -> tuple[str, float]:
             f"exactly one of fpr, recall and precision must be given. Received: {given or 'none'}"
         )
     ((name, value),) = given.items()
-    if not (0 <= value < 1 if name == "fpr" else 0 < value <= 1):
-        wanted = "at least 0 and below 1" if name == "fpr" else "above 0 and at most 1"
-        raise ValueError(f"{name} must be {wanted}. Received: {value}")
-    return name, float(value)
+    if name == "fpr":
+        return name, check_fraction(name, value)
+    return name, check_number(name, value, above=0, most=1)
 
 
 def _check_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], NDArray]:

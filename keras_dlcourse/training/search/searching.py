@@ -146,9 +146,7 @@ class Search:
         self.say(f"{fits}{whole}{side}: {cost.format_duration(seconds)}")
 
     def _check_monitor(self, found: dict[str, Any]) -> None:
-        if self.monitor not in found["validation"]:
-            known = ", ".join(found["validation"])
-            raise ValueError(f"monitor must be one of {known}. Received: {self.monitor!r}")
+        check_one_of("monitor", self.monitor, tuple(found["validation"]))
         if self.mode == "auto" and found["better"][self.monitor] is None:
             raise ValueError(
                 f"mode='auto' cannot tell whether higher or lower {self.monitor!r} is better. Pass "

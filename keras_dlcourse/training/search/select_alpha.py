@@ -173,7 +173,4 @@ def _measure(trainer: Any, validation: Any, monitor: str, batch_size: int) -> fl
     else:
         found = trainer.evaluate(validation, verbose=0, return_dict=True)
     name = monitor.removeprefix("val_")
-    if name not in found:
-        known = ", ".join(name for name in found if name != "loss")
-        raise ValueError(f"monitor must be one of {known}. Received: {monitor!r}")
-    return float(found[name])
+    return float(found[check_one_of("monitor", name, tuple(found))])

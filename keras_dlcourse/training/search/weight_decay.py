@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from keras_dlcourse._checks import check_integer, check_one_of, is_real
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
 
 KINDS = ("l2", "l1", "decoupled")
 _NORMS = (
@@ -68,7 +68,7 @@ def decay_weights(
     if not isinstance(model, keras.Model) or not model.compiled:
         raise TypeError(f"model must be a compiled Keras model. Received: {model!r}")
     decay = Decay(kind, decays)
-    return decay.put_on(model, gamma, check_integer("examples", examples, least=1))
+    return decay.put_on(model, gamma, check_integer("examples", examples))
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,8 @@ class Decay:
 
 
 def check_gamma(gamma: Any) -> float:
-    """Return `gamma` as a float, or raise ValueError if it is out of range."""
-    if not is_real(gamma) or not 0 <= gamma < float("inf"):
-        raise ValueError(f"gamma must be a finite number of at least 0. Received: {gamma!r}")
-    return float(gamma)
+    """Return `gamma` as a float, or raise an error if it is out of range."""
+    return check_number("gamma", gamma, least=0)
 
 
 def _biases_and_norms(model: keras.Model) -> Iterator[Any]:

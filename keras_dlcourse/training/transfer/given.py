@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse._checks import check_positive_int
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data import Normalization, Pipeline, take
 from keras_dlcourse.data.examples import all_batches, check_end
 from keras_dlcourse.data.multilabel import names_one_class
@@ -72,7 +72,7 @@ def check_given(
         ValueError: If it does not match the classes, or its parts do not match each other.
     """
     names = None if isinstance(classes, int | np.integer) else check_class_names(classes, "classes")
-    count = check_positive_int("classes", classes if names is None else len(names))
+    count = check_integer("classes", classes if names is None else len(names))
     if count < 2:
         raise ValueError(f"classes must be at least 2. Received: {classes!r}")
     parts = {

@@ -12,10 +12,9 @@ import keras
 
 from keras_dlcourse._checks import (
     check_fraction,
+    check_integer,
+    check_number,
     check_one_of,
-    check_positive_float,
-    check_positive_int,
-    is_whole,
 )
 from keras_dlcourse.data import Normalization
 from keras_dlcourse.training.run.narration import fit_verbosity
@@ -130,7 +129,7 @@ def transfer(
     check_fraction("warmup", warmup)
     check_fraction("dropout", dropout)
     check_one_of("pooling", pooling, ("avg", "max"))
-    check_positive_int("batch_size", batch_size)
+    check_integer("batch_size", batch_size)
     body = remove_head(base)
     layers, began = stages.choose_layers(body, unfreeze if epochs[1] else 0)
     before = preprocessing_of(base) if preprocessing is None else preprocessing
@@ -192,22 +191,17 @@ def _check(
     for argument, value in (("epochs", epochs), ("learning_rates", learning_rates)):
         if not isinstance(value, tuple | list) or len(value) != 2:
             raise ValueError(f"{argument} must be a pair, one value per stage. Received: {value!r}")
-    check_positive_int("epochs[0]", epochs[0])
-    if not is_whole(epochs[1]) or epochs[1] < 0:
-        raise ValueError(f"epochs[1] must be an integer of at least 0. Received: {epochs[1]!r}")
+    check_integer("epochs[0]", epochs[0])
+    check_integer("epochs[1]", epochs[1], least=0)
     for number, rate in enumerate(learning_rates):
-        check_positive_float(f"learning_rates[{number}]", rate)
-    if not isinstance(unfreeze, str) and (not is_whole(unfreeze) or unfreeze < 0):
-        raise ValueError(
-            "unfreeze must be a number of blocks, 0 or more, or the name of a layer. Received: "
-            f"{unfreeze!r}"
-        )
+        check_number(f"learning_rates[{number}]", rate, above=0)
+    if not isinstance(unfreeze, str):  # a number of blocks, else the name of a layer
+        check_integer("unfreeze", unfreeze, least=0)
     if patience is not None:
-        check_positive_int("patience", patience)
+        check_integer("patience", patience)
         if validation is None:
             raise ValueError("patience needs validation data. Pass validation=.")
-    if not is_whole(seed) or seed < 0:
-        raise ValueError(f"seed must be an integer of at least 0. Received: {seed!r}")
+    check_integer("seed", seed, least=0)
 
 
 def _check_inputs(preprocessing: Any, augmentation: Any, cache: Any) -> None:

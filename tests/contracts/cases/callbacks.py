@@ -20,13 +20,13 @@ CALLBACKS = (
     ),
     CallbackCase(
         kd.callbacks.ClassActivationMaps,
-        lambda folder, images: kd.callbacks.ClassActivationMaps(images, folder, images=3),
+        lambda folder, images: kd.callbacks.ClassActivationMaps(images, folder, limit=3),
         invalid=(
             ({"every": 0}, "every.*0"),
-            ({"images": -1}, "images.*-1"),
-            ({"directory": ""}, "directory.*''"),
+            ({"limit": -1}, "limit.*-1"),
+            ({"folder": ""}, "folder.*''"),
         ),
-        required={"data": np.zeros((2, 8, 8, 1)), "directory": "maps"},
+        required={"data": np.zeros((2, 8, 8, 1)), "folder": "maps"},
     ),
     CallbackCase(
         kd.callbacks.RetrievalMetrics,
@@ -35,7 +35,7 @@ CALLBACKS = (
             ({"measures": ["recall@0"]}, "measures.*'recall@0'"),
             ({"measures": "recall@1"}, "measures.*'recall@1'"),
             ({"metric": "manhattan"}, "metric.*'manhattan'"),
-            ({"images": 0}, "images.*0"),
+            ({"limit": 0}, "limit.*0"),
             ({"batch_size": 0}, "batch_size.*0"),
             ({"layer": 3}, "layer.*int"),
             ({"prefix": None}, "prefix.*None"),
@@ -49,7 +49,7 @@ CALLBACKS = (
             (images, np.arange(len(images)) % 3), loss=kd.losses.TripletLoss()
         ),
         invalid=(
-            ({"images": 2}, "images.*2"),
+            ({"limit": 2}, "limit.*2"),
             ({"tolerance": 0}, "tolerance.*0"),
             ({"variance": 1.5}, "variance.*1.5"),
             ({"loss": "mse"}, "loss.*TripletLoss.*'mse'"),
@@ -88,7 +88,7 @@ CALLBACKS = (
     CallbackCase(
         kd.callbacks.TerminateOnNaN,
         lambda folder, images: kd.callbacks.TerminateOnNaN(folder, every=2),
-        invalid=(({"every": 0}, "every.*0"), ({"directory": 3}, "directory.*3")),
+        invalid=(({"every": 0}, "every.*0"), ({"folder": 3}, "folder.*3")),
         has_state=True,
     ),
     CallbackCase(
@@ -100,13 +100,13 @@ CALLBACKS = (
     CallbackCase(
         kd.callbacks.SignalMonitor,
         lambda folder, images: kd.callbacks.SignalMonitor(
-            (images, np.arange(len(images)) % 3), directory=folder
+            (images, np.arange(len(images)) % 3), folder=folder
         ),
         invalid=(
-            ({"images": 0}, "images.*0"),
+            ({"limit": 0}, "limit.*0"),
             ({"every": 1.5}, "every.*1.5"),
             ({"dead": 1}, "dead.*1"),
-            ({"directory": ""}, "directory.*''"),
+            ({"folder": ""}, "folder.*''"),
             ({"data": np.zeros((4, 8, 8, 1))}, "data must contain.*labels"),
         ),
         required={"data": (np.zeros((4, 8, 8, 1)), np.arange(4) % 2)},
