@@ -79,7 +79,8 @@ class TerminateOnNaN(Remembers, keras.callbacks.Callback):
         best_weights: Weights after that epoch, or None.
 
     Raises:
-        ValueError: If `every` is not an integer of at least 1; in `fit`, if a weight is NaN or
+        TypeError: If `every` is not an integer.
+        ValueError: If `every` is below 1; in `fit`, if a weight is NaN or
             infinite before an epoch.
 
     Example:

@@ -30,7 +30,8 @@ class ExpectedCalibrationError(keras.metrics.Metric):
         sample_weight: Weight of each row, `(n,)`.
 
     Raises:
-        ValueError: If `bins` is not an integer above 0, or a shape is not one of these.
+        TypeError: If `bins` is not an integer.
+        ValueError: If `bins` is below 1, or a shape is not one of these.
 
     Example:
         >>> import numpy as np

@@ -33,7 +33,8 @@ class MultilabelAveragePrecision(keras.metrics.Metric):
         sample_weight: Weight of each row, `(rows,)`.
 
     Raises:
-        ValueError: If an argument is not an integer above 0, or a shape is not as above.
+        TypeError: If an argument is not an integer.
+        ValueError: If an argument is below 1, or a shape is not as above.
 
     Example:
         >>> import numpy as np

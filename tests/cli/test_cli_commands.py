@@ -226,6 +226,16 @@ def test_warnings_are_what_they_say(monkeypatch, capsys):
     assert warnings.formatwarning is usual
 
 
+def test_a_value_of_the_wrong_type_is_one_sentence(monkeypatch, capsys):
+    from keras_dlcourse._checks import check_integer
+    from keras_dlcourse.cli import inspect
+
+    monkeypatch.setattr(inspect, "run", lambda options: check_integer("limit", "3"))
+    assert command("inspect", "any.tflite") == 1
+    said = "error: limit must be an integer of at least 1. Received: '3'\n"
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize("module", ["keras_dlcourse.edge", "keras_dlcourse.cli"])
 def test_an_ascii_locale_prints_all_names(module, trained, tmp_path):
     names = [os.fsencode(tmp_path) + name for name in (b"/\xe9t\xe9.png", "/été.png".encode())]

@@ -40,7 +40,8 @@ class InceptionModule(CompositeLayer):
         `(batch, height, width, all channels)`.
 
     Raises:
-        ValueError: If a value is not an integer above 0, or there are more than two.
+        TypeError: If a value is not an integer.
+        ValueError: If a value is below 1, or there are more than two.
 
     Example:
         >>> import numpy as np

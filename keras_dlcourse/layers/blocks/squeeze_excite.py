@@ -30,7 +30,8 @@ class SqueezeExcite(CompositeLayer):
         The same shape.
 
     Raises:
-        ValueError: If `units` is not an integer above 0, or an activation is unknown.
+        TypeError: If `units` is not an integer, or an activation is not a name.
+        ValueError: If `units` is below 1, or an activation is unknown.
 
     Example:
         >>> import numpy as np

@@ -32,7 +32,8 @@ class FreezingBatchNormalization(keras.layers.BatchNormalization):
         A tensor of the same shape.
 
     Raises:
-        ValueError: If `freeze_after` is not an integer of at least 0.
+        TypeError: If `freeze_after` is not an integer.
+        ValueError: If `freeze_after` is below 0.
 
     Example:
         >>> import numpy as np

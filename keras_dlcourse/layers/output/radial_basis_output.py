@@ -32,7 +32,8 @@ class RadialBasisOutput(keras.layers.Layer):
         `(batch, units)`, logits for a softmax: the largest belongs to the nearest code.
 
     Raises:
-        ValueError: If `units` is not an integer above 0.
+        TypeError: If `units` is not an integer.
+        ValueError: If `units` is below 1.
 
     Example:
         >>> import numpy as np
