@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
         load_images,
         load_model,
     )
-    from keras_dlcourse.data.folder import display_name
+    from keras_dlcourse.data.listing import display_name
 
     methods = _methods(options.methods, options.layer)
     paths = _image_paths(options.images)
@@ -138,7 +138,7 @@ def _class_number(given: str | None, labels: Sequence[str] | None) -> int | None
 
 
 def _image_paths(given: list[str]) -> list[Path]:
-    from keras_dlcourse.data.folder import files_below
+    from keras_dlcourse.data.listing import files_below
 
     paths: list[Path] = []
     for name in given:

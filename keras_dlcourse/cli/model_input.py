@@ -103,7 +103,7 @@ def load_calibration_images(
     Images are read on demand, as calibration uses only a few; `skip_bad` reads all of them first.
     """
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import files_below
+    from keras_dlcourse.data.listing import files_below
 
     folder = Path(folder)
     if not folder.is_dir():
@@ -140,7 +140,8 @@ def load_labeled_images(
         ValueError: If a folder is not one of the classes, or files cannot be read.
     """
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import class_folders, find_classes
+    from keras_dlcourse.data.folder import find_classes
+    from keras_dlcourse.data.listing import class_folders
 
     known = None if labels is None else tuple(labels)
     present = tuple(class_folders(Path(folder)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,21 +16,21 @@ from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
+from keras_dlcourse.data.listing import (
+    class_folders,
+    display_name,
+    files_below,
+    identify,
+)
+from keras_dlcourse.data.parts import check_not_parts, find_part, find_parts, list_classes
 from keras_dlcourse.data.split import check_fractions, split_indices
 from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.edge.vision.images import InvalidImage
 
-# Left behind by desktops and archivers; names that begin with a dot are ignored as well.
-_CLUTTER = {"thumbs.db", "desktop.ini", "__macosx"}
-# Words in the names of folders that contain one part of a data set.
-_PARTS = {
-    *("train", "training", "trainset", "test", "testing", "testset", "val", "valid", "valset"),
-    *("validation", "dev", "eval", "evaluation", "holdout", "unlabeled", "unlabelled", "augmented"),
-}
 _IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
 _LISTED = 10  # bad files listed in a message
-_LEAST = 3  # images per class: one for each part
+PARTS = ("train", "validation", "test")
 
 
 @renamed_arguments(path="folder")
@@ -57,7 +56,11 @@ def image_folder(
     file must be an image, so that no file is dropped silently. All files are read once at the
     start.
 
-    Folders named like parts of a data set (`train`, `seg_test`, `val_images`, `unlabeled`), and
+    A folder that is already split is used as it is: it contains a folder for training and one or
+    two for validation and testing (`train`, `val`, `test`; also `seg_train`, `valid`, `TestSet`),
+    each with one folder per class. A part that is missing is drawn from the training part.
+
+    Other folders named like parts of a data set (`unlabeled`, `trainA` beside `trainB`), and
     folders that contain the same subfolders, are not accepted as classes: pass the folder of one
     part, keep an existing split with `Dataset.from_parts`, or list the classes in `class_names`.
 
@@ -66,8 +69,8 @@ def image_folder(
         image_size: Height and width to resize to, in pixels; one integer for both.
         channels: 3 for RGB, 1 for gray.
         validation: Fraction of the images of each class for validation, above 0; at least one
-            image.
-        test: Fraction of the images of each class for testing, above 0; at least one image.
+            image. Not used if there is a folder for validation.
+        test: The same for testing.
         seed: Seed of the split and of the training order.
         batch_size: Number of images per batch.
         skip_bad: Whether to skip files that cannot be read, with a warning that lists them.
@@ -76,7 +79,7 @@ def image_folder(
         cache: Whether to keep the pixels in memory; otherwise they are read again each epoch.
             None keeps them if they take up to 1 GiB.
         class_names: The folders to use as classes, in the order of their class numbers. Other
-            folders are ignored. None uses all folders.
+            folders are ignored. None uses all folders, in a split folder those for training.
         bits: Number of bits used by gray images that are stored with 16 bits, as in
             `keras_dlcourse.edge.read_image`. Use the same value on the device.
 
@@ -87,9 +90,9 @@ def image_folder(
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If files are not images (the message lists them), there are fewer than two
-            classes, a class has fewer than three images, the folders are parts of a data set, a
-            name is not UTF-8, 16-bit images need `bits` or have different numbers of bits, or an
-            argument is out of range.
+            classes, a class has fewer images than there are parts to draw, the folders are parts of
+            a data set but not such a split, a name is not UTF-8, 16-bit images need `bits` or have
+            different numbers of bits, or an argument is out of range.
 
     Example:
         >>> import pathlib, tempfile
@@ -114,19 +117,39 @@ def image_folder(
     check_bits(bits)
 
     root = user_path(folder)
-    names, paths, labels = find_classes(root, class_names)
-    _check_counts(root, names, labels)
+    names, paths, labels, parts = find_examples(root, class_names)
+    _check_counts(root, names, labels, parts)
     x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)
-    labels = labels[good]
-    _check_counts(root, names, labels)
+    labels, parts = labels[good], parts[good]
+    _check_counts(root, names, labels, parts)
+    indices = _split_parts(labels, parts, {"validation": validation, "test": test}, seed)
 
-    def part(indices: np.ndarray) -> tuple[Any, np.ndarray]:
-        return x[indices] if isinstance(x, np.ndarray) else x.subset(indices), labels[indices]
+    def part(name: str) -> tuple[Any, np.ndarray]:
+        rows = indices[name]
+        return x[rows] if isinstance(x, np.ndarray) else x.subset(rows), labels[rows]
 
-    train, held_out, last = map(part, split_indices(labels, (validation, test), seed))
     return Dataset.from_parts(
-        display_name(root.resolve()), train, held_out, last, names, batch_size=batch_size, seed=seed
+        display_name(root.resolve()),
+        *map(part, PARTS),
+        names,
+        batch_size=batch_size,
+        seed=seed,
     )
+
+
+def _split_parts(
+    labels: np.ndarray, parts: np.ndarray, fractions: dict[str, float], seed: int
+) -> dict[str, np.ndarray]:
+    """Return the indices of each part; those without a folder are drawn from the training part."""
+    drawn = {name: fraction for name, fraction in fractions.items() if name not in parts}
+    rest = np.flatnonzero(parts == "train")
+    indices = dict(
+        zip(
+            ("train", *drawn), split_indices(labels[rest], tuple(drawn.values()), seed), strict=True
+        )
+    )
+    found = {name: rest[rows] for name, rows in indices.items()}
+    return found | {name: np.flatnonzero(parts == name) for name in fractions if name not in drawn}
 
 
 def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -135,6 +158,44 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
         raise ValueError(f"image_size must be an integer or (height, width). Received: {value!r}")
     height, width = (check_integer("image_size", size) for size in sizes)
     return height, width
+
+
+def find_examples(
+    root: Path, class_names: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[Path], np.ndarray, np.ndarray]:
+    """Return class names, files, and the class number and the part of each file.
+
+    Args:
+        root: A folder with one folder per class, or with folders for the parts of a data set that
+            have one folder per class.
+        class_names: See `find_classes`.
+
+    Raises:
+        FileNotFoundError: If `root` is not a folder.
+        ValueError: See `find_classes`.
+    """
+    folders = class_folders(root)
+    inside: dict[str, dict[str, Path]] = {}
+    # Folders that are given as classes are classes, whatever they are called.
+    if (class_names is None or not set(class_names) <= set(folders)) and all(
+        map(find_part, folders)
+    ):
+        inside = {name: list_classes(path) for name, path in folders.items()}
+    parts = find_parts(inside)
+    if not parts:
+        names, paths, labels = find_classes(root, class_names)
+        return names, paths, labels, np.full(len(paths), "train")
+    train = root / parts["train"]
+    names = _choose_classes(train, inside[parts["train"]], class_names)
+    found = [
+        (path, number, part)
+        for part, folder in parts.items()
+        for number, name in enumerate(names)
+        if name in inside[folder]
+        for path in files_below(inside[folder][name], {identify(root)})
+    ]
+    paths, numbers, whose = zip(*found, strict=True) if found else ((), (), ())
+    return names, list(paths), np.array(numbers, int), np.array(whose)
 
 
 def find_classes(
@@ -152,16 +213,25 @@ def find_classes(
             the folders look like parts of a data set and `class_names` is None.
     """
     folders = class_folders(root)
+    if class_names is None and len(folders) > 1:
+        check_not_parts(root, folders)
+    names = _choose_classes(root, folders, class_names)
+    per_class = [files_below(folders[name], {identify(root)}) for name in names]
+    labels = np.repeat(np.arange(len(names)), [len(files) for files in per_class])
+    return names, [path for files in per_class for path in files], labels
+
+
+def _choose_classes(
+    root: Path, folders: dict[str, Path], class_names: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Return the names of the folders to use as classes."""
     if len(folders) < 2:
         found = f"only the folder {next(iter(folders))}" if folders else "no folders"
         raise ValueError(
             f"{root} contains {found}. It must contain one folder of images for each of two or "
             "more classes, e.g. cats/ and dogs/."
         )
-    names = None if class_names is None else check_class_names(class_names)
-    if names is None:
-        _check_not_parts(root, folders)
-        names = tuple(folders)
+    names = tuple(folders) if class_names is None else check_class_names(class_names)
     if missing := [name for name in names if name not in folders]:
         raise ValueError(
             f"class_names must be folders in {root}. Missing: {', '.join(missing)}. Available: "
@@ -169,118 +239,24 @@ def find_classes(
         )
     if len(names) < 2:
         raise ValueError(f"class_names must name two or more classes. Received: {list(names)}")
-    per_class = [files_below(folders[name], {_identity(root)}) for name in names]
-    labels = np.repeat(np.arange(len(names)), [len(files) for files in per_class])
-    return names, [path for files in per_class for path in files], labels
+    return names
 
 
-def class_folders(root: Path) -> dict[str, Path]:
-    """Return the folders in `root` by name. Names are decoded the same way in every locale.
-
-    Raises:
-        FileNotFoundError: If `root` is not a folder.
-        ValueError: If a folder name is not a valid class name.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"{root} is not a folder. Pass a folder that contains one folder of images per class."
-        )
-    folders = {_class_name(entry): entry for entry in _entries(root) if entry.is_dir()}
-    return dict(sorted(folders.items()))
-
-
-def _class_name(folder: Path) -> str:
-    """Return the name of a folder as one line of text that can be stored in any file."""
-    raw = os.fsencode(folder.name)  # the bytes on disk: how Python decodes them varies
-    try:
-        name = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise ValueError(
-            "Names of class folders must be UTF-8, because they are stored in the model's files. "
-            f"Received: {raw!r} in {display_name(folder.parent)}. Rename that folder."
-        ) from None
-    if name.splitlines() != [name] or not name.strip():
-        raise ValueError(
-            f"Names of class folders must be one line of text. Received: {name!r} in "
-            f"{folder.parent}. Rename that folder."
-        )
-    return name
-
-
-def display_name(path: Path) -> str:
-    """Return the name of a file or folder as text, in any locale and for any bytes."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
-
-
-def _check_not_parts(root: Path, folders: dict[str, Path]) -> None:
-    """Raise ValueError if folders are parts of a data set, judging by their names and contents."""
-    parts = [name for name in folders if _is_part(name)]
-    held = [inside for folder in folders.values() if (inside := _subfolders(folder))]
-    shared = sorted(set.intersection(*held)) if len(held) > 1 else []
-    reasons = []
-    if parts:
-        reasons.append(f"{', '.join(parts)} are named like parts of a data set")
-    if len(shared) > 1:  # a single one is a common layout, as in cat/images/ and dog/images/
-        listed = ", ".join(shared[:_LISTED]) + (", ..." if len(shared) > _LISTED else "")
-        reasons.append(f"{len(held)} of them contain the same folders ({listed})")
-    if reasons:
-        candidates = parts or list(folders)
-        example = root / min(candidates, key=lambda name: "train" not in name.lower())
-        raise ValueError(
-            f"The folders in {root} ({', '.join(folders)}) must be classes, but "
-            f"{' and '.join(reasons)}. Pass the folder of one part, e.g. {example}, which is "
-            "then split; or keep your own split with kd.data.Dataset.from_parts (see docs/data.md);"
-            " or, if they are classes, list all classes in class_names=[...] (--classes)."
-        )
-
-
-def _is_part(name: str) -> bool:
-    """Return whether a folder is named like a part: train, seg_test, ValImages, train2017."""
-    words = [word.lower() for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)]
-    return not _PARTS.isdisjoint([*words, "".join(words)])
-
-
-def _subfolders(folder: Path) -> set[str]:
-    with os.scandir(folder) as entries:  # avoids a stat call for each file
-        return {
-            display_name(Path(entry.name))
-            for entry in entries
-            if entry.is_dir() and not _is_clutter(entry.name)
-        }
-
-
-def files_below(folder: Path, seen: set[tuple[int, int]]) -> list[Path]:
-    """Return the files below a folder in sorted order, visiting each folder once (link loops)."""
-    seen.add(_identity(folder))
-    files: list[Path] = []
-    for entry in _entries(folder):
-        if not entry.is_dir():
-            files.append(entry)
-        elif _identity(entry) not in seen:
-            files += files_below(entry, seen)
-    return files
-
-
-def _entries(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if not _is_clutter(entry.name))
-
-
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _CLUTTER
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _check_counts(root: Path, names: tuple[str, ...], labels: np.ndarray) -> None:
-    counts = np.bincount(labels, minlength=len(names))
-    few = [f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < _LEAST]
+def _check_counts(
+    root: Path, names: tuple[str, ...], labels: np.ndarray, parts: np.ndarray
+) -> None:
+    """Raise ValueError unless each part gets an image of each class."""
+    drawn = ["training", *(part for part in ("validation", "test") if part not in parts)]
+    counts = np.bincount(labels[parts == "train"], minlength=len(names))
+    few = [
+        f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < len(drawn)
+    ]
     if few:
+        *first, last = drawn
+        needed = f"one for each of {', '.join(first)} and {last}" if first else "for training"
         raise ValueError(
-            f"Each class in {root} needs at least {_LEAST} readable images, one for each of "
-            f"training, validation and test; too few in: {', '.join(few)}."
+            f"Each class in {root} needs at least {len(drawn)} readable "
+            f"image{'s'[: len(drawn) != 1]}, {needed}; too few in: {', '.join(few)}."
         )
 
 

@@ -255,6 +255,89 @@ def test_parts_of_a_data_set_are_no_classes(tmp_path, names, reason):
         assert y[(x == pixels).all(axis=(1, 2, 3))].tolist() == [number]
 
 
+class TestSplitFolders:
+    """Folders for the parts of a data set, each with the classes."""
+
+    @staticmethod
+    def data(root, **options):
+        return kd.data.image_folder(root, 8, cache=False, **options)
+
+    @staticmethod
+    def places(part):
+        """The parts and classes that the files of a part are in."""
+        return sorted({(path.parts[-3], path.parts[-2]) for path in part.x.paths})
+
+    @pytest.mark.parametrize(
+        ("train", "validation", "test"),
+        [
+            ("train", "val", "test"),
+            ("seg_train", "seg_valid", "seg_test"),
+            ("TrainSet", "dev-images", "holdout"),
+        ],
+    )
+    def test_all_parts(self, tmp_path, train, validation, test):
+        counts = {f"{train}/cat": 5, f"{train}/dog": 4, f"{validation}/cat": 1}
+        counts |= {f"{validation}/dog": 2, f"{test}/cat": 3, f"{test}/dog": 1}
+        root = make_photos(tmp_path / "photos", **counts)
+        data = self.data(root)
+        assert data.class_names == ("cat", "dog")
+        for part, name, expected in (
+            (data.train, train, [5, 4]), (data.validation, validation, [1, 2]),
+            (data.test, test, [3, 1]),
+        ):  # fmt: skip
+            assert self.places(part) == [(name, "cat"), (name, "dog")]
+            assert np.bincount(part.y).tolist() == expected
+        assert data.normalization == kd.data.Normalization.fit(data.train.x)
+
+    @pytest.mark.parametrize("given", ["validation", "test"])
+    def test_a_missing_part_is_drawn_from_the_training_part(self, tmp_path, given):
+        counts = {"train/cat": 10, "train/dog": 20, f"{given}/cat": 3, f"{given}/dog": 2}
+        root = make_photos(tmp_path / "photos", **counts)
+        data = self.data(root, validation=0.2, test=0.3, seed=1)
+        drawn, fraction = ("test", 0.3) if given == "validation" else ("validation", 0.2)
+        assert self.places(getattr(data, given)) == [(given, "cat"), (given, "dog")]
+        assert self.places(getattr(data, drawn)) == [("train", "cat"), ("train", "dog")]
+        expected = [round(10 * fraction), round(20 * fraction)]
+        assert np.bincount(getattr(data, drawn).y).tolist() == expected
+        both = {*data.train.x.paths} & {*getattr(data, drawn).x.paths}
+        assert not both and data.train.examples == 30 - sum(expected)
+
+    def test_archives_that_repeat_their_name(self, tmp_path):
+        counts = {"train/train/cat": 4, "train/train/dog": 4, "test/test/cat": 1}
+        data = self.data(make_photos(tmp_path / "photos", **counts))
+        assert data.class_names == ("cat", "dog") and data.test.y.tolist() == [0]
+
+    def test_class_names_choose_classes(self, tmp_path):
+        counts = {"train/cat": 4, "train/dog": 4, "train/eel": 4, "test/dog": 2, "test/eel": 1}
+        data = self.data(make_photos(tmp_path / "photos", **counts), class_names=["eel", "cat"])
+        assert data.class_names == ("eel", "cat")
+        assert self.places(data.train) == [("train", "cat"), ("train", "eel")]
+        assert self.places(data.test) == [("test", "eel")] and data.test.y.tolist() == [0]
+        with pytest.raises(ValueError, match=r"train. Missing: cow. Available: cat, dog, eel"):
+            self.data(tmp_path / "photos", class_names=["cow", "cat"])
+
+    def test_classes_that_the_training_part_does_not_have(self, tmp_path):
+        root = make_photos(
+            tmp_path / "photos", **{"train/cat": 4, "train/dog": 4, "test/dog": 1, "test/Cat": 1}
+        )
+        with pytest.raises(ValueError, match=r"test must have the same classes as train.*: Cat\."):
+            self.data(root)
+
+    def test_too_few_to_draw_from(self, tmp_path):
+        root = make_photos(tmp_path / "photos", **{"train/cat": 1, "train/dog": 4, "val/dog": 1})
+        with pytest.raises(
+            ValueError, match=r"2 readable images, .* training and test;.*cat \(1\)"
+        ):
+            self.data(root)
+
+    def test_links_that_lead_back(self, tmp_path):
+        root = make_photos(tmp_path / "photos", **{"train/cat": 4, "train/dog": 4})
+        (root / "test").mkdir()
+        (root / "test" / "again").symlink_to(root / "test")
+        with pytest.raises(ValueError, match="named like parts|same classes"):
+            self.data(root)
+
+
 def test_names_that_only_look_like_those_of_parts(tmp_path):
     names = ["trainer", "contest", "valley", "device", "latest", "cat/images", "dog/images"]
     root = make_photos(tmp_path / "photos", **dict.fromkeys(names, 3))
