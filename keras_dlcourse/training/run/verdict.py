@@ -1,0 +1,168 @@
+"""The verdict on a run: good, look here or do not use, with the reasons and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+GOOD, LOOK, STOP = "good", "look here", "do not use"
+_LEVELS = (GOOD, LOOK, STOP)
+
+WIDEST_INTERVAL = 0.10  # of the accuracy, from the lower to the upper end
+LARGEST_GAP = 0.15  # between the accuracies on training and validation images
+FEWEST_IMAGES = 20  # per class, for training
+LARGEST_LOSS = 0.01  # of accuracy in a quantized file
+LEAST_AGREEMENT = 0.97  # of a quantized file with Keras
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a run is not simply good.
+
+    Attributes:
+        level: `"look here"` or `"do not use"`.
+        text: What was found, as a sentence without a period.
+        advice: What to do, likewise.
+    """
+
+    level: str
+    text: str
+    advice: str
+
+    def __str__(self) -> str:
+        return f"{self.text}. {self.advice}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run.
+
+    Attributes:
+        reasons: Why it is not simply good, the most serious first.
+    """
+
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """`"good"`, `"look here"` or `"do not use"`."""
+        return max((reason.level for reason in self.reasons), key=_LEVELS.index, default=GOOD)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON-serializable values."""
+        return {
+            "level": self.level,
+            "reasons": [{"text": one.text, "advice": one.advice} for one in self.reasons],
+        }
+
+    def __str__(self) -> str:
+        return " ".join([f"{self.level[0].upper()}{self.level[1:]}.", *map(str, self.reasons)])
+
+
+Rule = Callable[[Mapping[str, Any], Mapping[str, Any]], Reason | None]
+
+
+def judge(
+    rules: tuple[Rule, ...], config: Mapping[str, Any], results: Mapping[str, Any]
+) -> Verdict:
+    """Return the verdict of some rules on a run.
+
+    Args:
+        rules: Each returns a reason, or None if it has nothing to object to.
+        config: The content of `config.json`.
+        results: The content of `results.json`.
+    """
+    found = [reason for rule in rules if (reason := rule(config, results)) is not None]
+    return Verdict(tuple(sorted(found, key=lambda reason: -_LEVELS.index(reason.level))))
+
+
+def check_files(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to files that do not agree with Keras."""
+    wrong = [file for file in results["files"] if file.get("passed") is False]
+    if not wrong:
+        return None
+    causes = ", ".join(
+        f"{file['file']} does not agree with Keras: {file['cause']}" for file in wrong
+    )
+    return Reason(STOP, causes, "Use another file, or repair it as docs/quantization.md describes")
+
+
+def check_loss(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to a quantized file that is clearly worse than Keras."""
+    for file in results["files"]:
+        loss, agreement = file.get("accuracy_loss"), file.get("agreement")
+        if loss is not None and loss > LARGEST_LOSS:
+            text = f"{file['file']} loses {100 * loss:.1f} points of accuracy"
+        elif agreement is not None and agreement < LEAST_AGREEMENT:
+            text = f"{file['file']} gives the same answer as Keras for only {agreement:.1%}"
+        else:
+            continue
+        return Reason(LOOK, text, "See which layers lose it: kd.quantize.diagnose")
+    return None
+
+
+def check_floor(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to a network that is not better than a method without a network."""
+    floor = results.get("floor")
+    if not floor:
+        return None
+    name, least = max(floor.items(), key=lambda item: item[1])
+    accuracy = results["test"]["accuracy"]
+    if accuracy > least:
+        return None
+    return Reason(
+        STOP,
+        f"{name} on the same images reaches {least:.1%}, the network {accuracy:.1%}",
+        "Train for longer, start from pretrained weights, or add images",
+    )
+
+
+def check_interval(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to a test part that is too small to tell how good the network is."""
+    test = results["test"]
+    low, high = test.get("accuracy_low"), test.get("accuracy_high")
+    if low is None or high is None or high - low <= WIDEST_INTERVAL:
+        return None
+    return Reason(
+        LOOK,
+        f"the accuracy may be anywhere from {low:.1%} to {high:.1%}, because there are only "
+        f"{test['examples']:,} test images",
+        "Add images",
+    )
+
+
+def check_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to too few training images."""
+    data = config["data"]
+    per_class = data["train"] / len(data["classes"])
+    if per_class >= FEWEST_IMAGES:
+        return None
+    return Reason(
+        LOOK,
+        f"there are only {per_class:.0f} training images per class",
+        f"Add images, at least {FEWEST_IMAGES} per class",
+    )
+
+
+def check_gap(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to a network that has learned its training images by heart."""
+    training, validation = results.get("training_accuracy"), results.get("validation_accuracy")
+    if training is None or validation is None or training - validation <= LARGEST_GAP:
+        return None
+    return Reason(
+        LOOK,
+        f"the network overfits: {training:.1%} on training images, {validation:.1%} on validation "
+        "images",
+        "Use augmentation, start from pretrained weights, or add images",
+    )
+
+
+CLASSIFICATION_RULES: tuple[Rule, ...] = (
+    check_files,
+    check_floor,
+    check_loss,
+    check_interval,
+    check_images,
+    check_gap,
+)
