@@ -21,8 +21,10 @@ PACKAGE = Path(__file__).parents[2]
 # The parts of this package that a device needs, so that the bundle is self-contained.
 DEVICE_PARTS = (
     "__init__.py",
+    "_checks.py",
     "_extras.py",
     "_files.py",
+    "_moved.py",
     "_registration.py",
     "_version.py",
     "edge",
