@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._checks import check_flag, check_one_of
 from keras_dlcourse.edge.tflite.graph import Graph, Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking import trial
@@ -146,6 +147,7 @@ def preflight(
         A `Preflight`; `print` it to see a table.
 
     Raises:
+        TypeError: If `targets` is a single string, or `trials` neither True nor False.
         ValueError: If a target is unknown.
         keras_dlcourse.edge.InvalidModel: If the file is not a `.tflite` file, or is damaged.
         OSError: If the file cannot be read.
@@ -159,6 +161,7 @@ def preflight(
         'no'
     """
     names = _check_targets(TARGETS if targets is None else targets)
+    check_flag("trials", trials)
     checked = ModelFile.read(os.fspath(file))
     return Preflight(
         path=os.fspath(file),
@@ -172,10 +175,7 @@ def _check_targets(targets: Sequence[str] | dict[str, Target]) -> tuple[str, ...
         raise TypeError(
             f"targets must be a sequence of names. Received: the single string {targets!r}"
         )
-    for name in targets:
-        if name not in TARGETS:
-            raise ValueError(f"targets must be some of {', '.join(TARGETS)}. Received: {name!r}")
-    return tuple(targets)
+    return tuple(check_one_of("targets", name, tuple(TARGETS)) for name in targets)
 
 
 def _judge(file: ModelFile, target: Target, trials: bool) -> Verdict:

@@ -155,17 +155,21 @@ def assign_thresholds(
     if scores.kind != "scores":
         raise ValueError("score_thresholds apply to class scores; this model has none")
     classes = scores.shape[-1] or 0
+    expected = (
+        f"score_thresholds must be {classes} numbers from 0 to 1, one for each class, or one for "
+        f"all. Received: {given!r}"
+    )
     try:
-        values = np.asarray(given, "float64")
-    except (TypeError, ValueError):
-        values = np.array(np.nan)
+        values = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        raise ValueError(expected) from None
+    if values.dtype.kind not in "iuf":
+        raise TypeError(expected)
+    values = values.astype("float64")
     if values.ndim == 0:
         values = np.full(classes, values)
     if values.shape != (classes,) or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"score_thresholds must be {classes} numbers from 0 to 1, one for each class, "
-            f"or one for all. Received: {given!r}"
-        )
+        raise ValueError(expected)
     beyond = np.flatnonzero(values > row.highest_score).tolist()
     if beyond:
         warnings.warn(

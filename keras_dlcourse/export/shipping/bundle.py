@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
 from keras_dlcourse.edge.tflite.checksums import SUMS
@@ -21,8 +22,10 @@ PACKAGE = Path(__file__).parents[2]
 # The parts of this package that a device needs, so that the bundle is self-contained.
 DEVICE_PARTS = (
     "__init__.py",
+    "_checks.py",
     "_extras.py",
     "_files.py",
+    "_moved.py",
     "_registration.py",
     "_version.py",
     "edge",
@@ -68,6 +71,7 @@ def bundle(
         The folder.
 
     Raises:
+        TypeError: If the target is not a string.
         ValueError: If the target is unknown, or the model is neither a classifier with labels nor
             an embedder.
         FileExistsError: If the folder is not empty.
@@ -76,8 +80,7 @@ def bundle(
         >>> bundle("model.int8.tflite", "pi/")  # doctest: +SKIP
         PosixPath('pi')
     """
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of: {', '.join(TARGETS)}. Received: {target!r}")
+    target = check_one_of("target", target, tuple(TARGETS))
     output = user_path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise FileExistsError(f"{output} exists and is not empty. Choose another folder")
