@@ -191,7 +191,6 @@ def test_own_record(files, classifier):
             "name": "",
             "kind": "image",
             "normalization": {"mean": [110.0], "std": [70.0]},
-            "normalization_in_graph": False,
             "rgb": False,
         }
     ]

@@ -93,6 +93,15 @@ class Normalization:
         """Whether all channels have the same mean and standard deviation."""
         return len(set(self.mean)) == 1 and len(set(self.std)) == 1
 
+    def simplify(self) -> Normalization:
+        """Return the same normalization, with one mean and one deviation if all channels are alike.
+
+        Example:
+            >>> Normalization((10, 10, 10), (5, 5, 5)).simplify()
+            Normalization(mean=(10.0,), std=(5.0,))
+        """
+        return Normalization(self.mean[0], self.std[0]) if self.is_scalar else self
+
     def __call__(self, pixels: Any) -> np.ndarray:
         """Return the normalized pixels.
 

@@ -383,7 +383,7 @@ def _encode(values: Any, tensor: Tensor, spec: TensorSpec) -> np.ndarray:
             if not np.isfinite(values).all():
                 raise ValueError(
                     f"{label} must have finite {spec.dtype} values. Received: "
-                    f"{values[~np.isfinite(values)].flat[0]}. Replace or leave out such examples."
+                    f"{values[~np.isfinite(values)].flat[0]}. Replace or omit such examples."
                 )
             return quantize(values, tensor)
     if not np.can_cast(values.dtype, spec.dtype):

@@ -21,6 +21,7 @@ from keras_dlcourse._extras import require
 from keras_dlcourse._version import __version__
 from keras_dlcourse.export.conversion.calibration import MINIMUM
 from keras_dlcourse.export.conversion.schemes import find_scheme
+from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.run.history import HistoryFile
@@ -210,7 +211,7 @@ def estimate_space(model: keras.Model) -> int:
 
 def describe_run(data: Any, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
     """Return the content of `config.json`: everything needed to repeat the run."""
-    shapes = [list(tensor.shape[1:]) for tensor in model.inputs]
+    shapes = [list(one.shape) for one in list_inputs(model)]
     return {
         **asdict(recipe),
         "input_shape": shapes[0] if len(shapes) == 1 else shapes,
@@ -325,13 +326,17 @@ def export_model(
             )
             continue
         say(f"Exporting and verifying {folder.tflite(quantization).name}")
-        result = export.to_tflite(
-            model,
-            folder.tflite(quantization),
-            quantization=quantization,
-            calibration=data.train if calibrated else None,
-            **task.export_options(data),
-        )
+        try:
+            result = export.to_tflite(
+                model,
+                folder.tflite(quantization),
+                quantization=quantization,
+                calibration=data.train if calibrated else None,
+                **task.export_options(data),
+            )
+        except export.ExportError as error:  # the other files may be possible
+            say(f"WARNING: no {quantization} file: {error}")
+            continue
         verification = export.verify(model, result, data.test)
         # A run is worth keeping even if a file fails; the report shows the verdict, too.
         loud = "" if verification.passed else "WARNING: "
