@@ -164,7 +164,7 @@ def to_tflite(
             Required for `"int8"` and `"int16x8"`: at least 100 examples, of which 200 are drawn
             with a fixed seed. A model trained with fake quantization knows its ranges and needs
             none.
-        labels: Class names, one per output: a list, a dictionary that maps indices to names or
+        labels: Class names, one per score: a list, a dictionary that maps indices to names or
             names to indices, or an open text file. Defaults to the names recorded in the model or
             carried by `calibration`. Models that end in a unit-length vector, or were made by
             `kd.models.embedding_model`, have none. If a model has several outputs, which the file
