@@ -90,7 +90,9 @@ def test_run_folder_takes_new_and_empty_folders_only(tmp_path):
     RunFolder(tmp_path / "a" / "b")
     RunFolder(tmp_path / "a" / "b")  # still empty
     (tmp_path / "a" / "b" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"output: .*b is not empty. Nothing is overwritten"):
+    with pytest.raises(
+        FileExistsError, match=r"folder must be new or empty. .*b, which is not empty"
+    ):
         RunFolder(tmp_path / "a" / "b")
     with pytest.raises(FileExistsError, match="is a file"):
         RunFolder(tmp_path / "a" / "b" / "notes.txt")

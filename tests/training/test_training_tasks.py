@@ -161,7 +161,7 @@ def test_data_and_task_are_checked_before_anything_is_written(tmp_path):
     as_classes = photos(lambda brightness: np.round(brightness).astype(int))
     for data, recipe, match in (
         (as_classes, RECIPE, "data must have brightnesses as labels. Received: int32"),
-        (photos(), replace(RECIPE, task="colour"), "one of: classify, brightness. Received: 'col"),
+        (photos(), replace(RECIPE, task="colour"), "one of 'classify', .*Received: 'colour'"),
     ):
         with pytest.raises(ValueError, match=match):
             training.run(data, tmp_path / "run", recipe, lambda text: None)

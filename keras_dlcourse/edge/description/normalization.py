@@ -152,10 +152,11 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     """Return one or more finite numbers as a tuple of floats."""
     try:
         array = np.atleast_1d(np.asarray(values, np.float64))
+        is_other = np.asarray(values).dtype.kind in "bSU"  # which NumPy converts: True and "1"
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be a number or a sequence of numbers. Received: {values!r}"
-        ) from None
+        is_other = True
+    if is_other:
+        raise TypeError(f"{name} must be a number or a sequence of numbers. Received: {values!r}")
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be one number or one per channel. Received: {values!r}")
     numbers = tuple(array.tolist())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse._checks import check_flag, check_one_of
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.edge.tflite.graph import Graph, Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking import trial
@@ -124,8 +125,9 @@ class Preflight:
         return f"{table}\noldest TensorFlow Lite according to the converter: {oldest}"
 
 
+@renamed_arguments(file="path")
 def preflight(
-    file: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     targets: Sequence[str] | None = None,
     *,
     trials: bool = True,
@@ -138,7 +140,7 @@ def preflight(
     crash its process; the outcome of this trial is then the verdict.
 
     Args:
-        file: A `.tflite` file from any source, or the result of `to_tflite`.
+        path: A `.tflite` file from any source, or the result of `to_tflite`.
         targets: The runtimes: any of `"ai-edge-litert"`, `"tflite-runtime"`, `"mediapipe"`,
             `"tflite-micro"`, `"edge-tpu"`, `"gpu-delegate"`; all if None.
         trials: Whether to run the file on installed runtimes; if False, only the tables are used.
@@ -162,9 +164,9 @@ def preflight(
     """
     names = _check_targets(TARGETS if targets is None else targets)
     check_flag("trials", trials)
-    checked = ModelFile.read(os.fspath(file))
+    checked = ModelFile.read(os.fspath(path))
     return Preflight(
-        path=os.fspath(file),
+        path=os.fspath(path),
         verdicts={name: _judge(checked, TARGETS[name], trials) for name in names},
         min_runtime_version=checked.min_runtime_version,
     )
