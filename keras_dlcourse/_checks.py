@@ -49,24 +49,24 @@ def check_number(
         most: Upper bound, itself allowed.
         below: Upper bound, itself not allowed.
     """
+    real = is_real(value)
+    within = (
+        real
+        and math.isfinite(value)
+        and (least is None or value >= least)
+        and (above is None or value > above)
+        and (most is None or value <= most)
+        and (below is None or value < below)
+    )
+    if within:
+        return float(value)
     words = {"of at least": least, "above": above, "at most": most, "below": below}
     bounds = {word: bound for word, bound in words.items() if bound is not None}
     expected = " and ".join(f"{word} {bound:.4g}" for word, bound in bounds.items())
     if least is not None and most is not None:
         expected = f"from {least:.4g} to {most:.4g}"
     expected = f"a {'finite ' * (len(bounds) < 2)}number {expected}".rstrip()
-    if not is_real(value):
-        raise TypeError(_message(name, expected, value))
-    within = (
-        math.isfinite(value)
-        and (least is None or value >= least)
-        and (above is None or value > above)
-        and (most is None or value <= most)
-        and (below is None or value < below)
-    )
-    if not within:
-        raise ValueError(_message(name, expected, value))
-    return float(value)
+    raise (ValueError if real else TypeError)(_message(name, expected, value))
 
 
 def check_fraction(name: str, value: Any) -> float:
@@ -112,6 +112,8 @@ def is_real(value: object) -> bool:
 
 def _is_alike(value: object, choice: object) -> bool:
     """Return whether `value` has the type of `choice`; all integers have one type."""
+    if type(value) is type(choice):
+        return True
     return is_whole(value) if is_whole(choice) else isinstance(value, type(choice))
 
 

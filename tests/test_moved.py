@@ -21,6 +21,35 @@ def test_the_old_name_of_an_argument_works_with_a_warning() -> None:
     assert log[0].filename == __file__
 
 
+@pytest.mark.parametrize(
+    ("call", "renamed"),
+    [
+        (lambda folder: kd.export.bundle("m.tflite", output=folder), "output of bundle.*folder="),
+        (lambda folder: kd.training.run(None, output=folder), "output of run.*folder="),
+        (lambda folder: kd.training.quickstart(output=folder), "output of quickstart.*folder="),
+        (lambda folder: kd.training.RunFolder(path=folder), "path of RunFolder.*folder="),
+    ],
+)
+def test_folders_were_called_output(tmp_path, call, renamed) -> None:
+    (tmp_path / "mine.txt").touch()
+    with (
+        pytest.warns(FutureWarning, match=renamed) as log,
+        pytest.raises(FileExistsError, match="not empty"),
+    ):
+        call(tmp_path)
+    assert log[0].filename == __file__
+
+
+def test_files_were_called_file(tmp_path) -> None:
+    with (
+        pytest.warns(FutureWarning, match="file of preflight is now called path. Use path="),
+        pytest.raises(FileNotFoundError, match="nowhere"),
+    ):
+        kd.export.preflight(file=tmp_path / "nowhere.tflite")
+    with pytest.warns(FutureWarning, match="path of first_free is now called folder"):
+        assert kd.training.first_free(path=tmp_path).name.endswith("-2")
+
+
 def test_an_argument_has_one_value() -> None:
     with pytest.raises(TypeError, match="take received limit and its old name n. Omit n"):
         kd.data.take(ROWS, limit=3, n=3)

@@ -46,10 +46,6 @@ EXCEPTIONS = {
     "edge.ImageClassifier.labels": "replaces those of the file",
     "export.to_tflite.labels": "written to the file",
     "quantize.after_training.labels": "written to the file",
-    "export.bundle.output": "-o of the command",
-    "export.preflight.file": "FILE of the command",
-    "training.quickstart.output": "-o of the command",
-    "training.run.output": "-o of the command",
 }
 
 

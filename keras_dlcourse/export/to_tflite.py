@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse import layers
+from keras_dlcourse._checks import check_flag, check_integer
 from keras_dlcourse._files import user_path, write_bytes
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.labels import Labels
@@ -163,7 +164,7 @@ def to_tflite(
             Required for `"int8"` and `"int16x8"`: at least 100 examples, of which 200 are drawn
             with a fixed seed. A model trained with fake quantization knows its ranges and needs
             none.
-        labels: Class names, one per output: a list, a dictionary that maps indices to names or
+        labels: Class names, one per score: a list, a dictionary that maps indices to names or
             names to indices, or an open text file. Defaults to the names recorded in the model or
             carried by `calibration`. Models that end in a unit-length vector, or were made by
             `kd.models.embedding_model`, have none. If a model has several outputs, which the file
@@ -202,6 +203,7 @@ def to_tflite(
     Raises:
         ExportError: If the model cannot run with builtin operations; names the layer and the
             reason.
+        TypeError: If an argument has the wrong type.
         ValueError: If an argument does not fit the model, or the normalization of an image model is
             unknown; nothing is written then.
 
@@ -218,9 +220,14 @@ def to_tflite(
     started = time.monotonic()
     path = user_path(path)
     _check_path(path)
+    batch = None if batch is None else check_integer("batch", batch)
+    rgb = None if rgb is None else check_flag("rgb", rgb)
+    check_flag("class_map", class_map)
     model = without_auxiliary(load_model(model))
     ranges_known = is_quantized(model) or is_fake_quantized(model)
-    row = find_scheme(quantization or ("int8" if ranges_known else "float32"))
+    if quantization is None:
+        quantization = "int8" if ranges_known else "float32"
+    row = find_scheme(quantization)
     types = {
         "input_dtype": choose_dtype("input_dtype", input_dtype, row),
         "output_dtype": choose_dtype("output_dtype", output_dtype, row),

@@ -9,7 +9,7 @@ from typing import Any
 from keras_dlcourse.report.blocks import Block, Code, Text
 from keras_dlcourse.report.page import Section
 
-Row = tuple[str, str]  # heading and value in the summary; without a value, it is left out
+Row = tuple[str, str]  # heading and value in the summary; without a value, it is omitted
 
 
 def describe_device(file: str, command: str = "", code: str = "") -> list[Block]:
@@ -43,7 +43,7 @@ class TaskPage:
         figures: Returns rows of the summary, from `results["test"]`.
         sections: Returns sections between the learning curves and the exported files, from the
             content of `config.json` and `results.json`, and the pictures by name. Sections without
-            blocks are left out.
+            blocks are omitted.
         metric_form: Format of the metric.
         details: Returns rows of the summary, from what `config.json` records about the data.
         pictures: The names of the pictures that `sections` shows.

@@ -108,7 +108,9 @@ def test_train_refuses_a_folder_with_something_in_it(trained, photos, capsys):
     before = {path: path.stat().st_mtime_ns for path in trained.rglob("*")}
     assert command("train", photos, "--model", "tiny", "-o", trained) == 1
     err = capsys.readouterr().err
-    assert re.fullmatch(r"error: output: .* is not empty. Nothing is overwritten.*\n", err)
+    assert re.fullmatch(
+        r"error: folder must be new or empty.* is not empty. Nothing is overwritten.*\n", err
+    )
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
 
@@ -568,7 +570,7 @@ def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, cap
     assert command(*words) == 1
     assert "--model NAME is required" in capsys.readouterr().err
     assert command(*words, "--resume") == 1
-    assert "holds no run to resume" in capsys.readouterr().err
+    assert "folder must hold a run to resume" in capsys.readouterr().err
 
     def press(self, epoch, logs=None):
         if epoch == 1:

@@ -107,7 +107,9 @@ def test_gradients_equal_numpy() -> None:
 def test_training_moves_centroids_and_keeps_their_number_and_the_zeros(per, tmp_path) -> None:
     images, labels = images_and_labels(16)
     model = cluster(prune(plain_network(), 0.5), 6, per=per)
-    zeros = kernel(model, "conv") == 0
+    # Other weights whose nearest centroid is 0 may leave it.
+    zeros = np.asarray(transform_of(model, "conv", 0).mask) == 0
+    assert zeros.mean() == 0.5
     before = np.asarray(transform_of(model, "conv", 1).centroids).copy()
     assert transform_of(model, "conv", 1).keep_zeros
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")

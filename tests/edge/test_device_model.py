@@ -345,7 +345,7 @@ def test_files_that_it_cannot_run():
         DeviceModel(edit(int8, quantizedDimension=1))
     with pytest.raises(InvalidModel, match="not a .tflite file"):
         DeviceModel(b"something else")
-    with pytest.raises(ValueError, match="threads must be a positive integer"):
+    with pytest.raises(ValueError, match="threads must be an integer of at least 1"):
         DeviceModel(convert(linear), threads=0)
     with pytest.raises(ModelStopped, match="needs at least 0 MiB of memory"):
         DeviceModel(convert(linear), untrusted=Limits(memory=4))

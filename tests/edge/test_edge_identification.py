@@ -67,9 +67,9 @@ def test_distance_at_the_threshold_is_accepted():
             "threshold must be a distance or None. Received: nan",
         ),
         (
-            {"threshold": "far"},
-            ValueError,
-            "threshold must be a distance or None. Received: 'far'",
+            {"threshold": "0.5"},
+            TypeError,
+            "threshold must be a distance or None. Received: '0.5'",
         ),
         ({"templates": np.zeros((0, 2)), "labels": []}, ValueError, "the gallery is empty"),
         ({"queries": [[np.nan, 0]]}, ValueError, "queries must be finite"),

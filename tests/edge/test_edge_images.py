@@ -171,8 +171,11 @@ def test_bad_sources(source, error, message):
 
 
 def test_bad_channels():
-    with pytest.raises(ValueError, match=r"1 \(gray\) or 3 \(color\). Received: 4"):
+    expected = "channels must be one of 1, 3. Received: 4. 1 is gray, 3 is color."
+    with pytest.raises(ValueError, match=expected):
         read_image(PICTURE, channels=4)
+    with pytest.raises(TypeError, match="channels must be one of 1, 3. Received: True"):
+        read_image(PICTURE, channels=True)
 
 
 def test_resize_is_pillows_bilinear():
@@ -217,9 +220,20 @@ def test_any_size_to_any_size(shape, size, channels, crop):
     assert np.all(out == 90)
 
 
-@pytest.mark.parametrize("size", [(0, 3), (-1, 3), 5, (3,), (3, 3, 3), "ab"])
-def test_bad_sizes(size):
-    with pytest.raises(ValueError, match=r"size must be \(height, width\)"):
+@pytest.mark.parametrize(
+    ("size", "error"),
+    [
+        ((0, 3), ValueError),
+        ((-1, 3), ValueError),
+        ((3,), ValueError),
+        ((3, 3, 3), ValueError),
+        ((3.7, 3), TypeError),
+        (5, TypeError),
+        ("ab", TypeError),
+    ],
+)
+def test_bad_sizes(size, error):
+    with pytest.raises(error, match=r"size must be \(height, width\)"):
         resize(PICTURE, size)
 
 

@@ -169,6 +169,8 @@ def test_fit_refuses_text():
         ((), 1, ValueError, "one number or one per channel"),
         ([[1]], 1, ValueError, "one number or one per channel"),
         ("grey", 1, TypeError, "mean must be a number"),
+        ("127.5", 1, TypeError, "mean must be a number or .* Received: '127.5'"),
+        (0, True, TypeError, "std must be a number or .* Received: True"),
     ],
 )
 def test_bad_numbers(mean, std, error, message):

@@ -164,11 +164,12 @@ def test_memory_stays_within_what_is_given(memory, kind, dtype):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"k": 0}, ValueError, "k must be at least 1. Received: 0"),
-        ({"k": 2.0}, TypeError, "k must be an integer. Received: 2.0"),
-        ({"k": True}, TypeError, "k must be an integer. Received: True"),
+        ({"k": 0}, ValueError, "k must be an integer of at least 1. Received: 0"),
+        ({"k": 2.0}, TypeError, "k must be an integer of at least 1. Received: 2.0"),
+        ({"k": True}, TypeError, "k must be an integer of at least 1. Received: True"),
         ({"metric": "l1"}, ValueError, "metric must be one of 'cosine', .*. Received: 'l1'"),
-        ({"memory": 1000}, ValueError, "memory must be at least 1048576 bytes. Received: 1000"),
+        ({"metric": 2}, TypeError, "metric must be one of 'cosine', .*. Received: 2"),
+        ({"memory": 1000}, ValueError, "memory must be an integer of at least 1048576.*: 1000"),
         ({"gallery": np.zeros((0, 3))}, ValueError, "the gallery is empty"),
         ({"gallery": np.zeros(3)}, ValueError, r"gallery must have the shape .*\(3,\). Pass a"),
         ({"gallery": [["a", "b", "c"]]}, TypeError, "gallery must be real numbers. Received: <U1"),

@@ -131,7 +131,7 @@ def test_what_the_runtime_refuses(plain):
     content = change(plain(), lambda model: setattr(model.operatorCodes[0], "version", 99))
     with pytest.raises(InvalidModel, match="rejected the model of"):
         ImageClassifier(content, mean=MEAN, std=STD, untrusted=True)
-    with pytest.raises(ValueError, match="threads must be a positive integer"):
+    with pytest.raises(ValueError, match="threads must be an integer of at least 1"):
         ImageClassifier(plain(), mean=MEAN, std=STD, threads=0, untrusted=True)
 
 
@@ -256,17 +256,24 @@ def test_odd_answers_of_a_worker(model, network, monkeypatch, answer, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        ({"seconds": 0}, "seconds must be above 0"),
-        ({"seconds": float("nan")}, "seconds must be above 0"),
-        ({"memory": 0}, "memory must be an integer from 1"),
-        ({"memory": 1.5}, "memory must be an integer from 1"),
+        ({"seconds": 0}, ValueError, "seconds must be a number above 0 and at most"),
+        ({"seconds": float("nan")}, ValueError, "seconds must be a number above 0"),
+        ({"seconds": None}, TypeError, "seconds must be a number above 0"),
+        ({"memory": 0}, ValueError, "memory must be an integer from 1"),
+        ({"memory": 1.5}, TypeError, "memory must be an integer from 1"),
     ],
 )
-def test_limits_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_limits_out_of_range(arguments, error, message):
+    with pytest.raises(error, match=message):
         Limits(**arguments)
+
+
+def test_limits_are_numbers_of_python_which_the_other_process_understands():
+    limits = Limits(seconds=np.float32(2), memory=np.int64(1 << 20))
+    assert (type(limits.seconds), type(limits.memory)) == (float, int)
+    assert limits == Limits(2.0, 1 << 20)
 
 
 def test_messages_come_back():

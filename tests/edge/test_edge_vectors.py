@@ -142,8 +142,12 @@ def test_int8_of_any_size(scale):
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(ValueError, match="dtype must be 'float32' or 'int8'. Received: 'int4'"):
+    with pytest.raises(ValueError, match="dtype must be one of 'float32', 'int8'. .*: 'int4'"):
         Vectors([[1.0]], dtype="int4")
+    with pytest.raises(ValueError, match="dimension must be an integer of at least 1. Received: 0"):
+        Vectors(dimension=0)
+    with pytest.raises(TypeError, match="dimension must be an integer of at least 1. Received: 2"):
+        Vectors(dimension=2.0)
     with pytest.raises(ValueError, match="without rows require dimension="):
         Vectors()
     vectors = Vectors(dimension=2)

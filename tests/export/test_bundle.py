@@ -134,7 +134,7 @@ def test_tflite_runtime(folder, photos):
 class TestRefused:
     def test_target(self, files, tmp_path):
         with pytest.raises(
-            ValueError, match="target must be one of: raspberry-pi. Received: 'toaster'"
+            ValueError, match="target must be one of 'raspberry-pi'. Received: 'toaster'"
         ):
             kd.export.bundle(files["int8"], tmp_path / "b", target="toaster")
         assert not list(tmp_path.iterdir())

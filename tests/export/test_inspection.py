@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
-from small_models import CLASSES
+from small_models import CLASSES, images, small_classifier
 
 import keras_dlcourse as kd
+from keras_dlcourse.edge import ModelFile
+from keras_dlcourse.export.writing.metadata import _add_entries
 
 
 @pytest.mark.parametrize("quantization", ["float32", "float16", "dynamic", "int8", "int16x8"])
@@ -62,3 +65,28 @@ def test_no_model(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(kd.edge.InvalidModel, match=r"m\.tflite"):
         kd.export.inspect(path)
+
+
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_files_of_earlier_versions(tmp_path, per_channel):
+    """Their record described the only input itself, and had the name of the model."""
+    model = small_classifier(3 if per_channel else 1)
+    mean, std = ([10.0, 20, 30], [40.0, 50, 60]) if per_channel else ([100.0], [50.0])
+    normalization = kd.data.Normalization(mean, std)
+    path = tmp_path / "old.tflite"
+    kd.export.to_tflite(model, path, preprocessing=normalization)
+    content = path.read_bytes()
+    record = json.loads(ModelFile.read(content).metadata.extra["keras_dlcourse"])
+    (one,), _ = record.pop("inputs"), record.pop("outputs")
+    record |= {
+        "normalization": one["normalization"],
+        "normalization_in_graph": per_channel,
+        "rgb": one["rgb"],
+    }
+    path.write_bytes(_add_entries(content, {"keras_dlcourse": json.dumps(record).encode()}))
+    (given,) = kd.export.inspect(path).inputs
+    assert (given.name, given.normalization, given.rgb) == ("", normalization, not per_channel)
+    pixels = images(20, channels=3 if per_channel else 1)
+    arrays = np.asarray(normalization(pixels), "float32")
+    for data in (kd.data.pipeline(pixels, normalization=normalization), arrays):
+        assert kd.export.verify(model, path, data).passed

@@ -166,7 +166,7 @@ def test_a_localizer_is_a_classifier_too(paths):
         found = localizer.locate(image, max_results=2).categories
         assert found == localizer.classify(image, 2)
         assert found == ImageClassifier(paths["int8"]).classify(image, 2)
-    with pytest.raises(ValueError, match="max_results must be a positive integer"):
+    with pytest.raises(ValueError, match="max_results must be an integer of at least 1"):
         localizer.locate(pixels[0], max_results=0)
 
 

@@ -279,17 +279,18 @@ def test_on_an_old_board(paths, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("given", "error", "message"),
     [
-        ([0.5, 0.5], "must be 3 numbers from 0 to 1"),
-        ([0.5, 0.5, 1.5], "must be 3 numbers from 0 to 1"),
-        ([0.5, float("nan"), 0.5], "must be 3 numbers from 0 to 1"),
-        (["low", "low", "high"], "must be 3 numbers from 0 to 1.*'high'"),
-        ([0.5, [0.5], 0.5], "must be 3 numbers from 0 to 1"),
+        ([0.5, 0.5], ValueError, "must be 3 numbers from 0 to 1"),
+        ([0.5, 0.5, 1.5], ValueError, "must be 3 numbers from 0 to 1"),
+        ([0.5, float("nan"), 0.5], ValueError, "must be 3 numbers from 0 to 1"),
+        (["low", "low", "high"], TypeError, "must be 3 numbers from 0 to 1.*'high'"),
+        ("0.5", TypeError, "must be 3 numbers from 0 to 1.*'0.5'"),
+        ([0.5, [0.5], 0.5], ValueError, "must be 3 numbers from 0 to 1"),
     ],
 )
-def test_thresholds_that_make_no_sense(model, tmp_path, given, message):
-    with pytest.raises(ValueError, match=message):
+def test_thresholds_that_make_no_sense(model, tmp_path, given, error, message):
+    with pytest.raises(error, match=message):
         kd.export.to_tflite(
             model,
             tmp_path / "a.tflite",

@@ -367,11 +367,13 @@ class TestResult:
         assert found.require("ai-edge-litert") is found
         with pytest.raises(ValueError, match="does not run on tflite-micro: DEQUANTIZE at"):
             found.require("tflite-micro")
-        with pytest.raises(ValueError, match="targets must be some of .*Received: 'toaster'"):
+        with pytest.raises(ValueError, match="targets must be one of .*Received: 'toaster'"):
             found.require("toaster")
 
     def test_refused(self, files, tmp_path):
-        with pytest.raises(ValueError, match="must be some of ai-edge-litert.*Received: 'toaster'"):
+        with pytest.raises(
+            ValueError, match="must be one of 'ai-edge-litert'.*Received: 'toaster'"
+        ):
             kd.export.preflight(files["int8"], ["toaster"])
         with pytest.raises(TypeError, match="a sequence of names. Received: the single string"):
             kd.export.preflight(files["int8"], "tflite-micro")

@@ -182,14 +182,18 @@ class TestSeveralImages:
         assert [one.normalization for one in result.inputs] == [UNIT, UNIT]
         assert [one.shape for one in ModelFile.read(result.path).inputs] == [(1, 8, 8, 1)] * 2
 
+    def test_each_record_counts_for_its_image(self, tmp_path):
+        other = kd.data.Normalization(100, 50)
+        result = kd.export.to_tflite(self.model(UNIT, other), tmp_path / "m.tflite")
+        assert [one.normalization for one in result.inputs] == [UNIT, other]
+        with pytest.raises(ValueError, match="does not record how its pixels were normalized"):
+            kd.export.to_tflite(self.model(UNIT), tmp_path / "m.tflite")
+
     def test_what_is_unknown_is_an_error(self, tmp_path):
-        two = self.model(UNIT, kd.data.Normalization(100, 50))
-        with pytest.raises(ValueError, match=r"records 2 normalizations.*preprocessing=\{'left'"):
-            kd.export.to_tflite(two, tmp_path / "m.tflite")
         with pytest.raises(ValueError, match="does not record how its pixels were normalized"):
             kd.export.to_tflite(self.model(), tmp_path / "m.tflite")
         with pytest.raises(ValueError, match=r"names of inputs.*left, right\. Received: top"):
-            kd.export.to_tflite(two, tmp_path / "m.tflite", preprocessing={"top": UNIT})
+            kd.export.to_tflite(self.model(), tmp_path / "m.tflite", preprocessing={"top": UNIT})
         assert not (tmp_path / "m.tflite").exists()
 
     def test_raw_pixels_of_each_input(self, tmp_path):
@@ -259,3 +263,71 @@ class TestErrors:
         kd.export.to_tflite(model, tmp_path / "m.tflite")
         with pytest.raises(ValueError, match="must have one input"):
             kd.export.micro(tmp_path / "m.tflite", tmp_path / "micro")
+
+
+def test_each_image_has_what_its_own_branch_records(tmp_path):
+    """Neither the record nor the scaling of one input counts for another."""
+    left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    ages = keras.Input((4,), name="ages")
+    described = kd.layers.ImageDescription(UNIT)(left)
+    features = [
+        L.Flatten()(L.Conv2D(2, 3)(described)),
+        L.Flatten()(L.Conv2D(2, 3)(L.Rescaling(1 / 127.5, -1)(right))),
+        L.Normalization(mean=0.5, variance=4.0)(ages),
+    ]
+    inputs = [ages, left, right]
+    model = randomise(keras.Model(inputs, L.Dense(2)(L.Concatenate()(features))))
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite")
+    assert [(one.normalization, one.normalization_source) for one in result.inputs] == [
+        (None, None), (UNIT, "model"), (kd.data.Normalization.identity(), "graph"),
+    ]  # fmt: skip
+    metadata = ModelFile.read(result.path).metadata
+    assert metadata.input_normalizations == {
+        "left": UNIT, "right": kd.data.Normalization.identity(),
+    }  # fmt: skip
+    without = keras.Model(inputs, L.Dense(2)(L.Concatenate()([L.Flatten()(right), *features[:1]])))
+    with pytest.raises(ValueError, match="does not record how its pixels were normalized"):
+        kd.export.to_tflite(without, tmp_path / "n.tflite")
+
+
+def test_names_that_could_be_confused(tmp_path):
+    inputs = [keras.Input((4,), name="input_1"), keras.Input((3,)), keras.Input((2,), name="b")]
+    model = randomise(keras.Model(inputs, L.Dense(2)(L.Concatenate()(inputs))))
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite")
+    assert [one.name for one in result.inputs] == ["input_1", "input_0", "b"]
+    rng = np.random.default_rng(0)
+    data = {name: rng.normal(size=(9, n)) for name, n in (("input_1", 4), ("input_0", 3), ("b", 2))}
+    assert kd.export.verify(model, result, (data, None)).passed
+    left = [keras.Input((4,), name="input_layer_left"), keras.Input((4,), name="x")]
+    model = randomise(keras.Model(left, L.Dense(2)(L.Add()(left))))
+    names = [one.name for one in kd.export.to_tflite(model, tmp_path / "m.tflite").inputs]
+    assert names == ["input_layer_left", "x"]
+
+
+def test_loops(tmp_path):
+    """A loop has graphs of its own beside the one whose inputs and outputs are ordered."""
+    tokens, ages = keras.Input((5,), dtype="int32", name="tokens"), keras.Input((2,), name="ages")
+    x = L.Concatenate()([L.GRU(3)(L.Embedding(20, 4)(tokens)), ages])
+    outputs = {"z": L.Dense(2, name="z")(x), "a": L.Dense(3, name="a")(x)}
+    model = randomise(keras.Model([tokens, ages], outputs))
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite")
+    assert [one.name for one in ModelFile.read(result.path).inputs] == ["tokens", "ages"]
+    rng = np.random.default_rng(0)
+    data = [rng.integers(0, 20, (9, 5)), rng.normal(size=(9, 2))]
+    assert kd.export.verify(model, result, (data, None)).passed
+
+
+def test_equal_values_per_channel_are_one_normalization(tmp_path):
+    """In a quantization-aware model they are the scale and the zero point of its input."""
+    three = kd.data.Normalization((0, 0, 0), (255, 255, 255))
+    inputs = keras.Input((8, 8, 3))
+    x = L.Conv2D(2, 3)(kd.layers.ImageDescription(UNIT)(inputs))
+    model = randomise(keras.Model(inputs, L.Dense(2)(L.Flatten()(x))))
+    pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8, 3), "uint8")
+    data = kd.data.pipeline(pixels, normalization=three)
+    aware = kd.quantize.calibrate(kd.quantize.quantization_aware(model), data)
+    for options in ({"calibration": data}, {"preprocessing": three}):
+        result = kd.export.to_tflite(aware, tmp_path / "m.tflite", **options)
+        given = ModelFile.read(result.path).inputs[0]
+        assert given.scales[0] == pytest.approx(1 / 255) and given.zero_points == (0,)
+        assert kd.export.verify(aware, result, data).passed

@@ -122,3 +122,85 @@ def test_labels_by_output(tmp_path):
         kd.export.to_tflite(
             model, tmp_path / "m.tflite", preprocessing=PIXELS, labels={"ant": ["a", "b"]}
         )
+
+
+def test_a_dictionary_of_one(tmp_path):
+    inputs = keras.Input((4,))
+    model = randomise(keras.Model(inputs, {"scores": L.Dense(3, activation="softmax")(inputs)}))
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite", labels=["x", "y", "z"])
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    y = model.predict(x, verbose=0)["scores"].argmax(-1)
+    for labels in (y, {"scores": y}):
+        verification = kd.export.verify(model, result, (x, labels))
+        assert verification.passed and verification.accuracy == 1
+
+
+def test_nested_outputs(tmp_path):
+    inputs = keras.Input((4,))
+    outputs = {"a": [L.Dense(1)(inputs), L.Dense(2)(inputs)], "b": L.Dense(3)(inputs)}
+    with pytest.raises(kd.export.ExportError, match="must be a flat list or dictionary"):
+        kd.export.to_tflite(keras.Model(inputs, outputs), tmp_path / "m.tflite")
+
+
+@pytest.mark.parametrize("names", [("class_map", "b"), ("a", "class_map")])
+def test_an_output_that_is_only_called_class_map(names, tmp_path):
+    model = _model((*names, "c"), "dict")
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite", preprocessing=PIXELS)
+    assert [one.name for one in kd.export.inspect(result).outputs] == [*names, "c"]
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), "uint8")
+    verification = kd.export.verify(model, result, kd.data.pipeline(pixels, normalization=PIXELS))
+    assert verification.passed and [one.kind for one in verification.outputs] == ["numbers"] * 3
+
+
+def test_labels_of_unknown_outputs(tmp_path):
+    path = tmp_path / "m.tflite"
+    with pytest.raises(ValueError, match="keys ants, but the model has the outputs ant, moth, bee"):
+        kd.export.to_tflite(
+            _model(("ant", "moth", "bee"), "list"), path, preprocessing=PIXELS,
+            labels={"ants": ["a", "b", "c"]},
+        )  # fmt: skip
+    inputs = keras.Input((4,))
+    embedder = keras.Model(inputs, {"a": L.Dense(2)(inputs), "b": L.UnitNormalization()(inputs)})
+    with pytest.raises(ValueError, match="there are 3 labels, but the model has 2 outputs"):
+        kd.export.to_tflite(embedder, path, labels={"a": ["x", "y", "z"]})
+    assert not path.exists()
+
+
+class TestLimits:
+    @pytest.fixture(scope="class")
+    def pair(self, tmp_path_factory):
+        """A model, and the file of one whose second output is another."""
+        model = _model(("a", "b", "c"), "list", shape=(6,))
+        path = tmp_path_factory.mktemp("limits") / "m.tflite"
+        kd.export.to_tflite(model, path)
+        second = next(layer for layer in model.layers if layer.name == "b")
+        second.kernel.assign(second.kernel[:, ::-1])
+        second.bias.assign(second.bias[::-1])
+        return model, path, np.random.default_rng(0).normal(size=(50, 6)).astype("float32")
+
+    def test_the_cause_is_that_of_the_output_that_fails(self, pair):
+        model, path, x = pair
+        verification = kd.export.verify(model, path, x)
+        assert [bool(one.failures) for one in verification.outputs] == [False, True, False]
+        assert verification.failures[0].startswith("b: max_relative_error")
+        assert not verification.passed and "other weights" in verification.cause
+
+    def test_of_one_output(self, pair):
+        model, path, x = pair
+        verification = kd.export.verify(model, path, x, limits={"b": {"max_relative_error": None}})
+        assert verification.passed
+        assert verification.outputs[1].limits == {"max_relative_error": None}
+        assert verification.outputs[2].limits == {"max_relative_error": 0.001}
+        strict = {"max_error": 1e-9, "b": {"max_error": None, "max_relative_error": None}}
+        failed = [
+            bool(one.failures) for one in kd.export.verify(model, path, x, limits=strict).outputs
+        ]
+        assert failed == [True, False, True]
+
+    def test_errors(self, pair):
+        with pytest.raises(ValueError, match=r"names of outputs as keys: a, b, c. Received: d"):
+            kd.export.verify(*pair, limits={"d": {"max_error": 1}})
+        with pytest.raises(ValueError, match="min_cosine cannot be checked"):
+            kd.export.verify(*pair, limits={"b": {"min_cosine": 1}})
+        with pytest.raises(ValueError, match="limits must be some of"):
+            kd.export.verify(*pair, limits={"b": {"least": 1}})

@@ -191,7 +191,6 @@ def test_own_record(files, classifier):
             "name": "",
             "kind": "image",
             "normalization": {"mean": [110.0], "std": [70.0]},
-            "normalization_in_graph": False,
             "rgb": False,
         }
     ]
@@ -371,8 +370,25 @@ class TestRefused:
             self.export(tmp_path, model)
 
     def test_unknown_quantization(self, tmp_path, classifier):
-        with pytest.raises(ValueError, match="must be one of: float32.*Received: 'int4'"):
+        with pytest.raises(ValueError, match="must be one of 'float32', .*Received: 'int4'"):
             self.export(tmp_path, classifier, quantization="int4")
+        with pytest.raises(ValueError, match="quantization must be one of .*Received: ''"):
+            self.export(tmp_path, classifier, quantization="")
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ({"batch": 0}, ValueError, "batch must be an integer of at least 1. Received: 0"),
+            ({"batch": 1.0}, TypeError, "batch must be an integer of at least 1. Received: 1.0"),
+            ({"rgb": "no"}, TypeError, "rgb must be True or False. Received: 'no'"),
+            ({"class_map": 1}, TypeError, "class_map must be True or False. Received: 1"),
+            ({"quantization": 8}, TypeError, "quantization must be one of .* Received: 8"),
+            ({"output_dtype": 8}, TypeError, "output_dtype must be one of .* Received: 8"),
+        ],
+    )
+    def test_single_arguments(self, tmp_path, classifier, arguments, error, message):
+        with pytest.raises(error, match=message):
+            self.export(tmp_path, classifier, **arguments)
 
     def test_types_that_do_not_go_with_it(self, tmp_path, classifier):
         with pytest.raises(ValueError, match="input_dtype must be .*'float32'. Received: 'uint8'"):

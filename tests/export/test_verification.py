@@ -278,6 +278,9 @@ def test_limits_can_be_set(trained):
         kd.export.verify(other, trained.int8, trained.test, limits={"agreement": 1})
     with pytest.raises(ValueError, match="min_cosine cannot be checked"):
         kd.export.verify(other, trained.int8, trained.test, limits={"min_cosine": 0.9})
+    for limit, error in (("small", TypeError), (float("nan"), ValueError)):
+        with pytest.raises(error, match="max_error must be a finite number. Received: "):
+            result.require(max_error=limit)
 
 
 def test_masks(tmp_path):

@@ -344,6 +344,13 @@ class TestGoogLeNet:
         )
         file = kd.edge.ModelFile.read(result.path)
         assert [tensor.shape for tensor in file.outputs] == [(1, 3)]
+        pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), "uint8")
+        labels = dict.fromkeys(model.output, np.array([0, 1, 2, 0]))
+        verification = kd.export.verify(model, result, (pixels, labels))
+        assert verification.passed and verification.same_weights
+        assert verification.notes == (
+            "labels of several outputs do not fit a file with one: accuracy not measured",
+        )
 
     def test_wrong_options(self):
         with pytest.raises(ValueError, match="needs include_top=True and a fixed height and width"):

@@ -139,7 +139,7 @@ def test_without_strangers_each_class_plays_them():
         (lambda t: Templates(identity(), metric="x"), ValueError, "metric must be one of"),
         (
             lambda t: Templates(identity(), threshold="x"),
-            ValueError,
+            TypeError,
             "threshold must be a distance",
         ),
     ],

@@ -476,8 +476,9 @@ class TestSaid:
         began = time.monotonic()
         _search((2, 5), 3, fit={"epochs": 30, "batch_size": 4}, say=lines.append, refit=False)
         took = time.monotonic() - began
-        (said,) = re.findall(r"about (\d+) s", lines[0])
-        assert took / 4 < float(said) < took * 4
+        ((number, unit),) = re.findall(r"about ([\d.]+) (s|min|h)", lines[0])
+        said = float(number) * {"s": 1, "min": 60, "h": 3600}[unit]
+        assert took / 8 < said < took * 8  # other processes may come and go
 
     def test_a_function_cannot_be_foretold(self):
         lines = []

@@ -17,23 +17,35 @@ from keras_dlcourse.training.run.narration import Narrator
 
 
 @pytest.mark.parametrize(
-    ("arguments", "match"),
+    ("arguments", "error", "match"),
     [
-        ({"epochs": 0}, "epochs must be an integer of at least 1. Received: 0"),
-        ({"epochs": 2.5}, "Received: 2.5"),
-        ({"epochs": True}, "Received: True"),
-        ({"learning_rate": 0.0}, "learning_rate must be a finite number above 0. Received: 0.0"),
-        ({"learning_rate": math.nan}, "Received: nan"),
-        ({"warmup": 1.0}, "warmup must be at least 0 and below 1. Received: 1.0"),
+        ({"epochs": 0}, ValueError, "epochs must be an integer of at least 1. Received: 0"),
+        ({"epochs": 2.5}, TypeError, "epochs must be an integer of at least 1. Received: 2.5"),
+        ({"epochs": True}, TypeError, "Received: True"),
+        (
+            {"learning_rate": 0.0},
+            ValueError,
+            "learning_rate must be a finite number above 0. Received: 0.0",
+        ),
+        ({"learning_rate": math.nan}, ValueError, "Received: nan"),
+        ({"learning_rate": "fast"}, TypeError, "learning_rate must be a finite number"),
+        (
+            {"warmup": 1.0},
+            ValueError,
+            "warmup must be a number of at least 0 and below 1. Received: 1.0",
+        ),
+        ({"warmup": None}, TypeError, "warmup must be a number"),
         (
             {"weight_decay": -0.1},
+            ValueError,
             "weight_decay must be a finite number of at least 0. Received: -0.1",
         ),
-        ({"seed": -1}, "seed must be an integer"),
+        ({"seed": -1}, ValueError, "seed must be an integer from 0 to 4294967295. Received: -1"),
+        ({"seed": None}, TypeError, "seed must be an integer"),
     ],
 )
-def test_recipe_refuses(arguments, match):
-    with pytest.raises(ValueError, match=match):
+def test_recipe_refuses(arguments, error, match):
+    with pytest.raises(error, match=match):
         Recipe(**arguments)
 
 
@@ -78,7 +90,9 @@ def test_run_folder_takes_new_and_empty_folders_only(tmp_path):
     RunFolder(tmp_path / "a" / "b")
     RunFolder(tmp_path / "a" / "b")  # still empty
     (tmp_path / "a" / "b" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match=r"output: .*b is not empty. Nothing is overwritten"):
+    with pytest.raises(
+        FileExistsError, match=r"folder must be new or empty. .*b, which is not empty"
+    ):
         RunFolder(tmp_path / "a" / "b")
     with pytest.raises(FileExistsError, match="is a file"):
         RunFolder(tmp_path / "a" / "b" / "notes.txt")

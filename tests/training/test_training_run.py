@@ -252,7 +252,7 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(
 
 
 def test_only_the_same_run_goes_on(shapes, tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="holds no run to resume"):
+    with pytest.raises(FileNotFoundError, match="folder must hold a run to resume"):
         training.run(shapes(), tmp_path / "run", None, lambda text: None, resume=True)
 
     def kill(*args):

@@ -161,7 +161,7 @@ def test_data_and_task_are_checked_before_anything_is_written(tmp_path):
     as_classes = photos(lambda brightness: np.round(brightness).astype(int))
     for data, recipe, match in (
         (as_classes, RECIPE, "data must have brightnesses as labels. Received: int32"),
-        (photos(), replace(RECIPE, task="colour"), "one of: classify, brightness. Received: 'col"),
+        (photos(), replace(RECIPE, task="colour"), "one of 'classify', .*Received: 'colour'"),
     ):
         with pytest.raises(ValueError, match=match):
             training.run(data, tmp_path / "run", recipe, lambda text: None)
@@ -203,9 +203,8 @@ def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, mo
 def test_the_command_checks_the_task_before_it_reads_images(tmp_path, capsys):
     words = ["train", "nowhere", "--model", "mean", "-o", str(tmp_path / "run")]
     assert main([*words, "--task", "clasify"]) == 1
-    assert (
-        "task must be one of: classify, brightness. Received: 'clasify'" in capsys.readouterr().err
-    )
+    expected = "task must be one of 'classify', 'brightness'. Received: 'clasify'"
+    assert expected in capsys.readouterr().err
     assert main([*words, "--task", "brightness"]) == 1
     assert "task must be one that is trained from a folder" in capsys.readouterr().err
 

@@ -93,6 +93,15 @@ class Normalization:
         """Whether all channels have the same mean and standard deviation."""
         return len(set(self.mean)) == 1 and len(set(self.std)) == 1
 
+    def simplify(self) -> Normalization:
+        """Return the same normalization, with one mean and one deviation if all channels are alike.
+
+        Example:
+            >>> Normalization((10, 10, 10), (5, 5, 5)).simplify()
+            Normalization(mean=(10.0,), std=(5.0,))
+        """
+        return Normalization(self.mean[0], self.std[0]) if self.is_scalar else self
+
     def __call__(self, pixels: Any) -> np.ndarray:
         """Return the normalized pixels.
 
@@ -143,10 +152,11 @@ def _numbers(name: str, values: Any) -> tuple[float, ...]:
     """Return one or more finite numbers as a tuple of floats."""
     try:
         array = np.atleast_1d(np.asarray(values, np.float64))
+        is_other = np.asarray(values).dtype.kind in "bSU"  # which NumPy converts: True and "1"
     except (TypeError, ValueError):
-        raise TypeError(
-            f"{name} must be a number or a sequence of numbers. Received: {values!r}"
-        ) from None
+        is_other = True
+    if is_other:
+        raise TypeError(f"{name} must be a number or a sequence of numbers. Received: {values!r}")
     if array.ndim != 1 or array.size == 0:
         raise ValueError(f"{name} must be one number or one per channel. Received: {values!r}")
     numbers = tuple(array.tolist())

@@ -67,7 +67,9 @@ class DeviceModel:
     Raises:
         InvalidModel: If the file is damaged or not a `.tflite` file, or the runtime rejects it;
             `ModelStopped` if it is untrusted and crashed or was stopped.
-        ValueError: If an input or output does not hold numbers, such as text.
+        TypeError: If `threads` or `untrusted` has the wrong type.
+        ValueError: If `threads` is below 1, or an input or output does not hold numbers, such as
+            text.
         OSError: If the file cannot be read.
         ImportError: If no interpreter is installed.
 
@@ -87,6 +89,7 @@ class DeviceModel:
         threads: int | None = None,
         untrusted: bool | Limits = False,
     ) -> None:
+        threads, untrusted = check_threads(threads), _check_untrusted(untrusted)
         self._file = read_model(model)
         self._options: dict[str, Any] = {"threads": threads, "untrusted": untrusted}
         _check_tensors(self._file)
@@ -271,7 +274,6 @@ def _open_session(
     file: ModelFile, threads: int | None, untrusted: bool | Limits
 ) -> Session | Sandbox:
     """Open a file in this process or in a separate one."""
-    check_threads(threads)
     limits = untrusted if isinstance(untrusted, Limits) else Limits()
     there = limits.memory if untrusted else memory_size()
     if file.working_bytes > there:
@@ -282,6 +284,12 @@ def _open_session(
     if not untrusted:
         return Session(file.content, file.what, threads)
     return Sandbox(file.content, file.what, threads, limits)
+
+
+def _check_untrusted(untrusted: bool | Limits) -> bool | Limits:
+    if not isinstance(untrusted, bool | Limits):
+        raise TypeError(f"untrusted must be True, False or Limits. Received: {untrusted!r}")
+    return untrusted
 
 
 def _check_tensors(file: ModelFile) -> None:
@@ -375,7 +383,7 @@ def _encode(values: Any, tensor: Tensor, spec: TensorSpec) -> np.ndarray:
             if not np.isfinite(values).all():
                 raise ValueError(
                     f"{label} must have finite {spec.dtype} values. Received: "
-                    f"{values[~np.isfinite(values)].flat[0]}. Replace or leave out such examples."
+                    f"{values[~np.isfinite(values)].flat[0]}. Replace or omit such examples."
                 )
             return quantize(values, tensor)
     if not np.can_cast(values.dtype, spec.dtype):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 
 # Distribution and module of each interpreter; the first that can be imported is used.
@@ -59,9 +60,10 @@ def interpreter(content: bytes, threads: int | None = None, what: str = "the mod
     Raises:
         InvalidModel: If the runtime rejects the model, e.g. because of an unknown operator.
         ImportError: If no runtime is installed.
-        ValueError: If `threads` is not a positive integer or None.
+        TypeError: If `threads` is neither an integer nor None.
+        ValueError: If `threads` is below 1.
     """
-    check_threads(threads)
+    threads = check_threads(threads)
     name, module = load_runtime()
     try:
         made = module.Interpreter(model_content=content, num_threads=threads)
@@ -71,14 +73,14 @@ def interpreter(content: bytes, threads: int | None = None, what: str = "the mod
     return made
 
 
-def check_threads(threads: int | None) -> None:
-    """Validate a number of threads.
+def check_threads(threads: int | None) -> int | None:
+    """Return a number of threads as an int, or None.
 
     Raises:
-        ValueError: If it is not a positive integer or None.
+        TypeError: If it is neither an integer nor None.
+        ValueError: If it is below 1.
     """
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise ValueError(f"threads must be a positive integer or None. Received: {threads!r}")
+    return None if threads is None else check_integer("threads", threads)
 
 
 class Session:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -50,14 +52,14 @@ def measure(
         threads: Value of `Latency.threads`; None means 1.
 
     Raises:
-        ValueError: If `runs` is not a positive integer.
+        TypeError: If `runs` is not an integer.
+        ValueError: If `runs` is below 1.
 
     Example:
         >>> measure(lambda: sum(range(100)), runs=10, runtime="Python").runs
         10
     """
-    if not isinstance(runs, int) or runs < 1:
-        raise ValueError(f"runs must be a positive integer. Received: {runs!r}")
+    runs = check_integer("runs", runs)
     for _ in range(1 + runs // 10):
         call()
     times = np.array([_seconds(call) for _ in range(runs)]) * 1000

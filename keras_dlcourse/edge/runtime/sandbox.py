@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_number
 from keras_dlcourse.edge.runtime import wire
 from keras_dlcourse.edge.runtime.interpreter import ModelStopped
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
@@ -43,12 +44,11 @@ class Limits:
     memory: int = 1 << 30
 
     def __post_init__(self) -> None:
-        if not 0 < self.seconds <= 1e6:
-            raise ValueError(f"seconds must be above 0 and at most 1e6. Received: {self.seconds!r}")
-        if not isinstance(self.memory, int) or not 0 < self.memory <= 1 << 50:
-            raise ValueError(
-                f"memory must be an integer from 1 to 2**50 bytes. Received: {self.memory!r}"
-            )
+        # As Python's own types, which can be sent to the other process.
+        seconds = check_number("seconds", self.seconds, above=0, most=1e6)
+        memory = check_integer("memory", self.memory, most=1 << 50)
+        object.__setattr__(self, "seconds", seconds)
+        object.__setattr__(self, "memory", memory)
 
 
 class Sandbox:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.edge.search.gallery_file import (
     MATCHES,
     GalleryContent,
@@ -25,7 +26,7 @@ from keras_dlcourse.edge.search.identification import (
     check_threshold,
     class_means,
 )
-from keras_dlcourse.edge.search.nearest import METRICS, nearest
+from keras_dlcourse.edge.search.nearest import check_metric, nearest
 from keras_dlcourse.edge.search.vectors import SHORTEST, Vectors
 from keras_dlcourse.edge.vision.embedder import ImageEmbedder
 
@@ -60,7 +61,7 @@ class Gallery:
             `"dot"` (negative dot product).
 
     Raises:
-        TypeError: If `embedder` is not an `ImageEmbedder`.
+        TypeError: If `embedder` is not an `ImageEmbedder`, or another argument has the wrong type.
         ValueError: If another argument is invalid.
 
     Example:
@@ -82,9 +83,7 @@ class Gallery:
             raise TypeError(
                 f"embedder must be an ImageEmbedder. Received: {type(embedder).__name__}"
             )
-        if metric not in METRICS:
-            raise ValueError(f"metric must be one of {', '.join(METRICS)}. Received: {metric!r}")
-        self._embedder, self._metric = embedder, metric
+        self._embedder, self._metric = embedder, check_metric(metric)
         self._model = file_hash(embedder.model_file.content)
         self._lock = threading.Lock()
         self._vectors = Vectors(dimension=embedder.dimensions)
@@ -107,9 +106,7 @@ class Gallery:
 
     @match.setter
     def match(self, match: str) -> None:
-        if match not in MATCHES:
-            raise ValueError(f"match must be one of {', '.join(MATCHES)}. Received: {match!r}")
-        self._match = match
+        self._match: str = check_one_of("match", match, MATCHES)
 
     @property
     def threshold(self) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_dlcourse._checks import is_real
 from keras_dlcourse.edge.search.nearest import MEMORY, check_metric, nearest
 from keras_dlcourse.edge.search.vectors import SHORTEST, Vectors, check_rows, lengths
 
@@ -143,12 +144,10 @@ def check_threshold(threshold: Any) -> float:
     """Return a distance as a float.
 
     Raises:
-        ValueError: If it is not a number, or is NaN.
+        TypeError: If it is not a number.
+        ValueError: If it is NaN. Infinity is allowed: it is above every distance.
     """
-    try:
-        number = float(threshold)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number):
-        raise ValueError(f"threshold must be a distance or None. Received: {threshold!r}")
-    return number
+    if is_real(threshold) and not math.isnan(threshold):
+        return float(threshold)
+    error = ValueError if is_real(threshold) else TypeError
+    raise error(f"threshold must be a distance or None. Received: {threshold!r}")

@@ -9,11 +9,11 @@ have equal distances.
 
 from __future__ import annotations
 
-import operator
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse.edge.search.vectors import SHORTEST, Vectors, check_rows, lengths
 
 METRICS = ("cosine", "euclidean", "dot")
@@ -63,7 +63,7 @@ def nearest(
     Raises:
         ValueError: If the gallery is empty, the dimensions differ, values are not finite, `k` is
             below 1, `memory` is too small, or the metric is unknown.
-        TypeError: If `k` or `memory` is not an integer.
+        TypeError: If `k` or `memory` is not an integer, or `metric` not a string.
 
     Example:
         >>> gallery = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]
@@ -71,10 +71,8 @@ def nearest(
         >>> indices.tolist(), [f"{distance:.3f}" for distance in distances[0]]
         ([[0, 2]], ['0.001', '0.258'])
     """
-    k, memory = check_count("k", k), check_count("memory", memory)
+    k, memory = check_integer("k", k), check_integer("memory", memory, least=_LEAST)
     metric = check_metric(metric)
-    if memory < _LEAST:
-        raise ValueError(f"memory must be at least {_LEAST} bytes. Received: {memory}")
     vectors = gallery if isinstance(gallery, Vectors) else Vectors.over(gallery)
     if not len(vectors):
         raise ValueError("the gallery is empty. Add rows before searching.")
@@ -91,28 +89,6 @@ def nearest(
     return Neighbours(indices, distances)
 
 
-def check_count(name: str, value: Any) -> int:
-    """Validate a positive integer.
-
-    Args:
-        name: Name of the argument, used in error messages.
-        value: Value of the argument.
-
-    Raises:
-        TypeError: If it is not an integer.
-        ValueError: If it is below 1.
-    """
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer. Received: {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1. Received: {number}")
-    return number
-
-
 def check_metric(metric: Any) -> str:
     """Validate the name of a metric.
 
@@ -120,13 +96,10 @@ def check_metric(metric: Any) -> str:
         metric: Name of the metric.
 
     Raises:
+        TypeError: If it is not a string.
         ValueError: If there is no such metric.
     """
-    if metric not in METRICS:
-        raise ValueError(
-            f"metric must be one of {', '.join(map(repr, METRICS))}. Received: {metric!r}"
-        )
-    return str(metric)
+    return str(check_one_of("metric", metric, METRICS))
 
 
 class _Search:

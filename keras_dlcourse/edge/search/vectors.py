@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_one_of
+
 SHORTEST, LONGEST = 1e-15, 1e15  # range of row norms whose squares are accurate in float32
 _CODE = 127
 _CHUNK = 1 << 20  # values processed at once
@@ -31,7 +33,7 @@ class Vectors:
     Raises:
         ValueError: If rows have a wrong shape, or contain NaN, infinity or vectors longer than
             1e15.
-        TypeError: If rows are not numeric.
+        TypeError: If rows are not numeric, or `dtype` or `dimension` has the wrong type.
 
     Example:
         >>> vectors = Vectors([[3.0, 4.0], [0.0, 1.0]], dtype="int8")
@@ -52,10 +54,10 @@ class Vectors:
         dimension: int | None = None,
         originals: Any = None,
     ) -> None:
-        if dtype not in ("float32", "int8"):
-            raise ValueError(f"dtype must be 'float32' or 'int8'. Received: {dtype!r}")
+        dtype = check_one_of("dtype", dtype, ("float32", "int8"))
+        dimension = None if dimension is None else check_integer("dimension", dimension)
         if rows is None:
-            if dimension is None or dimension < 1:
+            if dimension is None:
                 raise ValueError("Vectors without rows require dimension=, the length of a row")
             rows = np.zeros((0, dimension), "float32")
         rows = check_rows(rows, "rows", dimension)

@@ -75,6 +75,7 @@ class ModelMetadata:
         author: Author of the model.
         license: License of the model.
         normalization: The normalization applied to pixels for the first input, if it is an image.
+        input_normalizations: The normalizations of all inputs that have one, by input name.
         color_space: `"RGB"`, `"GRAYSCALE"` or None.
         labels: Class names in the order of the first output.
         score_calibration: The calibration of the scores in the first output.
@@ -94,6 +95,7 @@ class ModelMetadata:
     author: str = ""
     license: str = ""
     normalization: Normalization | None = None
+    input_normalizations: Mapping[str, Normalization] = field(default_factory=dict)
     color_space: str | None = None
     labels: tuple[str, ...] | None = None
     score_calibration: ScoreCalibration | None = None
@@ -141,6 +143,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Mode
         author=root.string(schema.ModelMetadata.AUTHOR),
         license=root.string(schema.ModelMetadata.LICENSE),
         normalization=_normalization(image, what),
+        input_normalizations=_input_normalizations(graph, what),
         color_space=_color_space(image),
         labels=_labels(scores, files),
         score_calibration=_score_calibration(scores, files),
@@ -282,6 +285,14 @@ def _normalization(image: Table | None, what: str) -> Normalization | None:
         return Normalization(mean, std)
     except ValueError as error:
         raise InvalidModel(f"{what} contains an invalid normalization: {error}") from error
+
+
+def _input_normalizations(graph: Table | None, what: str) -> dict[str, Normalization]:
+    """Return the normalization of every input that has one, by input name."""
+    slot = schema.SubGraphMetadata.INPUT_TENSOR_METADATA
+    tensors = graph.tables(slot) if graph is not None else []
+    found = ((one.string(schema.TensorMetadata.NAME), _normalization(one, what)) for one in tensors)
+    return {name: known for name, known in found if known is not None}
 
 
 def _color_space(image: Table | None) -> str | None:

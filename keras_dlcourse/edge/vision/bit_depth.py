@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -56,13 +58,14 @@ class Stored:
         return cls()
 
 
-def check_bits(bits: int | None) -> None:
-    """Raise ValueError unless `bits` is None or an integer from 8 to 16."""
-    if bits is not None and bits not in range(8, 17):
-        raise ValueError(
-            "bits must be an integer from 8 to 16, the number of significant bits in 16-bit "
-            f"images. Received: {bits!r}"
-        )
+def check_bits(bits: int | None) -> int | None:
+    """Return the number of significant bits in 16-bit images, an int from 8 to 16, or None.
+
+    Raises:
+        TypeError: If it is neither an integer nor None.
+        ValueError: If it is not from 8 to 16.
+    """
+    return None if bits is None else check_integer("bits", bits, least=8, most=16)
 
 
 def find_used_bits(values: np.ndarray, stored: Stored, bits: int | None) -> int | None:

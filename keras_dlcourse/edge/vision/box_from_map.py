@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_dlcourse._checks import check_number
+
 
 def box_from_map(class_map: np.ndarray, threshold: float = 0.15) -> tuple[int, int, int, int]:
     """Return the bounding box of the strongest region in a map.
@@ -22,6 +24,7 @@ def box_from_map(class_map: np.ndarray, threshold: float = 0.15) -> tuple[int, i
         without positive values.
 
     Raises:
+        TypeError: If `threshold` is not a number.
         ValueError: If the map is not two-dimensional or is empty, or `threshold` is out of range.
 
     Example:
@@ -30,8 +33,7 @@ def box_from_map(class_map: np.ndarray, threshold: float = 0.15) -> tuple[int, i
         >>> box_from_map(plane)
         (2, 1, 5, 4)
     """
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold must be above 0 and at most 1. Received: {threshold!r}")
+    threshold = check_number("threshold", threshold, above=0, most=1)
     plane = np.asarray(class_map)
     if plane.ndim != 2 or not plane.size:
         raise ValueError(f"class_map must have the shape (height, width). Received: {plane.shape}")

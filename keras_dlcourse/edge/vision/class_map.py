@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -94,6 +95,7 @@ def overlay(image: Any, class_map: np.ndarray, opacity: float = 0.5) -> Image:
         An RGB PIL image of the same size.
 
     Raises:
+        TypeError: If the opacity is not a number.
         ValueError: If the map and the image differ in size, or the opacity is out of range.
 
     Example:
@@ -104,8 +106,7 @@ def overlay(image: Any, class_map: np.ndarray, opacity: float = 0.5) -> Image:
     """
     from PIL import Image
 
-    if not 0 <= opacity <= 1:
-        raise ValueError(f"opacity must be from 0 to 1. Received: {opacity!r}")
+    opacity = check_number("opacity", opacity, least=0, most=1)
     pixels = read_image(image)
     if class_map.shape != pixels.shape[:2]:
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
+from keras_dlcourse._checks import check_integer, check_number, check_one_of, is_whole
 from keras_dlcourse.edge.description.labels import Labels, order_labels
 from keras_dlcourse.edge.results import Category, Classification
 from keras_dlcourse.edge.runtime.sandbox import Limits
@@ -43,6 +44,7 @@ class ImageClassifier(ImageModel):
     Raises:
         InvalidModel: If the file is damaged or not a `.tflite` file, or the runtime rejects it;
             `ModelStopped` if it is untrusted and crashed or was stopped.
+        TypeError: If an argument has the wrong type.
         ValueError: If it is not an image classifier, the normalization of its pixels is unknown, or
             `labels` does not match its outputs.
         OSError: If the file cannot be read.
@@ -134,9 +136,9 @@ class ImageClassifier(ImageModel):
 
         Raises:
             InvalidImage: If the image cannot be read.
-            TypeError: If the image has an unsupported type or dtype.
-            ValueError: If the array has an unsupported shape, the class names are unknown, or the
-                file has no class map.
+            TypeError: If the image or another argument has an unsupported type or dtype.
+            ValueError: If the array has an unsupported shape, the class names are unknown,
+                `max_results` is below 1, or the file has no class map.
         """
         labels, least = self._require_labels(), self._minimum_score(max_results, score_threshold)
         number = map_output(self._file, self._width) if with_map else None
@@ -161,6 +163,7 @@ class ImageClassifier(ImageModel):
         Raises:
             InvalidImage: If the image cannot be read.
             InvalidModel: If the shape of the file's class map is wrong.
+            TypeError: If `category` is neither a label nor an integer.
             ValueError: If the file has no class map or no such class.
 
         Example:
@@ -216,12 +219,10 @@ class ImageClassifier(ImageModel):
 
     def _minimum_score(self, max_results: int | None, score_threshold: float | None) -> Any:
         """Return the minimum score to list, for all or per class, after checking both limits."""
-        if max_results is not None and (not isinstance(max_results, int) or max_results < 1):
-            raise ValueError(
-                f"max_results must be a positive integer or None. Received: {max_results!r}"
-            )
+        if max_results is not None:
+            check_integer("max_results", max_results)
         if score_threshold is not None:
-            return score_threshold
+            return check_number("score_threshold", score_threshold)
         if self.score_thresholds is not None:
             return np.array(self.score_thresholds, np.float32)
         return self._file.metadata.score_threshold
@@ -230,17 +231,14 @@ class ImageClassifier(ImageModel):
         """Return the index of a class given by index or label."""
         if isinstance(category, str):
             labels = self._require_labels()
-            if category not in labels:
-                raise ValueError(
-                    f"category must be one of {', '.join(labels)}. Received: {category!r}"
-                )
-            return labels.index(category)
-        if not isinstance(category, int | np.integer) or not 0 <= category < self._width:
-            raise ValueError(
-                f"category must be a label, or an index from 0 to {self._width - 1}. "
-                f"Received: {category!r}"
-            )
-        return int(category)
+            return labels.index(check_one_of("category", category, labels))
+        if is_whole(category) and 0 <= category < self._width:
+            return int(category)
+        error = ValueError if is_whole(category) else TypeError
+        raise error(
+            f"category must be a label, or an index from 0 to {self._width - 1}. "
+            f"Received: {category!r}"
+        )
 
     def _require_labels(self) -> tuple[str, ...]:
         if self._labels is None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_flag
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.runtime.sandbox import Limits
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -67,7 +68,7 @@ class ImageEmbedder(ImageModel):
         super().__init__(
             model, mean=mean, std=std, threads=threads, crop=crop, bits=bits, untrusted=untrusted
         )
-        self._l2_normalize = l2_normalize
+        self._l2_normalize = check_flag("l2_normalize", l2_normalize)
         self._options["l2_normalize"] = l2_normalize
 
     @property

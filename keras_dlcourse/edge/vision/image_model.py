@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_flag
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.runtime.device_model import CHUNK, DeviceModel, read_model
 from keras_dlcourse.edge.runtime.sandbox import Limits
@@ -38,6 +39,7 @@ class ImageModel(DeviceModel):
     Raises:
         InvalidModel: If the file is damaged or not a `.tflite` file, or the runtime rejects it;
             `ModelStopped` if it is untrusted and crashed, or took too much time or memory.
+        TypeError: If an argument has the wrong type.
         ValueError: If it does not take one image, its first output is not a vector, or the
             normalization of its pixels is unknown.
         OSError: If the file cannot be read.
@@ -61,7 +63,7 @@ class ImageModel(DeviceModel):
         bits: int | None = None,
         untrusted: bool | Limits = False,
     ) -> None:
-        check_bits(bits)
+        bits, crop = check_bits(bits), check_flag("crop", crop)
         file = read_model(model)
         self._input = _image_input(file, self._kind)
         self._width = self._numbers(file)

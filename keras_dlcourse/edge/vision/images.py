@@ -6,11 +6,13 @@ Reference: Pillow's bilinear filter, whose support grows with the downscaling (a
 from __future__ import annotations
 
 import io
+import operator
 import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.edge.vision.bit_depth import (
     SIXTEEN_BIT,
     BitDepthError,
@@ -58,7 +60,8 @@ def read_image(source: Any, channels: int = 3, bits: int | None = None) -> np.nd
     Raises:
         InvalidImage: If it is not an image, damaged or truncated; the message names the file.
         ValueError: If `bits` contradicts the image's values, or is required but missing.
-        TypeError: If `source` has an unsupported type or dtype.
+        TypeError: If `source` has an unsupported type or dtype, or `channels` or `bits` is not an
+            integer.
         ValueError: If an array has an unsupported shape, or `channels` is not 1 or 3.
         OSError: If the file cannot be opened.
 
@@ -77,9 +80,8 @@ def read_with_bits(
 
     The number is None where it makes no difference: for 8-bit and for black images.
     """
-    if channels not in (1, 3):
-        raise ValueError(f"channels must be 1 (gray) or 3 (color). Received: {channels!r}")
-    check_bits(bits)
+    channels = check_one_of("channels", channels, (1, 3), ". 1 is gray, 3 is color.")
+    bits = check_bits(bits)
     if isinstance(source, np.ndarray):
         _check_array(source)
         if source.ndim == 3 and source.shape[-1] == channels:
@@ -312,8 +314,10 @@ def _check_array(image: Any) -> None:
 
 def _check_size(size: Any) -> tuple[int, int]:
     try:
-        height, width = (int(length) for length in size)
-    except (TypeError, ValueError):
+        height, width = map(operator.index, size)
+    except TypeError:
+        raise TypeError(f"size must be (height, width), integers. Received: {size!r}") from None
+    except ValueError:
         raise ValueError(f"size must be (height, width). Received: {size!r}") from None
     if min(height, width) < 1:
         raise ValueError(f"size must be (height, width), both above 0. Received: {size!r}")

@@ -25,7 +25,8 @@ class Case:
         failed: Whether a limit is not met. Some causes apply even if the outputs agree.
         file: The file.
         road: How the file was given the examples.
-        compared: The first output, for at least the first `EXAMPLES` examples.
+        number: The index of the first output that does not meet its limits, 0 if all do.
+        compared: That output, for at least the first `EXAMPLES` examples.
         kind: The kind of that output.
         storage: How the file stores numbers, which determines the limits.
         same_weights: Whether the file was made from these weights; None if it does not record it.
@@ -35,6 +36,7 @@ class Case:
     failed: bool
     file: ModelFile
     road: Road
+    number: int
     compared: Compared
     kind: Kind
     storage: str
@@ -50,9 +52,9 @@ class Case:
         return not missed and errors[1] < errors[0] / 2
 
     def run_on(self, road: Road) -> np.ndarray:
-        """Return the first output of the file when run on another road."""
+        """Return that output of the file when run on another road."""
         device = road.device(self.file)
-        return np.concatenate([device(index)[0] for index in range(len(road.inputs[0]))])
+        return np.concatenate([device(index)[self.number] for index in range(len(road.inputs[0]))])
 
 
 def find_cause(case: Case) -> str | None:
@@ -128,7 +130,7 @@ def integer_range(case: Case) -> str | None:
     inputs = convert_inputs(case.file, tuple(values[:EXAMPLES] for values in case.road.inputs))
     ends = (
         *(("input", *one) for one in zip(case.file.inputs, inputs, strict=True)),
-        ("output", case.file.outputs[0], case.compared.ours[:EXAMPLES]),
+        ("output", case.file.outputs[case.number], case.compared.ours[:EXAMPLES]),
     )
     for what, tensor, values in ends:
         if not tensor.scales:

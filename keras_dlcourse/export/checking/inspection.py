@@ -13,6 +13,7 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.outputs import KINDS
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.output import Output
 
@@ -218,51 +219,66 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
 
 def read_outputs(file: ModelFile) -> tuple[Output, ...]:
     """Return the outputs of a file, as far as it describes them; others count as scores."""
-    metadata = file.metadata
-    record = own_record(file).get("outputs", ())
-    kinds = {one["name"]: one["kind"] for one in record} | dict.fromkeys(metadata.boxes, "box")
-    kinds |= dict.fromkeys(metadata.keypoints, "keypoints")
-    has_maps = CLASS_MAP in metadata.outputs
-    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
-    names = [tensor.name if several else "" for tensor in file.outputs]
-    if has_maps:
-        names[1], kinds[CLASS_MAP] = CLASS_MAP, "class_map"
-    if EMBEDDING in metadata.outputs and not several:
-        kinds[""] = "embedding"
+    metadata, tensors = file.metadata, file.outputs
+    described = (*metadata.outputs, *[""] * len(tensors))[: len(tensors)]
+    record = _list_records(file, "outputs", len(tensors)) or _guess_outputs(file, described)
     return tuple(
         Output(
-            name,
-            kinds.get(name, "scores"),
-            tensor.shape[1:],
-            layout=metadata.places.get(name),
-            labels=metadata.output_labels.get(name) if number else metadata.labels,
+            name=one["name"],
+            kind=one["kind"] if one["kind"] in KINDS else "numbers",  # of a later version
+            shape=tensor.shape[1:],
+            layout=metadata.places.get(described[number]),
+            labels=metadata.output_labels.get(described[number]) if number else metadata.labels,
             score_thresholds=None if number else metadata.score_thresholds,
         )
-        for number, (name, tensor) in enumerate(zip(names, file.outputs, strict=True))
+        for number, (one, tensor) in enumerate(zip(record, tensors, strict=True))
     )
+
+
+def _guess_outputs(file: ModelFile, described: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return names and kinds of outputs by the standard metadata of a file."""
+    metadata = file.metadata
+    has_maps = described[1:2] == (CLASS_MAP,)
+    several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
+    kinds = dict.fromkeys(metadata.boxes, "box") | dict.fromkeys(metadata.keypoints, "keypoints")
+    kinds |= {} if several else {EMBEDDING: "embedding"}
+    record = [
+        {"name": name if several else "", "kind": kinds.get(known, "scores")}
+        for name, known in zip(file.output_names, described, strict=True)
+    ]
+    if has_maps:
+        record[1] = {"name": CLASS_MAP, "kind": "class_map"}
+    return record
 
 
 def read_inputs(file: ModelFile) -> tuple[Input, ...]:
     """Return the inputs of a file, as far as it describes them.
 
-    Their shapes and data types are those in the Keras model.
+    Their shapes are those in the Keras model.
     """
-    record = own_record(file)
-    # Files of earlier versions have one input, described by the record itself.
-    known = {one["name"]: one for one in record.get("inputs", [{"name": "", **record}])}
     several = len(file.inputs) > 1
+    record = _list_records(file, "inputs", len(file.inputs))
+    if record is None:  # files of earlier versions have one input, described by the record itself
+        record = [{}] * len(file.inputs) if several else [own_record(file)]
+    names = file.input_names if several else ("",)
     return tuple(
-        _read_input(file, tensor, known.get(tensor.name if several else "", {}))
-        for tensor in file.inputs
+        _read_input(name, tensor, one)
+        for name, tensor, one in zip(names, file.inputs, record, strict=True)
     )
 
 
-def _read_input(file: ModelFile, tensor: Tensor, record: Mapping[str, Any]) -> Input:
+def _list_records(file: ModelFile, ends: str, count: int) -> list[dict[str, Any]] | None:
+    """Return what this package recorded about the inputs or outputs; None without a record."""
+    record = own_record(file).get(ends)
+    return record if isinstance(record, list) and len(record) == count else None
+
+
+def _read_input(name: str, tensor: Tensor, record: Mapping[str, Any]) -> Input:
     """Return one input from its tensor and its record."""
     normalization = record.get("normalization")
     rgb = bool(record.get("rgb"))
     return Input(
-        name=tensor.name if len(file.inputs) > 1 else "",
+        name=name,
         kind=record.get("kind", ""),
         shape=(*tensor.shape[1:-1], 1) if rgb else tensor.shape[1:],
         dtype=tensor.dtype,

@@ -9,11 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse.data import Examples
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import read_outputs
 from keras_dlcourse.export.checking.roads import Device
 from keras_dlcourse.export.conversion.class_map import compute_class_maps
+from keras_dlcourse.export.conversion.structure import pack_inputs
 from keras_dlcourse.export.outputs.find import name_outputs
 from keras_dlcourse.export.outputs.kind import Compared
 from keras_dlcourse.export.outputs.undescribed import kind_of_scores
@@ -39,35 +39,51 @@ class Pair:
 
 
 def compare_outputs(
-    model: keras.Model, file: ModelFile, examples: Examples, device: Device
+    model: keras.Model,
+    file: ModelFile,
+    inputs: tuple[np.ndarray, ...],
+    labels: Any,
+    device: Device,
 ) -> tuple[list[Pair], tuple[str, ...]]:
     """Run both models; return their outputs, and notes on labels that do not fit.
+
+    Args:
+        model: The Keras model.
+        file: The file.
+        inputs: The values of each input of the Keras model, in the order of the file.
+        labels: The labels, of the structure of the outputs; None if there are none.
+        device: Runs the file on the example of a given index.
 
     Raises:
         ValueError: If the models have different outputs.
     """
-    predicted = model.predict(examples.inputs, batch_size=64, verbose=0)
+    predicted = model.predict(pack_inputs(model, inputs), batch_size=64, verbose=0)
     outputs = _find_outputs(model, file)
+    if [output.name for output in outputs] == [""]:  # Keras may still return a dictionary or list
+        predicted, labels = _unwrap_single(predicted), _unwrap_single(labels)
     named = _name_predictions(model, predicted)
     _check_outputs(named, outputs, file)
     ours = [
-        compute_class_maps(model, examples.inputs[:MAP_EXAMPLES])
+        compute_class_maps(model, inputs[0][:MAP_EXAMPLES])
         if output.kind == "class_map"
         else named.get(output.name, predicted)
         for output in outputs
     ]
     theirs: list[list[np.ndarray]] = [[] for _ in ours]
-    for index in range(len(examples)):
+    for index in range(len(inputs[0])):
         for values, kept, one in zip(device(index), theirs, ours, strict=True):
             if index < len(one):
                 kept.append(values)
     pairs: list[Pair] = []
     notes: list[str] = []
+    if not named and isinstance(labels, Mapping | list | tuple):
+        notes.append("labels of several outputs do not fit a file with one: accuracy not measured")
+        labels = None
     for output, one, kept, tensor in zip(outputs, ours, theirs, file.outputs, strict=True):
         compared = _pair_outputs(
             np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file
         )
-        true = _find_labels(model, examples.labels, output, is_first=not pairs)
+        true = _find_labels(model, labels, output, is_first=not pairs)
         pair, note = _describe_values(model, output, compared, true)
         pairs.append(pair)
         notes += [] if note is None else [f"{output.name}: {note}" if output.name else note]
@@ -97,6 +113,13 @@ def _describe_values(
     )
     compared = replace(compared, labels=labels, thresholds=output.score_thresholds)
     return Pair(replace(output, kind=kind), compared), note
+
+
+def _unwrap_single(values: Any) -> Any:
+    """Return the only array in a dictionary or list; anything else is returned unchanged."""
+    if isinstance(values, Mapping | list | tuple) and len(values) == 1:
+        return next(iter(values.values() if isinstance(values, Mapping) else values))
+    return values
 
 
 def _name_predictions(model: keras.Model, predicted: Any) -> dict[str, Any]:

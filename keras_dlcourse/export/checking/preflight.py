@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._checks import check_flag, check_one_of
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.edge.tflite.graph import Graph, Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking import trial
@@ -123,8 +125,9 @@ class Preflight:
         return f"{table}\noldest TensorFlow Lite according to the converter: {oldest}"
 
 
+@renamed_arguments(file="path")
 def preflight(
-    file: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     targets: Sequence[str] | None = None,
     *,
     trials: bool = True,
@@ -137,7 +140,7 @@ def preflight(
     crash its process; the outcome of this trial is then the verdict.
 
     Args:
-        file: A `.tflite` file from any source, or the result of `to_tflite`.
+        path: A `.tflite` file from any source, or the result of `to_tflite`.
         targets: The runtimes: any of `"ai-edge-litert"`, `"tflite-runtime"`, `"mediapipe"`,
             `"tflite-micro"`, `"edge-tpu"`, `"gpu-delegate"`; all if None.
         trials: Whether to run the file on installed runtimes; if False, only the tables are used.
@@ -146,6 +149,7 @@ def preflight(
         A `Preflight`; `print` it to see a table.
 
     Raises:
+        TypeError: If `targets` is a single string, or `trials` neither True nor False.
         ValueError: If a target is unknown.
         keras_dlcourse.edge.InvalidModel: If the file is not a `.tflite` file, or is damaged.
         OSError: If the file cannot be read.
@@ -159,9 +163,10 @@ def preflight(
         'no'
     """
     names = _check_targets(TARGETS if targets is None else targets)
-    checked = ModelFile.read(os.fspath(file))
+    check_flag("trials", trials)
+    checked = ModelFile.read(os.fspath(path))
     return Preflight(
-        path=os.fspath(file),
+        path=os.fspath(path),
         verdicts={name: _judge(checked, TARGETS[name], trials) for name in names},
         min_runtime_version=checked.min_runtime_version,
     )
@@ -172,10 +177,7 @@ def _check_targets(targets: Sequence[str] | dict[str, Target]) -> tuple[str, ...
         raise TypeError(
             f"targets must be a sequence of names. Received: the single string {targets!r}"
         )
-    for name in targets:
-        if name not in TARGETS:
-            raise ValueError(f"targets must be some of {', '.join(TARGETS)}. Received: {name!r}")
-    return tuple(targets)
+    return tuple(check_one_of("targets", name, tuple(TARGETS)) for name in targets)
 
 
 def _judge(file: ModelFile, target: Target, trials: bool) -> Verdict:

@@ -15,7 +15,6 @@ import numpy as np
 from keras_dlcourse import layers
 from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
-from keras_dlcourse.data.examples import rows
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
@@ -25,13 +24,15 @@ from keras_dlcourse.export.checking.output_pairs import Pair, compare_outputs
 from keras_dlcourse.export.checking.roads import find_road
 from keras_dlcourse.export.conversion.device_model import model_hash
 from keras_dlcourse.export.conversion.sources import load_model
-from keras_dlcourse.export.conversion.structure import arrange_inputs, list_inputs
+from keras_dlcourse.export.conversion.structure import arrange_inputs, list_inputs, pack_inputs
 from keras_dlcourse.export.outputs import KINDS
 from keras_dlcourse.export.outputs.kind import FLOAT, HALF, Figures
 from keras_dlcourse.export.outputs.limits import check_limits, find_missed_limits
 from keras_dlcourse.export.outputs.storage import storage_of
+from keras_dlcourse.models import without_auxiliary
 
 LATENCY_RUNS = 30
+Limit = float | None
 
 
 class VerificationError(AssertionError):
@@ -219,7 +220,7 @@ class Verification:
         }
 
     def require(self, **limits: float | None) -> Verification:
-        """Raise an error if a limit is not met; return the verification itself.
+        """Raise an error if the first output does not meet a limit; return the verification itself.
 
         Args:
             **limits: Any of the limits of `verify`, e.g. `min_agreement=0.97`; they are applied
@@ -277,7 +278,7 @@ def verify(
     data: Any,
     *,
     limit: int | None = None,
-    limits: Mapping[str, float | None] | None = None,
+    limits: Mapping[str, Limit | Mapping[str, Limit]] | None = None,
 ) -> Verification:
     """Compare Keras and the device runtime on the same examples, and judge whether they agree.
 
@@ -309,7 +310,8 @@ def verify(
         limit: Maximum number of examples to compare, taken from the start; None for all.
         limits: Limits by name that replace or extend the default ones, applied exactly; None as a
             value removes a limit. `max_error`, `max_error_steps` and `min_agreement` can be given
-            as well.
+            as well. They apply to every output that has the figure; those of one output are given
+            by its name, e.g. `{"box": {"max_error": 0.05}}`.
 
     Returns:
         A `Verification`, which holds the figures and prints as a table whose last line is "agrees",
@@ -322,36 +324,38 @@ def verify(
     Example:
         >>> print(kd.export.verify(model, "model.int8.tflite", data.test))  # doctest: +SKIP
     """
-    model = load_model(model)
+    model = without_auxiliary(load_model(model))
     examples = take(data, limit, several_inputs=len(list_inputs(model)) > 1)
     inputs = _list_values(model, examples)
     file = ModelFile.read(os.fspath(path))
     _check_inputs(model, file)
     road = find_road(file, examples, inputs)
     device = road.device(file)
-    pairs, notes = compare_outputs(model, file, examples, device)
+    pairs, notes = compare_outputs(model, file, inputs, examples.labels, device)
     storage = storage_of(file)
     if storage == FLOAT and _computes_in_half(model):
         storage = HALF
     outputs = _judge(pairs, storage, dict(limits or {}))
     record = own_record(file)
     same_weights = record["keras_hash"] == model_hash(model) if "keras_hash" in record else None
+    failed = [number for number, one in enumerate(outputs) if one.failures]
+    number = failed[0] if failed else 0
     cause = find_cause(
         Case(
-            failed=any(one.failures for one in outputs),
+            failed=bool(failed),
             file=file,
             road=road,
-            compared=pairs[0].compared.take_first(EXAMPLES),
-            kind=KINDS[outputs[0].kind],
+            number=number,
+            compared=pairs[number].compared.take_first(EXAMPLES),
+            kind=KINDS[outputs[number].kind],
             storage=storage,
             same_weights=same_weights,
             class_names=_class_names(model, examples),
         )
     )
+    one = pack_inputs(model, [values[:1] for values in inputs])
     keras_latency = measure(
-        lambda: model.predict_on_batch(rows(examples.inputs, slice(1))),
-        LATENCY_RUNS,
-        keras.backend.backend(),
+        lambda: model.predict_on_batch(one), LATENCY_RUNS, keras.backend.backend()
     )
     latency = measure(lambda: device(0), LATENCY_RUNS, runtime_name(), threads=1)
     return Verification(
@@ -396,27 +400,42 @@ def _check_inputs(model: keras.Model, file: ModelFile) -> None:
 
 
 def _judge(
-    pairs: list[Pair], storage: str, given: dict[str, float | None]
+    pairs: list[Pair], storage: str, limits: dict[str, Limit | Mapping[str, Limit]]
 ) -> tuple[ComparedOutput, ...]:
-    """Measure each output, and hold it against its limits."""
-    judged: list[ComparedOutput] = []
-    for pair in pairs:
-        kind = KINDS[pair.output.kind]
-        figures = kind.measure(pair.compared)
-        if not judged:
-            check_limits(given, figures)
-        defaults = kind.limits[storage]
+    """Measure each output, and find which limits it does not meet."""
+    figures = [KINDS[pair.output.kind].measure(pair.compared) for pair in pairs]
+    given = _limits_by_output([pair.output.name for pair in pairs], figures, limits)
+    judged = []
+    for pair, found, own in zip(pairs, figures, given, strict=True):
+        defaults = KINDS[pair.output.kind].limits[storage]
         judged.append(
             ComparedOutput(
                 name=pair.output.name,
                 kind=pair.output.kind,
-                figures=figures.values,
-                limits={**defaults, **given},
-                failures=find_missed_limits(figures, defaults, given),
+                figures=found.values,
+                limits={**defaults, **own},
+                failures=find_missed_limits(found, defaults, own),
                 positions=math.prod(pair.compared.ours.shape[1:-1]) > 1,
             )
         )
     return tuple(judged)
+
+
+def _limits_by_output(
+    names: list[str], figures: list[Figures], limits: dict[str, Limit | Mapping[str, Limit]]
+) -> list[dict[str, Limit]]:
+    """Return the limits given for each output, after checking them."""
+    own = {name: dict(value) for name, value in limits.items() if isinstance(value, Mapping)}
+    if strange := sorted(set(own) - set(names)):
+        raise ValueError(
+            f"limits of single outputs must have names of outputs as keys: {', '.join(names)}. "
+            f"Received: {', '.join(strange)}"
+        )
+    every = {name: value for name, value in limits.items() if not isinstance(value, Mapping)}
+    check_limits(every, Figures({k: v for found in figures for k, v in found.values.items()}))
+    for name, found in zip(names, figures, strict=True):
+        check_limits(own.get(name, {}), found)
+    return [{**every, **own.get(name, {})} for name in names]
 
 
 def _class_names(model: keras.Model, examples: Examples) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.structure import list_tensors, pack_inputs
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.graph import fold_batch_norm
-from keras_dlcourse.graph.flat import Graph
+from keras_dlcourse.graph.flat import Graph, Node
 
 # The ITU-R BT.601 luma weights, which Pillow's mode "L" also uses to read gray images.
 LUMA = (0.299, 0.587, 0.114)
@@ -86,7 +86,7 @@ def _add_steps(x: Any, one: Input) -> Any:
             np.broadcast_to(-mean / std, x.shape[-1]),
         )(x)
     if one.rgb:
-        gray = keras.layers.Conv2D(1, 1, use_bias=False, name=f"grey{after}")
+        gray = keras.layers.Conv2D(1, 1, use_bias=False, name=f"gray{after}")
         x = _build_constant_layer(gray, LUMA)(x)
     return x
 
@@ -157,12 +157,12 @@ def set_pixel_ranges(
         pixels = _build_pixel_range(one)
         first = _find_first_range(model, number) if own_ranges else None
         if first is not None:
-            swapped[id(first)] = pixels
+            swapped[id(first.outputs[0])] = pixels  # the layer may be shared by several images
         else:
             added[number] = pixels
     if swapped:
         model = Graph(model).rebuild(
-            lambda node, args, kwargs: swapped.get(id(node.operation), node.operation)(
+            lambda node, args, kwargs: swapped.get(id(node.outputs[0]), node.operation)(
                 *args, **kwargs
             )
         )
@@ -189,12 +189,12 @@ def _build_pixel_range(one: Input) -> keras.layers.Layer:
     return layers.FakeQuantize(ranges=(low, high), name=name)
 
 
-def _find_first_range(model: keras.Model, number: int) -> Any:
-    """Return the layer that quantizes an input of a model, None if there is none."""
+def _find_first_range(model: keras.Model, number: int) -> Node | None:
+    """Return the call of the layer that quantizes an input of a model, None without one."""
     graph = Graph(model)
     users = graph.users(list(list_tensors(model).values())[number])
     if len(users) == 1 and isinstance(users[0].operation, layers.FakeQuantize):
-        return users[0].operation
+        return users[0]
     return None
 
 
@@ -242,7 +242,7 @@ def _replace_policies(config: Any) -> Any:
 
 
 def model_hash(model: keras.Model) -> str:
-    """Return the SHA-256 of the model's weights, with their paths and shapes, in hexadecimal.
+    """Return the SHA-256 of the model's weights, with their names and shapes, in hexadecimal.
 
     It ties a device file to the Keras model it was made from.
     """

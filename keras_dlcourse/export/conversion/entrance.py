@@ -67,10 +67,13 @@ class Entrance:
 
     Attributes:
         rounders: The `FakeQuantize` layers, each with its input.
+        described: The normalizations that `ImageDescription` layers record for pixels that nothing
+            has rescaled before.
         ends: The inputs of the first computing layers.
     """
 
     rounders: list[tuple[layers.FakeQuantize, Seen]] = field(default_factory=list)
+    described: list[Normalization] = field(default_factory=list)
     ends: list[Seen] = field(default_factory=list)
 
 
@@ -194,6 +197,9 @@ def _follow(model: keras.Model, known: dict[int, Seen], found: Entrance) -> list
         else:
             if isinstance(node.operation, layers.FakeQuantize):
                 found.rounders.append((node.operation, seen[0]))
+            elif isinstance(node.operation, layers.ImageDescription) and not seen[0].rescaled_by:
+                recorded = node.operation.normalization
+                found.described.extend([] if recorded is None else [recorded])
             known[id(node.outputs[0])] = _apply(node, seen)
     return [known.get(id(tensor)) for tensor in graph.model.outputs]
 

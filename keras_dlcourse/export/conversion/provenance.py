@@ -48,7 +48,7 @@ def find_normalization(
         )
     carried = None if examples is None else examples.normalization
     known = None if recorded is None else recorded.normalization
-    if preprocessing is None and carried and known and carried != known:
+    if preprocessing is None and carried and known and carried.simplify() != known.simplify():
         raise ValueError(
             f"the calibration data was normalized with {_format_normalization(carried)}, but "
             f"model {model.name!r} records {_format_normalization(known)}. Pass data normalized as "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from keras_dlcourse._checks import check_one_of
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -72,24 +74,20 @@ def find_scheme(name: str) -> Scheme:
     """Return the scheme called `name`.
 
     Raises:
+        TypeError: If it is not a string.
         ValueError: If there is none.
     """
-    if name not in SCHEMES:
-        raise ValueError(f"quantization must be one of: {', '.join(SCHEMES)}. Received: {name!r}")
-    return SCHEMES[name]
+    return SCHEMES[check_one_of("quantization", name, tuple(SCHEMES))]
 
 
 def choose_dtype(argument: str, dtype: str | None, row: Scheme) -> str:
     """Return the data type of an input or output, the default of the scheme if None.
 
     Raises:
+        TypeError: If it is not a string.
         ValueError: If the scheme does not support that type.
     """
     if dtype is None:
         return row.dtypes[0]
-    if dtype not in row.dtypes:
-        raise ValueError(
-            f"{argument} must be one of {', '.join(row.dtypes)} with quantization={row.name!r}. "
-            f"Received: {dtype!r}"
-        )
-    return dtype
+    hint = f". These go with quantization={row.name!r}."
+    return str(check_one_of(argument, dtype, row.dtypes, hint))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,7 +12,7 @@ import keras
 from keras_dlcourse.export.conversion.errors import ExportError
 
 # Keras counts inputs without a name, in a way that differs after loading a model.
-_NO_NAMES = ("keras_tensor", "input_layer")
+_NO_NAME = re.compile(r"(keras_tensor|input_layer)(_\d+)?")
 
 
 class KerasInput(NamedTuple):
@@ -97,10 +99,10 @@ def list_tensors(model: keras.Model) -> dict[str, Any]:
     structure = model.inputs if isinstance(model, keras.Sequential) else model.input
     if isinstance(structure, dict) and not any(map(keras.tree.is_nested, structure.values())):
         return dict(structure)  # in the order of its keys; `model.inputs` is sorted
-    return {
-        f"input_{number}" if tensor.name.startswith(_NO_NAMES) else tensor.name: tensor
-        for number, tensor in enumerate(keras.tree.flatten(structure))
-    }
+    tensors = keras.tree.flatten(structure)
+    given = {tensor.name for tensor in tensors if not _NO_NAME.fullmatch(tensor.name)}
+    free = (name for n in itertools.count() if (name := f"input_{n}") not in given)
+    return {one.name if one.name in given else next(free): one for one in tensors}
 
 
 def _find_called_shape(model: keras.Model) -> tuple[int | None, ...]:

@@ -12,7 +12,7 @@ from keras_dlcourse import layers
 from keras_dlcourse.data import Examples
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.export.conversion.device_model import is_image_shape
-from keras_dlcourse.export.conversion.entrance import check_learned_range
+from keras_dlcourse.export.conversion.entrance import check_learned_range, find_entrance
 from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.provenance import find_normalization
 from keras_dlcourse.export.conversion.schemes import Scheme
@@ -48,12 +48,11 @@ def find_inputs(
     found = list_inputs(model)
     _check_rgb(rgb, found)
     given = _by_input(preprocessing, found)
-    _check_records(model, given, found)
     inputs = []
     for number, one in enumerate(found):
         normalization, source = _find_normalization(model, number, found, given, examples)
         seen = ModelInput(one.shape, one.dtype, normalization)
-        kind = next(kind for kind, row in KINDS.items() if row.recognize(seen))
+        kind = next(kind for kind, known in KINDS.items() if known.recognize(seen))
         gray = is_image_shape(one.shape) and one.shape[-1] == 1
         inputs.append(
             Input(
@@ -79,9 +78,13 @@ def _find_normalization(
 ) -> tuple[Normalization | None, str | None]:
     """Return the normalization of an input, and where it was found."""
     one = found[number]
-    if len(found) > 1 and not is_image_shape(one.shape) and given.get(one.name) is None:
-        return None, None  # what the model records is for its images
     recorded = layers.describe(model)
+    if len(found) > 1:
+        if not is_image_shape(one.shape) and given.get(one.name) is None:
+            return None, None
+        # A record counts for the input that leads to it.
+        described = find_entrance(model, Normalization.identity(), number).described
+        recorded = layers.ImageDescription(described[0]) if described else None
     normalization, source = find_normalization(
         model, given.get(one.name), examples, recorded, one.shape, number
     )
@@ -104,27 +107,6 @@ def _by_input(preprocessing: Any, found: tuple[KerasInput, ...]) -> dict[str, No
             f"Received: {', '.join(strange)}"
         )
     return dict(preprocessing)
-
-
-def _check_records(
-    model: keras.Model,
-    given: Mapping[str, Normalization | None],
-    found: tuple[KerasInput, ...],
-) -> None:
-    """Raise ValueError if a model records several normalizations for several inputs."""
-    images = [one.name for one in found if is_image_shape(one.shape)]
-    recorded = {
-        layer.normalization
-        for layer in model._flatten_layers()
-        if isinstance(layer, layers.ImageDescription) and layer.normalization is not None
-    }
-    unknown = [name for name in images if given.get(name) is None]
-    if len(found) > 1 and len(recorded) > 1 and unknown:
-        raise ValueError(
-            f"model {model.name!r} records {len(recorded)} normalizations, but not for which of "
-            f"its inputs. Pass that of each: preprocessing={{{unknown[0]!r}: "
-            "kd.data.Normalization(...), ...}"
-        )
 
 
 def _check_rgb(rgb: bool | None, found: tuple[KerasInput, ...]) -> None:

@@ -69,10 +69,9 @@ def _find_normalization(given: Input, tensor: Tensor) -> Normalization:
     For 8-bit inputs, it is the one encoded by the tensor's scale and zero point, so that a pixel p
     is stored as p even if the mean used in training was not a whole gray level.
     """
-    before = given.before_graph or Normalization.identity()
     offset = {"uint8": 0, "int8": 128}.get(tensor.dtype)
     if offset is None or given.in_graph is not None:
-        return Normalization(before.mean[0], before.std[0])
+        return given.before_graph or Normalization.identity()
     return Normalization(tensor.zero_points[0] + offset, 1 / tensor.scales[0])
 
 

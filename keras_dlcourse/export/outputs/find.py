@@ -13,6 +13,7 @@ import numpy as np
 from keras_dlcourse.data import Examples
 from keras_dlcourse.edge.description.layouts import BOX_LAYOUTS, BoxLayout, KeypointLayout
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
+from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.provenance import find_labels
 from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.export.outputs import KINDS
@@ -20,6 +21,8 @@ from keras_dlcourse.export.outputs.kind import ModelOutput
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.layers import ImageDescription, OutputDescription
 
+# The order in a file: class scores and other values, as readers of classifiers expect, then these.
+_IN_FILES = (type(None), BoxLayout, KeypointLayout)
 _LABELED = ("scores", "numbers")  # kinds of which the first may have labels
 
 
@@ -55,8 +58,7 @@ def find_outputs(
         found = ModelOutput(model, name, shape, layout, is_only, is_first, has_labels)
         kind = next(kind for kind, row in KINDS.items() if row.recognize(found))
         outputs.append(Output("" if is_only and not layouts else name, kind, shape, layout))
-    if layouts:
-        outputs.sort(key=lambda output: list(KINDS).index(output.kind))
+    outputs.sort(key=lambda output: _IN_FILES.index(type(output.layout)))
     if class_map:
         outputs.append(Output(CLASS_MAP, "class_map", shapes[-1]))
     return tuple(outputs)
@@ -67,8 +69,18 @@ def name_outputs(model: keras.Model) -> tuple[str, ...]:
 
     Those of a dictionary are its keys; others are the names of their layers, or `output_0`,
     `output_1`, ... if these are not unique.
+
+    Raises:
+        ExportError: If they are nested.
     """
     structure = getattr(model, "output", None)
+    parts: Any = structure.values() if isinstance(structure, dict) else structure
+    if isinstance(structure, dict | list | tuple) and any(map(keras.tree.is_nested, parts)):
+        raise ExportError(
+            f"the outputs of model {model.name!r} must be a flat list or dictionary, because a "
+            "file has no nested ones. Received: a nested structure. Wrap the model: "
+            "keras.Model(model.inputs, {name: output, ...})"
+        )
     if isinstance(structure, dict):
         return tuple(structure)
     count = max(1, len(keras.tree.flatten(structure)))
@@ -124,11 +136,25 @@ def assign_labels(
         ValueError: If their number is not that of the output, or a name is empty or has a line
             break.
     """
-    names = {output.name for output in outputs}
-    by_output = isinstance(labels, Mapping) and bool(names - {""}) and set(labels) <= names
+    names = [output.name for output in outputs]
+    # As in {"animal": ["cat", "dog"]}; {"cat": 0, "dog": 1} are names of classes.
+    by_output = isinstance(labels, Mapping) and any(
+        isinstance(value, list | tuple) for value in labels.values()
+    )
+    if by_output and (strange := sorted(set(map(str, labels)) - set(names))):
+        raise ValueError(
+            "labels must be a list for a model with one output, else a dictionary with names of "
+            f"outputs as keys. Received: the keys {', '.join(strange)}, but the model has the "
+            f"outputs {', '.join(filter(None, names)) or 'one without a name'}"
+        )
     labeled = []
     for number, output in enumerate(outputs):
         given = labels.get(output.name) if by_output else labels if number == 0 else None
+        if given is not None and output.kind not in _LABELED:
+            raise ValueError(
+                f"labels must be given for scores only. Received: labels for an output of kind "
+                f"{output.kind!r}. Omit labels"
+            )
         if output.kind not in _LABELED or (number and given is None):
             labeled.append(output)
             continue
@@ -155,17 +181,21 @@ def assign_thresholds(
     if scores.kind != "scores":
         raise ValueError("score_thresholds apply to class scores; this model has none")
     classes = scores.shape[-1] or 0
+    expected = (
+        f"score_thresholds must be {classes} numbers from 0 to 1, one for each class, or one for "
+        f"all. Received: {given!r}"
+    )
     try:
-        values = np.asarray(given, "float64")
-    except (TypeError, ValueError):
-        values = np.array(np.nan)
+        values = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        raise ValueError(expected) from None
+    if values.dtype.kind not in "iuf":
+        raise TypeError(expected)
+    values = values.astype("float64")
     if values.ndim == 0:
         values = np.full(classes, values)
     if values.shape != (classes,) or not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(
-            f"score_thresholds must be {classes} numbers from 0 to 1, one for each class, "
-            f"or one for all. Received: {given!r}"
-        )
+        raise ValueError(expected)
     beyond = np.flatnonzero(values > row.highest_score).tolist()
     if beyond:
         warnings.warn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from keras_dlcourse._checks import check_number
 from keras_dlcourse.export.outputs.kind import Figures
 
 # Default limits for fractions allow for random error: of files exactly at the limit, one in a
@@ -25,11 +26,14 @@ LIMITS = {
 
 
 def check_limits(limits: Mapping[str, float | None], figures: Figures) -> None:
-    """Raise ValueError for an unknown limit, or one whose figure was not measured."""
+    """Raise an error for an unknown limit, one that is no number, or one without a figure."""
     if strange := sorted(set(limits) - set(LIMITS)):
         raise ValueError(f"limits must be some of {', '.join(LIMITS)}. Received: {strange}")
     for name, limit in limits.items():
-        if limit is not None and LIMITS[name][0] not in figures.values:
+        if limit is None:
+            continue
+        check_number(name, limit)
+        if LIMITS[name][0] not in figures.values:
             raise ValueError(f"{name} cannot be checked: not measurable for this data and file")
 
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import user_path
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
 from keras_dlcourse.edge.tflite.checksums import SUMS
 from keras_dlcourse.edge.tflite.metadata import EMBEDDING
@@ -21,8 +23,10 @@ PACKAGE = Path(__file__).parents[2]
 # The parts of this package that a device needs, so that the bundle is self-contained.
 DEVICE_PARTS = (
     "__init__.py",
+    "_checks.py",
     "_extras.py",
     "_files.py",
+    "_moved.py",
     "_registration.py",
     "_version.py",
     "edge",
@@ -46,9 +50,10 @@ class Target:
 TARGETS: dict[str, Target] = {t.name: t for t in (Target("raspberry-pi", "raspberry_pi"),)}
 
 
+@renamed_arguments(output="folder")
 def bundle(
     model: str | os.PathLike[str],
-    output: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     *,
     target: str = "raspberry-pi",
 ) -> Path:
@@ -61,13 +66,14 @@ def bundle(
     Args:
         model: A `.tflite` image classifier that carries its labels, or an embedder, which
             `to_tflite` writes from a `kd.models.embedding_model`.
-        output: The folder to create; it must be empty or not exist.
+        folder: The folder to create; it must be empty or not exist.
         target: The kind of device: `"raspberry-pi"`.
 
     Returns:
         The folder.
 
     Raises:
+        TypeError: If the target is not a string.
         ValueError: If the target is unknown, or the model is neither a classifier with labels nor
             an embedder.
         FileExistsError: If the folder is not empty.
@@ -76,18 +82,17 @@ def bundle(
         >>> bundle("model.int8.tflite", "pi/")  # doctest: +SKIP
         PosixPath('pi')
     """
-    if target not in TARGETS:
-        raise ValueError(f"target must be one of: {', '.join(TARGETS)}. Received: {target!r}")
-    output = user_path(output)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise FileExistsError(f"{output} exists and is not empty. Choose another folder")
+    target = check_one_of("target", target, tuple(TARGETS))
+    folder = user_path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not empty. Choose another folder")
     image_model = _open_image_model(ModelFile.read(model))  # rejects files that would not run there
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as folder:
-        whole = Path(folder) / output.name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+        whole = Path(temporary) / folder.name
         _fill(whole, user_path(model), image_model, _sources(TARGETS[target]))
-        whole.replace(output)
-    return output
+        whole.replace(folder)
+    return folder
 
 
 def _open_image_model(file: ModelFile) -> ImageClassifier | ImageEmbedder:

@@ -15,7 +15,8 @@ class Input:
         name: Its name; empty if the model has only this one.
         kind: Its kind, a key of `KINDS`.
         shape: Its shape in the Keras model, without the batch.
-        dtype: Its data type in the graph that is converted: `"float32"` or `"int32"`.
+        dtype: Its data type in the graph that is converted, `"float32"` or `"int32"`; of an input
+            that was read from a file, that of its tensor.
         normalization: The normalization applied to pixels in training; None for inputs that are not
             images.
         normalization_source: Where the normalization comes from, see `ExportResult`.
@@ -40,4 +41,6 @@ class Input:
     @property
     def before_graph(self) -> Normalization | None:
         """The normalization of the values that the graph takes; None for other than images."""
-        return self.normalization if self.in_graph is None else Normalization.identity()
+        if self.normalization is None:
+            return None
+        return Normalization.identity() if self.in_graph else self.normalization.simplify()

@@ -135,7 +135,6 @@ def _input_record(one: Input) -> dict[str, Any]:
         "name": one.name,
         "kind": one.kind,
         "normalization": None if one.normalization is None else one.normalization.to_dict(),
-        "normalization_in_graph": one.in_graph is not None,
         "rgb": one.rgb,
     }
 

@@ -19,7 +19,8 @@ def reorder_tensors(content: bytes, inputs: dict[str, str], outputs: dict[str, s
         outputs: The same of the outputs.
     """
     model = tflite.ModelT.InitFromPackedBuf(content, 0)
-    (signature,), (graph,) = model.signatureDefs, model.subgraphs
+    (signature,) = model.signatureDefs
+    graph = model.subgraphs[signature.subgraphIndex]  # loops have further ones
     if inputs:
         signature.inputs = _reorder(signature.inputs, inputs, graph)
         graph.inputs = [given.tensorIndex for given in signature.inputs]

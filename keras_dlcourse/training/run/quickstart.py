@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 
 from keras_dlcourse import data
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.training.run.recipe import Recipe
 from keras_dlcourse.training.run.run import Run, run
 from keras_dlcourse.training.run.run_folder import first_free
@@ -17,13 +18,14 @@ BATCH_SIZE = 64
 RECIPE = Recipe(model="mobilenet_v2", alpha=0.35, epochs=6, learning_rate=5e-3, weight_decay=0.2)
 
 
+@renamed_arguments(output="folder")
 def quickstart(
-    output: str | os.PathLike[str] | None = None, say: Callable[[str], None] | None = None
+    folder: str | os.PathLike[str] | None = None, say: Callable[[str], None] | None = None
 ) -> Run:
     """Train, export, verify and describe a small MobileNetV2 on the bundled Fashion-MNIST images.
 
     Args:
-        output: The folder to create; defaults to the first unused one of `runs/quickstart`,
+        folder: The folder to create; defaults to the first unused one of `runs/quickstart`,
             `runs/quickstart-2` and so on.
         say: Called with one line of text at each step; by default the lines are printed.
 
@@ -37,5 +39,5 @@ def quickstart(
         >>> quickstart().accuracy  # doctest: +SKIP
         0.86
     """
-    folder = first_free("runs/quickstart") if output is None else output
+    folder = first_free("runs/quickstart") if folder is None else folder
     return run(data.load(DATA, batch_size=BATCH_SIZE), folder, RECIPE, say)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from dataclasses import dataclass
 
 import keras
+
+from keras_dlcourse._checks import check_fraction, check_integer, check_number
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class Recipe:
         task: What is trained: `"classify"` for image classification.
 
     Raises:
+        TypeError: If a value has the wrong type.
         ValueError: If a value is out of range.
 
     Example:
@@ -46,20 +47,11 @@ class Recipe:
     task: str = "classify"
 
     def __post_init__(self) -> None:
-        if not _is_whole(self.epochs) or self.epochs < 1:
-            raise ValueError(f"epochs must be an integer of at least 1. Received: {self.epochs}")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(
-                f"learning_rate must be a finite number above 0. Received: {self.learning_rate}"
-            )
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup must be at least 0 and below 1. Received: {self.warmup}")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                f"weight_decay must be a finite number of at least 0. Received: {self.weight_decay}"
-            )
-        if not _is_whole(self.seed) or not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be an integer from 0 to 2**32 - 1. Received: {self.seed}")
+        check_integer("epochs", self.epochs)
+        check_number("learning_rate", self.learning_rate, above=0)
+        check_fraction("warmup", self.warmup)
+        check_number("weight_decay", self.weight_decay, least=0)
+        check_integer("seed", self.seed, least=0, most=2**32 - 1)
 
 
 def warmup_cosine(
@@ -91,8 +83,3 @@ def warmup_cosine(
         warmup_target=peak if rising else None,
         warmup_steps=rising,
     )
-
-
-def _is_whole(value: object) -> bool:
-    """Return whether a value is an integer. True and False do not count."""
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

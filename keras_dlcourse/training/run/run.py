@@ -18,9 +18,11 @@ import keras
 
 from keras_dlcourse import callbacks, export
 from keras_dlcourse._extras import require
+from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._version import __version__
 from keras_dlcourse.export.conversion.calibration import MINIMUM
 from keras_dlcourse.export.conversion.schemes import find_scheme
+from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.run.history import HistoryFile
@@ -69,9 +71,10 @@ class Run:
         return float(test["accuracy"])
 
 
+@renamed_arguments(output="folder")
 def run(
     data: Any,
-    output: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
     recipe: Recipe | None = None,
     say: Callable[[str], None] | None = None,
     resume: bool = False,
@@ -90,7 +93,7 @@ def run(
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
-        output: The folder to create; it must not exist or must be empty. With `resume`, the folder
+        folder: The folder to create; it must not exist or must be empty. With `resume`, the folder
             of the run to resume.
         recipe: The model and how it is trained. With `resume`, None or the recipe of that run.
         say: Called with one line of text at each step; by default the lines are printed.
@@ -112,44 +115,45 @@ def run(
         0.93
     """
     if resume:
-        recipe = recipe_of(output, recipe)
+        recipe = recipe_of(folder, recipe)
     recipe = Recipe() if recipe is None else recipe
     task = find_task(recipe.task)
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
-        check_free(output)
+        check_free(folder)
     task.check_data(data)
     model = build_model(data, recipe)
-    folder = RunFolder(output, resume)
-    folder.require_space(estimate_space(model))
+    run_folder = RunFolder(folder, resume)
+    run_folder.require_space(estimate_space(model))
     description = describe_run(data, recipe, model)
     if resume:
-        check_same_run(folder, description, say)
+        check_same_run(run_folder, description, say)
     else:
-        folder.write_json(folder.config, description)
+        run_folder.write_json(run_folder.config, description)
 
-    say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {folder.path}")
-    training = fit_model(model, data, recipe, folder)
-    save_model(model, folder)
+    say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {run_folder.path}")
+    training = fit_model(model, data, recipe, run_folder)
+    save_model(model, run_folder)
     say(f"Testing on the {data.test.examples:,} held-out {task.page.example}s")
     evidence = task.evaluate(model, data)
-    results = finish(folder, task, training, evidence, files=[])
+    results = finish(run_folder, task, training, evidence, files=[])
     if training.interrupted:
         say(
-            f"Interrupted: the best weights so far are in {folder.model}. "
-            f"{describe_export(folder)} To continue training, run the same command with --resume."
+            f"Interrupted: the best weights so far are in {run_folder.model}. "
+            f"{describe_export(run_folder)} To continue training, run the same command with "
+            "--resume."
         )
-        return Run(folder, model, results)
+        return Run(run_folder, model, results)
 
-    files = export_model(model, data, task, folder, say)
-    results = finish(folder, task, training, evidence, files)
-    CheckpointFolder(folder.backup).remove()
-    say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {folder.report}")
-    return Run(folder, model, results)
+    files = export_model(model, data, task, run_folder, say)
+    results = finish(run_folder, task, training, evidence, files)
+    CheckpointFolder(run_folder.backup).remove()
+    say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {run_folder.report}")
+    return Run(run_folder, model, results)
 
 
-def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> Recipe:
+def recipe_of(folder: str | os.PathLike[str], wanted: Recipe | None = None) -> Recipe:
     """Return the recipe of a run to resume.
 
     Raises:
@@ -157,20 +161,20 @@ def recipe_of(output: str | os.PathLike[str], wanted: Recipe | None = None) -> R
         ValueError: If `wanted` differs from it.
     """
     # Runs of earlier versions do not record their task.
-    config = {"task": "classify", **read_config(RunFolder(output, resume=True))}
+    config = {"task": "classify", **read_config(RunFolder(folder, resume=True))}
     recipe = Recipe(**{name: config[name] for name in Recipe.__dataclass_fields__})
     if wanted is not None and wanted != recipe:
         name = next(n for n in Recipe.__dataclass_fields__ if config[n] != getattr(wanted, n))
         raise ValueError(
-            f"{name} must be {config[name]!r}, as in the run in {output}. Received: "
+            f"{name} must be {config[name]!r}, as in the run in {folder}. Received: "
             f"{getattr(wanted, name)!r}. Start a new run to change it."
         )
     return recipe
 
 
-def input_shape_of(output: str | os.PathLike[str]) -> tuple[int, ...]:
+def input_shape_of(folder: str | os.PathLike[str]) -> tuple[int, ...]:
     """Return the shape of one example of a run to resume."""
-    return tuple(read_config(RunFolder(output, resume=True))["input_shape"])
+    return tuple(read_config(RunFolder(folder, resume=True))["input_shape"])
 
 
 def read_config(folder: RunFolder) -> dict[str, Any]:
@@ -210,7 +214,7 @@ def estimate_space(model: keras.Model) -> int:
 
 def describe_run(data: Any, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
     """Return the content of `config.json`: everything needed to repeat the run."""
-    shapes = [list(tensor.shape[1:]) for tensor in model.inputs]
+    shapes = [list(one.shape) for one in list_inputs(model)]
     return {
         **asdict(recipe),
         "input_shape": shapes[0] if len(shapes) == 1 else shapes,
@@ -325,13 +329,17 @@ def export_model(
             )
             continue
         say(f"Exporting and verifying {folder.tflite(quantization).name}")
-        result = export.to_tflite(
-            model,
-            folder.tflite(quantization),
-            quantization=quantization,
-            calibration=data.train if calibrated else None,
-            **task.export_options(data),
-        )
+        try:
+            result = export.to_tflite(
+                model,
+                folder.tflite(quantization),
+                quantization=quantization,
+                calibration=data.train if calibrated else None,
+                **task.export_options(data),
+            )
+        except export.ExportError as error:  # the other files may be possible
+            say(f"WARNING: no {quantization} file: {error}")
+            continue
         verification = export.verify(model, result, data.test)
         # A run is worth keeping even if a file fails; the report shows the verdict, too.
         loud = "" if verification.passed else "WARNING: "

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from keras_dlcourse._files import user_path, write_text
+from keras_dlcourse._moved import renamed_arguments
 
 
 class RunFolder:
     """The folder of one run, and the paths of the files in it.
 
     Args:
-        path: A folder that does not exist yet or is empty; with `resume`, the folder of a run.
+        folder: A folder that does not exist yet or is empty; with `resume`, the folder of a run.
         resume: Whether to continue an interrupted run.
 
     Attributes:
@@ -43,8 +44,9 @@ class RunFolder:
         'model.int8.tflite'
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume: bool = False) -> None:
-        self.path = user_path(path)
+    @renamed_arguments(path="folder")
+    def __init__(self, folder: str | os.PathLike[str], resume: bool = False) -> None:
+        self.path = user_path(folder)
         if not resume:
             check_free(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
@@ -57,8 +59,8 @@ class RunFolder:
         self.backup = self.path / "backup"
         if resume and not self.config.exists():
             raise FileNotFoundError(
-                f"output: {self.path} holds no run to resume (no {self.config.name}). Omit "
-                "resume to start one."
+                f"folder must hold a run to resume. Received: {self.path}, without "
+                f"{self.config.name}. Omit resume to start a run."
             )
 
     def tflite(self, quantization: str) -> Path:
@@ -87,11 +89,11 @@ class RunFolder:
         write_text(path, text + "\n")
 
 
-def check_free(path: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError if `path` is a file or a folder that is not empty.
+def check_free(folder: str | os.PathLike[str]) -> None:
+    """Raise FileExistsError if `folder` is a file or a folder that is not empty.
 
     Args:
-        path: The folder for a run.
+        folder: The folder for a run.
 
     Raises:
         FileExistsError: If it is a file or is not empty.
@@ -100,17 +102,21 @@ def check_free(path: str | os.PathLike[str]) -> None:
         >>> import tempfile
         >>> check_free(tempfile.mkdtemp())
     """
-    path = user_path(path)
+    path = user_path(folder)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         kind = "is not empty" if path.is_dir() else "is a file"
-        raise FileExistsError(f"output: {path} {kind}. Nothing is overwritten: pass a new folder.")
+        raise FileExistsError(
+            f"folder must be new or empty. Received: {path}, which {kind}. Nothing is overwritten: "
+            "pass a new folder."
+        )
 
 
-def first_free(path: str | os.PathLike[str]) -> Path:
-    """Return `path`, or `path-2`, `path-3` and so on: the first that does not exist.
+@renamed_arguments(path="folder")
+def first_free(folder: str | os.PathLike[str]) -> Path:
+    """Return `folder`, or `folder-2`, `folder-3` and so on: the first that does not exist.
 
     Args:
-        path: A folder.
+        folder: A folder.
 
     Returns:
         A folder that does not exist.
@@ -120,7 +126,7 @@ def first_free(path: str | os.PathLike[str]) -> Path:
         >>> first_free(tempfile.mkdtemp()).name.endswith("-2")
         True
     """
-    path, number = user_path(path), 1
+    path, number = user_path(folder), 1
     candidate = path
     while candidate.exists():
         number += 1

@@ -70,6 +70,13 @@ class Task:
     quantizations: tuple[str, ...] = ("float32", "int8")
     read: Callable[..., Any] | None = None
 
+    def __post_init__(self) -> None:
+        if self.watch is not None and "maps" not in self.page.pictures:
+            raise ValueError(
+                "page must show the picture 'maps' of watch. Received: a page with the pictures "
+                f"{', '.join(self.page.pictures) or 'none'}"
+            )
+
     @property
     def metric(self) -> str:
         """The metric whose validation value decides which epoch's weights are kept."""

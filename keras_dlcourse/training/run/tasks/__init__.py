@@ -1,5 +1,6 @@
 """The tasks that a run can train for, one module per task."""
 
+from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.training.run.task import Task
 from keras_dlcourse.training.run.tasks.classification import CLASSIFICATION
 
@@ -11,15 +12,14 @@ def find_task(name: str) -> Task:
     """Return the task called `name`.
 
     Raises:
+        TypeError: If it is not a string.
         ValueError: If there is none.
 
     Example:
         >>> find_task("classify").metric
         'accuracy'
     """
-    if name not in TASKS:
-        raise ValueError(f"task must be one of: {', '.join(TASKS)}. Received: {name!r}")
-    return TASKS[name]
+    return TASKS[check_one_of("task", name, tuple(TASKS))]
 
 
 __all__ = ["TASKS", "find_task"]
