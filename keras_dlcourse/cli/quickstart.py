@@ -38,4 +38,4 @@ def run(options: argparse.Namespace) -> int:
     load_keras()
     from keras_dlcourse import training
 
-    return int(training.quickstart(options.output).interrupted)
+    return int(not training.quickstart(options.output).passed)

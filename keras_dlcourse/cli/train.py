@@ -104,4 +104,4 @@ def run(options: argparse.Namespace) -> int:
         class_names=options.classes,
         **image_options(options),
     )
-    return int(training.run(data, options.output, recipe, resume=options.resume).interrupted)
+    return int(not training.run(data, options.output, recipe, resume=options.resume).passed)

@@ -30,7 +30,6 @@ from keras_dlcourse.edge.vision.images import InvalidImage
 
 _IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
 _LISTED = 10  # bad files listed in a message
-PARTS = ("train", "validation", "test")
 
 
 @renamed_arguments(path="folder")
@@ -130,7 +129,9 @@ def image_folder(
 
     return Dataset.from_parts(
         display_name(root.resolve()),
-        *map(part, PARTS),
+        part("train"),
+        part("validation"),
+        part("test"),
         names,
         batch_size=batch_size,
         seed=seed,
@@ -194,8 +195,8 @@ def find_examples(
         if name in inside[folder]
         for path in files_below(inside[folder][name], {identify(root)})
     ]
-    paths, numbers, whose = zip(*found, strict=True) if found else ((), (), ())
-    return names, list(paths), np.array(numbers, int), np.array(whose)
+    labels = np.array([number for _, number, _ in found], int)
+    return names, [path for path, *_ in found], labels, np.array([part for *_, part in found])
 
 
 def find_classes(

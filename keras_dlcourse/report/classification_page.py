@@ -60,12 +60,30 @@ def _sections(
     names = config["data"]["classes"]
     return [
         Section("Confusion matrix", _confusion(results, names)),
+        Section("Next to simple methods", _floor(results)),
         Section("Per-class scores", _classes(results, names, pictures.get("curves"))),
         Section(
             "What the network looks at",
             _maps(pictures.get("maps"), pictures.get("class_means")),
         ),
         Section("Most confident mistakes", _mistakes(pictures.get("mistakes"))),
+    ]
+
+
+def _floor(results: Mapping[str, Any]) -> list[Block]:
+    """Tabulate the accuracy of the network next to that of methods without one."""
+    floor = results.get("floor")
+    if not floor:
+        return []
+    found = {"this network": results["test"]["accuracy"], **floor}
+    rows = sorted(found.items(), key=lambda item: -item[1])
+    return [
+        Table(
+            "Accuracy on the same test images",
+            ["method", "accuracy"],
+            [(name, f"{accuracy:.1%}") for name, accuracy in rows],
+        ),
+        Text("A network that is not better than these is not worth its size."),
     ]
 
 

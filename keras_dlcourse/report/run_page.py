@@ -82,6 +82,8 @@ def _summary(config: Mapping[str, Any], results: Mapping[str, Any], page: TaskPa
         ("Versions", ", ".join(f"{k} {v}" for k, v in config.get("versions", {}).items())),
     ]
     blocks: list[Block] = []
+    if "verdict" in results:
+        blocks.append(Text(f"Verdict: {results['verdict']['text']}"))
     if results.get("interrupted"):
         blocks.append(Text("This run was interrupted; the best weights up to then were kept."))
     table = Table("Run summary", [], [row for row in rows if row[1]])

@@ -31,6 +31,7 @@ from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run.run_folder import RunFolder, check_free
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import find_task
+from keras_dlcourse.training.run.verdict import judge
 
 PARTS = ("train", "validation", "test")
 SAVE_EVERY = 500  # batches, or one epoch if that is shorter
@@ -54,6 +55,12 @@ class Run:
     def interrupted(self) -> bool:
         """Whether training was stopped by Ctrl-C; if so, nothing was exported."""
         return bool(self.results["interrupted"])
+
+    @property
+    def passed(self) -> bool:
+        """Whether all exported files agree with the Keras model."""
+        files = self.results["files"]
+        return bool(files) and all(file.get("passed", True) for file in files)
 
     @property
     def accuracy(self) -> float:
@@ -244,6 +251,8 @@ class Training:
         interrupted: Whether it was stopped by Ctrl-C.
         best_epoch: Number of the epoch whose weights were kept, from 1; None if no epoch finished.
         best: Value of the task's metric on the validation part in that epoch.
+        of_training: Its value on the training part in that epoch, as `fit` reports it: during the
+            epoch, and with augmentation and dropout.
         seconds: Training time.
         picture: PNG file that the task's callback drew with these weights, if any.
     """
@@ -252,6 +261,7 @@ class Training:
     interrupted: bool
     best_epoch: int | None
     best: float | None
+    of_training: float | None
     seconds: float
     picture: bytes | None = field(repr=False)
 
@@ -296,6 +306,7 @@ def fit_model(model: keras.Model, data: Any, recipe: Recipe, folder: RunFolder) 
         interrupted=interrupted,
         best_epoch=best_epoch,
         best=keeper.best,
+        of_training=None if best_epoch is None else history.columns[task.metric][best_epoch - 1],
         seconds=round(history.seconds, 1),
         picture=watchers[0].picture(title) if watchers and history.rows else None,
     )
@@ -369,17 +380,21 @@ def finish(
         "interrupted": training.interrupted,
         "epochs": len(training.history.get("loss", [])),
         "best_epoch": training.best_epoch,
+        f"training_{task.metric}": training.of_training,
         f"validation_{task.metric}": training.best,
         "test": evidence.test,
         **evidence.more,
         "files": files,
         "seconds": {"training": training.seconds},
     }
+    config = read_config(folder)
+    if files:  # a run that was interrupted is not judged
+        results["verdict"] = judge(task.rules, config, results).to_dict()
     folder.write_json(folder.results, results)
     watched = {"maps": training.picture} if task.watch else {}
     write_run_page(
         folder.report,
-        read_config(folder),
+        config,
         training.history,
         results,
         pictures={**watched, **evidence.pictures},

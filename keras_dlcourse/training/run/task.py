@@ -11,6 +11,7 @@ import keras
 
 from keras_dlcourse.report import TaskPage
 from keras_dlcourse.training.run.recipe import Recipe
+from keras_dlcourse.training.run.verdict import Rule, check_files, check_loss
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Task:
             `picture(title)` returns in the end is the picture `maps` of the report.
         export_options: Returns arguments of `to_tflite`, such as labels.
         quantizations: The files to export. Quantized by calibration, they need enough examples.
+        rules: What a run of this task is judged by.
         read: Reads the data from a folder, for `keras-dlcourse train`. Takes the arguments of
             `kd.data.image_folder` that the command has: `image_size`, `class_names`, `skip_bad`,
             `bits`. None if the command cannot train this.
@@ -68,6 +70,7 @@ class Task:
     watch: Callable[[Any, Recipe, Path, keras.Model], Any] | None = None
     export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
     quantizations: tuple[str, ...] = ("float32", "int8")
+    rules: tuple[Rule, ...] = (check_files, check_loss)
     read: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class Verdict:
         """Return the verdict as JSON-serializable values."""
         return {
             "level": self.level,
+            "text": str(self),
             "reasons": [{"text": one.text, "advice": one.advice} for one in self.reasons],
         }
 
@@ -140,7 +141,7 @@ def check_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reaso
         return None
     return Reason(
         LOOK,
-        f"there are only {per_class:.0f} training images per class",
+        f"there are only {per_class:.3g} training images per class",
         f"Add images, at least {FEWEST_IMAGES} per class",
     )
 

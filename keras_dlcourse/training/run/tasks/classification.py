@@ -18,8 +18,10 @@ from keras_dlcourse.explain import class_mean_maps
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import mapper_for, method_for
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
+from keras_dlcourse.training.run.floor import measure_floor
 from keras_dlcourse.training.run.recipe import Recipe
 from keras_dlcourse.training.run.task import Evidence, Task
+from keras_dlcourse.training.run.verdict import CLASSIFICATION_RULES
 
 MAP_PICTURES = 4  # per run, evenly spread over its epochs
 MEANS = 500  # images of the test part whose maps are averaged
@@ -98,10 +100,10 @@ def map_pictures(
 def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     """Evaluate a model with softmax scores on the test part.
 
-    Measures the accuracy with its interval, the confusion matrix, measures per class, and the
-    calibration error. Draws the most confident mistakes with the maps of the true and the
-    predicted class, the mean map of each class, and, unless all images belong to one class, the
-    ROC, precision-recall and reliability curves.
+    Measures the accuracy with its interval, the confusion matrix, measures per class, the
+    calibration error, and what simple methods reach. Draws the most confident mistakes with the
+    maps of the true and the predicted class, the mean map of each class, and, unless all images
+    belong to one class, the ROC, precision-recall and reliability curves.
     """
     scores = np.asarray(model.predict(data.test, verbose=0))
     labels = np.asarray(data.test.y)
@@ -115,7 +117,7 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
             **found.to_dict(),
         },
         headline=f"{found.accuracy.value:.1%}",
-        more={"confusion_matrix": found.confusion.tolist()},
+        more={"confusion_matrix": found.confusion.tolist(), "floor": measure_floor(data)},
         pictures={
             "mistakes": _draw_mistakes(model, data, labels, scores),
             "class_means": _draw_class_means(model, data),
@@ -184,5 +186,6 @@ CLASSIFICATION = Task(
     evaluate=evaluate,
     export_options=export_options,
     page=CLASSIFICATION_PAGE,
+    rules=CLASSIFICATION_RULES,
     read=image_folder,
 )
