@@ -16,6 +16,7 @@ from keras_dlcourse.training.run.quickstart import quickstart
 from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run.run import Run, run
 from keras_dlcourse.training.run.run_folder import RunFolder, first_free
+from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.search import (
     CrossValidation,
     NestedSelection,
@@ -32,6 +33,7 @@ from keras_dlcourse.training.transfer import Transfer, transfer
 __all__ = [
     "AlphaChoice",
     "CrossValidation",
+    "Evidence",
     "HiddenTrace",
     "HistoryFile",
     "Invariance",
@@ -41,6 +43,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "Selection",
+    "Task",
     "TemperatureScaling",
     "Transfer",
     "choose_thresholds",

@@ -9,17 +9,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 import keras
 
-from keras_dlcourse import callbacks, export
+from keras_dlcourse import export
 from keras_dlcourse._extras import require
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._version import __version__
+from keras_dlcourse.callbacks import BackupAndRestore, EarlyStopping
 from keras_dlcourse.export.conversion.calibration import MINIMUM
 from keras_dlcourse.export.conversion.schemes import find_scheme
 from keras_dlcourse.export.conversion.structure import list_inputs
@@ -85,6 +86,9 @@ def run(
     recipe: Recipe | None = None,
     say: Callable[[str], None] | None = None,
     resume: bool = False,
+    *,
+    task: Task | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Run:
     """Train a model on a data set, export it, verify the files and write a report.
 
@@ -105,6 +109,10 @@ def run(
         recipe: The model and how it is trained. With `resume`, None or the recipe of that run.
         say: Called with one line of text at each step; by default the lines are printed.
         resume: Whether to continue an interrupted run.
+        task: What to train for, if it is not one of this package; the recipe has its name. Pass it
+            again to resume the run.
+        callbacks: Further callbacks for `fit`. Those with a state, `state_dict` and
+            `load_state_dict`, continue where they were when a run is resumed.
 
     Returns:
         A `Run`.
@@ -123,24 +131,25 @@ def run(
     """
     if resume:
         recipe = recipe_of(folder, recipe)
-    recipe = Recipe() if recipe is None else recipe
-    task = find_task(recipe.task)
+    elif recipe is None:
+        recipe = Recipe() if task is None else Recipe(task=task.name)
+    task = _choose_task(recipe, task)
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
         check_free(folder)
     task.check_data(data)
-    model = build_model(data, recipe)
+    model = build_model(data, recipe, task)
     run_folder = RunFolder(folder, resume)
     run_folder.require_space(estimate_space(model))
-    description = describe_run(data, recipe, model)
+    description = describe_run(data, recipe, model, task)
     if resume:
         check_same_run(run_folder, description, say)
     else:
         run_folder.write_json(run_folder.config, description)
 
     say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {run_folder.path}")
-    training = fit_model(model, data, recipe, run_folder)
+    training = fit_model(model, data, recipe, task, run_folder, callbacks)
     save_model(model, run_folder)
     say(f"Testing on the {data.test.examples:,} held-out {task.page.example}s")
     evidence = task.evaluate(model, data)
@@ -157,6 +166,7 @@ def run(
     results = finish(run_folder, task, training, evidence, files)
     CheckpointFolder(run_folder.backup).remove()
     say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {run_folder.report}")
+    say(f"Verdict: {results['verdict']['text']}")
     return Run(run_folder, model, results)
 
 
@@ -208,10 +218,21 @@ def check_same_run(
         say(f"The run was started with other versions ({before['versions']}): results may differ")
 
 
-def build_model(data: Any, recipe: Recipe) -> keras.Model:
+def _choose_task(recipe: Recipe, task: Task | None) -> Task:
+    """Return the task of a recipe, one of this package or the given one."""
+    if task is None:
+        return find_task(recipe.task)
+    if task.name != recipe.task:
+        raise ValueError(
+            f"task must be that of the recipe, {recipe.task!r}. Received: {task.name!r}"
+        )
+    return task
+
+
+def build_model(data: Any, recipe: Recipe, task: Task | None = None) -> keras.Model:
     """Build the model of a recipe for the data."""
     keras.utils.set_random_seed(recipe.seed)
-    return find_task(recipe.task).build(data, recipe)
+    return _choose_task(recipe, task).build(data, recipe)
 
 
 def estimate_space(model: keras.Model) -> int:
@@ -219,7 +240,7 @@ def estimate_space(model: keras.Model) -> int:
     return 20 * model.count_params() + 20_000_000
 
 
-def describe_run(data: Any, recipe: Recipe, model: keras.Model) -> dict[str, Any]:
+def describe_run(data: Any, recipe: Recipe, model: keras.Model, task: Task) -> dict[str, Any]:
     """Return the content of `config.json`: everything needed to repeat the run."""
     shapes = [list(one.shape) for one in list_inputs(model)]
     return {
@@ -228,7 +249,7 @@ def describe_run(data: Any, recipe: Recipe, model: keras.Model) -> dict[str, Any
         "parameters": model.count_params(),
         "data": {
             "name": data.name,
-            **find_task(recipe.task).describe_data(data),
+            **task.describe_data(data),
             "batch_size": data.train.batch_size,
             **{part: getattr(data, part).examples for part in PARTS},
         },
@@ -266,9 +287,15 @@ class Training:
     picture: bytes | None = field(repr=False)
 
 
-def fit_model(model: keras.Model, data: Any, recipe: Recipe, folder: RunFolder) -> Training:
+def fit_model(
+    model: keras.Model,
+    data: Any,
+    recipe: Recipe,
+    task: Task,
+    folder: RunFolder,
+    further: Sequence[keras.callbacks.Callback] = (),
+) -> Training:
     """Train, and restore the weights with the best validation metric."""
-    task = find_task(recipe.task)
     steps = recipe.epochs * len(data.train)
     model.compile(
         keras.optimizers.AdamW(
@@ -278,13 +305,11 @@ def fit_model(model: keras.Model, data: Any, recipe: Recipe, folder: RunFolder) 
         **task.compile_options(data),
     )
     history = HistoryFile(folder.history)
-    backup = callbacks.BackupAndRestore(
+    backup = BackupAndRestore(
         folder.backup, save_freq=min(SAVE_EVERY, len(data.train)), delete_checkpoint=False
     )
     # With a patience as long as the run, it never stops early but still keeps the best weights.
-    keeper = callbacks.EarlyStopping(
-        f"val_{task.metric}", mode=task.mode, patience=recipe.epochs, verbose=0
-    )
+    keeper = EarlyStopping(f"val_{task.metric}", mode=task.mode, patience=recipe.epochs, verbose=0)
     watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
     interrupted = False
     try:
@@ -292,7 +317,7 @@ def fit_model(model: keras.Model, data: Any, recipe: Recipe, folder: RunFolder) 
             data.train,
             validation_data=data.validation,
             epochs=recipe.epochs,
-            callbacks=[history, *watchers, keeper, backup],
+            callbacks=[history, *watchers, *further, keeper, backup],
             verbose=fit_verbosity(),
         )
     except KeyboardInterrupt:
