@@ -211,5 +211,5 @@ def append(content: bytes, files: dict[str, str]) -> bytes:
         whole.write(content)
         with zipfile.ZipFile(whole, "a") as archive:
             for name, text in files.items():
-                archive.writestr(name, text)
+                archive.writestr(zipfile.ZipInfo(name), text)  # without the time
         return whole.getvalue()

@@ -85,7 +85,7 @@ def test_generated_reader(embedders):
     metadata = schema.ModelMetadataT.InitFromObj(schema.ModelMetadata.GetRootAs(content, 0))
     (graph,) = metadata.subgraphMetadata
     (image,), (vector,) = graph.inputTensorMetadata, graph.outputTensorMetadata
-    assert image.description == b"The image to embed."
+    assert image.description == b"An image."
     assert image.processUnits[0].optionsType == schema.ProcessUnitOptions.NormalizationOptions
     assert vector.name == b"embedding"
     assert vector.content.contentPropertiesType == schema.ContentProperties.FeatureProperties
