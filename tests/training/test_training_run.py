@@ -18,6 +18,7 @@ from PIL import Image
 import keras_dlcourse as kd
 from keras_dlcourse import training
 from keras_dlcourse.edge import ImageClassifier
+from keras_dlcourse.report.blocks import escape_html
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run.tasks.classification import map_pictures
 
@@ -144,7 +145,11 @@ def test_run_says_what_it_does(finished):
         "model.int8.tflite",
     ):
         assert step in text
-    assert re.search(r"Done: [\d.]+% on the test images\. Report: .*report\.html", said[-1])
+    assert re.search(r"Done: [\d.]+% on the test images\. Report: .*report\.html", said[-2])
+    verdict = result.results["verdict"]
+    assert said[-1] == f"Verdict: {verdict['text']}" and verdict["level"] == "do not use"
+    assert "linear SVM on the same images reaches" in verdict["text"]
+    assert escape_html(verdict["text"]) in result.folder.report.read_text(encoding="utf-8")
 
 
 def test_colour_images_stay_colour(shapes, tmp_path):

@@ -113,7 +113,7 @@ def test_the_epoch_with_the_lowest_error_was_kept_and_measured(finished):
     expected = np.abs(kept.predict(data.test, verbose=0)[:, 0] - data.test.y).mean()
     assert results["test"] == {"mae": pytest.approx(expected, rel=1e-5)}
     assert expected < 0.1
-    assert said[-1].startswith(f"Done: {expected:.4f} on the test images. Report: ")
+    assert said[-2].startswith(f"Done: {expected:.4f} on the test images. Report: ")
 
 
 def test_files_agree_by_the_kind_of_the_output(finished):
@@ -221,7 +221,7 @@ def test_the_command_reads_the_data_as_the_task_says(tmp_path, monkeypatch):
         training,
         "run",
         lambda data, output, recipe, resume: (
-            ran.append((data.name, recipe)) or SimpleNamespace(interrupted=False)
+            ran.append((data.name, recipe)) or SimpleNamespace(passed=True)
         ),
     )
     words = ["train", "folder", "--task", "brightness", "--model", "mean", "--image-size", "8"]

@@ -163,7 +163,7 @@ def run(
         return Run(run_folder, model, results)
 
     files = export_model(model, data, task, run_folder, say)
-    results = finish(run_folder, task, training, evidence, files)
+    results = finish(run_folder, task, training, evidence, files, is_complete=True)
     CheckpointFolder(run_folder.backup).remove()
     say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {run_folder.report}")
     say(f"Verdict: {results['verdict']['text']}")
@@ -399,8 +399,13 @@ def finish(
     training: Training,
     evidence: Evidence,
     files: list[dict[str, Any]],
+    *,
+    is_complete: bool = False,
 ) -> dict[str, Any]:
-    """Write `results.json` and `report.html`, and return the results."""
+    """Write `results.json` and `report.html`, and return the results.
+
+    Only a run that is complete is judged.
+    """
     results = {
         "interrupted": training.interrupted,
         "epochs": len(training.history.get("loss", [])),
@@ -413,7 +418,7 @@ def finish(
         "seconds": {"training": training.seconds},
     }
     config = read_config(folder)
-    if files:  # a run that was interrupted is not judged
+    if is_complete:
         results["verdict"] = judge(task.rules, config, results).to_dict()
     folder.write_json(folder.results, results)
     watched = {"maps": training.picture} if task.watch else {}
