@@ -12,7 +12,7 @@ python "$job" train "$folder/undisturbed" "$@"
 kills=0
 while true; do
   python "$job" train "$folder/killed" "$@" &
-  sleep $((7 + RANDOM % 8))
+  sleep $((7 + RANDOM % 8 + kills))  # longer each time: where Keras takes long to start, it ends, too
   kill -KILL $! 2>/dev/null || break # training is complete
   wait $! 2>/dev/null || true
   kills=$((kills + 1))

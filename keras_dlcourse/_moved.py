@@ -13,47 +13,24 @@ R = TypeVar("R")
 
 
 def load_moved(package: str, name: str, moved: Mapping[str, str]) -> Any:
-    """Return an object that has moved out of a package, with a warning that names its new location.
+    """Return an object that has moved or been renamed, with a warning that states its new name.
 
     Meant for the package's `__getattr__` (PEP 562).
 
     Args:
         package: The old package, i.e. its `__name__`.
         name: The requested name.
-        moved: Maps each moved name to its new package.
+        moved: Maps each old name to its new package and name, `"package.name"`.
 
     Raises:
         AttributeError: If `name` is not in `moved`.
     """
     if name not in moved:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{package}.{name} has moved. Use {moved[name]}.{name}.", FutureWarning, stacklevel=3
-    )
-    return getattr(importlib.import_module(moved[name]), name)
-
-
-def load_renamed(package: str, name: str, renamed: Mapping[str, str]) -> Any:
-    """Return an object of a package by its old name, with a warning that states its new name.
-
-    Meant for the package's `__getattr__` (PEP 562).
-
-    Args:
-        package: The package, i.e. its `__name__`.
-        name: The requested name.
-        renamed: Maps each old name to the new one.
-
-    Raises:
-        AttributeError: If `name` is not in `renamed`.
-    """
-    if name not in renamed:
-        raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    warnings.warn(
-        f"{package}.{name} has been renamed. Use {package}.{renamed[name]}.",
-        FutureWarning,
-        stacklevel=3,
-    )
-    return getattr(importlib.import_module(package), renamed[name])
+    new_package, _, new_name = moved[name].rpartition(".")
+    what = "moved" if new_name == name else "been renamed"
+    warnings.warn(f"{package}.{name} has {what}. Use {moved[name]}.", FutureWarning, stacklevel=3)
+    return getattr(importlib.import_module(new_package), new_name)
 
 
 def renamed_arguments(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

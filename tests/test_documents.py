@@ -170,7 +170,8 @@ class TestBlocksThatWriteFiles:
 
     def test_device(self, names):
         """Maps and embeddings: the blocks that write a file, and those that read it."""
-        classify, mapped, maps, embedder, gallery, foreign = python_blocks("docs/device.md")
+        blocks = python_blocks("docs/device.md")
+        classify, mapped, maps, embedder, gallery, arrays, foreign = blocks
         test = names["data"].test
         for name in ("photo", "a", "b", "mug1", "mug2", "mug3"):
             Image.fromarray(test.x[0, ..., 0]).save(f"{name}.jpg")
@@ -192,6 +193,21 @@ class TestBlocksThatWriteFiles:
         assert np.mean(np.sum(vectors * expected, axis=1)) > 0.98
         exec(gallery, {})
         assert Path("gallery.kdg").is_file()
+
+        rng = np.random.default_rng(0)
+        features = keras.Input((13,), name="features")
+        prices = keras.Model(features, keras.layers.Dense(1)(features))
+        x = rng.normal(size=(100, 13)).astype("float32")
+        kd.export.to_tflite(prices, "prices.int8.tflite", quantization="int8", calibration=x)
+        tokens, age = keras.Input((5,), dtype="int32", name="tokens"), keras.Input((1,), name="age")
+        words = keras.layers.Flatten()(keras.layers.Embedding(20, 4)(tokens))
+        stars = keras.layers.Dense(1)(keras.layers.Concatenate()([words, age]))
+        kd.export.to_tflite(keras.Model([tokens, age], [stars, words]), "ratings.tflite")
+        arrays_of = {"features": x, "tokens": rng.integers(0, 20, (7, 5)), "ages": np.ones((7, 1))}
+        exec(arrays, arrays_of)
+        expected = prices.predict(x, verbose=0)
+        assert np.abs(arrays_of["prices"] - expected).max() < 0.05 * np.ptp(expected)
+        assert arrays_of["stars"].shape == (7, 1) and arrays_of["words"].shape == (7, 20)
 
         Path("mobilenet.tflite").write_bytes(Path("model.int8.tflite").read_bytes())
         Path("labels.txt").write_text("\n".join(test.class_names))

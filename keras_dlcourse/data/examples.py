@@ -270,7 +270,7 @@ def _as_arrays(batch: Any) -> tuple[Any, Any]:
             f"arrays. Received: {type(batch).__name__} of "
             f"{', '.join(type(p).__name__ for p in parts)}"
         )
-    found = _map(_to_numpy, (_unwrap_single(x), y))
+    found = _map(_to_numpy, (unwrap_single(x), y))
     arrays = [array for array in tree.flatten(found) if array is not None]
     inputs = tree.flatten(found[0])
     if any(array.ndim < 2 for array in inputs) or any(array.ndim == 0 for array in arrays):
@@ -290,7 +290,7 @@ def _as_arrays(batch: Any) -> tuple[Any, Any]:
     return found[0], found[1]
 
 
-def _unwrap_single(x: Any) -> Any:
+def unwrap_single(x: Any) -> Any:
     """Return the only array of a dictionary or list; anything else is returned unchanged."""
     if isinstance(x, Mapping | list | tuple) and len(x) == 1:
         return next(iter(x.values() if isinstance(x, Mapping) else x))

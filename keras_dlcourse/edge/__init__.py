@@ -5,7 +5,7 @@ Pillow and the interpreter are imported on first use.
 
 from typing import Any
 
-from keras_dlcourse._moved import load_renamed
+from keras_dlcourse._moved import load_moved
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.results import (
     BoundingBox,
@@ -76,4 +76,4 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Return an object under its old name, with a warning."""
-    return load_renamed(__name__, name, {"ImageMetadata": "ModelMetadata"})
+    return load_moved(__name__, name, {"ImageMetadata": "keras_dlcourse.edge.ModelMetadata"})

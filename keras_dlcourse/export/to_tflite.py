@@ -250,7 +250,8 @@ def to_tflite(
     content = _order_tensors(content, graph, inputs, outputs)
     keras_hash = model_hash(model)
     description = Description(model.name, row.name, keras_hash, inputs, outputs)
-    content = describe_file(content, description, *_list_tables(content, inputs, outputs))
+    file = ModelFile.read(content)
+    content = describe_file(content, description, *_list_tables(file, inputs, outputs))
     write_bytes(path, content)
     return ExportResult(
         path=path,
@@ -258,7 +259,7 @@ def to_tflite(
         bytes=len(content),
         inputs=inputs,
         outputs=outputs,
-        float_islands=_find_islands(content, path, row),
+        float_islands=_find_islands(file, path, row),
         keras_hash=keras_hash,
         seconds=time.monotonic() - started,
     )
@@ -315,14 +316,13 @@ def _name_keys(keys: list[str], ends: Sequence[Input | Output]) -> dict[str, str
 
 
 def _list_tables(
-    content: bytes, inputs: tuple[Input, ...], outputs: tuple[Output, ...]
+    file: ModelFile, inputs: tuple[Input, ...], outputs: tuple[Output, ...]
 ) -> tuple[list[Table], list[Table]]:
     """Return the standard metadata of each input and each output."""
-    tensors = ModelFile.read(content).inputs
     return (
         [
             INPUTS[one.kind].describe(one, tensor)
-            for one, tensor in zip(inputs, tensors, strict=True)
+            for one, tensor in zip(inputs, file.inputs, strict=True)
         ],
         [OUTPUTS[one.kind].describe(one) for one in outputs],
     )
@@ -368,9 +368,9 @@ def _take_examples(
     return take(calibration, 1, several_inputs=several)
 
 
-def _find_islands(content: bytes, path: Path, row: Scheme) -> tuple[str, ...]:
+def _find_islands(file: ModelFile, path: Path, row: Scheme) -> tuple[str, ...]:
     """Return the float islands of a file that should be all integer, and warn of them."""
-    islands = float_islands(ModelFile.read(content)) if row.name == "int8" else ()
+    islands = float_islands(file) if row.name == "int8" else ()
     if islands:
         warnings.warn(
             f"{path.name} is not all integer: {', '.join(islands)} stay in float, because the "

@@ -160,8 +160,9 @@ __all__ = [
     "without_auxiliary",
 ]
 
-_MOVED = dict.fromkeys(
-    (
+_MOVED = {
+    name: f"keras_dlcourse.graph.{name}"
+    for name in (
         "ConvMatrix",
         "LayerProfile",
         "Profile",
@@ -171,9 +172,8 @@ _MOVED = dict.fromkeys(
         "fold_batch_norm",
         "profile",
         "receptive_field",
-    ),
-    "keras_dlcourse.graph",
-)
+    )
+}
 
 
 def __getattr__(name: str) -> Any:

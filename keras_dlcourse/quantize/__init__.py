@@ -34,8 +34,9 @@ _PARTS = {
     "Diagnosis": "diagnosis.result",
 }
 
-_MOVED = dict.fromkeys(
-    (
+_MOVED = {
+    name: f"keras_dlcourse.compress.{name}"
+    for name in (
         "ConstantSparsity",
         "PolynomialDecay",
         "cluster",
@@ -47,9 +48,8 @@ _MOVED = dict.fromkeys(
         "sizes",
         "sparsity",
         "strip",
-    ),
-    "keras_dlcourse.compress",
-)
+    )
+}
 
 __all__ = sorted(_PARTS)
 

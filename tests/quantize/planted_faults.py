@@ -14,6 +14,7 @@ from keras_dlcourse._files import write_bytes
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.export.conversion.converter import convert
 from keras_dlcourse.export.conversion.schemes import SCHEMES
+from keras_dlcourse.export.writing.input import Input
 
 layers = keras.layers
 
@@ -76,7 +77,8 @@ def int8_file(model: keras.Model, path: Path, data: np.ndarray, **row: bool) -> 
     content = convert(
         model,
         replace(SCHEMES["int8"], **row),
-        calibration=data,
+        (Input("", "numbers", model.input_shape[1:]),),
+        calibration=[data],
         input_dtype="int8",
         output_dtype="int8",
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from keras_dlcourse.edge.description.labels import parse_labels
 from keras_dlcourse.edge.description.layouts import (
@@ -41,6 +41,7 @@ _BOX_KINDS = {
     schema.BoundingBoxType.UPPER_LEFT: UPPER_LEFT,
     schema.BoundingBoxType.CENTER: CENTER,
 }
+_Value = TypeVar("_Value")
 _TRANSFORMATIONS = ("IDENTITY", "LOG", "INVERSE_LOGISTIC")
 
 
@@ -131,9 +132,11 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Mode
     root = Table.root(standard, schema.METADATA_IDENTIFIER, what)
     graphs = root.tables(schema.ModelMetadata.SUBGRAPH_METADATA)
     graph = graphs[0] if graphs else None
-    image = _first(graph, schema.SubGraphMetadata.INPUT_TENSOR_METADATA)
-    scores = _first(graph, schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA)
+    inputs = _list_tensors(graph, schema.SubGraphMetadata.INPUT_TENSOR_METADATA)
+    outputs = _list_tensors(graph, schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA)
+    image, scores = next(iter(inputs), None), next(iter(outputs), None)
     files = _Attached(content, what)
+    labels = [_labels(output, files) for output in outputs]
     record = _own_record(extra.get(OWN), what)
     return ModelMetadata(
         standard=True,
@@ -143,15 +146,15 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Mode
         author=root.string(schema.ModelMetadata.AUTHOR),
         license=root.string(schema.ModelMetadata.LICENSE),
         normalization=_normalization(image, what),
-        input_normalizations=_input_normalizations(graph, what),
+        input_normalizations=_by_name(inputs, [_normalization(one, what) for one in inputs]),
         color_space=_color_space(image),
-        labels=_labels(scores, files),
+        labels=next(iter(labels), None),
         score_calibration=_score_calibration(scores, files),
         score_threshold=_score_threshold(scores),
         score_thresholds=_score_thresholds(record, what),
-        outputs=_output_names(graph),
-        output_labels=_output_labels(graph, files),
-        boxes=_boxes(graph, what),
+        outputs=tuple(map(_name, outputs)),
+        output_labels=_by_name(outputs, labels),
+        boxes=_boxes(outputs, what),
         keypoints=_keypoints(record, what),
         extra=extra,
     )
@@ -190,23 +193,25 @@ class _Attached:
             ) from None
 
 
-def _first(graph: Table | None, slot: int) -> Table | None:
-    """Return the metadata of the first tensor, if any."""
-    tensors = graph.tables(slot) if graph is not None else []
-    return tensors[0] if tensors else None
+def _list_tensors(graph: Table | None, slot: int) -> list[Table]:
+    """Return the metadata of the inputs or outputs of a graph, if any."""
+    return graph.tables(slot) if graph is not None else []
 
 
-def _output_names(graph: Table | None) -> tuple[str, ...]:
-    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
-    tensors = graph.tables(slot) if graph is not None else []
-    return tuple(tensor.string(schema.TensorMetadata.NAME) for tensor in tensors)
+def _name(tensor: Table) -> str:
+    return tensor.string(schema.TensorMetadata.NAME)
 
 
-def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
+def _by_name(tensors: list[Table], values: list[_Value | None]) -> dict[str, _Value]:
+    """Return the value of every tensor that has one, by the tensor's name."""
+    pairs = zip(map(_name, tensors), values, strict=True)
+    return {name: value for name, value in pairs if value is not None}
+
+
+def _boxes(outputs: list[Table], what: str) -> dict[str, BoxLayout]:
     """Return the layout of each output that is a box in the standard metadata."""
-    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
     found = {}
-    for tensor in graph.tables(slot) if graph is not None else []:
+    for tensor in outputs:
         content = tensor.table(schema.TensorMetadata.CONTENT)
         if content is None:
             continue
@@ -219,8 +224,9 @@ def _boxes(graph: Table | None, what: str) -> dict[str, BoxLayout]:
         if kind not in _BOX_KINDS or sorted(index) != [0, 1, 2, 3]:
             raise InvalidModel(f"{what} describes an unknown box kind {kind} or order {index}")
         unit = properties.number(schema.BoundingBoxProperties.COORDINATE_TYPE, "b")
-        name = tensor.string(schema.TensorMetadata.NAME)
-        found[name] = BoxLayout(_BOX_KINDS[kind], index, unit == schema.CoordinateType.PIXEL)
+        found[_name(tensor)] = BoxLayout(
+            _BOX_KINDS[kind], index, unit == schema.CoordinateType.PIXEL
+        )
     return found
 
 
@@ -287,14 +293,6 @@ def _normalization(image: Table | None, what: str) -> Normalization | None:
         raise InvalidModel(f"{what} contains an invalid normalization: {error}") from error
 
 
-def _input_normalizations(graph: Table | None, what: str) -> dict[str, Normalization]:
-    """Return the normalization of every input that has one, by input name."""
-    slot = schema.SubGraphMetadata.INPUT_TENSOR_METADATA
-    tensors = graph.tables(slot) if graph is not None else []
-    found = ((one.string(schema.TensorMetadata.NAME), _normalization(one, what)) for one in tensors)
-    return {name: known for name, known in found if known is not None}
-
-
 def _color_space(image: Table | None) -> str | None:
     content = image.table(schema.TensorMetadata.CONTENT) if image is not None else None
     if content is None:
@@ -323,14 +321,6 @@ def _file_name(tensor: Table | None, *kinds: int) -> str | None:
 def _labels(scores: Table | None, files: _Attached) -> tuple[str, ...] | None:
     name = _file_name(scores, *_LABELS)
     return None if name is None else parse_labels(files.text(name))
-
-
-def _output_labels(graph: Table | None, files: _Attached) -> dict[str, tuple[str, ...]]:
-    """Return the labels of every output that has them, by output name."""
-    slot = schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA
-    tensors = graph.tables(slot) if graph is not None else []
-    found = ((one.string(schema.TensorMetadata.NAME), _labels(one, files)) for one in tensors)
-    return {name: labels for name, labels in found if labels is not None}
 
 
 def _score_calibration(scores: Table | None, files: _Attached) -> ScoreCalibration | None:

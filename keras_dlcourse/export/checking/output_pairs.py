@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_dlcourse.data.examples import unwrap_single
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import read_outputs
 from keras_dlcourse.export.checking.roads import Device
@@ -60,7 +61,7 @@ def compare_outputs(
     predicted = model.predict(pack_inputs(model, inputs), batch_size=64, verbose=0)
     outputs = _find_outputs(model, file)
     if [output.name for output in outputs] == [""]:  # Keras may still return a dictionary or list
-        predicted, labels = _unwrap_single(predicted), _unwrap_single(labels)
+        predicted, labels = unwrap_single(predicted), unwrap_single(labels)
     named = _name_predictions(model, predicted)
     _check_outputs(named, outputs, file)
     ours = [
@@ -113,13 +114,6 @@ def _describe_values(
     )
     compared = replace(compared, labels=labels, thresholds=output.score_thresholds)
     return Pair(replace(output, kind=kind), compared), note
-
-
-def _unwrap_single(values: Any) -> Any:
-    """Return the only array in a dictionary or list; anything else is returned unchanged."""
-    if isinstance(values, Mapping | list | tuple) and len(values) == 1:
-        return next(iter(values.values() if isinstance(values, Mapping) else values))
-    return values
 
 
 def _name_predictions(model: keras.Model, predicted: Any) -> dict[str, Any]:

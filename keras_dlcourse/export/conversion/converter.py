@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -78,7 +80,8 @@ def convert(
                     )
                 }
                 converter.representative_dataset = lambda: _feed_one_by_one(examples, progress)
-            return converter.convert()
+            with _ignore_deprecation():
+                return converter.convert()
         except ExportError:
             raise
         except Exception as error:
@@ -158,12 +161,21 @@ def _configure(converter: Any, row: Scheme, input_dtype: str, output_dtype: str)
 
 def _feed_one_by_one(
     examples: dict[str, np.ndarray], progress: Any
-) -> Iterator[dict[str, np.ndarray]]:
-    """Feed single examples to the calibrator, by the names of the inputs in the signature."""
+) -> Iterator[list[np.ndarray] | dict[str, np.ndarray]]:
+    """Feed single examples to the calibrator, several inputs by their names in the signature."""
     for number in range(1, len(next(iter(examples.values()))) + 1):
-        yield {name: values[number - 1 : number] for name, values in examples.items()}
+        one = {name: values[number - 1 : number] for name, values in examples.items()}
+        yield one if len(one) > 1 else [*one.values()]
         if progress is not None:
             progress(number)
+
+
+@contextmanager
+def _ignore_deprecation() -> Iterator[None]:
+    """Ignore that the converter looks up names of inputs with an interpreter that is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"\s*Warning: tf\.lite\.Interpreter is deprecated")
+        yield
 
 
 def _refuse_what_kills_the_converter(model: keras.Model, row: Scheme) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.export.conversion.errors import ExportError
-from keras_dlcourse.export.conversion.structure import list_tensors, pack_inputs
+from keras_dlcourse.export.conversion.structure import get_tensor, list_tensors, pack_inputs
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph, Node
@@ -192,7 +192,7 @@ def _build_pixel_range(one: Input) -> keras.layers.Layer:
 def _find_first_range(model: keras.Model, number: int) -> Node | None:
     """Return the call of the layer that quantizes an input of a model, None without one."""
     graph = Graph(model)
-    users = graph.users(list(list_tensors(model).values())[number])
+    users = graph.users(get_tensor(model, number))
     if len(users) == 1 and isinstance(users[0].operation, layers.FakeQuantize):
         return users[0]
     return None

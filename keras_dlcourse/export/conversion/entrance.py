@@ -11,7 +11,7 @@ from keras import ops, tree
 
 from keras_dlcourse import layers
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.export.conversion.structure import list_inputs, list_tensors
+from keras_dlcourse.export.conversion.structure import get_tensor, list_inputs
 from keras_dlcourse.graph.flat import Graph, Node, to_functional
 from keras_dlcourse.layers.description.image_description import (
     RESCALING_LAYERS,
@@ -95,7 +95,7 @@ def find_entrance(model: keras.Model, normalization: Normalization, number: int 
         model = to_functional(model)
     except ValueError:  # subclassed
         return found
-    tensor = list(list_tensors(model).values())[number]
+    tensor = get_tensor(model, number)
     shape = [size or _OPEN_SIZE for size in tensor.shape[1:]]
     black, white = (normalization(np.full((1, *shape), level, "uint8")) for level in (0, 255))
     _follow(model, {id(tensor): Seen(black, white)}, found)

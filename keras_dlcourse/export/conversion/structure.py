@@ -105,6 +105,11 @@ def list_tensors(model: keras.Model) -> dict[str, Any]:
     return {one.name if one.name in given else next(free): one for one in tensors}
 
 
+def get_tensor(model: keras.Model, number: int) -> Any:
+    """Return the symbolic input of a model with the given index in `list_inputs`."""
+    return list(list_tensors(model).values())[number]
+
+
 def _find_called_shape(model: keras.Model) -> tuple[int | None, ...]:
     """Return the shape of the only input that a subclassed model was called on."""
     config = model.get_build_config() or {}

@@ -16,7 +16,7 @@ from keras_dlcourse.export.conversion.entrance import check_learned_range, find_
 from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.provenance import find_normalization
 from keras_dlcourse.export.conversion.schemes import Scheme
-from keras_dlcourse.export.conversion.structure import KerasInput, list_inputs, list_tensors
+from keras_dlcourse.export.conversion.structure import KerasInput, get_tensor, list_inputs
 from keras_dlcourse.export.inputs import KINDS
 from keras_dlcourse.export.inputs.kind import ModelInput
 from keras_dlcourse.export.writing.input import Input
@@ -78,8 +78,9 @@ def _find_normalization(
 ) -> tuple[Normalization | None, str | None]:
     """Return the normalization of an input, and where it was found."""
     one = found[number]
-    recorded = layers.describe(model)
-    if len(found) > 1:
+    if len(found) == 1:
+        recorded = layers.describe(model)
+    else:
         if not is_image_shape(one.shape) and given.get(one.name) is None:
             return None, None
         # A record counts for the input that leads to it.
@@ -144,6 +145,6 @@ def _find_embedding(model: keras.Model, number: int) -> keras.layers.Layer | Non
         graph = Graph(to_functional(model))
     except (TypeError, ValueError):  # its graph is hidden in its `call`
         return None
-    tensor = list(list_tensors(graph.model).values())[number]
+    tensor = get_tensor(graph.model, number)
     readers = (node.operation for node in graph.users(tensor))
     return next((layer for layer in readers if isinstance(layer, keras.layers.Embedding)), None)

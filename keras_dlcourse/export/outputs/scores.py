@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,7 @@ def _rows_of(same: str) -> Any:
     return rows
 
 
-_CLASS_ROWS, _LABEL_ROWS = _rows_of("same top class"), _rows_of("same labels")
-SCORES = Kind(_recognize, _compare_classes, _SCORES, describe_scores, _CLASS_ROWS)
+SCORES = Kind(_recognize, _compare_classes, _SCORES, describe_scores, _rows_of("same top class"))
 # The values show whether scores are those of classes or of labels.
-CLASSES = Kind(recognize_nothing, _compare_classes, _SCORES, describe_scores, _CLASS_ROWS)
-LABELS = Kind(recognize_nothing, _compare_labels, _SCORES, describe_scores, _LABEL_ROWS)
+CLASSES = replace(SCORES, recognize=recognize_nothing)
+LABELS = replace(CLASSES, measure=_compare_labels, rows=_rows_of("same labels"))
