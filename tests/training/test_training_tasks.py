@@ -53,7 +53,7 @@ BRIGHTNESS = Task(
     name="brightness",
     check_data=check_brightness,
     build=build_mean,
-    compile_options=lambda data: {"loss": "mse", "metrics": ["mae"]},
+    compile_options=lambda data, recipe: {"loss": "mse", "metrics": ["mae"]},
     mode="min",
     evaluate=measure_error,
     export_options=lambda data: {"preprocessing": data.train.normalization},
@@ -168,6 +168,21 @@ def test_data_and_task_are_checked_before_anything_is_written(tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("augment", "light"), ("weights", "imagenet"), ("batch_size", 4)]
+)
+def test_a_task_without_a_setting_refuses_it(tmp_path, setting, value):
+    recipe = replace(RECIPE, **{setting: value})
+    with pytest.raises(ValueError, match=f"{setting} must be .* for the task 'brightness'"):
+        training.run(photos(), tmp_path / "run", recipe, lambda text: None)
+
+
+def test_too_few_examples_without_augmentation_give_no_int8_file():
+    data = SimpleNamespace(train=photos().train.__class__(np.zeros((20, 8, 8, 1), "uint8")))
+    with pytest.raises(ValueError, match="calibration needs at least 100 training images"):
+        run_module.find_calibration(data, RECIPE, BRIGHTNESS, print)
+
+
 def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, monkeypatch):
     class Killed(BaseException):
         """Stands for the end of the process."""
@@ -185,7 +200,10 @@ def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, mo
     assert config["input_shape"] == [8, 8, 1]
     sizes = {"batch_size": 8, "train": 120, "validation": 20, "test": 30}
     assert config["data"] == {"name": "grays", **sizes}
-    assert run_module.recipe_of(folder) == RECIPE
+    filled = run_module.recipe_of(folder)
+    given = {name: value for name, value in vars(RECIPE).items() if value not in (None, "auto")}
+    assert vars(filled) == {**vars(filled), **given}
+    assert (filled.batch_size, filled.augment, filled.weights) == (8, "none", "none")
     with pytest.raises(ValueError, match="task must be 'brightness', as in the run in"):
         run_module.recipe_of(folder, replace(RECIPE, task="classify"))
     monkeypatch.setitem(TASKS, "brightness", replace(BRIGHTNESS, quantizations=()))

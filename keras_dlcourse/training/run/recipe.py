@@ -164,8 +164,13 @@ def choose_fine_tuning(recipe: Recipe, examples: int) -> tuple[Recipe, list[str]
 
 
 def chosen(value: T | None) -> T:
-    """Return a setting of a recipe that `choose_length` has filled in."""
-    assert value is not None, "the recipe must be filled in first"
+    """Return a setting that `choose_length` has filled in.
+
+    Raises:
+        ValueError: If it has not.
+    """
+    if value is None:
+        raise ValueError("recipe must be filled in, e.g. by choose_length. Received: None")
     return value
 
 
