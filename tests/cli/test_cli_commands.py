@@ -63,8 +63,20 @@ def test_help_lists_all_commands(capsys):
     assert all(re.search(rf"^ +{name}\b", help_text, re.MULTILINE) for name in COMMANDS)
 
 
+def test_no_words_print_help(capsys):
+    assert command() == 0
+    assert capsys.readouterr().out == build_parser().format_help()
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_printed(capsys, option):
+    with pytest.raises(SystemExit) as end:
+        command(option)
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"keras-dlcourse {kd.__version__}\n"
+
+
 def test_wrong_words_end_in_2(capsys):
-    assert "required: COMMAND" in usage_error(capsys)
     assert "invalid choice: 'trian'" in usage_error(capsys, "trian")
     assert "required: DIR, -o/--output" in usage_error(capsys, "train")
     assert "invalid choice: 'int4'" in usage_error(
@@ -238,7 +250,7 @@ def test_a_value_of_the_wrong_type_is_one_sentence(monkeypatch, capsys):
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize("module", ["keras_dlcourse.edge", "keras_dlcourse.cli"])
+@pytest.mark.parametrize("module", ["keras_dlcourse.edge", "keras_dlcourse"])
 def test_an_ascii_locale_prints_all_names(module, trained, tmp_path):
     names = [os.fsencode(tmp_path) + name for name in (b"/\xe9t\xe9.png", "/été.png".encode())]
     for name in names:
@@ -461,7 +473,7 @@ def test_ctrl_c_in_training_ends_in_1(photos, tmp_path, monkeypatch, capsys):
 
 def in_process(*words, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "keras_dlcourse.cli", *map(str, words)],
+        [sys.executable, "-m", "keras_dlcourse", *map(str, words)],
         capture_output=True,
         text=True,
         env=os.environ | environment,
@@ -484,6 +496,7 @@ def test_the_device_commands_import_no_keras(trained, tmp_path):
         ("identify", trained / "model.int8.tflite", tmp_path / "red.png", "-g", gallery),
         ("train", "--help"),
         ("--version",),
+        (),
     ):
         done = in_process(*words, **device)
         assert done.returncode == 0, done.stderr
