@@ -18,6 +18,7 @@ import keras
 
 from keras_dlcourse import export
 from keras_dlcourse._extras import require
+from keras_dlcourse._files import check_free
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._version import __version__
 from keras_dlcourse.callbacks import BackupAndRestore, EarlyStopping
@@ -29,7 +30,7 @@ from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.narration import Narrator, fit_verbosity
 from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
-from keras_dlcourse.training.run.run_folder import RunFolder, check_free
+from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import find_task
 from keras_dlcourse.training.run.verdict import judge
@@ -137,7 +138,7 @@ def run(
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
-        check_free(folder)
+        check_free("folder", folder)
     task.check_data(data)
     model = build_model(data, recipe, task)
     run_folder = RunFolder(folder, resume)
