@@ -57,10 +57,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Begin with: keras-dlcourse quickstart. Each command has examples: "
         "keras-dlcourse COMMAND --help. KERAS_DLCOURSE_DEBUG=1 shows tracebacks of errors.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True
-    )
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add_parser in _ADD_PARSER:
         add_parser(commands)
     return parser
@@ -83,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_everywhere()
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return OK
     quiet_tensorflow()
     try:
         with _plain_warnings():

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
+
 if TYPE_CHECKING:
     from keras_dlcourse.data import Normalization, Pipeline
     from keras_dlcourse.data.folder import ImageFiles
@@ -24,6 +26,55 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     from keras_dlcourse.export.conversion.sources import load_model
 
     return load_model(path)
+
+
+def list_images(folder: str | os.PathLike[str], argument: str) -> list[Path]:
+    """Return all files below a folder of images.
+
+    Args:
+        folder: The folder.
+        argument: Its name in error messages.
+
+    Raises:
+        FileNotFoundError: If it is not a folder.
+        ValueError: If it has no files.
+    """
+    from keras_dlcourse.data.listing import files_below
+
+    folder = user_path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{argument}: {folder} is not a folder")
+    paths = files_below(folder, set())
+    if not paths:
+        raise ValueError(f"{argument}: {folder} holds no files")
+    return paths
+
+
+def list_labeled_images(
+    folder: str | os.PathLike[str], labels: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
+    """Return class names, files and class numbers of a folder with one folder of images per class.
+
+    Args:
+        folder: The folder; it may lack some of the classes.
+        labels: The names of the classes, if they are known.
+
+    Raises:
+        FileNotFoundError: If it is not a folder.
+        ValueError: If it has fewer than two folders, or one that is none of the classes.
+    """
+    from keras_dlcourse.data.folder import find_classes
+    from keras_dlcourse.data.listing import class_folders
+
+    folder = user_path(folder)
+    present = tuple(class_folders(folder))
+    if labels is not None and (strange := sorted(set(present) - set(labels))):
+        raise ValueError(
+            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
+            f"The classes are: {', '.join(labels)}"
+        )
+    # Folders named like the model's classes are classes, even if they look like data set parts.
+    return find_classes(folder, None if labels is None else present)
 
 
 def images_for(model: Any, paths: Sequence[Path], bits: int | None = None) -> ImageFiles:
@@ -103,14 +154,8 @@ def load_calibration_images(
     Images are read on demand, as calibration uses only a few; `skip_bad` reads all of them first.
     """
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.listing import files_below
 
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{argument}: {folder} is not a folder")
-    paths = files_below(folder, set())
-    if not paths:
-        raise ValueError(f"{argument}: {folder} holds no files")
+    paths = list_images(folder, argument)
     images: Any = images_for(model, paths, bits)
     if skip_bad:
         images, _ = load_images(model, paths, skip_bad, bits)
@@ -140,18 +185,9 @@ def load_labeled_images(
         ValueError: If a folder is not one of the classes, or files cannot be read.
     """
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import find_classes
-    from keras_dlcourse.data.listing import class_folders
 
     known = None if labels is None else tuple(labels)
-    present = tuple(class_folders(Path(folder)))
-    if known is not None and (strange := sorted(set(present) - set(known))):
-        raise ValueError(
-            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
-            f"The classes are: {', '.join(known)}"
-        )
-    # Folders named like the model's classes are classes, even if they look like data set parts.
-    names, paths, numbers = find_classes(Path(folder), None if known is None else present)
+    names, paths, numbers = list_labeled_images(folder, known)
     if known is None and len(names) != model.output_shape[-1]:
         raise ValueError(
             f"{folder} has {len(names)} classes, but the model has {model.output_shape[-1]} "

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import json
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
+from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
+from keras_dlcourse.data.folder import check_counts, find_examples
+from keras_dlcourse.edge.vision.bit_depth import check_bits
+from keras_dlcourse.models.costs import check_network
 
 EXAMPLES = """
 keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
@@ -31,7 +39,6 @@ def add_parser(commands: Any) -> None:
         EXAMPLES,
     )
     parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
-    # The names are checked later: to know them, Keras would have to be imported.
     parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
     parser.add_argument(
         "--model", metavar="NAME", help="name of a network listed by: keras-dlcourse models"
@@ -68,11 +75,10 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    print("Starting Keras and its backend", flush=True)
-    load_keras()
+    check_early(options)
+    load_keras("ai_edge_litert", "flatbuffers", "matplotlib", "sklearn", "scipy", "rich")
     from keras_dlcourse import training
     from keras_dlcourse.training.run.run import input_shape_of, recipe_of
-    from keras_dlcourse.training.run.run_folder import check_free
     from keras_dlcourse.training.run.tasks import find_task
 
     given = {
@@ -87,10 +93,7 @@ def run(options: argparse.Namespace) -> int:
             options.output, replace(recipe, **given)
         )  # options that are given must match the run
         size = size or input_shape_of(options.output)[:2]
-    elif "model" not in given:
-        raise ValueError("--model NAME is required; keras-dlcourse models lists the names")
     else:
-        check_free(options.output)  # before the images are read
         recipe = training.Recipe(**given)
     task = find_task(recipe.task)
     if task.read is None:
@@ -105,3 +108,56 @@ def run(options: argparse.Namespace) -> int:
         **image_options(options),
     )
     return int(not training.run(data, options.output, recipe, resume=options.resume).passed)
+
+
+def check_early(options: argparse.Namespace) -> None:
+    """Raise an error for what can be known to be wrong before Keras, which takes long, is started.
+
+    Recipe, task and data are checked again, and completely, when they are made.
+    """
+    check_bits(options.bits)
+    for name in ("image_size", "epochs"):
+        if getattr(options, name) is not None:
+            check_integer(f"--{name.replace('_', '-')}", getattr(options, name))
+    if options.alpha is not None:
+        check_number("--alpha", options.alpha, above=0)
+    if options.resume:
+        task = _task_of_run(user_path(options.output))
+    else:
+        task = check_one_of("--task", options.task or "classify", tuple(CHECKS))
+        if options.model is None:
+            raise ValueError("--model NAME is required; keras-dlcourse models lists the names")
+        check_free("--output", options.output)
+        if user_path(options.folder).resolve() in user_path(options.output).resolve().parents:
+            raise ValueError(
+                "RUN must be outside of DIR, where its folders would be taken for classes. "
+                f"Received: {options.output} in {options.folder}. Pass another folder to -o"
+            )
+    CHECKS[task](options)
+
+
+def _task_of_run(folder: Path) -> str:
+    """Return the task of a run to resume."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"--output must be the folder of a run to resume. Received: {folder}, without "
+            f"{config.name}. Omit --resume to start a run."
+        )
+    # Runs of earlier versions do not record their task.
+    return str(json.loads(config.read_text(encoding="utf-8")).get("task", "classify"))
+
+
+def _check_classes(options: argparse.Namespace) -> None:
+    """Check the network and the folder of a classifier."""
+    if options.model is not None:
+        check_network(options.model)
+    folder = user_path(options.folder)
+    names, files, labels, parts = find_examples(folder, options.classes)
+    check_counts(folder, names, labels, parts)
+    print(f"{folder}: {len(files):,} files of {len(names)} classes", flush=True)
+
+
+# For each task that is trained from a folder, the checks of its network and its folder. Their names
+# are those of `training.run.tasks`, which takes Keras to import.
+CHECKS: dict[str, Callable[[argparse.Namespace], None]] = {"classify": _check_classes}

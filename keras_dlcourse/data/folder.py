@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
-from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.listing import (
     class_folders,
@@ -27,6 +26,9 @@ from keras_dlcourse.data.split import check_fractions, split_indices
 from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.edge.vision.images import InvalidImage
+
+if TYPE_CHECKING:
+    from keras_dlcourse.data.datasets import Dataset
 
 _IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
 _LISTED = 10  # bad files listed in a message
@@ -108,6 +110,8 @@ def image_folder(
         >>> data.train.examples, data.validation.examples, data.test.examples
         (6, 2, 2)
     """
+    from keras_dlcourse.data.datasets import Dataset  # imports Keras
+
     size = _image_size(image_size)
     check_one_of("channels", channels, (1, 3), why=". 3 is RGB, 1 is gray.")
     check_integer("batch_size", batch_size)
@@ -117,10 +121,10 @@ def image_folder(
 
     root = user_path(folder)
     names, paths, labels, parts = find_examples(root, class_names)
-    _check_counts(root, names, labels, parts)
+    check_counts(root, names, labels, parts)
     x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)
     labels, parts = labels[good], parts[good]
-    _check_counts(root, names, labels, parts)
+    check_counts(root, names, labels, parts)
     indices = _split_parts(labels, parts, {"validation": validation, "test": test}, seed)
 
     def part(name: str) -> tuple[Any, np.ndarray]:
@@ -243,9 +247,7 @@ def _choose_classes(
     return names
 
 
-def _check_counts(
-    root: Path, names: tuple[str, ...], labels: np.ndarray, parts: np.ndarray
-) -> None:
+def check_counts(root: Path, names: tuple[str, ...], labels: np.ndarray, parts: np.ndarray) -> None:
     """Raise ValueError unless each part gets an image of each class."""
     drawn = ["training", *(part for part in ("validation", "test") if part not in parts)]
     counts = np.bincount(labels[parts == "train"], minlength=len(names))

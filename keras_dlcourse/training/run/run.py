@@ -18,6 +18,7 @@ import keras
 
 from keras_dlcourse import export
 from keras_dlcourse._extras import require
+from keras_dlcourse._files import check_free
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._version import __version__
 from keras_dlcourse.callbacks import BackupAndRestore, EarlyStopping
@@ -30,7 +31,7 @@ from keras_dlcourse.training.narration import Narrator, fit_verbosity
 from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.recipe import Recipe, chosen
-from keras_dlcourse.training.run.run_folder import RunFolder, check_free
+from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import find_task
 from keras_dlcourse.training.run.verdict import judge
@@ -149,7 +150,7 @@ def run(
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
-        check_free(folder)
+        check_free("folder", folder)
     task.check_data(data)
     reasons: list[str] = []
     if not resume:
