@@ -10,7 +10,7 @@ import keras  # noqa: F401
 from keras_dlcourse.boxes.formats import FORMATS as BOX_FORMATS
 from keras_dlcourse.boxes.formats import check_boxes, convert_boxes
 from keras_dlcourse.data.bootstrap import Bootstrap
-from keras_dlcourse.data.datasets import Dataset, load
+from keras_dlcourse.data.datasets import Dataset, SourceFiles, load
 from keras_dlcourse.data.descriptors import color_histogram, hog
 from keras_dlcourse.data.examples import Examples, take
 from keras_dlcourse.data.folder import image_folder
@@ -35,6 +35,7 @@ from keras_dlcourse.data.shift import (
     covariate_shift,
 )
 from keras_dlcourse.data.split import split
+from keras_dlcourse.data.table import image_csv, read_images
 from keras_dlcourse.edge.description.normalization import Normalization
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "PairSampler",
     "Pipeline",
     "Scenes",
+    "SourceFiles",
     "TripletSampler",
     "check_boxes",
     "color_histogram",
@@ -60,12 +62,14 @@ __all__ = [
     "find_leaks",
     "flip_keypoints",
     "hog",
+    "image_csv",
     "image_folder",
     "keypoints_from_box",
     "keypoints_to_box",
     "load",
     "pipeline",
     "positive_weights",
+    "read_images",
     "split",
     "split_sources",
     "take",

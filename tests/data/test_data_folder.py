@@ -79,7 +79,7 @@ def test_read_as_used_equals_in_memory(photos, monkeypatch):
         for one, other in pairs:
             np.testing.assert_array_equal(one[0], other[0])
             np.testing.assert_array_equal(one[1], other[1])
-    monkeypatch.setattr("keras_dlcourse.data.folder._IN_MEMORY", 33 * 16 * 16 * 3 - 1)
+    monkeypatch.setattr("keras_dlcourse.data.reading._IN_MEMORY", 33 * 16 * 16 * 3 - 1)
     assert isinstance(kd.data.image_folder(photos, 16).train.x, kd.data.ImageFiles)
     assert isinstance(kd.data.image_folder(photos, 16, cache=True).train.x, np.ndarray)
 
