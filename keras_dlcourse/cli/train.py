@@ -7,17 +7,26 @@ from dataclasses import replace
 from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
+from keras_dlcourse.cli.usage import (
+    add_command,
+    add_image_options,
+    add_split_options,
+    image_options,
+    split_options,
+)
 
 EXAMPLES = """
 keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 keras-dlcourse train photos/ --model mobilenet --alpha 0.25 --image-size 64 -o runs/small
 keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
 keras-dlcourse train scans/ --classes healthy ill --bits 12 --model mobilenet_v2 -o runs/scans
+keras-dlcourse train photos/labels.csv --model mobilenet_v2 -o runs/photos
+keras-dlcourse train photos/ --split 70 15 15 --group-by 'patient(\\d+)' --model mobilenet_v2 -o r
 keras-dlcourse train photos/ -o runs/photos --resume
 
 photos/ has one folder per class:
   photos/cat/1.jpg  photos/cat/2.jpg  photos/dog/1.jpg ...
+photos/labels.csv has the columns file, label and, if you like, split (train, val, test)
 """
 
 
@@ -30,7 +39,11 @@ def add_parser(commands: Any) -> None:
         "train, export and verify a network on your own photos, with a fifth of them held out",
         EXAMPLES,
     )
-    parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        help="folder with one folder of images per class, or a table (.csv) of files and labels",
+    )
     # The names are checked later: to know them, Keras would have to be imported.
     parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
     parser.add_argument(
@@ -56,6 +69,7 @@ def add_parser(commands: Any) -> None:
         "look like parts of a data set)",
     )
     add_image_options(parser)
+    add_split_options(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="RUN", help="new folder for the run"
     )
@@ -103,5 +117,6 @@ def run(options: argparse.Namespace) -> int:
         image_size=size or 96,
         class_names=options.classes,
         **image_options(options),
+        **split_options(options),
     )
     return int(not training.run(data, options.output, recipe, resume=options.resume).passed)

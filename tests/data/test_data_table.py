@@ -207,6 +207,17 @@ def test_missing_and_damaged_files_can_be_skipped(photos):
     assert sorted(n for n, _ in sum(pairs(data).values(), [])) == list(range(12))
 
 
+def test_a_column_groups_the_images(photos):
+    labels = [CLASSES[number // 12] for number in range(24)]
+    people = [f"p{number % 12 // 2}" for number in range(24)]
+    path = write(photos, "file,label,patient\n" + rows(labels, people))
+    found = pairs(kd.data.image_csv(path, 8, validation=0.2, test=0.2, group_by="patient"))
+    parts = [{people[number] for number, _ in of_part} for of_part in found.values()]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 6
+    with pytest.raises(ValueError, match="one of the columns patient, or a regular expression"):
+        kd.data.image_csv(path, 8, group_by="person")
+
+
 def test_read_images_takes_both(photos, tmp_path):
     labels = [CLASSES[number % 2] for number in range(12)]
     path = write(photos, "file,label\n" + rows(labels))

@@ -54,9 +54,10 @@ class Task:
         export_options: Returns arguments of `to_tflite`, such as labels.
         quantizations: The files to export. Quantized by calibration, they need enough examples.
         rules: What a run of this task is judged by.
-        read: Reads the data from a folder, for `keras-dlcourse train`. Takes the arguments of
-            `kd.data.image_folder` that the command has: `image_size`, `class_names`, `skip_bad`,
-            `bits`. None if the command cannot train this.
+        read: Reads the data from a folder or file, for `keras-dlcourse train`. Takes the arguments
+            of `kd.data.read_images` that the command has: `image_size`, `class_names`, `skip_bad`,
+            `bits`, `group_by` and perhaps `validation` and `test`. None if the command cannot train
+            this.
     """
 
     name: str
