@@ -78,8 +78,10 @@ def add_split_options(parser: argparse.ArgumentParser) -> None:
 
 
 def split_options(options: argparse.Namespace) -> dict[str, Any]:
-    """Return these options as keyword arguments for the functions that read data sets."""
-    found = {"group_by": options.group_by}
+    """Return those that were given, as keyword arguments for the functions that read data sets."""
+    found: dict[str, Any] = {}
+    if options.group_by is not None:
+        found["group_by"] = options.group_by
     if options.split is None:
         return found
     total = sum(options.split)

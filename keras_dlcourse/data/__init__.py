@@ -35,6 +35,7 @@ from keras_dlcourse.data.shift import (
     covariate_shift,
 )
 from keras_dlcourse.data.split import split
+from keras_dlcourse.data.summary import Summary, summarize
 from keras_dlcourse.data.table import image_csv, read_images
 from keras_dlcourse.edge.description.normalization import Normalization
 
@@ -53,6 +54,7 @@ __all__ = [
     "Pipeline",
     "Scenes",
     "SourceFiles",
+    "Summary",
     "TripletSampler",
     "check_boxes",
     "color_histogram",
@@ -72,5 +74,6 @@ __all__ = [
     "read_images",
     "split",
     "split_sources",
+    "summarize",
     "take",
 ]

@@ -147,6 +147,8 @@ def run(
         check_same_run(run_folder, description, say)
     else:
         run_folder.write_json(run_folder.config, description)
+        for line in task.summarize(data):
+            say(line)
 
     say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {run_folder.path}")
     training = fit_model(model, data, recipe, task, run_folder, callbacks)
