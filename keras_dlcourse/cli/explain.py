@@ -10,7 +10,7 @@ from typing import Any
 from keras_dlcourse._files import check_writable, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
-from keras_dlcourse.data.folder import read_images
+from keras_dlcourse.data.reading import read_files
 from keras_dlcourse.data.image_files import ImageFiles
 from keras_dlcourse.data.listing import display_name, files_below
 from keras_dlcourse.export.conversion.model_path import check_model_path
@@ -174,5 +174,5 @@ def _image_paths(given: list[str]) -> list[Path]:
 
 def _readable_paths(paths: list[Path], skip_bad: bool, bits: int | None) -> list[Path]:
     """Return the files that can be read as images: all, or with `skip_bad` only the good ones."""
-    _, good = read_images(ImageFiles(paths, (1, 1), bits=bits), skip_bad)
+    _, good, _ = read_files(ImageFiles(paths, (1, 1), bits=bits), skip_bad)
     return [paths[index] for index in good]

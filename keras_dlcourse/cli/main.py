@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from keras_dlcourse._version import __version__
 from keras_dlcourse.cli import (
     bundle,
+    data,
     explain,
     export,
     inspect,
@@ -31,6 +32,7 @@ from keras_dlcourse.edge.commands.locate import add_locate_parser
 # In the order in which a new user needs them.
 _ADD_PARSER = (
     quickstart.add_parser,
+    data.add_parser,
     train.add_parser,
     explain.add_parser,
     export.add_parser,

@@ -12,8 +12,7 @@ import numpy as np
 from keras_dlcourse._files import user_path
 
 if TYPE_CHECKING:
-    from keras_dlcourse.data import Normalization, Pipeline
-    from keras_dlcourse.data.folder import ImageFiles
+    from keras_dlcourse.data import ImageFiles, Normalization, Pipeline
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
@@ -88,7 +87,7 @@ def images_for(model: Any, paths: Sequence[Path], bits: int | None = None) -> Im
     Raises:
         ValueError: If the model does not take images of a fixed size.
     """
-    from keras_dlcourse.data.folder import ImageFiles
+    from keras_dlcourse.data import ImageFiles
 
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
@@ -106,9 +105,9 @@ def load_images(
     Raises:
         ValueError: If an image cannot be read and `skip_bad` is False, or if none can be read.
     """
-    from keras_dlcourse.data.folder import read_images
+    from keras_dlcourse.data.reading import read_files
 
-    images, good = read_images(images_for(model, paths, bits), skip_bad)
+    images, good, _ = read_files(images_for(model, paths, bits), skip_bad)
     if not len(good):
         raise ValueError("none of the files can be read as an image")
     return images, good

@@ -12,8 +12,15 @@ from typing import Any
 from keras_dlcourse._checks import check_integer, check_number, check_one_of
 from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
-from keras_dlcourse.data.folder import check_counts, find_examples
+from keras_dlcourse.cli.usage import (
+    add_command,
+    add_image_options,
+    add_split_options,
+    image_options,
+    split_options,
+)
+from keras_dlcourse.data.reading import check_counts
+from keras_dlcourse.data.table import find_any_images
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.models.costs import check_network
 
@@ -22,10 +29,13 @@ keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 keras-dlcourse train photos/ --model mobilenet --alpha 0.25 --image-size 64 -o runs/small
 keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
 keras-dlcourse train scans/ --classes healthy ill --bits 12 --model mobilenet_v2 -o runs/scans
+keras-dlcourse train photos/labels.csv --model mobilenet_v2 -o runs/photos
+keras-dlcourse train photos/ --split 70 15 15 --group-by 'patient(\\d+)' --model mobilenet_v2 -o r
 keras-dlcourse train photos/ -o runs/photos --resume
 
 photos/ has one folder per class:
   photos/cat/1.jpg  photos/cat/2.jpg  photos/dog/1.jpg ...
+photos/labels.csv has the columns file, label and, if you like, split (train, val, test)
 """
 
 
@@ -38,7 +48,11 @@ def add_parser(commands: Any) -> None:
         "train, export and verify a network on your own photos, with a fifth of them held out",
         EXAMPLES,
     )
-    parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        help="folder with one folder of images per class, or a table (.csv) of files and labels",
+    )
     parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
     parser.add_argument(
         "--model", metavar="NAME", help="name of a network listed by: keras-dlcourse models"
@@ -63,6 +77,7 @@ def add_parser(commands: Any) -> None:
         "look like parts of a data set)",
     )
     add_image_options(parser)
+    add_split_options(parser)
     parser.add_argument(
         "-o", "--output", required=True, metavar="RUN", help="new folder for the run"
     )
@@ -106,6 +121,7 @@ def run(options: argparse.Namespace) -> int:
         image_size=size or 96,
         class_names=options.classes,
         **image_options(options),
+        **split_options(options),
     )
     return int(not training.run(data, options.output, recipe, resume=options.resume).passed)
 
@@ -153,9 +169,10 @@ def _check_classes(options: argparse.Namespace) -> None:
     if options.model is not None:
         check_network(options.model)
     folder = user_path(options.folder)
-    names, files, labels, parts = find_examples(folder, options.classes)
-    check_counts(folder, names, labels, parts)
-    print(f"{folder}: {len(files):,} files of {len(names)} classes", flush=True)
+    found = find_any_images(folder, options.classes)
+    check_counts(found, by_example=options.group_by is None)
+    classes = len(found.class_names)
+    print(f"{folder}: {len(found.paths):,} files of {classes} classes", flush=True)
 
 
 # For each task that is trained from a folder, the checks of its network and its folder. Their names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -56,3 +57,38 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
 def image_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return these options as keyword arguments for the functions that read images."""
     return {"skip_bad": options.skip_bad, "bits": options.bits}
+
+
+def add_split_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for splitting images: `--split` and `--group-by`."""
+    parser.add_argument(
+        "--split",
+        nargs=3,
+        type=float,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help="fractions, or percentages, of the images for training, validation and testing; not "
+        "used for parts that have their own folder (default: 0.8 0.1 0.1)",
+    )
+    parser.add_argument(
+        "--group-by",
+        metavar="PATTERN",
+        help="keep images together for which the group of this regular expression is the same text "
+        r"in their paths, e.g. 'patient(\d+)'; or the name of a column of a table",
+    )
+
+
+def split_options(options: argparse.Namespace) -> dict[str, Any]:
+    """Return those that were given, as keyword arguments for the functions that read data sets."""
+    found: dict[str, Any] = {}
+    if options.group_by is not None:
+        found["group_by"] = options.group_by
+    if options.split is None:
+        return found
+    total = sum(options.split)
+    if min(options.split) <= 0 or not any(math.isclose(total, whole) for whole in (1, 100)):
+        raise UsageError(
+            "--split must be three numbers above 0 whose sum is 1 or 100. Received: "
+            f"{' '.join(f'{part:g}' for part in options.split)}"
+        )
+    _, validation, test = (part / total for part in options.split)
+    return {**found, "validation": validation, "test": test}

@@ -10,7 +10,7 @@ import keras  # noqa: F401
 from keras_dlcourse.boxes.formats import FORMATS as BOX_FORMATS
 from keras_dlcourse.boxes.formats import check_boxes, convert_boxes
 from keras_dlcourse.data.bootstrap import Bootstrap
-from keras_dlcourse.data.datasets import Dataset, load
+from keras_dlcourse.data.datasets import Dataset, SourceFiles, load
 from keras_dlcourse.data.descriptors import color_histogram, hog
 from keras_dlcourse.data.examples import Examples, take
 from keras_dlcourse.data.folder import image_folder
@@ -35,9 +35,16 @@ from keras_dlcourse.data.shift import (
     covariate_shift,
 )
 from keras_dlcourse.data.split import split
+from keras_dlcourse.data.summary import Summary, summarize
+from keras_dlcourse.data.table import image_csv, read_images
 from keras_dlcourse.edge.description.normalization import Normalization
 
 __all__ = [
+    "SourceFiles",
+    "Summary",
+    "image_csv",
+    "read_images",
+    "summarize",
     "BOX_FORMATS",
     "Bootstrap",
     "CovariateShift",

@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse._moved import renamed_arguments
-from keras_dlcourse._progress import track
-from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.listing import (
     class_folders,
     display_name,
+    display_path,
     files_below,
     identify,
 )
 from keras_dlcourse.data.parts import check_not_parts, find_part, find_parts, list_classes
-from keras_dlcourse.data.split import check_fractions, split_indices
+from keras_dlcourse.data.reading import FoundImages, ImageReader
 from keras_dlcourse.edge.description.labels import check_class_names
-from keras_dlcourse.edge.vision.bit_depth import check_bits
-from keras_dlcourse.edge.vision.images import InvalidImage
 
 if TYPE_CHECKING:
     from keras_dlcourse.data.datasets import Dataset
-
-_IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
-_LISTED = 10  # bad files listed in a message
 
 
 @renamed_arguments(path="folder")
@@ -48,8 +40,9 @@ def image_folder(
     cache: bool | None = None,
     class_names: Sequence[str] | None = None,
     bits: int | None = None,
+    group_by: str | None = None,
 ) -> Dataset:
-    """Create a data set from a folder that contains one folder of images per class.
+    r"""Create a data set from a folder that contains one folder of images per class.
 
     The classes are the folder names in sorted order. Images may have any size and any format that
     Pillow reads, and may be at any depth below their class folder. Files beside the class folders,
@@ -83,6 +76,9 @@ def image_folder(
             folders are ignored. None uses all folders, in a split folder those for training.
         bits: Number of bits used by gray images that are stored with 16 bits, as in
             `keras_dlcourse.edge.read_image`. Use the same value on the device.
+        group_by: Regular expression with one group in parentheses, which is searched for in the
+            path of each file below the folder, such as `r"patient(\d+)"`. Images with the same
+            text there, of one patient or camera, are put in the same part.
 
     Returns:
         A `Dataset` with three disjoint parts that have the same class proportions, and a
@@ -93,7 +89,8 @@ def image_folder(
         ValueError: If files are not images (the message lists them), there are fewer than two
             classes, a class has fewer images than there are parts to draw, the folders are parts of
             a data set but not such a split, a name is not UTF-8, 16-bit images need `bits` or have
-            different numbers of bits, or an argument is out of range.
+            different numbers of bits, `group_by` does not match a path or puts a class in fewer
+            groups than there are parts to draw, or an argument is out of range.
 
     Example:
         >>> import pathlib, tempfile
@@ -110,65 +107,24 @@ def image_folder(
         >>> data.train.examples, data.validation.examples, data.test.examples
         (6, 2, 2)
     """
-    from keras_dlcourse.data.datasets import Dataset  # imports Keras
-
-    size = _image_size(image_size)
-    check_one_of("channels", channels, (1, 3), why=". 3 is RGB, 1 is gray.")
-    check_integer("batch_size", batch_size)
-    check_integer("seed", seed, least=0)
-    check_fractions(validation=validation, test=test)
-    check_bits(bits)
-
-    root = user_path(folder)
-    names, paths, labels, parts = find_examples(root, class_names)
-    check_counts(root, names, labels, parts)
-    x, good = read_images(ImageFiles(paths, size, channels, crop, bits), skip_bad, cache)
-    labels, parts = labels[good], parts[good]
-    check_counts(root, names, labels, parts)
-    indices = _split_parts(labels, parts, {"validation": validation, "test": test}, seed)
-
-    def part(name: str) -> tuple[Any, np.ndarray]:
-        rows = indices[name]
-        return x[rows] if isinstance(x, np.ndarray) else x.subset(rows), labels[rows]
-
-    return Dataset.from_parts(
-        display_name(root.resolve()),
-        part("train"),
-        part("validation"),
-        part("test"),
-        names,
-        batch_size=batch_size,
+    reader = ImageReader(
+        image_size=image_size,
+        channels=channels,
+        validation=validation,
+        test=test,
         seed=seed,
+        batch_size=batch_size,
+        skip_bad=skip_bad,
+        crop=crop,
+        cache=cache,
+        bits=bits,
+        group_by=group_by,
     )
+    return reader.read(find_images(user_path(folder), class_names))
 
 
-def _split_parts(
-    labels: np.ndarray, parts: np.ndarray, fractions: dict[str, float], seed: int
-) -> dict[str, np.ndarray]:
-    """Return the indices of each part; those without a folder are drawn from the training part."""
-    drawn = {name: fraction for name, fraction in fractions.items() if name not in parts}
-    rest = np.flatnonzero(parts == "train")
-    indices = dict(
-        zip(
-            ("train", *drawn), split_indices(labels[rest], tuple(drawn.values()), seed), strict=True
-        )
-    )
-    found = {name: rest[rows] for name, rows in indices.items()}
-    return found | {name: np.flatnonzero(parts == name) for name in fractions if name not in drawn}
-
-
-def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
-    sizes = (value, value) if not isinstance(value, tuple | list) else tuple(value)
-    if len(sizes) != 2:
-        raise ValueError(f"image_size must be an integer or (height, width). Received: {value!r}")
-    height, width = (check_integer("image_size", size) for size in sizes)
-    return height, width
-
-
-def find_examples(
-    root: Path, class_names: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], list[Path], np.ndarray, np.ndarray]:
-    """Return class names, files, and the class number and the part of each file.
+def find_images(root: Path, class_names: Sequence[str] | None = None) -> FoundImages:
+    """Find the images of a data set.
 
     Args:
         root: A folder with one folder per class, or with folders for the parts of a data set that
@@ -187,20 +143,31 @@ def find_examples(
     ):
         inside = {name: list_classes(path) for name, path in folders.items()}
     parts = find_parts(inside)
-    if not parts:
-        names, paths, labels = find_classes(root, class_names)
-        return names, paths, labels, np.full(len(paths), "train")
-    train = root / parts["train"]
-    names = _choose_classes(train, inside[parts["train"]], class_names)
-    found = [
-        (path, number, part)
-        for part, folder in parts.items()
-        for number, name in enumerate(names)
-        if name in inside[folder]
-        for path in files_below(inside[folder][name], {identify(root)})
-    ]
-    labels = np.array([number for _, number, _ in found], int)
-    return names, [path for path, *_ in found], labels, np.array([part for *_, part in found])
+    if parts:
+        train = root / parts["train"]
+        names = _choose_classes(train, inside[parts["train"]], class_names)
+        found = [
+            (path, number, part)
+            for part, folder in parts.items()
+            for number, name in enumerate(names)
+            if name in inside[folder]
+            for path in files_below(inside[folder][name], {identify(root)})
+        ]
+    else:
+        names, files, numbers = find_classes(root, class_names)
+        found = [
+            (path, number, "train") for path, number in zip(files, numbers.tolist(), strict=True)
+        ]
+    paths = [path for path, *_ in found]
+    return FoundImages(
+        name=display_name(root.resolve()),
+        place=root,
+        class_names=names,
+        paths=paths,
+        names=[display_path(path.relative_to(root)) for path in paths],
+        labels=np.array([number for _, number, _ in found], int),
+        parts=np.array([part for *_, part in found], str),
+    )
 
 
 def find_classes(
@@ -232,9 +199,11 @@ def _choose_classes(
     """Return the names of the folders to use as classes."""
     if len(folders) < 2:
         found = f"only the folder {next(iter(folders))}" if folders else "no folders"
+        tables = sorted(root.glob("*.csv"))
+        hint = f" To use the labels in a table, pass the table: {tables[0]}" if tables else ""
         raise ValueError(
             f"{root} contains {found}. It must contain one folder of images for each of two or "
-            "more classes, e.g. cats/ and dogs/."
+            f"more classes, e.g. cats/ and dogs/.{hint}"
         )
     names = tuple(folders) if class_names is None else check_class_names(class_names)
     if missing := [name for name in names if name not in folders]:
@@ -245,67 +214,3 @@ def _choose_classes(
     if len(names) < 2:
         raise ValueError(f"class_names must name two or more classes. Received: {list(names)}")
     return names
-
-
-def check_counts(root: Path, names: tuple[str, ...], labels: np.ndarray, parts: np.ndarray) -> None:
-    """Raise ValueError unless each part gets an image of each class."""
-    drawn = ["training", *(part for part in ("validation", "test") if part not in parts)]
-    counts = np.bincount(labels[parts == "train"], minlength=len(names))
-    few = [
-        f"{name} ({count})" for name, count in zip(names, counts, strict=True) if count < len(drawn)
-    ]
-    if few:
-        *first, last = drawn
-        needed = f"one for each of {', '.join(first)} and {last}" if first else "for training"
-        raise ValueError(
-            f"Each class in {root} needs at least {len(drawn)} readable "
-            f"image{'s'[: len(drawn) != 1]}, {needed}; too few in: {', '.join(few)}."
-        )
-
-
-def read_images(
-    files: ImageFiles, skip_bad: bool, cache: bool | None = None
-) -> tuple[np.ndarray | ImageFiles, np.ndarray]:
-    """Read every file once, to find unreadable files before a long training starts.
-
-    Args:
-        files: The files.
-        skip_bad: Whether to skip unreadable files, with a warning that lists them. The warning
-            points to the caller of `image_folder`.
-        cache: Whether to keep the pixels in memory; None keeps them if they take up to 1 GiB.
-
-    Returns:
-        The readable images, as an array or as unread files, and their indices in `files`.
-
-    Raises:
-        ValueError: If there are unreadable files and `skip_bad` is False.
-    """
-    if cache is None:
-        cache = int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY
-    pixels = np.empty(files.shape, np.uint8) if cache else None
-
-    def problem(index: int) -> str:
-        try:
-            image = files.read(index)
-        except (InvalidImage, OSError) as error:
-            return str(error)
-        if pixels is not None:
-            pixels[index] = image
-        return ""
-
-    results = threads().map(problem, range(len(files)))
-    problems = list(track(results, len(files), "Reading images"))
-    bad = [text for text in problems if text]
-    if bad:
-        listed = "".join(f"\n  {text}" for text in bad[:_LISTED])
-        more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        text = f"{len(bad)} of {len(files)} files cannot be read as images:{listed}{more}\n"
-        if not skip_bad:
-            raise ValueError(
-                text + "Repair or remove them, or skip them with skip_bad=True (--skip-bad)."
-            )
-        warnings.warn(text + "They are skipped.", stacklevel=4)  # to who calls image_folder
-    good = np.array([index for index, text in enumerate(problems) if not text], int)
-    if pixels is None:
-        return files.subset(good), good
-    return pixels[good] if bad else pixels, good

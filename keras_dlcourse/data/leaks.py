@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,12 @@ _BITS = 8  # frequencies along each axis for the hash: 64 bits
 _DETAIL = 16  # frequencies along each axis for comparing images with similar hashes
 _ROWS = 256  # images compared with all others at a time: bounds the memory
 _MOST_PAIRS = 1_000_000
+_DISTANCE, _LIKENESS = 6, 0.99
 _SHOWN = 5
+
+
+class TooManyPairs(ValueError):
+    """Raised if two parts have so many similar pairs that the pairs fill the memory."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,9 @@ class Leaks:
         return np.unique(np.concatenate([self.exact, self.similar])[:, column])
 
 
-def find_leaks(train: Any, test: Any, *, distance: int = 6, likeness: float = 0.99) -> Leaks:
+def find_leaks(
+    train: Any, test: Any, *, distance: int = _DISTANCE, likeness: float = _LIKENESS
+) -> Leaks:
     """Find exact and near duplicates between two parts of a data set.
 
     Near duplicates are the same picture with another brightness, contrast, size or compression, or
@@ -121,7 +129,34 @@ def find_leaks(train: Any, test: Any, *, distance: int = 6, likeness: float = 0.
     """
     distance = check_integer("distance", distance, least=0)
     check_number("likeness", likeness, least=-1, most=1)
-    known, asked = _Prints.of("train", train), _Prints.of("test", test)
+    return _compare(_Prints.of("train", train), _Prints.of("test", test), distance, likeness)
+
+
+def compare_parts(
+    parts: Mapping[str, Any],
+) -> tuple[dict[tuple[str, str], Leaks | None], dict[str, list[bytes]]]:
+    """Compare each part of a data set with those before it, reading each once.
+
+    Args:
+        parts: The parts by name, as `find_leaks` takes them.
+
+    Returns:
+        The leaks between two parts by their names, None if there are more than a million pairs; and
+        a digest of each image of each part, the same for identical images.
+    """
+    prints = {name: _Prints.of(name, part) for name, part in parts.items()}
+    leaks: dict[tuple[str, str], Leaks | None] = {}
+    for known, asked in itertools.combinations(parts, 2):
+        try:
+            leaks[known, asked] = _compare(prints[known], prints[asked])
+        except TooManyPairs:
+            leaks[known, asked] = None
+    return leaks, {name: found.digests for name, found in prints.items()}
+
+
+def _compare(
+    known: _Prints, asked: _Prints, distance: int = _DISTANCE, likeness: float = _LIKENESS
+) -> Leaks:
     exact = _find_same_digests(known.digests, asked.digests)
     pairs, distances = _find_near(known, asked, distance, likeness)
     is_new = ~np.isin(_keys(pairs, asked), _keys(exact, asked))
@@ -241,7 +276,7 @@ def _keys(pairs: np.ndarray, asked: _Prints) -> np.ndarray:
 
 def _check_count(count: int) -> None:
     if count > _MOST_PAIRS:
-        raise ValueError(
+        raise TooManyPairs(
             f"train and test have more than {_MOST_PAIRS:,} pairs of images that look alike. Use a "
             "smaller distance or a likeness closer to 1, or remove repeated images first."
         )

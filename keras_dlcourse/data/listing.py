@@ -47,6 +47,11 @@ def display_name(path: Path) -> str:
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
+def display_path(path: Path) -> str:
+    """Return a path as text with slashes, in any locale and for any bytes."""
+    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
+
+
 def list_subfolders(folder: Path) -> set[str]:
     """Return the names of the folders in a folder."""
     with os.scandir(folder) as entries:  # avoids a stat call for each file

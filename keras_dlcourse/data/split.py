@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse._checks import check_integer, check_number
-from keras_dlcourse.data.multilabel import classes_of
+from keras_dlcourse.data.multilabel import classes_of, names_one_class
 
 _ORDERS = 20  # random orders of the groups that are tried; the best result is used
 
@@ -20,11 +20,13 @@ def split(
 
     `round(fraction * examples)` examples of each class are held out, but at least one and never
     all. With groups, such as the frames of a video or the photos of a person, whole groups are held
-    out, such that each class gets close to `fraction`.
+    out, such that each class gets close to `fraction`. With several classes per example, each class
+    gets close to `fraction`, too.
 
     Args:
         x: Examples `(n, ...)`, any type that supports indexing with an array of indices.
-        y: Labels, `(n,)` of any type or `(n, classes)` one-hot.
+        y: Labels, `(n,)` of any type, or `(n, classes)`: 1 where a class is present, 0 or below
+            elsewhere.
         fraction: Fraction to hold out, above 0 and below 1.
         seed: Seed of the choice, 0 or more.
         groups: Group of each example, `(n,)` of any type. Examples of a group stay together.
@@ -53,32 +55,35 @@ def split(
             f"y must have one label for each of the {len(x)} examples. Received: shape {y.shape}"
         )
     check_fractions(fraction=fraction)
-    if groups is None:
-        rest, held_out = split_indices(y, (fraction,), seed)
-    else:
-        rest, held_out = _split_groups(y, np.asarray(groups), fraction, seed)
+    rest, held_out = split_indices(y, (fraction,), seed, groups)
     return (x[rest], y[rest]), (x[held_out], y[held_out])
 
 
-def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.ndarray]:
+def split_indices(
+    y: Any, fractions: Sequence[float], seed: int = 0, groups: Any = None
+) -> list[np.ndarray]:
     """Split the examples into one part for each fraction and the rest, stratified by class.
 
     Args:
-        y: Labels, `(n,)` of any type or `(n, classes)` one-hot.
+        y: Labels as in `split`.
         fractions: Fractions of all examples that satisfy `check_fractions`.
         seed: Seed of the choice, 0 or more.
+        groups: Group of each example as in `split`, or None.
 
     Returns:
         Sorted indices of the rest, then of each part. The parts are disjoint, cover all examples,
         and contain at least one example of each class.
 
     Raises:
-        ValueError: If a class has fewer examples than there are parts.
+        ValueError: If a class has fewer examples, or groups, than there are parts.
     """
+    y = np.asarray(y)
+    random = np.random.RandomState(check_integer("seed", seed, least=0))
+    if groups is not None or _has_several_classes(y):
+        return _split_groups(y, groups, fractions, random)
     from sklearn.model_selection import train_test_split  # takes a second to import
 
-    y = classes_of(np.asarray(y))
-    random = np.random.RandomState(check_integer("seed", seed, least=0))
+    y = classes_of(y)
     parts: list[list[np.ndarray]] = [[] for _ in range(1 + len(fractions))]
     for label in np.unique(y):
         members = np.flatnonzero(y == label)
@@ -89,42 +94,82 @@ def split_indices(y: Any, fractions: Sequence[float], seed: int = 0) -> list[np.
     return [np.sort(np.concatenate(part)) for part in parts]
 
 
+def _has_several_classes(y: np.ndarray) -> bool:
+    """Return whether examples may have any number of classes."""
+    return y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y)
+
+
 def _split_groups(
-    y: np.ndarray, groups: np.ndarray, fraction: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return sorted indices of the rest and of the held-out examples, with groups kept together."""
-    random = np.random.RandomState(check_integer("seed", seed, least=0))
+    y: np.ndarray, groups: Any, fractions: Sequence[float], random: np.random.RandomState
+) -> list[np.ndarray]:
+    """Split like `split_indices`, with groups kept together. None: each example is a group."""
+    noun = "example" if groups is None else "group"
+    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
     if groups.shape != (len(y),):
         raise ValueError(
             f"groups must have one entry for each of the {len(y)} examples. Received: shape "
             f"{groups.shape}"
         )
     names, group = np.unique(groups, return_inverse=True)
-    labels, label = np.unique(classes_of(y), return_inverse=True)
-    counts = np.zeros((len(names), len(labels)), "int32")
-    np.add.at(counts, (group, label), 1)
-    alone = labels[(counts > 0).sum(axis=0) < 2]
-    if len(alone):
-        raise ValueError(
-            f"Class {alone[0]} is in only one group, but each of the 2 parts needs one. Add groups "
-            "with this class or remove the class."
-        )
-    is_held = _choose_groups(counts, fraction, random)[group]
-    held_out = np.flatnonzero(is_held)
-    for part in (label[held_out], label[~is_held]):
-        missing = np.setdiff1d(np.arange(len(labels)), part)
+    labels, counts = _count_classes(y, group, len(names))
+    _check_groups((counts[:, : len(labels)] > 0).sum(axis=0), labels, 1 + len(fractions), noun)
+    left = np.arange(len(names))
+    parts = []
+    for number, fraction in enumerate(fractions):
+        chosen = _choose_groups(counts, left, fraction, len(fractions) - number, random)
+        parts.append(left[chosen])
+        left = left[~chosen]
+    parts.insert(0, left)
+    for part in parts:
+        missing = np.flatnonzero(~(counts[part, : len(labels)] > 0).any(axis=0))
         if len(missing):
             raise ValueError(
-                f"Found no split of the groups with class {labels[missing[0]]} in both parts. "
-                "Divide that class, or its groups, into more groups."
+                f"Found no split of the {noun}s with class {labels[missing[0]]} in "
+                f"{'both' if len(parts) == 2 else f'all {len(parts)}'} parts. Divide that class, "
+                f"or its {noun}s, into more {noun}s."
             )
-    return np.flatnonzero(~is_held), held_out
+    return [np.flatnonzero(np.isin(group, part)) for part in parts]
+
+
+def _count_classes(y: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes, and how many examples of each are in each group, `(groups, columns)`.
+
+    If there are examples without any class, a further column counts them, so that they are
+    distributed among the parts like those of a class.
+    """
+    if not _has_several_classes(y):
+        labels, label = np.unique(classes_of(y), return_inverse=True)
+        counts = np.zeros((groups, len(labels)), "int32")
+        np.add.at(counts, (group, label), 1)
+        return labels, counts
+    present = (y > 0).astype("int32")
+    none = ~present.any(axis=1, keepdims=True)
+    columns = np.hstack([present, none]) if none.any() else present
+    counts = np.zeros((groups, columns.shape[1]), "int32")
+    np.add.at(counts, group, columns)
+    return np.arange(y.shape[1]), counts
+
+
+def _check_groups(groups_of: np.ndarray, labels: np.ndarray, parts: int, noun: str) -> None:
+    """Raise ValueError unless each class is in as many groups as there are parts."""
+    few = np.flatnonzero(groups_of < parts)
+    if len(few):
+        count = groups_of[few[0]]
+        found = f"one {noun}" if count == 1 else f"{count} {noun}s"
+        raise ValueError(
+            f"Class {labels[few[0]]} is in only {found}, but each of the {parts} parts needs one. "
+            f"Add {noun}s with this class or remove the class."
+        )
 
 
 def _choose_groups(
-    counts: np.ndarray, fraction: float, random: np.random.RandomState
+    counts: np.ndarray,
+    left: np.ndarray,
+    fraction: float,
+    later: int,
+    random: np.random.RandomState,
 ) -> np.ndarray:
-    """Return which groups to hold out, `(groups,)` bool.
+    """Return which of the groups that are left to hold out, `(left,)` bool.
 
     scikit-learn's StratifiedGroupKFold only makes folds of equal size, and its GroupShuffleSplit
     ignores classes. Here each group, in random order, is held out if that brings the class
@@ -132,24 +177,30 @@ def _choose_groups(
 
     Args:
         counts: Number of examples of each class in each group, `(groups, classes)`.
-        fraction: The fraction of each class to hold out.
+        left: The groups to choose from.
+        fraction: The fraction of each class to hold out, of all its examples.
+        later: Number of parts for which groups of each class must remain.
         random: Draws the orders, of which the one with the smallest error is used.
     """
     totals = counts.sum(axis=0)
+    counts = counts[left]
+    most = (counts > 0).sum(axis=0) - later  # groups of each class
 
-    def errors(held: np.ndarray) -> np.ndarray:
-        is_missing = (held == 0) | (held == totals)
+    def errors(held: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        is_missing = (held == 0) | (groups > most)
         return (np.abs(held / totals - fraction) + is_missing).sum(axis=1)
 
     orders = np.stack([random.permutation(len(counts)) for _ in range(_ORDERS)])
     held = np.zeros((_ORDERS, len(totals)), int)
-    error = errors(held)
+    groups = np.zeros_like(held)
+    error = errors(held, groups)
     is_chosen = np.zeros(orders.shape, bool)
     for group in orders.T:  # one for each order
-        more = held + counts[group]
-        error_of_more = errors(more)
+        more, more_groups = held + counts[group], groups + (counts[group] > 0)
+        error_of_more = errors(more, more_groups)
         is_nearer = error_of_more < error
         held[is_nearer], error[is_nearer] = more[is_nearer], error_of_more[is_nearer]
+        groups[is_nearer] = more_groups[is_nearer]
         is_chosen[np.arange(_ORDERS), group] = is_nearer
     return is_chosen[error.argmin()]
 

@@ -79,7 +79,7 @@ def test_read_as_used_equals_in_memory(photos, monkeypatch):
         for one, other in pairs:
             np.testing.assert_array_equal(one[0], other[0])
             np.testing.assert_array_equal(one[1], other[1])
-    monkeypatch.setattr("keras_dlcourse.data.folder._IN_MEMORY", 33 * 16 * 16 * 3 - 1)
+    monkeypatch.setattr("keras_dlcourse.data.reading._IN_MEMORY", 33 * 16 * 16 * 3 - 1)
     assert isinstance(kd.data.image_folder(photos, 16).train.x, kd.data.ImageFiles)
     assert isinstance(kd.data.image_folder(photos, 16, cache=True).train.x, np.ndarray)
 
@@ -336,6 +336,76 @@ class TestSplitFolders:
         (root / "test" / "again").symlink_to(root / "test")
         with pytest.raises(ValueError, match="named like parts|same classes"):
             self.data(root)
+
+
+class TestGroups:
+    """Images of one group stay in one part."""
+
+    @staticmethod
+    def make(root, **people):
+        """Make images named after their person; `people` has those of each class."""
+        for name, numbers in people.items():
+            (root / name).mkdir(parents=True)
+            for person in numbers:
+                for shot in range(3):
+                    path = root / name / f"person{person}_{shot}.png"
+                    Image.new("L", (5, 5), person).save(path)
+        return root
+
+    @staticmethod
+    def people(part):
+        return {int(image.max()) for image in part.x[:]}
+
+    def test_groups_stay_together(self, tmp_path):
+        root = self.make(tmp_path / "photos", cat=range(10), dog=range(20))
+        data = kd.data.image_folder(
+            root, 5, validation=0.2, test=0.2, group_by=r"person(\d+)", seed=1
+        )
+        parts = [self.people(part) for part in (data.train, data.validation, data.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+        assert [part.examples for part in (data.train, data.validation, data.test)] == [54, 18, 18]
+        assert all(set(part.y) == {0, 1} for part in (data.train, data.validation, data.test))
+        without = kd.data.image_folder(root, 5, validation=0.2, test=0.2, seed=1)
+        assert self.people(without.train) & self.people(without.test)
+
+    def test_unreadable_files_do_not_shift_the_groups(self, tmp_path):
+        root = self.make(tmp_path / "photos", cat=range(10), dog=range(10))
+        (root / "cat" / "person0_1.png").write_bytes(b"x")
+        with pytest.warns(UserWarning, match="1 of 60"):
+            data = kd.data.image_folder(root, 5, skip_bad=True, group_by=r"person(\d+)")
+        parts = [self.people(part) for part in (data.train, data.validation, data.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 10
+
+    def test_a_part_that_is_given(self, tmp_path):
+        root = self.make(tmp_path / "photos" / "train", cat=range(9), dog=range(9)).parent
+        self.make(root / "test", cat=[20], dog=[21])
+        data = kd.data.image_folder(root, 5, group_by="person([0-9]+)")
+        assert self.people(data.test) == {20, 21}
+        assert not self.people(data.train) & self.people(data.validation)
+        (root / "test" / "cat" / "person3_7.png").write_bytes(
+            (root / "train" / "cat" / "person3_0.png").read_bytes()
+        )
+        with pytest.raises(
+            ValueError, match=r"1 groups in several parts: 3 \(test, train\). Merge the parts"
+        ):
+            kd.data.image_folder(root, 5, group_by="person([0-9]+)")
+
+    def test_patterns_that_do_not_fit(self, tmp_path):
+        root = self.make(tmp_path / "photos", cat=range(3), dog=range(3))
+        for pattern, message in (
+            ("person", r"with one group in parentheses, .*Received: 'person', with 0 groups"),
+            ("(person)(.)", "with 2 groups"),
+            ("person(", r"Received: 'person\(' \(missing \)"),
+            (r"cat/person(\d)", r"does not match 9 of 18: dog/person0_0.png, "),
+        ):
+            with pytest.raises(ValueError, match=message):
+                kd.data.image_folder(root, 5, group_by=pattern)
+        with pytest.raises(TypeError, match="group_by must be a string. Received: 3"):
+            kd.data.image_folder(root, 5, group_by=3)
+        for path in root.glob("cat/person2*"):
+            path.unlink()
+        with pytest.raises(ValueError, match="Class cat is in only 2 groups, but each of the 3"):
+            kd.data.image_folder(root, 5, group_by="person(.)")
 
 
 def test_names_that_only_look_like_those_of_parts(tmp_path):

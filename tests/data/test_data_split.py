@@ -111,3 +111,62 @@ def test_groups_that_cannot_be_split():
         kd.data.split(np.arange(6), y, 0.5, groups=groups)
     with pytest.raises(ValueError, match="seed must be an integer of at least 0"):
         kd.data.split(np.arange(4), [0, 1, 0, 1], 0.5, seed=-1, groups=[0, 1, 2, 3])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=6, max_size=30),
+    fractions=st.tuples(st.floats(0.05, 0.3), st.floats(0.05, 0.3)),
+    seed=st.integers(0, 1000),
+)
+def test_no_group_is_in_two_of_three_parts(sizes, fractions, seed):
+    random = np.random.default_rng(seed)
+    groups = random.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    y = groups % 2  # two classes, in three groups or more each
+    parts = split_indices(y, fractions, seed, groups)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(y)))
+    assert sum(len(set(groups[part])) for part in parts) == len(sizes)
+    assert all(set(y[part]) == {0, 1} for part in parts)
+    again = split_indices(y, fractions, seed, groups)
+    assert all((a == b).all() for a, b in zip(parts, again, strict=True))
+
+
+def test_three_parts_by_group_have_the_sizes_asked_for():
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(100), random.integers(2, 40, 100))
+    y = (random.random(len(groups)) < 0.2 + 0.006 * groups).astype(int)
+    parts = split_indices(y, (0.1, 0.2), 0, groups)
+    for part, fraction in zip(parts, (0.7, 0.1, 0.2), strict=True):
+        np.testing.assert_allclose(np.bincount(y[part]) / np.bincount(y), fraction, atol=0.01)
+    with pytest.raises(ValueError, match="Class 1 is in only 2 groups, but each of the 3 parts"):
+        split_indices(np.array([0, 0, 0, 1, 1]), (0.2, 0.2), 0, np.array([0, 1, 2, 3, 4]))
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    counts=st.lists(st.integers(3, 40), min_size=2, max_size=5),
+    fractions=st.tuples(st.floats(0.05, 0.3), st.floats(0.05, 0.3)),
+    none=st.integers(0, 20),
+    seed=st.integers(0, 1000),
+)
+def test_parts_of_examples_with_several_classes(counts, fractions, none, seed):
+    random = np.random.default_rng(seed)
+    n = max(counts) + none
+    y = np.stack([random.permutation(np.arange(n) < count) for count in counts], axis=1).astype(int)
+    y[random.random(y.shape) < 0.05] *= -1  # 0 stays 0, 1 becomes unknown
+    y[:3] = 1  # each class remains in three examples
+    parts = split_indices(y, fractions, seed)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(n))
+    assert all((y[part] == 1).any(axis=0).all() for part in parts)
+
+
+def test_classes_of_several_per_example_are_stratified():
+    random = np.random.default_rng(0)
+    y = (random.random((1000, 4)) < [0.02, 0.1, 0.5, 0.05]).astype(int)
+    parts = split_indices(y, (0.1, 0.2))
+    for part, fraction in zip(parts, (0.7, 0.1, 0.2), strict=True):
+        np.testing.assert_allclose(y[part].sum(axis=0) / y.sum(axis=0), fraction, atol=0.06)
+        without = ~y.any(axis=1)
+        np.testing.assert_allclose(without[part].sum() / without.sum(), fraction, atol=0.02)
+    with pytest.raises(ValueError, match="Class 1 is in only one example, but each of the 2 parts"):
+        kd.data.split(np.arange(3), [[1, 1], [1, 0], [0, 0]], 0.4)

@@ -165,6 +165,8 @@ def run(
         check_same_run(run_folder, description, say)
     else:
         run_folder.write_json(run_folder.config, description)
+        for line in task.summarize(data):
+            say(line)
 
     if not CheckpointFolder(run_folder.backup).checkpoints():  # else it has the weights already
         task.prepare(model, data, recipe)

@@ -78,9 +78,12 @@ class Task:
         export_options: Returns arguments of `to_tflite`, such as labels.
         quantizations: The files to export. Quantized by calibration, they need enough examples.
         rules: What a run of this task is judged by.
-        read: Reads the data from a folder, for `keras-dlcourse train`. Takes the arguments of
-            `kd.data.image_folder` that the command has: `image_size`, `class_names`, `skip_bad`,
-            `bits`. None if the command cannot train this.
+        summarize: Returns lines about the data and what is wrong with them, which are said before
+            training.
+        read: Reads the data from a folder or file, for `keras-dlcourse train`. Takes the arguments
+            of `kd.data.read_images` that the command has: `image_size`, `class_names`, `skip_bad`,
+            `bits` and, if they were given, `validation`, `test` and `group_by`. None if the command
+            cannot train this.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Task:
     export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
     quantizations: tuple[str, ...] = ("float32", "int8")
     rules: tuple[Rule, ...] = (check_files, check_loss)
+    summarize: Callable[[Any], list[str]] = lambda data: []
     read: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
