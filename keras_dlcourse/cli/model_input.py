@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,54 @@ def load_calibration_images(
     return pipeline(images, normalization=normalization or find_normalization(model))
 
 
+@dataclass(frozen=True)
+class LabeledImages:
+    """Labeled images from a folder.
+
+    Attributes:
+        paths: Their files.
+        pixels: The images as the model takes them, before the normalization; read or unread.
+        labels: The class number of each, `(n,)`.
+        parts: The part of the data set whose folder each is in, `(n,)`; `"train"` for all if the
+            folder has no parts.
+        class_names: Names of the classes.
+        normalization: The normalization to apply.
+    """
+
+    paths: Sequence[Path]
+    pixels: Any
+    labels: np.ndarray
+    parts: np.ndarray
+    class_names: tuple[str, ...]
+    normalization: Normalization | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def choose(self, which: np.ndarray) -> LabeledImages:
+        """Return some of the images, `which` being `(n,)` bool."""
+        rows = np.flatnonzero(which)
+        is_read = isinstance(self.pixels, np.ndarray)
+        return replace(
+            self,
+            paths=[self.paths[row] for row in rows],
+            pixels=self.pixels[rows] if is_read else self.pixels.subset(rows),
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+        )
+
+    def pipeline(self, *, with_labels: bool = True) -> Pipeline:
+        """Return the images in batches."""
+        from keras_dlcourse.data import pipeline
+
+        return pipeline(
+            self.pixels,
+            self.labels if with_labels else None,
+            normalization=self.normalization,
+            class_names=self.class_names,
+        )
+
+
 def load_labeled_images(
     model: Any,
     folder: str | os.PathLike[str],
@@ -125,8 +174,11 @@ def load_labeled_images(
     *,
     skip_bad: bool = False,
     bits: int | None = None,
-) -> Pipeline:
-    """Return a pipeline of labeled images, from a folder with one folder of images per class.
+) -> LabeledImages:
+    """Read labeled images from a folder with one folder of images per class.
+
+    The folder may also be one that `kd.data.image_folder` takes as already split, with such folders
+    in `train/`, `val/` and `test/`.
 
     Args:
         model: The Keras model.
@@ -139,29 +191,48 @@ def load_labeled_images(
     Raises:
         ValueError: If a folder is not one of the classes, or files cannot be read.
     """
-    from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import find_classes
-    from keras_dlcourse.data.listing import class_folders
+    from keras_dlcourse.data.folder import find_examples
 
     known = None if labels is None else tuple(labels)
-    present = tuple(class_folders(Path(folder)))
-    if known is not None and (strange := sorted(set(present) - set(known))):
-        raise ValueError(
-            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
-            f"The classes are: {', '.join(known)}"
-        )
-    # Folders named like the model's classes are classes, even if they look like data set parts.
-    names, paths, numbers = find_classes(Path(folder), None if known is None else present)
+    names, paths, numbers, parts = find_examples(Path(folder), _choose_names(Path(folder), known))
+    _check_names(folder, names, known)
     if known is None and len(names) != model.output_shape[-1]:
         raise ValueError(
             f"{folder} has {len(names)} classes, but the model has {model.output_shape[-1]} "
             "outputs, and neither model nor file records their class names"
         )
     outputs = np.array([(known or names).index(name) for name in names])
-    images, good = load_images(model, paths, skip_bad, bits)
-    return pipeline(
-        images,
-        outputs[numbers][good],
-        normalization=normalization or find_normalization(model),
+    pixels, good = load_images(model, paths, skip_bad, bits)
+    return LabeledImages(
+        paths=[paths[index] for index in good],
+        pixels=pixels,
+        labels=outputs[numbers][good],
+        parts=parts[good],
         class_names=known or names,
+        normalization=normalization or find_normalization(model),
     )
+
+
+def _choose_names(folder: Path, known: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the folders to use as classes; None if these may be those of parts.
+
+    Folders named like the model's classes are classes, even if they look like data set parts.
+    """
+    from keras_dlcourse.data.listing import class_folders
+    from keras_dlcourse.data.parts import find_part
+
+    present = tuple(class_folders(folder))
+    if known is None or (set(present).isdisjoint(known) and all(map(find_part, present))):
+        return None
+    _check_names(folder, present, known)
+    return present
+
+
+def _check_names(
+    folder: str | os.PathLike[str], names: Sequence[str], known: tuple[str, ...] | None
+) -> None:
+    if known is not None and (strange := sorted(set(names) - set(known))):
+        raise ValueError(
+            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
+            f"The classes are: {', '.join(known)}"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Dataset:
         test: For the final evaluation; in stored order.
         class_names: Names of the classes, in the order of the labels.
         normalization: Fitted on the training part only and applied by all three parts.
+        files: The image files of each part, by its name; None for images that come from arrays.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Dataset:
     test: Pipeline
     class_names: tuple[str, ...]
     normalization: Normalization
+    files: Mapping[str, Sequence[Path]] | None = None
 
     @classmethod
     def from_parts(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def image_folder(
         rows = indices[name]
         return x[rows] if isinstance(x, np.ndarray) else x.subset(rows), labels[rows]
 
-    return Dataset.from_parts(
+    data = Dataset.from_parts(
         display_name(root.resolve()),
         part("train"),
         part("validation"),
@@ -136,6 +137,8 @@ def image_folder(
         batch_size=batch_size,
         seed=seed,
     )
+    read = [paths[index] for index in good]
+    return replace(data, files={name: [read[i] for i in rows] for name, rows in indices.items()})
 
 
 def _split_parts(
