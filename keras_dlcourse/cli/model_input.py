@@ -148,7 +148,7 @@ class LabeledImages:
         is_read = isinstance(self.pixels, np.ndarray)
         return replace(
             self,
-            paths=[self.paths[row] for row in rows],
+            paths=[self.paths[int(row)] for row in rows],
             pixels=self.pixels[rows] if is_read else self.pixels.subset(rows),
             labels=self.labels[rows],
             parts=self.parts[rows],

@@ -86,9 +86,10 @@ def record_split(data: Any, folder: RunFolder) -> None:
     if not all(hasattr(images, "shape") for images in parts):
         return
     known = getattr(data, "files", None) or {}
-    files = [known.get(p, getattr(x, "paths", None)) for p, x in zip(_PARTS, parts, strict=True)]
-    if all(paths is not None for paths in files):
-        record = SplitRecord(FILES, *(digest_files(paths) for paths in files))
+    found = [known.get(p, getattr(x, "paths", None)) for p, x in zip(_PARTS, parts, strict=True)]
+    files = [paths for paths in found if paths is not None]
+    if len(files) == len(parts):
+        record = SplitRecord(FILES, *map(digest_files, files))
     else:
         of = PIXELS if all(map(_are_pixels, parts)) else NUMBERS
         record = SplitRecord(of, *map(digest_arrays, parts))
