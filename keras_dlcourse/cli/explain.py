@@ -10,9 +10,9 @@ from typing import Any
 from keras_dlcourse._files import check_writable, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
-from keras_dlcourse.data.reading import read_files
 from keras_dlcourse.data.image_files import ImageFiles
 from keras_dlcourse.data.listing import display_name, files_below
+from keras_dlcourse.data.reading import read_files
 from keras_dlcourse.export.conversion.model_path import check_model_path
 
 EXAMPLES = """

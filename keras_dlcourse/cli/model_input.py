@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from keras_dlcourse._files import user_path
 
 if TYPE_CHECKING:
     from keras_dlcourse.data import ImageFiles, Normalization, Pipeline
+    from keras_dlcourse.data.reading import FoundImages
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
@@ -49,31 +51,56 @@ def list_images(folder: str | os.PathLike[str], argument: str) -> list[Path]:
     return paths
 
 
-def list_labeled_images(
-    folder: str | os.PathLike[str], labels: Sequence[str] | None
-) -> tuple[tuple[str, ...], list[Path], np.ndarray]:
-    """Return class names, files and class numbers of a folder with one folder of images per class.
+def list_labeled_images(path: str | os.PathLike[str], labels: Sequence[str] | None) -> FoundImages:
+    """Find labeled images, without reading them and without Keras.
 
     Args:
-        folder: The folder; it may lack some of the classes.
+        path: What `kd.data.read_images` takes: a folder with one folder of images per class, also
+            one that is split into `train/`, `val/` and `test/`, or a table of files and labels. It
+            may lack some of the classes.
         labels: The names of the classes, if they are known.
 
     Raises:
-        FileNotFoundError: If it is not a folder.
-        ValueError: If it has fewer than two folders, or one that is none of the classes.
+        FileNotFoundError: If there is no such folder or table.
+        ValueError: If there are fewer than two classes, or one that is not in `labels`, or if
+            images have several classes.
     """
-    from keras_dlcourse.data.folder import find_classes
-    from keras_dlcourse.data.listing import class_folders
+    from keras_dlcourse.data.table import find_any_images
 
-    folder = user_path(folder)
-    present = tuple(class_folders(folder))
-    if labels is not None and (strange := sorted(set(present) - set(labels))):
+    place = user_path(path)
+    found = find_any_images(place, _choose_folders(place, labels))
+    _check_names(place, found.class_names, labels)
+    if found.labels.ndim == 2:
         raise ValueError(
-            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
+            f"{place} must have one class per image. Received: several classes per image. In "
+            "Python, kd.export.verify takes them"
+        )
+    return found
+
+
+def _choose_folders(place: Path, labels: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the folders to use as classes; None if these may be those of parts.
+
+    Folders named like the model's classes are classes, even if they look like data set parts.
+    """
+    from keras_dlcourse.data.listing import class_folders
+    from keras_dlcourse.data.parts import find_part
+
+    if labels is None or place.is_file():
+        return None
+    present = tuple(class_folders(place))
+    if set(present).isdisjoint(labels) and all(map(find_part, present)):
+        return None
+    _check_names(place, present, labels)
+    return present
+
+
+def _check_names(place: Path, names: Sequence[str], labels: Sequence[str] | None) -> None:
+    if labels is not None and (strange := sorted(set(names) - set(labels))):
+        raise ValueError(
+            f"{place} has folders that are not classes of the model: {', '.join(strange)}. "
             f"The classes are: {', '.join(labels)}"
         )
-    # Folders named like the model's classes are classes, even if they look like data set parts.
-    return find_classes(folder, None if labels is None else present)
 
 
 def images_for(model: Any, paths: Sequence[Path], bits: int | None = None) -> ImageFiles:
@@ -161,6 +188,54 @@ def load_calibration_images(
     return pipeline(images, normalization=normalization or find_normalization(model))
 
 
+@dataclass(frozen=True)
+class LabeledImages:
+    """Labeled images from a folder.
+
+    Attributes:
+        paths: Their files.
+        pixels: The images as the model takes them, before the normalization; read or unread.
+        labels: The class number of each, `(n,)`.
+        parts: The part of the data set whose folder each is in, `(n,)`; `"train"` for all if the
+            folder has no parts.
+        class_names: Names of the classes.
+        normalization: The normalization to apply.
+    """
+
+    paths: Sequence[Path]
+    pixels: Any
+    labels: np.ndarray
+    parts: np.ndarray
+    class_names: tuple[str, ...]
+    normalization: Normalization | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def choose(self, which: np.ndarray) -> LabeledImages:
+        """Return some of the images, `which` being `(n,)` bool."""
+        rows = np.flatnonzero(which)
+        is_read = isinstance(self.pixels, np.ndarray)
+        return replace(
+            self,
+            paths=[self.paths[int(row)] for row in rows],
+            pixels=self.pixels[rows] if is_read else self.pixels.subset(rows),
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+        )
+
+    def pipeline(self, *, with_labels: bool = True) -> Pipeline:
+        """Return the images in batches."""
+        from keras_dlcourse.data import pipeline
+
+        return pipeline(
+            self.pixels,
+            self.labels if with_labels else None,
+            normalization=self.normalization,
+            class_names=self.class_names,
+        )
+
+
 def load_labeled_images(
     model: Any,
     folder: str | os.PathLike[str],
@@ -169,12 +244,12 @@ def load_labeled_images(
     *,
     skip_bad: bool = False,
     bits: int | None = None,
-) -> Pipeline:
-    """Return a pipeline of labeled images, from a folder with one folder of images per class.
+) -> LabeledImages:
+    """Read labeled images.
 
     Args:
         model: The Keras model.
-        folder: The folder; it may lack some of the classes.
+        folder: See `list_labeled_images`.
         labels: Class names in the order of the model's outputs; if None, the sorted folder names.
         normalization: The normalization to apply; if None, the one recorded in the model.
         skip_bad: Whether to skip files that cannot be read, with a warning.
@@ -183,20 +258,21 @@ def load_labeled_images(
     Raises:
         ValueError: If a folder is not one of the classes, or files cannot be read.
     """
-    from keras_dlcourse.data import pipeline
-
     known = None if labels is None else tuple(labels)
-    names, paths, numbers = list_labeled_images(folder, known)
+    found = list_labeled_images(folder, known)
+    names, paths = found.class_names, found.paths
     if known is None and len(names) != model.output_shape[-1]:
         raise ValueError(
             f"{folder} has {len(names)} classes, but the model has {model.output_shape[-1]} "
             "outputs, and neither model nor file records their class names"
         )
     outputs = np.array([(known or names).index(name) for name in names])
-    images, good = load_images(model, paths, skip_bad, bits)
-    return pipeline(
-        images,
-        outputs[numbers][good],
-        normalization=normalization or find_normalization(model),
+    pixels, good = load_images(model, paths, skip_bad, bits)
+    return LabeledImages(
+        paths=[paths[index] for index in good],
+        pixels=pixels,
+        labels=outputs[found.labels][good],
+        parts=found.parts[good],
         class_names=known or names,
+        normalization=normalization or find_normalization(model),
     )

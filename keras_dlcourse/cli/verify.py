@@ -15,6 +15,7 @@ from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.export.conversion.model_path import check_model_path
 
 EXAMPLES = """
+keras-dlcourse verify runs/photos/model.keras runs/photos/model.int8.tflite photos/
 keras-dlcourse verify model.keras model.int8.tflite photos/
 keras-dlcourse verify model.keras model.int8.tflite photos/ --min-agreement 0.97
 """
@@ -66,6 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
     load_keras("ai_edge_litert", "flatbuffers")
     from keras_dlcourse import export
+    from keras_dlcourse.cli.held_out import choose_held_out
     from keras_dlcourse.cli.model_input import (
         find_labels,
         find_normalization,
@@ -85,7 +87,9 @@ def run(options: argparse.Namespace) -> None:
         )
     else:
         labels = file.metadata.labels or find_labels(model)
-        images = load_labeled_images(model, options.folder, labels, normalization, **reading)
+        found = load_labeled_images(model, options.folder, labels, normalization, **reading)
+        images, line = choose_held_out(found, options.model, options.folder)
+        print(line)
     given = {
         "min_agreement": options.min_agreement,
         "max_accuracy_loss": options.max_accuracy_loss,

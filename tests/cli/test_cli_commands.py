@@ -218,7 +218,7 @@ def test_a_model_knows_its_classes_whatever_they_are_called(trained, photos):
     model = load_model(trained / "model.keras")
     images = load_labeled_images(model, folders, ("train", "test"))
     assert images.class_names == ("train", "test")
-    assert images.y.tolist() == [1] * 65 + [0] * 65
+    assert images.labels.tolist() == [1] * 65 + [0] * 65
     with pytest.raises(ValueError, match="test, train are named like parts"):
         load_labeled_images(model, folders, None)
 
@@ -527,10 +527,63 @@ def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
     words = ["verify", trained / "model.keras", trained / "model.float32.tflite"]
     assert command(*words, photos, "--min-agreement", 1) == 0
     out = capsys.readouterr().out
-    assert "130 examples" in out
+    assert out.startswith("scores the 12 of 130 images that the run held out\n")
+    assert "12 examples" in out
     assert "100.00%" in out
     assert command(*words, photos, "--max-accuracy-loss", "-0.5") == 1
     assert "max_accuracy_loss" in capsys.readouterr().err
+
+
+def test_verify_says_which_images_it_scores(trained, photos, tmp_path, capsys):
+    """Whatever they are called, and however they are arranged."""
+
+    def say(folder, run=trained):
+        assert command("verify", run / "model.keras", trained / "model.int8.tflite", folder) == 0
+        out = capsys.readouterr().out
+        return out.splitlines()[0], out
+
+    def copy(part, target, more=b""):
+        for index, path in enumerate(part):
+            place = target / path.parent.name / f"{index}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes() + more)
+
+    files = kd.data.image_folder(photos, image_size=32).files  # the same split, by the same seed
+    expected = json.loads((trained / "results.json").read_text())["test"]["accuracy"]
+    moved = tmp_path / "moved"
+    copy([*files["train"][:20], *files["train"][-20:], *files["test"]], moved / "train")
+    copy(files["test"], moved / "test")
+    line, out = say(moved)
+    assert line == "scores the 24 of 64 images that the run held out"
+    assert f"{expected:.2%}" in out
+
+    learned = tmp_path / "learned"
+    copy([*files["train"], *files["validation"][:3]], learned)
+    line, out = say(learned)
+    assert line == (
+        f"measures no accuracy: of the 109 images in {learned}, 106 were used for training and 3 "
+        "to choose the weights. Pass a folder with images that the run held out, or with new ones"
+    )
+    assert re.search(r"^ *accuracy +– +–", out, re.M) and out.endswith("agrees\n")
+
+    new = tmp_path / "new"
+    copy([*files["train"][:3], *files["train"][-3:]], new, b"other bytes")
+    assert say(new)[0] == "scores all 6 images: the run used none of them"
+    for name in ("across", "down & <b>"):
+        copy([path for path in files["test"] if path.parent.name == name], new / name)
+    copy(files["train"][:9], new / "across" / "known")
+    line = "scores the 18 of 27 images that the run held out; 6 of them are new to it"
+    assert say(new)[0] == line
+
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "model.keras").write_bytes((trained / "model.keras").read_bytes())
+    assert say(photos, bare)[0] == (
+        "some of these images may have been used for training: there is no split.json of a run "
+        f"beside {bare / 'model.keras'}. If so, the accuracies are too high: pass images that were "
+        "not"
+    )
+    assert say(moved, bare)[0] == "scores the 12 of 64 images in its test part"
 
 
 def test_verify_ends_in_1_for_a_file_that_does_not_agree(trained, photos, tmp_path, capsys):

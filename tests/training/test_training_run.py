@@ -27,6 +27,7 @@ run_module = importlib.import_module("keras_dlcourse.training.run.run")
 
 FILES = {
     "config.json",
+    "split.json",
     "history.csv",
     "results.json",
     "model.keras",
@@ -288,7 +289,7 @@ def test_a_full_disk_leaves_no_half_file(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "save", full)
     with pytest.raises(OSError, match="No space left on device"):
         training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None)
-    assert names(tmp_path / "run") <= {"config.json", "history.csv", "maps", "backup"}
+    assert names(tmp_path / "run") <= {"config.json", "split.json", "history.csv", "maps", "backup"}
 
 
 def test_export_that_fails_leaves_the_trained_model_and_its_results(shapes, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.run_folder import RunFolder
+from keras_dlcourse.training.run.split_record import record_split
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import find_task
 from keras_dlcourse.training.run.verdict import judge
@@ -110,10 +111,11 @@ def run(
     Everything is checked before training starts. Ctrl-C during training keeps the best weights and
     leaves a valid folder, without exports.
 
-    In the end, the folder holds `config.json`, `history.csv`, `results.json`, `model.keras` with
-    its SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html`
-    and figures in `maps/`. Until then it has `backup/`, from which a run that was killed, or
-    stopped by Ctrl-C, can continue with `resume=True`; it ends with exactly the same weights.
+    In the end, the folder holds `config.json`, `split.json`, `history.csv`, `results.json`,
+    `model.keras` with its SHA-256 in `checkpoints.json`, `model.float32.tflite`,
+    `model.int8.tflite`, `report.html` and figures in `maps/`. Until then it has `backup/`, from
+    which a run that was killed, or stopped by Ctrl-C, can continue with `resume=True`; it ends with
+    exactly the same weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
@@ -163,7 +165,8 @@ def run(
     description = describe_run(data, recipe, model, task, reasons)
     if resume:
         check_same_run(run_folder, description, say)
-    else:
+    record_split(data, run_folder)
+    if not resume:
         run_folder.write_json(run_folder.config, description)
         for line in task.summarize(data):
             say(line)

@@ -25,6 +25,7 @@ class RunFolder:
     Attributes:
         path: The folder.
         config: `config.json`: the settings of the run.
+        split: `split.json`: which images are in which part, by their content.
         history: `history.csv`: the metrics of each epoch.
         results: `results.json`: the results.
         model: `model.keras`: the Keras model with the best weights.
@@ -44,6 +45,8 @@ class RunFolder:
         'model.int8.tflite'
     """
 
+    SPLIT = "split.json"
+
     @renamed_arguments(path="folder")
     def __init__(self, folder: str | os.PathLike[str], resume: bool = False) -> None:
         self.path = user_path(folder)
@@ -51,6 +54,7 @@ class RunFolder:
             check_free("folder", self.path)
             self.path.mkdir(parents=True, exist_ok=True)
         self.config = self.path / "config.json"
+        self.split = self.path / self.SPLIT
         self.history = self.path / "history.csv"
         self.results = self.path / "results.json"
         self.model = self.path / "model.keras"
