@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from keras_dlcourse._version import __version__
 from keras_dlcourse.cli import (
     bundle,
+    compare,
     explain,
     export,
     inspect,
@@ -32,6 +33,7 @@ from keras_dlcourse.edge.commands.locate import add_locate_parser
 _ADD_PARSER = (
     quickstart.add_parser,
     train.add_parser,
+    compare.add_parser,
     explain.add_parser,
     export.add_parser,
     inspect.add_parser,

@@ -27,6 +27,7 @@ from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.run.history import HistoryFile
+from keras_dlcourse.training.run.machine import describe_machine, find_command
 from keras_dlcourse.training.run.narration import Narrator, fit_verbosity
 from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run.run_folder import RunFolder, check_free
@@ -98,9 +99,10 @@ def run(
     leaves a valid folder, without exports.
 
     In the end, the folder holds `config.json`, `history.csv`, `results.json`, `model.keras` with
-    its SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html`
-    and figures in `maps/`. Until then it has `backup/`, from which a run that was killed, or
-    stopped by Ctrl-C, can continue with `resume=True`; it ends with exactly the same weights.
+    its SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html`,
+    `model_card.md` and figures in `maps/`. Until then it has `backup/`, from which a run that was
+    killed, or stopped by Ctrl-C, can continue with `resume=True`; it ends with exactly the same
+    weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
@@ -260,6 +262,8 @@ def describe_run(data: Any, recipe: Recipe, model: keras.Model, task: Task) -> d
             "backend": keras.backend.backend(),
             "python": platform.python_version(),
         },
+        "machine": describe_machine(),
+        "command": find_command(),
     }
 
 
@@ -402,7 +406,7 @@ def finish(
     *,
     is_complete: bool = False,
 ) -> dict[str, Any]:
-    """Write `results.json` and `report.html`, and return the results.
+    """Write `results.json`, `report.html` and `model_card.md`, and return the results.
 
     Only a run that is complete is judged.
     """
