@@ -114,6 +114,10 @@ class Chart:
         value = _value(line, epoch)
         return "–" if value is None else self.form.format(value)
 
+    def _label(self, tick: float) -> str:
+        """Return a tick as text, as short as it can be."""
+        return f"{100 * tick:.6g}%" if self.form.endswith("%}") else f"{tick:.6g}"
+
     def _x(self, epoch: float) -> float:
         """Return the place of an epoch; a single one lies in the middle."""
         inside = _WIDTH - _LEFT - _RIGHT
@@ -131,7 +135,8 @@ class Chart:
         right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
         rows = "".join(
             f'<path class="grid" d="M{_LEFT} {self._y(tick)}H{right}"/>'
-            f'<text x="{_LEFT - 6}" y="{self._y(tick) + 4}" text-anchor="end">{tick:.6g}</text>'
+            f'<text x="{_LEFT - 6}" y="{self._y(tick) + 4}" text-anchor="end">'
+            f"{self._label(tick)}</text>"
             for tick in self._ticks
         )
         epochs = MaxNLocator(6, integer=True).tick_values(1, max(2, self.epochs))

@@ -228,7 +228,8 @@ def _limits(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
         )
     if (error := results.get("test", {}).get("calibration_error")) is not None:
         found.append(
-            f"A score is not the probability of being right: on average it is {error:.1%} off."
+            f"A score is not the probability of being right: on average it is {100 * error:.1f} "
+            "points off (calibration error)."
         )
     return found
 

@@ -76,8 +76,8 @@ def compare_runs(
          Test accuracy       91.2% of 400 i...   87.5% of 400 i...
     """
     if isinstance(folders, str | os.PathLike) or not 2 <= len(folders) <= MOST_LINES:
-        received = 1 if isinstance(folders, str | os.PathLike) else len(folders)
-        raise ValueError(f"runs must be 2 to {MOST_LINES} folders. Received: {received}")
+        count = 1 if isinstance(folders, str | os.PathLike) else len(folders)
+        raise ValueError(f"runs must be 2 to {MOST_LINES} folders. Received: {count}")
     runs = [read_run(folder) for folder in folders]
     names = _name(runs)
     tasks = {run.task: name for name, run in zip(names, runs, strict=True)}
@@ -89,20 +89,23 @@ def compare_runs(
         )
     path, page = user_path(path), _find_page(runs)
     rows = _align([_measure(run, page) for run in runs])
-    columns: list[Cell] = ["", *map(lambda *one: _link(*one, path.parent), names, runs)]
+    files = _measure_files(runs, page)
+    columns: list[Cell] = ["", *(_link(*one, path.parent) for one in zip(names, runs, strict=True))]
     sections = [
         Section("Results", [*_warn(runs), Table("Results of the runs", columns, rows)]),
         Section("Learning curves", _draw_curves(runs, names, page)),
+        Section(
+            "Files",
+            [Table(f"{kind} files of the runs", columns, found) for kind, found in files.items()],
+        ),
         *(
-            Section(
-                title,
-                _tabulate(f"{title} of the runs", columns, [read(run.config) for run in runs]),
-            )
+            Section(title, _tabulate(title, columns, [read(run.config) for run in runs]))
             for title, read in _SETTINGS.items()
         ),
     ]
     shown = [section for section in sections if section.blocks]
     write_page(path, f"Comparison of {len(runs)} runs", ", ".join(names), shown)
+    rows += [(f"{kind}: {head}", *row) for kind, found in files.items() for head, *row in found]
     return Comparison(tuple(names), tuple(rows), path)
 
 
@@ -146,9 +149,9 @@ def _list_numbers(test: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _measure(run: RecordedRun, page: TaskPage) -> dict[str, str]:
     """Return the results of one run, as texts by their headings."""
-    results, found = run.results, {}
+    results = run.results
     verdict = "interrupted" if results.get("interrupted") else "–"
-    found["Verdict"] = results.get("verdict", {}).get("level", verdict)
+    found = {"Verdict": results.get("verdict", {}).get("level", verdict)}
     found |= dict(page.figures(results["test"]) if results.get("test") else [])
     best = results.get(f"validation_{page.metric}")
     found[f"Validation {spaced(page.metric)}"] = (
@@ -160,10 +163,22 @@ def _measure(run: RecordedRun, page: TaskPage) -> dict[str, str]:
     found["Parameters"] = "–" if parameters is None else f"{parameters:,}"
     for part, seconds in results.get("seconds", {}).items():
         found[f"Time, {part}"] = format_duration(seconds)
-    for file in results.get("files", []):
-        kind = file.get("quantization") or file["file"]
-        found |= {f"{kind}: {heading}": cell for heading, cell in file_rows([file], page)}
     return {heading: text for heading, text in found.items() if text}
+
+
+def _measure_files(runs: Sequence[RecordedRun], page: TaskPage) -> dict[str, list[tuple[str, ...]]]:
+    """Return what was measured of the files of each kind, such as int8."""
+    found = [
+        {
+            file.get("quantization") or file["file"]: {
+                row[0]: row[1] for row in file_rows([file], page)
+            }
+            for file in run.results.get("files", [])
+        }
+        for run in runs
+    ]
+    kinds = dict.fromkeys(kind for files in found for kind in files)
+    return {kind: _align([files.get(kind, {}) for files in found]) for kind in kinds}
 
 
 def _align(columns: Sequence[Mapping[str, str]]) -> list[tuple[str, ...]]:

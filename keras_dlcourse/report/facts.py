@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 # Everything else in config.json is the recipe: what was chosen before training.
-_NOT_RECIPE = ("recipe", "input_shape", "parameters", "data", "started", "versions")
-_NOT_RECIPE += ("machine", "command")
+_NOT_RECIPE = frozenset(
+    ("recipe", "input_shape", "parameters", "data", "started", "versions", "machine", "command")
+)
 
 
 def read_recipe(config: Mapping[str, Any]) -> dict[str, str]:

@@ -34,7 +34,6 @@ from keras_dlcourse.report.task_page import Shown, TaskPage
 
 # The files of a run besides the exported ones, and what they hold.
 _FILES = (
-    (model_card.FILE, "the facts of the report as a model card"),
     ("model.keras", "the Keras model with the weights that were kept"),
     ("checkpoints.json", "the SHA-256 of model.keras"),
     ("config.json", "recipe, data, machine and versions"),
@@ -333,8 +332,11 @@ def _listing(results: Mapping[str, Any], page: Path) -> list[Block]:
     rows = [
         (Link(name), text) for name, text in (*_FILES, *exported) if (page.parent / name).exists()
     ]
-    itself = (Link(page.name), "everything about the run on one page")
-    return [Table("Files in the folder of this run", ["file", "content"], [itself, *rows])]
+    written = [
+        (Link(page.name), "everything about the run on one page"),
+        (Link(model_card.FILE), "the same as a model card, in Markdown"),
+    ]
+    return [Table("Files in the folder of this run", ["file", "content"], [*written, *rows])]
 
 
 def _link(folder: Path, name: str) -> Cell:

@@ -33,6 +33,7 @@ FILES = {
     "model.float32.tflite",
     "model.int8.tflite",
     "report.html",
+    "model_card.md",
     "maps",
     "checkpoints.json",
     ".checkpoints.json",
