@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from keras_dlcourse._version import __version__
 from keras_dlcourse.cli import (
     bundle,
+    compare,
     data,
     explain,
     export,
@@ -34,6 +35,7 @@ _ADD_PARSER = (
     quickstart.add_parser,
     data.add_parser,
     train.add_parser,
+    compare.add_parser,
     explain.add_parser,
     export.add_parser,
     inspect.add_parser,

@@ -24,6 +24,7 @@ from keras_dlcourse.edge import ImageClassifier
 COMMANDS = (
     "quickstart",
     "train",
+    "compare",
     "explain",
     "export",
     "inspect",

@@ -34,6 +34,7 @@ FILES = {
     "model.float32.tflite",
     "model.int8.tflite",
     "report.html",
+    "model_card.md",
     "maps",
     "checkpoints.json",
     ".checkpoints.json",
@@ -84,6 +85,8 @@ def test_config_says_what_the_run_was_told(finished):
     assert config["data"]["normalization"] == data.normalization.to_dict()
     assert (config["data"]["train"], config["data"]["test"]) == (160, 30)
     assert config["parameters"] == result.model.count_params()
+    assert config["machine"]["cores"] == os.cpu_count()
+    assert config["command"] is None  # pytest's is not ours
 
 
 def test_best_epoch_of_the_validation_part_was_kept(finished):
@@ -138,6 +141,31 @@ def test_report_shows_the_figures_and_escapes_the_classes(finished):
     assert list(result.folder.maps.glob("*.png"))
 
 
+def test_report_and_card_link_what_is_in_the_folder(finished):
+    _, result, _ = finished
+    page = result.folder.report.read_text(encoding="utf-8")
+    card = (result.folder.path / "model_card.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r'href="\./([^"]+)"', page))
+    assert linked == {name for name in FILES if not name.startswith(".")}
+    assert set(re.findall(r"\]\(\./([^)]+)\)", card)) == linked
+    assert f"{result.accuracy:.1%} of 30 images" in card
+    assert "<b>" not in card.replace("\\<b\\>", "")
+
+
+def test_report_shows_wrong_and_right_answers_with_their_maps(finished):
+    data, result, _ = finished
+    page = result.folder.report.read_text(encoding="utf-8")
+    captions = re.findall("<figcaption>([✗✓].*?)</figcaption>", page)
+    answers = result.model.predict(data.test, verbose=0).argmax(axis=1)
+    right = answers == data.test.y
+    assert sum(one.startswith("✗") for one in captions) == min(12, np.sum(~right))
+    # One of each class that is ever recognized.
+    assert sum(one.startswith("✓") for one in captions) == len(np.unique(answers[right]))
+    curves = read(result.folder.results)["curves"]
+    assert sum(curves["bin_images"]) == 30
+    assert len(curves["area"]) == len(curves["average_precision"]) == len(data.class_names)
+
+
 def test_run_says_what_it_does(finished):
     _, result, said = finished
     text = "\n".join(said)
@@ -151,7 +179,11 @@ def test_run_says_what_it_does(finished):
     verdict = result.results["verdict"]
     assert said[-1] == f"Verdict: {verdict['text']}" and verdict["level"] == "do not use"
     assert "linear SVM on the same images reaches" in verdict["text"]
-    assert escape_html(verdict["text"]) in result.folder.report.read_text(encoding="utf-8")
+    page = result.folder.report.read_text(encoding="utf-8")
+    assert page.index("Do not use</strong>") < page.index("Test accuracy")
+    for reason in verdict["reasons"]:
+        # The page begins it with a capital letter.
+        assert escape_html(f"{reason['text'][1:]}. {reason['advice']}.</li>") in page
 
 
 def test_colour_images_stay_colour(shapes, tmp_path):

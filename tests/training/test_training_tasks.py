@@ -130,11 +130,17 @@ def test_report_says_only_what_holds_for_the_task(finished):
     page = result.folder.report.read_text()
     titles = re.findall("<h2[^>]*>(.*?)</h2>", page)
     assert titles == [
+        "Verdict",
         "Summary",
         "Learning curves",
         "Errors",
         "Exported files",
         "Run it on a device",
+        "Intended use",
+        "Limits",
+        "Data",
+        "How it was trained",
+        "Files of this run",
     ]
     results = read(result.folder.results)
     for text in (

@@ -30,6 +30,7 @@ from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.narration import Narrator, fit_verbosity
 from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
 from keras_dlcourse.training.run.history import HistoryFile
+from keras_dlcourse.training.run.machine import describe_machine, find_command
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.split_record import record_split
@@ -113,9 +114,9 @@ def run(
 
     In the end, the folder holds `config.json`, `split.json`, `history.csv`, `results.json`,
     `model.keras` with its SHA-256 in `checkpoints.json`, `model.float32.tflite`,
-    `model.int8.tflite`, `report.html` and figures in `maps/`. Until then it has `backup/`, from
-    which a run that was killed, or stopped by Ctrl-C, can continue with `resume=True`; it ends with
-    exactly the same weights.
+    `model.int8.tflite`, `report.html`, `model_card.md` and figures in `maps/`. Until then it has
+    `backup/`, from which a run that was killed, or stopped by Ctrl-C, can continue with
+    `resume=True`; it ends with exactly the same weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
@@ -287,6 +288,8 @@ def describe_run(
             "backend": keras.backend.backend(),
             "python": platform.python_version(),
         },
+        "machine": describe_machine(),
+        "command": find_command(),
     }
 
 
@@ -451,7 +454,7 @@ def finish(
     *,
     is_complete: bool = False,
 ) -> dict[str, Any]:
-    """Write `results.json` and `report.html`, and return the results.
+    """Write `results.json`, `report.html` and `model_card.md`, and return the results.
 
     Only a run that is complete is judged.
     """

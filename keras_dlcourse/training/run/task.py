@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse.report import TaskPage
+from keras_dlcourse.report.task_page import Shown
 from keras_dlcourse.training.run.recipe import Recipe, choose_length
 from keras_dlcourse.training.run.verdict import Rule, check_files, check_loss
 
@@ -41,13 +42,14 @@ class Evidence:
         test: The measures on the test part: `results["test"]`.
         headline: The most important of them in a few characters, such as `"87.4%"`.
         more: Further JSON-serializable content of `results.json`.
-        pictures: PNG files for the report by name; None for one that there is not.
+        pictures: PNG files for the report by name, or lists of `kd.report.Picture`; None for one
+            that there is not.
     """
 
     test: Mapping[str, Any]
     headline: str
     more: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    pictures: Mapping[str, Shown] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

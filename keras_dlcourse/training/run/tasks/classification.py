@@ -21,6 +21,7 @@ from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import mapper_for, method_for
 from keras_dlcourse.losses import SparseCategoricalCrossentropy
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
+from keras_dlcourse.report.gallery import draw_answers, typical_answers
 from keras_dlcourse.training.run.augment import build_augmentation, can_mirror
 from keras_dlcourse.training.run.floor import measure_floor
 from keras_dlcourse.training.run.pretrained import build_pretrained, choose_weights, fit_head
@@ -185,9 +186,9 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     """Evaluate a model with softmax scores on the test part.
 
     Measures the accuracy with its interval, the confusion matrix, measures per class, the
-    calibration error, and what simple methods reach. Draws the most confident mistakes with the
-    maps of the true and the predicted class, the mean map of each class, and, unless all images
-    belong to one class, the ROC, precision-recall and reliability curves.
+    calibration error, and what simple methods reach. Draws the most confident mistakes and typical
+    right answers with their maps, the mean map of each class, and, unless all images belong to one
+    class, the ROC, precision-recall and reliability curves.
     """
     scores = np.asarray(model.predict(data.test, verbose=0))
     labels = np.asarray(data.test.y)
@@ -201,9 +202,16 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
             **found.to_dict(),
         },
         headline=f"{found.accuracy.value:.1%}",
-        more={"confusion_matrix": found.confusion.tolist(), "floor": measure_floor(data)},
+        more={
+            "confusion_matrix": found.confusion.tolist(),
+            "floor": measure_floor(data),
+            "curves": _list_curves(found),
+        },
         pictures={
-            "mistakes": _draw_mistakes(model, data, labels, scores),
+            "mistakes": _draw_answers(
+                model, data, scores, report.confident_mistakes(labels, scores)
+            ),
+            "right": _draw_answers(model, data, scores, typical_answers(labels, scores)),
             "class_means": _draw_class_means(model, data),
             "curves": report.png_bytes(report.draw_evaluation(found)) if several else None,
         },
@@ -215,30 +223,37 @@ def export_options(data: Dataset) -> dict[str, Any]:
     return {"labels": data.class_names, "preprocessing": data.normalization}
 
 
-def _draw_mistakes(
-    model: keras.Model, data: Dataset, labels: NDArray, scores: NDArray
-) -> bytes | None:
-    """Draw the most confident mistakes, with maps of the true and the predicted class."""
-    worst = report.confident_mistakes(labels, scores)
-    if not len(worst):
-        return None
-    answers = scores[worst].argmax(axis=1)
-    shown = np.stack([labels[worst], answers], axis=1)
-    images = data.test.x[worst]
+def _list_curves(found: report.Evaluation) -> dict[str, list[float]]:
+    """Return what the ROC, precision-recall and reliability curves show."""
+    return {
+        "area": found.areas.tolist(),
+        "average_precision": found.average_precisions.tolist(),
+        "bin_score": found.reliability.scores.tolist(),
+        "bin_right": found.reliability.shares.tolist(),
+        "bin_images": found.reliability.counts.tolist(),
+    }
+
+
+def _draw_answers(
+    model: keras.Model, data: Dataset, scores: NDArray, chosen: NDArray
+) -> list[report.Picture]:
+    """Draw some answers, with maps of the true and the predicted class."""
+    if not len(chosen):
+        return []
+    labels, answers = np.asarray(data.test.y)[chosen], scores[chosen].argmax(axis=1)
+    shown = np.stack([labels, answers], axis=1)
+    images = data.test.x[chosen]
     inputs = data.test.prepare(images)
     mapper = mapper_for(model, method_for(model))
     raw, _ = mapper.maps(inputs, shown)
-    figure = report.draw_class_activation_maps(
+    return draw_answers(
         _pixels(images),
         resize_and_scale(raw, mapper.image_size(inputs)),
-        np.take_along_axis(scores[worst], shown, axis=1),
+        np.take_along_axis(scores[chosen], shown, axis=1),
         answers,
-        labels[worst],
+        labels,
         data.class_names,
-        title="Most confident mistakes",
-        count=False,
     )
-    return report.png_bytes(figure)
 
 
 def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
