@@ -48,6 +48,8 @@ class Recipe:
         flip: Whether half of the training images are mirrored. None: if that does not change what
             they show.
         patience: Training stops after this many epochs without a better validation metric.
+        time: Seconds for the whole run: the number of epochs is reduced to what fits into them.
+            None: as long as it takes.
         seed: Seed of weights, dropout and augmentation.
         task: What is trained: `"classify"` for image classification.
 
@@ -75,6 +77,7 @@ class Recipe:
     augment: str = "auto"
     flip: bool | None = None
     patience: int | None = None
+    time: float | None = None
     seed: int = 0
     task: str = "classify"
 
@@ -84,6 +87,8 @@ class Recipe:
                 check_integer(name, getattr(self, name))
         if self.learning_rate is not None:
             check_number("learning_rate", self.learning_rate, above=0)
+        if self.time is not None:
+            check_number("time", self.time, above=0)
         if self.weight_decay is not None:
             check_number("weight_decay", self.weight_decay, least=0)
         if self.label_smoothing is not None:

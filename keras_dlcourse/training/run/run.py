@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -36,6 +37,7 @@ from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.split_record import record_split
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import find_task
+from keras_dlcourse.training.run.time_limit import limit_epochs
 from keras_dlcourse.training.run.verdict import judge
 from keras_dlcourse.training.schedules import warmup_cosine
 
@@ -50,6 +52,7 @@ _EARLIER = {
     "label_smoothing": 0.0,
     "patience": None,
     "batch_size": None,
+    "time": None,
 }
 
 
@@ -155,12 +158,16 @@ def run(
     if not resume:
         check_free("folder", folder)
     task.check_data(data)
-    reasons: list[str] = []
+    began, reasons = time.monotonic(), list[str]()
     if not resume:
         recipe, reasons = task.choose(data, recipe)
+    model = build_model(data, recipe, task)
+    if not resume and recipe.time is not None:
+        left = recipe.time - (time.monotonic() - began)
+        recipe, why = limit_epochs(recipe, model, data, task, left)
+        reasons.append(why)
     for reason in reasons:
         say(reason)
-    model = build_model(data, recipe, task)
     run_folder = RunFolder(folder, resume)
     run_folder.require_space(estimate_space(model))
     description = describe_run(data, recipe, model, task, reasons)

@@ -157,7 +157,9 @@ def batch_training_data(data: Dataset, recipe: Recipe) -> Pipeline:
     if weights is not None:
         own = weights[np.asarray(data.train.y)].astype("float32")
         given = own if given is None else given * own
-    return rebuild(data.train, batch_size=recipe.batch_size, sample_weight=given)
+    return rebuild(
+        data.train, batch_size=recipe.batch_size or data.train.batch_size, sample_weight=given
+    )
 
 
 def prepare_weights(model: keras.Model, data: Dataset, recipe: Recipe) -> None:
