@@ -271,6 +271,18 @@ def test_the_exact_figures_of_pictures_are_in_tables(page, tmp_path):
     assert cells == ["0.910", "0.800", "–", "–", "0.500", "20"]
 
 
+def test_many_classes_have_a_list_of_mistakes_instead_of_counts(tmp_path):
+    names = [f"kind {number}" for number in range(31)]
+    counts = 9 * np.eye(31, dtype=int) + np.eye(31, k=1, dtype=int)
+    config = CONFIG | {"data": {"name": "many", "classes": names}}
+    results = RESULTS | {"confusion_matrix": counts.tolist()}
+    report.write_run_page(tmp_path / "r.html", config, HISTORY, results)
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    folded = html[html.index("<summary>More mistakes") :].partition("</details>")[0]
+    assert folded.count("<tr>") == 1 + 30
+    assert "<summary>Counts" not in html
+
+
 def test_limits_name_the_weakest_class_and_what_was_found(page):
     text = " ".join(page.texts)
     assert "weakest at dog: 80% of 10 test images were recognized" in text
