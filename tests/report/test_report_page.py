@@ -237,6 +237,7 @@ def test_a_run_tells_how_it_was_made_and_links_its_files(tmp_path):
         "command": "keras-dlcourse train 'my <photos>'",
         "machine": {"processor": "Quick 9", "cores": 4, "accelerators": [], "system": "Linux"},
         "augment": {"rotation": 0.1},
+        "reasons": ["3 epochs: enough <for now>"],
     }
     report.write_run_page(tmp_path / "report.html", config, HISTORY, RESULTS)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -246,6 +247,8 @@ def test_a_run_tells_how_it_was_made_and_links_its_files(tmp_path):
     for name, value in (("processor", "Quick 9"), ("accelerators", "none")):
         assert f'<th scope="row">{name}</th><td>{value}</td>' in page.source
     assert '<th scope="row">augment rotation</th><td>0.1</td>' in page.source
+    assert "<ul><li>3 epochs: enough &lt;for now&gt;.</li></ul>" in page.source
+    assert '<th scope="row">reasons' not in page.source
     links = {link["href"] for link in page.all("a") if link["href"][0] != "#"}
     # The int8 file is not there, so nothing links to it.
     assert links == {"./report.html", "./model_card.md", "./model.keras", "./maps"}
