@@ -57,7 +57,7 @@ class Chart:
 
     Example:
         >>> chart = Chart("loss", [Line("training", [2.0, 1.5])], "Loss over 2 epochs.")
-        >>> "epoch 2: training 1.5" in chart.html()
+        >>> "</tspan> training 1.5</tspan>" in chart.html()
         True
     """
 
@@ -182,11 +182,15 @@ class Chart:
         right = _WIDTH - _RIGHT if epoch == self.epochs else (x + self._x(epoch + 1)) / 2
         # The text stands on the side of the line where there is more room.
         place, anchor = (x + 8, "start") if x < _WIDTH / 2 else (x - 8, "end")
-        values = [f"{shorten(one.name, 24)} {self._format(one, epoch)}" for one in self.lines]
-        lines = [f"epoch {epoch}: {values[0]}"] if len(values) == 1 else [f"epoch {epoch}", *values]
+        values = [
+            # Long names may be shortened to the same text: the square has the color of the line.
+            f'<tspan class="{_color(number)}">■</tspan> '
+            + escape_html(f"{shorten(one.name, 24)} {self._format(one, epoch)}")
+            for number, one in enumerate(self.lines)
+        ]
         text = "".join(
-            f'<tspan x="{place:.1f}" y="{_TOP + _LINE * (row + 1)}">{escape_html(one)}</tspan>'
-            for row, one in enumerate(lines)
+            f'<tspan x="{place:.1f}" y="{_TOP + _LINE * (row + 1)}">{one}</tspan>'
+            for row, one in enumerate([f"epoch {epoch}", *values])
         )
         return (
             f'<g class="at"><rect x="{left:.1f}" y="0" width="{right - left:.1f}" '

@@ -113,14 +113,22 @@ def _confusion(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
         width=max(480, min(900, 200 + 55 * len(names))),
         min_width=min(900, 200 + 40 * len(names)),
     )
-    small = len(names) <= _MOST_COUNTED
-    exact = [Details("Counts", [_counts(counts, names)])] if small else []
-    pairs = [
+    if len(names) <= _MOST_COUNTED:
+        exact = Details("Counts", [_counts(counts, names)])
+    else:
+        exact = Details("More mistakes", [_mistakes(counts, names, 100)])
+    mistakes = _mistakes(counts, names, 10)
+    return [picture, exact, mistakes] if mistakes.rows else [picture, exact]
+
+
+def _mistakes(counts: Sequence[Sequence[int]], names: Sequence[str], limit: int) -> Table:
+    """Tabulate the most frequent mistakes."""
+    rows = [
         (names[true], names[said], str(count), f"{count / sum(counts[true]):.1%}")
-        for true, said, count in confusion_pairs(counts)
+        for true, said, count in confusion_pairs(counts, limit)
     ]
     columns = ["true class", "predicted class", "images", "fraction of the class"]
-    return [picture, *exact, *([Table("Most frequent mistakes", columns, pairs)] if pairs else [])]
+    return Table(f"Most frequent mistakes, at most {limit}", columns, rows)
 
 
 def _counts(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Table:

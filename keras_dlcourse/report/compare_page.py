@@ -26,7 +26,8 @@ from keras_dlcourse.report.recorded_run import RecordedRun, read_run
 from keras_dlcourse.report.run_page import file_rows
 from keras_dlcourse.report.task_page import TaskPage
 
-# What must be the same for figures of the test part to be comparable.
+# What must be the same for figures of the test part to be comparable, if no run says which examples
+# are in it.
 _SAME_TEST = ("name", "classes", "test")
 
 
@@ -200,15 +201,22 @@ def _link(name: str, run: RecordedRun, folder: Path) -> Cell:
 
 def _warn(runs: Sequence[RecordedRun]) -> list[Block]:
     """Warn of figures that cannot be compared."""
+    tests = [run.test for run in runs if run.test is not None]
+    if len(tests) == len(runs):
+        if len(set(tests)) == 1:
+            return []
+        common = len(frozenset.intersection(*tests))
+        found = f"The runs were not tested on the same examples: {common:,} are common to all."
+        return [Notice("look here", f"{found} Compare the results with care.")]
     data = [run.config.get("data", {}) for run in runs]
     different = [key for key in _SAME_TEST if any(one.get(key) != data[0].get(key) for one in data)]
     if not different:
         return []
+    found = f"The data of these runs differ in: {', '.join(different)}."
     return [
         Notice(
             "look here",
-            f"The data of these runs differ in: {', '.join(different)}. Test results can be "
-            "compared only if the test parts are the same.",
+            f"{found} Test results can be compared only if the test parts are the same.",
         )
     ]
 

@@ -8,7 +8,17 @@ from typing import Any
 
 # Everything else in config.json is the recipe: what was chosen before training.
 _NOT_RECIPE = frozenset(
-    ("recipe", "input_shape", "parameters", "data", "started", "versions", "machine", "command")
+    (
+        "recipe",
+        "input_shape",
+        "parameters",
+        "data",
+        "started",
+        "versions",
+        "machine",
+        "command",
+        "reasons",
+    )
 )
 
 

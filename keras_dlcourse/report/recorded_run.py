@@ -22,12 +22,14 @@ class RecordedRun:
         config: The content of `config.json`.
         history: A list for each column of `history.csv`; None where a value is missing.
         results: The content of `results.json`.
+        test: The hashes of the test examples, from `split.json`; None if it was not recorded.
     """
 
     folder: Path
     config: Mapping[str, Any] = field(repr=False)
     history: Mapping[str, list[float | None]] = field(repr=False)
     results: Mapping[str, Any] = field(repr=False)
+    test: frozenset[str] | None = field(repr=False, default=None)
 
     @property
     def task(self) -> str:
@@ -66,6 +68,7 @@ def read_run(folder: str | os.PathLike[str]) -> RecordedRun:
         _read_json(path / "config.json"),
         _read_history(path / "history.csv"),
         _read_json(path / "results.json"),
+        _read_test(path / "split.json"),
     )
 
 
@@ -80,6 +83,11 @@ def _read_json(path: Path) -> dict[str, Any]:
             f"{path} must be a JSON object, as a run writes it. Received: {type(content).__name__}"
         )
     return content
+
+
+def _read_test(path: Path) -> frozenset[str] | None:
+    """Read the hashes of the test examples, which the first versions did not record."""
+    return frozenset(_read_json(path)["test"]) if path.is_file() else None
 
 
 def _read_history(path: Path) -> dict[str, list[float | None]]:

@@ -37,6 +37,7 @@ _FILES = (
     ("model.keras", "the Keras model with the weights that were kept"),
     ("checkpoints.json", "the SHA-256 of model.keras"),
     ("config.json", "recipe, data, machine and versions"),
+    ("split.json", "which images were in which part, by their SHA-256"),
     ("history.csv", "the metrics of every epoch"),
     ("results.json", "all results"),
     ("maps", "pictures drawn during training"),
@@ -153,7 +154,7 @@ def _summary(config: Mapping[str, Any], results: Mapping[str, Any], page: TaskPa
     rows = [
         *(page.figures(test) if test else []),
         (f"Validation {spaced(page.metric)}", _validation(results, page)),
-        ("Epochs", f"{results['epochs']} of {config.get('epochs', results['epochs'])}"),
+        ("Epochs", f"{results['epochs']} of {config.get('epochs') or results['epochs']}"),
         ("Model", _model(config)),
         ("Data", _data(config["data"], page)),
     ]
@@ -308,13 +309,15 @@ def _data_blocks(config: Mapping[str, Any], page: TaskPage) -> list[Block]:
 
 
 def _training(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Block]:
-    """Return the recipe, the machine, the times, and the command."""
+    """Return the command, the recipe with its reasons, the machine, and the times."""
     times = {
         f"time, {part}": format_duration(one) for part, one in results.get("seconds", {}).items()
     }
     machine = {**describe_machine(config), **times}
+    reasons = [f"{_capital(reason.rstrip('.'))}." for reason in config.get("reasons", [])]
     blocks: list[Block] = [
         Table("Recipe", ["setting", "value"], list(read_recipe(config).items())),
+        *([Bullets(reasons)] if reasons else []),
         *([Table("Machine, versions and time", [], list(machine.items()))] if machine else []),
     ]
     if command := config.get("command"):

@@ -171,6 +171,21 @@ def test_different_test_data_is_warned_of(write, tmp_path):
     assert html.index('class="notice look"') < html.index("Results of the runs")
 
 
+def test_the_recorded_split_tells_whether_the_test_data_is_the_same(write, tmp_path):
+    # The folder was moved between the runs, so the names of the data differ.
+    runs = [write("a"), write("b", {"data": CONFIG["data"] | {"name": "moved"}})]
+    (runs[0] / "split.json").write_text(json.dumps({"test": ["x", "y"]}))
+    for test, expected in ((["y", "x"], None), (["y", "z"], "same examples: 1 are common")):
+        (runs[1] / "split.json").write_text(json.dumps({"test": test}))
+        html = report.compare_runs(runs, tmp_path / "c.html").path.read_text(encoding="utf-8")
+        assert ("The runs were not tested on the" in html) == (expected is not None)
+        assert expected is None or expected in html
+        assert "differ in: name" not in html
+    (runs[1] / "split.json").unlink()
+    html = report.compare_runs(runs, tmp_path / "c.html").path.read_text(encoding="utf-8")
+    assert "differ in: name" in html
+
+
 def test_runs_of_a_task_of_ones_own_show_their_numbers(write, tmp_path):
     own = {"task": "brightness"}
     results = {"test": {"mae": 0.125, "note": "x"}, "validation_mae": 0.1}

@@ -60,13 +60,13 @@ def test_any_values_can_be_drawn(values):
 def test_values_are_read_out_and_tabulated():
     chart = draw([0.5, 0.25], [0.75], form="{:.1%}", mark=2)
     texts = [
-        ["".join(line.itertext()) for line in group.iter("tspan")]
+        ["".join(line.itertext()) for line in group.find("text")]
         for group in chart.iter("g")
         if group.get("class") == "at"
     ]
     assert texts == [
-        ["epoch 1", "line 0 50.0%", "line 1 75.0%"],
-        ["epoch 2", "line 0 25.0%", "line 1 –"],
+        ["epoch 1", "■ line 0 50.0%", "■ line 1 75.0%"],
+        ["epoch 2", "■ line 0 25.0%", "■ line 1 –"],
     ]
     rows = [["".join(cell.itertext()) for cell in row] for row in chart.find("details").iter("tr")]
     assert rows == [["epoch", "line 0", "line 1"], ["1", "50.0%", "75.0%"], ["2", "25.0%", "–"]]

@@ -237,6 +237,7 @@ def test_a_run_tells_how_it_was_made_and_links_its_files(tmp_path):
         "command": "keras-dlcourse train 'my <photos>'",
         "machine": {"processor": "Quick 9", "cores": 4, "accelerators": [], "system": "Linux"},
         "augment": {"rotation": 0.1},
+        "reasons": ["3 epochs: enough <for now>"],
     }
     report.write_run_page(tmp_path / "report.html", config, HISTORY, RESULTS)
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
@@ -246,6 +247,8 @@ def test_a_run_tells_how_it_was_made_and_links_its_files(tmp_path):
     for name, value in (("processor", "Quick 9"), ("accelerators", "none")):
         assert f'<th scope="row">{name}</th><td>{value}</td>' in page.source
     assert '<th scope="row">augment rotation</th><td>0.1</td>' in page.source
+    assert "<ul><li>3 epochs: enough &lt;for now&gt;.</li></ul>" in page.source
+    assert '<th scope="row">reasons' not in page.source
     links = {link["href"] for link in page.all("a") if link["href"][0] != "#"}
     # The int8 file is not there, so nothing links to it.
     assert links == {"./report.html", "./model_card.md", "./model.keras", "./maps"}
@@ -269,6 +272,18 @@ def test_the_exact_figures_of_pictures_are_in_tables(page, tmp_path):
     folded = html[html.index("<summary>Figures of the curves") :].partition("</details>")[0]
     cells = re.findall("<td[^>]*>(.*?)</td>", folded)
     assert cells == ["0.910", "0.800", "–", "–", "0.500", "20"]
+
+
+def test_many_classes_have_a_list_of_mistakes_instead_of_counts(tmp_path):
+    names = [f"kind {number}" for number in range(31)]
+    counts = 9 * np.eye(31, dtype=int) + np.eye(31, k=1, dtype=int)
+    config = CONFIG | {"data": {"name": "many", "classes": names}}
+    results = RESULTS | {"confusion_matrix": counts.tolist()}
+    report.write_run_page(tmp_path / "r.html", config, HISTORY, results)
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    folded = html[html.index("<summary>More mistakes") :].partition("</details>")[0]
+    assert folded.count("<tr>") == 1 + 30
+    assert "<summary>Counts" not in html
 
 
 def test_limits_name_the_weakest_class_and_what_was_found(page):

@@ -183,7 +183,7 @@ def test_run_says_what_it_does(finished):
     assert page.index("Do not use</strong>") < page.index("Test accuracy")
     for reason in verdict["reasons"]:
         # The page begins it with a capital letter.
-        assert escape_html(f"{reason['text'][1:]}. {reason['advice']}.</li>") in page
+        assert escape_html(f"{reason['text'][1:]}. {reason['advice']}.") + "</li>" in page
 
 
 def test_colour_images_stay_colour(shapes, tmp_path):
