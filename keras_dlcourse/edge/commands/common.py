@@ -54,7 +54,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_bits_option(parser: argparse.ArgumentParser) -> None:
+def add_bits_option(parser: argparse._ActionsContainer) -> None:
     """Add `--bits`."""
     parser.add_argument(
         "--bits",
