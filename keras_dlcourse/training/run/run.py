@@ -103,7 +103,9 @@ def run(
     stopped by Ctrl-C, can continue with `resume=True`; it ends with exactly the same weights.
 
     Args:
-        data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
+        data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`. To classify images,
+            anything that `kd.data.as_dataset` accepts, such as `((x, y), (x_test, y_test))` or a
+            `tf.data.Dataset`.
         folder: The folder to create; it must not exist or must be empty. With `resume`, the folder
             of the run to resume.
         recipe: The model and how it is trained. With `resume`, None or the recipe of that run.
@@ -138,6 +140,7 @@ def run(
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
         check_free(folder)
+    data = task.convert(data)
     task.check_data(data)
     model = build_model(data, recipe, task)
     run_folder = RunFolder(folder, resume)
