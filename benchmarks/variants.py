@@ -18,7 +18,8 @@ from _figures import Figure, in_turn, ratio
 from _page import put
 
 import keras_dlcourse as kd
-from keras_dlcourse.models.costs import Cost, measure_network, write
+from keras_dlcourse.models.costs import Cost, write
+from keras_dlcourse.models.measuring import measure_network
 from keras_dlcourse.models.registry import _BUILDERS
 
 FAMILIES = {

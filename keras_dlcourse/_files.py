@@ -81,6 +81,67 @@ def write_folder_atomically(folder: str | os.PathLike[str]) -> Iterator[Path]:
         whole.replace(folder)
 
 
+def check_free(name: str, folder: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to create, after checking that it is missing or empty.
+
+    Args:
+        name: Name of the argument.
+        folder: The folder.
+
+    Raises:
+        FileExistsError: If it is a file or is not empty.
+        PermissionError: If it cannot be created.
+
+    Example:
+        >>> import tempfile
+        >>> check_free("folder", tempfile.mkdtemp() + "/run").name
+        'run'
+    """
+    path = user_path(folder)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        kind = "is not empty" if path.is_dir() else "is a file"
+        raise FileExistsError(
+            f"{name} must be new or empty. Received: {path}, which {kind}. Nothing is overwritten: "
+            "pass a new folder."
+        )
+    _check_parent(name, path)
+    return path
+
+
+def check_writable(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file to write, after checking that it can be written.
+
+    Args:
+        name: Name of the argument.
+        path: The file. It may exist, and its folders may be missing.
+
+    Raises:
+        IsADirectoryError: If it is a folder.
+        PermissionError: If it cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> check_writable("path", tempfile.mkdtemp() + "/model.tflite").name
+        'model.tflite'
+    """
+    path = user_path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            f"{name} must name the file to write. Received: {path}, which is a folder"
+        )
+    _check_parent(name, path)
+    return path
+
+
+def _check_parent(name: str, path: Path) -> None:
+    """Raise PermissionError if the nearest existing parent of a path is not a writable folder."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise PermissionError(
+            f"{name} cannot be written. Received: {path}, but {folder} is not a writable folder"
+        )
+
+
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
     """Delete temporary files that a process killed during a write left in a folder.
 

@@ -13,7 +13,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "models.md"
 MORE = """
 import contextlib, io
 from keras_dlcourse._progress import track
-from keras_dlcourse.training.run.narration import Narrator
+from keras_dlcourse.training.narration import Narrator
 
 with contextlib.redirect_stdout(io.StringIO()) as log:
     print(costs)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import pkgutil
 import re
 import subprocess
 import sys
 import textwrap
+from types import ModuleType
 
 import pytest
 
@@ -32,6 +34,31 @@ def test_light_imports(module):
         print([name for name in {HEAVY} if name in sys.modules])
     """)
     assert loaded == "[]"
+
+
+@pytest.mark.parametrize("part", ["data", "export", "models", "saving"])
+def test_a_lazy_part_lists_the_names_that_its_modules_share(part):
+    package = importlib.import_module(f"keras_dlcourse.{part}")
+    modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert package._shared_names == modules & set(package.__all__)
+    assert not [name for name in package.__all__ if isinstance(getattr(package, name), ModuleType)]
+    with pytest.raises(AttributeError, match=f"'keras_dlcourse.{part}' has no attribute 'nope'"):
+        _ = package.nope
+
+
+def test_a_module_does_not_hide_the_function_of_its_name():
+    assert (
+        python("""
+        import sys
+        import keras_dlcourse as kd
+        import keras_dlcourse.data.split
+        from keras_dlcourse.data import folder, listing
+        assert "keras" not in sys.modules
+        from keras_dlcourse.data import split
+        print(split is kd.data.split is keras_dlcourse.data.split, callable(split))
+    """)
+        == "True True"
+    )
 
 
 @pytest.mark.parametrize("part", ["boxes", "data", "layers", "losses", "metrics"])
@@ -83,6 +110,7 @@ def test_a_missing_extra_is_one_sentence(part):
         )
         try:
             import keras_dlcourse.{part}
+            keras_dlcourse.{part}.__all__
         except ImportError as error:
             print(error)
     """)

@@ -11,6 +11,7 @@ from keras_dlcourse.backend import portable
 _NAME = keras.backend.backend()
 if _NAME == "tensorflow":
     from keras_dlcourse.backend.tensorflow import (
+        accelerators,
         compiled,
         fake_quantize,
         fake_quantize_per_channel,
@@ -35,6 +36,7 @@ else:
 
     if _NAME == "jax":
         from keras_dlcourse.backend.jax import (
+            accelerators,
             compiled,
             gathered,
             gradient,
@@ -47,6 +49,7 @@ else:
         )
     else:
         from keras_dlcourse.backend.torch import (
+            accelerators,
             compiled,
             gathered,
             gradient,
@@ -59,6 +62,7 @@ else:
         )
 
 __all__ = [
+    "accelerators",
     "compiled",
     "fake_quantize",
     "fake_quantize_per_channel",

@@ -102,3 +102,8 @@ def is_between_replicas() -> bool:
 def is_slow_in_groups() -> bool:
     """Return whether gradients of grouped convolutions are faster group by group, as on CPUs."""
     return bool(jax.default_backend() == "cpu")
+
+
+def accelerators() -> list[str]:
+    """Return the names of the GPUs and other accelerators, empty if there are only CPUs."""
+    return [device.device_kind for device in jax.devices() if device.platform != "cpu"]

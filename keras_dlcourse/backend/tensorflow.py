@@ -126,3 +126,10 @@ def is_between_replicas() -> bool:
 def is_slow_in_groups() -> bool:
     """Return whether gradients of grouped convolutions are faster group by group, as on CPUs."""
     return all(device.device_type == "CPU" for device in tf.config.get_visible_devices())
+
+
+def accelerators() -> list[str]:
+    """Return the names of the GPUs and other accelerators, empty if there are only CPUs."""
+    found = [one for one in tf.config.list_physical_devices() if one.device_type != "CPU"]
+    details = tf.config.experimental.get_device_details
+    return [details(one).get("device_name", one.device_type) for one in found]

@@ -77,3 +77,9 @@ def _detach(part: Any) -> Any:
 def is_slow_in_groups() -> bool:
     """Return whether gradients of grouped convolutions are faster group by group, as on CPUs."""
     return False
+
+
+def accelerators() -> list[str]:
+    """Return the names of the GPUs and other accelerators, empty if there are only CPUs."""
+    names = [torch.cuda.get_device_name(one) for one in range(torch.cuda.device_count())]
+    return names or (["Apple GPU"] if torch.backends.mps.is_available() else [])

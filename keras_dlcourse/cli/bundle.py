@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import add_command
 
 EXAMPLES = """
@@ -31,8 +30,7 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    load_keras()
-    from keras_dlcourse import export
+    from keras_dlcourse.export.shipping.bundle import bundle
 
-    folder = export.bundle(options.file, options.output, target=options.target)
+    folder = bundle(options.file, options.output, target=options.target)
     print(f"{folder}: copy this folder to the device and follow its README.md")

@@ -7,8 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._files import check_writable, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
+from keras_dlcourse.data.image_files import ImageFiles
+from keras_dlcourse.data.listing import display_name, files_below
+from keras_dlcourse.data.reading import read_files
+from keras_dlcourse.export.conversion.model_path import check_model_path
 
 EXAMPLES = """
 keras-dlcourse explain model.keras photos/ -o maps/
@@ -16,6 +21,23 @@ keras-dlcourse explain model.keras photos/ --methods cam,grad_cam,augmented_grad
 keras-dlcourse explain model.keras photos/ --methods layer_cam --layer conv_pw_11_relu --class cat
 """
 ROWS = 8  # images per picture
+PICTURE = "maps_{:03d}.png"
+# The names of kd.explain.METHODS, which takes Keras to import.
+METHODS = (
+    "cam",
+    "grad_cam",
+    "grad_cam_pp",
+    "layer_cam",
+    "hires_cam",
+    "eigen_cam",
+    "score_cam",
+    "augmented_grad_cam",
+    "saliency",
+    "smooth_grad",
+    "integrated_gradients",
+    "guided_backprop",
+    "occlusion",
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -57,7 +79,13 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    load_keras()
+    methods = _methods(options.methods, options.layer)
+    check_model_path(options.model)
+    paths = _readable_paths(_image_paths(options.images), **image_options(options))
+    output = user_path(options.output)
+    check_writable("--output", output / PICTURE.format(1))
+
+    load_keras("matplotlib", "rich")
     from keras_dlcourse import data
     from keras_dlcourse.cli.model_input import (
         find_labels,
@@ -65,20 +93,17 @@ def run(options: argparse.Namespace) -> None:
         load_images,
         load_model,
     )
-    from keras_dlcourse.data.listing import display_name
 
-    methods = _methods(options.methods, options.layer)
-    paths = _image_paths(options.images)
     model = load_model(options.model)
     labels = find_labels(model)
     asked = _class_number(options.class_name, labels)
-    pixels, good = load_images(model, paths, **image_options(options))
-    names = [display_name(paths[index]) for index in good]
+    pixels, _ = load_images(model, paths, bits=options.bits)
+    names = [display_name(path) for path in paths]
     normalization = find_normalization(model) or data.Normalization.identity()
     extra = {} if options.layer is None else {"layer": options.layer}
     for number, start in enumerate(range(0, len(names), ROWS), 1):
         batch = pixels[start : start + ROWS]
-        path = Path(options.output) / f"maps_{number:03d}.png"
+        path = output / PICTURE.format(number)
         captions = names[start : start + ROWS]
         _draw(path, model, batch, normalization(batch), methods, asked, extra, captions, labels)
         print(path)
@@ -97,7 +122,7 @@ def _draw(
 ) -> None:
     """Write one picture: one row per image, one column per method."""
     from keras_dlcourse._files import write_bytes
-    from keras_dlcourse.explain.methods import METHODS, mapper_for
+    from keras_dlcourse.explain.methods import function_of, mapper_for
     from keras_dlcourse.report.canvas import png_bytes
     from keras_dlcourse.report.method_maps import draw_methods
 
@@ -106,7 +131,7 @@ def _draw(
     shown = scores.argmax(1) if asked is None else [asked] * len(scores)
     if asked is not None and asked >= mapper.classes:
         raise ValueError(f"--class must be one of the model's classes 0 to {mapper.classes - 1}")
-    maps = {name: METHODS[name](model, inputs, shown, **extra) for name in methods}
+    maps = {name: function_of(name)(model, inputs, shown, **extra) for name in methods}
     captions = [
         f"{name}: {labels[number] if labels else f'class {number}'} {row[number]:.0%}"
         for name, number, row in zip(names, shown, scores, strict=True)
@@ -115,8 +140,6 @@ def _draw(
 
 
 def _methods(words: str, layer: str | None) -> list[str]:
-    from keras_dlcourse.explain.methods import METHODS
-
     names = [name.strip().replace("-", "_") for name in words.split(",")]
     for name in names:
         if name not in METHODS:
@@ -138,14 +161,18 @@ def _class_number(given: str | None, labels: Sequence[str] | None) -> int | None
 
 
 def _image_paths(given: list[str]) -> list[Path]:
-    from keras_dlcourse.data.listing import files_below
-
     paths: list[Path] = []
     for name in given:
-        path = Path(name)
+        path = user_path(name)
         if not path.exists():
             raise FileNotFoundError(f"{path}: no such file or folder")
         paths += files_below(path, set()) if path.is_dir() else [path]
     if not paths:
         raise ValueError(f"{', '.join(given)}: no files in it")
     return paths
+
+
+def _readable_paths(paths: list[Path], skip_bad: bool, bits: int | None) -> list[Path]:
+    """Return the files that can be read as images: all, or with `skip_bad` only the good ones."""
+    _, good, _ = read_files(ImageFiles(paths, (1, 1), bits=bits), skip_bad)
+    return [paths[index] for index in good]

@@ -8,8 +8,16 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._extras import require
+from keras_dlcourse._files import check_free, check_writable
+from keras_dlcourse.cli.model_input import list_images
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
+from keras_dlcourse.edge.commands.common import real_number
+from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.vision.bit_depth import check_bits
+from keras_dlcourse.export.conversion.model_path import check_model_path
+from keras_dlcourse.export.conversion.schemes import MINIMUM
 
 QUANTIZATIONS = ("float32", "float16", "dynamic", "int8", "int16x8")
 CALIBRATED = ("int8", "int16x8")
@@ -78,7 +86,7 @@ def add_parser(commands: Any) -> None:
     for name, what in (("mean", "subtracted from"), ("std", "that then divides")):
         parser.add_argument(
             f"--{name}",
-            type=float,
+            type=real_number,
             metavar="X",
             help=f"value {what} pixels from 0 to 255 in training; --mean 0 --std 1 for a model "
             "that takes raw pixels (default: the value recorded in the model)",
@@ -100,10 +108,24 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError("--class-map needs --target file; the C++ sources return scores only")
     if (options.mean is None) != (options.std is None):
         raise UsageError("--mean and --std must be given together")
+    if options.calibration is None and (options.skip_bad or options.bits is not None):
+        raise UsageError("--skip-bad and --bits are about the images in --calibration DIR")
+    normalization = None
+    if options.mean is not None:
+        normalization = Normalization(options.mean, options.std)
+    check_model_path(options.model)
     labels = None if options.labels is None else read_labels(options.labels)
+    if options.calibration is not None:
+        check_bits(options.bits)
+        check_calibration(options.calibration, options.quantization)
+    if micro:
+        require("--target microcontroller", "micro", "tflite_micro")
+        check_free("--output", options.output)
+    else:
+        check_writable("--output", options.output)
 
-    load_keras()
-    from keras_dlcourse import data, export
+    load_keras("ai_edge_litert", "flatbuffers")
+    from keras_dlcourse import export
     from keras_dlcourse.cli.model_input import (
         load_calibration_images,
         load_model,
@@ -111,10 +133,7 @@ def run(options: argparse.Namespace) -> None:
     )
 
     model = load_model(options.model)
-    normalization = None
-    if options.mean is not None:
-        normalization = data.Normalization(options.mean, options.std)
-    elif not says_normalization(model):
+    if normalization is None and not says_normalization(model):
         raise UsageError(
             f"{options.model} does not record how its pixels were normalized in training. Pass "
             "--mean and --std, e.g. --mean 0 --std 255 for images divided by 255, --mean 127.5 "
@@ -151,6 +170,16 @@ def may_know_ranges(model: Path) -> bool:
             return b"keras_dlcourse>FakeQuantize" in archive.read("config.json")
     except (OSError, KeyError, zipfile.BadZipFile):
         return False
+
+
+def check_calibration(folder: str, quantization: str | None) -> None:
+    """Raise an error if a folder has too few files for the calibration of a quantization."""
+    files = len(list_images(folder, "--calibration"))
+    if quantization in CALIBRATED and files < MINIMUM:
+        raise ValueError(
+            f"--calibration must have at least {MINIMUM} images, for reliable ranges. Received: "
+            f"{folder} with {files}. Pass a folder of the training images"
+        )
 
 
 def read_labels(path: str) -> list[str]:

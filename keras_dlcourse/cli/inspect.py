@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse._extras import require
 from keras_dlcourse.cli.usage import add_command
 
 EXAMPLES = """
@@ -29,10 +29,10 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    load_keras()
-    from keras_dlcourse import export
+    require("This command", "edge", "rich")
+    from keras_dlcourse.export.checking.inspection import inspect
 
-    found = export.inspect(options.file)
+    found = inspect(options.file)
     print(found)
     if options.tensors:
         print(f"\n{found.tensor_table()}")

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from keras_dlcourse._version import __version__
 from keras_dlcourse.cli import (
     bundle,
+    compare,
     data,
     explain,
     export,
@@ -34,6 +35,7 @@ _ADD_PARSER = (
     quickstart.add_parser,
     data.add_parser,
     train.add_parser,
+    compare.add_parser,
     explain.add_parser,
     export.add_parser,
     inspect.add_parser,
@@ -59,10 +61,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Begin with: keras-dlcourse quickstart. Each command has examples: "
         "keras-dlcourse COMMAND --help. KERAS_DLCOURSE_DEBUG=1 shows tracebacks of errors.",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(
-        title="commands", dest="command", metavar="COMMAND", required=True
-    )
+    parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add_parser in _ADD_PARSER:
         add_parser(commands)
     return parser
@@ -85,6 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_everywhere()
     parser = build_parser()
     options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return OK
     quiet_tensorflow()
     try:
         with _plain_warnings():

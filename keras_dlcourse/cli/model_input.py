@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_dlcourse._files import user_path
+
 if TYPE_CHECKING:
     from keras_dlcourse.data import ImageFiles, Normalization, Pipeline
+    from keras_dlcourse.data.reading import FoundImages
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
@@ -23,6 +27,80 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     from keras_dlcourse.export.conversion.sources import load_model
 
     return load_model(path)
+
+
+def list_images(folder: str | os.PathLike[str], argument: str) -> list[Path]:
+    """Return all files below a folder of images.
+
+    Args:
+        folder: The folder.
+        argument: Its name in error messages.
+
+    Raises:
+        FileNotFoundError: If it is not a folder.
+        ValueError: If it has no files.
+    """
+    from keras_dlcourse.data.listing import files_below
+
+    folder = user_path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{argument}: {folder} is not a folder")
+    paths = files_below(folder, set())
+    if not paths:
+        raise ValueError(f"{argument}: {folder} holds no files")
+    return paths
+
+
+def list_labeled_images(path: str | os.PathLike[str], labels: Sequence[str] | None) -> FoundImages:
+    """Find labeled images, without reading them and without Keras.
+
+    Args:
+        path: What `kd.data.read_images` takes: a folder with one folder of images per class, also
+            one that is split into `train/`, `val/` and `test/`, or a table of files and labels. It
+            may lack some of the classes.
+        labels: The names of the classes, if they are known.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or table.
+        ValueError: If there are fewer than two classes, or one that is not in `labels`, or if
+            images have several classes.
+    """
+    from keras_dlcourse.data.table import find_any_images
+
+    place = user_path(path)
+    found = find_any_images(place, _choose_folders(place, labels))
+    _check_names(place, found.class_names, labels)
+    if found.labels.ndim == 2:
+        raise ValueError(
+            f"{place} must have one class per image. Received: several classes per image. In "
+            "Python, kd.export.verify takes them"
+        )
+    return found
+
+
+def _choose_folders(place: Path, labels: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return the folders to use as classes; None if these may be those of parts.
+
+    Folders named like the model's classes are classes, even if they look like data set parts.
+    """
+    from keras_dlcourse.data.listing import class_folders
+    from keras_dlcourse.data.parts import find_part
+
+    if labels is None or place.is_file():
+        return None
+    present = tuple(class_folders(place))
+    if set(present).isdisjoint(labels) and all(map(find_part, present)):
+        return None
+    _check_names(place, present, labels)
+    return present
+
+
+def _check_names(place: Path, names: Sequence[str], labels: Sequence[str] | None) -> None:
+    if labels is not None and (strange := sorted(set(names) - set(labels))):
+        raise ValueError(
+            f"{place} has folders that are not classes of the model: {', '.join(strange)}. "
+            f"The classes are: {', '.join(labels)}"
+        )
 
 
 def images_for(model: Any, paths: Sequence[Path], bits: int | None = None) -> ImageFiles:
@@ -102,18 +180,60 @@ def load_calibration_images(
     Images are read on demand, as calibration uses only a few; `skip_bad` reads all of them first.
     """
     from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.listing import files_below
 
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{argument}: {folder} is not a folder")
-    paths = files_below(folder, set())
-    if not paths:
-        raise ValueError(f"{argument}: {folder} holds no files")
+    paths = list_images(folder, argument)
     images: Any = images_for(model, paths, bits)
     if skip_bad:
         images, _ = load_images(model, paths, skip_bad, bits)
     return pipeline(images, normalization=normalization or find_normalization(model))
+
+
+@dataclass(frozen=True)
+class LabeledImages:
+    """Labeled images from a folder.
+
+    Attributes:
+        paths: Their files.
+        pixels: The images as the model takes them, before the normalization; read or unread.
+        labels: The class number of each, `(n,)`.
+        parts: The part of the data set whose folder each is in, `(n,)`; `"train"` for all if the
+            folder has no parts.
+        class_names: Names of the classes.
+        normalization: The normalization to apply.
+    """
+
+    paths: Sequence[Path]
+    pixels: Any
+    labels: np.ndarray
+    parts: np.ndarray
+    class_names: tuple[str, ...]
+    normalization: Normalization | None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def choose(self, which: np.ndarray) -> LabeledImages:
+        """Return some of the images, `which` being `(n,)` bool."""
+        rows = np.flatnonzero(which)
+        is_read = isinstance(self.pixels, np.ndarray)
+        return replace(
+            self,
+            paths=[self.paths[int(row)] for row in rows],
+            pixels=self.pixels[rows] if is_read else self.pixels.subset(rows),
+            labels=self.labels[rows],
+            parts=self.parts[rows],
+        )
+
+    def pipeline(self, *, with_labels: bool = True) -> Pipeline:
+        """Return the images in batches."""
+        from keras_dlcourse.data import pipeline
+
+        return pipeline(
+            self.pixels,
+            self.labels if with_labels else None,
+            normalization=self.normalization,
+            class_names=self.class_names,
+        )
 
 
 def load_labeled_images(
@@ -124,12 +244,12 @@ def load_labeled_images(
     *,
     skip_bad: bool = False,
     bits: int | None = None,
-) -> Pipeline:
-    """Return a pipeline of labeled images, from a folder with one folder of images per class.
+) -> LabeledImages:
+    """Read labeled images.
 
     Args:
         model: The Keras model.
-        folder: The folder; it may lack some of the classes.
+        folder: See `list_labeled_images`.
         labels: Class names in the order of the model's outputs; if None, the sorted folder names.
         normalization: The normalization to apply; if None, the one recorded in the model.
         skip_bad: Whether to skip files that cannot be read, with a warning.
@@ -138,29 +258,21 @@ def load_labeled_images(
     Raises:
         ValueError: If a folder is not one of the classes, or files cannot be read.
     """
-    from keras_dlcourse.data import pipeline
-    from keras_dlcourse.data.folder import find_classes
-    from keras_dlcourse.data.listing import class_folders
-
     known = None if labels is None else tuple(labels)
-    present = tuple(class_folders(Path(folder)))
-    if known is not None and (strange := sorted(set(present) - set(known))):
-        raise ValueError(
-            f"{folder} has folders that are not classes of the model: {', '.join(strange)}. "
-            f"The classes are: {', '.join(known)}"
-        )
-    # Folders named like the model's classes are classes, even if they look like data set parts.
-    names, paths, numbers = find_classes(Path(folder), None if known is None else present)
+    found = list_labeled_images(folder, known)
+    names, paths = found.class_names, found.paths
     if known is None and len(names) != model.output_shape[-1]:
         raise ValueError(
             f"{folder} has {len(names)} classes, but the model has {model.output_shape[-1]} "
             "outputs, and neither model nor file records their class names"
         )
     outputs = np.array([(known or names).index(name) for name in names])
-    images, good = load_images(model, paths, skip_bad, bits)
-    return pipeline(
-        images,
-        outputs[numbers][good],
-        normalization=normalization or find_normalization(model),
+    pixels, good = load_images(model, paths, skip_bad, bits)
+    return LabeledImages(
+        paths=[paths[index] for index in good],
+        pixels=pixels,
+        labels=outputs[found.labels][good],
+        parts=found.parts[good],
         class_names=known or names,
+        normalization=normalization or find_normalization(model),
     )

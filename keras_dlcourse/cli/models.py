@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_dlcourse._checks import check_number
+from keras_dlcourse._extras import require
 from keras_dlcourse.cli.quiet import load_keras
-from keras_dlcourse.cli.usage import add_command
+from keras_dlcourse.cli.usage import UsageError, add_command
+from keras_dlcourse.edge.commands.common import real_number, whole_number
 
 EXAMPLES = """
 keras-dlcourse models
@@ -26,11 +29,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("name", nargs="?", help="a network to show layer by layer")
     parser.add_argument(
-        "--alpha", type=float, default=1.0, metavar="A", help="width multiplier (default: 1.0)"
+        "--alpha", type=real_number, metavar="A", help="width multiplier (default: 1.0)"
     )
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=whole_number,
         metavar="N",
         help="height and width of the images (default: as in its paper)",
     )
@@ -38,16 +41,22 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    load_keras()
-    from keras_dlcourse import models
-    from keras_dlcourse.models.costs import cost_table, costs, outline
+    from keras_dlcourse.models.costs import check_network, cost_table, read_costs
 
+    alpha, size = options.alpha, options.image_size
     if options.name is None:
-        known = costs()
-        print(cost_table(known))
-        if others := sorted(set(models.names()) - {cost.name for cost in known}):
-            print(f"\nNot listed, as they need arguments: {', '.join(others)}")
+        if alpha is not None or size is not None:
+            raise UsageError("--alpha and --image-size need the name of a network")
+        require("This command", "tensorflow", "rich")
+        print(cost_table(read_costs()))
         return
-    size = options.image_size
-    shape = {} if size is None else {"input_shape": (size, size, 3)}
-    print(models.profile(outline(options.name, alpha=options.alpha, **shape)))
+    check_network(options.name)
+    if alpha is not None:
+        check_number("--alpha", alpha, above=0)
+    load_keras("sklearn", "scipy", "rich")
+    from keras_dlcourse.graph.profile import profile
+    from keras_dlcourse.models.measuring import outline
+
+    given = {} if alpha is None else {"alpha": alpha}
+    given |= {} if size is None else {"input_shape": (size, size, 3)}
+    print(profile(outline(options.name, **given)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from keras_dlcourse.cli.quiet import load_keras
+from keras_dlcourse._extras import require
 from keras_dlcourse.cli.usage import UsageError, add_command
 
 EXAMPLES = """
@@ -34,14 +34,14 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    load_keras()
-    from keras_dlcourse import export
+    require("This command", "edge", "rich")
+    from keras_dlcourse.export.checking.preflight import preflight
     from keras_dlcourse.export.checking.targets import TARGETS
 
     for name in options.targets or ():
         if name not in TARGETS:
             raise UsageError(f"--targets must be some of {', '.join(TARGETS)}. Received: {name!r}")
-    found = export.preflight(options.file, options.targets)
+    found = preflight(options.file, options.targets)
     print(found)
     stopped = any(verdict.runs == "no" for verdict in found.verdicts.values())
     return 1 if options.targets and stopped else 0

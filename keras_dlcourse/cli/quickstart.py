@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_dlcourse._files import check_free
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import add_command
 
@@ -34,8 +35,9 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    print("Starting Keras and its backend", flush=True)
-    load_keras()
+    if options.output is not None:
+        check_free("--output", options.output)
+    load_keras("ai_edge_litert", "flatbuffers", "matplotlib", "rich")
     from keras_dlcourse import training
 
     return int(not training.quickstart(options.output).passed)

@@ -3,19 +3,65 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._checks import check_integer, check_number, check_one_of
+from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import (
+    UsageError,
     add_command,
     add_image_options,
     add_split_options,
     image_options,
     split_options,
 )
+from keras_dlcourse.data.image_files import choose_image_size
+from keras_dlcourse.data.reading import check_counts
+from keras_dlcourse.data.table import find_any_images
+from keras_dlcourse.edge.vision.bit_depth import check_bits
+from keras_dlcourse.models.costs import check_network
+
+ALPHA = 0.35  # of the default network: small data sets do not need more, and a CPU has time for it
+LEVELS = ("none", "light", "strong")
+# The names of a recipe, which takes Keras to import, and what else `config.json` has.
+SETTINGS = (
+    "model",
+    "alpha",
+    "weights",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "warmup",
+    "weight_decay",
+    "dropout",
+    "label_smoothing",
+    "augment",
+    "flip",
+    "patience",
+    "time",
+    "seed",
+    "task",
+)
+_IGNORED = {
+    "reasons",
+    "input_shape",
+    "parameters",
+    "data",
+    "started",
+    "versions",
+    "machine",
+    "command",
+}
 
 EXAMPLES = """
+keras-dlcourse train photos/
+keras-dlcourse train photos/ --time 10m
 keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 keras-dlcourse train photos/ --model mobilenet --alpha 0.25 --image-size 64 -o runs/small
 keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
@@ -44,34 +90,71 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="folder with one folder of images per class, or a table (.csv) of files and labels",
     )
-    # The names are checked later: to know them, Keras would have to be imported.
     parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
-    parser.add_argument(
-        "--model", metavar="NAME", help="name of a network listed by: keras-dlcourse models"
+    network = parser.add_argument_group("network")
+    network.add_argument(
+        "--model",
+        metavar="NAME",
+        help="name of a network listed by: keras-dlcourse models (default: mobilenet_v2)",
     )
-    parser.add_argument(
-        "--alpha", type=float, metavar="A", help="width multiplier of the network (default: 1.0)"
+    network.add_argument(
+        "--alpha",
+        type=float,
+        metavar="A",
+        help="width multiplier of the network (default: 1.0; 0.35 if no --model is given)",
     )
-    parser.add_argument(
+    network.add_argument(
+        "--weights",
+        metavar="W",
+        help="weights to start from: none, imagenet (downloaded if needed), or the path of a "
+        ".keras file whose network is then used (default: those found on this machine, if the "
+        "images are large enough)",
+    )
+    network.add_argument(
         "--image-size",
         type=int,
         metavar="N",
-        help="height and width in pixels to which images are resized (default: 96)",
+        help="height and width in pixels to which images are resized (default: 96, or the size of "
+        "the images if they are smaller)",
     )
-    parser.add_argument(
-        "--epochs", type=int, metavar="N", help="passes over the images (default: 30)"
+    recipe = parser.add_argument_group("training (what is not given is chosen from the images)")
+    recipe.add_argument("--epochs", type=int, metavar="N", help="passes over the images")
+    recipe.add_argument(
+        "--time",
+        metavar="T",
+        help="train as long as fits into this time, e.g. 90s, 10m or 2h for the whole run",
     )
-    parser.add_argument(
+    recipe.add_argument("--batch-size", type=int, metavar="N", help="images per step")
+    recipe.add_argument("--learning-rate", type=float, metavar="R", help="highest learning rate")
+    recipe.add_argument("--augment", choices=LEVELS, help="random changes of training images")
+    recipe.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="mirror half of the training images, which changes e.g. digits (default: if that "
+        "does not change what images show)",
+    )
+    recipe.add_argument("--seed", type=int, metavar="N", help="seed of all chance (default: 0)")
+    recipe.add_argument(
+        "--config",
+        metavar="FILE",
+        help="config.json of a run, or a .yaml file with the same names, to repeat its recipe; "
+        "options override it",
+    )
+    images = parser.add_argument_group("images")
+    images.add_argument(
         "--classes",
         nargs="+",
         metavar="NAME",
         help="folders in DIR to use as classes; others are ignored (default: all, unless they "
         "look like parts of a data set)",
     )
-    add_image_options(parser)
-    add_split_options(parser)
+    add_image_options(images)
+    add_split_options(images)
     parser.add_argument(
-        "-o", "--output", required=True, metavar="RUN", help="new folder for the run"
+        "-o",
+        "--output",
+        metavar="RUN",
+        help="new folder for the run (default: the first unused one of runs/DIR, runs/DIR-2, ...)",
     )
     parser.add_argument(
         "--resume",
@@ -82,30 +165,29 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    print("Starting Keras and its backend", flush=True)
-    load_keras()
+    early = check_early(options)
+    load_keras("ai_edge_litert", "flatbuffers", "matplotlib", "sklearn", "scipy", "rich")
     from keras_dlcourse import training
     from keras_dlcourse.training.run.run import input_shape_of, recipe_of
-    from keras_dlcourse.training.run.run_folder import check_free
     from keras_dlcourse.training.run.tasks import find_task
+    from keras_dlcourse.training.run.time_limit import parse_time
 
     given = {
         name: getattr(options, name)
-        for name in ("task", "model", "alpha", "epochs")
-        if getattr(options, name) is not None
+        for name in training.Recipe.__dataclass_fields__
+        if getattr(options, name, None) is not None
     }
+    if "time" in given:
+        given["time"] = parse_time(given["time"])
     size = options.image_size
     if options.resume:
-        recipe = recipe_of(options.output)
-        recipe_of(
-            options.output, replace(recipe, **given)
-        )  # options that are given must match the run
-        size = size or input_shape_of(options.output)[:2]
-    elif "model" not in given:
-        raise ValueError("--model NAME is required; keras-dlcourse models lists the names")
+        output = options.output
+        recipe = recipe_of(output)
+        recipe_of(output, replace(recipe, **given))  # options that are given must match the run
+        size = size or input_shape_of(output)[:2]
     else:
-        check_free(options.output)  # before the images are read
-        recipe = training.Recipe(**given)
+        output = options.output or training.first_free(Path("runs") / early.name)
+        recipe = training.Recipe(**{**early.config, **given})
     task = find_task(recipe.task)
     if task.read is None:
         raise ValueError(
@@ -114,9 +196,131 @@ def run(options: argparse.Namespace) -> int:
         )
     data = task.read(
         options.folder,
-        image_size=size or 96,
+        image_size=size or early.image_size,
         class_names=options.classes,
         **image_options(options),
         **split_options(options),
     )
-    return int(not training.run(data, options.output, recipe, resume=options.resume).passed)
+    return int(not training.run(data, output, recipe, resume=options.resume).passed)
+
+
+@dataclass(frozen=True)
+class Early:
+    """What is known before Keras is started.
+
+    Attributes:
+        name: Name of the data.
+        image_size: The size of images that fits the files.
+        config: The settings of a recipe from `--config`, and those of the command.
+    """
+
+    name: str
+    image_size: int
+    config: Mapping[str, Any]
+
+
+def check_early(options: argparse.Namespace) -> Early:
+    """Raise an error for what can be known to be wrong before Keras, which takes long, is started.
+
+    Recipe, task and data are checked again, and completely, when they are made.
+    """
+    check_bits(options.bits)
+    for name in ("image_size", "epochs", "batch_size"):
+        if getattr(options, name) is not None:
+            check_integer(f"--{name.replace('_', '-')}", getattr(options, name))
+    for name in ("alpha", "learning_rate"):
+        if getattr(options, name) is not None:
+            check_number(f"--{name.replace('_', '-')}", getattr(options, name), above=0)
+    config: Mapping[str, Any] = {}
+    if options.resume:
+        if options.output is None:
+            raise UsageError("--resume needs the folder of the run, -o RUN")
+        task = _task_of_run(user_path(options.output))
+    else:
+        config = {} if options.config is None else read_config(options.config)
+        if not config and options.model is None:
+            config = {"alpha": ALPHA}
+        task = check_one_of("--task", options.task or config.get("task", "classify"), tuple(CHECKS))
+        _check_output(options)
+    return CHECKS[task](options, config)
+
+
+def _check_output(options: argparse.Namespace) -> None:
+    """Raise an error if the folder for the run cannot be used."""
+    if options.output is None:
+        return
+    check_free("--output", options.output)
+    if user_path(options.folder).resolve() in user_path(options.output).resolve().parents:
+        raise ValueError(
+            "RUN must be outside of DIR, where its folders would be taken for classes. "
+            f"Received: {options.output} in {options.folder}. Pass another folder to -o"
+        )
+
+
+def read_config(path: str) -> dict[str, Any]:
+    """Return the settings of a recipe in a `.json` or `.yaml` file.
+
+    Args:
+        path: The `config.json` of a run, or a file with some of its names. What it says about data
+            and machine is ignored.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If it is YAML, and PyYAML is not installed.
+        ValueError: If it is not such a file, or has a name that `config.json` does not have.
+    """
+    place = user_path(path)
+    text = place.read_text(encoding="utf-8")
+    if place.suffix.lower() in (".yaml", ".yml"):
+        try:
+            yaml = importlib.import_module("yaml")
+        except ImportError:
+            raise ImportError(
+                f"{place} is YAML, which takes PyYAML: pip install pyyaml. Or pass a .json file"
+            ) from None
+        content = yaml.safe_load(text)
+    else:
+        content = json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"{place} must have names with values, such as epochs: 20")
+    if unknown := sorted(set(content) - set(SETTINGS) - _IGNORED):
+        raise ValueError(
+            f"{place} must have names of settings: {', '.join(SETTINGS)}. Received: "
+            f"{', '.join(unknown)}"
+        )
+    return {name: content[name] for name in SETTINGS if name in content}
+
+
+def _task_of_run(folder: Path) -> str:
+    """Return the task of a run to resume."""
+    config = folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"--output must be the folder of a run to resume. Received: {folder}, without "
+            f"{config.name}. Omit --resume to start a run."
+        )
+    # Runs of earlier versions do not record their task.
+    return str(json.loads(config.read_text(encoding="utf-8")).get("task", "classify"))
+
+
+def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Early:
+    """Check the network and the images of a classifier."""
+    if options.model is not None:
+        check_network(options.model)
+    folder = user_path(options.folder)
+    found = find_any_images(folder, options.classes)
+    check_counts(found, by_example=options.group_by is None)
+    size = options.image_size or choose_image_size(found.paths)
+    print(
+        f"{folder}: {len(found.paths):,} files of {len(found.class_names)} classes, resized to "
+        f"{size}x{size} pixels",
+        flush=True,
+    )
+    return Early(found.name, size, config)
+
+
+# For each task that is trained from a folder, the checks of its network and its folder. Their names
+# are those of `training.run.tasks`, which takes Keras to import.
+CHECKS: dict[str, Callable[[argparse.Namespace, Mapping[str, Any]], Early]] = {
+    "classify": _check_classes
+}

@@ -46,7 +46,7 @@ def add_command(
     return parser
 
 
-def add_image_options(parser: argparse.ArgumentParser) -> None:
+def add_image_options(parser: argparse._ActionsContainer) -> None:
     """Add the options for reading image files: `--skip-bad` and `--bits`."""
     parser.add_argument(
         "--skip-bad", action="store_true", help="skip files that cannot be read as images"
@@ -59,7 +59,7 @@ def image_options(options: argparse.Namespace) -> dict[str, Any]:
     return {"skip_bad": options.skip_bad, "bits": options.bits}
 
 
-def add_split_options(parser: argparse.ArgumentParser) -> None:
+def add_split_options(parser: argparse._ActionsContainer) -> None:
     """Add the options for splitting images: `--split` and `--group-by`."""
     parser.add_argument(
         "--split",

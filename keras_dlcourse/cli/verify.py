@@ -5,10 +5,17 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_dlcourse.cli.model_input import list_images, list_labeled_images
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
+from keras_dlcourse.edge.commands.common import real_number
+from keras_dlcourse.edge.tflite.metadata import EMBEDDING
+from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.edge.vision.bit_depth import check_bits
+from keras_dlcourse.export.conversion.model_path import check_model_path
 
 EXAMPLES = """
+keras-dlcourse verify runs/photos/model.keras runs/photos/model.int8.tflite photos/
 keras-dlcourse verify model.keras model.int8.tflite photos/
 keras-dlcourse verify model.keras model.int8.tflite photos/ --min-agreement 0.97
 """
@@ -29,19 +36,19 @@ def add_parser(commands: Any) -> None:
     add_image_options(parser)
     parser.add_argument(
         "--min-agreement",
-        type=float,
+        type=real_number,
         metavar="FRACTION",
         help="fail if the fraction of equal answers, from 0 to 1, is lower",
     )
     parser.add_argument(
         "--max-accuracy-loss",
-        type=float,
+        type=real_number,
         metavar="FRACTION",
         help="fail if the file's accuracy, from 0 to 1, is lower by more than this",
     )
     parser.add_argument(
         "--min-cosine",
-        type=float,
+        type=real_number,
         metavar="COSINE",
         help="for embedders: fail if the cosine between two vectors of file and Keras is lower",
     )
@@ -49,13 +56,18 @@ def add_parser(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the command."""
-    from keras_dlcourse.edge.tflite.metadata import EMBEDDING
-    from keras_dlcourse.edge.tflite.model_file import ModelFile
+    check_bits(options.bits)
+    check_model_path(options.model)
+    file = ModelFile.read(options.file)
+    is_embedder = EMBEDDING in file.metadata.outputs
+    if is_embedder:  # vectors have no classes, so any images work
+        list_images(options.folder, "DIR")
+    else:
+        list_labeled_images(options.folder, file.metadata.labels)
 
-    file = ModelFile.read(options.file)  # checks the file before Keras is loaded
-
-    load_keras()
+    load_keras("ai_edge_litert", "flatbuffers")
     from keras_dlcourse import export
+    from keras_dlcourse.cli.held_out import choose_held_out
     from keras_dlcourse.cli.model_input import (
         find_labels,
         find_normalization,
@@ -69,13 +81,15 @@ def run(options: argparse.Namespace) -> None:
     # If the model does not record its normalization, use the one that its file was made for.
     normalization = find_normalization(model) or file_normalization(file)
     reading = image_options(options)
-    if EMBEDDING in file.metadata.outputs:  # vectors have no classes, so any images work
+    if is_embedder:
         images = load_calibration_images(
             model, options.folder, normalization, argument="DIR", **reading
         )
     else:
         labels = file.metadata.labels or find_labels(model)
-        images = load_labeled_images(model, options.folder, labels, normalization, **reading)
+        found = load_labeled_images(model, options.folder, labels, normalization, **reading)
+        images, line = choose_held_out(found, options.model, options.folder)
+        print(line)
     given = {
         "min_agreement": options.min_agreement,
         "max_accuracy_loss": options.max_accuracy_loss,

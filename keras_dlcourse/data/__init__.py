@@ -1,81 +1,10 @@
 """Read images and labels, split them, and turn them into data for `Model.fit`."""
 
-from keras_dlcourse._extras import require
+from typing import TYPE_CHECKING
 
-require("keras_dlcourse.data", "tensorflow", "keras")
+from keras_dlcourse._lazy import load_on_use
 
-# Must come first: importing Keras imports our losses (`_registration`), which need the boxes below.
-import keras  # noqa: F401
+if TYPE_CHECKING:
+    from keras_dlcourse.data._api import *
 
-from keras_dlcourse.boxes.formats import FORMATS as BOX_FORMATS
-from keras_dlcourse.boxes.formats import check_boxes, convert_boxes
-from keras_dlcourse.data.bootstrap import Bootstrap
-from keras_dlcourse.data.datasets import Dataset, SourceFiles, load
-from keras_dlcourse.data.descriptors import color_histogram, hog
-from keras_dlcourse.data.examples import Examples, take
-from keras_dlcourse.data.folder import image_folder
-from keras_dlcourse.data.image_files import ImageFiles
-from keras_dlcourse.data.keypoints import (
-    flip_keypoints,
-    keypoints_from_box,
-    keypoints_to_box,
-)
-from keras_dlcourse.data.leaks import Leaks, find_leaks
-from keras_dlcourse.data.multilabel import positive_weights
-from keras_dlcourse.data.pipeline import Pipeline, pipeline
-from keras_dlcourse.data.samplers import (
-    PairSampler,
-    PKSampler,
-    TripletSampler,
-)
-from keras_dlcourse.data.scenes import Scenes, compose_scenes, split_sources
-from keras_dlcourse.data.shift import (
-    CovariateShift,
-    FeatureShift,
-    covariate_shift,
-)
-from keras_dlcourse.data.sources import as_dataset
-from keras_dlcourse.data.split import split
-from keras_dlcourse.data.summary import Summary, summarize
-from keras_dlcourse.data.table import image_csv, read_images
-from keras_dlcourse.edge.description.normalization import Normalization
-
-__all__ = [
-    "BOX_FORMATS",
-    "Bootstrap",
-    "CovariateShift",
-    "Dataset",
-    "Examples",
-    "FeatureShift",
-    "ImageFiles",
-    "Leaks",
-    "Normalization",
-    "PKSampler",
-    "PairSampler",
-    "Pipeline",
-    "Scenes",
-    "SourceFiles",
-    "Summary",
-    "TripletSampler",
-    "as_dataset",
-    "check_boxes",
-    "color_histogram",
-    "compose_scenes",
-    "convert_boxes",
-    "covariate_shift",
-    "find_leaks",
-    "flip_keypoints",
-    "hog",
-    "image_csv",
-    "image_folder",
-    "keypoints_from_box",
-    "keypoints_to_box",
-    "load",
-    "pipeline",
-    "positive_weights",
-    "read_images",
-    "split",
-    "split_sources",
-    "summarize",
-    "take",
-]
+load_on_use(__name__, shared=("pipeline", "split"))

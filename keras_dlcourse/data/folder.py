@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_dlcourse._files import user_path
 from keras_dlcourse._moved import renamed_arguments
-from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.listing import (
     class_folders,
     display_name,
@@ -21,6 +21,9 @@ from keras_dlcourse.data.listing import (
 from keras_dlcourse.data.parts import check_not_parts, find_part, find_parts, list_classes
 from keras_dlcourse.data.reading import FoundImages, ImageReader
 from keras_dlcourse.edge.description.labels import check_class_names
+
+if TYPE_CHECKING:
+    from keras_dlcourse.data.datasets import Dataset
 
 
 @renamed_arguments(path="folder")

@@ -10,15 +10,48 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from keras_dlcourse.edge.vision.bit_depth import BitDepthError, check_bits
 from keras_dlcourse.edge.vision.images import read_with_bits, resize
+
+_USUAL, _SMALLEST = 96, 28  # pixels
+_SAMPLED = 100  # files that the size is taken from
 
 
 @functools.cache
 def threads() -> ThreadPoolExecutor:
     """Return the thread pool that decodes images. Pillow releases the GIL while it decodes."""
     return ThreadPoolExecutor(os.cpu_count() or 1, "image-files")
+
+
+def choose_image_size(paths: Sequence[Path]) -> int:
+    """Return the size in pixels to which images are resized if nobody says which.
+
+    Enlarging small images costs time and shows nothing new.
+
+    Args:
+        paths: The files. Some of them are looked at; those that are not images are ignored.
+
+    Returns:
+        96, or the median of the longer sides if that is smaller, but at least 28.
+
+    Example:
+        >>> choose_image_size([])
+        96
+    """
+    step = max(1, len(paths) // _SAMPLED)
+    sides = [side for side in threads().map(_find_longer_side, paths[::step]) if side]
+    return int(np.clip(np.median(sides), _SMALLEST, _USUAL)) if sides else _USUAL
+
+
+def _find_longer_side(path: Path) -> int:
+    """Return the longer side of an image in pixels; 0 if it is not an image."""
+    try:
+        with Image.open(path) as image:
+            return max(image.size)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return 0
 
 
 class ImageFiles:

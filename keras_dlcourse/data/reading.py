@@ -8,17 +8,19 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._progress import track
-from keras_dlcourse.data.datasets import Dataset, SourceFiles
 from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.split import check_fractions, split_indices
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.edge.vision.images import InvalidImage
+
+if TYPE_CHECKING:
+    from keras_dlcourse.data.datasets import Dataset
 
 _IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
 _LISTED = 10  # files listed in a message
@@ -89,19 +91,18 @@ class ImageReader:
 
     def read(self, found: FoundImages) -> Dataset:
         """Read the files, split them, and return the data set."""
+        from keras_dlcourse.data.datasets import Dataset, SourceFiles  # imports Keras
+
         groups = None if self.group_by is None else find_groups(found, self.group_by)
-        drawn = {
-            name: fraction
-            for name, fraction in (("validation", self.validation), ("test", self.test))
-            if name not in found.parts
-        }
-        _check_counts(found, list(drawn), by_example=groups is None)
+        fractions = {"validation": self.validation, "test": self.test}
+        drawn = {name: fractions[name] for name in list_drawn(found)}
+        check_counts(found, by_example=groups is None)
         size = _image_size(self.image_size)
         files = ImageFiles(found.paths, size, self.channels, self.crop, self.bits)
         x, good, unreadable = read_files(files, self.skip_bad, self.cache)
         found = found.subset(good)
         groups = None if groups is None else groups[good]
-        _check_counts(found, list(drawn), by_example=groups is None)
+        check_counts(found, by_example=groups is None)
         indices = split_parts(found, drawn, self.seed, groups)
 
         def part(name: str) -> tuple[Any, np.ndarray]:
@@ -136,15 +137,19 @@ def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _check_counts(found: FoundImages, drawn: list[str], by_example: bool) -> None:
+def list_drawn(found: FoundImages) -> list[str]:
+    """Return the parts that are drawn from the training part."""
+    return [part for part in _PARTS[1:] if part not in found.parts]
+
+
+def check_counts(found: FoundImages, by_example: bool = True) -> None:
     """Raise ValueError unless each part gets an image of each class.
 
     Args:
         found: The files.
-        drawn: The parts that are drawn from the training part.
         by_example: Whether the parts are drawn by example, not by group.
     """
-    parts = ["training", *drawn] if by_example else ["training"]
+    parts = ["training", *list_drawn(found)] if by_example else ["training"]
     labels = found.labels[found.parts == "train"]
     classes = len(found.class_names)
     if labels.ndim == 2:

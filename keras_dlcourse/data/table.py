@@ -9,18 +9,20 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_dlcourse._files import user_path
-from keras_dlcourse.data.datasets import Dataset
-from keras_dlcourse.data.folder import image_folder
+from keras_dlcourse.data.folder import find_images, image_folder
 from keras_dlcourse.data.listing import display_name
 from keras_dlcourse.data.multilabel import names_one_class
 from keras_dlcourse.data.parts import find_part
 from keras_dlcourse.data.reading import FoundImages, ImageReader, list_some
 from keras_dlcourse.edge.description.labels import check_class_names
+
+if TYPE_CHECKING:
+    from keras_dlcourse.data.datasets import Dataset
 
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
 _SEPARATORS = "[;|]"  # between the labels of one image
@@ -52,16 +54,31 @@ def read_images(path: str | os.PathLike[str], **options: Any) -> Dataset:
         >>> data = read_images("photos/", image_size=64)  # doctest: +SKIP
         >>> data = read_images("photos/labels.csv", image_size=64)  # doctest: +SKIP
     """
-    place = user_path(path)
-    is_table = place.suffix.lower() in _TABLES
-    if place.is_dir() or not (is_table or place.is_file()):
-        return image_folder(path, **options)
+    return (image_csv if _is_table(user_path(path)) else image_folder)(path, **options)
+
+
+def find_any_images(path: Path, class_names: Sequence[str] | None = None) -> FoundImages:
+    """Find the images of a folder or of a table, without reading them.
+
+    Raises:
+        FileNotFoundError: As in `read_images`.
+        ValueError: As in `read_images`.
+    """
+    if _is_table(path):
+        return find_listed(path, class_names, missing_ok=True)
+    return find_images(path, class_names)
+
+
+def _is_table(path: Path) -> bool:
+    is_table = path.suffix.lower() in _TABLES
+    if path.is_dir() or not (is_table or path.is_file()):
+        return False
     if not is_table:
         raise ValueError(
             "path must be a folder of images, or a table of files and labels (.csv, .tsv, .txt). "
-            f"Received: {place}"
+            f"Received: {path}"
         )
-    return image_csv(path, **options)
+    return True
 
 
 def image_csv(

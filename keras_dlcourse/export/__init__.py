@@ -1,34 +1,10 @@
 """Write, inspect, verify and bundle `.tflite` files."""
 
-from keras_dlcourse._extras import require
+from typing import TYPE_CHECKING
 
-require("keras_dlcourse.export", "tensorflow", "keras", "flatbuffers", "ai_edge_litert")
+from keras_dlcourse._lazy import load_on_use
 
-from keras_dlcourse.export.checking.inspection import Inspection, inspect
-from keras_dlcourse.export.checking.preflight import Preflight, Verdict, preflight
-from keras_dlcourse.export.checking.verification import (
-    Verification,
-    VerificationError,
-    verify,
-)
-from keras_dlcourse.export.conversion.errors import ExportError
-from keras_dlcourse.export.shipping.bundle import bundle
-from keras_dlcourse.export.shipping.micro import MicroResult, micro
-from keras_dlcourse.export.to_tflite import ExportResult, to_tflite
+if TYPE_CHECKING:
+    from keras_dlcourse.export._api import *
 
-__all__ = [
-    "ExportError",
-    "ExportResult",
-    "Inspection",
-    "MicroResult",
-    "Preflight",
-    "Verdict",
-    "Verification",
-    "VerificationError",
-    "bundle",
-    "inspect",
-    "micro",
-    "preflight",
-    "to_tflite",
-    "verify",
-]
+load_on_use(__name__, shared=("to_tflite",))

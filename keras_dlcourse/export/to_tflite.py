@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_dlcourse import layers
 from keras_dlcourse._checks import check_flag, check_integer
-from keras_dlcourse._files import user_path, write_bytes
+from keras_dlcourse._files import check_writable, write_bytes
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.labels import Labels
 from keras_dlcourse.edge.description.normalization import Normalization
@@ -218,8 +218,7 @@ def to_tflite(
         ('cat', 'dog')
     """
     started = time.monotonic()
-    path = user_path(path)
-    _check_path(path)
+    path = check_writable("path", path)
     batch = None if batch is None else check_integer("batch", batch)
     rgb = None if rgb is None else check_flag("rgb", rgb)
     check_flag("class_map", class_map)
@@ -326,17 +325,6 @@ def _list_tables(
         ],
         [OUTPUTS[one.kind].describe(one) for one in outputs],
     )
-
-
-def _check_path(path: Path) -> None:
-    """Reject a path that cannot be written, before any long computation."""
-    if path.is_dir():
-        raise IsADirectoryError(
-            f"path must name the file to write. Received: {path}, which is a folder"
-        )
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise PermissionError(f"{path} cannot be written: {folder} is not a writable folder")
 
 
 def _check_input_dtype(input_dtype: str | None, inputs: tuple[Input, ...]) -> None:

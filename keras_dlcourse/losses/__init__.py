@@ -7,6 +7,9 @@ require("keras_dlcourse.losses", "tensorflow", "keras")
 # Must come first: importing Keras loads the metrics (`_registration`), which import from here.
 import keras  # noqa: F401
 
+from keras_dlcourse.losses.classification.sparse_categorical_crossentropy import (
+    SparseCategoricalCrossentropy,
+)
 from keras_dlcourse.losses.classification.tanh_crossentropy import TanhCrossentropy
 from keras_dlcourse.losses.classification.tasks import for_task
 from keras_dlcourse.losses.classification.weighted_binary_crossentropy import (
@@ -43,6 +46,7 @@ __all__ = [
     "NTXent",
     "ProxyAnchor",
     "SmoothL1Loss",
+    "SparseCategoricalCrossentropy",
     "SupervisedContrastive",
     "TanhCrossentropy",
     "TripletLoss",

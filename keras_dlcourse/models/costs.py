@@ -1,20 +1,17 @@
-"""Cost of each network at its own image size, read from a CSV file that the tests keep in sync."""
+"""Cost of each network at its own image size, from a CSV file that the tests keep in sync.
+
+Nothing here needs Keras; `measuring` measures what is in the file.
+"""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
-
-import keras
 
 from keras_dlcourse._tables import text_table
-from keras_dlcourse.graph.profile import profile
-from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.models.registry import build, names
+from keras_dlcourse.models.registry import check_name, names
 
 FILE = Path(__file__).with_name("costs.csv")
 
@@ -41,64 +38,31 @@ class Cost:
     peak: int
 
 
-def measure_network(name: str) -> Cost:
-    """Build a network and measure its cost.
+def read_costs() -> tuple[Cost, ...]:
+    """Return the costs in the file, in alphabetical order.
 
-    Args:
-        name: One of `names()`.
-    """
-    return cost_of(outline(name))
-
-
-def outline(name: str, **options: Any) -> keras.Model:
-    """Build a network without allocating its weights. It can be inspected but not run.
-
-    Args:
-        name: One of `names()`.
-        **options: Arguments of the builder.
-    """
-    with weightless():
-        return build(name, **options)
-
-
-def cost_of(model: keras.Model) -> Cost:
-    """Return the cost of a model, under the model's name."""
-    found = profile(model)
-    return Cost(
-        model.name,
-        "x".join(map(str, model.input_shape[1:])),
-        found.parameters,
-        sum(math.prod(weight.shape) for weight in model.trainable_weights),
-        found.multiply_adds,
-        found.peak_bytes // 4,
-    )
-
-
-def costs() -> tuple[Cost, ...]:
-    """Return the costs of all registered networks.
-
-    Networks that are not in the file are measured, or omitted if they cannot be built without
-    arguments.
+    Example:
+        >>> read_costs()[0].name
+        'alexnet'
     """
     with FILE.open(encoding="utf-8", newline="") as lines:
-        rows = {row["name"]: row for row in csv.DictReader(lines)}
-    kept = {
-        name: Cost(
-            name,
-            row["image"],
-            *(int(row[field]) for field in ("weights", "trained", "multiply_adds", "peak")),
+        return tuple(
+            Cost(
+                row["name"],
+                row["image"],
+                *(int(row[field]) for field in ("weights", "trained", "multiply_adds", "peak")),
+            )
+            for row in csv.DictReader(lines)
         )
-        for name, row in rows.items()
-    }
-    found = (kept.get(name) or _measure_or_none(name) for name in names())
-    return tuple(cost for cost in found if cost is not None)
 
 
-def _measure_or_none(name: str) -> Cost | None:
-    try:
-        return replace(measure_network(name), name=name)
-    except TypeError:
-        return None
+def check_network(name: str) -> None:
+    """Raise ValueError if no network has that name, neither in the file nor in this process.
+
+    Example:
+        >>> check_network("mobilenet_v2")
+    """
+    check_name(name, sorted({*(cost.name for cost in read_costs()), *names()}))
 
 
 def write(rows: Iterable[Cost]) -> None:

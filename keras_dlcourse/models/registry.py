@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import keras
+if TYPE_CHECKING:
+    import keras
 
-from keras_dlcourse.models._shared.show_options import show_options
-
-Builder = TypeVar("Builder", bound=Callable[..., keras.Model])
+Builder = TypeVar("Builder", bound="Callable[..., keras.Model]")
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {}
 
@@ -45,6 +44,8 @@ def register(name: str, **defaults: Any) -> Callable[[Builder], Builder]:
         raise ValueError(f"The model name {name!r} is already registered. Choose another name.")
 
     def decorator(builder: Builder) -> Builder:
+        from keras_dlcourse.models._shared.show_options import show_options  # imports Keras
+
         _BUILDERS[name] = builder = show_options(**{"name": name, **defaults})(builder)
         return builder
 
@@ -59,6 +60,19 @@ def names() -> tuple[str, ...]:
         True
     """
     return tuple(sorted(_BUILDERS))
+
+
+def check_name(name: str, known: Collection[str]) -> None:
+    """Raise ValueError if a name is not one of the known ones of networks.
+
+    Example:
+        >>> check_name("lenet", ["alexnet", "lenet5"])
+        Traceback (most recent call last):
+        ...
+        ValueError: There is no model named 'lenet'. Did you mean 'lenet5'? Known: alexnet, lenet5
+    """
+    if name not in known:
+        raise ValueError(f"There is no model named {name!r}.{_suggestion(str(name), known)}")
 
 
 def build(name: str, **kwargs: Any) -> keras.Model:
@@ -80,8 +94,7 @@ def build(name: str, **kwargs: Any) -> keras.Model:
         >>> model.output_shape
         (None, 10)
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"There is no model named {name!r}.{_suggestion(str(name), names())}")
+    check_name(name, names())
     builder = _BUILDERS[name]
     arguments = _arguments(builder)
     for argument in kwargs:

@@ -10,10 +10,22 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.report", "tensorflow", "matplotlib")
 
 from keras_dlcourse._tables import text_table
-from keras_dlcourse.report.blocks import Code, Picture, Pictures, Table, Text
+from keras_dlcourse.report.blocks import (
+    Bullets,
+    Code,
+    Details,
+    Link,
+    Notice,
+    Picture,
+    Pictures,
+    Table,
+    Text,
+)
 from keras_dlcourse.report.canvas import new_figure, png_bytes
+from keras_dlcourse.report.chart import Chart, Line
 from keras_dlcourse.report.class_means import draw_class_means
 from keras_dlcourse.report.class_scores import ClassScores, class_scores
+from keras_dlcourse.report.compare_page import Comparison, compare_runs
 from keras_dlcourse.report.confusion import (
     confusion_counts,
     confusion_pairs,
@@ -54,10 +66,17 @@ from keras_dlcourse.report.signals import draw_signals
 from keras_dlcourse.report.task_page import TaskPage
 
 __all__ = [
+    "Bullets",
+    "Chart",
     "ClassScores",
     "Code",
+    "Comparison",
+    "Details",
     "Evaluation",
     "Interval",
+    "Line",
+    "Link",
+    "Notice",
     "Picture",
     "Pictures",
     "Reliability",
@@ -66,6 +85,7 @@ __all__ = [
     "TaskPage",
     "Text",
     "class_scores",
+    "compare_runs",
     "confidence_interval",
     "confident_mistakes",
     "confusion_counts",

@@ -1,17 +1,46 @@
-"""The page of one training run, created from the files in its folder."""
+"""The page and the model card of one training run, created from the files in its folder."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from keras_dlcourse.report.blocks import Block, Picture, Pictures, Table, Text
-from keras_dlcourse.report.canvas import png_bytes
+from keras_dlcourse._files import user_path, write_text
+from keras_dlcourse.report import model_card
+from keras_dlcourse.report.blocks import (
+    Block,
+    Bullets,
+    Cell,
+    Code,
+    Link,
+    Notice,
+    Pictures,
+    Table,
+    Text,
+)
+from keras_dlcourse.report.chart import Chart, Line
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
-from keras_dlcourse.report.figures import draw_learning_curve
+from keras_dlcourse.report.facts import (
+    describe_data,
+    describe_machine,
+    format_duration,
+    read_recipe,
+    spaced,
+)
 from keras_dlcourse.report.page import Section, write_page
-from keras_dlcourse.report.task_page import TaskPage
+from keras_dlcourse.report.task_page import Shown, TaskPage
+
+# The files of a run besides the exported ones, and what they hold.
+_FILES = (
+    ("model.keras", "the Keras model with the weights that were kept"),
+    ("checkpoints.json", "the SHA-256 of model.keras"),
+    ("config.json", "recipe, data, machine and versions"),
+    ("history.csv", "the metrics of every epoch"),
+    ("results.json", "all results"),
+    ("maps", "pictures drawn during training"),
+)
 
 
 def write_run_page(
@@ -19,19 +48,21 @@ def write_run_page(
     config: Mapping[str, Any],
     history: Mapping[str, Sequence[float]],
     results: Mapping[str, Any],
-    pictures: Mapping[str, bytes | None] | None = None,
+    pictures: Mapping[str, Shown] | None = None,
     page: TaskPage = CLASSIFICATION_PAGE,
 ) -> None:
-    """Write the `report.html` of a run.
+    """Write the `report.html` of a run, and `model_card.md` beside it.
 
     Args:
-        path: The file to write.
+        path: The HTML file to write, in the folder of the run. Files of the run that are there are
+            linked.
         config: The content of the run's `config.json`.
         history: A list for each column of `history.csv`.
         results: The content of the run's `results.json`.
-        pictures: PNG files by name; None as a value for one that there is not. For classification:
-            `maps`, the class activation maps; `class_means`, the mean map of each class;
-            `mistakes`, the most confident mistakes; `curves`, of `draw_evaluation`.
+        pictures: PNG files by name, or lists of `Picture`; None as a value for one that there is
+            not. For classification: `maps`, the class activation maps; `class_means`, the mean map
+            of each class; `mistakes` and `right`, lists of answers with their maps; `curves`, of
+            `draw_evaluation`.
         page: What the task of the run adds to the page, by default that of classification.
 
     Raises:
@@ -45,6 +76,8 @@ def write_run_page(
         >>> write_run_page(path, config, {"loss": [0.5]}, results)
         >>> "Nothing was exported" in path.read_text()
         True
+        >>> sorted(file.name for file in path.parent.iterdir())
+        ['model_card.md', 'report.html']
     """
     pictures = pictures or {}
     unknown = [name for name in pictures if name not in page.pictures]
@@ -53,45 +86,83 @@ def write_run_page(
             f"pictures must have names that the page shows: {', '.join(page.pictures) or 'none'}. "
             f"Received: {', '.join(unknown)}"
         )
-    sections = [
-        Section("Summary", _summary(config, results, page)),
-        Section("Learning curves", _curves(history, results, page)),
+    path = user_path(path)
+    verdict = Section("Verdict", [_judge(results)])
+    summary = Section("Summary", _summary(config, results, page))
+    curves = Section("Learning curves", _curves(history, results, page))
+    measured = [
         *page.sections(config, results, pictures),
-        Section("Exported files", _files(results, page)),
-        Section("Run it on a device", _device(results, page)),
+        Section("Exported files", _files(results, page, path.parent)),
     ]
-    write_page(
-        path,
-        f"{config['model']} on {config['data']['name']}",
-        config.get("started", ""),
-        [section for section in sections if section.blocks],
+    device = Section("Run it on a device", _device(results, page))
+    use = Section("Intended use", [Text(page.use(config["data"]))])
+    limits = Section("Limits", [Bullets(_limits(config, results, page))])
+    data = Section("Data", _data_blocks(config, page))
+    training = Section("How it was trained", _training(config, results))
+    listing = Section("Files of this run", _listing(results, path))
+    title = f"{config['model']} on {config['data']['name']}"
+    card = model_card.render_card(
+        title,
+        {"library_name": "keras", "pipeline_tag": page.tag},
+        {
+            "Model description": [verdict, summary],
+            "Intended use": [use],
+            "Limits": [limits],
+            "Data": [data],
+            "Training": [training],
+            # What a section without figures would say is in its tables.
+            "Evaluation": [one for one in measured if _has_table(one)],
+            "How to use": [device],
+            "Files": [listing],
+        },
     )
+    write_text(path.with_name(model_card.FILE), card)
+    shown = [verdict, summary, curves, *measured, device, use, limits, data, training, listing]
+    write_page(
+        path, title, config.get("started", ""), [section for section in shown if section.blocks]
+    )
+
+
+def _has_table(section: Section) -> bool:
+    return any(isinstance(block, Table) for block in section.blocks)
+
+
+def _judge(results: Mapping[str, Any]) -> Notice:
+    """Return the verdict on the run, or why there is none."""
+    if results.get("interrupted"):
+        return Notice(
+            "interrupted",
+            "Training was stopped early; the best weights up to then were kept, and nothing was "
+            "exported.",
+        )
+    if "verdict" not in results:
+        return Notice("not judged", "The run was not complete when this page was written.")
+    verdict = results["verdict"]
+    reasons = [f"{_capital(reason['text'])}. {reason['advice']}." for reason in verdict["reasons"]]
+    return Notice(verdict["level"], "" if reasons else "Nothing to object to.", reasons)
+
+
+def _capital(text: str) -> str:
+    """Return a sentence with a capital letter, unless it begins with the name of a file."""
+    return text if "." in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def _summary(config: Mapping[str, Any], results: Mapping[str, Any], page: TaskPage) -> list[Block]:
     """Summarize the results, the data and the model."""
-    data, seconds, test = config["data"], results.get("seconds", {}), results.get("test")
+    test = results.get("test")
     rows = [
         *(page.figures(test) if test else []),
-        (f"Validation {_spaced(page.metric)}", _validation(results, page)),
+        (f"Validation {spaced(page.metric)}", _validation(results, page)),
         ("Epochs", f"{results['epochs']} of {config.get('epochs', results['epochs'])}"),
         ("Model", _model(config)),
-        ("Data", _data(data, page)),
-        *page.details(data),
-        ("Time", ", ".join(f"{part} {_duration(s)}" for part, s in seconds.items())),
-        ("Versions", ", ".join(f"{k} {v}" for k, v in config.get("versions", {}).items())),
+        ("Data", _data(config["data"], page)),
     ]
-    blocks: list[Block] = []
-    if "verdict" in results:
-        blocks.append(Text(f"Verdict: {results['verdict']['text']}"))
-    if results.get("interrupted"):
-        blocks.append(Text("This run was interrupted; the best weights up to then were kept."))
     table = Table("Run summary", [], [row for row in rows if row[1]])
     note = Text(
         f"Test {page.example}s were used neither for training nor to choose the epoch whose "
         "weights were kept."
     )
-    return [*blocks, table, *([note] if test else [])]
+    return [table, *([note] if test else [])]
 
 
 def _validation(results: Mapping[str, Any], page: TaskPage) -> str:
@@ -120,22 +191,27 @@ def _data(data: Mapping[str, Any], page: TaskPage) -> str:
     return f"{data['name']}: {', '.join(parts)} {page.example}s" if parts else str(data["name"])
 
 
-def _duration(seconds: float) -> str:
-    """Format a duration in minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _curves(
     history: Mapping[str, Sequence[float]], results: Mapping[str, Any], page: TaskPage
 ) -> list[Block]:
     """Draw the loss and the metric over the epochs."""
-    pictures = []
-    for metric in dict.fromkeys(("loss", page.metric)):
-        if history.get(metric):
-            figure = draw_learning_curve(history, metric, results.get("best_epoch"))
-            pictures.append(Picture(png_bytes(figure), _curve_alt(history, metric), width=520))
-    return [Pictures(pictures)] if pictures else [Text("No epoch was completed.")]
+    forms = {"loss": "{:.4g}", page.metric: page.metric_form}
+    charts = [
+        Chart(
+            spaced(metric),
+            [
+                Line(name, history[column])
+                for name, column in (("training", metric), ("validation", f"val_{metric}"))
+                if history.get(column)
+            ],
+            _curve_alt(history, metric),
+            form,
+            mark=results.get("best_epoch"),
+        )
+        for metric, form in forms.items()
+        if history.get(metric)
+    ]
+    return [Pictures(charts)] if charts else [Text("No epoch was completed.")]
 
 
 def _curve_alt(history: Mapping[str, Sequence[float]], metric: str) -> str:
@@ -145,15 +221,14 @@ def _curve_alt(history: Mapping[str, Sequence[float]], metric: str) -> str:
     return f"{text}, validation at {validation[-1]:.3f}." if validation else f"{text}."
 
 
-def _files(results: Mapping[str, Any], page: TaskPage) -> list[Block]:
+def _files(results: Mapping[str, Any], page: TaskPage, folder: Path) -> list[Block]:
     """Tabulate the exported files next to the Keras model, one column per file."""
     files = results["files"]
     if not files:
         return [Text("Nothing was exported in this run.")]
     rows = [
-        (heading, *(_cell(file.get(key), key, form) for file in files))
-        for heading, key, form in _file_rows(page)
-        if any(file.get(key) is not None for file in files)
+        ("file", *(_link(folder, file["file"]) for file in files)),
+        *file_rows(files, page),
     ]
     warnings = [
         Text(f"{file['file']} does not agree with Keras: {file['cause']}.")
@@ -166,23 +241,35 @@ def _files(results: Mapping[str, Any], page: TaskPage) -> list[Block]:
         Table(
             f"Keras and the exported files on the same test {page.example}s; times measured on "
             "this machine",
-            ["", *(file["file"] for file in files)],
+            ["", *(file.get("quantization") or file["file"] for file in files)],
             rows,
         ),
         Text(f"{page.file_note} {step}".lstrip()),
     ]
 
 
-def _file_rows(page: TaskPage) -> Sequence[tuple[str, str, str]]:
-    """Return the rows of the table of files: heading, key in results["files"], and format."""
-    return (
-        ("quantization", "quantization", "{}"),
+def file_rows(files: Sequence[Mapping[str, Any]], page: TaskPage) -> list[tuple[str, ...]]:
+    """Return what was measured of some files: headings and one cell per file.
+
+    Args:
+        files: Entries of `results["files"]`.
+        page: What the task adds to the page.
+
+    Returns:
+        The rows for which at least one file has a value.
+    """
+    measured = (
         ("agrees with Keras", "passed", "{}"),
         ("size", "bytes", "{:,.0f} kB"),
         *page.file_rows,
         (f"time per {page.example}, median", "latency_ms", "{:.2f} ms"),
         (f"time per {page.example}, 90th percentile", "latency_p90_ms", "{:.2f} ms"),
     )
+    return [
+        (heading, *(_cell(file.get(key), key, form) for file in files))
+        for heading, key, form in measured
+        if any(file.get(key) is not None for file in files)
+    ]
 
 
 def _cell(value: Any, key: str, form: str) -> str:
@@ -200,6 +287,58 @@ def _device(results: Mapping[str, Any], page: TaskPage) -> list[Block]:
     return page.device(devices[-1]) if devices else []
 
 
-def _spaced(name: str) -> str:
-    """Return the name of a metric as words."""
-    return name.replace("_", " ")
+def _limits(config: Mapping[str, Any], results: Mapping[str, Any], page: TaskPage) -> list[str]:
+    """Return what the model cannot do, or what nobody knows about it."""
+    where = f"The figures hold for {page.example}s like the test {page.example}s."
+    reasons = results.get("verdict", {}).get("reasons", [])
+    return [
+        f"{where} Elsewhere, such as with another camera, light or place, test it again before "
+        "you rely on it.",
+        *page.limits(config, results),
+        *(f"{_capital(reason['text'])}." for reason in reasons),
+    ]
+
+
+def _data_blocks(config: Mapping[str, Any], page: TaskPage) -> list[Block]:
+    """Tabulate what is known about the data."""
+    details = page.details(config["data"])
+    told = {heading.lower() for heading, _ in details}
+    more = [row for row in describe_data(config).items() if row[0].lower() not in told]
+    return [Table("The data of this run", [], [*more, *details])]
+
+
+def _training(config: Mapping[str, Any], results: Mapping[str, Any]) -> list[Block]:
+    """Return the recipe, the machine, the times, and the command."""
+    times = {
+        f"time, {part}": format_duration(one) for part, one in results.get("seconds", {}).items()
+    }
+    machine = {**describe_machine(config), **times}
+    blocks: list[Block] = [
+        Table("Recipe", ["setting", "value"], list(read_recipe(config).items())),
+        *([Table("Machine, versions and time", [], list(machine.items()))] if machine else []),
+    ]
+    if command := config.get("command"):
+        return [Text("The command that made this run:"), Code(command), *blocks]
+    return [Text("Made in Python, by kd.training.run with this recipe."), *blocks]
+
+
+def _listing(results: Mapping[str, Any], page: Path) -> list[Block]:
+    """Link the files of the run that are there."""
+    exported = [
+        (row["file"], f"the {row.get('quantization')} file for devices")
+        for row in results["files"]
+        if row["file"].endswith(".tflite")
+    ]
+    rows = [
+        (Link(name), text) for name, text in (*_FILES, *exported) if (page.parent / name).exists()
+    ]
+    written = [
+        (Link(page.name), "everything about the run on one page"),
+        (Link(model_card.FILE), "the same as a model card, in Markdown"),
+    ]
+    return [Table("Files in the folder of this run", ["file", "content"], [*written, *rows])]
+
+
+def _link(folder: Path, name: str) -> Cell:
+    """Return a link to a file of the run, if it is there."""
+    return Link(name) if (folder / name).exists() else name

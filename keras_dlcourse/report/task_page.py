@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from keras_dlcourse.report.blocks import Block, Code, Text
+from keras_dlcourse.report.blocks import Block, Code, Picture, Text
 from keras_dlcourse.report.page import Section
 
+Shown = bytes | Sequence[Picture] | None  # a PNG file, or pictures with their own captions
 Row = tuple[str, str]  # heading and value in the summary; without a value, it is omitted
 
 
@@ -51,6 +52,10 @@ class TaskPage:
         file_rows: Rows of the table of exported files: heading, figure of `verify`, and format.
         file_note: A sentence below that table.
         device: Returns the instructions for a device, from the name of the file.
+        use: Returns what the model is for, from what `config.json` records about the data.
+        limits: Returns what it cannot do, one sentence each, from the content of `config.json` and
+            `results.json`.
+        tag: The task's name in Hugging Face's model cards (`pipeline_tag`), if it has one.
 
     Example:
         >>> page = TaskPage("mae", lambda test: [("Test error", f"{test['mae']:.2f}")],
@@ -61,9 +66,7 @@ class TaskPage:
 
     metric: str
     figures: Callable[[Mapping[str, Any]], list[Row]]
-    sections: Callable[
-        [Mapping[str, Any], Mapping[str, Any], Mapping[str, bytes | None]], list[Section]
-    ]
+    sections: Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Shown]], list[Section]]
     metric_form: str = "{:.3g}"
     details: Callable[[Mapping[str, Any]], list[Row]] = lambda data: []
     pictures: tuple[str, ...] = ()
@@ -75,3 +78,6 @@ class TaskPage:
     )
     file_note: str = ""
     device: Callable[[str], list[Block]] = describe_device
+    use: Callable[[Mapping[str, Any]], str] = lambda data: f"Made for inputs like {data['name']}."
+    limits: Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]] = lambda config, results: []
+    tag: str = ""

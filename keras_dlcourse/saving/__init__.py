@@ -1,15 +1,10 @@
 """Safe saving and loading: atomic writes, integrity checks, and files from untrusted sources."""
 
-from keras_dlcourse._extras import require
+from typing import TYPE_CHECKING
 
-require("keras_dlcourse.saving", "tensorflow", "keras", "h5py", "filelock")
+from keras_dlcourse._lazy import load_on_use
 
-from keras_dlcourse.saving.errors import (
-    InvalidModelFile,
-    Refused,
-    UntrustedModelError,
-)
-from keras_dlcourse.saving.load import load
-from keras_dlcourse.saving.newest import latest_checkpoint
+if TYPE_CHECKING:
+    from keras_dlcourse.saving._api import *
 
-__all__ = ["InvalidModelFile", "Refused", "UntrustedModelError", "latest_checkpoint", "load"]
+load_on_use(__name__, shared=("load",))

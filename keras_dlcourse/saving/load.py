@@ -15,21 +15,10 @@ from keras_dlcourse.saving.allowed import Allowed
 from keras_dlcourse.saving.archive import MAX_BYTES, Contents, read
 from keras_dlcourse.saving.config import find_names, parse
 from keras_dlcourse.saving.errors import InvalidModelFile, UntrustedModelError, escape_text
+from keras_dlcourse.saving.file_kinds import way_out
 from keras_dlcourse.saving.newest import find_intact
 from keras_dlcourse.saving.outline import outline
 from keras_dlcourse.saving.weights import Shapes, check_fit, read_shapes
-
-# What to do with other types of files, as the end of a sentence.
-_WAYS_OUT = {
-    **dict.fromkeys(
-        (".h5", ".hdf5"),
-        ": load an HDF5 file of older Keras with keras.models.load_model, and save it again with "
-        "model.save('model.keras')",
-    ),
-    ".task": ": a MediaPipe .task bundle is a zip archive; unzip it and use the .tflite file in it "
-    "on devices",
-    ".tflite": ": a .tflite file is ready for devices; run it with keras_dlcourse.edge",
-}
 
 
 def load(
@@ -110,13 +99,6 @@ def _file(path: str | os.PathLike[str]) -> Path:
             f"{path} must be a .keras file, as written by model.save('model.keras'){way_out(path)}"
         )
     return path
-
-
-def way_out(path: Path) -> str:
-    """Return what to do with a file of another type, as the rest of a sentence."""
-    if path.name.endswith(".weights.h5"):
-        return ": it contains only weights; build it, call model.load_weights, and pass the model"
-    return _WAYS_OUT.get(path.suffix.lower(), "")
 
 
 def _load(

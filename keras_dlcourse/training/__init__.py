@@ -13,10 +13,11 @@ from keras_dlcourse.training.decisions.temperature_scaling import TemperatureSca
 from keras_dlcourse.training.decisions.threshold_for import OperatingPoint, threshold_for
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.quickstart import quickstart
-from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
+from keras_dlcourse.training.run.recipe import Recipe
 from keras_dlcourse.training.run.run import Run, run
 from keras_dlcourse.training.run.run_folder import RunFolder, first_free
 from keras_dlcourse.training.run.task import Evidence, Task
+from keras_dlcourse.training.schedules import warmup_cosine
 from keras_dlcourse.training.search import (
     CrossValidation,
     NestedSelection,

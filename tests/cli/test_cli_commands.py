@@ -24,6 +24,7 @@ from keras_dlcourse.edge import ImageClassifier
 COMMANDS = (
     "quickstart",
     "train",
+    "compare",
     "explain",
     "export",
     "inspect",
@@ -63,8 +64,20 @@ def test_help_lists_all_commands(capsys):
     assert all(re.search(rf"^ +{name}\b", help_text, re.MULTILINE) for name in COMMANDS)
 
 
+def test_no_words_print_help(capsys):
+    assert command() == 0
+    assert capsys.readouterr().out == build_parser().format_help()
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_printed(capsys, option):
+    with pytest.raises(SystemExit) as end:
+        command(option)
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"keras-dlcourse {kd.__version__}\n"
+
+
 def test_wrong_words_end_in_2(capsys):
-    assert "required: COMMAND" in usage_error(capsys)
     assert "invalid choice: 'trian'" in usage_error(capsys, "trian")
     assert "required: DIR, -o/--output" in usage_error(capsys, "train")
     assert "invalid choice: 'int4'" in usage_error(
@@ -109,7 +122,7 @@ def test_train_refuses_a_folder_with_something_in_it(trained, photos, capsys):
     assert command("train", photos, "--model", "tiny", "-o", trained) == 1
     err = capsys.readouterr().err
     assert re.fullmatch(
-        r"error: folder must be new or empty.* is not empty. Nothing is overwritten.*\n", err
+        r"error: --output must be new or empty.* is not empty. Nothing is overwritten.*\n", err
     )
     assert {path: path.stat().st_mtime_ns for path in trained.rglob("*")} == before
 
@@ -184,16 +197,16 @@ def test_scans_that_do_not_fill_16_bits_are_asked_about(trained, photos, tmp_pat
 
 def test_the_folders_of_a_split_are_no_classes(tmp_path, photos, capsys):
     (tmp_path / "data").mkdir()
-    for part in ("seg_train", "seg_test"):
+    for part in ("trainA", "trainB"):
         (tmp_path / "data" / part).symlink_to(photos)
     assert command("train", tmp_path / "data", "--model", "tiny", "-o", tmp_path / "run") == 1
     err = capsys.readouterr().err
-    assert "seg_test, seg_train are named like parts of a data set" in err
+    assert "trainA, trainB are named like parts of a data set" in err
     assert "2 of them contain the same folders (across, down & <b>)" in err
-    assert "/data/seg_train, which is then split" in err and "--classes" in err
-    words = ["train", tmp_path / "data", "--classes", "seg_train", "nowhere", "--model", "tiny"]
+    assert "/data/trainA, which is then split" in err and "--classes" in err
+    words = ["train", tmp_path / "data", "--classes", "trainA", "nowhere", "--model", "tiny"]
     assert command(*words, "-o", tmp_path / "run") == 1
-    assert "Missing: nowhere. Available: seg_test, seg_train" in capsys.readouterr().err
+    assert "Missing: nowhere. Available: trainA, trainB" in capsys.readouterr().err
 
 
 def test_a_model_knows_its_classes_whatever_they_are_called(trained, photos):
@@ -206,7 +219,7 @@ def test_a_model_knows_its_classes_whatever_they_are_called(trained, photos):
     model = load_model(trained / "model.keras")
     images = load_labeled_images(model, folders, ("train", "test"))
     assert images.class_names == ("train", "test")
-    assert images.y.tolist() == [1] * 65 + [0] * 65
+    assert images.labels.tolist() == [1] * 65 + [0] * 65
     with pytest.raises(ValueError, match="test, train are named like parts"):
         load_labeled_images(model, folders, None)
 
@@ -238,7 +251,7 @@ def test_a_value_of_the_wrong_type_is_one_sentence(monkeypatch, capsys):
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize("module", ["keras_dlcourse.edge", "keras_dlcourse.cli"])
+@pytest.mark.parametrize("module", ["keras_dlcourse.edge", "keras_dlcourse"])
 def test_an_ascii_locale_prints_all_names(module, trained, tmp_path):
     names = [os.fsencode(tmp_path) + name for name in (b"/\xe9t\xe9.png", "/été.png".encode())]
     for name in names:
@@ -294,6 +307,135 @@ def test_user_errors_are_one_sentence(
     assert list(tmp_path.iterdir()) == []
 
 
+# What is said before Keras, which takes long, is imported.
+EARLY = (
+    ("train", "nowhere", "--model", "lenet5", "-o", "OUT", "nowhere is not a folder"),
+    ("train", "PHOTOS/across", "--model", "lenet5", "-o", "OUT", "no folders"),
+    ("train", "PHOTOS", "--model", "lenet", "-o", "OUT", "Did you mean 'lenet5'?"),
+    ("train", "PHOTOS", "-o", "OUT", "--model NAME is required"),
+    ("train", "PHOTOS", "--model", "lenet5", "-o", "RUN", "--output must be new or empty"),
+    ("train", "PHOTOS", "--model", "lenet5", "-o", "RUN/a/b", "run/a is not a writable folder"),
+    ("train", "PHOTOS", "--resume", "-o", "OUT", "--output must be the folder of a run to resume"),
+    ("train", "PHOTOS", "--model", "lenet5", "-o", "PHOTOS/x", "RUN must be outside of DIR"),
+    *(
+        ("train", "PHOTOS", "--model", "lenet5", "-o", "OUT", option, value, message)
+        for option, value, message in (
+            ("--task", "clasify", "--task must be one of 'classify'. Received: 'clasify'"),
+            ("--alpha", "0", "--alpha must be a finite number above 0. Received: 0.0"),
+            ("--epochs", "0", "--epochs must be an integer of at least 1. Received: 0"),
+            ("--image-size", "0", "--image-size must be an integer of at least 1. Received: 0"),
+            ("--bits", "20", "bits must be an integer from 8 to 16. Received: 20"),
+            ("--classes", "across", "class_names must name two or more classes"),
+        )
+    ),
+    ("quickstart", "-o", "RUN", "--output must be new or empty"),
+    ("explain", "nowhere.keras", "PHOTO", "there is no file nowhere.keras"),
+    ("explain", "RUN", "PHOTO", "run is a folder without saved_model.pb"),
+    ("explain", "RUN/m.keras", "nowhere.png", "nowhere.png: no such file or folder"),
+    ("explain", "RUN/m.keras", "RUN/a", "1 of 1 files cannot be read as images"),
+    ("explain", "RUN/m.keras", "PHOTO", "-o", "RUN/a", "run/a is not a writable folder"),
+    ("explain", "RUN/m.keras", "PHOTO", "--methods", "cam,tea", "Received: 'tea'"),
+    ("explain", "RUN/m.keras", "PHOTO", "--bits", "99", "bits must be an integer from 8 to 16"),
+    ("export", "RUN/m.h5", "-o", "OUT", "m.h5 must be a .keras file"),
+    ("export", "RUN/m.keras", "-o", "RUN", "--output must name the file to write"),
+    ("export", "RUN/m.keras", "-o", "RUN/a/b", "run/a is not a writable folder"),
+    ("export", "RUN/m.keras", "-o", "OUT", "--labels", "nowhere.txt", "nowhere.txt: No such file"),
+    ("export", "RUN/m.keras", "-o", "OUT", "--bits", "12", "are about the images in --calibration"),
+    ("export", "RUN/m.keras", "-o", "OUT", "--mean", "0", "must be given together"),
+    ("export", "RUN/m.keras", "-o", "OUT", "--mean", "0", "--std", "0", "std must be"),
+    ("export", "RUN/m.keras", "-o", "OUT", "--calibration", "nowhere", "nowhere is not a folder"),
+    (
+        "export",
+        "RUN/m.keras",
+        "-o",
+        "OUT",
+        "--calibration",
+        "PHOTOS",
+        "--bits",
+        "5",
+        "from 8 to 16",
+    ),
+    ("export", "RUN/m.keras", "-o", "OUT", "--quantization", "int8", "needs --calibration DIR"),
+    (
+        *("export", "RUN/m.keras", "-o", "OUT", "--quantization", "int8"),
+        *("--calibration", "PHOTOS/across", "--calibration must have at least 100 images"),
+    ),
+    (
+        *("export", "RUN/m.keras", "-o", "RUN", "--target", "microcontroller"),
+        *("--calibration", "PHOTOS", "--output must be new or empty"),
+    ),
+    ("verify", "nowhere.keras", "RUN/m.tflite", "PHOTOS", "there is no file nowhere.keras"),
+    ("verify", "RUN/m.keras", "RUN/a", "PHOTOS", "is not a .tflite file"),
+    ("verify", "RUN/m.keras", "RUN/m.tflite", "nowhere", "nowhere is not a folder"),
+    ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS/across", "no folders"),
+    ("verify", "RUN/m.keras", "RUN/m.tflite", "OTHERS", "not classes of the model: cat, dog"),
+    ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS", "--bits", "7", "from 8 to 16"),
+    ("models", "lenet", "Did you mean 'lenet5'?"),
+    ("models", "lenet5", "--alpha", "-1", "--alpha must be a finite number above 0"),
+    ("models", "--alpha", "0.5", "--alpha and --image-size need the name of a network"),
+    ("inspect", "nowhere.tflite", "nowhere.tflite: No such file or directory"),
+    ("preflight", "RUN/a", "is not a .tflite file"),
+    ("preflight", "RUN/m.tflite", "--targets", "toaster", "--targets must be some of"),
+    ("bundle", "RUN/m.tflite", "--target", "raspberry-pi", "-o", "RUN", "folder must be new or"),
+)
+WITHOUT_KERAS = """
+import contextlib, io, json, sys
+from keras_dlcourse.cli import main
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(words)
+    print(json.dumps([code, said.getvalue(), "keras" in sys.modules]))
+"""
+
+
+def test_mistakes_are_reported_before_keras_is_imported(trained, photos, tmp_path):
+    run, others = tmp_path / "run", tmp_path / "others"
+    run.mkdir()
+    for name in ("a", "m.keras", "m.h5"):
+        (run / name).write_bytes(b"anything")
+    (run / "m.tflite").symlink_to(trained / "model.int8.tflite")
+    for name in ("cat", "dog"):
+        (others / name).mkdir(parents=True)
+    places = {"RUN": run, "OUT": tmp_path / "out", "PHOTOS": photos, "OTHERS": others}
+    places |= {"PHOTO": photos / "across" / "0.png"}
+
+    def fill(word):
+        return re.sub("^[A-Z]+", lambda match: str(places.get(match[0], match[0])), word)
+
+    turns = [list(map(fill, words)) for *words, _ in EARLY]
+    words = [sys.executable, "-c", WITHOUT_KERAS, json.dumps(turns)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    assert len(found) == len(EARLY)
+    for (*words, message), (code, said, has_keras) in zip(EARLY, found, strict=True):
+        assert code in (1, 2) and message in said, (words, said)
+        assert said.startswith("error: ") and not has_keras, words
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_is_known_without_keras_is_what_there_is():
+    from keras_dlcourse.cli import explain, export, train
+    from keras_dlcourse.export.conversion.schemes import SCHEMES
+    from keras_dlcourse.export.outputs import KINDS
+    from keras_dlcourse.export.writing.output import KIND_NAMES
+    from keras_dlcourse.models.costs import read_costs
+    from keras_dlcourse.training.run.tasks import TASKS
+
+    assert tuple(kd.explain.METHODS) == explain.METHODS
+    assert set(train.CHECKS) == {name for name, task in TASKS.items() if task.read is not None}
+    assert tuple(KINDS) == KIND_NAMES
+    assert {"tiny", *(cost.name for cost in read_costs())} == set(kd.models.names())
+    assert tuple(SCHEMES) == export.QUANTIZATIONS
+
+
+@pytest.mark.parametrize("option", ["--min-agreement", "--max-accuracy-loss", "--min-cosine"])
+def test_a_limit_that_is_no_number_is_refused(capsys, option):
+    """A comparison with NaN would be of no consequence."""
+    words = ["verify", "m.keras", "m.tflite", "photos", option]
+    assert "must be a number. Received: 'nan'" in usage_error(capsys, *words, "nan")
+
+
 def test_debug_shows_where_an_error_came_from(monkeypatch):
     monkeypatch.setenv("KERAS_DLCOURSE_DEBUG", "1")
     with pytest.raises(OSError, match="nowhere.tflite"):
@@ -328,7 +470,9 @@ def test_export_int8_is_calibrated_on_a_folder(trained, photos, tmp_path, capsys
     assert "keras-dlcourse export --help" in err
     assert command(*words, "--quantization", "int8", "--calibration", photos / "across") == 1
     err = capsys.readouterr().err
-    assert "65 examples" in err and "at least 100 examples" in err
+    assert "at least 100 images" in err and err.endswith(
+        f"{photos / 'across'} with 65. Pass a folder of the training images\n"
+    )
     assert command(*words, "--quantization", "int8", "--calibration", tmp_path / "none") == 1
     assert "--calibration: " in capsys.readouterr().err
     assert not (tmp_path / "m.tflite").exists()
@@ -384,10 +528,63 @@ def test_verify_compares_on_a_folder(trained, photos, tmp_path, capsys):
     words = ["verify", trained / "model.keras", trained / "model.float32.tflite"]
     assert command(*words, photos, "--min-agreement", 1) == 0
     out = capsys.readouterr().out
-    assert "130 examples" in out
+    assert out.startswith("scores the 12 of 130 images that the run held out\n")
+    assert "12 examples" in out
     assert "100.00%" in out
     assert command(*words, photos, "--max-accuracy-loss", "-0.5") == 1
     assert "max_accuracy_loss" in capsys.readouterr().err
+
+
+def test_verify_says_which_images_it_scores(trained, photos, tmp_path, capsys):
+    """Whatever they are called, and however they are arranged."""
+
+    def say(folder, run=trained):
+        assert command("verify", run / "model.keras", trained / "model.int8.tflite", folder) == 0
+        out = capsys.readouterr().out
+        return out.splitlines()[0], out
+
+    def copy(part, target, more=b""):
+        for index, path in enumerate(part):
+            place = target / path.parent.name / f"{index}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(path.read_bytes() + more)
+
+    files = kd.data.image_folder(photos, image_size=32).files  # the same split, by the same seed
+    expected = json.loads((trained / "results.json").read_text())["test"]["accuracy"]
+    moved = tmp_path / "moved"
+    copy([*files["train"][:20], *files["train"][-20:], *files["test"]], moved / "train")
+    copy(files["test"], moved / "test")
+    line, out = say(moved)
+    assert line == "scores the 24 of 64 images that the run held out"
+    assert f"{expected:.2%}" in out
+
+    learned = tmp_path / "learned"
+    copy([*files["train"], *files["validation"][:3]], learned)
+    line, out = say(learned)
+    assert line == (
+        f"measures no accuracy: of the 109 images in {learned}, 106 were used for training and 3 "
+        "to choose the weights. Pass a folder with images that the run held out, or with new ones"
+    )
+    assert re.search(r"^ *accuracy +– +–", out, re.M) and out.endswith("agrees\n")
+
+    new = tmp_path / "new"
+    copy([*files["train"][:3], *files["train"][-3:]], new, b"other bytes")
+    assert say(new)[0] == "scores all 6 images: the run used none of them"
+    for name in ("across", "down & <b>"):
+        copy([path for path in files["test"] if path.parent.name == name], new / name)
+    copy(files["train"][:9], new / "across" / "known")
+    line = "scores the 18 of 27 images that the run held out; 6 of them are new to it"
+    assert say(new)[0] == line
+
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "model.keras").write_bytes((trained / "model.keras").read_bytes())
+    assert say(photos, bare)[0] == (
+        "some of these images may have been used for training: there is no split.json of a run "
+        f"beside {bare / 'model.keras'}. If so, the accuracies are too high: pass images that were "
+        "not"
+    )
+    assert say(moved, bare)[0] == "scores the 12 of 64 images in its test part"
 
 
 def test_verify_ends_in_1_for_a_file_that_does_not_agree(trained, photos, tmp_path, capsys):
@@ -461,7 +658,7 @@ def test_ctrl_c_in_training_ends_in_1(photos, tmp_path, monkeypatch, capsys):
 
 def in_process(*words, **environment):
     return subprocess.run(
-        [sys.executable, "-m", "keras_dlcourse.cli", *map(str, words)],
+        [sys.executable, "-m", "keras_dlcourse", *map(str, words)],
         capture_output=True,
         text=True,
         env=os.environ | environment,
@@ -484,6 +681,7 @@ def test_the_device_commands_import_no_keras(trained, tmp_path):
         ("identify", trained / "model.int8.tflite", tmp_path / "red.png", "-g", gallery),
         ("train", "--help"),
         ("--version",),
+        (),
     ):
         done = in_process(*words, **device)
         assert done.returncode == 0, done.stderr
@@ -523,7 +721,7 @@ def test_a_process_is_quiet_and_ends_in_its_exit_code(trained, tmp_path):
     said, refused = done.stdout.split("exit 0\n")
     assert said.startswith(str(tmp_path / "m.tflite"))
     assert refused == ""
-    assert re.fullmatch(r"--\nerror: .*3.*2.*\n", done.stderr)
+    assert re.fullmatch(r"Starting Keras and its backend\n--\nerror: .*3.*2.*\n", done.stderr)
 
 
 @pytest.mark.slow
@@ -570,7 +768,7 @@ def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, cap
     assert command(*words) == 1
     assert "--model NAME is required" in capsys.readouterr().err
     assert command(*words, "--resume") == 1
-    assert "folder must hold a run to resume" in capsys.readouterr().err
+    assert "--output must be the folder of a run to resume" in capsys.readouterr().err
 
     def press(self, epoch, logs=None):
         if epoch == 1:

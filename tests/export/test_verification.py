@@ -13,6 +13,9 @@ import pytest
 from small_models import CLASSES, images, randomise, small_classifier
 
 import keras_dlcourse as kd
+from keras_dlcourse.edge import ModelFile
+from keras_dlcourse.export.checking import verification
+from keras_dlcourse.export.checking.kernels import find_kernels, measure_likeness
 from keras_dlcourse.export.outputs import KINDS
 from keras_dlcourse.export.outputs.kind import INTEGER, Compared
 from keras_dlcourse.export.outputs.limits import find_missed_limits
@@ -192,6 +195,19 @@ def test_other_weights_do_not_agree(trained):
     result = kd.export.verify(other, trained.int8, trained.test)
     assert last_line(result).startswith("does not agree: other weights")
     assert "min_class_agreement=0.95" in str(result) and result.to_dict()["cause"] == result.cause
+
+
+def test_other_weights_are_known_by_their_signs_without_a_hash(trained, monkeypatch):
+    """And a copy with rescaled channels has another hash, but not other weights."""
+    monkeypatch.setattr(verification, "own_record", lambda file: {})
+    other = keras.models.clone_model(trained.model)
+    other.set_weights([weight[..., ::-1] for weight in trained.model.get_weights()])
+    found = kd.export.verify(other, trained.int8, trained.test)
+    assert found.same_weights is None and "other weights" in found.cause
+    file = ModelFile.read(trained.int8)
+    assert measure_likeness(find_kernels(trained.model), file) == 1
+    assert measure_likeness(find_kernels(kd.quantize.equalize(trained.model)), file) == 1
+    assert measure_likeness([], file) is None
 
 
 def test_data_of_another_normalization_is_an_error_that_names_both(trained):

@@ -8,7 +8,7 @@ import pytest
 from loss_kit import value_and_gradient
 from scipy import special, stats
 
-from keras_dlcourse.losses import TanhCrossentropy, for_task
+from keras_dlcourse.losses import SparseCategoricalCrossentropy, TanhCrossentropy, for_task
 
 RNG = np.random.default_rng(0)
 ROWS = 40
@@ -59,6 +59,23 @@ def test_categorical_crossentropy_is_that_of_a_multinomial(logits, one_hot):
     loss = for_task("multiclass", from_logits=logits, one_hot=one_hot)
     found = raw if logits else probabilities.astype("float32")
     assert _value(loss, rows if one_hot else labels, found) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_smoothed_crossentropy_against_the_formula(smoothing, from_logits):
+    """Targets 1 - e + e/k and e/k; without smoothing it is Keras's own loss."""
+    labels, raw = RNG.integers(0, 4, 9), RNG.normal(size=(9, 4))
+    scores = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
+    target = np.full((9, 4), smoothing / 4) + (1 - smoothing) * np.eye(4)[labels]
+    found = (raw if from_logits else scores).astype("float32")
+    loss = SparseCategoricalCrossentropy(smoothing, from_logits)
+    assert _value(loss, labels, found) == pytest.approx(
+        -(target * np.log(scores)).sum(axis=1).mean(), rel=1e-5
+    )
+    usual = keras.losses.SparseCategoricalCrossentropy(from_logits)
+    if smoothing == 0:
+        assert _value(loss, labels[:, None], found) == pytest.approx(_value(usual, labels, found))
 
 
 def test_squared_error_of_tanh():

@@ -14,7 +14,7 @@ import pytest
 import keras_dlcourse as kd
 from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.layers.blocks._composite import _convolve_by_group
-from keras_dlcourse.models.costs import cost_of, costs
+from keras_dlcourse.models.measuring import cost_of, costs
 
 with Path(__file__).with_name("parameter_counts.csv").open() as _file:
     PUBLISHED = [row for row in csv.DictReader(_file) if row["name"] in kd.models.names()]

@@ -236,6 +236,44 @@ def test_the_picture_and_the_dictionary(tmp_path, healthy, data) -> None:
     assert stored["layers"][1]["name"] == "stem" and stored["examples"] == 2
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_file_of_other_weights_is_refused(tmp_path, data, healthy, recorded) -> None:
+    model, path = healthy
+    if recorded:
+        path = kd.export.to_tflite(
+            model, tmp_path / "m.tflite", quantization="int8", calibration=data
+        ).path
+    assert diagnose(model, path, data, limit=2).same_weights
+    with pytest.raises(ValueError, match=r"path must be .* made from other weights.*Export the"):
+        diagnose(network(seed=1), path, data)
+    head = keras.models.clone_model(model)  # all layers but the last are the same
+    head.set_weights([*model.get_weights()[:-2], *network(seed=1).get_weights()[-2:]])
+    with pytest.raises(ValueError, match="in one of its layers, only 4.% of the weights"):
+        diagnose(head, path, data)
+
+
+def test_a_file_of_a_corrected_copy_is_not_one_of_other_weights(tmp_path, data) -> None:
+    model = network()
+    scale_channel(model, "stem", "depthwise", channel=3, factor=100)
+    scale_channel(model, "middle", "late", channel=3, factor=100)
+    path = kd.quantize.after_training(
+        model, tmp_path / "m.tflite", data, equalize=True, correct_bias=True
+    )
+    assert diagnose(model, path, data, limit=2).same_weights
+
+
+def test_weights_that_were_trained_on_are_said(healthy, data) -> None:
+    model, path = healthy
+    rng = np.random.default_rng(9)
+    trained = keras.models.clone_model(model)
+    trained.set_weights(
+        [weight + rng.normal(0, 0.2 * weight.std(), weight.shape) for weight in model.get_weights()]
+    )
+    found = diagnose(trained, path, data, limit=2)
+    assert found.same_weights is False
+    assert "The weights were trained between this model and the file" in str(found)
+
+
 def test_bad_input(tmp_path, healthy, data) -> None:
     model, path = healthy
     with pytest.raises(TypeError, match="a Keras model or the path"):

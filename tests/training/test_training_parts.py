@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keras_dlcourse.training import HistoryFile, Recipe, RunFolder, first_free, warmup_cosine
-from keras_dlcourse.training.run.narration import Narrator
+from keras_dlcourse.training.narration import Narrator
 
 
 @pytest.mark.parametrize(

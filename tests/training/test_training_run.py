@@ -27,12 +27,14 @@ run_module = importlib.import_module("keras_dlcourse.training.run.run")
 
 FILES = {
     "config.json",
+    "split.json",
     "history.csv",
     "results.json",
     "model.keras",
     "model.float32.tflite",
     "model.int8.tflite",
     "report.html",
+    "model_card.md",
     "maps",
     "checkpoints.json",
     ".checkpoints.json",
@@ -65,7 +67,8 @@ def test_all_files_are_there_and_nothing_else(finished):
 def test_networks_with_dense_heads_get_maps_too(name, tmp_path):
     """Their heads are none for class activation maps: the pictures are Grad-CAM's."""
     data = kd.data.load("fashion_mnist_small")
-    recipe = replace(RECIPE, model=name, alpha=1.0 if name.startswith("lenet") else 0.05)
+    alpha = 1.0 if name.startswith("lenet") else 0.05
+    recipe = replace(RECIPE, model=name, alpha=alpha, weights="none")
     model = run_module.build_model(data, recipe)
     maps = map_pictures(data, recipe, tmp_path, model)
     maps.set_model(model)
@@ -82,6 +85,8 @@ def test_config_says_what_the_run_was_told(finished):
     assert config["data"]["normalization"] == data.normalization.to_dict()
     assert (config["data"]["train"], config["data"]["test"]) == (160, 30)
     assert config["parameters"] == result.model.count_params()
+    assert config["machine"]["cores"] == os.cpu_count()
+    assert config["command"] is None  # pytest's is not ours
 
 
 def test_best_epoch_of_the_validation_part_was_kept(finished):
@@ -136,6 +141,31 @@ def test_report_shows_the_figures_and_escapes_the_classes(finished):
     assert list(result.folder.maps.glob("*.png"))
 
 
+def test_report_and_card_link_what_is_in_the_folder(finished):
+    _, result, _ = finished
+    page = result.folder.report.read_text(encoding="utf-8")
+    card = (result.folder.path / "model_card.md").read_text(encoding="utf-8")
+    linked = set(re.findall(r'href="\./([^"]+)"', page))
+    assert linked == {name for name in FILES if not name.startswith(".")}
+    assert set(re.findall(r"\]\(\./([^)]+)\)", card)) == linked
+    assert f"{result.accuracy:.1%} of 30 images" in card
+    assert "<b>" not in card.replace("\\<b\\>", "")
+
+
+def test_report_shows_wrong_and_right_answers_with_their_maps(finished):
+    data, result, _ = finished
+    page = result.folder.report.read_text(encoding="utf-8")
+    captions = re.findall("<figcaption>([✗✓].*?)</figcaption>", page)
+    answers = result.model.predict(data.test, verbose=0).argmax(axis=1)
+    right = answers == data.test.y
+    assert sum(one.startswith("✗") for one in captions) == min(12, np.sum(~right))
+    # One of each class that is ever recognized.
+    assert sum(one.startswith("✓") for one in captions) == len(np.unique(answers[right]))
+    curves = read(result.folder.results)["curves"]
+    assert sum(curves["bin_images"]) == 30
+    assert len(curves["area"]) == len(curves["average_precision"]) == len(data.class_names)
+
+
 def test_run_says_what_it_does(finished):
     _, result, said = finished
     text = "\n".join(said)
@@ -149,7 +179,11 @@ def test_run_says_what_it_does(finished):
     verdict = result.results["verdict"]
     assert said[-1] == f"Verdict: {verdict['text']}" and verdict["level"] == "do not use"
     assert "linear SVM on the same images reaches" in verdict["text"]
-    assert escape_html(verdict["text"]) in result.folder.report.read_text(encoding="utf-8")
+    page = result.folder.report.read_text(encoding="utf-8")
+    assert page.index("Do not use</strong>") < page.index("Test accuracy")
+    for reason in verdict["reasons"]:
+        # The page begins it with a capital letter.
+        assert escape_html(f"{reason['text'][1:]}. {reason['advice']}.</li>") in page
 
 
 def test_colour_images_stay_colour(shapes, tmp_path):
@@ -158,14 +192,17 @@ def test_colour_images_stay_colour(shapes, tmp_path):
     assert ImageClassifier(result.folder.tflite("int8")).input_shape[-1] == 3
 
 
-def test_few_images_give_no_int8_file_and_say_why(shapes, tmp_path):
+def test_few_images_are_calibrated_with_changed_copies(shapes, tmp_path):
     said = []
     recipe = Recipe(model="tiny", epochs=1)
     result = training.run(shapes(examples=40), tmp_path / "run", recipe, said.append)
-    assert names(result.folder.path) == FILES - {"model.int8.tflite"}
-    assert any(
-        "No int8 file: calibration needs at least 100 training images" in line for line in said
+    assert names(result.folder.path) == FILES
+    assert (
+        "calibration needs at least 100 training images: copies of the 40 that there are, changed "
+        "at random, are added" in said
     )
+    (int8,) = (row for row in result.results["files"] if row["file"] == "model.int8.tflite")
+    assert int8["passed"]
 
 
 def test_bad_input_writes_nothing(shapes, tmp_path):
@@ -284,7 +321,7 @@ def test_a_full_disk_leaves_no_half_file(shapes, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "save", full)
     with pytest.raises(OSError, match="No space left on device"):
         training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None)
-    assert names(tmp_path / "run") <= {"config.json", "history.csv", "maps", "backup"}
+    assert names(tmp_path / "run") <= {"config.json", "split.json", "history.csv", "maps", "backup"}
 
 
 def test_export_that_fails_leaves_the_trained_model_and_its_results(shapes, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ import pytest
 
 import keras_dlcourse as kd
 from keras_dlcourse import report, training
-from keras_dlcourse.cli import main
+from keras_dlcourse.cli import main, train
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import TASKS
@@ -53,7 +53,7 @@ BRIGHTNESS = Task(
     name="brightness",
     check_data=check_brightness,
     build=build_mean,
-    compile_options=lambda data: {"loss": "mse", "metrics": ["mae"]},
+    compile_options=lambda data, recipe: {"loss": "mse", "metrics": ["mae"]},
     mode="min",
     evaluate=measure_error,
     export_options=lambda data: {"preprocessing": data.train.normalization},
@@ -130,11 +130,17 @@ def test_report_says_only_what_holds_for_the_task(finished):
     page = result.folder.report.read_text()
     titles = re.findall("<h2[^>]*>(.*?)</h2>", page)
     assert titles == [
+        "Verdict",
         "Summary",
         "Learning curves",
         "Errors",
         "Exported files",
         "Run it on a device",
+        "Intended use",
+        "Limits",
+        "Data",
+        "How it was trained",
+        "Files of this run",
     ]
     results = read(result.folder.results)
     for text in (
@@ -168,6 +174,21 @@ def test_data_and_task_are_checked_before_anything_is_written(tmp_path):
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"), [("augment", "light"), ("weights", "imagenet"), ("batch_size", 4)]
+)
+def test_a_task_without_a_setting_refuses_it(tmp_path, setting, value):
+    recipe = replace(RECIPE, **{setting: value})
+    with pytest.raises(ValueError, match=f"{setting} must be .* for the task 'brightness'"):
+        training.run(photos(), tmp_path / "run", recipe, lambda text: None)
+
+
+def test_too_few_examples_without_augmentation_give_no_int8_file():
+    data = SimpleNamespace(train=photos().train.__class__(np.zeros((20, 8, 8, 1), "uint8")))
+    with pytest.raises(ValueError, match="calibration needs at least 100 training images"):
+        run_module.find_calibration(data, RECIPE, BRIGHTNESS, print)
+
+
 def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, monkeypatch):
     class Killed(BaseException):
         """Stands for the end of the process."""
@@ -185,7 +206,10 @@ def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, mo
     assert config["input_shape"] == [8, 8, 1]
     sizes = {"batch_size": 8, "train": 120, "validation": 20, "test": 30}
     assert config["data"] == {"name": "grays", **sizes}
-    assert run_module.recipe_of(folder) == RECIPE
+    filled = run_module.recipe_of(folder)
+    given = {name: value for name, value in vars(RECIPE).items() if value not in (None, "auto")}
+    assert vars(filled) == {**vars(filled), **given}
+    assert (filled.batch_size, filled.augment, filled.weights) == (8, "none", "none")
     with pytest.raises(ValueError, match="task must be 'brightness', as in the run in"):
         run_module.recipe_of(folder, replace(RECIPE, task="classify"))
     monkeypatch.setitem(TASKS, "brightness", replace(BRIGHTNESS, quantizations=()))
@@ -200,11 +224,11 @@ def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, mo
     assert run_module.recipe_of(folder).task == "classify"
 
 
-def test_the_command_checks_the_task_before_it_reads_images(tmp_path, capsys):
+def test_the_command_checks_the_task_before_it_reads_images(tmp_path, capsys, monkeypatch):
     words = ["train", "nowhere", "--model", "mean", "-o", str(tmp_path / "run")]
     assert main([*words, "--task", "clasify"]) == 1
-    expected = "task must be one of 'classify', 'brightness'. Received: 'clasify'"
-    assert expected in capsys.readouterr().err
+    assert "--task must be one of 'classify'. Received: 'clasify'" in capsys.readouterr().err
+    monkeypatch.setitem(train.CHECKS, "brightness", lambda options: None)
     assert main([*words, "--task", "brightness"]) == 1
     assert "task must be one that is trained from a folder" in capsys.readouterr().err
 
@@ -217,6 +241,7 @@ def test_the_command_reads_the_data_as_the_task_says(tmp_path, monkeypatch):
         return photos()
 
     monkeypatch.setitem(TASKS, "brightness", replace(BRIGHTNESS, read=read_photos))
+    monkeypatch.setitem(train.CHECKS, "brightness", lambda options: None)
     monkeypatch.setattr(
         training,
         "run",

@@ -16,6 +16,7 @@ from keras_dlcourse.edge.commands.common import (
     one_sentence,
     pictures_of,
     print_json,
+    real_number,
     save_picture,
     whole_number,
 )
@@ -63,7 +64,9 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         metavar="N",
         help="maximum categories per image (default: 5, or all that reach the file's thresholds)",
     )
-    parser.add_argument("--score-threshold", type=float, metavar="S", help="omit scores below S")
+    parser.add_argument(
+        "--score-threshold", type=real_number, metavar="S", help="omit scores below S"
+    )
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for models without labels"
     )

@@ -6,6 +6,7 @@ import argparse
 import codecs
 import functools
 import io
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -196,11 +197,22 @@ def whole_number(text: str) -> int:
     return number
 
 
+def real_number(text: str) -> float:
+    """Parse a finite number."""
+    try:
+        parsed = float(text)
+    except ValueError:
+        parsed = math.nan
+    if not math.isfinite(parsed):
+        raise argparse.ArgumentTypeError(f"must be a number. Received: {text!r}")
+    return parsed
+
+
 def numbers(text: str) -> tuple[float, ...]:
     """Parse comma-separated numbers."""
     try:
-        return tuple(float(number) for number in text.split(","))
-    except ValueError:
+        return tuple(real_number(part) for part in text.split(","))
+    except argparse.ArgumentTypeError:
         raise argparse.ArgumentTypeError(
             f"must be a number, or comma-separated numbers, one per channel. Received: {text!r}"
         ) from None

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
+from keras_dlcourse.export.checking.kernels import ALIKE, UNLIKE
 from keras_dlcourse.export.checking.roads import Road, convert_inputs
 from keras_dlcourse.export.outputs.kind import INTEGER, Compared, Kind
 from keras_dlcourse.export.outputs.limits import find_missed_limits
@@ -30,6 +31,8 @@ class Case:
         kind: The kind of that output.
         storage: How the file stores numbers, which determines the limits.
         same_weights: Whether the file was made from these weights; None if it does not record it.
+        likeness: How much its kernels are those of the model, see `measure_likeness`; None if that
+            is unknown, or the comparison did not fail.
         class_names: The class names by their source: the data or the model.
     """
 
@@ -41,6 +44,7 @@ class Case:
     kind: Kind
     storage: str
     same_weights: bool | None
+    likeness: float | None
     class_names: dict[str, tuple[str, ...]]
 
     def is_fixed_by(self, theirs: np.ndarray) -> bool:
@@ -71,10 +75,23 @@ def find_cause(case: Case) -> str | None:
 
 
 def other_weights(case: Case) -> str | None:
-    """Compare the hash in the file with the model's."""
-    if not case.failed or case.same_weights is not False:
+    """Compare the hash in the file with the model's, and the kernels.
+
+    A file with another hash may be that of a copy, such as one with corrected biases.
+    """
+    if not case.failed or case.same_weights:
         return None
-    return "other weights: the file was made from weights other than this model's"
+    if case.likeness is None:
+        return _OTHER if case.same_weights is False else None
+    return _OTHER if case.likeness < (ALIKE if case.same_weights is False else UNLIKE) else None
+
+
+def changed_weights(case: Case) -> str | None:
+    """Compare the hash if nothing else was found: biases may differ."""
+    return _OTHER if case.failed and case.same_weights is False else None
+
+
+_OTHER = "other weights: the file was made from weights other than this model's"
 
 
 def normalization(case: Case) -> str | None:
@@ -159,4 +176,5 @@ CAUSES: tuple[Callable[[Case], str | None], ...] = (
     channel_order,
     label_order,
     integer_range,
+    changed_weights,
 )

@@ -13,9 +13,8 @@ from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.export.outputs import KINDS
 from keras_dlcourse.export.writing.input import Input
-from keras_dlcourse.export.writing.output import Output
+from keras_dlcourse.export.writing.output import KIND_NAMES, Output
 
 # Conversions between float and integers: they border an integer graph and are not islands.
 _BORDER = {"QUANTIZE", "DEQUANTIZE"}
@@ -225,7 +224,7 @@ def read_outputs(file: ModelFile) -> tuple[Output, ...]:
     return tuple(
         Output(
             name=one["name"],
-            kind=one["kind"] if one["kind"] in KINDS else "numbers",  # of a later version
+            kind=one["kind"] if one["kind"] in KIND_NAMES else "numbers",  # of a later version
             shape=tensor.shape[1:],
             layout=metadata.places.get(described[number]),
             labels=metadata.output_labels.get(described[number]) if number else metadata.labels,

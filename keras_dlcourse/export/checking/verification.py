@@ -20,6 +20,7 @@ from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
 from keras_dlcourse.export.checking.causes import EXAMPLES, Case, find_cause
 from keras_dlcourse.export.checking.inspection import own_record, read_inputs
+from keras_dlcourse.export.checking.kernels import find_kernels, measure_likeness
 from keras_dlcourse.export.checking.output_pairs import Pair, compare_outputs
 from keras_dlcourse.export.checking.roads import find_road
 from keras_dlcourse.export.conversion.device_model import model_hash
@@ -350,6 +351,7 @@ def verify(
             kind=KINDS[outputs[number].kind],
             storage=storage,
             same_weights=same_weights,
+            likeness=_find_likeness(model, file) if failed and not same_weights else None,
             class_names=_class_names(model, examples),
         )
     )
@@ -436,6 +438,11 @@ def _limits_by_output(
     for name, found in zip(names, figures, strict=True):
         check_limits(own.get(name, {}), found)
     return [{**every, **own.get(name, {})} for name in names]
+
+
+def _find_likeness(model: keras.Model, file: ModelFile) -> float | None:
+    kernels = find_kernels(model)
+    return None if kernels is None else measure_likeness(kernels, file)
 
 
 def _class_names(model: keras.Model, examples: Examples) -> dict[str, tuple[str, ...]]:

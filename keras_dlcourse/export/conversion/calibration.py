@@ -10,10 +10,10 @@ import numpy as np
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.export.conversion.device_model import convert_to_device_inputs
+from keras_dlcourse.export.conversion.schemes import MINIMUM
 from keras_dlcourse.export.conversion.structure import arrange_inputs
 from keras_dlcourse.export.writing.input import Input
 
-MINIMUM = 100  # with fewer examples, ranges depend on chance
 EXAMPLES = 200  # more hardly change the ranges, and each costs a forward pass
 SEED = 0
 

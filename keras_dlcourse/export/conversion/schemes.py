@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from keras_dlcourse._checks import check_one_of
 
+MINIMUM = 100  # examples for calibration: with fewer, ranges depend on chance
+
 
 @dataclass(frozen=True)
 class Scheme:

@@ -16,11 +16,10 @@ from typing import Any
 import keras
 from keras.src.backend.common import global_state
 
-from keras_dlcourse._files import user_path
 from keras_dlcourse._stderr import capture_stderr
 from keras_dlcourse.export.conversion.errors import ExportError
+from keras_dlcourse.export.conversion.model_path import check_model_path
 from keras_dlcourse.saving import load
-from keras_dlcourse.saving.load import way_out
 
 _FAKE_QUANTIZATION = "FakeQuantWithMinMax"
 # Modes of Keras's model.quantize whose operations the converter does not support (TF 2.21).
@@ -56,20 +55,9 @@ def load_model(model: Any) -> keras.Model:
             "model must be a Keras model, the path of a .keras file, or a SavedModel folder. "
             f"Received: {type(model).__name__}"
         )
-    path = user_path(model)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
+    path = check_model_path(model)
     if path.is_dir():
-        if not (path / "saved_model.pb").is_file():
-            raise ValueError(
-                f"{path} is a folder without saved_model.pb, so it is not a SavedModel"
-            )
         return _load_saved_model(path)
-    if path.suffix != ".keras":
-        raise ValueError(
-            f"{path} must be a .keras file, as written by model.save('model.keras'), or a "
-            f"SavedModel folder{way_out(path)}"
-        )
     # No training follows, and the optimizer in a file from the PyTorch backend is a Keras class
     # that cannot be imported without PyTorch.
     loaded = load(path, trust=_list_registered(), compile=False)

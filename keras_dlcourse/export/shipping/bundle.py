@@ -12,7 +12,7 @@ from pathlib import Path
 from string import Template
 
 from keras_dlcourse._checks import check_one_of
-from keras_dlcourse._files import user_path
+from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
 from keras_dlcourse.edge.tflite.checksums import SUMS
@@ -83,9 +83,7 @@ def bundle(
         PosixPath('pi')
     """
     target = check_one_of("target", target, tuple(TARGETS))
-    folder = user_path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not empty. Choose another folder")
+    folder = check_free("folder", folder)
     image_model = _open_image_model(ModelFile.read(model))  # rejects files that would not run there
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:

@@ -16,7 +16,7 @@ from string import Template
 from typing import Any
 
 from keras_dlcourse._extras import require
-from keras_dlcourse._files import user_path, write_bytes, write_folder_atomically, write_text
+from keras_dlcourse._files import check_free, write_bytes, write_folder_atomically, write_text
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.preflight import preflight
@@ -103,9 +103,7 @@ def micro(model: str | os.PathLike[str], folder: str | os.PathLike[str]) -> Micr
         >>> kd.export.micro("model.int8.tflite", "firmware/model")  # doctest: +SKIP
     """
     require("keras_dlcourse.export.micro", "micro", "tflite_micro")
-    folder = user_path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} exists and is not empty. Choose another folder")
+    folder = check_free("folder", folder)
     file = ModelFile.read(os.fspath(model))
     if len(file.inputs) != 1:  # the sources have one input array
         raise ValueError(

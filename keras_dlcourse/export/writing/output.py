@@ -6,6 +6,18 @@ from dataclasses import dataclass
 
 from keras_dlcourse.edge.description.layouts import BoxLayout, KeypointLayout
 
+# The names of `export.outputs.KINDS`, which takes Keras to import.
+KIND_NAMES = (
+    "embedding",
+    "scores",
+    "classes",
+    "labels",
+    "box",
+    "keypoints",
+    "class_map",
+    "numbers",
+)
+
 
 @dataclass(frozen=True)
 class Output:

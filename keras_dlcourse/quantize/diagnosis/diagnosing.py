@@ -6,6 +6,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from keras_dlcourse.data import Normalization, take
 from keras_dlcourse.edge.tflite.graph import Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
-from keras_dlcourse.export.checking.inspection import read_inputs
+from keras_dlcourse.export.checking.inspection import own_record, read_inputs
+from keras_dlcourse.export.checking.kernels import ALIKE, UNLIKE, list_kernels, measure_likeness
 from keras_dlcourse.export.checking.roads import convert_inputs
 from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
 from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
@@ -55,7 +57,8 @@ def diagnose(
         applies the fixes that it names.
 
     Raises:
-        ValueError: If model, file and data do not match, or the file is not an integer file.
+        ValueError: If model, file and data do not match, the file was made from other weights, or
+            it is not an integer file.
         TypeError: If `model` is neither a Keras model nor a path.
 
     Example:
@@ -78,12 +81,14 @@ def diagnose(
     integer_file = ModelFile.read(os.fspath(path))
     float_file = _open_float_file(model, integer_file)
     _check_files(float_file, integer_file)
+    same_weights = _check_weights(model, float_file, integer_file)
     examples = take(data, limit).inputs
     inputs = _device_inputs(examples, float_file, integer_file)
     steps = track(inputs, len(examples), f"{Path(path).name}: comparing layers")
     comparison = compare_layers(float_file, integer_file, steps)
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
-    return _summarize(Path(path), float_file, integer_file, comparison, known)
+    found = _summarize(Path(path), float_file, integer_file, comparison, known)
+    return replace(found, same_weights=same_weights)
 
 
 def _open_float_file(
@@ -132,6 +137,31 @@ def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
                 f"model and path are not the same network: the float network has {what} of shape "
                 f"{first[1:]}, but {integer_file.what} has {second[1:]}."
             )
+
+
+def _check_weights(
+    model: keras.Model | str | os.PathLike[str], float_file: ModelFile, integer_file: ModelFile
+) -> bool | None:
+    """Raise ValueError if the integer file was certainly made from other weights.
+
+    Returns:
+        Whether it was made from these weights, perhaps with corrected biases or rescaled channels;
+        None if that cannot be told.
+    """
+    recorded = [own_record(file).get("keras_hash") for file in (float_file, integer_file)]
+    if recorded[0] is not None and recorded[0] == recorded[1]:
+        return True
+    likeness = measure_likeness(list_kernels(float_file), integer_file)
+    if likeness is None:
+        return None
+    if likeness < UNLIKE:
+        raise ValueError(
+            "path must be a file made from the weights of model. Received: "
+            f"{integer_file.what}, which was made from other weights: in one of its layers, only "
+            f"{likeness:.0%} of the weights have the same sign as in the model. Export the model "
+            "again with to_tflite, or pass the model that the file was made from."
+        )
+    return likeness >= ALIKE
 
 
 _INTEGERS = {"int8", "uint8", "int16"}

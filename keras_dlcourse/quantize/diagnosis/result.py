@@ -24,6 +24,9 @@ class Diagnosis:
         agreement: Fraction of examples with the same largest output.
         layers: All matched layers, in network order.
         unmatched: Operators without a counterpart in the other file.
+        same_weights: Whether the file was made from the model's weights, perhaps with corrected
+            biases or rescaled channels; False if the weights were trained in between, None if that
+            cannot be told.
     """
 
     path: Path
@@ -32,6 +35,7 @@ class Diagnosis:
     agreement: float
     layers: tuple[LayerDiagnosis, ...]
     unmatched: tuple[str, ...]
+    same_weights: bool | None = None
 
     @property
     def worst(self) -> tuple[LayerDiagnosis, ...]:
@@ -95,6 +99,11 @@ class Diagnosis:
         lines += [f"{layer.name} ({layer.operator}): {cause}" for layer, cause in self.findings]
         if not self.findings:
             lines.append("No layer stands out: the loss comes from 8-bit rounding in general.")
+        if self.same_weights is False:
+            lines.append(
+                "The weights were trained between this model and the file, and the differences "
+                "are counted as errors: pass the model that the file was made from."
+            )
         if self.unmatched:
             lines.append(f"not compared, because fused differently: {', '.join(self.unmatched)}")
         return "\n".join(lines)

@@ -40,7 +40,7 @@ def measure_floor(data: Dataset, limit: int = LIMIT) -> dict[str, float]:
         "linear SVM": make_pipeline(StandardScaler(), LinearSVC(C=1e-3, random_state=0)),
         "nearest neighbor": KNeighborsClassifier(1),
     }
-    name, features = _describe(train), [_find_features(part) for part in (train, test)]
+    name, features = _describe(train), [find_features(part) for part in (train, test)]
     floor = {
         f"{name} and {method}": float(
             model.fit(features[0], train.labels).score(features[1], test.labels)
@@ -56,7 +56,7 @@ def _describe(examples: Examples) -> str:
     return "pixels" if _is_small(examples) else "HOG"
 
 
-def _find_features(examples: Examples) -> np.ndarray:
+def find_features(examples: Examples) -> np.ndarray:
     """Return histograms of oriented gradients, or the pixels of very small images."""
     images = examples.inputs if examples.pixels is None else examples.pixels
     if _is_small(examples):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,7 @@ import keras
 
 from keras_dlcourse import export
 from keras_dlcourse._extras import require
+from keras_dlcourse._files import check_free
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._version import __version__
 from keras_dlcourse.callbacks import BackupAndRestore, EarlyStopping
@@ -26,16 +28,32 @@ from keras_dlcourse.export.conversion.schemes import find_scheme
 from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
+from keras_dlcourse.training.narration import Narrator, fit_verbosity
+from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
 from keras_dlcourse.training.run.history import HistoryFile
-from keras_dlcourse.training.run.narration import Narrator, fit_verbosity
-from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
-from keras_dlcourse.training.run.run_folder import RunFolder, check_free
+from keras_dlcourse.training.run.machine import describe_machine, find_command
+from keras_dlcourse.training.run.recipe import Recipe, chosen
+from keras_dlcourse.training.run.run_folder import RunFolder
+from keras_dlcourse.training.run.split_record import record_split
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import find_task
+from keras_dlcourse.training.run.time_limit import limit_epochs
 from keras_dlcourse.training.run.verdict import judge
+from keras_dlcourse.training.schedules import warmup_cosine
 
 PARTS = ("train", "validation", "test")
 SAVE_EVERY = 500  # batches, or one epoch if that is shorter
+# What runs of earlier versions do not record, because there was no choice.
+_EARLIER = {
+    "task": "classify",
+    "weights": "none",
+    "augment": "none",
+    "flip": False,
+    "label_smoothing": 0.0,
+    "patience": None,
+    "batch_size": None,
+    "time": None,
+}
 
 
 @dataclass(frozen=True)
@@ -97,10 +115,11 @@ def run(
     Everything is checked before training starts. Ctrl-C during training keeps the best weights and
     leaves a valid folder, without exports.
 
-    In the end, the folder holds `config.json`, `history.csv`, `results.json`, `model.keras` with
-    its SHA-256 in `checkpoints.json`, `model.float32.tflite`, `model.int8.tflite`, `report.html`
-    and figures in `maps/`. Until then it has `backup/`, from which a run that was killed, or
-    stopped by Ctrl-C, can continue with `resume=True`; it ends with exactly the same weights.
+    In the end, the folder holds `config.json`, `split.json`, `history.csv`, `results.json`,
+    `model.keras` with its SHA-256 in `checkpoints.json`, `model.float32.tflite`,
+    `model.int8.tflite`, `report.html`, `model_card.md` and figures in `maps/`. Until then it has
+    `backup/`, from which a run that was killed, or stopped by Ctrl-C, can continue with
+    `resume=True`; it ends with exactly the same weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`. To classify images,
@@ -139,21 +158,33 @@ def run(
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
-        check_free(folder)
+        check_free("folder", folder)
     data = task.convert(data)
     task.check_data(data)
+    began, reasons = time.monotonic(), list[str]()
+    if not resume:
+        recipe, reasons = task.choose(data, recipe)
     model = build_model(data, recipe, task)
+    if not resume and recipe.time is not None:
+        left = recipe.time - (time.monotonic() - began)
+        recipe, why = limit_epochs(recipe, model, data, task, left)
+        reasons.append(why)
+    for reason in reasons:
+        say(reason)
     run_folder = RunFolder(folder, resume)
     run_folder.require_space(estimate_space(model))
-    description = describe_run(data, recipe, model, task)
+    description = describe_run(data, recipe, model, task, reasons)
     if resume:
         check_same_run(run_folder, description, say)
-    else:
+    record_split(data, run_folder)
+    if not resume:
         run_folder.write_json(run_folder.config, description)
         for line in task.summarize(data):
             say(line)
 
-    say(f"Training {recipe.model} for {recipe.epochs} epochs; all results go to {run_folder.path}")
+    if not CheckpointFolder(run_folder.backup).checkpoints():  # else it has the weights already
+        task.prepare(model, data, recipe)
+    say(f"Training {model.name} for {recipe.epochs} epochs; all results go to {run_folder.path}")
     training = fit_model(model, data, recipe, task, run_folder, callbacks)
     save_model(model, run_folder)
     say(f"Testing on the {data.test.examples:,} held-out {task.page.example}s")
@@ -167,7 +198,7 @@ def run(
         )
         return Run(run_folder, model, results)
 
-    files = export_model(model, data, task, run_folder, say)
+    files = export_model(model, data, recipe, task, run_folder, say)
     results = finish(run_folder, task, training, evidence, files, is_complete=True)
     CheckpointFolder(run_folder.backup).remove()
     say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {run_folder.report}")
@@ -182,15 +213,14 @@ def recipe_of(folder: str | os.PathLike[str], wanted: Recipe | None = None) -> R
         FileNotFoundError: If there is no such run.
         ValueError: If `wanted` differs from it.
     """
-    # Runs of earlier versions do not record their task.
-    config = {"task": "classify", **read_config(RunFolder(folder, resume=True))}
+    config = {**_EARLIER, **read_config(RunFolder(folder, resume=True))}
     recipe = Recipe(**{name: config[name] for name in Recipe.__dataclass_fields__})
-    if wanted is not None and wanted != recipe:
-        name = next(n for n in Recipe.__dataclass_fields__ if config[n] != getattr(wanted, n))
-        raise ValueError(
-            f"{name} must be {config[name]!r}, as in the run in {folder}. Received: "
-            f"{getattr(wanted, name)!r}. Start a new run to change it."
-        )
+    for name, value in asdict(wanted or recipe).items():
+        if value not in (None, "auto", config[name]):
+            raise ValueError(
+                f"{name} must be {config[name]!r}, as in the run in {folder}. Received: {value!r}. "
+                "Start a new run to change it."
+            )
     return recipe
 
 
@@ -245,11 +275,14 @@ def estimate_space(model: keras.Model) -> int:
     return 20 * model.count_params() + 20_000_000
 
 
-def describe_run(data: Any, recipe: Recipe, model: keras.Model, task: Task) -> dict[str, Any]:
+def describe_run(
+    data: Any, recipe: Recipe, model: keras.Model, task: Task, reasons: Sequence[str]
+) -> dict[str, Any]:
     """Return the content of `config.json`: everything needed to repeat the run."""
     shapes = [list(one.shape) for one in list_inputs(model)]
     return {
         **asdict(recipe),
+        "reasons": list(reasons),
         "input_shape": shapes[0] if len(shapes) == 1 else shapes,
         "parameters": model.count_params(),
         "data": {
@@ -265,6 +298,8 @@ def describe_run(data: Any, recipe: Recipe, model: keras.Model, task: Task) -> d
             "backend": keras.backend.backend(),
             "python": platform.python_version(),
         },
+        "machine": describe_machine(),
+        "command": find_command(),
     }
 
 
@@ -301,27 +336,27 @@ def fit_model(
     further: Sequence[keras.callbacks.Callback] = (),
 ) -> Training:
     """Train, and restore the weights with the best validation metric."""
-    steps = recipe.epochs * len(data.train)
-    model.compile(
-        keras.optimizers.AdamW(
-            warmup_cosine(steps, recipe.learning_rate, recipe.warmup),
-            weight_decay=recipe.weight_decay,
-        ),
-        **task.compile_options(data),
+    train, epochs = task.fit_data(data, recipe), chosen(recipe.epochs)
+    optimizer = keras.optimizers.AdamW(
+        warmup_cosine(epochs * len(train), chosen(recipe.learning_rate), recipe.warmup),
+        weight_decay=recipe.weight_decay,
     )
+    trained = add_augmentation(model, task.augmentation(data, recipe))
+    trained.compile(optimizer, **task.compile_options(data, recipe))
     history = HistoryFile(folder.history)
     backup = BackupAndRestore(
-        folder.backup, save_freq=min(SAVE_EVERY, len(data.train)), delete_checkpoint=False
+        folder.backup, save_freq=min(SAVE_EVERY, len(train)), delete_checkpoint=False
     )
-    # With a patience as long as the run, it never stops early but still keeps the best weights.
-    keeper = EarlyStopping(f"val_{task.metric}", mode=task.mode, patience=recipe.epochs, verbose=0)
+    keeper = EarlyStopping(
+        f"val_{task.metric}", mode=task.mode, patience=recipe.patience or epochs, verbose=0
+    )
     watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
     interrupted = False
     try:
-        model.fit(
-            data.train,
+        trained.fit(
+            train,
             validation_data=data.validation,
-            epochs=recipe.epochs,
+            epochs=epochs,
             callbacks=[history, *watchers, *further, keeper, backup],
             verbose=fit_verbosity(),
         )
@@ -329,6 +364,8 @@ def fit_model(
         interrupted = True
         if keeper.best_weights is not None:
             keeper.restore_best()
+    # `model` has the same weights; its file can be trained further with the same optimizer.
+    model.compile(optimizer, **task.compile_options(data, recipe))
     best_epoch = None if keeper.best_epoch is None else keeper.best_epoch + 1
     title = f"Weights of epoch {best_epoch}"
     return Training(
@@ -357,17 +394,21 @@ def describe_export(folder: RunFolder) -> str:
 
 
 def export_model(
-    model: keras.Model, data: Any, task: Task, folder: RunFolder, say: Callable[[str], None]
+    model: keras.Model,
+    data: Any,
+    recipe: Recipe,
+    task: Task,
+    folder: RunFolder,
+    say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Write the `.tflite` files and compare each with Keras on the test part."""
     rows: list[dict[str, Any]] = []
     for quantization in task.quantizations:
         calibrated = find_scheme(quantization).calibrated
-        if calibrated and data.train.examples < MINIMUM:
-            say(
-                f"No {quantization} file: calibration needs at least {MINIMUM} training "
-                f"{task.page.example}s"
-            )
+        try:
+            calibration = find_calibration(data, recipe, task, say) if calibrated else None
+        except ValueError as error:
+            say(f"No {quantization} file: {error}")
             continue
         say(f"Exporting and verifying {folder.tflite(quantization).name}")
         try:
@@ -375,7 +416,7 @@ def export_model(
                 model,
                 folder.tflite(quantization),
                 quantization=quantization,
-                calibration=data.train if calibrated else None,
+                calibration=calibration,
                 **task.export_options(data),
             )
         except export.ExportError as error:  # the other files may be possible
@@ -390,6 +431,22 @@ def export_model(
         rows = rows or [keras_row(figures, folder)]
         rows.append({"file": result.path.name, **figures})
     return rows
+
+
+def find_calibration(data: Any, recipe: Recipe, task: Task, say: Callable[[str], None]) -> Any:
+    """Return what a quantized file is calibrated on: training data, augmented if it is too little.
+
+    Raises:
+        ValueError: If there is too little, and the task has no augmentation.
+    """
+    if data.train.examples >= MINIMUM:
+        return data.train
+    few = f"calibration needs at least {MINIMUM} training {task.page.example}s"
+    augmentation = task.augmentation(data, replace(recipe, augment="light"))
+    if augmentation is None:
+        raise ValueError(few)
+    say(f"{few}: copies of the {data.train.examples} that there are, changed at random, are added")
+    return augment_pixels(data.train, augmentation, MINIMUM)
 
 
 def keras_row(figures: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
@@ -407,7 +464,7 @@ def finish(
     *,
     is_complete: bool = False,
 ) -> dict[str, Any]:
-    """Write `results.json` and `report.html`, and return the results.
+    """Write `results.json`, `report.html` and `model_card.md`, and return the results.
 
     Only a run that is complete is judged.
     """

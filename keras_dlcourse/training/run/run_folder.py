@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from keras_dlcourse._files import user_path, write_text
+from keras_dlcourse._files import check_free, user_path, write_text
 from keras_dlcourse._moved import renamed_arguments
 
 
@@ -25,6 +25,7 @@ class RunFolder:
     Attributes:
         path: The folder.
         config: `config.json`: the settings of the run.
+        split: `split.json`: which images are in which part, by their content.
         history: `history.csv`: the metrics of each epoch.
         results: `results.json`: the results.
         model: `model.keras`: the Keras model with the best weights.
@@ -44,13 +45,16 @@ class RunFolder:
         'model.int8.tflite'
     """
 
+    SPLIT = "split.json"
+
     @renamed_arguments(path="folder")
     def __init__(self, folder: str | os.PathLike[str], resume: bool = False) -> None:
         self.path = user_path(folder)
         if not resume:
-            check_free(self.path)
+            check_free("folder", self.path)
             self.path.mkdir(parents=True, exist_ok=True)
         self.config = self.path / "config.json"
+        self.split = self.path / self.SPLIT
         self.history = self.path / "history.csv"
         self.results = self.path / "results.json"
         self.model = self.path / "model.keras"
@@ -87,28 +91,6 @@ class RunFolder:
         # Put each list of numbers on one line. (JSON strings contain no line breaks.)
         text = re.sub(r"\[\n[\d\s.,e+-]+\]", lambda found: " ".join(found[0].split()), text)
         write_text(path, text + "\n")
-
-
-def check_free(folder: str | os.PathLike[str]) -> None:
-    """Raise FileExistsError if `folder` is a file or a folder that is not empty.
-
-    Args:
-        folder: The folder for a run.
-
-    Raises:
-        FileExistsError: If it is a file or is not empty.
-
-    Example:
-        >>> import tempfile
-        >>> check_free(tempfile.mkdtemp())
-    """
-    path = user_path(folder)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        kind = "is not empty" if path.is_dir() else "is a file"
-        raise FileExistsError(
-            f"folder must be new or empty. Received: {path}, which {kind}. Nothing is overwritten: "
-            "pass a new folder."
-        )
 
 
 @renamed_arguments(path="folder")

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_dlcourse.report import TaskPage
-from keras_dlcourse.training.run.recipe import Recipe
+from keras_dlcourse.report.task_page import Shown
+from keras_dlcourse.training.run.recipe import Recipe, choose_length
 from keras_dlcourse.training.run.verdict import Rule, check_files, check_loss
+
+
+def choose_by_size(data: Any, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Choose the settings that follow from the number of training examples.
+
+    Raises:
+        ValueError: If the recipe has settings that only tasks with their own `choose` use.
+    """
+    usual = {"batch_size": data.train.batch_size, "weights": "none", "augment": "none"}
+    for name, value in usual.items():
+        if getattr(recipe, name) not in (None, "auto", value):
+            raise ValueError(
+                f"{name} must be {value!r} for the task {recipe.task!r}. Received: "
+                f"{getattr(recipe, name)!r}"
+            )
+    recipe = replace(
+        recipe, **{**usual, "label_smoothing": recipe.label_smoothing or 0.0, "flip": False}
+    )
+    return choose_length(recipe, data.train.examples)
 
 
 @dataclass(frozen=True)
@@ -22,13 +42,14 @@ class Evidence:
         test: The measures on the test part: `results["test"]`.
         headline: The most important of them in a few characters, such as `"87.4%"`.
         more: Further JSON-serializable content of `results.json`.
-        pictures: PNG files for the report by name; None for one that there is not.
+        pictures: PNG files for the report by name, or lists of `kd.report.Picture`; None for one
+            that there is not.
     """
 
     test: Mapping[str, Any]
     headline: str
     more: Mapping[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, bytes | None] = field(default_factory=dict, repr=False)
+    pictures: Mapping[str, Shown] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -42,7 +63,12 @@ class Task:
     Attributes:
         name: Name for `Recipe(task=...)` and for `keras-dlcourse train --task`.
         check_data: Raises an error if the data is unsuitable.
+        choose: Fills in the settings that the recipe leaves to the data, and says why.
         build: Builds the model that the recipe names, for the data.
+        augmentation: Returns the layer that changes inputs at random in training, or None. It is
+            not part of the model.
+        fit_data: Returns the training data for `fit`, in batches as the recipe wants them.
+        prepare: Prepares the weights of the model before training.
         compile_options: Returns the loss and the metrics, as arguments of `Model.compile`.
         mode: Whether the highest value of `metric` is the best (`"max"`) or the lowest (`"min"`).
         evaluate: Evaluates the model on the test part of the data.
@@ -66,11 +92,15 @@ class Task:
     name: str
     check_data: Callable[[Any], None]
     build: Callable[[Any, Recipe], keras.Model]
-    compile_options: Callable[[Any], dict[str, Any]]
+    compile_options: Callable[[Any, Recipe], dict[str, Any]]
     mode: str
     evaluate: Callable[[keras.Model, Any], Evidence]
     page: TaskPage
+    choose: Callable[[Any, Recipe], tuple[Recipe, list[str]]] = choose_by_size
     describe_data: Callable[[Any], dict[str, Any]] = lambda data: {}
+    augmentation: Callable[[Any, Recipe], keras.layers.Layer | None] = lambda data, recipe: None
+    fit_data: Callable[[Any, Recipe], Any] = lambda data, recipe: data.train
+    prepare: Callable[[keras.Model, Any, Recipe], None] = lambda model, data, recipe: None
     watch: Callable[[Any, Recipe, Path, keras.Model], Any] | None = None
     export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
     quantizations: tuple[str, ...] = ("float32", "int8")

@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_dlcourse._checks import check_integer
 from keras_dlcourse.report import text_table
-from keras_dlcourse.training.run.narration import Narrator
+from keras_dlcourse.training.narration import Narrator
 from keras_dlcourse.training.search import parts
 from keras_dlcourse.training.search.selection import Selection
 from keras_dlcourse.training.search.splits import make_splits

@@ -13,7 +13,7 @@ import numpy as np
 from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._progress import track
 from keras_dlcourse.report import draw_selection, png_bytes
-from keras_dlcourse.training.run.narration import Narrator
+from keras_dlcourse.training.narration import Narrator
 from keras_dlcourse.training.search import cost, finished, parts
 from keras_dlcourse.training.search.finished import Finished
 from keras_dlcourse.training.search.one_fit import Recipe, Task, measure

@@ -17,7 +17,7 @@ from keras_dlcourse._checks import (
     check_one_of,
 )
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.training.run.narration import fit_verbosity
+from keras_dlcourse.training.narration import fit_verbosity
 from keras_dlcourse.training.transfer import stages
 from keras_dlcourse.training.transfer.base import (
     Preprocessing,

@@ -15,7 +15,7 @@ from keras_dlcourse.graph.blocks import NORMS, find_block_starts, find_weighted_
 from keras_dlcourse.graph.places import find_named_place
 from keras_dlcourse.graph.running import Network
 from keras_dlcourse.models._shared.parts import output_dtype
-from keras_dlcourse.training.run.recipe import warmup_cosine
+from keras_dlcourse.training.schedules import warmup_cosine
 from keras_dlcourse.training.transfer.given import Given
 
 

@@ -5,6 +5,7 @@ The functions are in the order in which the run calls them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_dlcourse import callbacks, models, report
-from keras_dlcourse.data import Dataset, as_dataset, read_images, summarize, take
+from keras_dlcourse.data import Dataset, Pipeline, as_dataset, read_images, summarize, take
+from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain import class_mean_maps
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import mapper_for, method_for
+from keras_dlcourse.losses import SparseCategoricalCrossentropy
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
+from keras_dlcourse.report.gallery import draw_answers, typical_answers
+from keras_dlcourse.training.run.augment import build_augmentation, can_mirror
 from keras_dlcourse.training.run.floor import measure_floor
-from keras_dlcourse.training.run.recipe import Recipe
+from keras_dlcourse.training.run.pretrained import build_pretrained, choose_weights, fit_head
+from keras_dlcourse.training.run.recipe import (
+    Recipe,
+    choose_fine_tuning,
+    choose_length,
+    chosen,
+    fill,
+)
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.verdict import CLASSIFICATION_RULES
 
 MAP_PICTURES = 4  # per run, evenly spread over its epochs
+LARGEST_RATIO = 1.5  # of the sizes of classes that count as equal
 MEANS = 500  # images of the test part whose maps are averaged
 
 
@@ -62,6 +75,54 @@ def check_dataset(data: Any) -> None:
             )
 
 
+def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Fill in the settings that the recipe leaves to the data, and say why."""
+    recipe, weights = choose_weights(recipe, data.image_shape)
+    if recipe.weights != "none":
+        recipe, why = choose_fine_tuning(recipe, data.train.examples)
+    else:
+        recipe, why = choose_length(recipe, data.train.examples)
+    recipe, more = fill(
+        recipe,
+        {
+            "augment": ("light", "usual"),
+            "label_smoothing": (0.1, "usual"),
+        },
+    )
+    why = [weights, *why, *more]
+    if recipe.flip is None:
+        flip, found = (
+            (False, "augment=none") if recipe.augment == "none" else can_mirror(data.train)
+        )
+        recipe = replace(recipe, flip=flip)
+        why.append(f"flip={flip}: {found}")
+    if (uneven := find_class_weight(data)) is not None:
+        rare, common = int(uneven.argmax()), int(uneven.argmin())
+        why.append(
+            f"class weights: an image of {data.class_names[rare]} counts "
+            f"{uneven[rare] / uneven[common]:.1f} times as much as one of "
+            f"{data.class_names[common]}, because there are fewer"
+        )
+    return recipe, why
+
+
+def find_class_weight(data: Dataset) -> NDArray | None:
+    """Return weights for classes of unequal size, or None if they are about equal.
+
+    The square root of the inverse frequency: with the inverse frequency itself, a few images of a
+    rare class would decide.
+
+    Reference:
+        Mahajan et al., "Exploring the Limits of Weakly Supervised Pretraining", ECCV 2018,
+        section 2.2, https://arxiv.org/abs/1805.00932
+    """
+    counts = np.bincount(np.asarray(data.train.y), minlength=len(data.class_names))
+    if counts.max() <= LARGEST_RATIO * counts.min():
+        return None
+    weights = np.sqrt(counts.mean() / counts)
+    return weights * counts.sum() / (weights * counts).sum()  # 1 on average over the images
+
+
 def describe_data(data: Dataset) -> dict[str, Any]:
     """Return the names of the classes and the normalization."""
     return {
@@ -72,6 +133,8 @@ def describe_data(data: Dataset) -> dict[str, Any]:
 
 def build_classifier(data: Dataset, recipe: Recipe) -> keras.Model:
     """Build the model named in the recipe, for the images and classes of the data."""
+    if recipe.weights != "none":
+        return build_pretrained(data, recipe)
     return models.build(
         recipe.model,
         input_shape=data.image_shape,
@@ -82,16 +145,40 @@ def build_classifier(data: Dataset, recipe: Recipe) -> keras.Model:
     )
 
 
-def compile_options(data: Dataset) -> dict[str, Any]:
+def augment(data: Dataset, recipe: Recipe) -> keras.layers.Layer | None:
+    """Return the layer that augments images."""
+    return build_augmentation(recipe.augment, bool(recipe.flip), recipe.seed)
+
+
+def batch_training_data(data: Dataset, recipe: Recipe) -> Pipeline:
+    """Return the training images in batches of the recipe's size, with class weights if needed."""
+    weights = find_class_weight(data)
+    given = data.train.sample_weight
+    if weights is not None:
+        own = weights[np.asarray(data.train.y)].astype("float32")
+        given = own if given is None else given * own
+    return rebuild(
+        data.train, batch_size=recipe.batch_size or data.train.batch_size, sample_weight=given
+    )
+
+
+def prepare_weights(model: keras.Model, data: Dataset, recipe: Recipe) -> None:
+    """Fit the head of a network that starts from trained weights."""
+    if recipe.weights != "none":
+        fit_head(model, data)
+
+
+def compile_options(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     """Return the loss and the metric."""
-    return {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"]}
+    loss = SparseCategoricalCrossentropy(chosen(recipe.label_smoothing))
+    return {"loss": loss, "metrics": ["accuracy"]}
 
 
 def map_pictures(
     data: Dataset, recipe: Recipe, folder: Path, model: keras.Model
 ) -> callbacks.ClassActivationMaps:
     """Return the callback that draws class activation maps, by a method that fits the head."""
-    every = max(1, recipe.epochs // MAP_PICTURES)
+    every = max(1, chosen(recipe.epochs) // MAP_PICTURES)
     return callbacks.ClassActivationMaps(
         data.validation, folder, every=every, method=method_for(model)
     )
@@ -101,9 +188,9 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     """Evaluate a model with softmax scores on the test part.
 
     Measures the accuracy with its interval, the confusion matrix, measures per class, the
-    calibration error, and what simple methods reach. Draws the most confident mistakes with the
-    maps of the true and the predicted class, the mean map of each class, and, unless all images
-    belong to one class, the ROC, precision-recall and reliability curves.
+    calibration error, and what simple methods reach. Draws the most confident mistakes and typical
+    right answers with their maps, the mean map of each class, and, unless all images belong to one
+    class, the ROC, precision-recall and reliability curves.
     """
     scores = np.asarray(model.predict(data.test, verbose=0))
     labels = np.asarray(data.test.y)
@@ -117,9 +204,16 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
             **found.to_dict(),
         },
         headline=f"{found.accuracy.value:.1%}",
-        more={"confusion_matrix": found.confusion.tolist(), "floor": measure_floor(data)},
+        more={
+            "confusion_matrix": found.confusion.tolist(),
+            "floor": measure_floor(data),
+            "curves": _list_curves(found),
+        },
         pictures={
-            "mistakes": _draw_mistakes(model, data, labels, scores),
+            "mistakes": _draw_answers(
+                model, data, scores, report.confident_mistakes(labels, scores)
+            ),
+            "right": _draw_answers(model, data, scores, typical_answers(labels, scores)),
             "class_means": _draw_class_means(model, data),
             "curves": report.png_bytes(report.draw_evaluation(found)) if several else None,
         },
@@ -131,30 +225,37 @@ def export_options(data: Dataset) -> dict[str, Any]:
     return {"labels": data.class_names, "preprocessing": data.normalization}
 
 
-def _draw_mistakes(
-    model: keras.Model, data: Dataset, labels: NDArray, scores: NDArray
-) -> bytes | None:
-    """Draw the most confident mistakes, with maps of the true and the predicted class."""
-    worst = report.confident_mistakes(labels, scores)
-    if not len(worst):
-        return None
-    answers = scores[worst].argmax(axis=1)
-    shown = np.stack([labels[worst], answers], axis=1)
-    images = data.test.x[worst]
+def _list_curves(found: report.Evaluation) -> dict[str, list[float]]:
+    """Return what the ROC, precision-recall and reliability curves show."""
+    return {
+        "area": found.areas.tolist(),
+        "average_precision": found.average_precisions.tolist(),
+        "bin_score": found.reliability.scores.tolist(),
+        "bin_right": found.reliability.shares.tolist(),
+        "bin_images": found.reliability.counts.tolist(),
+    }
+
+
+def _draw_answers(
+    model: keras.Model, data: Dataset, scores: NDArray, chosen: NDArray
+) -> list[report.Picture]:
+    """Draw some answers, with maps of the true and the predicted class."""
+    if not len(chosen):
+        return []
+    labels, answers = np.asarray(data.test.y)[chosen], scores[chosen].argmax(axis=1)
+    shown = np.stack([labels, answers], axis=1)
+    images = data.test.x[chosen]
     inputs = data.test.prepare(images)
     mapper = mapper_for(model, method_for(model))
     raw, _ = mapper.maps(inputs, shown)
-    figure = report.draw_class_activation_maps(
+    return draw_answers(
         _pixels(images),
         resize_and_scale(raw, mapper.image_size(inputs)),
-        np.take_along_axis(scores[worst], shown, axis=1),
+        np.take_along_axis(scores[chosen], shown, axis=1),
         answers,
-        labels[worst],
+        labels,
         data.class_names,
-        title="Most confident mistakes",
-        count=False,
     )
-    return report.png_bytes(figure)
 
 
 def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
@@ -179,7 +280,11 @@ CLASSIFICATION = Task(
     name="classify",
     check_data=check_dataset,
     describe_data=describe_data,
+    choose=choose_settings,
     build=build_classifier,
+    augmentation=augment,
+    fit_data=batch_training_data,
+    prepare=prepare_weights,
     compile_options=compile_options,
     mode="max",
     watch=map_pictures,

@@ -28,6 +28,25 @@ LOSSES = (
         suffix="-logits",
     ),
     LossCase(
+        kd.losses.SparseCategoricalCrossentropy,
+        {"label_smoothing": 0.2},
+        np.random.default_rng(1).integers(0, 3, 10).astype("int32"),
+        np.random.default_rng(2).dirichlet([1.0] * 3, 10).astype("float32"),
+        invalid=(
+            ({"label_smoothing": 1.0}, "label_smoothing.*1.0"),
+            ({"from_logits": 2}, "from_logits.*2"),
+        ),
+        activation="softmax",
+    ),
+    LossCase(
+        kd.losses.SparseCategoricalCrossentropy,
+        {"label_smoothing": 0.1, "from_logits": True},
+        np.random.default_rng(1).integers(0, 3, 10).astype("int32"),
+        np.random.default_rng(2).normal(size=(10, 3)).astype("float32"),
+        invalid=(({"label_smoothing": "much"}, "label_smoothing.*much"),),
+        suffix="-logits",
+    ),
+    LossCase(
         kd.losses.TanhCrossentropy,
         {"from_logits": True},
         np.random.default_rng(1).choice([-1.0, 1.0], (10, 3)).astype("float32"),

@@ -1,0 +1,8 @@
+"""What the pages say about each task of this package, by its name in `config.json`."""
+
+from __future__ import annotations
+
+from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
+from keras_dlcourse.report.task_page import TaskPage
+
+PAGES: dict[str, TaskPage] = {"classify": CLASSIFICATION_PAGE}

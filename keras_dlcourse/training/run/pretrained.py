@@ -1,0 +1,198 @@
+"""Networks that start from weights trained on other images: find them, and fit a new head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.utils import file_utils
+from numpy.typing import NDArray
+
+from keras_dlcourse import models
+from keras_dlcourse._files import user_path
+from keras_dlcourse.data import Dataset, take
+from keras_dlcourse.training.run.recipe import Recipe
+from keras_dlcourse.training.transfer.base import feature_model, preprocessing_of, remove_head
+from keras_dlcourse.training.transfer.stages import choose_layers, set_trained
+
+FOLDER = "KERAS_DLCOURSE_WEIGHTS"  # the environment variable that names a folder of .keras files
+SMALLEST = 64  # pixels; networks trained on photographs see nothing in smaller images
+_BLOCKS = 1  # that are trained, from the end
+_HEAD_LIMIT = 10_000  # images that the head is fitted on
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1)  # C of the logistic regressions that are tried
+
+
+def choose_weights(recipe: Recipe, image_shape: tuple[int, ...]) -> tuple[Recipe, str]:
+    """Find the weights to start from.
+
+    Args:
+        recipe: A recipe; its `weights` may be `"auto"`.
+        image_shape: Height, width and channels.
+
+    Returns:
+        The recipe with `"none"`, `"imagenet"` or the path of a file, and a sentence that says why.
+    """
+    if recipe.weights == "none":
+        return recipe, "weights=none: random weights, as requested"
+    if recipe.weights not in ("auto", "imagenet"):
+        return recipe, f"weights={recipe.weights}: as requested"
+    found, why = _find(recipe, image_shape)
+    return replace(recipe, weights=found), f"weights={found}: {why}"
+
+
+def _find(recipe: Recipe, image_shape: tuple[int, ...]) -> tuple[str, str]:
+    if recipe.weights == "imagenet":
+        try:
+            _build_imagenet(recipe, image_shape)
+        except OSError as error:
+            return "none", f"the network is trained from random weights, because {error}"
+        return "imagenet", "as requested"
+    if min(image_shape[:2]) < SMALLEST:
+        return "none", f"the images are smaller than {SMALLEST} pixels"
+    for name in (f"{recipe.model}_{recipe.alpha:g}.keras", f"{recipe.model}.keras"):
+        path = Path(os.environ.get(FOLDER, "")) / name
+        if os.environ.get(FOLDER) and path.is_file():
+            return str(path), f"the folder in {FOLDER} has it"
+    try:
+        with _without_download():
+            _build_imagenet(recipe, image_shape)
+    except (OSError, ValueError):
+        return "none", (
+            f"there are no ImageNet weights for {recipe.model} of this width and image size on "
+            "this machine. weights='imagenet' (--weights imagenet) downloads them if they exist"
+        )
+    return "imagenet", "they are in Keras's cache"
+
+
+@contextmanager
+def _without_download() -> Iterator[None]:
+    """Make Keras raise an error instead of downloading a file.
+
+    It has no public way to ask whether a file is in its cache.
+    """
+
+    def refuse(*args: Any, **kwargs: Any) -> None:
+        raise OSError("the file is not in Keras's cache")
+
+    usual = file_utils.urlretrieve
+    file_utils.urlretrieve = refuse
+    try:
+        yield
+    finally:
+        file_utils.urlretrieve = usual
+
+
+def _build_imagenet(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model:
+    shape = (*image_shape[:2], 3)
+    try:
+        return models.build(
+            recipe.model,
+            input_shape=shape,
+            alpha=recipe.alpha,
+            weights="imagenet",
+            include_top=False,
+        )
+    except ValueError:  # the official weights are for certain sizes only; an open size takes them
+        return models.build(
+            recipe.model,
+            input_shape=(None, None, 3),
+            alpha=recipe.alpha,
+            weights="imagenet",
+            include_top=False,
+        )
+
+
+def build_pretrained(data: Dataset, recipe: Recipe) -> keras.Model:
+    """Build a classifier on a network with weights; only its last block and its head are trained.
+
+    The base has its own preprocessing inside. Its batch normalization never changes.
+
+    Args:
+        data: The data set.
+        recipe: A recipe with `weights` that are `"imagenet"` or the path of a Keras model.
+
+    Returns:
+        A functional model with softmax scores. Its head is still random, see `fit_head`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the network does not record its preprocessing or does not fit the images.
+    """
+    base = _load_base(recipe, data.image_shape)
+    body = remove_head(base)
+    features = feature_model(
+        body, data.image_shape, data.normalization, preprocessing_of(base), data.class_names, "avg"
+    )
+    layers, _ = choose_layers(body, _BLOCKS)
+    set_trained(features, layers)
+    x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="head_dropout")(
+        features.outputs[0]
+    )
+    scores = keras.layers.Dense(
+        len(data.class_names), "softmax", dtype="float32", name="predictions"
+    )(x)
+    return keras.Model(features.inputs[0], scores, name=f"{base.name}_transferred")
+
+
+def _load_base(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model:
+    if recipe.weights == "imagenet":
+        return _build_imagenet(recipe, image_shape)
+    path = user_path(recipe.weights)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"weights must be 'auto', 'none', 'imagenet' or the path of a .keras file. Received: "
+            f"{recipe.weights}, which does not exist"
+        )
+    return keras.models.load_model(path, compile=False)
+
+
+def fit_head(model: keras.Model, data: Dataset) -> float:
+    """Fit the head of a network to the features of its frozen base.
+
+    The head alone is a multinomial logistic regression: its best weights are found exactly, and
+    the fine-tuning that follows begins with them instead of spoiling the base at first.
+
+    Args:
+        model: The result of `build_pretrained`.
+        data: The data set. The strength of regularization is chosen on its validation part.
+
+    Returns:
+        The accuracy on the validation part.
+
+    Reference:
+        Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
+        Out-of-Distribution", ICLR 2022, https://arxiv.org/abs/2202.10054
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
+    features = keras.Model(model.inputs[0], model.get_layer("head_dropout").input)
+    train, validation = take(data.train, _HEAD_LIMIT, seed=0), take(data.validation)
+    x, held_out = (
+        np.asarray(features.predict(part.inputs, verbose=0)) for part in (train, validation)
+    )
+    scaler = StandardScaler().fit(x)
+    best: tuple[float, Any] = (-1.0, None)
+    for strength in _STRENGTHS:
+        head = LogisticRegression(C=strength, max_iter=1000)
+        head.fit(scaler.transform(x), train.labels)
+        accuracy = float(head.score(scaler.transform(held_out), validation.labels))
+        best = max(best, (accuracy, head), key=lambda pair: pair[0])
+    accuracy, head = best
+    model.get_layer("predictions").set_weights(_fold(head, scaler))
+    return accuracy
+
+
+def _fold(head: Any, scaler: Any) -> list[NDArray]:
+    """Return the kernel and bias of a softmax layer that does what scaler and regression do."""
+    kernel, bias = head.coef_.T, head.intercept_
+    if kernel.shape[1] == 1:  # two classes: one score, of the second class
+        kernel, bias = np.concatenate([-kernel / 2, kernel / 2], axis=1), bias / 2 * [-1, 1]
+    kernel = kernel / scaler.scale_[:, None]
+    return [kernel, bias - scaler.mean_ @ kernel]
