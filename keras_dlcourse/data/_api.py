@@ -34,6 +34,7 @@ from keras_dlcourse.data.shift import (
     FeatureShift,
     covariate_shift,
 )
+from keras_dlcourse.data.sources import as_dataset
 from keras_dlcourse.data.split import split
 from keras_dlcourse.data.summary import Summary, summarize
 from keras_dlcourse.data.table import image_csv, read_images
@@ -59,6 +60,7 @@ __all__ = [
     "Pipeline",
     "Scenes",
     "TripletSampler",
+    "as_dataset",
     "check_boxes",
     "color_histogram",
     "compose_scenes",

@@ -49,3 +49,10 @@ def test_a_table_is_split_and_trained(photos, tmp_path, capsys):
 def test_parts_that_are_no_fractions(photos, capsys, parts):
     assert command("data", photos, "--split", *parts) == 2
     assert "--split must be three numbers above 0 whose sum is 1 or 100" in capsys.readouterr().err
+
+
+def test_help_has_examples_and_says_the_exit_code(capsys):
+    with pytest.raises(SystemExit):
+        command("data", "--help")
+    out = capsys.readouterr().out
+    assert "keras-dlcourse data photos/" in out and "exit code is 1 if" in out

@@ -263,3 +263,9 @@ def test_a_picture_that_the_page_does_not_show_is_an_error(tmp_path):
         report.write_run_page(
             tmp_path / "report.html", config, {}, results, {"erors": b"x"}, BRIGHTNESS.page
         )
+
+
+def test_a_classifier_is_trained_on_what_as_dataset_accepts(tmp_path):
+    part = (np.zeros((6, 8, 8, 1), "uint8"), np.array([[1, 1], [1, 0], [0, 1]] * 2))
+    with pytest.raises(ValueError, match=r"data.train must have one integer label.*\(4, 2\)"):
+        kd.training.run((part, part), tmp_path / "run")

@@ -122,7 +122,9 @@ def run(
     `resume=True`; it ends with exactly the same weights.
 
     Args:
-        data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`.
+        data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`. To classify images,
+            anything that `kd.data.as_dataset` accepts, such as `((x, y), (x_test, y_test))` or a
+            `tf.data.Dataset`.
         folder: The folder to create; it must not exist or must be empty. With `resume`, the folder
             of the run to resume.
         recipe: The model and how it is trained. With `resume`, None or the recipe of that run.
@@ -157,6 +159,7 @@ def run(
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
     if not resume:
         check_free("folder", folder)
+    data = task.convert(data)
     task.check_data(data)
     began, reasons = time.monotonic(), list[str]()
     if not resume:

@@ -80,6 +80,7 @@ class Task:
         export_options: Returns arguments of `to_tflite`, such as labels.
         quantizations: The files to export. Quantized by calibration, they need enough examples.
         rules: What a run of this task is judged by.
+        convert: Converts the data passed to `kd.training.run` to the data described above.
         summarize: Returns lines about the data and what is wrong with them, which are said before
             training.
         read: Reads the data from a folder or file, for `keras-dlcourse train`. Takes the arguments
@@ -104,6 +105,7 @@ class Task:
     export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
     quantizations: tuple[str, ...] = ("float32", "int8")
     rules: tuple[Rule, ...] = (check_files, check_loss)
+    convert: Callable[[Any], Any] = lambda data: data
     summarize: Callable[[Any], list[str]] = lambda data: []
     read: Callable[..., Any] | None = None
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_dlcourse import callbacks, models, report
-from keras_dlcourse.data import Dataset, Pipeline, read_images, summarize, take
+from keras_dlcourse.data import Dataset, Pipeline, as_dataset, read_images, summarize, take
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain import class_mean_maps
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
@@ -292,6 +292,7 @@ CLASSIFICATION = Task(
     export_options=export_options,
     page=CLASSIFICATION_PAGE,
     rules=CLASSIFICATION_RULES,
+    convert=as_dataset,
     summarize=lambda data: summarize(data).lines(),
     read=read_images,
 )
