@@ -11,6 +11,7 @@ from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.mapper import image_size
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.graph.head import find_head
+from keras_dlcourse.graph.predicting import predict
 
 
 class ClassActivationMapper:
@@ -147,14 +148,7 @@ class ClassActivationMapper:
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         """Compute feature maps `(n, h, w, channels)` in batches of equal size."""
-        batches = []
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            missing = self.batch_size - len(batch)
-            padded = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            features = np.asarray(self._features.predict_on_batch([padded]), "float32")
-            batches.append(features[: len(batch)])
-        features = np.concatenate(batches)
+        features = np.asarray(predict(self._features, [images], self.batch_size), "float32")
         return np.moveaxis(features, 1, -1) if self.head.channels_first else features
 
     def _weights(self) -> tuple[np.ndarray, np.ndarray]:

@@ -24,17 +24,19 @@ class Narrator:
         """Print a line."""
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         # A new console each time: standard output may have been redirected since the last line.
-        # In notebooks, too, write text to standard output, in order with other printed text;
-        # kernels set FORCE_COLOR, which would put control characters into a log.
-        console = Console(
-            file=sys.stdout,
-            highlight=False,
-            force_jupyter=False,
-            force_terminal=sys.stdout.isatty(),
-        )
+        console = make_console()
         line = Text.assemble((f"{minutes}:{seconds:02}", "dim"), "  ", (text, "bold"))
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=not console.is_terminal)
         sys.stdout.flush()
+
+
+def make_console() -> Console:
+    """Return a console that writes text to standard output."""
+    # In notebooks, too, in order with other printed text; kernels set FORCE_COLOR, which would put
+    # control characters into a log.
+    return Console(
+        file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=sys.stdout.isatty()
+    )
 
 
 def fit_verbosity() -> int:

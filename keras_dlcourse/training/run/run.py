@@ -28,7 +28,8 @@ from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.run.history import HistoryFile
-from keras_dlcourse.training.run.narration import Narrator, fit_verbosity
+from keras_dlcourse.training.run.narration import Narrator
+from keras_dlcourse.training.run.progress import FitProgress
 from keras_dlcourse.training.run.recipe import Recipe, warmup_cosine
 from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.task import Evidence, Task
@@ -312,19 +313,22 @@ def fit_model(
     # With a patience as long as the run, it never stops early but still keeps the best weights.
     keeper = EarlyStopping(f"val_{task.metric}", mode=task.mode, patience=recipe.epochs, verbose=0)
     watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
+    progress = FitProgress()
     interrupted = False
     try:
         model.fit(
             data.train,
             validation_data=data.validation,
             epochs=recipe.epochs,
-            callbacks=[history, *watchers, *further, keeper, backup],
-            verbose=fit_verbosity(),
+            callbacks=[history, *watchers, *further, keeper, backup, progress],
+            verbose=0,
         )
     except KeyboardInterrupt:
         interrupted = True
         if keeper.best_weights is not None:
             keeper.restore_best()
+    finally:
+        progress.stop()
     best_epoch = None if keeper.best_epoch is None else keeper.best_epoch + 1
     title = f"Weights of epoch {best_epoch}"
     return Training(
