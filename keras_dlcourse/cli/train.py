@@ -41,7 +41,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
     parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
     parser.add_argument(
-        "--model", metavar="NAME", help="name of a network listed by: keras-dlcourse models"
+        "--model", metavar="NETWORK", help="name of a network listed by: keras-dlcourse models"
     )
     parser.add_argument(
         "--alpha", type=float, metavar="A", help="width multiplier of the network (default: 1.0)"
@@ -126,7 +126,7 @@ def check_early(options: argparse.Namespace) -> None:
     else:
         task = check_one_of("--task", options.task or "classify", tuple(CHECKS))
         if options.model is None:
-            raise ValueError("--model NAME is required; keras-dlcourse models lists the names")
+            raise ValueError("--model NETWORK is required; keras-dlcourse models lists the names")
         check_free("--output", options.output)
         if user_path(options.folder).resolve() in user_path(options.output).resolve().parents:
             raise ValueError(
