@@ -28,7 +28,7 @@ class FitProgress(keras.callbacks.Callback):
     Example:
         >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
         >>> model.compile("sgd", "mse")
-        >>> x = [[0.0], [0.0]]
+        >>> x = keras.ops.zeros((2, 1))
         >>> history = model.fit(x, x, batch_size=1, verbose=0, callbacks=[FitProgress()])
         Epoch 1/1: 2 steps
         Epoch 1/1: loss 0.0000
