@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 
 from rich.console import Console
@@ -25,9 +26,24 @@ class Narrator:
         minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
         # A new console each time: standard output may have been redirected since the last line.
         console = make_console()
+        if console.is_terminal:
+            text = _fold(text, console.width)
         line = Text.assemble((f"{minutes}:{seconds:02}", "dim"), "  ", (text, "bold"))
-        console.print(line, soft_wrap=not console.is_terminal)
+        console.print(line, soft_wrap=True)
         sys.stdout.flush()
+
+
+def _fold(text: str, width: int) -> str:
+    """Fold the text of a line between words. A long path stays whole, to be copied."""
+    indent = " " * len("0:00  ")
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).lstrip()
 
 
 def make_console() -> Console:
