@@ -1,8 +1,13 @@
-"""Text tables as strings, drawn by rich: the same in a terminal, a notebook and a log."""
+"""Text tables as strings, drawn by rich: the same in a notebook, a log and a terminal.
+
+Only a terminal that is narrower than a table changes it.
+"""
 
 from __future__ import annotations
 
 import io
+import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,7 +25,8 @@ def text_table(
         columns: Column headings.
         rows: Rows with one cell per heading. None becomes a dash.
         title: Line above the table.
-        width: Maximum line width in characters. Longer cells are folded.
+        width: Maximum line width in characters, if the terminal is not narrower. Longer cells are
+            folded.
 
     Returns:
         The table, without colors or trailing spaces.
@@ -45,6 +51,8 @@ def text_table(
     out = io.StringIO()
     # In a notebook, rich would display the table instead of writing it to the file.
     plain: dict[str, Any] = {"color_system": None, "force_terminal": False, "force_jupyter": False}
+    if sys.stdout is not None and sys.stdout.isatty():
+        width = min(width, shutil.get_terminal_size().columns)
     Console(file=out, width=width, **plain).print(table)
     lines = [] if title is None else [title]  # rich would fold the title to the table's width
     return "\n".join(lines + [line.rstrip() for line in out.getvalue().splitlines()])

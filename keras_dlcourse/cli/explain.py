@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._extras import require
 from keras_dlcourse._files import check_writable, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
@@ -81,11 +82,12 @@ def run(options: argparse.Namespace) -> None:
     """Run the command."""
     methods = _methods(options.methods, options.layer)
     check_model_path(options.model)
+    require("This command", "tensorflow", "keras", "matplotlib", "rich")
     paths = _readable_paths(_image_paths(options.images), **image_options(options))
     output = user_path(options.output)
     check_writable("--output", output / PICTURE.format(1))
 
-    load_keras("matplotlib", "rich")
+    load_keras()
     from keras_dlcourse import data
     from keras_dlcourse.cli.model_input import (
         find_labels,

@@ -23,6 +23,7 @@ from keras_dlcourse.cli import (
     train,
     verify,
 )
+from keras_dlcourse.cli.completion import SHELLS, PrintCompletion
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_classify_parser
@@ -62,6 +63,12 @@ def build_parser() -> argparse.ArgumentParser:
         "keras-dlcourse COMMAND --help. KERAS_DLCOURSE_DEBUG=1 shows tracebacks of errors.",
     )
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print a script that completes commands, options and files in this shell",
+    )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for add_parser in _ADD_PARSER:
         add_parser(commands)

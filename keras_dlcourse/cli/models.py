@@ -27,7 +27,9 @@ def add_parser(commands: Any) -> None:
         "list the networks that train supports, with their costs, or show one layer by layer",
         EXAMPLES,
     )
-    parser.add_argument("name", nargs="?", help="a network to show layer by layer")
+    parser.add_argument(
+        "name", nargs="?", metavar="NETWORK", help="a network to show layer by layer"
+    )
     parser.add_argument(
         "--alpha", type=real_number, metavar="A", help="width multiplier (default: 1.0)"
     )

@@ -94,7 +94,7 @@ def add_parser(commands: Any) -> None:
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
-        metavar="NAME",
+        metavar="NETWORK",
         help="name of a network listed by: keras-dlcourse models (default: mobilenet_v2)",
     )
     network.add_argument(

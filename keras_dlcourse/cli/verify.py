@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from keras_dlcourse._files import user_path
 from keras_dlcourse.cli.model_input import list_images, list_labeled_images
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import add_command, add_image_options, image_options
+from keras_dlcourse.data.listing import class_folders
 from keras_dlcourse.edge.commands.common import real_number
 from keras_dlcourse.edge.tflite.metadata import EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -62,8 +64,10 @@ def run(options: argparse.Namespace) -> None:
     is_embedder = EMBEDDING in file.metadata.outputs
     if is_embedder:  # vectors have no classes, so any images work
         list_images(options.folder, "DIR")
-    else:
+    elif file.metadata.labels is not None:
         list_labeled_images(options.folder, file.metadata.labels)
+    else:  # the model may name its classes
+        class_folders(user_path(options.folder))
 
     load_keras("ai_edge_litert", "flatbuffers")
     from keras_dlcourse import export

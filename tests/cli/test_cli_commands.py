@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib.util
 import json
 import os
 import re
@@ -18,6 +20,7 @@ from PIL import Image
 
 import keras_dlcourse as kd
 from keras_dlcourse.cli import main
+from keras_dlcourse.cli.completion import SHELLS
 from keras_dlcourse.cli.main import build_parser
 from keras_dlcourse.edge import ImageClassifier
 
@@ -75,6 +78,37 @@ def test_the_version_is_printed(capsys, option):
         command(option)
     assert end.value.code == 0
     assert capsys.readouterr().out == f"keras-dlcourse {kd.__version__}\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_completion_of_a_shell_is_printed(capsys, shell):
+    with pytest.raises(SystemExit) as end:
+        command("--print-completion", shell)
+    assert end.value.code == 0
+    script = capsys.readouterr().out
+    assert all(name in script for name in (*COMMANDS, "skip-bad", "mobilenet_v2"))
+
+
+def test_the_completion_knows_files_and_folders():
+    from keras_dlcourse.cli.completion import _FILES, _FOLDERS
+
+    parser = build_parser()
+    (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    words = {a.metavar for command in commands.choices.values() for a in command._actions}
+    values = {"A", "C", "COSINE", "D", "FRACTION", "K", "M", "M,M,...", "N", "S", "T", "X"}
+    names = {"LABEL", "NAME", "NETWORK", None}
+    assert words - values - names == _FILES | _FOLDERS
+
+
+def test_completion_without_shtab_is_one_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *package: None)
+    with pytest.raises(SystemExit) as end:
+        command("--print-completion", "bash")
+    assert end.value.code == 1
+    assert capsys.readouterr().err == (
+        "error: --print-completion needs shtab, which is not installed: pip install "
+        "'keras-dlcourse[completion]'\n"
+    )
 
 
 def test_wrong_words_end_in_2(capsys):
@@ -312,7 +346,7 @@ EARLY = (
     ("train", "nowhere", "--model", "lenet5", "-o", "OUT", "nowhere is not a folder"),
     ("train", "PHOTOS/across", "--model", "lenet5", "-o", "OUT", "no folders"),
     ("train", "PHOTOS", "--model", "lenet", "-o", "OUT", "Did you mean 'lenet5'?"),
-    ("train", "PHOTOS", "-o", "OUT", "--model NAME is required"),
+    ("train", "PHOTOS", "-o", "OUT", "--model NETWORK is required"),
     ("train", "PHOTOS", "--model", "lenet5", "-o", "RUN", "--output must be new or empty"),
     ("train", "PHOTOS", "--model", "lenet5", "-o", "RUN/a/b", "run/a is not a writable folder"),
     ("train", "PHOTOS", "--resume", "-o", "OUT", "--output must be the folder of a run to resume"),
@@ -685,6 +719,7 @@ def test_the_device_commands_import_no_keras(trained, tmp_path):
     ):
         done = in_process(*words, **device)
         assert done.returncode == 0, done.stderr
+        assert done.stderr == ""  # not even the runtime's note that it uses XNNPACK
         assert done.stdout
 
 
@@ -766,7 +801,7 @@ def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, cap
 
     words = ["train", photos, "-o", tmp_path / "run"]
     assert command(*words) == 1
-    assert "--model NAME is required" in capsys.readouterr().err
+    assert "--model NETWORK is required" in capsys.readouterr().err
     assert command(*words, "--resume") == 1
     assert "--output must be the folder of a run to resume" in capsys.readouterr().err
 

@@ -1,5 +1,8 @@
 """Class activation maps beside NumPy loops, for each place where a head may stand."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -449,3 +452,20 @@ def test_bad_input_is_refused(change, classes, message):
 def test_batch_size_is_checked():
     with pytest.raises(ValueError, match="batch_size must be .*0"):
         ClassActivationMapper(MODELS["functional"](), batch_size=0)
+
+
+def test_mappers_of_one_model_share_what_is_compiled_until_it_changes():
+    model = keras.Sequential([keras.Input(SHAPE), *backbone_layers()])
+    model.add(layers.GlobalAveragePooling2D())
+    model.add(layers.Dense(CLASSES))
+    first, second = ClassActivationMapper(model), ClassActivationMapper(model)
+    assert first._features is second._features
+    model.pop()
+    model.pop()
+    for layer in (layers.Conv2D(5, 1), layers.GlobalAveragePooling2D(), layers.Dense(CLASSES)):
+        model.add(layer)
+    assert ClassActivationMapper(model)._features.output_shape[-1] == 5
+    gone = weakref.ref(model)
+    del model, first, second, layer
+    gc.collect()
+    assert gone() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 
 import keras
 import numpy as np
@@ -127,6 +128,17 @@ def test_lines_in_a_pipe_are_plain_and_whole(capsys):
     say("[bold] is not markup " + "x" * 200)
     out = capsys.readouterr().out
     assert out == f"0:00  [bold] is not markup {'x' * 200}\n"
+
+
+def test_lines_in_a_terminal_are_folded_between_words(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    path = "/a/" + "b" * 60 + "/report.html"
+    Narrator()(f"Done: 93.1% on the held-out test images. Report: {path}")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert lines[1:] == ["      images. Report:", f"      {path}"]
+    assert lines[0] == "0:00  Done: 93.1% on the held-out test"
 
 
 def test_json_keeps_lists_of_numbers_on_a_line(tmp_path):

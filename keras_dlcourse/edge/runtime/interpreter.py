@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from keras_dlcourse._checks import check_integer
+from keras_dlcourse._stderr import capture_stderr
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 
 # Distribution and module of each interpreter; the first that can be imported is used.
@@ -18,6 +20,9 @@ _RUNTIMES = (
     ("tensorflow", "tensorflow.lite.python.interpreter"),
 )
 _found: tuple[str, Any] | None = None
+# Whether the runtime has written its note, "INFO: Created TensorFlow Lite XNNPACK delegate for
+# CPU.", which it does once per process.
+_has_noted = False
 
 
 class ModelStopped(InvalidModel):
@@ -63,11 +68,14 @@ def interpreter(content: bytes, threads: int | None = None, what: str = "the mod
         TypeError: If `threads` is neither an integer nor None.
         ValueError: If `threads` is below 1.
     """
+    global _has_noted
     threads = check_threads(threads)
     name, module = load_runtime()
     try:
-        made = module.Interpreter(model_content=content, num_threads=threads)
-        made.allocate_tensors()
+        with nullcontext() if _has_noted else capture_stderr():
+            made = module.Interpreter(model_content=content, num_threads=threads)
+            made.allocate_tensors()
+        _has_noted = True
     except (ValueError, RuntimeError) as error:
         raise InvalidModel(f"{name} rejected {what}: {_one_line(error)}") from error
     return made

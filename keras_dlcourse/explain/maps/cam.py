@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import keras
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +13,10 @@ from keras_dlcourse.explain.engine.inputs import check_classes, check_inputs
 from keras_dlcourse.explain.engine.mapper import image_size
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.graph.head import find_head
+from keras_dlcourse.graph.predicting import predict
+
+# The part up to the pooling of each model: its mappers share what was traced and compiled.
+_FEATURES: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
 
 
 class ClassActivationMapper:
@@ -58,7 +64,7 @@ class ClassActivationMapper:
     def __init__(self, model: keras.Model, batch_size: int = 32) -> None:
         self.batch_size = check_integer("batch_size", batch_size)
         self.head = find_head(model)
-        self._features = self.head.features
+        self._features = _share(model, self.head.features)
         if len(self._features.inputs) != 1:
             raise ValueError(
                 f"Class activation maps need a model with one input. Model {model.name!r} has "
@@ -147,14 +153,7 @@ class ClassActivationMapper:
 
     def _run(self, images: np.ndarray) -> np.ndarray:
         """Compute feature maps `(n, h, w, channels)` in batches of equal size."""
-        batches = []
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            missing = self.batch_size - len(batch)
-            padded = np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
-            features = np.asarray(self._features.predict_on_batch([padded]), "float32")
-            batches.append(features[: len(batch)])
-        features = np.concatenate(batches)
+        features = np.asarray(predict(self._features, [images], self.batch_size), "float32")
         return np.moveaxis(features, 1, -1) if self.head.channels_first else features
 
     def _weights(self) -> tuple[np.ndarray, np.ndarray]:
@@ -162,6 +161,14 @@ class ClassActivationMapper:
         if self.head.classes > 1:
             return kernel, bias
         return np.concatenate([-kernel, kernel], axis=1), np.concatenate([-bias, bias])
+
+
+def _share(model: keras.Model, features: keras.Model) -> keras.Model:
+    """Return the part of a model that an earlier mapper has compiled, if it is still the same."""
+    known = _FEATURES.get(model)
+    if known is None or known.outputs[0] is not features.outputs[0]:
+        known = _FEATURES[model] = features
+    return known
 
 
 def cam(

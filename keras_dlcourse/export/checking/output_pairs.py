@@ -21,6 +21,7 @@ from keras_dlcourse.export.outputs.undescribed import kind_of_scores
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.graph.head import is_embedding
 from keras_dlcourse.graph.logits import find_logits
+from keras_dlcourse.graph.predicting import predict
 from keras_dlcourse.graph.running import Network
 
 MAP_EXAMPLES = 100  # number of examples for maps, which are large
@@ -58,7 +59,7 @@ def compare_outputs(
     Raises:
         ValueError: If the models have different outputs.
     """
-    predicted = model.predict(pack_inputs(model, inputs), batch_size=64, verbose=0)
+    predicted = predict(model, pack_inputs(model, inputs))
     outputs = _find_outputs(model, file)
     if [output.name for output in outputs] == [""]:  # Keras may still return a dictionary or list
         predicted, labels = unwrap_single(predicted), unwrap_single(labels)

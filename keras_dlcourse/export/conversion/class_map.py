@@ -20,9 +20,8 @@ from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
 from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.graph.flat import flat_copy
 from keras_dlcourse.graph.head import Head, find_head
+from keras_dlcourse.graph.predicting import predict
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
-
-_BATCH = 32
 
 
 def add_class_map(model: keras.Model, examples: np.ndarray | None = None) -> keras.Model:
@@ -92,7 +91,7 @@ def _measure_range(maps: keras.Model, examples: np.ndarray | None) -> tuple[floa
             "class_map=True: quantization-aware training measured every range in this model except "
             "that of its map. Pass calibration=, e.g. the training data"
         )
-    values = maps.predict(examples, batch_size=_BATCH, verbose=0)
+    values = predict(maps, examples)
     low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
     return (low, high) if low < high else (low, low + 1.0)
 
@@ -112,10 +111,5 @@ def compute_class_maps(model: keras.Model, inputs: np.ndarray) -> np.ndarray:
     """
     head = find_head(model)
     kernel, _ = head.weights()
-    parts = []
-    for start in range(0, len(inputs), _BATCH):
-        features = np.asarray(
-            head.features.predict_on_batch(inputs[start : start + _BATCH]), "float32"
-        )
-        parts.append((np.moveaxis(features, 1, -1) if head.channels_first else features) @ kernel)
-    return np.concatenate(parts)
+    features = np.asarray(predict(head.features, inputs), "float32")
+    return (np.moveaxis(features, 1, -1) if head.channels_first else features) @ kernel

@@ -28,6 +28,7 @@ DEVICE_PARTS = (
     "_files.py",
     "_moved.py",
     "_registration.py",
+    "_stderr.py",
     "_version.py",
     "edge",
     "py.typed",

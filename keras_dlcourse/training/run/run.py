@@ -28,10 +28,11 @@ from keras_dlcourse.export.conversion.schemes import find_scheme
 from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
-from keras_dlcourse.training.narration import Narrator, fit_verbosity
+from keras_dlcourse.training.narration import Narrator
 from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.machine import describe_machine, find_command
+from keras_dlcourse.training.run.progress import FitProgress
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.split_record import record_split
@@ -351,19 +352,22 @@ def fit_model(
         f"val_{task.metric}", mode=task.mode, patience=recipe.patience or epochs, verbose=0
     )
     watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
+    progress = FitProgress()
     interrupted = False
     try:
         trained.fit(
             train,
             validation_data=data.validation,
             epochs=epochs,
-            callbacks=[history, *watchers, *further, keeper, backup],
-            verbose=fit_verbosity(),
+            callbacks=[history, *watchers, *further, keeper, backup, progress],
+            verbose=0,
         )
     except KeyboardInterrupt:
         interrupted = True
         if keeper.best_weights is not None:
             keeper.restore_best()
+    finally:
+        progress.stop()
     # `model` has the same weights; its file can be trained further with the same optimizer.
     model.compile(optimizer, **task.compile_options(data, recipe))
     best_epoch = None if keeper.best_epoch is None else keeper.best_epoch + 1

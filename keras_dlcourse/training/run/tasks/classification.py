@@ -19,6 +19,7 @@ from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain import class_mean_maps
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import mapper_for, method_for
+from keras_dlcourse.graph.predicting import predict_batches
 from keras_dlcourse.losses import SparseCategoricalCrossentropy
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
 from keras_dlcourse.report.gallery import draw_answers, typical_answers
@@ -192,7 +193,7 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     right answers with their maps, the mean map of each class, and, unless all images belong to one
     class, the ROC, precision-recall and reliability curves.
     """
-    scores = np.asarray(model.predict(data.test, verbose=0))
+    scores = predict_batches(model, (inputs for inputs, *_ in data.test), data.test.batch_size)
     labels = np.asarray(data.test.y)
     right = np.clip(scores[np.arange(len(labels)), labels], 1e-7, None)
     found = report.evaluation(labels, scores, data.class_names)
