@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,21 @@ _Part = tuple[Any, np.ndarray]
 
 
 @dataclass(frozen=True)
+class SourceFiles:
+    """The files that a data set was read from.
+
+    Attributes:
+        paths: The files of each part, `"train"`, `"validation"` and `"test"`, in stored order.
+        names: Their paths from the folder of the data set, as text.
+        unreadable: What is wrong with each file that was skipped.
+    """
+
+    paths: Mapping[str, tuple[Path, ...]]
+    names: Mapping[str, tuple[str, ...]]
+    unreadable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A data set in three disjoint parts.
 
@@ -46,7 +61,7 @@ class Dataset:
         test: For the final evaluation; in stored order.
         class_names: Names of the classes, in the order of the labels.
         normalization: Fitted on the training part only and applied by all three parts.
-        files: The image files of each part, by its name; None for images that come from arrays.
+        files: The files that it was read from, or None if it was not read from files.
     """
 
     name: str
@@ -55,7 +70,7 @@ class Dataset:
     test: Pipeline
     class_names: tuple[str, ...]
     normalization: Normalization
-    files: Mapping[str, Sequence[Path]] | None = None
+    files: SourceFiles | None = None
 
     @classmethod
     def from_parts(

@@ -15,7 +15,7 @@ from keras_dlcourse._checks import check_integer, check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse._progress import track
-from keras_dlcourse.data.datasets import Dataset
+from keras_dlcourse.data.datasets import Dataset, SourceFiles
 from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.listing import (
     class_folders,
@@ -137,8 +137,9 @@ def image_folder(
         batch_size=batch_size,
         seed=seed,
     )
-    read = [paths[index] for index in good]
-    return replace(data, files={name: [read[i] for i in rows] for name, rows in indices.items()})
+    files = {name: tuple(paths[good[row]] for row in rows) for name, rows in indices.items()}
+    below = {part: tuple(str(path.relative_to(root)) for path in files[part]) for part in files}
+    return replace(data, files=SourceFiles(files, below))
 
 
 def _split_parts(

@@ -85,7 +85,8 @@ def record_split(data: Any, folder: RunFolder) -> None:
     parts = [getattr(getattr(data, part), "x", None) for part in _PARTS]
     if not all(hasattr(images, "shape") for images in parts):
         return
-    known = getattr(data, "files", None) or {}
+    source = getattr(data, "files", None)
+    known = {} if source is None else source.paths
     found = [known.get(p, getattr(x, "paths", None)) for p, x in zip(_PARTS, parts, strict=True)]
     files = [paths for paths in found if paths is not None]
     if len(files) == len(parts):
