@@ -91,7 +91,7 @@ def test_training_in_integers_and_steps_that_do_not_help(exported, monkeypatch):
 
     kd.export.to_tflite(model, folder.tflite("int8"), quantization="int8", calibration=data.train)
     content = folder.tflite("int8").read_bytes()
-    monkeypatch.setattr(repair, "LEAST_STEPS", 6)
+    monkeypatch.setattr(repair, "LEAST_STEPS", 3)
     monkeypatch.setattr(
         repair, "STEPS", {"Spoiling": spoil, "Refusing": refuse, QAT: repair.STEPS[QAT]}
     )
