@@ -68,7 +68,8 @@ def test_steps_are_tried_until_the_file_is_good(exported):
     assert [step["step"] for step in steps] == [BIAS, EQUALIZE]  # training is not needed
     assert steps[-1]["kept"] and steps[-1]["after"]["agreement"] == after.agreement >= 0.97
     assert steps[0]["before"] == {"agreement": before.agreement, "accuracy": before.accuracy}
-    assert len(said) == 3 and said[2].startswith(f"{EQUALIZE}: agreement with Keras from ")
+    assert said[1] == "Trying bias correction" and said[3] == "Trying cross-layer equalization"
+    assert len(said) == 5 and said[4].startswith(f"{EQUALIZE}: agreement with Keras from ")
     # What is said of the file is true of the file in the folder.
     found = kd.export.verify(model, folder.tflite("int8"), data.test)
     assert (found.agreement, found.accuracy) == (after.agreement, after.accuracy)
@@ -99,7 +100,7 @@ def test_training_in_integers_and_steps_that_do_not_help(exported, monkeypatch):
     after, steps = repair_file(model, data, TASK, folder, before, said.append)
     assert [step["kept"] for step in steps[:2]] == [False, False]
     assert steps[1]["problem"] == "has two inputs" and "after" not in steps[1]
-    assert said[1].endswith("; not kept") and said[2] == "Refusing is not possible: has two inputs"
+    assert said[2].endswith("; not kept") and said[4] == "Refusing is not possible: has two inputs"
     trained = steps[2]
     assert trained["before"] == steps[0]["before"] and trained["step"] == QAT
     assert after.agreement >= before.agreement

@@ -268,7 +268,7 @@ def test_a_run_that_was_killed_during_a_repair_repairs_again(shapes, tmp_path, m
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(repair, "STEPS", {repair.BIAS: kill})
         training.run(shapes(), tmp_path / "run", recipe, said.append, task=task)
-    assert said[-1].startswith("Repairing model.int8.tflite: it ")
+    assert said[-2].startswith("Repairing model.int8.tflite: it ")
     monkeypatch.setattr(repair, "STEPS", {repair.BIAS: repair.STEPS[repair.BIAS]})
     result = training.run(shapes(), tmp_path / "run", None, said.append, resume=True, task=task)
     (step,) = read(result.folder.results)["repair"]

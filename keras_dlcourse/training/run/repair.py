@@ -95,6 +95,7 @@ def repair_file(
     kept: list[str] = []
     steps: list[dict[str, Any]] = []
     for name, change in STEPS.items():
+        say(f"Trying {name[0].lower()}{name[1:]}")
         step: dict[str, Any] = {"step": name, "kept": False, "before": _figures(best.test)}
         try:
             tried = _write_file(job, change(job, kept), images, path.name)
