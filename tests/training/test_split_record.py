@@ -56,9 +56,9 @@ def test_files_are_known_whatever_they_are_called_and_resized_to(images, tmp_pat
         record_split(data, folder)
         records.append(SplitRecord.read(folder.path))
     assert records[0] == records[1] and records[0].of == "files"
-    given = parts(*(ImageFiles(cached.files[name], (8, 8)) for name in cached.files))
+    given = parts(*(ImageFiles(paths, (8, 8)) for paths in cached.files.paths.values()))
     record_split(given, folder)  # the same files once more
-    for name, paths in cached.files.items():
+    for name, paths in cached.files.paths.items():
         images = getattr(cached, name).x
         assert np.array_equal(ImageFiles(paths, (8, 8))[:], images)
         assert records[0].find_uses(paths, None).tolist() == [name] * len(images)

@@ -20,7 +20,8 @@ from keras_dlcourse import training
 from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.report.blocks import escape_html
 from keras_dlcourse.training import Recipe
-from keras_dlcourse.training.run.tasks.classification import map_pictures
+from keras_dlcourse.training.run import repair
+from keras_dlcourse.training.run.tasks.classification import CLASSIFICATION, map_pictures
 
 # The function of that name hides the module.
 run_module = importlib.import_module("keras_dlcourse.training.run.run")
@@ -120,6 +121,7 @@ def test_every_file_is_verified_and_runs_on_rgb(finished):
     assert rows["model.float32.tflite"]["max_error"] < 1e-5
     assert rows["model.int8.tflite"]["agreement"] >= 0.9
     assert all(row["passed"] and row["cause"] is None for row in list(rows.values())[1:])
+    assert read(result.folder.results)["repair"] == []
     image = Image.fromarray(data.test.x[3].squeeze()).convert("RGB")  # as a phone delivers it
     expected = result.model.predict(data.test, verbose=0)[3]
     for kind, tolerance in (("float32", 0.01), ("int8", 0.05)):
@@ -291,6 +293,25 @@ def test_a_run_that_was_broken_off_goes_on_to_the_same_end(
     assert kd.saving.latest_checkpoint(resumed.folder.path) == resumed.folder.model
     with pytest.raises(ValueError, match="is complete; there is nothing to resume"):
         training.run(shapes(), tmp_path / "run", None, said.append, resume=True)
+
+
+def test_a_run_that_was_killed_during_a_repair_repairs_again(shapes, tmp_path, monkeypatch):
+    def kill(job, kept):
+        raise Killed
+
+    recipe, said = replace(RECIPE, epochs=1), []  # of two scores that hardly differ
+    task = replace(CLASSIFICATION, quantizations=("int8",))
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(repair, "STEPS", {repair.BIAS: kill})
+        training.run(shapes(), tmp_path / "run", recipe, said.append, task=task)
+    assert said[-2].startswith("Repairing model.int8.tflite: it ")
+    monkeypatch.setattr(repair, "STEPS", {repair.BIAS: repair.STEPS[repair.BIAS]})
+    result = training.run(shapes(), tmp_path / "run", None, said.append, resume=True, task=task)
+    (step,) = read(result.folder.results)["repair"]
+    assert step["step"] == repair.BIAS and set(step["before"]) == {"agreement", "accuracy"}
+    row = result.results["files"][-1]
+    assert row["file"] == "model.int8.tflite"
+    assert row["agreement"] == step["after" if step["kept"] else "before"]["agreement"]
 
 
 def test_only_the_same_run_goes_on(shapes, tmp_path, monkeypatch):

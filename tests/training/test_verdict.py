@@ -59,6 +59,15 @@ def test_each_reason(changes, level, text):
     assert str(verdict) == f"{level.capitalize()}. {reason.text}. {reason.advice}."
 
 
+def test_a_file_that_could_not_be_repaired_is_not_diagnosed():
+    worse = _file(agreement=0.9)
+    advice = [
+        judge(CLASSIFICATION_RULES, CONFIG, _change(**worse, repair=steps)).reasons[0].advice
+        for steps in ([], [{"step": "Bias correction", "kept": False}])
+    ]
+    assert "diagnose" in advice[0] and "mixed=0.98" in advice[1]
+
+
 def test_limits_themselves_are_fine():
     at_limit = _file(accuracy_loss=0.01, agreement=0.97) | {
         "test": {**GOOD["test"], "accuracy_low": 0.85, "accuracy_high": 0.95},

@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.export.checking.kernels import ALIKE, UNLIKE
+from keras_dlcourse.export.checking.kernels import ALIKE
 from keras_dlcourse.export.checking.roads import Road, convert_inputs
 from keras_dlcourse.export.outputs.kind import INTEGER, Compared, Kind
 from keras_dlcourse.export.outputs.limits import find_missed_limits
@@ -75,23 +75,35 @@ def find_cause(case: Case) -> str | None:
 
 
 def other_weights(case: Case) -> str | None:
-    """Compare the hash in the file with the model's, and the kernels.
+    """Compare the kernels, or if they are unknown, the hash in the file with the model's.
 
-    A file with another hash may be that of a copy, such as one with corrected biases.
+    A file with another hash may be that of a copy: then there may be another cause.
     """
     if not case.failed or case.same_weights:
         return None
     if case.likeness is None:
-        return _OTHER if case.same_weights is False else None
-    return _OTHER if case.likeness < (ALIKE if case.same_weights is False else UNLIKE) else None
+        is_other = case.same_weights is False
+    else:
+        is_other = case.likeness < ALIKE
+    return f"other weights: {describe_weights(case.likeness)}" if is_other else None
 
 
 def changed_weights(case: Case) -> str | None:
-    """Compare the hash if nothing else was found: biases may differ."""
-    return _OTHER if case.failed and case.same_weights is False else None
+    """Compare the hash, if nothing else was found."""
+    if not case.failed or case.same_weights is not False:
+        return None
+    return f"other weights: {describe_weights(case.likeness)}"
 
 
-_OTHER = "other weights: the file was made from weights other than this model's"
+def describe_weights(likeness: float | None) -> str:
+    """Return what a file was made from that has another hash than the model.
+
+    Args:
+        likeness: See `measure_likeness`.
+    """
+    if likeness is None or likeness < ALIKE:
+        return "the file was made from weights other than this model's"
+    return "the file was made from a copy of this model with other biases, scales or statistics"
 
 
 def normalization(case: Case) -> str | None:

@@ -1,7 +1,7 @@
 """Whether the kernels of a file are those of a model, judged by the signs of their weights.
 
 Rounding, clipping and rescaling of channels (bias correction, equalization, any scale) leave the
-sign of every weight that is not stored as 0 as it was. In a kernel of other weights, about half of
+sign of every weight that is not stored as 0 as it was. In a kernel of other weights, up to half of
 the signs differ.
 """
 
@@ -18,11 +18,11 @@ from keras_dlcourse.graph import fold_batch_norm
 from keras_dlcourse.graph.flat import Graph
 from keras_dlcourse.graph.kernel_layers import DEPTHWISE, KERNEL_LAYERS, open_layers
 
-UNLIKE = 0.75
-"""Fraction of equal signs below which a kernel is certainly not the model's."""
-
 ALIKE = 0.99
-"""The same above which the weights were not trained in between."""
+"""Fraction of equal signs below which a kernel is certainly not the model's.
+
+Training flips signs, too: a file of the same network before or after more training is below it.
+"""
 
 _OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 _FEWEST = 8  # weights of a kernel that is compared

@@ -18,7 +18,7 @@ from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ModelFile
 from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
-from keras_dlcourse.export.checking.causes import EXAMPLES, Case, find_cause
+from keras_dlcourse.export.checking.causes import EXAMPLES, Case, describe_weights, find_cause
 from keras_dlcourse.export.checking.inspection import own_record, read_inputs
 from keras_dlcourse.export.checking.kernels import find_kernels, measure_likeness
 from keras_dlcourse.export.checking.output_pairs import Pair, compare_outputs
@@ -108,7 +108,8 @@ class Verification:
         latency_p90_ms: 90th percentile of the runtime's time for one image.
         same_weights: Whether the file was made from exactly these weights; None if the file does
             not record it.
-        notes: What could not be measured, and why.
+        notes: What could not be measured, and why; and what the file was made from, if not from
+            exactly these weights.
     """
 
     path: Path
@@ -254,8 +255,6 @@ class Verification:
         title = f"{self.path} on {self.runtime}, {self.examples:,} examples, {way}"
         lines = [text_table(["", "Keras", self.quantization or "file"], rows, title=title)]
         lines += self.notes
-        if self.same_weights is False and self.passed:
-            lines.append("The file was made from weights other than this model's.")
         if self.failures:
             lines.append(f"limits not met: {'; '.join(self.failures)}")
         return "\n".join([*lines, self.verdict])
@@ -341,6 +340,8 @@ def verify(
     same_weights = record["keras_hash"] == model_hash(model) if "keras_hash" in record else None
     failed = [number for number, one in enumerate(outputs) if one.failures]
     number = failed[0] if failed else 0
+    unsure = same_weights is False or (failed and same_weights is None)
+    likeness = _find_likeness(model, file) if unsure else None
     cause = find_cause(
         Case(
             failed=bool(failed),
@@ -351,10 +352,13 @@ def verify(
             kind=KINDS[outputs[number].kind],
             storage=storage,
             same_weights=same_weights,
-            likeness=_find_likeness(model, file) if failed and not same_weights else None,
+            likeness=likeness,
             class_names=_class_names(model, examples),
         )
     )
+    if same_weights is False and cause is None:
+        said = describe_weights(likeness)
+        notes = (*notes, f"{said[0].upper()}{said[1:]}.")
     one = pack_inputs(model, [values[:1] for values in inputs])
     keras_latency = measure(
         lambda: model.predict_on_batch(one), LATENCY_RUNS, keras.backend.backend()

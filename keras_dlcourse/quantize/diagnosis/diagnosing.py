@@ -6,7 +6,6 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from keras_dlcourse.edge.tflite.graph import Operator
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export import to_tflite
 from keras_dlcourse.export.checking.inspection import own_record, read_inputs
-from keras_dlcourse.export.checking.kernels import ALIKE, UNLIKE, list_kernels, measure_likeness
+from keras_dlcourse.export.checking.kernels import ALIKE, list_kernels, measure_likeness
 from keras_dlcourse.export.checking.roads import convert_inputs
 from keras_dlcourse.quantize.diagnosis.causes import Evidence, codes_in_use, find_causes
 from keras_dlcourse.quantize.diagnosis.comparison import Comparison, LayerSums, compare_layers
@@ -81,14 +80,13 @@ def diagnose(
     integer_file = ModelFile.read(os.fspath(path))
     float_file = _open_float_file(model, integer_file)
     _check_files(float_file, integer_file)
-    same_weights = _check_weights(model, float_file, integer_file)
+    _check_weights(float_file, integer_file)
     examples = take(data, limit).inputs
     inputs = _device_inputs(examples, float_file, integer_file)
     steps = track(inputs, len(examples), f"{Path(path).name}: comparing layers")
     comparison = compare_layers(float_file, integer_file, steps)
     known = _layer_names(model) if isinstance(model, keras.Model) else ()
-    found = _summarize(Path(path), float_file, integer_file, comparison, known)
-    return replace(found, same_weights=same_weights)
+    return _summarize(Path(path), float_file, integer_file, comparison, known)
 
 
 def _open_float_file(
@@ -139,29 +137,23 @@ def _check_files(float_file: ModelFile, integer_file: ModelFile) -> None:
             )
 
 
-def _check_weights(
-    model: keras.Model | str | os.PathLike[str], float_file: ModelFile, integer_file: ModelFile
-) -> bool | None:
+def _check_weights(float_file: ModelFile, integer_file: ModelFile) -> None:
     """Raise ValueError if the integer file was certainly made from other weights.
 
-    Returns:
-        Whether it was made from these weights, perhaps with corrected biases or rescaled channels;
-        None if that cannot be told.
+    A file of a copy with corrected biases or rescaled channels is accepted, whatever its hash.
     """
     recorded = [own_record(file).get("keras_hash") for file in (float_file, integer_file)]
     if recorded[0] is not None and recorded[0] == recorded[1]:
-        return True
+        return
     likeness = measure_likeness(list_kernels(float_file), integer_file)
-    if likeness is None:
-        return None
-    if likeness < UNLIKE:
+    if likeness is not None and likeness < ALIKE:
         raise ValueError(
             "path must be a file made from the weights of model. Received: "
             f"{integer_file.what}, which was made from other weights: in one of its layers, only "
             f"{likeness:.0%} of the weights have the same sign as in the model. Export the model "
-            "again with to_tflite, or pass the model that the file was made from."
+            "again with to_tflite, or pass the model that the file was made from, which is the "
+            "quantization-aware one if it was trained as such."
         )
-    return likeness >= ALIKE
 
 
 _INTEGERS = {"int8", "uint8", "int16"}

@@ -34,6 +34,7 @@ from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.machine import describe_machine, find_command
 from keras_dlcourse.training.run.progress import FitProgress
 from keras_dlcourse.training.run.recipe import Recipe, chosen
+from keras_dlcourse.training.run.repair import QUANTIZATION, repair_file
 from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.split_record import record_split
 from keras_dlcourse.training.run.task import Evidence, Task
@@ -199,8 +200,8 @@ def run(
         )
         return Run(run_folder, model, results)
 
-    files = export_model(model, data, recipe, task, run_folder, say)
-    results = finish(run_folder, task, training, evidence, files, is_complete=True)
+    files, repair = export_model(model, data, recipe, task, run_folder, say)
+    results = finish(run_folder, task, training, evidence, files, repair, is_complete=True)
     CheckpointFolder(run_folder.backup).remove()
     say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {run_folder.report}")
     say(f"Verdict: {results['verdict']['text']}")
@@ -404,9 +405,14 @@ def export_model(
     task: Task,
     folder: RunFolder,
     say: Callable[[str], None],
-) -> list[dict[str, Any]]:
-    """Write the `.tflite` files and compare each with Keras on the test part."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Write the `.tflite` files, compare each with Keras on the test part, and repair the int8 one.
+
+    Returns:
+        The table of files, and the steps of the repair.
+    """
     rows: list[dict[str, Any]] = []
+    repair: list[dict[str, Any]] = []
     for quantization in task.quantizations:
         calibrated = find_scheme(quantization).calibrated
         try:
@@ -427,6 +433,10 @@ def export_model(
             say(f"WARNING: no {quantization} file: {error}")
             continue
         verification = export.verify(model, result, data.test)
+        if quantization == QUANTIZATION:
+            verification, repair = repair_file(
+                model, data, recipe, task, calibration, folder, verification, say
+            )
         # A run is worth keeping even if a file fails; the report shows the verdict, too.
         loud = "" if verification.passed else "WARNING: "
         say(f"{loud}{result.path.name} {verification.verdict}")
@@ -434,7 +444,7 @@ def export_model(
         del figures["path"]  # the folder may be moved
         rows = rows or [keras_row(figures, folder)]
         rows.append({"file": result.path.name, **figures})
-    return rows
+    return rows, repair
 
 
 def find_calibration(data: Any, recipe: Recipe, task: Task, say: Callable[[str], None]) -> Any:
@@ -465,6 +475,7 @@ def finish(
     training: Training,
     evidence: Evidence,
     files: list[dict[str, Any]],
+    repair: Sequence[dict[str, Any]] = (),
     *,
     is_complete: bool = False,
 ) -> dict[str, Any]:
@@ -481,6 +492,7 @@ def finish(
         "test": evidence.test,
         **evidence.more,
         "files": files,
+        "repair": list(repair),
         "seconds": {"training": training.seconds},
     }
     config = read_config(folder)

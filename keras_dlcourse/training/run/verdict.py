@@ -99,8 +99,15 @@ def check_loss(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason 
             text = f"{file['file']} gives the same answer as Keras for only {agreement:.1%}"
         else:
             continue
-        return Reason(LOOK, text, "See which layers lose it: kd.quantize.diagnose")
+        return Reason(LOOK, text, _REPAIRED if results.get("repair") else _DIAGNOSE)
     return None
+
+
+_DIAGNOSE = "See which layers lose it: kd.quantize.diagnose"
+_REPAIRED = (
+    "The run could not repair that: use model.float32.tflite, or leave some layers in float with "
+    "kd.quantize.after_training(mixed=0.98)"
+)
 
 
 def check_floor(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
