@@ -36,6 +36,11 @@ def test_nothing_to_object_to():
     assert verdict.to_dict() == {"level": "good", "text": "Good.", "reasons": []}
 
 
+def test_a_network_that_is_always_right_may_be_no_better_than_a_simple_method():
+    perfect = {"test": {**GOOD["test"], "accuracy": 1.0}, "floor": {"HOG and linear SVM": 1.0}}
+    assert judge(CLASSIFICATION_RULES, CONFIG, _change(**perfect)).level == "good"
+
+
 @pytest.mark.parametrize(
     ("changes", "level", "text"),
     [

@@ -117,7 +117,7 @@ def check_floor(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason
         return None
     name, least = max(floor.items(), key=lambda item: item[1])
     accuracy = results["test"]["accuracy"]
-    if accuracy > least:
+    if accuracy > least or accuracy == 1:  # nothing is better than all right
         return None
     return Reason(
         STOP,
