@@ -20,6 +20,7 @@ TASK = SimpleNamespace(
     metric="accuracy",
     mode="max",
     export_options=lambda data: {},
+    augmentation=lambda data, recipe: None,
     fit_data=lambda data, recipe: data.train,
     compile_options=lambda data, recipe: {
         "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),

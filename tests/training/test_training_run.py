@@ -299,7 +299,8 @@ def test_a_run_that_was_killed_during_a_repair_repairs_again(shapes, tmp_path, m
     def kill(job, kept):
         raise Killed
 
-    recipe, said = replace(RECIPE, epochs=1), []  # of two scores that hardly differ
+    monkeypatch.setattr(repair, "LEAST_AGREEMENT", 1.01)  # no file is good enough
+    recipe, said = replace(RECIPE, epochs=1), []
     task = replace(CLASSIFICATION, quantizations=("int8",))
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(repair, "STEPS", {repair.BIAS: kill})

@@ -20,6 +20,7 @@ from keras_dlcourse.data import Pipeline
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.training.narration import fit_verbosity
+from keras_dlcourse.training.run.augment import add_augmentation
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.task import Task
@@ -212,7 +213,7 @@ def _equalize(job: _Job, kept: list[str]) -> keras.Model:
 
 
 def _train_in_integers(job: _Job, kept: list[str]) -> keras.Model:
-    """Train a copy for some epochs, and keep its best weights."""
+    """Train a copy for some epochs, augmented as the model was, and keep its best weights."""
     train = job.task.fit_data(job.data, job.recipe)
     steps = max(LEAST_STEPS, round(SHARE * int(job.model.optimizer.iterations)))
     epochs = math.ceil(steps / len(train))
@@ -222,9 +223,10 @@ def _train_in_integers(job: _Job, kept: list[str]) -> keras.Model:
         warnings.filterwarnings("ignore", message=".*stays? in float")  # as for the first file
         aware = quantize.quantization_aware(base)
     rate = warmup_cosine(epochs * len(train), RATE * chosen(job.recipe.learning_rate))
-    aware.compile(keras.optimizers.Adam(rate), **job.task.compile_options(job.data, job.recipe))
+    trained = add_augmentation(aware, job.task.augmentation(job.data, job.recipe))
+    trained.compile(keras.optimizers.Adam(rate), **job.task.compile_options(job.data, job.recipe))
     keeper = EarlyStopping(f"val_{job.task.metric}", mode=job.task.mode, patience=epochs, verbose=0)
-    aware.fit(
+    trained.fit(
         train,
         validation_data=job.data.validation,
         epochs=epochs,
