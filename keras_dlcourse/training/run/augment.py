@@ -20,6 +20,7 @@ _LEVELS: dict[str, dict[str, Any] | None] = {
 }
 LEVELS = tuple(_LEVELS)
 _FOLDS = 5
+_LEAST_MARGIN = 1e-6  # between the scores of two classes, which are 2 apart
 _LIMIT = 2_000  # images that decide about mirroring
 
 
@@ -116,6 +117,19 @@ def _mirror(examples: Examples) -> Examples:
     return Examples(inputs=examples.inputs[:, :, ::-1], labels=examples.labels, pixels=pixels)
 
 
+def _is_right(model: Any, x: NDArray, labels: NDArray) -> NDArray[np.bool_]:
+    """Return which examples a classifier gets right, and not by rounding alone.
+
+    If the mirror image of one class is another class, nothing but rounding tells them apart.
+    """
+    scores = model.decision_function(x)
+    if scores.ndim == 1:  # two classes: one score, of the second class
+        scores = np.stack([-scores, scores], axis=1)
+    true = model.classes_[None] == labels[:, None]
+    others = np.where(true, -np.inf, scores).max(axis=1)
+    return np.asarray(scores[true] > others + _LEAST_MARGIN)
+
+
 def _compare(
     features: NDArray, mirrored: NDArray, labels: NDArray, folds: int
 ) -> tuple[float, float]:
@@ -129,6 +143,6 @@ def _compare(
         both = np.concatenate([features[rows], mirrored[rows]]), np.tile(labels[rows], 2)
         for number, (x, y) in enumerate([(features[rows], labels[rows]), both]):
             model = RidgeClassifier(alpha=10.0).fit(x, y)
-            right[number, held_out] = model.predict(features[held_out]) == labels[held_out]
+            right[number, held_out] = _is_right(model, features[held_out], labels[held_out])
     without, with_mirrored = right.mean(axis=1)
     return float(without), float(with_mirrored)

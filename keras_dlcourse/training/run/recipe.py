@@ -150,7 +150,7 @@ def choose_fine_tuning(recipe: Recipe, examples: int) -> tuple[Recipe, list[str]
 
     Example:
         >>> choose_fine_tuning(Recipe(), examples=900)[0].epochs
-        10
+        11
     """
     given, fine = recipe, "for weights that are already trained"
     per_epoch = math.ceil(examples / (recipe.batch_size or _BATCHES[0][1]))
