@@ -28,7 +28,6 @@ DEVICE_PARTS = (
     "_files.py",
     "_moved.py",
     "_registration.py",
-    "_stderr.py",
     "_version.py",
     "edge",
     "py.typed",
