@@ -19,6 +19,7 @@ from keras_dlcourse.cli.usage import (
     add_image_options,
     add_split_options,
     image_options,
+    parse_time,
     split_options,
 )
 from keras_dlcourse.data.image_files import choose_image_size
@@ -170,15 +171,12 @@ def run(options: argparse.Namespace) -> int:
     from keras_dlcourse import training
     from keras_dlcourse.training.run.run import input_shape_of, recipe_of
     from keras_dlcourse.training.run.tasks import find_task
-    from keras_dlcourse.training.run.time_limit import parse_time
 
     given = {
         name: getattr(options, name)
         for name in training.Recipe.__dataclass_fields__
         if getattr(options, name, None) is not None
     }
-    if "time" in given:
-        given["time"] = parse_time(given["time"])
     size = options.image_size
     if options.resume:
         output = options.output
@@ -231,6 +229,8 @@ def check_early(options: argparse.Namespace) -> Early:
     for name in ("alpha", "learning_rate"):
         if getattr(options, name) is not None:
             check_number(f"--{name.replace('_', '-')}", getattr(options, name), above=0)
+    if options.time is not None:
+        options.time = parse_time(options.time)
     config: Mapping[str, Any] = {}
     if options.resume:
         if options.output is None:
@@ -271,16 +271,18 @@ def read_config(path: str) -> dict[str, Any]:
     """
     place = user_path(path)
     text = place.read_text(encoding="utf-8")
+    read: Callable[[str], Any] = json.loads
     if place.suffix.lower() in (".yaml", ".yml"):
         try:
-            yaml = importlib.import_module("yaml")
+            read = importlib.import_module("yaml").safe_load
         except ImportError:
             raise ImportError(
                 f"{place} is YAML, which takes PyYAML: pip install pyyaml. Or pass a .json file"
             ) from None
-        content = yaml.safe_load(text)
-    else:
-        content = json.loads(text)
+    try:
+        content = read(text)
+    except Exception as error:  # PyYAML has its own
+        raise ValueError(f"{place} must have names with values: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{place} must have names with values, such as epochs: 20")
     if unknown := sorted(set(content) - set(SETTINGS) - _IGNORED):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import textwrap
 from collections.abc import Callable
 from typing import Any
 
 from keras_dlcourse.edge.commands.common import add_bits_option
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 class UsageError(Exception):
@@ -92,3 +95,22 @@ def split_options(options: argparse.Namespace) -> dict[str, Any]:
         )
     _, validation, test = (part / total for part in options.split)
     return {**found, "validation": validation, "test": test}
+
+
+def parse_time(text: str) -> float:
+    """Return the seconds of a time such as `90s`, `10m` or `1.5h`.
+
+    Raises:
+        ValueError: If it is not such a time, or is 0.
+
+    Example:
+        >>> parse_time("10m")
+        600.0
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
+    seconds = 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
+    if not seconds > 0:
+        raise ValueError(
+            f"--time must be a number and a unit, such as 90s, 10m or 1.5h. Received: {text!r}"
+        )
+    return seconds

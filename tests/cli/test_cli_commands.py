@@ -113,7 +113,8 @@ def test_completion_without_shtab_is_one_sentence(capsys, monkeypatch):
 
 def test_wrong_words_end_in_2(capsys):
     assert "invalid choice: 'trian'" in usage_error(capsys, "trian")
-    assert "required: DIR, -o/--output" in usage_error(capsys, "train")
+    assert "required: DIR" in usage_error(capsys, "train")
+    assert "-o/--output" in usage_error(capsys, "export", "m.keras")
     assert "invalid choice: 'int4'" in usage_error(
         capsys, "export", "m.keras", "-o", "m.tflite", "--quantization", "int4"
     )
@@ -346,7 +347,8 @@ EARLY = (
     ("train", "nowhere", "--model", "lenet5", "-o", "OUT", "nowhere is not a folder"),
     ("train", "PHOTOS/across", "--model", "lenet5", "-o", "OUT", "no folders"),
     ("train", "PHOTOS", "--model", "lenet", "-o", "OUT", "Did you mean 'lenet5'?"),
-    ("train", "PHOTOS", "-o", "OUT", "--model NETWORK is required"),
+    ("train", "PHOTOS", "--resume", "--resume needs the folder of the run, -o RUN"),
+    ("train", "PHOTOS", "-o", "OUT", "--config", "nowhere.json", "nowhere.json: No such file"),
     ("train", "PHOTOS", "--model", "lenet5", "-o", "RUN", "--output must be new or empty"),
     ("train", "PHOTOS", "--model", "lenet5", "-o", "RUN/a/b", "run/a is not a writable folder"),
     ("train", "PHOTOS", "--resume", "-o", "OUT", "--output must be the folder of a run to resume"),
@@ -358,6 +360,10 @@ EARLY = (
             ("--alpha", "0", "--alpha must be a finite number above 0. Received: 0.0"),
             ("--epochs", "0", "--epochs must be an integer of at least 1. Received: 0"),
             ("--image-size", "0", "--image-size must be an integer of at least 1. Received: 0"),
+            ("--time", "10", "--time must be a number and a unit, such as 90s, 10m or 1.5h"),
+            ("--batch-size", "0", "--batch-size must be an integer of at least 1. Received: 0"),
+            ("--learning-rate", "0", "--learning-rate must be a finite number above 0"),
+            ("--config", "RUN/a", "a must have names with values: Expecting value"),
             ("--bits", "20", "bits must be an integer from 8 to 16. Received: 20"),
             ("--classes", "across", "class_names must name two or more classes"),
         )
@@ -802,8 +808,6 @@ def test_resume_takes_the_run_as_it_was_begun(photos, tmp_path, monkeypatch, cap
     from keras_dlcourse.training import HistoryFile
 
     words = ["train", photos, "-o", tmp_path / "run"]
-    assert command(*words) == 1
-    assert "--model NETWORK is required" in capsys.readouterr().err
     assert command(*words, "--resume") == 1
     assert "--output must be the folder of a run to resume" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from keras_dlcourse.cli import quiet, train
 from keras_dlcourse.cli.main import build_parser
+from keras_dlcourse.cli.usage import parse_time
 from keras_dlcourse.data.image_files import choose_image_size
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import time_limit
@@ -76,7 +77,7 @@ def test_a_recipe_is_repeated_from_the_config_of_a_run(photos, tmp_path):
     [
         ("[1]", ValueError, "must have names with values"),
         ('{"epoch": 3}', ValueError, "must have names of settings: model, .*Received: epoch"),
-        ("{", ValueError, "Expecting property name"),
+        ("{", ValueError, "must have names with values: Expecting property name"),
     ],
 )
 def test_what_is_no_config_is_refused(tmp_path, text, error, match):
@@ -87,10 +88,10 @@ def test_what_is_no_config_is_refused(tmp_path, text, error, match):
 
 
 def test_times_have_units():
-    assert [time_limit.parse_time(text) for text in ("90s", "10m", "1.5h")] == [90, 600, 5400]
+    assert [parse_time(text) for text in ("90s", "10m", "1.5h")] == [90, 600, 5400]
     for text in ("10", "m", "-3m", "0s", "ten minutes", "nan s"):
-        with pytest.raises(ValueError, match="time must be a number and a unit"):
-            time_limit.parse_time(text)
+        with pytest.raises(ValueError, match="--time must be a number and a unit"):
+            parse_time(text)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,28 +14,8 @@ from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.task import Task
 
 TRAINING_SHARE = 0.7  # of the time; export, verification and report take the rest
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 _WARM_UP, _TIMED = 2, 5  # steps
 _VALIDATION_COST = 0.4  # of an example, beside one in training
-
-
-def parse_time(text: str) -> float:
-    """Return the seconds of a time such as `90s`, `10m` or `1.5h`.
-
-    Raises:
-        ValueError: If it is not such a time, or is 0.
-
-    Example:
-        >>> parse_time("10m")
-        600.0
-    """
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text.strip())
-    seconds = 0.0 if found is None else float(found[1]) * _UNITS[found[2]]
-    if not seconds > 0:
-        raise ValueError(
-            f"time must be a number and a unit, such as 90s, 10m or 1.5h. Received: {text!r}"
-        )
-    return seconds
 
 
 def limit_epochs(
