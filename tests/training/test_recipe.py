@@ -153,6 +153,25 @@ def test_rare_classes_count_more_but_not_in_full_proportion():
     assert batch_training_data(_dataset([14, 10]), recipe).sample_weight is None
 
 
+@pytest.mark.parametrize(
+    ("counts", "recipe", "augment", "why"),
+    [
+        ([20, 20], Recipe(), "light", "augment=light: for 20 training images per class"),
+        ([500, 500], Recipe(), "none", "augment=none: for 500 training images per class"),
+        ([20, 20], Recipe(augment="none"), "none", "flip=False: augment=none"),
+        ([20, 20], Recipe(augment="strong", flip=True), "strong", "label_smoothing=0.1"),
+    ],
+)
+def test_augmentation_follows_the_images_per_class(counts, recipe, augment, why):
+    chosen, reasons = choose_settings(_dataset(counts), recipe)
+    assert chosen.augment == augment and chosen.label_smoothing == 0.1
+    assert any(reason.startswith(why) for reason in reasons)
+    assert recipe.flip is None or chosen.flip is recipe.flip
+    assert all(
+        value not in (None, "auto") for name, value in vars(chosen).items() if name != "time"
+    )
+
+
 def test_weights_on_this_machine_are_found_without_a_download(tmp_path, monkeypatch):
     """An empty cache and no network: the message says how to get the weights."""
     monkeypatch.setattr(keras.config, "keras_home", lambda: str(tmp_path), raising=False)

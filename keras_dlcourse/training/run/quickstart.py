@@ -13,9 +13,17 @@ from keras_dlcourse.training.run.run_folder import first_free
 
 DATA = "fashion_mnist_small"
 BATCH_SIZE = 64
-# Without weight decay the network overfits: its test accuracy is 84 to 85% in single runs, instead
-# of 86 to 88% with it.
-RECIPE = Recipe(model="mobilenet_v2", alpha=0.35, epochs=6, learning_rate=5e-3, weight_decay=0.2)
+# Half of the images are mirrored, because that does not change what they show; with 1,000 images per
+# class, more augmentation would need more epochs than there is time for.
+RECIPE = Recipe(
+    model="mobilenet_v2",
+    alpha=0.35,
+    weights="none",
+    epochs=10,
+    batch_size=BATCH_SIZE,
+    learning_rate=5e-3,
+    weight_decay=0.2,
+)
 
 
 @renamed_arguments(output="folder")
@@ -37,7 +45,7 @@ def quickstart(
 
     Example:
         >>> quickstart().accuracy  # doctest: +SKIP
-        0.86
+        0.89
     """
     folder = first_free("runs/quickstart") if folder is None else folder
     return run(data.load(DATA, batch_size=BATCH_SIZE), folder, RECIPE, say)

@@ -37,6 +37,9 @@ from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.verdict import CLASSIFICATION_RULES
 
 MAP_PICTURES = 4  # per run, evenly spread over its epochs
+# Training images per class from which on shifted and turned copies slow training down more than
+# they help: 1.8 points less on Fashion-MNIST after 785 steps.
+ENOUGH = 500
 LARGEST_RATIO = 1.5  # of the sizes of classes that count as equal
 MEANS = 500  # images of the test part whose maps are averaged
 
@@ -78,23 +81,24 @@ def check_dataset(data: Any) -> None:
 
 def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
     """Fill in the settings that the recipe leaves to the data, and say why."""
+    is_plain = recipe.augment == "none"  # on request
     recipe, weights = choose_weights(recipe, data.image_shape)
     if recipe.weights != "none":
         recipe, why = choose_fine_tuning(recipe, data.train.examples)
     else:
         recipe, why = choose_length(recipe, data.train.examples)
+    per_class = data.train.examples // len(data.class_names)
+    level = "light" if per_class < ENOUGH else "none"
     recipe, more = fill(
         recipe,
         {
-            "augment": ("light", "usual"),
-            "label_smoothing": (0.1, "usual"),
+            "augment": (level, f"for {per_class:,} training images per class"),
+            "label_smoothing": (0.1, "against overconfidence"),
         },
     )
     why = [weights, *why, *more]
     if recipe.flip is None:
-        flip, found = (
-            (False, "augment=none") if recipe.augment == "none" else can_mirror(data.train)
-        )
+        flip, found = (False, "augment=none") if is_plain else can_mirror(data.train)
         recipe = replace(recipe, flip=flip)
         why.append(f"flip={flip}: {found}")
     if (uneven := find_class_weight(data)) is not None:
