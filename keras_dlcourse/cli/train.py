@@ -63,12 +63,11 @@ _IGNORED = {
 EXAMPLES = """
 keras-dlcourse train photos/
 keras-dlcourse train photos/ --time 10m
-keras-dlcourse train photos/ --model mobilenet_v2 -o runs/photos
 keras-dlcourse train photos/ --model mobilenet --alpha 0.25 --image-size 64 -o runs/small
-keras-dlcourse train photos/ --model mobilenet_v2 --skip-bad -o runs/photos
-keras-dlcourse train scans/ --classes healthy ill --bits 12 --model mobilenet_v2 -o runs/scans
-keras-dlcourse train photos/labels.csv --model mobilenet_v2 -o runs/photos
-keras-dlcourse train photos/ --split 70 15 15 --group-by 'patient(\\d+)' --model mobilenet_v2 -o r
+keras-dlcourse train photos/ --weights imagenet --alpha 1.0 -o runs/photos
+keras-dlcourse train photos/labels.csv --skip-bad -o runs/photos
+keras-dlcourse train scans/ --classes healthy ill --bits 12 -o runs/scans
+keras-dlcourse train photos/ --split 70 15 15 --group-by 'patient(\\d+)' -o runs/photos
 keras-dlcourse train photos/ -o runs/photos --resume
 
 photos/ has one folder per class:
