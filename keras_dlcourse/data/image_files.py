@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from keras_dlcourse.edge.vision.bit_depth import BitDepthError, check_bits
 from keras_dlcourse.edge.vision.images import read_with_bits, resize
@@ -47,6 +46,8 @@ def choose_image_size(paths: Sequence[Path]) -> int:
 
 def _find_longer_side(path: Path) -> int:
     """Return the longer side of an image in pixels; 0 if it is not an image."""
+    from PIL import Image  # commands without images do not wait for it
+
     try:
         with Image.open(path) as image:
             return max(image.size)

@@ -228,7 +228,9 @@ def test_the_command_checks_the_task_before_it_reads_images(tmp_path, capsys, mo
     words = ["train", "nowhere", "--model", "mean", "-o", str(tmp_path / "run")]
     assert main([*words, "--task", "clasify"]) == 1
     assert "--task must be one of 'classify'. Received: 'clasify'" in capsys.readouterr().err
-    monkeypatch.setitem(train.CHECKS, "brightness", lambda options, config: None)
+    monkeypatch.setitem(
+        train.CHECKS, "brightness", lambda options, config: train.Early("grays", 96, config)
+    )
     assert main([*words, "--task", "brightness"]) == 1
     assert "task must be one that is trained from a folder" in capsys.readouterr().err
 
@@ -241,7 +243,9 @@ def test_the_command_reads_the_data_as_the_task_says(tmp_path, monkeypatch):
         return photos()
 
     monkeypatch.setitem(TASKS, "brightness", replace(BRIGHTNESS, read=read_photos))
-    monkeypatch.setitem(train.CHECKS, "brightness", lambda options, config: None)
+    monkeypatch.setitem(
+        train.CHECKS, "brightness", lambda options, config: train.Early("grays", 96, config)
+    )
     monkeypatch.setattr(
         training,
         "run",
