@@ -105,7 +105,7 @@ def add_parser(commands: Any) -> None:
     )
     network.add_argument(
         "--weights",
-        metavar="W",
+        metavar="WEIGHTS",
         help="weights to start from: none, imagenet (downloaded if needed), or the path of a "
         ".keras file whose network is then used (default: those found on this machine, if the "
         "images are large enough)",

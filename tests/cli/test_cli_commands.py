@@ -96,6 +96,7 @@ def test_the_completion_knows_files_and_folders():
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     words = {a.metavar for command in commands.choices.values() for a in command._actions}
     values = {"A", "C", "COSINE", "D", "FRACTION", "K", "M", "M,M,...", "N", "S", "T", "X"}
+    values |= {"R", "PATTERN", ("TRAIN", "VAL", "TEST")}
     names = {"LABEL", "NAME", "NETWORK", None}
     assert words - values - names == _FILES | _FOLDERS
 

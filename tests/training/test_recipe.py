@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 import keras_dlcourse as kd
 from keras_dlcourse.training import Recipe
@@ -25,6 +26,7 @@ from keras_dlcourse.training.run.tasks.classification import (
     batch_training_data,
     choose_settings,
     find_class_weight,
+    summarize_data,
 )
 
 RNG = np.random.default_rng(0)
@@ -170,6 +172,19 @@ def test_augmentation_follows_the_images_per_class(counts, recipe, augment, why)
     assert all(
         value not in (None, "auto") for name, value in vars(chosen).items() if name != "time"
     )
+
+
+def test_images_on_disk_are_not_read_once_more_before_training(tmp_path):
+    for name in ("a", "b"):
+        for number in range(5):
+            (tmp_path / name).mkdir(exist_ok=True)
+            pixels = RNG.integers(0, 256, (8, 8, 3)).astype("uint8")
+            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
+    in_memory, on_disk = (
+        kd.data.image_folder(tmp_path, image_size=8, cache=cache) for cache in (True, False)
+    )
+    assert "keras-dlcourse data DIR does it" in summarize_data(on_disk)[0]
+    assert summarize_data(in_memory) == kd.data.summarize(in_memory).lines()
 
 
 def test_weights_on_this_machine_are_found_without_a_download(tmp_path, monkeypatch):

@@ -128,6 +128,16 @@ def find_class_weight(data: Dataset) -> NDArray | None:
     return weights * counts.sum() / (weights * counts).sum()  # 1 on average over the images
 
 
+def summarize_data(data: Dataset) -> list[str]:
+    """Return lines about the images and what is wrong with them.
+
+    Images that do not fit into memory are not compared: reading them once more takes too long.
+    """
+    if not all(isinstance(part.x, np.ndarray) for part in (data.train, data.validation, data.test)):
+        return ["Leaks between the parts are not searched for: keras-dlcourse data DIR does it"]
+    return summarize(data).lines()
+
+
 def describe_data(data: Dataset) -> dict[str, Any]:
     """Return the names of the classes and the normalization."""
     return {
@@ -298,6 +308,6 @@ CLASSIFICATION = Task(
     page=CLASSIFICATION_PAGE,
     rules=CLASSIFICATION_RULES,
     convert=as_dataset,
-    summarize=lambda data: summarize(data).lines(),
+    summarize=summarize_data,
     read=read_images,
 )
