@@ -21,6 +21,7 @@ from keras_dlcourse._files import check_writable, write_bytes
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.labels import Labels
 from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import float_islands
 from keras_dlcourse.export.conversion.calibration import (
@@ -249,7 +250,7 @@ def to_tflite(
     content = _order_tensors(content, graph, inputs, outputs)
     keras_hash = model_hash(model)
     description = Description(model.name, row.name, keras_hash, inputs, outputs)
-    file = ModelFile.read(content)
+    file = _read_converted(content)
     content = describe_file(content, description, *_list_tables(file, inputs, outputs))
     write_bytes(path, content)
     return ExportResult(
@@ -354,6 +355,22 @@ def _take_examples(
     if row.calibrated:
         return calibration_examples(calibration, several_inputs=several)
     return take(calibration, 1, several_inputs=several)
+
+
+def _read_converted(content: bytes) -> ModelFile:
+    """Read the file that the converter has written.
+
+    Raises:
+        ExportError: If no runtime could run it.
+    """
+    try:
+        return ModelFile.read(content)
+    except InvalidModel as error:
+        raise ExportError(
+            f"The converter wrote a file that runtimes cannot run: {error}. This happens if the "
+            "outputs of a layer are nearly constant, as in a network that is not trained. Check "
+            "the model and the calibration data, or export with quantization='float32'."
+        ) from error
 
 
 def _find_islands(file: ModelFile, path: Path, row: Scheme) -> tuple[str, ...]:

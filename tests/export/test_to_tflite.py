@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -141,6 +142,19 @@ def test_rgb_puts_the_conversion_to_grey_inside(tmp_path, normalization):
     )  # fmt: skip
     np.testing.assert_allclose(run(int8, pixels), expected, atol=0.08)
     assert ModelFile.read(int8.path).inputs[0].shape[-1] == 3
+
+
+def test_a_converter_that_writes_what_nothing_runs_is_an_error(
+    tmp_path, classifier, normalization, monkeypatch
+):
+    """It writes scales that are too small to divide by for layers without any signal."""
+    module = importlib.import_module("keras_dlcourse.export.to_tflite")  # hidden by the function
+    convert = module.convert
+    monkeypatch.setattr(module, "convert", lambda *args, **kwargs: convert(*args, **kwargs)[:-900])
+    monkeypatch.setattr(module, "_order_tensors", lambda content, *rest: content)
+    with pytest.raises(kd.export.ExportError, match="a file that runtimes cannot run: .*nearly"):
+        kd.export.to_tflite(classifier, tmp_path / "model.tflite", preprocessing=normalization)
+    assert not list(tmp_path.iterdir())
 
 
 def test_open_batch(tmp_path, classifier, normalization):

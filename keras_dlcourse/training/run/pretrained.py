@@ -170,29 +170,31 @@ def fit_head(model: keras.Model, data: Dataset) -> float:
         Out-of-Distribution", ICLR 2022, https://arxiv.org/abs/2202.10054
     """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
 
     features = keras.Model(model.inputs[0], model.get_layer("head_dropout").input)
     train, validation = take(data.train, _HEAD_LIMIT, seed=0), take(data.validation)
     x, held_out = (
         np.asarray(features.predict(part.inputs, verbose=0)) for part in (train, validation)
     )
-    scaler = StandardScaler().fit(x)
+    # One scale for all features: of its own, a feature that hardly ever varies would get a weight
+    # without bounds, and the smallest change of the base would upset the scores.
+    mean, scale = x.mean(axis=0), float(x.std(axis=0).mean()) or 1.0
+    x, held_out = (x - mean) / scale, (held_out - mean) / scale
     best: tuple[float, Any] = (-1.0, None)
     for strength in _STRENGTHS:
         head = LogisticRegression(C=strength, max_iter=1000)
-        head.fit(scaler.transform(x), train.labels)
-        accuracy = float(head.score(scaler.transform(held_out), validation.labels))
+        head.fit(x, train.labels)
+        accuracy = float(head.score(held_out, validation.labels))
         best = max(best, (accuracy, head), key=lambda pair: pair[0])
     accuracy, head = best
-    model.get_layer("predictions").set_weights(_fold(head, scaler))
+    model.get_layer("predictions").set_weights(_fold(head, mean, scale))
     return accuracy
 
 
-def _fold(head: Any, scaler: Any) -> list[NDArray]:
-    """Return the kernel and bias of a softmax layer that does what scaler and regression do."""
+def _fold(head: Any, mean: NDArray, scale: float) -> list[NDArray]:
+    """Return the kernel and bias of a softmax layer that does what scaling and regression do."""
     kernel, bias = head.coef_.T, head.intercept_
     if kernel.shape[1] == 1:  # two classes: one score, of the second class
         kernel, bias = np.concatenate([-kernel / 2, kernel / 2], axis=1), bias / 2 * [-1, 1]
-    kernel = kernel / scaler.scale_[:, None]
-    return [kernel, bias - scaler.mean_ @ kernel]
+    kernel = kernel / scale
+    return [kernel, bias - mean @ kernel]

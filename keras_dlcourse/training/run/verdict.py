@@ -22,7 +22,8 @@ class Reason:
 
     Attributes:
         level: `"look here"` or `"do not use"`.
-        text: What was found, as a sentence without a period.
+        text: What was found, as a sentence without a period. It begins with a capital letter or
+            with a name, such as that of a file.
         advice: What to do, likewise.
     """
 
@@ -134,7 +135,7 @@ def check_interval(config: Mapping[str, Any], results: Mapping[str, Any]) -> Rea
         return None
     return Reason(
         LOOK,
-        f"the accuracy may be anywhere from {low:.1%} to {high:.1%}, because there are only "
+        f"The accuracy may be anywhere from {low:.1%} to {high:.1%}, because there are only "
         f"{test['examples']:,} test images",
         "Add images",
     )
@@ -148,7 +149,7 @@ def check_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reaso
         return None
     return Reason(
         LOOK,
-        f"there are only {per_class:.3g} training images per class",
+        f"There are only {per_class:.3g} training images per class",
         f"Add images, at least {FEWEST_IMAGES} per class",
     )
 
@@ -160,7 +161,7 @@ def check_gap(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason |
         return None
     return Reason(
         LOOK,
-        f"the network overfits: {training:.1%} on training images, {validation:.1%} on validation "
+        f"The network overfits: {training:.1%} on training images, {validation:.1%} on validation "
         "images",
         "Use augmentation, start from pretrained weights, or add images",
     )
