@@ -30,7 +30,7 @@ from keras_dlcourse.models.costs import check_network
 
 ALPHA = 0.35  # of the default network: small data sets do not need more, and a CPU has time for it
 LEVELS = ("none", "light", "strong")
-# The names of a recipe, which takes Keras to import, and what else `config.json` has.
+# The names of a recipe, which takes Keras to import.
 SETTINGS = (
     "model",
     "alpha",
@@ -49,16 +49,6 @@ SETTINGS = (
     "seed",
     "task",
 )
-_IGNORED = {
-    "reasons",
-    "input_shape",
-    "parameters",
-    "data",
-    "started",
-    "versions",
-    "machine",
-    "command",
-}
 
 EXAMPLES = """
 keras-dlcourse train photos/
@@ -268,6 +258,8 @@ def read_config(path: str) -> dict[str, Any]:
         ImportError: If it is YAML, and PyYAML is not installed.
         ValueError: If it is not such a file, or has a name that `config.json` does not have.
     """
+    from keras_dlcourse.report.facts import BESIDE_RECIPE  # imports Matplotlib
+
     place = user_path(path)
     text = place.read_text(encoding="utf-8")
     read: Callable[[str], Any] = json.loads
@@ -284,7 +276,7 @@ def read_config(path: str) -> dict[str, Any]:
         raise ValueError(f"{place} must have names with values: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{place} must have names with values, such as epochs: 20")
-    if unknown := sorted(set(content) - set(SETTINGS) - _IGNORED):
+    if unknown := sorted(set(content) - set(SETTINGS) - BESIDE_RECIPE):
         raise ValueError(
             f"{place} must have names of settings: {', '.join(SETTINGS)}. Received: "
             f"{', '.join(unknown)}"

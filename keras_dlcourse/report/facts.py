@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 # Everything else in config.json is the recipe: what was chosen before training.
-_NOT_RECIPE = frozenset(
+BESIDE_RECIPE = frozenset(
     (
-        "recipe",
         "input_shape",
         "parameters",
         "data",
@@ -35,11 +34,12 @@ def read_recipe(config: Mapping[str, Any]) -> dict[str, str]:
         >>> read_recipe({"learning_rate": 2e-3, "parameters": 7, "augment": {"flip": True}})
         {'learning rate': '0.002', 'augment flip': 'yes'}
     """
-    own = {name: value for name, value in config.items() if name not in _NOT_RECIPE}
+    own = {name: value for name, value in config.items() if name not in BESIDE_RECIPE}
+    nested = own.pop("recipe", {})
     # Sizes of batches belong to the data in `config.json`, but are a choice.
     size = config.get("data", {}).get("batch_size")
     batch = {} if size is None or "batch_size" in own else {"batch_size": size}
-    return _flatten({**own, **config.get("recipe", {}), **batch})
+    return _flatten({**own, **nested, **batch})
 
 
 def describe_machine(config: Mapping[str, Any]) -> dict[str, str]:

@@ -89,23 +89,11 @@ def _without_download() -> Iterator[None]:
 
 
 def _build_imagenet(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model:
-    shape = (*image_shape[:2], 3)
+    options = {"alpha": recipe.alpha, "weights": "imagenet", "include_top": False}
     try:
-        return models.build(
-            recipe.model,
-            input_shape=shape,
-            alpha=recipe.alpha,
-            weights="imagenet",
-            include_top=False,
-        )
+        return models.build(recipe.model, input_shape=(*image_shape[:2], 3), **options)
     except ValueError:  # the official weights are for certain sizes only; an open size takes them
-        return models.build(
-            recipe.model,
-            input_shape=(None, None, 3),
-            alpha=recipe.alpha,
-            weights="imagenet",
-            include_top=False,
-        )
+        return models.build(recipe.model, input_shape=(None, None, 3), **options)
 
 
 def build_pretrained(data: Dataset, recipe: Recipe) -> keras.Model:

@@ -15,6 +15,7 @@ import numpy as np
 from keras_dlcourse._files import user_path
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.image_files import threads
+from keras_dlcourse.saving.checkpoints import sha256_of
 from keras_dlcourse.training.run.run_folder import RunFolder
 
 FILES, PIXELS, NUMBERS = "files", "pixels", "numbers"
@@ -105,8 +106,8 @@ def record_split(data: Any, folder: RunFolder) -> None:
 
 def digest_files(paths: Sequence[Path]) -> tuple[str, ...]:
     """Return the start of the SHA-256 of each file, in hexadecimal."""
-    found = threads().map(_digest_file, paths)
-    return tuple(track(found, len(paths), "Recording the split"))
+    found = threads().map(sha256_of, paths)
+    return tuple(digest[:_DIGITS] for digest in track(found, len(paths), "Recording the split"))
 
 
 def digest_arrays(images: Any) -> tuple[str, ...]:
@@ -117,11 +118,6 @@ def digest_arrays(images: Any) -> tuple[str, ...]:
             the same digests as these.
     """
     return tuple(hashlib.sha256(image).hexdigest()[:_DIGITS] for image in _list_rows(images))
-
-
-def _digest_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:_DIGITS]
 
 
 def _list_rows(images: Any) -> Iterator[bytes]:
