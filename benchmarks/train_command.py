@@ -47,7 +47,7 @@ def measure_data(name: str, options: tuple[str, ...] = ()) -> list[Figure]:
     runs = [train(folder, seed, options) for seed in SEEDS]
     results = [json.loads((run / "results.json").read_text()) for run in runs]
     accuracies = [result["test"]["accuracy"] for result in results]
-    floor = {"SVC(C=5) on pixels": svc_accuracy(folder), **results[0]["test"]["floor"]}
+    floor = {"SVC(C=5) on pixels": svc_accuracy(folder), **results[0]["floor"]}
     best = max(floor, key=lambda method: floor[method])
     lost = [
         100 * (files["float32"]["accuracy"] - files["int8"]["accuracy"])
