@@ -74,7 +74,7 @@ def _cached_file(recipe: Recipe, image_shape: tuple[int, ...]) -> Path:
     Keras has no way to ask for it without building the network and downloading the file.
     """
     height, width = image_shape[:2]
-    is_trained = height == width and height in _SIZES.get(recipe.model, ())
+    is_trained = height == width and height in (_SIZES.get(recipe.model) or ())
     pattern = _FILES.get(recipe.model, "")
     if recipe.alpha != 1 and "{alpha" not in pattern:
         pattern = ""  # there are weights for the usual width only
