@@ -104,8 +104,6 @@ _FILES = {
 
 def _build_imagenet(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model:
     options = {"alpha": recipe.alpha, "weights": "imagenet", "include_top": False}
-    if recipe.model.startswith("resnet"):  # the official ones have them
-        options["use_bias"] = True
     try:
         return models.build(recipe.model, input_shape=(*image_shape[:2], 3), **options)
     except ValueError:  # the official weights are for certain sizes only; an open size takes them

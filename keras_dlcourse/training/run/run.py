@@ -120,8 +120,9 @@ def run(
     In the end, the folder holds `config.json`, `split.json`, `history.csv`, `results.json`,
     `model.keras` with its SHA-256 in `checkpoints.json`, `model.float32.tflite`,
     `model.int8.tflite`, `report.html`, `model_card.md` and figures in `maps/`; and
-    `model.int8.keras` if the int8 file was repaired by training. Until then it has `backup/`, from which a run that was killed, or stopped by Ctrl-C, can continue with
-    `resume=True`; it ends with exactly the same weights.
+    `model.int8.keras` if the int8 file was repaired by training. Until then it has `backup/`, from
+    which a run that was killed, or stopped by Ctrl-C, can continue with `resume=True`; it ends with
+    exactly the same weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`. To classify images,
