@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import keras
@@ -147,14 +146,15 @@ def run_stage(
     )
     loud = 1 if verbose is None else min(verbose, 1)
     stop = [] if patience is None else [EarlyStopping(patience=patience, verbose=loud)]
-    fit = fit_with_progress if verbose is None else partial(keras.Model.fit, verbose=verbose)
-    history = fit(
-        model,
-        given.train,
-        validation_data=given.validation,
-        epochs=epochs,
-        callbacks=[*stop, *callbacks],
-    ).history
+    options = {
+        "validation_data": given.validation,
+        "epochs": epochs,
+        "callbacks": [*stop, *callbacks],
+    }
+    if verbose is None:
+        history = fit_with_progress(model, given.train, **options).history
+    else:
+        history = model.fit(given.train, verbose=verbose, **options).history
     broken = find_first_broken(model)
     if broken is not None:
         raise ValueError(
