@@ -20,7 +20,7 @@ _ROWS = 256  # images compared with all others at a time: bounds the memory
 _MOST_PAIRS = 1_000_000
 _DISTANCE = 6
 # Different gray images of one kind, such as digits or clothes, reach 0.994; their copies, even as
-# JPEG of quality 60, have at least 0.995. In color, pairs from 0.99 on show the same object.
+# JPEG of quality 60, have at least 0.995. In CIFAR-10, all pairs from 0.99 on are the same object.
 _GRAY_LIKENESS, _COLOR_LIKENESS = 0.995, 0.99
 _SHOWN = 5
 

@@ -109,6 +109,8 @@ def test_images_that_a_run_held_out_are_found_however_they_are_split_later(image
     other = kd.data.Dataset.from_parts("made", *[(255 - images, labels)] * 3, ("a", "b"))
     with pytest.raises(ValueError, match="knows them by their pixels. Received: none of them"):
         find_held_out(path, other)
+    with pytest.raises(TypeError, match=r"data must be a kd.data.Dataset, .* Received: Pipeline"):
+        find_held_out(path, data.test)
     with pytest.raises(FileNotFoundError, match=r"a run with split\.json. Received: .*nowhere"):
         find_held_out(tmp_path / "nowhere", data)
 

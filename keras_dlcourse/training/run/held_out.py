@@ -30,6 +30,7 @@ def find_held_out(folder: str | os.PathLike[str], data: Dataset) -> Pipeline:
 
     Raises:
         FileNotFoundError: If the folder has no record of a split.
+        TypeError: If `data` is not a `Dataset`.
         ValueError: If no images are left, or if it cannot be found out which are.
 
     Example:
@@ -39,6 +40,11 @@ def find_held_out(folder: str | os.PathLike[str], data: Dataset) -> Pipeline:
         ...     "runs/photos/model.keras", "runs/photos/model.int8.tflite", held_out
         ... )  # doctest: +SKIP
     """
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            "data must be a kd.data.Dataset, e.g. from kd.data.image_folder. Received: "
+            f"{type(data).__name__}"
+        )
     record = SplitRecord.read(folder)
     if record is None:
         raise FileNotFoundError(
