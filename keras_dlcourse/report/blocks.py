@@ -327,7 +327,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG image embedded in the page, on a white ground in dark mode, too.
+    """A PNG image embedded in the page, on a light card in dark mode, too.
 
     Attributes:
         png: The content of the PNG file.

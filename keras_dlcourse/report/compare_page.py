@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._durations import format_duration
 from keras_dlcourse._files import user_path
 from keras_dlcourse._tables import text_table
 from keras_dlcourse.report.blocks import Block, Cell, Link, Notice, Pictures, Table, Text
@@ -15,7 +16,6 @@ from keras_dlcourse.report.chart import MOST_LINES, Chart, Line
 from keras_dlcourse.report.facts import (
     describe_data,
     describe_machine,
-    format_duration,
     format_value,
     read_recipe,
     spaced,

@@ -80,17 +80,6 @@ def format_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def format_duration(seconds: float) -> str:
-    """Return a duration in minutes and seconds.
-
-    Example:
-        >>> format_duration(125.2)
-        '2 min 5 s'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
 def _flatten(values: Mapping[str, Any], before: str = "") -> dict[str, str]:
     """Return nested values as one level of texts."""
     found: dict[str, str] = {}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keras_dlcourse._durations import format_duration
 from keras_dlcourse._files import user_path, write_text
 from keras_dlcourse.report import model_card
 from keras_dlcourse.report.blocks import (
@@ -25,7 +26,6 @@ from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
 from keras_dlcourse.report.facts import (
     describe_data,
     describe_machine,
-    format_duration,
     read_recipe,
     spaced,
 )
@@ -35,6 +35,7 @@ from keras_dlcourse.report.task_page import Shown, TaskPage
 # The files of a run besides the exported ones, and what they hold.
 _FILES = (
     ("model.keras", "the Keras model with the weights that were kept"),
+    ("model.int8.keras", "its copy trained in integers, which model.int8.tflite was made from"),
     ("checkpoints.json", "the SHA-256 of model.keras"),
     ("config.json", "recipe, data, machine and versions"),
     ("split.json", "which images were in which part, by their SHA-256"),
@@ -140,7 +141,7 @@ def _judge(results: Mapping[str, Any]) -> Notice:
         return Notice("not judged", "The run was not complete when this page was written.")
     verdict = results["verdict"]
     reasons = [f"{_capital(reason['text'])}. {reason['advice']}." for reason in verdict["reasons"]]
-    return Notice(verdict["level"], "" if reasons else "Nothing to object to.", reasons)
+    return Notice(verdict["level"], "" if reasons else "No problems found.", reasons)
 
 
 def _capital(text: str) -> str:

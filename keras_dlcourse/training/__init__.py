@@ -11,6 +11,7 @@ from keras_dlcourse.training.augmentation.invariance import Invariance, invarian
 from keras_dlcourse.training.decisions.choose_thresholds import choose_thresholds
 from keras_dlcourse.training.decisions.temperature_scaling import TemperatureScaling
 from keras_dlcourse.training.decisions.threshold_for import OperatingPoint, threshold_for
+from keras_dlcourse.training.run.held_out import find_held_out
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.quickstart import quickstart
 from keras_dlcourse.training.run.recipe import Recipe
@@ -50,6 +51,7 @@ __all__ = [
     "choose_thresholds",
     "cross_validate",
     "decay_weights",
+    "find_held_out",
     "first_free",
     "hidden_trace",
     "invariance",

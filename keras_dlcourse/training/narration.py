@@ -53,8 +53,3 @@ def make_console() -> Console:
     return Console(
         file=sys.stdout, highlight=False, force_jupyter=False, force_terminal=sys.stdout.isatty()
     )
-
-
-def fit_verbosity() -> int:
-    """Return `verbose` for `fit`: a progress bar in a terminal, one line per epoch elsewhere."""
-    return 1 if sys.stdout.isatty() else 2

@@ -107,8 +107,8 @@ def test_times_have_units():
 @pytest.mark.parametrize(
     ("seconds", "epochs", "said"),
     [
-        (1_000, 20, "epochs=20: all 20 take about 4 min of the 17 min"),
-        (100, 7, "epochs=7: what fits into 2 min. With 20, which take about 5 min"),
+        (1_000, 20, "epochs=20: all 20 take about 3 min 20 s of the 16 min 40 s"),
+        (100, 7, "epochs=7: what fits into 1 min 40 s. With 20, which take about 4 min 46 s"),
     ],
 )
 def test_epochs_that_fit_into_a_time(monkeypatch, seconds, epochs, said):

@@ -429,9 +429,9 @@ def test_class_names_choose_folders(photos):
 
 def test_the_document_keeps_ones_own_split(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    make_photos(
-        tmp_path / "photos", **{"train/cat": 5, "train/dog": 8, "test/cat": 2, "test/dog": 3}
-    )
+    make_photos(tmp_path / "photos", **{"2025/cat": 5, "2025/dog": 8, "2026/cat": 2, "2026/dog": 3})
+    with pytest.raises(ValueError, match="keep your own split with kd.data.Dataset.from_parts"):
+        kd.data.image_folder(tmp_path / "photos")  # else it would need no code
     document = (Path(__file__).parents[2] / "docs" / "data.md").read_text("utf-8")
     blocks = re.findall(r"```python\n(.*?)```", document, re.S)
     (block,) = [block for block in blocks if "Dataset.from_parts" in block]
@@ -441,7 +441,7 @@ def test_the_document_keeps_ones_own_split(tmp_path, monkeypatch):
     parts = (data.train, data.validation, data.test)
     assert [np.bincount(part.y).tolist() for part in parts] == [[4, 7], [1, 1], [2, 3]]
     assert data.normalization == kd.data.Normalization.fit(data.train.x)
-    assert {path.parts[1] for path in data.test.x.paths} == {"test"}
+    assert {path.parts[1] for path in data.test.x.paths} == {"2026"}
     x, y = all_of(data)  # those of the test are brighter by two classes
     np.testing.assert_array_equal(x.mean(axis=(1, 2, 3)) // 60, y + np.repeat([0, 2], [13, 5]))
 

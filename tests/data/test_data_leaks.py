@@ -58,6 +58,19 @@ def test_distorted_copies_are_found_and_little_else(clothes, name):
     assert (leaks.distances <= 6).all()
 
 
+def test_gray_images_of_one_kind_are_no_copies_because_they_look_alike(clothes):
+    """All parts are of different clothes; in color, so much likeness means the same picture."""
+    gray = clothes.train.x, clothes.test.x
+    assert not kd.data.find_leaks(*gray)
+    assert not kd.data.find_leaks(*(np.repeat(images, 3, axis=3) for images in gray))
+    alike = kd.data.find_leaks(*gray, likeness=0.99).similar
+    assert len(alike) > 20
+    tinted = ((images * [1.0, 0.8, 0.6]).round().astype("uint8") for images in gray)
+    assert len(kd.data.find_leaks(*tinted).similar) > 20
+    digits = kd.data.load("digits")
+    assert not kd.data.find_leaks(digits.train, digits.test)
+
+
 def test_exact_copies_are_all_found_and_only_these(clothes):
     train, test = clothes.train.x[:500], clothes.test.x[:100].copy()
     train = np.concatenate([train, train[:1]])  # a copy within one part, too

@@ -367,3 +367,12 @@ def test_all_colors_have_enough_contrast(mode):
     # Every color of the page is one of these; the white ground of pictures is that of their files.
     used = re.findall(r"#[0-9a-f]{3,6}\b", style.split("* { box-sizing", 1)[1])
     assert used == ["#fff"]
+
+
+def test_pictures_are_on_light_cards_that_do_not_glare_in_dark_mode():
+    style = report.render_page("t", "t", []).partition("</style>")[0]
+    picture = re.search(r"figure img \{(.*?)\}", style)[1]
+    for part in ("padding: ", "background: #fff;", "border-radius: ", "filter: var(--glare);"):
+        assert part in picture
+    glare = re.findall(r"--glare: (.*?);", style)
+    assert glare == ["none", "brightness(.86)", "none"]  # light, dark, print

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from keras_dlcourse.training.run.progress import SILENCE, FitProgress
+from keras_dlcourse.training.progress import SILENCE, FitProgress
 
 
 class Clock:
@@ -50,7 +50,29 @@ def test_a_log_names_the_epoch_before_its_first_step():
     callback.on_epoch_end(0, {"loss": 0.25, "accuracy": 0.5, "val_loss": 1, "val_accuracy": 0.75})
     assert log.file.getvalue().splitlines()[1:] == [
         "Epoch 1/2: step 4 of 4, loss 0.2500",
-        "Epoch 1/2: loss 0.2500, accuracy 0.5000, val_loss 1.0000, val_accuracy 0.7500",
+        "Epoch 1/2: loss 0.2500, accuracy 0.5000, val_loss 1.0000, val_accuracy 0.7500; "
+        "at most 30 s left",
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_each_epoch_says_how_long_the_others_take(terminal):
+    console, clock = Console(file=io.StringIO(), width=80, force_terminal=terminal), Clock()
+    callback = FitProgress(console, clock)
+    callback.set_params({"epochs": 4, "steps": 10})
+    for epoch, (seconds, steps) in enumerate([(90, 10), (30, 5), (20, 10), (20, 10)]):
+        callback.on_epoch_begin(epoch)
+        for batch in range(steps):  # the second was resumed in the middle
+            callback.on_train_batch_end(batch, {"loss": 0.5})
+        clock.time += seconds
+        callback.on_epoch_end(epoch, {"loss": 0.5})
+    callback.stop()
+    told = [line for line in shown(console) if "loss 0.5000" in line]
+    assert told == [
+        "Epoch 1/4: loss 0.5000; at most 4 min 30 s left",
+        "Epoch 2/4: loss 0.5000; at most 2 min left",
+        "Epoch 3/4: loss 0.5000; at most 20 s left",
+        "Epoch 4/4: loss 0.5000",
     ]
 
 

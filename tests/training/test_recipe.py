@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import keras_dlcourse as kd
+from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import augment, pretrained
 from keras_dlcourse.training.run.augment import (
@@ -204,11 +205,8 @@ def test_images_on_disk_are_not_read_once_more_before_training(tmp_path):
 
 def test_weights_on_this_machine_are_found_without_a_download(tmp_path, monkeypatch):
     """An empty cache and no network: the message says how to get the weights."""
-    monkeypatch.setattr(keras.config, "keras_home", lambda: str(tmp_path), raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        pretrained.file_utils, "urlretrieve", lambda *a, **k: pytest.fail("network")
-    )
+    monkeypatch.setattr(pretrained.models, "build", lambda *a, **k: pytest.fail("a network"))
     monkeypatch.delenv(pretrained.FOLDER, raising=False)
     recipe, why = pretrained.choose_weights(Recipe(), (96, 96, 3))
     assert recipe.weights == "none" and "--weights imagenet" in why
@@ -221,10 +219,57 @@ def test_weights_on_this_machine_are_found_without_a_download(tmp_path, monkeypa
     assert pretrained.choose_weights(Recipe(weights="none"), (96, 96, 3))[0].weights == "none"
 
 
-def test_a_download_that_fails_is_said(monkeypatch):
+@pytest.mark.parametrize("weights", ["auto", "imagenet"])
+def test_weights_in_the_cache_are_found_without_building_a_network(tmp_path, monkeypatch, weights):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(pretrained.models, "build", lambda *a, **k: pytest.fail("a network"))
+    (tmp_path / "models").mkdir()
+    name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
+    (tmp_path / "models" / name).touch()
+    wanted = Recipe(alpha=0.35, weights=weights)
+    assert pretrained.choose_weights(wanted, (96, 96, 3))[0].weights == "imagenet"
+
+
+@pytest.mark.parametrize(
+    ("model", "alpha", "image_shape"),
+    [
+        ("mobilenet", 1.0, (100, 120, 3)),
+        ("mobilenet", 0.75, (160, 160, 3)),
+        ("mobilenet", 0.25, (96, 96, 3)),
+        ("mobilenet_v2", 1.0, (96, 96, 1)),
+        ("mobilenet_v3_large", 1.0, (96, 96, 3)),
+        ("mobilenet_v3_small", 0.75, (96, 96, 3)),
+        ("efficientnet_b0", 1.0, (96, 96, 3)),
+        ("densenet121", 1.0, (96, 96, 3)),
+        ("resnet50", 1.0, (96, 96, 3)),
+        ("vgg16", 1.0, (96, 96, 3)),
+    ],
+)
+def test_the_file_looked_for_is_the_one_that_keras_reads(model, alpha, image_shape, monkeypatch):
+    asked = []
+
+    def refuse(name, *args, **kwargs):
+        asked.append(name)
+        raise OSError("no network")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", refuse)
+    recipe = Recipe(model=model, alpha=alpha, weights="imagenet")
+    with weightless(), pytest.raises(OSError, match="no network"):
+        pretrained._build_imagenet(recipe, image_shape)
+    assert asked == [pretrained._cached_file(recipe, image_shape).name]
+
+
+def test_no_file_is_looked_for_where_there_are_no_weights():
+    for recipe in (Recipe(model="resnet50", alpha=0.5), Recipe(model="lenet5")):
+        assert not pretrained._cached_file(recipe, (96, 96, 3)).is_file()
+        assert pretrained._cached_file(recipe, (96, 96, 3)).name == "models"
+
+
+def test_a_download_that_fails_is_said(monkeypatch, tmp_path):
     def fail(*args):
         raise OSError("no network")
 
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.setattr(pretrained, "_build_imagenet", fail)
     recipe, why = pretrained.choose_weights(Recipe(weights="imagenet"), (96, 96, 3))
     assert recipe.weights == "none"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import keras
@@ -65,7 +66,7 @@ def test_steps_are_tried_until_the_file_is_good(exported):
         assert folder.tflite("int8").read_bytes() == content
         return
     assert before.agreement < 0.95
-    assert said[0] == f"Repairing model.int8.tflite: {repair._describe_loss(before)}"
+    assert re.fullmatch(r"Repairing model.int8.tflite: it .* on validation images", said[0])
     json.dumps(steps)
     assert [step["step"] for step in steps] == [BIAS, EQUALIZE]  # training is not needed
     assert steps[-1]["kept"] and steps[-1]["after"]["agreement"] == after.agreement >= 0.97
@@ -79,7 +80,7 @@ def test_steps_are_tried_until_the_file_is_good(exported):
     assert after.path == folder.tflite("int8")
 
 
-def test_training_in_integers_and_steps_that_do_not_help(exported, monkeypatch):
+def test_training_in_integers_and_steps_that_do_not_help(exported, monkeypatch, capsys):
     model, data, folder, before = exported
     if not find_shortfall(before):
         return
@@ -107,3 +108,28 @@ def test_training_in_integers_and_steps_that_do_not_help(exported, monkeypatch):
     assert trained["before"] == steps[0]["before"] and trained["step"] == QAT
     assert after.agreement >= before.agreement
     assert trained["kept"] == (folder.tflite("int8").read_bytes() != content)
+    assert trained["kept"] and "Epoch 1/1: 3 steps" in capsys.readouterr().out
+    copy = keras.models.load_model(folder.trained_in_integers)
+    assert kd.export.verify(copy, folder.tflite("int8"), data.test).same_weights
+
+
+def test_the_test_part_decides_nothing(exported, monkeypatch):
+    model, data, folder, before = exported
+    if not find_shortfall(before):
+        return
+    verify = repair._verify
+
+    def mislead(model, path, part):
+        found = verify(model, path, part)
+        if part is data.test:
+            found.outputs[0].figures["agreement"] = 0.0
+        return found
+
+    kd.export.to_tflite(model, folder.tflite("int8"), quantization="int8", calibration=data.train)
+    monkeypatch.setattr(repair, "_verify", mislead)
+    monkeypatch.setattr(repair, "STEPS", {EQUALIZE: repair.STEPS[EQUALIZE]})
+    before = SimpleNamespace(agreement=1.0, accuracy=1.0, accuracy_loss=0.0)
+    after, (step,) = repair_file(
+        model, data, RECIPE, TASK, data.train, folder, before, lambda text: None
+    )
+    assert step["kept"] and (after.agreement, step["before"]["agreement"]) == (0, 1)

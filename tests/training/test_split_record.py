@@ -12,7 +12,7 @@ from PIL import Image
 
 import keras_dlcourse as kd
 from keras_dlcourse.data.image_files import ImageFiles
-from keras_dlcourse.training import RunFolder
+from keras_dlcourse.training import RunFolder, find_held_out
 from keras_dlcourse.training.run.split_record import SplitRecord, record_split
 
 
@@ -84,3 +84,54 @@ def test_many_images_stay_small(tmp_path):
     folder = RunFolder(tmp_path / "run")
     record_split(parts(many, many[:1], many[:1]), folder)
     assert folder.split.stat().st_size < 5e6
+
+
+def recorded(folder, data):
+    """Return the folder of a run on a data set."""
+    record_split(data, folder)
+    folder.write_json(folder.config, {"data": {"normalization": data.normalization.to_dict()}})
+    return folder.path
+
+
+def test_images_that_a_run_held_out_are_found_however_they_are_split_later(images, tmp_path):
+    labels = np.arange(6) % 2
+    parts = [(images[rows], labels[rows]) for rows in (slice(3), slice(3, 4), slice(4, 6))]
+    data = kd.data.Dataset.from_parts("made", *parts, ("a", "b"))
+    path = recorded(RunFolder(tmp_path / "run"), data)
+    again = kd.data.Dataset.from_parts("made", *parts[::-1], ("a", "b"))  # what was test is train
+    found = find_held_out(path, again)
+    np.testing.assert_array_equal(found.x, images[4:])
+    assert found.y.tolist() == [0, 1] and found.normalization == data.normalization
+    assert again.normalization != data.normalization
+    used = kd.data.Dataset.from_parts("made", parts[0], parts[1], parts[0], ("a", "b"))
+    with pytest.raises(ValueError, match="data must have images that the run held out. Received:"):
+        find_held_out(path, used)
+    other = kd.data.Dataset.from_parts("made", *[(255 - images, labels)] * 3, ("a", "b"))
+    with pytest.raises(ValueError, match="knows them by their pixels. Received: none of them"):
+        find_held_out(path, other)
+    with pytest.raises(TypeError, match=r"data must be a kd.data.Dataset, .* Received: Pipeline"):
+        find_held_out(path, data.test)
+    with pytest.raises(FileNotFoundError, match=r"a run with split\.json. Received: .*nowhere"):
+        find_held_out(tmp_path / "nowhere", data)
+
+
+def test_held_out_files_are_found_beside_new_ones(tmp_path):
+    generator = np.random.default_rng(0)
+    photos = tmp_path / "photos"
+
+    def add(number):
+        path = photos / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (8, 8, 3)).astype("uint8")).save(path)
+
+    list(map(add, range(20)))
+    data = kd.data.image_folder(photos, image_size=8)
+    path = recorded(RunFolder(tmp_path / "run"), data)
+    add(20)
+    for cache in (True, False):
+        later = kd.data.image_folder(photos, image_size=12, cache=cache, seed=5)
+        found = find_held_out(path, later)
+        assert found.examples == data.test.examples + 1 and found.image_shape == (12, 12, 3)
+    arrays = kd.data.Dataset.from_parts("made", *[(data.test.x, data.test.y)] * 3, ("a", "b"))
+    with pytest.raises(ValueError, match="data must be read from image files.* Received: arrays"):
+        find_held_out(path, arrays)

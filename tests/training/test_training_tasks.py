@@ -15,7 +15,7 @@ import pytest
 import keras_dlcourse as kd
 from keras_dlcourse import report, training
 from keras_dlcourse.cli import main, train
-from keras_dlcourse.training import Recipe
+from keras_dlcourse.training import Recipe, RunFolder
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.tasks import TASKS
 
@@ -183,10 +183,19 @@ def test_a_task_without_a_setting_refuses_it(tmp_path, setting, value):
         training.run(photos(), tmp_path / "run", recipe, lambda text: None)
 
 
-def test_too_few_examples_without_augmentation_give_no_int8_file():
+def test_too_few_examples_without_augmentation_give_no_int8_file(tmp_path):
     data = SimpleNamespace(train=photos().train.__class__(np.zeros((20, 8, 8, 1), "uint8")))
-    with pytest.raises(ValueError, match="calibration needs at least 100 training images"):
-        run_module.find_calibration(data, RECIPE, BRIGHTNESS, print)
+    task, said = replace(BRIGHTNESS, quantizations=("int8",)), []
+    folder = RunFolder(tmp_path)
+    assert run_module.export_model(None, data, RECIPE, task, folder, said.append) == ([], [])
+    assert said == ["No int8 file: calibration needs at least 100 training images"]
+
+    def fail(data, recipe):
+        raise ValueError("another fault")
+
+    task = replace(task, augmentation=fail)
+    with pytest.raises(ValueError, match="another fault"):
+        run_module.export_model(None, data, RECIPE, task, folder, said.append)
 
 
 def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, monkeypatch):

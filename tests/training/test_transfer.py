@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -368,3 +370,11 @@ def test_bad_arguments(changes, message, base, monkeypatch):
     given = {"base": base, "classes": 2, "train": (IMAGES, LABELS), **changes}
     with pytest.raises((ValueError, TypeError), match=message):
         kd.training.transfer(**given)
+
+
+def test_progress_is_shown_as_in_a_run(capsys):
+    options = {"epochs": (2, 1), "batch_size": 8, "patience": 1}
+    kd.training.transfer(small(), 2, (IMAGES, LABELS), (IMAGES, LABELS), **options)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Epoch 1/2: 5 steps" and "Epoch 1/1: 5 steps" in lines
+    assert re.search(r", val_loss .*; at most \d+ s left$", lines[1])

@@ -307,6 +307,8 @@ def verify(
         model: The Keras model, or the path of its `.keras` file or SavedModel folder.
         path: The `.tflite` file, or the result of `to_tflite`.
         data: Anything that `fit` takes; if it has matching labels, accuracies are measured too.
+            They are too high on examples that the model was trained on, which this function cannot
+            know: `kd.training.find_held_out` returns the images that a run held out.
         limit: Maximum number of examples to compare, taken from the start; None for all.
         limits: Limits by name that replace or extend the default ones, applied exactly; None as a
             value removes a limit. `max_error`, `max_error_steps` and `min_agreement` can be given

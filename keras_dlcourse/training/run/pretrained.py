@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.utils import file_utils
 from numpy.typing import NDArray
 
 from keras_dlcourse import models
 from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Dataset, take
+from keras_dlcourse.models._shared.imagenet import DEFAULT_SIZE
+from keras_dlcourse.models.classification import mobilenet, mobilenet_v2
 from keras_dlcourse.training.run.recipe import Recipe
 from keras_dlcourse.training.transfer.base import feature_model, preprocessing_of, remove_head
 from keras_dlcourse.training.transfer.stages import choose_layers, set_trained
@@ -47,9 +46,11 @@ def choose_weights(recipe: Recipe, image_shape: tuple[int, ...]) -> tuple[Recipe
 
 
 def _find(recipe: Recipe, image_shape: tuple[int, ...]) -> tuple[str, str]:
+    is_cached = _cached_file(recipe, image_shape).is_file()
     if recipe.weights == "imagenet":
         try:
-            _build_imagenet(recipe, image_shape)
+            if not is_cached:
+                _build_imagenet(recipe, image_shape)  # downloads them
         except OSError as error:
             return "none", f"the network is trained from random weights, because {error}"
         return "imagenet", "as requested"
@@ -59,33 +60,46 @@ def _find(recipe: Recipe, image_shape: tuple[int, ...]) -> tuple[str, str]:
         path = Path(os.environ.get(FOLDER, "")) / name
         if os.environ.get(FOLDER) and path.is_file():
             return str(path), f"the folder in {FOLDER} has it"
-    try:
-        with _without_download():
-            _build_imagenet(recipe, image_shape)
-    except (OSError, ValueError):
-        return "none", (
-            f"there are no ImageNet weights for {recipe.model} of this width and image size on "
-            "this machine. weights='imagenet' (--weights imagenet) downloads them if they exist"
-        )
-    return "imagenet", "they are in Keras's cache"
+    if is_cached:
+        return "imagenet", "they are in Keras's cache"
+    return "none", (
+        f"there are no ImageNet weights for {recipe.model} of this width and image size on "
+        "this machine. weights='imagenet' (--weights imagenet) downloads them if they exist"
+    )
 
 
-@contextmanager
-def _without_download() -> Iterator[None]:
-    """Make Keras raise an error instead of downloading a file.
+def _cached_file(recipe: Recipe, image_shape: tuple[int, ...]) -> Path:
+    """Return the file in Keras's cache that `weights="imagenet"` reads.
 
-    It has no public way to ask whether a file is in its cache.
+    Keras has no way to ask for it without building the network and downloading the file.
     """
+    height, width = image_shape[:2]
+    is_trained = height == width and height in (_SIZES.get(recipe.model) or ())
+    pattern = _FILES.get(recipe.model, "")
+    if recipe.alpha != 1 and "{alpha" not in pattern:
+        pattern = ""  # there are weights for the usual width only
+    name = pattern.format(
+        alpha=float(recipe.alpha),
+        alpha_tenths=_TENTHS.get(recipe.alpha),
+        size=height if is_trained else DEFAULT_SIZE,
+    )
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return home / "models" / name
 
-    def refuse(*args: Any, **kwargs: Any) -> None:
-        raise OSError("the file is not in Keras's cache")
 
-    usual = file_utils.urlretrieve
-    file_utils.urlretrieve = refuse
-    try:
-        yield
-    finally:
-        file_utils.urlretrieve = usual
+_SIZES = {"mobilenet": mobilenet.IMAGENET.sizes, "mobilenet_v2": mobilenet_v2.IMAGENET.sizes}
+_TENTHS = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}
+_KERNELS = "weights_tf_dim_ordering_tf_kernels"
+_FILES = {
+    "mobilenet": "mobilenet_{alpha_tenths}_{size}_tf_no_top.h5",
+    "mobilenet_v2": f"mobilenet_v2_{_KERNELS}_{{alpha}}_{{size}}_no_top.h5",
+    "mobilenet_v3_large": "weights_mobilenet_v3_large_224_{alpha}_float_no_top_v2.h5",
+    "mobilenet_v3_small": "weights_mobilenet_v3_small_224_{alpha}_float_no_top_v2.h5",
+    **{f"efficientnet_b{number}": f"efficientnetb{number}_notop.h5" for number in range(8)},
+    **{f"densenet{depth}": f"densenet{depth}_{_KERNELS}_notop.h5" for depth in (121, 169, 201)},
+    **{f"resnet{depth}": f"resnet{depth}_{_KERNELS}_notop.h5" for depth in (50, 101, 152)},
+    **{f"vgg{depth}": f"vgg{depth}_{_KERNELS}_notop.h5" for depth in (16, 19)},
+}
 
 
 def _build_imagenet(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model:

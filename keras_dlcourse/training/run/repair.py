@@ -14,12 +14,12 @@ import keras
 import numpy as np
 
 from keras_dlcourse import export, quantize
-from keras_dlcourse._files import write_bytes
+from keras_dlcourse._files import write_atomically, write_bytes
 from keras_dlcourse.callbacks import EarlyStopping
 from keras_dlcourse.data import Pipeline
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
-from keras_dlcourse.training.narration import fit_verbosity
+from keras_dlcourse.training.progress import fit_with_progress
 from keras_dlcourse.training.run.augment import add_augmentation
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.run_folder import RunFolder
@@ -71,10 +71,11 @@ def repair_file(
 ) -> tuple[export.Verification, list[dict[str, Any]]]:
     """Repair the int8 file of a run if it loses too much; else do nothing.
 
-    The steps are bias correction, cross-layer equalization, and quantization-aware training. A step
-    is kept if it brings the file closer to Keras on validation images, filled up with training
-    images if these are few, and if the file is not worse on the test part. The Keras model is not
-    changed.
+    The steps are bias correction, cross-layer equalization, and quantization-aware training. What
+    is repaired, and which step is kept because it brings the file closer to Keras, is decided on
+    validation images, filled up with training images if these are few. The test part decides
+    nothing; it shows what each step brought. The Keras model is not changed; a copy trained in
+    integers that is kept is written beside the file, to `folder.trained_in_integers`.
 
     Args:
         model: The trained Keras model, compiled.
@@ -91,33 +92,36 @@ def repair_file(
         whether it was kept (`"kept"`), and the agreement and accuracy on the test part `"before"`
         and `"after"` it, or why it is not possible (`"problem"`).
     """
-    if not find_shortfall(before):
-        return before, []
     job, path = _Job(model, data, task, recipe, calibration), folder.tflite(QUANTIZATION)
-    say(f"Repairing {path.name}: {_describe_loss(before)}")
     images = _choose_images(data)
     best = _File(path.read_bytes(), export.verify(model, path, images), before)
+    if not find_shortfall(best.chosen):
+        return before, []
+    say(f"Repairing {path.name}: {_describe_loss(best.chosen)} on validation images")
     kept: list[str] = []
     steps: list[dict[str, Any]] = []
     for name, change in STEPS.items():
         say(f"Trying {name[0].lower()}{name[1:]}")
         step: dict[str, Any] = {"step": name, "kept": False, "before": _figures(best.test)}
         try:
-            tried = _write_file(job, change(job, kept), images, path.name)
+            changed = change(job, kept)
+            tried = _write_file(job, changed, images, path.name)
         except (TypeError, ValueError, export.ExportError) as error:  # not for every network
             steps.append(step | {"problem": str(error)})
             say(f"{name} is not possible: {error}")
             continue
-        is_better = _rank(tried.chosen) < _rank(best.chosen)
-        step["kept"] = is_better and find_shortfall(tried.test) <= find_shortfall(best.test)
+        step["kept"] = _rank(tried.chosen) < _rank(best.chosen)
         steps.append(step | {"after": _figures(tried.test)})
         outcome = "kept" if step["kept"] else "not kept"
-        say(f"{name}: {_describe_change(best.test, tried.test)}; {outcome}")
+        say(f"{name}: {_describe_change(best.chosen, tried.chosen)}; {outcome}")
         if step["kept"]:
             best = tried
             kept.append(name)
             write_bytes(path, best.content)
-        if not find_shortfall(best.test):
+            if is_quantized(changed):
+                with write_atomically(folder.trained_in_integers) as temporary:
+                    changed.save(temporary)
+        if not find_shortfall(best.chosen):
             break
     return replace(best.test, path=path), steps
 
@@ -226,12 +230,8 @@ def _train_in_integers(job: _Job, kept: list[str]) -> keras.Model:
     trained = add_augmentation(aware, job.task.augmentation(job.data, job.recipe))
     trained.compile(keras.optimizers.Adam(rate), **job.task.compile_options(job.data, job.recipe))
     keeper = EarlyStopping(f"val_{job.task.metric}", mode=job.task.mode, patience=epochs, verbose=0)
-    trained.fit(
-        train,
-        validation_data=job.data.validation,
-        epochs=epochs,
-        callbacks=[keeper],
-        verbose=fit_verbosity(),
+    fit_with_progress(
+        trained, train, validation_data=job.data.validation, epochs=epochs, callbacks=[keeper]
     )
     return aware
 

@@ -29,10 +29,10 @@ from keras_dlcourse.export.conversion.structure import list_inputs
 from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.narration import Narrator
+from keras_dlcourse.training.progress import fit_with_progress
 from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.machine import describe_machine, find_command
-from keras_dlcourse.training.run.progress import FitProgress
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.repair import QUANTIZATION, repair_file
 from keras_dlcourse.training.run.run_folder import RunFolder
@@ -119,9 +119,10 @@ def run(
 
     In the end, the folder holds `config.json`, `split.json`, `history.csv`, `results.json`,
     `model.keras` with its SHA-256 in `checkpoints.json`, `model.float32.tflite`,
-    `model.int8.tflite`, `report.html`, `model_card.md` and figures in `maps/`. Until then it has
-    `backup/`, from which a run that was killed, or stopped by Ctrl-C, can continue with
-    `resume=True`; it ends with exactly the same weights.
+    `model.int8.tflite`, `report.html`, `model_card.md` and figures in `maps/`; and
+    `model.int8.keras` if the int8 file was repaired by training. Until then it has `backup/`, from
+    which a run that was killed, or stopped by Ctrl-C, can continue with `resume=True`; it ends with
+    exactly the same weights.
 
     Args:
         data: The data set, e.g. from `kd.data.load` or `kd.data.image_folder`. To classify images,
@@ -357,22 +358,19 @@ def fit_model(
         prefer_last=True,  # a small validation part gives several epochs the same accuracy
     )
     watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
-    progress = FitProgress()
     interrupted = False
     try:
-        trained.fit(
+        fit_with_progress(
+            trained,
             train,
             validation_data=data.validation,
             epochs=epochs,
-            callbacks=[history, *watchers, *further, keeper, backup, progress],
-            verbose=0,
+            callbacks=[history, *watchers, *further, keeper, backup],
         )
     except KeyboardInterrupt:
         interrupted = True
         if keeper.best_weights is not None:
             keeper.restore_best()
-    finally:
-        progress.stop()
     # `model` has the same weights; its file can be trained further with the same optimizer.
     model.compile(optimizer, **task.compile_options(data, recipe))
     best_epoch = None if keeper.best_epoch is None else keeper.best_epoch + 1
@@ -418,11 +416,10 @@ def export_model(
     rows: list[dict[str, Any]] = []
     repair: list[dict[str, Any]] = []
     for quantization in task.quantizations:
-        calibrated = find_scheme(quantization).calibrated
-        try:
-            calibration = find_calibration(data, recipe, task, say) if calibrated else None
-        except ValueError as error:
-            say(f"No {quantization} file: {error}")
+        is_calibrated = find_scheme(quantization).calibrated
+        calibration = find_calibration(data, recipe, task, say) if is_calibrated else None
+        if is_calibrated and calibration is None:
+            say(f"No {quantization} file: {_describe_minimum(task)}")
             continue
         say(f"Exporting and verifying {folder.tflite(quantization).name}")
         try:
@@ -454,17 +451,22 @@ def export_model(
 def find_calibration(data: Any, recipe: Recipe, task: Task, say: Callable[[str], None]) -> Any:
     """Return what a quantized file is calibrated on: training data, augmented if it is too little.
 
-    Raises:
-        ValueError: If there is too little, and the task has no augmentation.
+    None if there is too little, and the task has no augmentation.
     """
     if data.train.examples >= MINIMUM:
         return data.train
-    few = f"calibration needs at least {MINIMUM} training {task.page.example}s"
     augmentation = task.augmentation(data, replace(recipe, augment="light"))
     if augmentation is None:
-        raise ValueError(few)
-    say(f"{few}: copies of the {data.train.examples} that there are, changed at random, are added")
+        return None
+    say(
+        f"{_describe_minimum(task)}: copies of the {data.train.examples} that there are, changed "
+        "at random, are added"
+    )
     return augment_pixels(data.train, augmentation, MINIMUM)
+
+
+def _describe_minimum(task: Task) -> str:
+    return f"calibration needs at least {MINIMUM} training {task.page.example}s"
 
 
 def keras_row(figures: dict[str, Any], folder: RunFolder) -> dict[str, Any]:

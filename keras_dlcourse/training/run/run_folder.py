@@ -29,6 +29,8 @@ class RunFolder:
         history: `history.csv`: the metrics of each epoch.
         results: `results.json`: the results.
         model: `model.keras`: the Keras model with the best weights.
+        trained_in_integers: `model.int8.keras`: the copy that `model.int8.tflite` was made from, if
+            it was repaired by training.
         report: `report.html`: everything on one page.
         maps: `maps/`: pictures drawn during training, for classification class activation maps.
         backup: `backup/`: the training state, until the run is complete.
@@ -58,6 +60,7 @@ class RunFolder:
         self.history = self.path / "history.csv"
         self.results = self.path / "results.json"
         self.model = self.path / "model.keras"
+        self.trained_in_integers = self.path / "model.int8.keras"
         self.report = self.path / "report.html"
         self.maps = self.path / "maps"
         self.backup = self.path / "backup"

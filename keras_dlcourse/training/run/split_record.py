@@ -86,11 +86,8 @@ def record_split(data: Any, folder: RunFolder) -> None:
     parts = [getattr(getattr(data, part), "x", None) for part in _PARTS]
     if not all(hasattr(images, "shape") for images in parts):
         return
-    source = getattr(data, "files", None)
-    known = {} if source is None else source.paths
-    found = [known.get(p, getattr(x, "paths", None)) for p, x in zip(_PARTS, parts, strict=True)]
-    files = [paths for paths in found if paths is not None]
-    if len(files) == len(parts):
+    files = list_files(data)
+    if files is not None:
         record = SplitRecord(FILES, *map(digest_files, files))
     else:
         of = PIXELS if all(map(_are_pixels, parts)) else NUMBERS
@@ -102,6 +99,15 @@ def record_split(data: Any, folder: RunFolder) -> None:
             f"{_describe_change(before, record)}. Use the same data, or start a new run."
         )
     folder.write_json(folder.split, asdict(record))
+
+
+def list_files(data: Any) -> list[Sequence[Path]] | None:
+    """Return the image files of each part; None if not all parts were read from files."""
+    source = getattr(data, "files", None)
+    known = {} if source is None else source.paths
+    found = [known.get(part, getattr(getattr(data, part).x, "paths", None)) for part in _PARTS]
+    files = [paths for paths in found if paths is not None]
+    return files if len(files) == len(found) else None
 
 
 def digest_files(paths: Sequence[Path]) -> tuple[str, ...]:

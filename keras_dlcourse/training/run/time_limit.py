@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_dlcourse._durations import format_duration
 from keras_dlcourse.training.run.augment import add_augmentation
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.task import Task
@@ -39,31 +40,19 @@ def limit_epochs(
     epoch = _measure_epoch(model, data, recipe, task)
     wanted, fit = chosen(recipe.epochs), math.floor(TRAINING_SHARE * seconds / epoch)
     if fit < 1:
+        least = math.ceil(epoch / TRAINING_SHARE)
         raise ValueError(
-            f"time must be at least {describe_time(epoch / TRAINING_SHARE)}, for one epoch. "
-            f"Received: {describe_time(seconds)}. Use smaller images, a smaller network or fewer "
-            "images."
+            f"time must be at least {format_duration(least)}, for one epoch. Received: "
+            f"{format_duration(seconds)}. Use smaller images, a smaller network or fewer images."
         )
     if fit >= wanted:
-        why = f"all {wanted} take about {describe_time(wanted * epoch)}"
-        return recipe, f"epochs={wanted}: {why} of the {describe_time(seconds)}"
+        why = f"all {wanted} take about {format_duration(wanted * epoch)}"
+        return recipe, f"epochs={wanted}: {why} of the {format_duration(seconds)}"
     short = replace(recipe, epochs=fit)
     return short, (
-        f"epochs={fit}: what fits into {describe_time(seconds)}. With {wanted}, which take about "
-        f"{describe_time(wanted * epoch / TRAINING_SHARE)}, the network would be better"
+        f"epochs={fit}: what fits into {format_duration(seconds)}. With {wanted}, which take about "
+        f"{format_duration(wanted * epoch / TRAINING_SHARE)}, the network would be better"
     )
-
-
-def describe_time(seconds: float) -> str:
-    """Return a time in words.
-
-    Example:
-        >>> describe_time(45), describe_time(200), describe_time(7_200)
-        ('45 s', '4 min', '2.0 h')
-    """
-    if seconds < 90:
-        return f"{math.ceil(seconds)} s"
-    return f"{math.ceil(seconds / 60)} min" if seconds < 5_400 else f"{seconds / 3600:.1f} h"
 
 
 def _measure_epoch(model: keras.Model, data: Any, recipe: Recipe, task: Task) -> float:

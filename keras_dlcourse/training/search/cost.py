@@ -93,17 +93,3 @@ class _Clock(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epochs.append(time.monotonic() - self._began)
-
-
-def format_duration(seconds: float | None) -> str:
-    """Return a duration as text.
-
-    Example:
-        >>> format_duration(75), format_duration(7600), format_duration(None)
-        ('about 1 min', 'about 2.1 h', 'duration is known after the first')
-    """
-    if seconds is None:
-        return "duration is known after the first"
-    if seconds < 60:
-        return f"about {max(1, round(seconds))} s"
-    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"

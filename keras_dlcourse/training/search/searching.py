@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse._checks import check_integer, check_one_of
+from keras_dlcourse._durations import format_duration
 from keras_dlcourse._progress import track
 from keras_dlcourse.report import draw_selection, png_bytes
 from keras_dlcourse.training.narration import Narrator
@@ -143,7 +144,10 @@ class Search:
         whole = " and one on all the data" if refit else ""
         side = f", {workers} at a time" if workers > 1 else ""
         seconds = cost.estimate_seconds(self.recipe, self.data, left, done, refit, workers)
-        self.say(f"{fits}{whole}{side}: {cost.format_duration(seconds)}")
+        takes = "duration is known after the first"
+        if seconds is not None:
+            takes = f"about {format_duration(seconds)}"
+        self.say(f"{fits}{whole}{side}: {takes}")
 
     def _check_monitor(self, found: dict[str, Any]) -> None:
         check_one_of("monitor", self.monitor, tuple(found["validation"]))

@@ -17,7 +17,6 @@ from keras_dlcourse._checks import (
     check_one_of,
 )
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.training.narration import fit_verbosity
 from keras_dlcourse.training.transfer import stages
 from keras_dlcourse.training.transfer.base import (
     Preprocessing,
@@ -97,8 +96,7 @@ def transfer(
             only the head.
         batch_size: Batch size for arrays; pipelines and batches have their own.
         seed: Seed for dropout and the order of arrays.
-        verbose: As in `Model.fit`; None shows a progress bar in a terminal, one line per epoch
-            elsewhere.
+        verbose: As in `Model.fit`; None shows the same progress as `kd.training.run`.
         name: Name of the model.
 
     Returns:
@@ -138,7 +136,6 @@ def transfer(
         body, given.image_shape, given.normalization, before, given.class_names, pooling
     )
     head = stages.build_head(int(features.outputs[0].shape[-1]), given.classes, dropout, seed)
-    verbose = fit_verbosity() if verbose is None else verbose
     rest: dict[str, Any] = {
         "warmup": warmup,
         "patience": patience,

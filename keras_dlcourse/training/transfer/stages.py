@@ -15,6 +15,7 @@ from keras_dlcourse.graph.blocks import NORMS, find_block_starts, find_weighted_
 from keras_dlcourse.graph.places import find_named_place
 from keras_dlcourse.graph.running import Network
 from keras_dlcourse.models._shared.parts import output_dtype
+from keras_dlcourse.training.progress import fit_with_progress
 from keras_dlcourse.training.schedules import warmup_cosine
 from keras_dlcourse.training.transfer.given import Given
 
@@ -133,7 +134,7 @@ def run_stage(
     warmup: float,
     patience: int | None,
     callbacks: Sequence[keras.callbacks.Callback],
-    verbose: int,
+    verbose: int | None,
 ) -> dict[str, list[float]]:
     """Train with a learning rate that rises to `rate` and falls to 0; return the history.
 
@@ -143,14 +144,17 @@ def run_stage(
     compile_model(
         model, warmup_cosine(epochs * given.batches, rate, warmup), given.one_hot, from_logits=True
     )
-    stop = [] if patience is None else [EarlyStopping(patience=patience, verbose=min(verbose, 1))]
-    history = model.fit(
-        given.train,
-        validation_data=given.validation,
-        epochs=epochs,
-        callbacks=[*stop, *callbacks],
-        verbose=verbose,
-    ).history
+    loud = 1 if verbose is None else min(verbose, 1)
+    stop = [] if patience is None else [EarlyStopping(patience=patience, verbose=loud)]
+    options = {
+        "validation_data": given.validation,
+        "epochs": epochs,
+        "callbacks": [*stop, *callbacks],
+    }
+    if verbose is None:
+        history = fit_with_progress(model, given.train, **options).history
+    else:
+        history = model.fit(given.train, verbose=verbose, **options).history
     broken = find_first_broken(model)
     if broken is not None:
         raise ValueError(
