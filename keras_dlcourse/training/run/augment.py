@@ -86,9 +86,11 @@ def can_mirror(data: Pipeline) -> tuple[bool, str]:
 
     Digits and letters do not, most photographs do. A simple classifier decides: it is trained on
     some of the images, once with and once without their mirror images, and tested on the others.
+    If images have any number of labels, it is measured by mean average precision, and images with
+    unknown labels are left out.
 
     Args:
-        data: The training images with integer labels.
+        data: The training images with integer labels, `(n,)`, or `(n, classes)` of 1, 0 and -1.
 
     Returns:
         Whether it is at least as good with them, and a sentence with both accuracies.
@@ -103,12 +105,21 @@ def can_mirror(data: Pipeline) -> tuple[bool, str]:
     """
     some = take(data, _LIMIT, seed=0)
     labels = np.asarray(some.labels)
-    folds = min(_FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
+    several = labels.ndim == 2
+    if several:
+        least = (labels[(labels >= 0).all(axis=1)] == 1).sum(axis=0)
+    else:
+        least = np.unique(labels, return_counts=True)[1]
+    folds = min(_FOLDS, int(least.min()))
     if folds < 2:
         return False, "there are too few images to find out whether they may be mirrored"
     features = find_features(some), find_features(_mirror(some))
-    without, with_mirrored = _compare(*features, labels, folds)
-    found = f"a simple classifier reaches {with_mirrored:.1%} with them and {without:.1%} without"
+    compare, form = (_compare_labels, "mAP {:.3f}") if several else (_compare, "{:.1%}")
+    without, with_mirrored = compare(*features, labels, folds)
+    found = (
+        f"a simple classifier reaches {form.format(with_mirrored)} with them and "
+        f"{form.format(without)} without"
+    )
     return with_mirrored >= without, found
 
 
@@ -145,4 +156,29 @@ def _compare(
             model = RidgeClassifier(alpha=10.0).fit(x, y)
             right[number, held_out] = _is_right(model, features[held_out], labels[held_out])
     without, with_mirrored = right.mean(axis=1)
+    return float(without), float(with_mirrored)
+
+
+def _compare_labels(
+    features: NDArray, mirrored: NDArray, labels: NDArray, folds: int
+) -> tuple[float, float]:
+    """Return the mean average precision without and with mirrored images in training."""
+    from sklearn.linear_model import Ridge
+    from sklearn.metrics import average_precision_score
+    from sklearn.model_selection import KFold
+
+    known = (labels >= 0).all(axis=1)
+    features, mirrored, labels = features[known], mirrored[known], labels[known]
+    scores = np.zeros((2, *labels.shape))
+    for rows, held_out in KFold(folds, shuffle=True, random_state=0).split(features):
+        both = np.concatenate([features[rows], mirrored[rows]]), np.tile(labels[rows], (2, 1))
+        for number, (x, y) in enumerate([(features[rows], labels[rows]), both]):
+            model = Ridge(alpha=10.0).fit(x, 2 * y - 1)
+            scores[number, held_out] = model.predict(features[held_out])
+    # Rounded: if the mirror image of one label is another label, nothing but rounding tells them.
+    scores = scores.round(6)
+    shown = (labels == 1).any(axis=0)
+    without, with_mirrored = (
+        average_precision_score(labels[:, shown], one[:, shown]) for one in scores
+    )
     return float(without), float(with_mirrored)
