@@ -109,7 +109,7 @@ def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
     recipe, why = choose_image_settings(
         data, replace(recipe, label_smoothing=0.0), int(counts.mean())
     )
-    weights = find_label_weights(data.train.y)
+    weights = find_label_weights(np.asarray(data.train.y))
     rare = int(weights.argmax())
     why.append(
         f"label weights: {weights.min():.2g} to {weights.max():.2g}. An image of "
@@ -186,8 +186,9 @@ def regress_labels(
 
 def compile_options(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     """Return the loss and the metric."""
+    weights = find_label_weights(np.asarray(data.train.y))
     return {
-        "loss": WeightedBinaryCrossentropy(find_label_weights(data.train.y)),
+        "loss": WeightedBinaryCrossentropy(weights.tolist()),
         "metrics": [MultilabelAveragePrecision(len(data.class_names))],
     }
 
