@@ -127,7 +127,7 @@ class Measure:
 
 
 ACCURACY = Measure("accuracy", "accuracy", "{:.1%}")
-PRECISION = Measure("mean_average_precision", "mean average precision", "{:.3f}")
+MEAN_PRECISION = Measure("mean_average_precision", "mean average precision", "{:.3f}")
 
 
 def floor_rule(measure: Measure) -> Rule:
@@ -264,11 +264,11 @@ CLASSIFICATION_RULES: tuple[Rule, ...] = (
 )
 MULTILABEL_RULES: tuple[Rule, ...] = (
     check_files,
-    floor_rule(PRECISION),
+    floor_rule(MEAN_PRECISION),
     check_recognized,
     check_tested,
     check_loss,
-    interval_rule(PRECISION),
+    interval_rule(MEAN_PRECISION),
     check_label_images,
-    gap_rule(PRECISION),
+    gap_rule(MEAN_PRECISION),
 )

@@ -50,7 +50,7 @@ def convert_data(data: Any) -> Any:
     """Return a data set whose labels are `(n, classes)`, also if each image has one class."""
     data = as_dataset(data)
     parts = {part: getattr(data, part) for part in PARTS}
-    if not all(isinstance(one.y, np.ndarray) and one.y.ndim == 1 for one in parts.values()):
+    if not all(np.ndim(one.y) == 1 and one.y.dtype.kind == "i" for one in parts.values()):
         return data
     eye = np.eye(len(data.class_names), dtype="int32")
     return replace(data, **{name: rebuild(part, y=eye[part.y]) for name, part in parts.items()})
