@@ -39,6 +39,7 @@ STAMPS = {
     "fruit": ("food/fruit", "food/vegetables"),
     "mammal": ("animals/mammals", "animals/mammals/bovines", "animals/mammals/rodents"),
 }
+FISH = ("animals/fish",)  # a fifth class, for benchmarks of classification
 # Photographs of the Debian package opencv-doc (Apache 2.0) that show none of these.
 PHOTOGRAPHS = (
     "001.jpg", "002.jpg", "aero1.jpg", "aloeL.jpg", "board.jpg", "building.jpg",
@@ -73,15 +74,23 @@ def debian_package(name: str) -> Path:
     return kept
 
 
+def cutout_files() -> dict[str, list[Path]]:
+    """Return the files of cut-outs, by class: those of `cutouts`, and fish."""
+    stamps = debian_package("tuxpaint-stamps-default") / "usr/share/tuxpaint/stamps"
+    return {
+        name: sorted(path for folder in folders for path in (stamps / folder).glob("*.png"))
+        for name, folders in {**STAMPS, "fish": FISH}.items()
+    }
+
+
 def cutouts() -> tuple[list[np.ndarray], np.ndarray, list[str]]:
     """Return photographed objects with their outlines, `(height, width, 4)`; classes; their names.
 
     Transparent borders are cut off, and very large ones made smaller.
     """
-    stamps = debian_package("tuxpaint-stamps-default") / "usr/share/tuxpaint/stamps"
     images, labels = [], []
-    for number, folders in enumerate(STAMPS.values()):
-        for path in sorted(path for folder in folders for path in (stamps / folder).glob("*.png")):
+    for number, name in enumerate(STAMPS):
+        for path in cutout_files()[name]:
             image = Image.open(path).convert("RGBA")
             image = image.crop(image.getchannel("A").point(lambda a: 255 * (a > 128)).getbbox())
             image.thumbnail((200, 200))

@@ -58,6 +58,10 @@ class EarlyStopping(keras.callbacks.Callback):
             best epoch is kept in either case.
         restore_best_weights: Whether to keep a copy of the best weights in memory and restore it.
         start_from_epoch: Index of the first epoch (from 0) that counts; earlier ones are ignored.
+        prefer_last: Whether to keep the last of several epochs with the best value, instead of the
+            first. For quantities that take few values, such as the accuracy on a small validation
+            set: when the learning rate falls, later weights are usually better. Such an epoch does
+            not reset the patience.
 
     Attributes:
         best: Best value so far, or None.
@@ -94,6 +98,7 @@ no improvement in 2 epochs.
         baseline: float | None = None,
         restore_best_weights: bool = True,
         start_from_epoch: int = 0,
+        prefer_last: bool = False,
     ) -> None:
         super().__init__()
         # No negative min_delta: the mode sets the direction.
@@ -106,6 +111,7 @@ no improvement in 2 epochs.
         self.baseline = None if baseline is None else check_number("baseline", baseline)
         self.restore_best_weights = bool(restore_best_weights)
         self.start_from_epoch = check_integer("start_from_epoch", start_from_epoch, least=0)
+        self.prefer_last = bool(prefer_last)
         self.best: float | None = None
         self.best_epoch: int | None = None
         self.best_weights: list[np.ndarray] | None = None
@@ -166,8 +172,10 @@ no improvement in 2 epochs.
             return
         self._quantity.resolve(self.model, required=True)
         better = math.isfinite(value) and self._quantity.is_better(value, self.best)
-        improved = better and self._has_weights(epoch)
-        if improved:
+        is_equal = self.prefer_last and value == self.best
+        keep = (better or is_equal) and self._has_weights(epoch)
+        improved = better and keep
+        if keep:
             self.best = value
             self.best_epoch = epoch
             if self.restore_best_weights:

@@ -28,6 +28,7 @@ from keras_dlcourse.data.table import find_any_images
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.models.costs import check_network
 
+PRETRAINED_SIZE = 128  # pixels; networks with trained weights have seen 224
 ALPHA = 0.35  # of the default network: small data sets do not need more, and a CPU has time for it
 LEVELS = ("none", "light", "strong")
 # The names of a recipe, which takes Keras to import.
@@ -111,7 +112,7 @@ def add_parser(commands: Any) -> None:
         type=int,
         metavar="N",
         help="height and width in pixels to which images are resized (default: 96, or the size of "
-        "the images if they are smaller)",
+        "the images if they are smaller; at least 128 with --weights)",
     )
     recipe = parser.add_argument_group("training (what is not given is chosen from the images)")
     recipe.add_argument("--epochs", type=int, metavar="N", help="passes over the images")
@@ -320,6 +321,9 @@ def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Ea
             f"Received: {asked}"
         )
     size = options.image_size or choose_image_size(found.paths)
+    weights = options.weights or config.get("weights", "auto")
+    if options.image_size is None and weights not in ("auto", "none"):
+        size = max(size, PRETRAINED_SIZE)
     noun = "labels" if several else "classes"
     print(
         f"{folder}: {len(found.paths):,} files of {len(found.class_names)} {noun}, resized to "

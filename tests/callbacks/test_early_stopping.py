@@ -54,7 +54,7 @@ def run(callback, values, model=None, name="val_loss", **fit_args):
     return len(history.epoch), int(weights[0])
 
 
-def reference(values, patience, min_delta, mode, baseline, start):
+def reference(values, patience, min_delta, mode, baseline, start, last):
     """Say by plain loops how many epochs run and which is best (None if none is)."""
     sign = 1 if mode == "min" else -1
     best, best_epoch, wait = math.inf, None, 0
@@ -64,6 +64,8 @@ def reference(values, patience, min_delta, mode, baseline, start):
         improved = math.isfinite(value) and sign * value < best - min_delta
         if improved:
             best, best_epoch = sign * value, epoch
+        elif last and sign * value == best and best_epoch is not None:
+            best_epoch = epoch
         beats = baseline is None or sign * value < sign * baseline - min_delta
         wait = 0 if improved and beats else wait + 1
         if wait >= max(1, patience):
@@ -96,16 +98,21 @@ FEW = st.sampled_from([0.0, 1.0, 2.0, 3.0, math.nan, math.inf, -math.inf])
     mode=st.sampled_from(["min", "max"]),
     baseline=st.sampled_from([None, 0.5, 2.0]),
     start=st.integers(0, 3),
+    last=st.booleans(),
 )
-@example([math.nan, 3.0, 2.0, 1.0], 2, 0.0, "min", None, 0)
-@example([5.0, 4.0, 3.0, 2.0], 2, 0.0, "min", 0.1, 0)
-def test_decisions_are_those_of_plain_loops(values, patience, min_delta, mode, baseline, start):
+@example([math.nan, 3.0, 2.0, 1.0], 2, 0.0, "min", None, 0, False)
+@example([5.0, 4.0, 3.0, 2.0], 2, 0.0, "min", 0.1, 0, False)
+@example([2.0, 1.0, 2.0, 1.0], 4, 0.0, "min", None, 0, True)
+def test_decisions_are_those_of_plain_loops(
+    values, patience, min_delta, mode, baseline, start, last
+):
     callback = EarlyStopping(
         patience=patience,
         min_delta=min_delta,
         mode=mode,
         baseline=baseline,
         start_from_epoch=start,
+        prefer_last=last,
         verbose=0,
     )
     model = Stub()
@@ -119,7 +126,9 @@ def test_decisions_are_those_of_plain_loops(values, patience, min_delta, mode, b
         if model.stop_training:
             break
     callback.on_train_end()
-    expected_epochs, expected_best = reference(values, patience, min_delta, mode, baseline, start)
+    expected_epochs, expected_best = reference(
+        values, patience, min_delta, mode, baseline, start, last
+    )
     assert (epochs, callback.best_epoch) == (expected_epochs, expected_best)
     assert getattr(model, "restored", None) == expected_best
 
@@ -127,6 +136,11 @@ def test_decisions_are_those_of_plain_loops(values, patience, min_delta, mode, b
 def test_best_weights_come_back_when_stopped_and_when_epochs_run_out():
     assert run(EarlyStopping(patience=2, verbose=0), [3, 1, 2, 2, 2]) == (4, 1)
     assert run(EarlyStopping(patience=9, verbose=0), [3, 2, 1, 2, 3]) == (5, 2)
+
+
+def test_the_first_of_equal_epochs_is_kept_unless_the_last_is_asked_for():
+    assert run(EarlyStopping(patience=3, verbose=0), [3, 1, 2, 1, 1, 1]) == (5, 1)
+    assert run(EarlyStopping(patience=3, verbose=0, prefer_last=True), [3, 1, 2, 1, 1]) == (5, 4)
 
 
 def test_weights_of_nan_are_never_the_best(capsys):

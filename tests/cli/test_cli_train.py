@@ -49,6 +49,16 @@ def test_folder_and_nothing_else(photos, capsys):
     assert _check(photos, "--image-size", "64").image_size == 64
 
 
+def test_small_images_are_enlarged_for_networks_that_have_learned_from_large_ones(photos, tmp_path):
+    for weights in ("imagenet", "base.keras"):
+        assert _check(photos, "--weights", weights).image_size == 128
+        assert _check(photos, "--weights", weights, "--image-size", "32").image_size == 32
+    assert _check(photos, "--weights", "none").image_size == 40
+    config = tmp_path / "config.json"
+    config.write_text('{"weights": "imagenet"}')
+    assert _check(photos, "--config", str(config)).image_size == 128
+
+
 @pytest.mark.parametrize(
     ("sides", "expected"), [((20, 24), 28), ((64, 80), 80), ((500, 375), 96), ((96, 96), 96)]
 )

@@ -94,15 +94,15 @@ class ResNetOptions(ResidualOptions, total=False):
         "1, or 2 for normalization and ReLU before the convolutions.",
     ]
     use_bias: Annotated[
-        bool,
+        bool | None,
         "Whether to use the variant in `keras.applications`: convolutions with biases, the "
-        "stride in the first convolution of a bottleneck, and a different epsilon. Required "
-        "for official weights.",
+        "stride in the first convolution of a bottleneck, and a different epsilon. None: if "
+        "`weights` are the official ones, which require it.",
     ]
 
 
 DEFAULTS: dict[str, Any] = {
-    "shortcut": "project", "zero_last_gamma": False, "version": 1, "use_bias": False,
+    "shortcut": "project", "zero_last_gamma": False, "version": 1, "use_bias": None,
 }  # fmt: skip
 CIFAR_DEFAULTS = {**DEFAULTS, "shortcut": "pad", "classes": 10}
 
@@ -210,9 +210,10 @@ def ResNet110CIFAR(
 
 def _build(variant: str, input_shape: Shape, options: ResNetOptions) -> keras.Model:
     given: dict[str, Any] = dict(options)
-    version, use_bias = given.pop("version"), bool(given.pop("use_bias"))
+    version, use_bias = given.pop("version"), given.pop("use_bias")
     check_one_of("version", version, (1, 2))
     row = VARIANTS[variant]
+    use_bias = given["weights"] == "imagenet" if use_bias is None else bool(use_bias)
     if given["weights"] == "imagenet" and not (row.official and use_bias and version == 1):
         raise ValueError(
             "weights='imagenet' is available only for ResNet50, ResNet101 and ResNet152 with "

@@ -351,7 +351,11 @@ def fit_model(
         folder.backup, save_freq=min(SAVE_EVERY, len(train)), delete_checkpoint=False
     )
     keeper = EarlyStopping(
-        f"val_{task.metric}", mode=task.mode, patience=recipe.patience or epochs, verbose=0
+        f"val_{task.metric}",
+        mode=task.mode,
+        patience=recipe.patience or epochs,
+        verbose=0,
+        prefer_last=True,  # a small validation part gives several epochs the same accuracy
     )
     watchers = [task.watch(data, recipe, folder.maps, model)] if task.watch else []
     progress = FitProgress()
