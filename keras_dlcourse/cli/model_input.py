@@ -62,19 +62,13 @@ def list_labeled_images(path: str | os.PathLike[str], labels: Sequence[str] | No
 
     Raises:
         FileNotFoundError: If there is no such folder or table.
-        ValueError: If there are fewer than two classes, or one that is not in `labels`, or if
-            images have several classes.
+        ValueError: If there are fewer than two classes, or one that is not in `labels`.
     """
     from keras_dlcourse.data.table import find_any_images
 
     place = user_path(path)
     found = find_any_images(place, _choose_folders(place, labels))
     _check_names(place, found.class_names, labels)
-    if found.labels.ndim == 2:
-        raise ValueError(
-            f"{place} must have one class per image. Received: several classes per image. In "
-            "Python, kd.export.verify takes them"
-        )
     return found
 
 
@@ -195,7 +189,8 @@ class LabeledImages:
     Attributes:
         paths: Their files.
         pixels: The images as the model takes them, before the normalization; read or unread.
-        labels: The class number of each, `(n,)`.
+        labels: The class number of each, `(n,)`; or, if images may have several classes, 1 where a
+            class is present, 0 where it is absent and -1 where that is unknown, `(n, classes)`.
         parts: The part of the data set whose folder each is in, `(n,)`; `"train"` for all if the
             folder has no parts.
         class_names: Names of the classes.
@@ -271,8 +266,23 @@ def load_labeled_images(
     return LabeledImages(
         paths=[paths[index] for index in good],
         pixels=pixels,
-        labels=outputs[found.labels][good],
+        labels=_arrange(found.labels[good], outputs, len(known or names)),
         parts=found.parts[good],
         class_names=known or names,
         normalization=normalization or find_normalization(model),
     )
+
+
+def _arrange(labels: np.ndarray, outputs: np.ndarray, classes: int) -> np.ndarray:
+    """Return labels of a folder in the order of the model's outputs.
+
+    Args:
+        labels: Class numbers `(n,)`, or `(n, columns)` if images may have several classes.
+        outputs: The output that belongs to each class of the folder.
+        classes: Number of outputs. Those without a class in the folder are unknown.
+    """
+    if labels.ndim == 1:
+        return np.asarray(outputs[labels])
+    arranged = np.full((len(labels), classes), -1)
+    arranged[:, outputs] = labels
+    return arranged

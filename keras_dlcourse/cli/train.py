@@ -64,6 +64,7 @@ keras-dlcourse train photos/ -o runs/photos --resume
 photos/ has one folder per class:
   photos/cat/1.jpg  photos/cat/2.jpg  photos/dog/1.jpg ...
 photos/labels.csv has the columns file, label and, if you like, split (train, val, test)
+several labels of one image are separated by | or ;
 """
 
 
@@ -81,7 +82,12 @@ def add_parser(commands: Any) -> None:
         metavar="DIR",
         help="folder with one folder of images per class, or a table (.csv) of files and labels",
     )
-    parser.add_argument("--task", metavar="NAME", help="what to train (default: classify)")
+    parser.add_argument(
+        "--task",
+        metavar="NAME",
+        help="what to train: classify, or multilabel for several labels per image (default: what "
+        "fits the labels)",
+    )
     network = parser.add_argument_group("network")
     network.add_argument(
         "--model",
@@ -298,26 +304,41 @@ def _task_of_run(folder: Path) -> str:
 
 
 def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Early:
-    """Check the network and the images of a classifier."""
+    """Check the network and the images of a classifier, also of one for several labels an image.
+
+    If no task was asked for, it is the one that fits the labels.
+    """
     if options.model is not None:
         check_network(options.model)
     folder = user_path(options.folder)
     found = find_any_images(folder, options.classes)
     check_counts(found, by_example=options.group_by is None)
+    several = found.labels.ndim == 2
+    asked = options.task or config.get("task")
+    if several and asked == "classify":
+        raise ValueError(
+            f"--task must be multilabel for {folder}, where images may have several labels. "
+            f"Received: {asked}"
+        )
     size = options.image_size or choose_image_size(found.paths)
     weights = options.weights or config.get("weights", "auto")
     if options.image_size is None and weights not in ("auto", "none"):
         size = max(size, PRETRAINED_SIZE)
+    noun = "labels" if several else "classes"
     print(
-        f"{folder}: {len(found.paths):,} files of {len(found.class_names)} classes, resized to "
+        f"{folder}: {len(found.paths):,} files of {len(found.class_names)} {noun}, resized to "
         f"{size}x{size} pixels",
         flush=True,
     )
+    if several and asked is None and not options.resume:
+        print("task=multilabel: images may have several labels", flush=True)
+        config = {**config, "task": "multilabel"}
     return Early(found.name, size, config)
 
 
 # For each task that is trained from a folder, the checks of its network and its folder. Their names
 # are those of `training.run.tasks`, which takes Keras to import.
 CHECKS: dict[str, Callable[[argparse.Namespace, Mapping[str, Any]], Early]] = {
-    "classify": _check_classes
+    "classify": _check_classes,
+    "multilabel": _check_classes,
 }

@@ -34,7 +34,11 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("model", metavar="MODEL.keras", help="saved Keras model")
     parser.add_argument("file", metavar="FILE", help=".tflite file made from it")
-    parser.add_argument("folder", metavar="DIR", help="folder with one folder of images per class")
+    parser.add_argument(
+        "folder",
+        metavar="DIR",
+        help="folder with one folder of images per class, or a table (.csv) of files and labels",
+    )
     add_image_options(parser)
     parser.add_argument(
         "--min-agreement",

@@ -400,7 +400,11 @@ def _read_labels(table: _Table, columns: list[int]) -> tuple[tuple[str, ...], np
     if not several:
         for row, labels in enumerate(of_each):
             if not labels:
-                raise table.refuse(row, "the label is missing. Complete the line, or remove it.")
+                raise table.refuse(
+                    row,
+                    "the label is missing. Complete the line, or remove it. If images may have "
+                    "any number of labels, or none, use a column for each label, with 1 and 0.",
+                )
         return classes, np.array([number_of[label] for (label,) in of_each], int)
     present = np.zeros((len(of_each), len(classes)), "int32")
     for row, labels in enumerate(of_each):

@@ -85,6 +85,32 @@ def draw_answers(
     ]
 
 
+def draw_labels(
+    pixels: ArrayLike, maps: ArrayLike, captions: Sequence[str], alts: Sequence[str]
+) -> list[Picture]:
+    """Draw each image next to the map of one of its labels.
+
+    Args:
+        pixels: Images, uint8, shape `(n, height, width, 1 or 3)`.
+        maps: Maps with values from 0 to 1, `(n, height, width)`.
+        captions: A caption for each.
+        alts: A text for those who cannot see it, for each.
+
+    Returns:
+        One picture per image.
+
+    Example:
+        >>> image, maps = np.zeros((1, 8, 8, 1), np.uint8), np.zeros((1, 8, 8))
+        >>> draw_labels(image, maps, ["cat, not dog"], ["An image."])[0].caption
+        'cat, not dog'
+    """
+    rows = zip(map(to_rgb, np.asarray(pixels)), np.asarray(maps), captions, alts, strict=True)
+    return [
+        Picture(_join([_resize(image), _resize(overlay(image, plane))]), alt, caption)
+        for image, plane, caption, alt in rows
+    ]
+
+
 def _draw_answer(image: NDArray, maps: NDArray, scores: NDArray, true: str, said: str) -> Picture:
     """Draw one image with its maps: one if the answer is right, otherwise two."""
     panels = [image, *(overlay(image, plane) for plane in maps)]

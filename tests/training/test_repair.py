@@ -20,7 +20,6 @@ RECIPE = Recipe(learning_rate=1e-3)
 TASK = SimpleNamespace(
     metric="accuracy",
     mode="max",
-    export_options=lambda data: {},
     augmentation=lambda data, recipe: None,
     fit_data=lambda data, recipe: data.train,
     compile_options=lambda data, recipe: {
@@ -59,7 +58,9 @@ def test_steps_are_tried_until_the_file_is_good(exported):
     model, data, folder, before = exported
     weights, said = model.get_weights(), []
     content = folder.tflite("int8").read_bytes()
-    after, steps = repair_file(model, data, RECIPE, TASK, data.train, folder, before, said.append)
+    after, steps = repair_file(
+        model, data, RECIPE, TASK, data.train, {}, folder, before, said.append
+    )
     assert all(map(np.array_equal, weights, model.get_weights()))
     if not find_shortfall(before):
         assert (after, steps, said) == (before, [], [])
@@ -100,7 +101,9 @@ def test_training_in_integers_and_steps_that_do_not_help(exported, monkeypatch, 
         repair, "STEPS", {"Spoiling": spoil, "Refusing": refuse, QAT: repair.STEPS[QAT]}
     )
     said = []
-    after, steps = repair_file(model, data, RECIPE, TASK, data.train, folder, before, said.append)
+    after, steps = repair_file(
+        model, data, RECIPE, TASK, data.train, {}, folder, before, said.append
+    )
     assert [step["kept"] for step in steps[:2]] == [False, False]
     assert steps[1]["problem"] == "has two inputs" and "after" not in steps[1]
     assert said[2].endswith("; not kept") and said[4] == "Refusing is not possible: has two inputs"

@@ -87,10 +87,11 @@ def can_mirror(data: Pipeline) -> tuple[bool, str]:
     Digits and letters do not, most photographs do. A simple classifier decides: it is trained on
     some of the images, once with and once without their mirror images, and tested on the others.
     They are refused if it is worse with them by more than one standard error: of few images, one
-    more or less that is right says nothing.
+    more or less that is right says nothing. If images have any number of labels, it is right if it
+    ranks all of an image's labels before the others; images with unknown labels are left out.
 
     Args:
-        data: The training images with integer labels.
+        data: The training images with integer labels, `(n,)`, or `(n, classes)` of 1, 0 and -1.
 
     Returns:
         Whether they may be mirrored, and a sentence with both accuracies.
@@ -105,16 +106,21 @@ def can_mirror(data: Pipeline) -> tuple[bool, str]:
     """
     some = take(data, _LIMIT, seed=0)
     labels = np.asarray(some.labels)
-    folds = min(_FOLDS, int(np.unique(labels, return_counts=True)[1].min()))
+    several = labels.ndim == 2
+    known = (labels >= 0).all(axis=1) if several else np.ones(len(labels), bool)
+    labels = labels[known]
+    counts = labels.sum(axis=0) if several else np.unique(labels, return_counts=True)[1]
+    folds = min(_FOLDS, int(counts.min()))
     if folds < 2:
         return False, "there are too few images to find out whether they may be mirrored"
-    features = find_features(some), find_features(_mirror(some))
+    features = find_features(some)[known], find_features(_mirror(some))[known]
     without, with_mirrored = _compare(*features, labels, folds)
     # The standard error of a paired comparison, of the examples that only one of them gets right.
     lost, gained = np.sum(without & ~with_mirrored), np.sum(with_mirrored & ~without)
     is_worse = lost - gained > np.sqrt(lost + gained)
+    does = "ranks the labels right in" if several else "reaches"
     found = (
-        f"a simple classifier reaches {with_mirrored.mean():.1%} with mirrored images and "
+        f"a simple classifier {does} {with_mirrored.mean():.1%} with mirrored images and "
         f"{without.mean():.1%} without"
     )
     return not is_worse, found
@@ -133,9 +139,10 @@ def _is_right(model: Any, x: NDArray, labels: NDArray) -> NDArray[np.bool_]:
     scores = model.decision_function(x)
     if scores.ndim == 1:  # two classes: one score, of the second class
         scores = np.stack([-scores, scores], axis=1)
-    true = model.classes_[None] == labels[:, None]
+    true = labels == 1 if labels.ndim == 2 else model.classes_[None] == labels[:, None]
+    least = np.where(true, scores, np.inf).min(axis=1)
     others = np.where(true, -np.inf, scores).max(axis=1)
-    return np.asarray(scores[true] > others + _LEAST_MARGIN)
+    return np.asarray(least > others + _LEAST_MARGIN)
 
 
 def _compare(
@@ -143,12 +150,13 @@ def _compare(
 ) -> NDArray[np.bool_]:
     """Return which held-out images are right without and with mirrored images in training."""
     from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import StratifiedKFold
+    from sklearn.model_selection import KFold, StratifiedKFold
 
     right = np.zeros((2, len(labels)), bool)
-    splits = StratifiedKFold(folds, shuffle=True, random_state=0).split(features, labels)
+    folded = KFold if labels.ndim == 2 else StratifiedKFold
+    splits = folded(folds, shuffle=True, random_state=0).split(features, labels)
     for rows, held_out in splits:
-        both = np.concatenate([features[rows], mirrored[rows]]), np.tile(labels[rows], 2)
+        both = np.concatenate([features[rows], mirrored[rows]]), np.concatenate([labels[rows]] * 2)
         for number, (x, y) in enumerate([(features[rows], labels[rows]), both]):
             model = RidgeClassifier(alpha=10.0).fit(x, y)
             right[number, held_out] = _is_right(model, features[held_out], labels[held_out])

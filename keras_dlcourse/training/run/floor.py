@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse.data import Dataset, Examples, hog, take
+from keras_dlcourse.report.curves import PRECISION_RECALL, areas
+from keras_dlcourse.report.one_vs_rest import one_vs_rest
 
 LIMIT = 5_000  # training images; with more, the methods take minutes
 _LEAST_SIDE = 16  # pixels; smaller images have too few edges to count
@@ -50,6 +52,63 @@ def measure_floor(data: Dataset, limit: int = LIMIT) -> dict[str, float]:
     frequent = np.bincount(np.asarray(train.labels)).argmax()
     floor["most frequent class"] = float((np.asarray(test.labels) == frequent).mean())
     return dict(sorted(floor.items(), key=lambda item: -item[1]))
+
+
+def measure_label_floor(data: Dataset, limit: int = LIMIT) -> dict[str, float]:
+    """Measure the mean average precision of methods without a network, for several labels an image.
+
+    A linear support vector machine for each label, on histograms of oriented gradients, and always
+    giving the most frequent set of labels, whose mean average precision is the mean share of images
+    that have a label. They are fitted on the training part only; unknown labels are left out.
+
+    Args:
+        data: The data set, with labels `(n, classes)`.
+        limit: Maximum number of training images, drawn with a fixed seed.
+
+    Returns:
+        The mean average precision of each method by its name, in descending order.
+
+    Example:
+        >>> list(measure_label_floor(data))  # doctest: +SKIP
+        ['HOG and one linear SVM per label', 'most frequent set of labels']
+    """
+    train, test = take(data.train, limit, seed=0), take(data.test)
+    labels = np.asarray(test.labels)
+    x, held_out = find_features(train), find_features(test)
+    columns = [_rank_by_svm(x, column, held_out) for column in np.asarray(train.labels).T]
+    scores = {
+        f"{_describe(train)} and one linear SVM per label": np.stack(columns, axis=1),
+        "most frequent set of labels": np.tile(find_frequent_set(train.labels), (len(labels), 1)),
+    }
+    floor = {
+        name: float(np.nanmean(areas(PRECISION_RECALL, one_vs_rest(labels, values))))
+        for name, values in scores.items()
+    }
+    return dict(sorted(floor.items(), key=lambda item: -item[1]))
+
+
+def find_frequent_set(labels: Any) -> np.ndarray:
+    """Return the most frequent row of labels `(n, classes)`.
+
+    Example:
+        >>> find_frequent_set([[1, 0], [0, 1], [0, 1]]).tolist()
+        [0, 1]
+    """
+    sets, counts = np.unique(np.asarray(labels), axis=0, return_counts=True)
+    return np.asarray(sets[counts.argmax()])
+
+
+def _rank_by_svm(x: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+    """Return scores of held-out images for one label."""
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import LinearSVC
+
+    known = labels >= 0
+    if len(np.unique(labels[known])) < 2:  # of a random choice of the training images
+        return np.zeros(len(held_out))
+    model = make_pipeline(StandardScaler(), LinearSVC(C=1e-3, random_state=0))
+    return np.asarray(model.fit(x[known], labels[known]).decision_function(held_out))
 
 
 def _describe(examples: Examples) -> str:

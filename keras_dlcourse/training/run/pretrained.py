@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -110,7 +110,9 @@ def _build_imagenet(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model
         return models.build(recipe.model, input_shape=(None, None, 3), **options)
 
 
-def build_pretrained(data: Dataset, recipe: Recipe) -> keras.Model:
+def build_pretrained(
+    data: Dataset, recipe: Recipe, classifier_activation: str = "softmax"
+) -> keras.Model:
     """Build a classifier on a network with weights; only its last block and its head are trained.
 
     The base has its own preprocessing inside. Its batch normalization never changes.
@@ -118,9 +120,10 @@ def build_pretrained(data: Dataset, recipe: Recipe) -> keras.Model:
     Args:
         data: The data set.
         recipe: A recipe with `weights` that are `"imagenet"` or the path of a Keras model.
+        classifier_activation: Activation of the scores.
 
     Returns:
-        A functional model with softmax scores. Its head is still random, see `fit_head`.
+        A functional model. Its head is still random, see `fit_head`.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -137,7 +140,7 @@ def build_pretrained(data: Dataset, recipe: Recipe) -> keras.Model:
         features.outputs[0]
     )
     scores = keras.layers.Dense(
-        len(data.class_names), "softmax", dtype="float32", name="predictions"
+        len(data.class_names), classifier_activation, dtype="float32", name="predictions"
     )(x)
     return keras.Model(features.inputs[0], scores, name=f"{base.name}_transferred")
 
@@ -154,25 +157,53 @@ def _load_base(recipe: Recipe, image_shape: tuple[int, ...]) -> keras.Model:
     return keras.models.load_model(path, compile=False)
 
 
-def fit_head(model: keras.Model, data: Dataset) -> float:
+Regression = tuple[float, NDArray, NDArray]  # how good it is, and its kernel and bias
+
+
+def regress_classes(
+    strength: float, x: NDArray, labels: NDArray, held_out: NDArray, held_labels: NDArray
+) -> Regression:
+    """Fit a multinomial logistic regression to class numbers, and measure its accuracy.
+
+    Args:
+        strength: The inverse of the regularization, C.
+        x: Features to fit, `(n, features)`.
+        labels: Class numbers, `(n,)`.
+        held_out: Features to measure the accuracy on.
+        held_labels: Their class numbers.
+
+    Returns:
+        The accuracy, and the kernel `(features, classes)` and bias of a softmax layer.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    head = LogisticRegression(C=strength, max_iter=1000).fit(x, labels)
+    kernel, bias = head.coef_.T, head.intercept_
+    if kernel.shape[1] == 1:  # two classes: one score, of the second class
+        kernel, bias = np.concatenate([-kernel / 2, kernel / 2], axis=1), bias / 2 * [-1, 1]
+    return float(head.score(held_out, held_labels)), kernel, bias
+
+
+def fit_head(
+    model: keras.Model, data: Dataset, regress: Callable[..., Regression] = regress_classes
+) -> float:
     """Fit the head of a network to the features of its frozen base.
 
-    The head alone is a multinomial logistic regression: its best weights are found exactly, and
-    the fine-tuning that follows begins with them instead of spoiling the base at first.
+    The head alone is a logistic regression: its best weights are found exactly, and the fine-tuning
+    that follows begins with them instead of spoiling the base at first.
 
     Args:
         model: The result of `build_pretrained`.
         data: The data set. The strength of regularization is chosen on its validation part.
+        regress: Fits the regression that fits the activation of the head.
 
     Returns:
-        The accuracy on the validation part.
+        How good the regression is on the validation part: its accuracy for classes.
 
     Reference:
         Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform
         Out-of-Distribution", ICLR 2022, https://arxiv.org/abs/2202.10054
     """
-    from sklearn.linear_model import LogisticRegression
-
     features = keras.Model(model.inputs[0], model.get_layer("head_dropout").input)
     train, validation = take(data.train, _HEAD_LIMIT, seed=0), take(data.validation)
     x, held_out = (
@@ -182,21 +213,10 @@ def fit_head(model: keras.Model, data: Dataset) -> float:
     # without bounds, and the smallest change of the base would upset the scores.
     mean, scale = x.mean(axis=0), float(x.std(axis=0).mean()) or 1.0
     x, held_out = (x - mean) / scale, (held_out - mean) / scale
-    best: tuple[float, Any] = (-1.0, None)
-    for strength in _STRENGTHS:
-        head = LogisticRegression(C=strength, max_iter=1000)
-        head.fit(x, train.labels)
-        accuracy = float(head.score(held_out, validation.labels))
-        best = max(best, (accuracy, head), key=lambda pair: pair[0])
-    accuracy, head = best
-    model.get_layer("predictions").set_weights(_fold(head, mean, scale))
-    return accuracy
-
-
-def _fold(head: Any, mean: NDArray, scale: float) -> list[NDArray]:
-    """Return the kernel and bias of a softmax layer that does what scaling and regression do."""
-    kernel, bias = head.coef_.T, head.intercept_
-    if kernel.shape[1] == 1:  # two classes: one score, of the second class
-        kernel, bias = np.concatenate([-kernel / 2, kernel / 2], axis=1), bias / 2 * [-1, 1]
-    kernel = kernel / scale
-    return [kernel, bias - mean @ kernel]
+    found = [
+        regress(strength, x, train.labels, held_out, validation.labels) for strength in _STRENGTHS
+    ]
+    best, kernel, bias = max(found, key=lambda one: one[0])
+    kernel = kernel / scale  # what scaling and regression do together
+    model.get_layer("predictions").set_weights([kernel, bias - mean @ kernel])
+    return best

@@ -51,7 +51,8 @@ class Recipe:
         time: Seconds for the whole run: the number of epochs is reduced to what fits into them.
             None: as long as it takes.
         seed: Seed of weights, dropout and augmentation.
-        task: What is trained: `"classify"` for image classification.
+        task: What is trained: `"classify"` for images of one class each, `"multilabel"` for images
+            with any number of labels.
 
     Raises:
         TypeError: If a value has the wrong type.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class _Job:
     task: Task
     recipe: Recipe
     calibration: Any
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def repair_file(
     recipe: Recipe,
     task: Task,
     calibration: Any,
+    options: Mapping[str, Any],
     folder: RunFolder,
     before: export.Verification,
     say: Callable[[str], None],
@@ -83,6 +85,7 @@ def repair_file(
         recipe: How it was trained.
         task: What the run trained for.
         calibration: What the file was calibrated on.
+        options: The other arguments of `to_tflite` that it was made with.
         folder: The folder of the run, with the file.
         before: The comparison of the file with Keras on the test part.
         say: Called with one line of text for each step.
@@ -92,7 +95,8 @@ def repair_file(
         whether it was kept (`"kept"`), and the agreement and accuracy on the test part `"before"`
         and `"after"` it, or why it is not possible (`"problem"`).
     """
-    job, path = _Job(model, data, task, recipe, calibration), folder.tflite(QUANTIZATION)
+    job = _Job(model, data, task, recipe, calibration, options)
+    path = folder.tflite(QUANTIZATION)
     images = _choose_images(data)
     best = _File(path.read_bytes(), export.verify(model, path, images), before)
     if not find_shortfall(best.chosen):
@@ -189,7 +193,7 @@ def _write_file(job: _Job, model: keras.Model, images: Any, name: str) -> _File:
                 Path(folder) / name,
                 quantization=QUANTIZATION,
                 calibration=None if is_quantized(model) else job.calibration,
-                **job.task.export_options(job.data),
+                **job.options,
             )
         chosen, test = (_verify(job.model, result.path, one) for one in (images, job.data.test))
         return _File(result.path.read_bytes(), chosen, test)

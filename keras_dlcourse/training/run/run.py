@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -201,7 +201,8 @@ def run(
         )
         return Run(run_folder, model, results)
 
-    files, repair = export_model(model, data, recipe, task, run_folder, say)
+    options = {**task.export_options(data), **evidence.export_options}
+    files, repair = export_model(model, data, recipe, task, options, run_folder, say)
     results = finish(run_folder, task, training, evidence, files, repair, is_complete=True)
     CheckpointFolder(run_folder.backup).remove()
     say(f"Done: {evidence.headline} on the test {task.page.example}s. Report: {run_folder.report}")
@@ -405,10 +406,13 @@ def export_model(
     data: Any,
     recipe: Recipe,
     task: Task,
+    options: Mapping[str, Any],
     folder: RunFolder,
     say: Callable[[str], None],
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Write the `.tflite` files, compare each with Keras on the test part, and repair the int8 one.
+
+    `options` are arguments of `to_tflite`, such as labels.
 
     Returns:
         The table of files, and the steps of the repair.
@@ -428,7 +432,7 @@ def export_model(
                 folder.tflite(quantization),
                 quantization=quantization,
                 calibration=calibration,
-                **task.export_options(data),
+                **options,
             )
         except export.ExportError as error:  # the other files may be possible
             say(f"WARNING: no {quantization} file: {error}")
@@ -436,7 +440,7 @@ def export_model(
         verification = export.verify(model, result, data.test)
         if quantization == QUANTIZATION:
             verification, repair = repair_file(
-                model, data, recipe, task, calibration, folder, verification, say
+                model, data, recipe, task, calibration, options, folder, verification, say
             )
         # A run is worth keeping even if a file fails; the report shows the verdict, too.
         loud = "" if verification.passed else "WARNING: "

@@ -44,12 +44,14 @@ class Evidence:
         more: Further JSON-serializable content of `results.json`.
         pictures: PNG files for the report by name, or lists of `kd.report.Picture`; None for one
             that there is not.
+        export_options: Arguments of `to_tflite` that follow from the model, such as thresholds.
     """
 
     test: Mapping[str, Any]
     headline: str
     more: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Shown] = field(default_factory=dict, repr=False)
+    export_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class Task:
             A run is resumed only with data that has the same description.
         watch: Returns a callback that draws pictures into a folder during training. What its
             `picture(title)` returns in the end is the picture `maps` of the report.
-        export_options: Returns arguments of `to_tflite`, such as labels.
+        export_options: Returns arguments of `to_tflite` that follow from the data, such as labels.
         quantizations: The files to export. Quantized by calibration, they need enough examples.
         rules: What a run of this task is judged by.
         convert: Converts the data passed to `kd.training.run` to the data described above.

@@ -111,34 +111,83 @@ _REPAIRED = (
 )
 
 
-def check_floor(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
-    """Object to a network that is not better than a method without a network."""
-    floor = results.get("floor")
-    if not floor:
-        return None
-    name, least = max(floor.items(), key=lambda item: item[1])
-    accuracy = results["test"]["accuracy"]
-    if accuracy > least or accuracy == 1:  # nothing is better than all right
-        return None
-    return Reason(
-        STOP,
-        f"{name} on the same images reaches {least:.1%}, the network {accuracy:.1%}",
-        "Train for longer, start from pretrained weights, or add images",
-    )
+@dataclass(frozen=True)
+class Measure:
+    """What a run is judged by.
+
+    Attributes:
+        metric: Its name in `results.json`.
+        name: Its name in sentences.
+        form: How its values are written.
+    """
+
+    metric: str
+    name: str
+    form: str
 
 
-def check_interval(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
-    """Object to a test part that is too small to tell how good the network is."""
-    test = results["test"]
-    low, high = test.get("accuracy_low"), test.get("accuracy_high")
-    if low is None or high is None or high - low <= WIDEST_INTERVAL:
-        return None
-    return Reason(
-        LOOK,
-        f"The accuracy may be anywhere from {low:.1%} to {high:.1%}, because there are only "
-        f"{test['examples']:,} test images",
-        "Add images",
-    )
+ACCURACY = Measure("accuracy", "accuracy", "{:.1%}")
+MEAN_PRECISION = Measure("mean_average_precision", "mean average precision", "{:.3f}")
+
+
+def floor_rule(measure: Measure) -> Rule:
+    """Return the rule that objects to a network that is not better than one without a network."""
+
+    def check(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+        floor = results.get("floor")
+        if not floor:
+            return None
+        name, least = max(floor.items(), key=lambda item: item[1])
+        value = results["test"][measure.metric]
+        if value > least or value == 1:  # nothing is better than all right
+            return None
+        reached, own = map(measure.form.format, (least, value))
+        return Reason(
+            STOP,
+            f"{name} on the same images reaches {reached}, the network {own}",
+            "Train for longer, start from pretrained weights, or add images",
+        )
+
+    return check
+
+
+def interval_rule(measure: Measure) -> Rule:
+    """Return the rule that objects to a test part that is too small to tell how good it is."""
+
+    def check(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+        test = results["test"]
+        low, high = (test.get(f"{measure.metric}_{end}") for end in ("low", "high"))
+        if low is None or high is None or high - low <= WIDEST_INTERVAL:
+            return None
+        ends = " to ".join(map(measure.form.format, (low, high)))
+        return Reason(
+            LOOK,
+            f"The {measure.name} may be anywhere from {ends}, because there are only "
+            f"{test['examples']:,} test images",
+            "Add images",
+        )
+
+    return check
+
+
+def gap_rule(measure: Measure) -> Rule:
+    """Return the rule that objects to a network that knows its training images by heart."""
+
+    def check(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+        training, validation = (
+            results.get(f"{part}_{measure.metric}") for part in ("training", "validation")
+        )
+        if training is None or validation is None or training - validation <= LARGEST_GAP:
+            return None
+        on_training, on_validation = map(measure.form.format, (training, validation))
+        return Reason(
+            LOOK,
+            f"The network overfits: {on_training} on training images, {on_validation} on "
+            "validation images",
+            "Use augmentation, start from pretrained weights, or add images",
+        )
+
+    return check
 
 
 def check_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
@@ -154,24 +203,72 @@ def check_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reaso
     )
 
 
-def check_gap(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
-    """Object to a network that has learned its training images by heart."""
-    training, validation = results.get("training_accuracy"), results.get("validation_accuracy")
-    if training is None or validation is None or training - validation <= LARGEST_GAP:
+def check_label_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to labels that too few training images have."""
+    names, counts = config["data"]["classes"], config["data"]["images_per_label"]
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(names, counts, strict=True)
+        if count < FEWEST_IMAGES
+    ]
+    if not few:
         return None
     return Reason(
         LOOK,
-        f"The network overfits: {training:.1%} on training images, {validation:.1%} on validation "
-        "images",
-        "Use augmentation, start from pretrained weights, or add images",
+        f"Fewer than {FEWEST_IMAGES} training images have these labels: {', '.join(few)}",
+        f"Add images, at least {FEWEST_IMAGES} with each label",
     )
+
+
+def check_recognized(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to labels that were never recognized."""
+    never = [
+        name for name, recall, images in _list_labels(config, results) if images and not recall
+    ]
+    if not never:
+        return None
+    return Reason(
+        LOOK,
+        f"These labels were not recognized in any test image: {', '.join(never)}",
+        "Add images with them",
+    )
+
+
+def check_tested(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to labels that no test image has."""
+    missing = [name for name, _, images in _list_labels(config, results) if not images]
+    if not missing:
+        return None
+    return Reason(
+        LOOK,
+        f"No test image has these labels, so nothing is known about them: {', '.join(missing)}",
+        "Add test images with them",
+    )
+
+
+def _list_labels(
+    config: Mapping[str, Any], results: Mapping[str, Any]
+) -> list[tuple[str, float | None, int]]:
+    """Return the name, the recall and the number of test images of each label."""
+    labels = results["labels"]
+    return list(zip(config["data"]["classes"], labels["recall"], labels["images"], strict=True))
 
 
 CLASSIFICATION_RULES: tuple[Rule, ...] = (
     check_files,
-    check_floor,
+    floor_rule(ACCURACY),
     check_loss,
-    check_interval,
+    interval_rule(ACCURACY),
     check_images,
-    check_gap,
+    gap_rule(ACCURACY),
+)
+MULTILABEL_RULES: tuple[Rule, ...] = (
+    check_files,
+    floor_rule(MEAN_PRECISION),
+    check_recognized,
+    check_tested,
+    check_loss,
+    interval_rule(MEAN_PRECISION),
+    check_label_images,
+    gap_rule(MEAN_PRECISION),
 )

@@ -3,8 +3,9 @@
 from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.training.run.task import Task
 from keras_dlcourse.training.run.tasks.classification import CLASSIFICATION
+from keras_dlcourse.training.run.tasks.multilabel import MULTILABEL
 
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION,)}
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTILABEL)}
 """The tasks by name."""
 
 

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_dlcourse import callbacks, models, report
-from keras_dlcourse.data import Dataset, Pipeline, as_dataset, read_images, summarize, take
+from keras_dlcourse import callbacks, report
+from keras_dlcourse.data import Dataset, Pipeline, as_dataset, read_images, take
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain import class_mean_maps
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
@@ -23,9 +23,18 @@ from keras_dlcourse.graph.predicting import predict_batches
 from keras_dlcourse.losses import SparseCategoricalCrossentropy
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
 from keras_dlcourse.report.gallery import draw_answers, typical_answers
-from keras_dlcourse.training.run.augment import build_augmentation, can_mirror
+from keras_dlcourse.training.run.augment import can_mirror
 from keras_dlcourse.training.run.floor import measure_floor
-from keras_dlcourse.training.run.pretrained import build_pretrained, choose_weights, fit_head
+from keras_dlcourse.training.run.image_task import (
+    augment,
+    build_network,
+    check_is_dataset,
+    describe_data,
+    export_options,
+    summarize_data,
+    to_pixels,
+)
+from keras_dlcourse.training.run.pretrained import choose_weights, fit_head
 from keras_dlcourse.training.run.recipe import (
     Recipe,
     choose_fine_tuning,
@@ -60,11 +69,7 @@ def check_dataset(data: Any) -> None:
         ...
         TypeError: data must be a kd.data.Dataset, e.g. from kd.data.image_folder. Received: list
     """
-    if not isinstance(data, Dataset):
-        raise TypeError(
-            "data must be a kd.data.Dataset, e.g. from kd.data.image_folder. "
-            f"Received: {type(data).__name__}"
-        )
+    check_is_dataset(data)
     if len(data.class_names) < 2:
         raise ValueError(
             f"data must have at least two classes. Received: one class, {data.class_names[0]!r}"
@@ -75,19 +80,27 @@ def check_dataset(data: Any) -> None:
             is_array = isinstance(labels, np.ndarray)
             found = f"{labels.dtype} of shape {labels.shape}" if is_array else labels or "none"
             raise ValueError(
-                f"data.{part} must have one integer label per image. Received: {found}"
+                f"data.{part} must have one integer label per image. Received: {found}. For "
+                "several labels per image, use the task 'multilabel'."
             )
 
 
-def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
-    """Fill in the settings that the recipe leaves to the data, and say why."""
+def choose_image_settings(
+    data: Dataset, recipe: Recipe, per_class: int
+) -> tuple[Recipe, list[str]]:
+    """Fill in the settings of any task that gives images classes or labels, and say why.
+
+    Args:
+        data: The data set.
+        recipe: A recipe.
+        per_class: Number of training images of a class, on average.
+    """
     is_plain = recipe.augment == "none"  # on request
     recipe, weights = choose_weights(recipe, data.image_shape)
     if recipe.weights != "none":
         recipe, why = choose_fine_tuning(recipe, data.train.examples)
     else:
         recipe, why = choose_length(recipe, data.train.examples)
-    per_class = data.train.examples // len(data.class_names)
     level = "light" if per_class < ENOUGH else "none"
     recipe, more = fill(
         recipe,
@@ -101,6 +114,13 @@ def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
         flip, found = (False, "augment=none") if is_plain else can_mirror(data.train)
         recipe = replace(recipe, flip=flip)
         why.append(f"flip={flip}: {found}")
+    return recipe, why
+
+
+def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """Fill in the settings that the recipe leaves to the data, and say why."""
+    per_class = data.train.examples // len(data.class_names)
+    recipe, why = choose_image_settings(data, recipe, per_class)
     if (uneven := find_class_weight(data)) is not None:
         rare, common = int(uneven.argmax()), int(uneven.argmin())
         why.append(
@@ -128,41 +148,9 @@ def find_class_weight(data: Dataset) -> NDArray | None:
     return weights * counts.sum() / (weights * counts).sum()  # 1 on average over the images
 
 
-def summarize_data(data: Dataset) -> list[str]:
-    """Return lines about the images and what is wrong with them.
-
-    Images that do not fit into memory are not compared: reading them once more takes too long.
-    """
-    if not all(isinstance(part.x, np.ndarray) for part in (data.train, data.validation, data.test)):
-        return ["Leaks between the parts are not searched for: keras-dlcourse data DIR does it"]
-    return summarize(data).lines()
-
-
-def describe_data(data: Dataset) -> dict[str, Any]:
-    """Return the names of the classes and the normalization."""
-    return {
-        "classes": list(data.class_names),
-        "normalization": data.normalization.to_dict() if data.normalization else None,
-    }
-
-
 def build_classifier(data: Dataset, recipe: Recipe) -> keras.Model:
     """Build the model named in the recipe, for the images and classes of the data."""
-    if recipe.weights != "none":
-        return build_pretrained(data, recipe)
-    return models.build(
-        recipe.model,
-        input_shape=data.image_shape,
-        alpha=recipe.alpha,
-        classes=list(data.class_names),
-        dropout=recipe.dropout,
-        preprocessing=data.normalization,
-    )
-
-
-def augment(data: Dataset, recipe: Recipe) -> keras.layers.Layer | None:
-    """Return the layer that augments images."""
-    return build_augmentation(recipe.augment, bool(recipe.flip), recipe.seed)
+    return build_network(data, recipe)
 
 
 def batch_training_data(data: Dataset, recipe: Recipe) -> Pipeline:
@@ -235,11 +223,6 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     )
 
 
-def export_options(data: Dataset) -> dict[str, Any]:
-    """Return the names of the classes and the normalization."""
-    return {"labels": data.class_names, "preprocessing": data.normalization}
-
-
 def _list_curves(found: report.Evaluation) -> dict[str, list[float]]:
     """Return what the ROC, precision-recall and reliability curves show."""
     return {
@@ -264,7 +247,7 @@ def _draw_answers(
     mapper = mapper_for(model, method_for(model))
     raw, _ = mapper.maps(inputs, shown)
     return draw_answers(
-        _pixels(images),
+        to_pixels(images),
         resize_and_scale(raw, mapper.image_size(inputs)),
         np.take_along_axis(scores[chosen], shown, axis=1),
         answers,
@@ -278,17 +261,9 @@ def _draw_class_means(model: keras.Model, data: Dataset) -> bytes:
     examples = take(data.test, MEANS, seed=0)
     means = class_mean_maps(model, examples.inputs, examples.labels, method_for(model))
     figure = report.draw_class_means(
-        _pixels(means.images), means.maps, means.counts, data.class_names
+        to_pixels(means.images), means.maps, means.counts, data.class_names
     )
     return report.png_bytes(figure)
-
-
-def _pixels(images: NDArray) -> NDArray[np.uint8]:
-    """Return images as pixels; floats of unknown range are stretched to 0..255."""
-    if images.dtype == np.uint8:
-        return images
-    low, high = float(images.min()), float(images.max())
-    return np.round((images - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
 
 
 CLASSIFICATION = Task(

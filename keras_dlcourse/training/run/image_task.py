@@ -1,0 +1,81 @@
+"""What the tasks on images have in common: their checks, networks, augmentation and pixels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from keras_dlcourse import models
+from keras_dlcourse.data import Dataset, summarize
+from keras_dlcourse.training.run.augment import build_augmentation
+from keras_dlcourse.training.run.pretrained import build_pretrained
+from keras_dlcourse.training.run.recipe import Recipe
+
+
+def check_is_dataset(data: Any) -> None:
+    """Raise TypeError if data are not a `kd.data.Dataset`."""
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            "data must be a kd.data.Dataset, e.g. from kd.data.image_folder. "
+            f"Received: {type(data).__name__}"
+        )
+
+
+def summarize_data(data: Dataset) -> list[str]:
+    """Return lines about the images and what is wrong with them.
+
+    Images that do not fit into memory are not compared: reading them once more takes too long.
+    """
+    if not all(isinstance(part.x, np.ndarray) for part in (data.train, data.validation, data.test)):
+        return ["Leaks between the parts are not searched for: keras-dlcourse data DIR does it"]
+    return summarize(data).lines()
+
+
+def describe_data(data: Dataset) -> dict[str, Any]:
+    """Return the names of the classes and the normalization."""
+    return {
+        "classes": list(data.class_names),
+        "normalization": data.normalization.to_dict() if data.normalization else None,
+    }
+
+
+def build_network(data: Dataset, recipe: Recipe, **head: Any) -> keras.Model:
+    """Build the model named in the recipe, for the images and classes of the data.
+
+    Args:
+        data: The data set.
+        recipe: The recipe.
+        **head: `classifier_activation`, if it is not `"softmax"`.
+    """
+    if recipe.weights != "none":
+        return build_pretrained(data, recipe, **head)
+    return models.build(
+        recipe.model,
+        input_shape=data.image_shape,
+        alpha=recipe.alpha,
+        classes=list(data.class_names),
+        dropout=recipe.dropout,
+        preprocessing=data.normalization,
+        **head,
+    )
+
+
+def augment(data: Dataset, recipe: Recipe) -> keras.layers.Layer | None:
+    """Return the layer that augments images."""
+    return build_augmentation(recipe.augment, bool(recipe.flip), recipe.seed)
+
+
+def export_options(data: Dataset) -> dict[str, Any]:
+    """Return the names of the classes and the normalization."""
+    return {"labels": data.class_names, "preprocessing": data.normalization}
+
+
+def to_pixels(images: NDArray) -> NDArray[np.uint8]:
+    """Return images as pixels; floats of unknown range are stretched to 0..255."""
+    if images.dtype == np.uint8:
+        return images
+    low, high = float(images.min()), float(images.max())
+    return np.round((images - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
