@@ -133,6 +133,6 @@ def test_the_test_part_decides_nothing(exported, monkeypatch):
     monkeypatch.setattr(repair, "STEPS", {EQUALIZE: repair.STEPS[EQUALIZE]})
     before = SimpleNamespace(agreement=1.0, accuracy=1.0, accuracy_loss=0.0)
     after, (step,) = repair_file(
-        model, data, RECIPE, TASK, data.train, folder, before, lambda text: None
+        model, data, RECIPE, TASK, data.train, {}, folder, before, lambda text: None
     )
     assert step["kept"] and (after.agreement, step["before"]["agreement"]) == (0, 1)
