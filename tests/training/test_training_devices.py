@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -48,11 +49,20 @@ task = Task(
     quantizations=(), rules=(),
     page=TaskPage(metric="mae", figures=lambda test: [], sections=lambda *given: []),
 )
+class Count(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        if keras.backend.backend() == "jax":
+            count = len(self.model.trainable_variables[0].value.sharding.device_set)
+        else:
+            count = self.model.distribute_strategy.num_replicas_in_sync
+        print("devices in use:", count)
+
 data = SimpleNamespace(name="numbers", train=part(24, 0), validation=part(10, 1), test=part(7, 2))
 for devices in (None, "all"):
     data.train.epoch = 0
     recipe = Recipe(model="mean", task="mean", epochs=2, learning_rate=0.05)
-    done = run(data, f"{sys.argv[2]}/{devices}", recipe, task=task, devices=devices)
+    folder = f"{sys.argv[2]}/{devices}"
+    run(data, folder, recipe, task=task, devices=devices, callbacks=[Count()])
 """
 
 
@@ -61,14 +71,18 @@ def test_two_devices_find_what_one_does(backend, tmp_path):
     for module in ("tensorflow", backend):  # a run needs TensorFlow for its export
         if importlib.util.find_spec(module) is None:
             pytest.skip(f"needs {module}")
-    flags = "--xla_force_host_platform_device_count=2"
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "")
+        environment["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=2"
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, backend, tmp_path],
-        env={**os.environ, "KERAS_BACKEND": backend, "XLA_FLAGS": flags},
+        env=environment,
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert "devices=all: cpu:0, cpu:1 share each batch" in done.stdout
+    assert re.findall("devices in use: (.)", done.stdout) == ["1", "2"]
     one, two = (tmp_path / name for name in ("None", "all"))
     assert json.loads((two / "config.json").read_text())["machine"]["devices"] == ["cpu:0", "cpu:1"]
     rows = [np.loadtxt(run / "history.csv", delimiter=",", skiprows=1) for run in (one, two)]
