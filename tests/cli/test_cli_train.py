@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_dlcourse import training
 from keras_dlcourse.cli import quiet, train
 from keras_dlcourse.cli.main import build_parser
 from keras_dlcourse.cli.usage import parse_time
@@ -47,6 +49,16 @@ def test_folder_and_nothing_else(photos, capsys):
     assert "8 files of 2 classes, resized to 40x40 pixels" in capsys.readouterr().out
     assert _check(photos, "--model", "resnet18").config == {}
     assert _check(photos, "--image-size", "64").image_size == 64
+
+
+def test_devices_reach_the_run(photos, tmp_path, monkeypatch):
+    seen = {}
+    done = SimpleNamespace(passed=True)
+    monkeypatch.setattr(training, "run", lambda *given, **options: seen.update(options) or done)
+    words = ["train", str(photos), "-o", str(tmp_path / "run")]
+    assert train.run(build_parser().parse_args(words)) == 0 and seen["devices"] is None
+    assert train.run(build_parser().parse_args([*words, "--devices", "all"])) == 0
+    assert seen["devices"] == "all"
 
 
 @pytest.mark.parametrize(
