@@ -4,7 +4,7 @@ pip install mlflow
 python examples/track_with_mlflow.py [--epochs 10] [--images 2000] [--output runs/mlflow]
 mlflow ui
 
-MLFLOW_TRACKING_URI says where it is recorded, as always.
+It is recorded in mlflow.db, or where MLFLOW_TRACKING_URI says.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -755,7 +756,11 @@ class TestExamples:
     @pytest.mark.slow
     def test_search_with_optuna(self, tmp_path):
         """In memory: two trials, each a run, and the better one is named."""
-        pytest.importorskip("optuna")
+        optuna = pytest.importorskip("optuna")
+        prune = runpy.run_path(str(ROOT / "examples" / "search_with_optuna.py"))["Prune"]
+        bad = SimpleNamespace(report=lambda value, step: None, should_prune=lambda: True)
+        with pytest.raises(optuna.TrialPruned):
+            prune(bad).on_epoch_end(0, {"val_accuracy": 0.1})
         words = ("--trials", "2", "--epochs", "1", "--images", "200", "--output", tmp_path)
         found = re.search(
             r"^best: (.+), ([\d.]+)% on the validation images, ([\d.]+)% on the test images",

@@ -66,6 +66,7 @@ for devices in (None, "all"):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_two_devices_find_what_one_does(backend, tmp_path):
     for module in ("tensorflow", backend):  # a run needs TensorFlow for its export
