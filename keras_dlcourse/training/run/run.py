@@ -144,7 +144,8 @@ def run(
             loss is the same to within rounding, with two exceptions: examples that fill no batch
             are left out of an epoch; and on TensorFlow, batch normalization, dropout and
             augmentation work on the share of each device. The recipe's `batch_size` is that of
-            all devices together, its `time` is planned with the speed of one.
+            all devices together, its `time` is planned with the speed of one. Pass `devices` again
+            to resume the run.
 
     Returns:
         A `Run`.
