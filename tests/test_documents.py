@@ -7,6 +7,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import json
 import operator
 import os
 import re
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -494,6 +496,14 @@ def test_transfer_and_views(tmp_path, monkeypatch, capsys):
     assert np.mean(scores.argmax(1) == names["digits"].test.y) > 0.6
 
 
+# What an example shows besides this package. Those that are large are not installed in CI.
+TRACKERS = {
+    "search_with_optuna": "optuna",
+    "track_with_mlflow": "mlflow",
+    "track_with_wandb": "wandb",
+}
+
+
 class TestExamples:
     """Each example is run as a user runs it."""
 
@@ -507,6 +517,8 @@ class TestExamples:
         """As far as `--help`: all that it imports is there."""
         if path.stem == "mediapipe_tasks":
             pytest.skip("needs system libraries; it is run as a whole where they are")
+        if path.stem in TRACKERS:
+            pytest.importorskip(TRACKERS[path.stem])
         monkeypatch.setenv("KERAS_BACKEND", keras.backend.backend())
         monkeypatch.setattr(sys, "argv", [path.name, "--help"])
         with pytest.raises(SystemExit) as end:
@@ -740,6 +752,56 @@ class TestExamples:
         for (_, rate), (without, with_) in found.items():
             assert float(with_) > (0.5 if rate == "1" else 0.7)
             assert rate != "1" or float(without) < 0.2
+
+    @pytest.mark.slow
+    def test_search_with_optuna(self, tmp_path):
+        """In memory: two trials, each a run, and the better one is named."""
+        optuna = pytest.importorskip("optuna")
+        prune = runpy.run_path(str(ROOT / "examples" / "search_with_optuna.py"))["Prune"]
+        bad = SimpleNamespace(report=lambda value, step: None, should_prune=lambda: True)
+        with pytest.raises(optuna.TrialPruned):
+            prune(bad).on_epoch_end(0, {"val_accuracy": 0.1})
+        words = ("--trials", "2", "--epochs", "1", "--images", "200", "--output", tmp_path)
+        found = re.search(
+            r"^best: (.+), ([\d.]+)% on the validation images, ([\d.]+)% on the test images",
+            self.run("search_with_optuna.py", *words)[-1],
+        )
+        results = [
+            json.loads((tmp_path / f"trial-{number}" / "results.json").read_text())
+            for number in range(2)
+        ]
+        best = max(results, key=lambda one: one["validation_accuracy"])
+        assert float(found[2]) == pytest.approx(100 * best["validation_accuracy"], abs=0.06)
+        assert (Path(found[1]) / "report.html").is_file()
+
+    @pytest.mark.slow
+    def test_track_with_mlflow(self, tmp_path, monkeypatch):
+        mlflow = pytest.importorskip("mlflow")
+        store = f"sqlite:///{tmp_path / 'mlflow.db'}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
+        monkeypatch.chdir(tmp_path)
+        last = self.run("track_with_mlflow.py", "--epochs", "2", "--images", "200")[-1]
+        client = mlflow.MlflowClient(store)
+        tracked = client.get_run(last.split(":")[0])
+        results = json.loads((tmp_path / "runs/mlflow/results.json").read_text())
+        assert tracked.data.params["model"] == "lenet5"
+        assert tracked.data.metrics["test_accuracy"] == results["test"]["accuracy"]
+        assert tracked.data.tags["verdict"] == results["verdict"]["level"]
+        steps = client.get_metric_history(tracked.info.run_id, "val_accuracy")
+        assert [one.step for one in steps] == [1, 2]
+        files = {one.path for one in client.list_artifacts(tracked.info.run_id)}
+        assert {"report.html", "model.int8.tflite"} <= files
+
+    @pytest.mark.slow
+    def test_track_with_wandb(self, tmp_path, monkeypatch):
+        pytest.importorskip("wandb")
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        monkeypatch.chdir(tmp_path)
+        last = self.run("track_with_wandb.py", "--epochs", "1", "--images", "200")[-1]
+        results = json.loads((tmp_path / "runs/wandb/results.json").read_text())
+        assert f"{results['test']['accuracy']:.1%} on the test images" in last
+        (file,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+        assert b"val_accuracy" in file.read_bytes()
 
     @pytest.mark.release
     def test_train_through_kills(self, tmp_path):

@@ -21,9 +21,11 @@ if _NAME == "tensorflow":
         is_known,
         is_slow_in_groups,
         l2_normalize,
+        list_devices,
         local_response_normalization,
         replica,
         search_by_row,
+        share_batches,
         take_by_row,
     )
 else:
@@ -43,8 +45,10 @@ else:
             is_between_replicas,
             is_known,
             is_slow_in_groups,
+            list_devices,
             replica,
             search_by_row,
+            share_batches,
             take_by_row,
         )
     else:
@@ -56,8 +60,10 @@ else:
             is_between_replicas,
             is_known,
             is_slow_in_groups,
+            list_devices,
             replica,
             search_by_row,
+            share_batches,
             take_by_row,
         )
 
@@ -72,9 +78,11 @@ __all__ = [
     "is_known",
     "is_slow_in_groups",
     "l2_normalize",
+    "list_devices",
     "local_response_normalization",
     "portable",
     "replica",
     "search_by_row",
+    "share_batches",
     "take_by_row",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -107,3 +108,21 @@ def is_slow_in_groups() -> bool:
 def accelerators() -> list[str]:
     """Return the names of the GPUs and other accelerators, empty if there are only CPUs."""
     return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+
+
+def list_devices() -> list[str]:
+    """Return the names of the devices that can share batches: all accelerators, or all CPUs."""
+    return list(keras.distribution.list_devices())
+
+
+def share_batches(devices: Sequence[str]) -> AbstractContextManager[Any]:
+    """Return a context in which models are created and trained that share batches among devices.
+
+    All results are those of one device, except that sums are in another order. On TensorFlow, this
+    holds for the gradient, but not within layers that see the other examples of a batch, such as
+    batch normalization: there, they see those on the same device.
+
+    Args:
+        devices: Names from `list_devices`.
+    """
+    return keras.distribution.DataParallel(devices=list(devices)).scope()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from keras import ops, tree
@@ -83,3 +83,17 @@ def accelerators() -> list[str]:
     """Return the names of the GPUs and other accelerators, empty if there are only CPUs."""
     names = [torch.cuda.get_device_name(one) for one in range(torch.cuda.device_count())]
     return names or (["Apple GPU"] if torch.backends.mps.is_available() else [])
+
+
+def list_devices() -> NoReturn:
+    """Raise ValueError: Keras on PyTorch trains on one device."""
+    raise ValueError(
+        "devices must be None on PyTorch, where Keras trains on one device. Received: 'all'. "
+        "Set KERAS_BACKEND=jax or tensorflow, or wrap the model in "
+        "torch.nn.parallel.DistributedDataParallel in a training loop of your own."
+    )
+
+
+def share_batches(devices: Sequence[str]) -> NoReturn:
+    """Raise ValueError; see `list_devices`."""
+    list_devices()

@@ -1,19 +1,14 @@
 """Write images for TensorBoard, without TensorFlow.
 
-An event file is a sequence of records `length, checksum of length, content, checksum of content`;
-each content is a protocol buffer of type Event. An image needs only a dozen of its fields, so
-training on JAX or PyTorch does not have to import TensorFlow, which would claim their GPU.
-
-Reference:
-    https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/lib/io/record_writer.cc
-    https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/util/event.proto
+`tensorboard`'s own `EventFileWriter` imports TensorFlow where it is installed, which training on
+JAX or PyTorch does not need; its records and protocol buffers do not.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import socket
-import struct
 import time
 from pathlib import Path
 
@@ -40,60 +35,20 @@ def write_picture(
     Returns:
         The path of the file.
     """
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
     now = time.time()
-    image = _number(1, size[0]) + _number(2, size[1]) + _number(3, _RGBA) + _message(4, png)
-    summary = _message(1, _message(1, tag.encode()) + _message(4, image))
-    version = _real(1, now) + _message(3, b"brain.Event:2")
-    event = _real(1, now) + _number(2, step) + _message(5, summary)
+    image = Summary.Image(height=size[0], width=size[1], colorspace=_RGBA, encoded_image_string=png)
+    summary = Summary(value=[Summary.Value(tag=tag, image=image)])
+    records = io.BytesIO()
+    writer = RecordWriter(records)
+    writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+    writer.write(Event(wall_time=now, step=step, summary=summary).SerializeToString())
     host = socket.gethostname() or "host"
     path = (
         user_path(directory) / f"events.out.tfevents.{now:017.6f}.{host}.{os.getpid()}.{step:06d}"
     )
-    write_bytes(path, _record(version) + _record(event))
+    write_bytes(path, records.getvalue())
     return path
-
-
-def _record(content: bytes) -> bytes:
-    length = struct.pack("<Q", len(content))
-    return length + _checksum(length) + content + _checksum(content)
-
-
-def _checksum(content: bytes) -> bytes:
-    """Compute the CRC-32C, masked (rotated and shifted) so that nested checksums stay useful."""
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for crc in range(256):
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-        table.append(crc)
-    return table
-
-
-_TABLE = _crc_table()
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*encoded, value])
-
-
-def _number(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _real(field: int, value: float) -> bytes:
-    return _varint(field << 3 | 1) + struct.pack("<d", value)
-
-
-def _message(field: int, content: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(content)) + content

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse._checks import check_folder, check_integer
+from keras_dlcourse._extras import require
 from keras_dlcourse._files import user_path, write_atomically, write_bytes
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.callbacks._tensorboard import write_picture
@@ -47,7 +48,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
         class_names: Names of the classes. None uses those of `data`, else those recorded in the
             model, else numbers.
         tensorboard: A log folder; the figures are also written to its run `class_activation_maps`.
-            This does not need TensorFlow.
+            This needs `pip install 'keras-dlcourse[tensorboard]'`, but not TensorFlow.
         method: How the maps are computed: a name in `kd.explain.METHODS`, or a function of a model,
             images and classes. `"cam"` is the cheapest, and needs the head described below;
             `"grad_cam"` works with any network.
@@ -57,6 +58,7 @@ class ClassActivationMaps(keras.callbacks.Callback):
         **options: Further arguments of the method, such as `layer=`.
 
     Raises:
+        ImportError: If `tensorboard` is given, and that package is not installed.
         TypeError: If `data` is not something that `kd.data.take` reads.
         ValueError: In `__init__` if another argument is out of range; before the first epoch if the
             method is `"cam"` and the model does not end in global pooling and one linear layer, or
@@ -103,6 +105,8 @@ class ClassActivationMaps(keras.callbacks.Callback):
             raise TypeError(f"class_names must be a list of names. Received: {class_names!r}")
         self.folder = _folder("folder", folder)
         self.tensorboard = None if tensorboard is None else _folder("tensorboard", tensorboard)
+        if tensorboard is not None:
+            require("ClassActivationMaps(tensorboard=...)", "tensorboard", "tensorboard")
         self.every = every
         function_of(method)
         self.method, self.animation, self._options = method, animation, options

@@ -130,6 +130,11 @@ def add_parser(commands: Any) -> None:
         help="mirror half of the training images, which changes e.g. digits (default: if that "
         "does not change what images show)",
     )
+    recipe.add_argument(
+        "--devices",
+        choices=["all"],
+        help="all: train on all GPUs, which share each batch (default: on one)",
+    )
     recipe.add_argument("--seed", type=int, metavar="N", help="seed of all chance (default: 0)")
     recipe.add_argument(
         "--config",
@@ -195,7 +200,8 @@ def run(options: argparse.Namespace) -> int:
         **image_options(options),
         **split_options(options),
     )
-    return int(not training.run(data, output, recipe, resume=options.resume).passed)
+    done = training.run(data, output, recipe, resume=options.resume, devices=options.devices)
+    return int(not done.passed)
 
 
 @dataclass(frozen=True)

@@ -293,6 +293,7 @@ def test_training_is_not_disturbed_and_nothing_is_traced_again(tmp_path):
 
 
 def test_pictures_reach_tensorboard(tmp_path):
+    pytest.importorskip("tensorboard")
     model, data = make_model(), pipeline()
     callback = ClassActivationMaps(data, tmp_path / "cam", limit=2, tensorboard=tmp_path / "logs")
     model.fit(data, epochs=3, verbose=0, callbacks=[callback])
@@ -307,7 +308,15 @@ def test_pictures_reach_tensorboard(tmp_path):
         assert (value.image.width, value.image.height) == Image.open(io.BytesIO(png)).size
 
 
+def test_tensorboard_is_asked_for_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    message = r"needs tensorboard, which is not .*pip install 'keras-dlcourse\[tensorboard\]'"
+    with pytest.raises(ImportError, match=message):
+        ClassActivationMaps(pipeline(), tmp_path / "cam", tensorboard=tmp_path / "logs")
+
+
 def test_event_files_are_as_tensorflow_writes_them(tmp_path):
+    pytest.importorskip("tensorboard")
     tf = pytest.importorskip("tensorflow", reason="TensorFlow checks the checksums")
     path = write_picture(tmp_path, "tag ä", 300, b"x" * 70_000, (12, 345))
     version, event = tf.compat.v1.train.summary_iterator(str(path))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from keras_dlcourse import training
 from keras_dlcourse.cli import quiet, train
 from keras_dlcourse.cli.main import build_parser
 from keras_dlcourse.cli.usage import parse_time
@@ -57,6 +59,16 @@ def test_small_images_are_enlarged_for_networks_that_have_learned_from_large_one
     config = tmp_path / "config.json"
     config.write_text('{"weights": "imagenet"}')
     assert _check(photos, "--config", str(config)).image_size == 128
+
+
+def test_devices_reach_the_run(photos, tmp_path, monkeypatch):
+    seen = {}
+    done = SimpleNamespace(passed=True)
+    monkeypatch.setattr(training, "run", lambda *given, **options: seen.update(options) or done)
+    words = ["train", str(photos), "-o", str(tmp_path / "run")]
+    assert train.run(build_parser().parse_args(words)) == 0 and seen["devices"] is None
+    assert train.run(build_parser().parse_args([*words, "--devices", "all"])) == 0
+    assert seen["devices"] == "all"
 
 
 @pytest.mark.parametrize(

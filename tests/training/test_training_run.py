@@ -349,6 +349,20 @@ def test_augmentation_goes_on_where_it_was(shapes, tmp_path, monkeypatch):
     assert all(map(np.array_equal, *weights))
 
 
+def test_a_run_writes_for_tensorboard(shapes, tmp_path, monkeypatch):
+    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    number = importlib.import_module("tensorboard.util.tensor_util").make_ndarray
+    monkeypatch.setattr(run_module, "export_model", lambda *arguments: ([], []))
+    board = keras.callbacks.TensorBoard(tmp_path / "logs")
+    result = training.run(shapes(), tmp_path / "run", RECIPE, lambda text: None, callbacks=[board])
+    events = reading.EventAccumulator(str(tmp_path / "logs" / "validation")).Reload()
+    found = events.Tensors("epoch_accuracy")
+    with result.folder.history.open(newline="") as file:
+        expected = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    assert [event.step for event in found] == [0, 1, 2]
+    assert [number(event.tensor_proto) for event in found] == pytest.approx(expected)
+
+
 def test_only_the_same_run_goes_on(shapes, tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="folder must hold a run to resume"):
         training.run(shapes(), tmp_path / "run", None, lambda text: None, resume=True)

@@ -31,6 +31,7 @@ from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.narration import Narrator
 from keras_dlcourse.training.progress import fit_with_progress
 from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
+from keras_dlcourse.training.run.devices import find_devices, share_evenly, spread
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.machine import describe_machine, find_command
 from keras_dlcourse.training.run.recipe import Recipe, chosen
@@ -109,6 +110,7 @@ def run(
     *,
     task: Task | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    devices: str | None = None,
 ) -> Run:
     """Train a model on a data set, export it, verify the files and write a report.
 
@@ -137,6 +139,14 @@ def run(
             again to resume the run.
         callbacks: Further callbacks for `fit`. Those with a state, `state_dict` and
             `load_state_dict`, continue where they were when a run is resumed.
+        devices: `"all"` trains on all GPUs of this machine (without any, on all CPU devices of the
+            backend), which share each batch; on TensorFlow with `tf.distribute.MirroredStrategy`,
+            on JAX with `keras.distribution.DataParallel`. None trains on one, as Keras does. The
+            loss is the same to within rounding, with two exceptions: examples that fill no batch
+            are left out of an epoch; and on TensorFlow, batch normalization, dropout and
+            augmentation work on the share of each device. The recipe's `batch_size` is that of
+            all devices together, its `time` is planned with the speed of one. Pass `devices` again
+            to resume the run.
 
     Returns:
         A `Run`.
@@ -146,7 +156,7 @@ def run(
         FileNotFoundError: If there is no run to resume.
         OSError: If the folder cannot be written to, or the disk is full.
         ValueError: If the data or the recipe are unsuitable, or differ from those of the run to
-            resume.
+            resume; if the backend, or this size of batches, does not allow several devices.
 
     Example:
         >>> data = kd.data.image_folder("photos/")  # doctest: +SKIP
@@ -160,6 +170,7 @@ def run(
     task = _choose_task(recipe, task)
     say = Narrator() if say is None else say
     require("the export of a run", "tensorflow", "ai_edge_litert", "flatbuffers")
+    names = find_devices(devices, say)
     if not resume:
         check_free("folder", folder)
     data = task.convert(data)
@@ -167,6 +178,8 @@ def run(
     began, reasons = time.monotonic(), list[str]()
     if not resume:
         recipe, reasons = task.choose(data, recipe)
+    if names:
+        share_evenly(task.fit_data(data, recipe), names, keep_size=True)  # it must be possible
     model = build_model(data, recipe, task)
     if not resume and recipe.time is not None:
         left = recipe.time - (time.monotonic() - began)
@@ -177,6 +190,8 @@ def run(
     run_folder = RunFolder(folder, resume)
     run_folder.require_space(estimate_space(model))
     description = describe_run(data, recipe, model, task, reasons)
+    if names:
+        description["machine"]["devices"] = names
     if resume:
         check_same_run(run_folder, description, say)
     record_split(data, run_folder)
@@ -188,7 +203,8 @@ def run(
     if not CheckpointFolder(run_folder.backup).checkpoints():  # else it has the weights already
         task.prepare(model, data, recipe)
     say(f"Training {model.name} for {recipe.epochs} epochs; all results go to {run_folder.path}")
-    training = fit_model(model, data, recipe, task, run_folder, callbacks)
+    with spread(model, names, task.compile_options(data, recipe)) as trained:
+        training = fit_model(trained, data, recipe, task, run_folder, callbacks, names)
     save_model(model, run_folder)
     say(f"Testing on the {data.test.examples:,} held-out {task.page.example}s")
     evidence = task.evaluate(model, data)
@@ -338,9 +354,11 @@ def fit_model(
     task: Task,
     folder: RunFolder,
     further: Sequence[keras.callbacks.Callback] = (),
+    devices: Sequence[str] = (),
 ) -> Training:
     """Train, and restore the weights with the best validation metric."""
-    train, epochs = task.fit_data(data, recipe), chosen(recipe.epochs)
+    train = share_evenly(task.fit_data(data, recipe), devices, keep_size=True)
+    epochs = chosen(recipe.epochs)
     optimizer = keras.optimizers.AdamW(
         warmup_cosine(epochs * len(train), chosen(recipe.learning_rate), recipe.warmup),
         weight_decay=recipe.weight_decay,
@@ -364,7 +382,7 @@ def fit_model(
         fit_with_progress(
             trained,
             train,
-            validation_data=data.validation,
+            validation_data=share_evenly(data.validation, devices, keep_size=False),
             epochs=epochs,
             callbacks=[history, *watchers, *further, keeper, backup],
         )
