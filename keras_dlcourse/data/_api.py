@@ -21,6 +21,10 @@ from keras_dlcourse.data.keypoints import (
     keypoints_to_box,
 )
 from keras_dlcourse.data.leaks import Leaks, find_leaks
+from keras_dlcourse.data.mask_labels import IGNORE, class_shares
+from keras_dlcourse.data.masks.folder import mask_folder
+from keras_dlcourse.data.masks.outlines import decode_rle, draw_polygons, encode_rle
+from keras_dlcourse.data.masks.table import VOC_COLORS
 from keras_dlcourse.data.multilabel import positive_weights
 from keras_dlcourse.data.pipeline import Pipeline, pipeline
 from keras_dlcourse.data.samplers import (
@@ -52,6 +56,7 @@ __all__ = [
     "Dataset",
     "Examples",
     "FeatureShift",
+    "IGNORE",
     "ImageFiles",
     "Leaks",
     "Normalization",
@@ -60,12 +65,17 @@ __all__ = [
     "Pipeline",
     "Scenes",
     "TripletSampler",
+    "VOC_COLORS",
     "as_dataset",
     "check_boxes",
+    "class_shares",
     "color_histogram",
     "compose_scenes",
     "convert_boxes",
     "covariate_shift",
+    "decode_rle",
+    "draw_polygons",
+    "encode_rle",
     "find_leaks",
     "flip_keypoints",
     "hog",
@@ -73,6 +83,7 @@ __all__ = [
     "keypoints_from_box",
     "keypoints_to_box",
     "load",
+    "mask_folder",
     "pipeline",
     "positive_weights",
     "split",

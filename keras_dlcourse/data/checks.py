@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse.data.mask_labels import IGNORE, check_masks, count_pixels, is_masks
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
 from keras_dlcourse.edge.description.normalization import Normalization
 
@@ -75,18 +76,29 @@ def _check_finite(x: np.ndarray) -> None:
         )
 
 
-def labels(
-    y: Any, examples: int, names: tuple[str, ...] | None
-) -> np.ndarray | dict[str, np.ndarray] | None:
+def labels(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> Any:
     """Return labels as int32 or float32, one per example, within the range of `names`.
 
-    Labels of several tasks may be missing: NaN, or a class number below 0.
+    Labels of several tasks may be missing: NaN, or a class number below 0. Masks that are uint8 or
+    are read on access are returned as they are.
+
+    Args:
+        y: The labels.
+        shape: Shape of the images, `(n, height, width, channels)`.
+        names: Names of the classes, or None.
     """
     if y is None:
         return None
+    examples = shape[0]
     if isinstance(y, Mapping):
         return {task: _numbers(f"y[{task!r}]", part, examples) for task, part in y.items()}
+    if is_lazy(y):
+        _check_masks(y, shape, names)
+        return y
     y = _numbers("y", y, examples)
+    if y.ndim > 2 and (names is not None or (is_masks(y) and y.shape == shape[:3])):
+        _check_masks(y, shape, names)
+        return y
     if not np.isfinite(y).all():
         hint = " Mark unknown labels with -1 where labels are 0 and 1." * (y.ndim == 2)
         raise ValueError(
@@ -106,7 +118,32 @@ def _numbers(name: str, y: Any, examples: int) -> np.ndarray:
             "class_names, y = numpy.unique(y, return_inverse=True)."
         )
     _check_length(name, y, examples)
+    if y.dtype == np.uint8 and y.ndim == 3:  # masks, which are large
+        return y
     return y.astype("float32" if y.dtype.kind == "f" else "int32")
+
+
+def _check_masks(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> None:
+    """Raise an error unless labels are masks as large as the images, of the classes in `names`."""
+    check_masks("y", y)
+    _check_length("y", y, shape[0])
+    if tuple(y.shape) != tuple(shape[:3]):
+        raise ValueError(
+            f"y must be masks as large as the images, {tuple(shape[1:3])}. Received: "
+            f"{tuple(y.shape[1:])}"
+        )
+    if is_lazy(y):
+        return
+    counts = count_pixels(y)
+    classes = IGNORE if names is None else len(names)
+    wrong = counts[:, classes:IGNORE] > 0
+    if wrong.any():
+        values = classes + np.flatnonzero(wrong.any(axis=0))
+        raise ValueError(
+            f"y must be class numbers 0..{classes - 1}, because class_names has {classes} names, "
+            f"or {IGNORE} for pixels without a label. Received: "
+            f"{', '.join(map(str, values[:10]))}, first in mask {wrong.any(axis=1).argmax()}"
+        )
 
 
 def _check_classes(y: np.ndarray, classes: int) -> None:
@@ -143,15 +180,19 @@ def normalization(value: Normalization | None, channels: int) -> Normalization |
 def weights(
     sample_weight: Any, class_weight: Mapping[int, float] | None, y: Any, n: int
 ) -> np.ndarray | None:
-    """Return the product of sample and class weights, `(n,)` float32, or None without weights."""
+    """Return the product of sample and class weights as float32, or None without weights."""
     result = None
     if sample_weight is not None:
         result = np.asarray(sample_weight, "float32")
         _check_length("sample_weight", result, n)
-        if result.ndim != 1 or not (np.isfinite(result) & (result >= 0)).all():
+        by_pixel = is_masks(y) and result.shape == tuple(y.shape)
+        good = np.isfinite(result) & (result >= 0)
+        if not (result.ndim == 1 or by_pixel) or not good.all():
+            where = "" if good.all() else f", first wrong at {np.argwhere(~good)[0].tolist()}"
             raise ValueError(
-                "sample_weight must be one finite number of 0 or more per example. Received: shape "
-                f"{result.shape} with values from {result.min()} to {result.max()}"
+                "sample_weight must be one finite number of 0 or more per example"
+                f"{', or per pixel of the masks' * is_masks(y)}. Received: shape "
+                f"{result.shape} with values from {result.min()} to {result.max()}{where}"
             )
     if class_weight is not None:
         by_class = _class_weights(class_weight, y)
@@ -162,6 +203,11 @@ def weights(
 def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
     if y is None:
         raise ValueError("class_weight needs labels. Pass y.")
+    if is_masks(y):
+        raise ValueError(
+            "class_weight needs labels with one class per image. For masks, use a loss that has "
+            "weights by class, or sample_weight of their shape."
+        )
     if isinstance(y, Mapping):
         raise ValueError("class_weight needs labels of one task. Use sample_weight for several.")
     if y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y):

@@ -92,7 +92,7 @@ class Dataset:
         Args:
             name: Name of the data set.
             train: Images `(n, height, width, channels)` and labels: `(n,)`, or `(n, classes)` if
-                an image may have several classes.
+                an image may have several classes, or masks `(n, height, width)`.
             validation: Images and labels, like `train`.
             test: Images and labels, like `train`.
             class_names: Names of the classes.
@@ -126,6 +126,14 @@ class Dataset:
             class_names,
             normalization,
         )
+
+    @property
+    def ignore(self) -> int | None:
+        """The value of pixels without a label, 255, if the labels are masks, else None.
+
+        For `keras.losses.SparseCategoricalCrossentropy(ignore_class=data.ignore)`.
+        """
+        return self.train.ignore
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
