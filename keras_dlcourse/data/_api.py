@@ -10,9 +10,11 @@ import keras  # noqa: F401
 from keras_dlcourse.boxes.formats import FORMATS as BOX_FORMATS
 from keras_dlcourse.boxes.formats import check_boxes, convert_boxes
 from keras_dlcourse.data.bootstrap import Bootstrap
+from keras_dlcourse.data.class_crops import ClassCrops
 from keras_dlcourse.data.datasets import Dataset, SourceFiles, load
 from keras_dlcourse.data.descriptors import color_histogram, hog
 from keras_dlcourse.data.examples import Examples, take
+from keras_dlcourse.data.fashion import fashion_scenes
 from keras_dlcourse.data.folder import image_folder
 from keras_dlcourse.data.image_files import ImageFiles
 from keras_dlcourse.data.keypoints import (
@@ -52,6 +54,7 @@ __all__ = [
     "summarize",
     "BOX_FORMATS",
     "Bootstrap",
+    "ClassCrops",
     "CovariateShift",
     "Dataset",
     "Examples",
@@ -76,6 +79,7 @@ __all__ = [
     "decode_rle",
     "draw_polygons",
     "encode_rle",
+    "fashion_scenes",
     "find_leaks",
     "flip_keypoints",
     "hog",

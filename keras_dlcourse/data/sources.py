@@ -416,7 +416,7 @@ def _last_class(y: np.ndarray) -> int:
 
 
 def _numbers(part: str, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Return labels as class numbers `(n,)`, as `(n, classes)` if there are several, or as masks."""
+    """Return class numbers `(n,)`, `(n, classes)` if an image has several, or masks."""
     if y.dtype.kind == "U":
         number_of = {name: number for number, name in enumerate(names)}
         if unknown := sorted(set(y.ravel().tolist()) - set(names)):

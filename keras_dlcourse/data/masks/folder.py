@@ -219,9 +219,9 @@ def _find_pairs(
     if masks is None:
         if not (folder / _VOC_IMAGES).is_dir() or not (folder / _VOC_MASKS).is_dir():
             raise ValueError(
-                "masks must be the folder of the masks, or a .json file of COCO annotations, unless "
-                f"images is a VOC data set with {_VOC_IMAGES} and {_VOC_MASKS}. Received: None, and "
-                f"images={folder}"
+                "masks must be the folder of the masks, or a .json file of COCO annotations, "
+                f"unless images is a VOC data set with {_VOC_IMAGES} and {_VOC_MASKS}. Received: "
+                f"None, and images={folder}"
             )
         table = _voc_table() if classes is None else ClassTable.of(classes, ignore)
         return table.class_names, _pair_voc(folder, table)
@@ -260,7 +260,8 @@ def _ask_for_classes(masks: Path) -> str:
         try:
             with Image.open(path) as image:
                 for count, value in image.getcolors(1 << 24) or []:
-                    shown = "#%02x%02x%02x" % value[:3] if isinstance(value, tuple) else str(value)
+                    is_color = isinstance(value, tuple)
+                    shown = f"#{bytes(value[:3]).hex()}" if is_color else str(value)
                     counts[shown] = counts.get(shown, 0) + count
         except (OSError, ValueError, Image.DecompressionBombError):
             continue
@@ -271,8 +272,8 @@ def _ask_for_classes(masks: Path) -> str:
     ]
     seen = f" The first masks have the values {list_some(listed)}." if listed else ""
     return (
-        "classes must name the classes in the order of their values 0, 1, ..., or give the value or "
-        f"the color of each: {{'sky': 0, 'road': 7}}. Received: None.{seen}"
+        "classes must name the classes in the order of their values 0, 1, ..., or give the value "
+        f"or the color of each: {{'sky': 0, 'road': 7}}. Received: None.{seen}"
     )
 
 
@@ -336,7 +337,8 @@ def _by_key(folder: Path) -> dict[_Key, Path]:
         key = (part or "", *(folders[1:] if part else folders), path.stem)
         if key in files:
             raise ValueError(
-                f"Each image and mask must have a name of its own. Received: {files[key]} and {path}"
+                "Each image and mask must have a name of its own. Received: "
+                f"{files[key]} and {path}"
             )
         files[key] = path
     return files

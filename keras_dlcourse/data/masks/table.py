@@ -67,8 +67,8 @@ class ClassTable:
         names = check_class_names(_names(classes))
         if not 2 <= len(names) <= IGNORE:
             raise ValueError(
-                f"classes must name 2 to {IGNORE} classes: pixels that show no object have a class, "
-                f"too, such as background. Received: {list(names)[:10]}"
+                f"classes must name 2 to {IGNORE} classes: pixels that show no object have a "
+                f"class, too, such as background. Received: {list(names)[:10]}"
             )
         marks = list(classes.values()) if isinstance(classes, Mapping) else list(range(len(names)))
         if all(map(is_whole, marks)):
@@ -111,8 +111,8 @@ class ClassTable:
         if (pixels != pixels[..., :1]).any():
             raise InvalidImage(
                 "a mask must have one value per pixel if classes have no colors. Received: "
-                f"colors, such as {_name_color(_first_color(pixels))}. Pass the color of each class: "
-                "classes={'road': '#804080', ...}"
+                f"colors, such as {_name_color(_first_color(pixels))}. Pass the color of each "
+                "class: classes={'road': '#804080', ...}"
             )
         return self._decode_values(pixels[..., 0].astype("int64"))
 
@@ -182,9 +182,12 @@ def _color(name: str, given: Any) -> tuple[int, int, int]:
             return red, green, blue
         except ValueError:
             pass
-    elif isinstance(given, Sequence | np.ndarray) and len(given) == 3:
-        if all(is_whole(part) and 0 <= part <= IGNORE for part in given):
-            return int(given[0]), int(given[1]), int(given[2])
+    elif (
+        isinstance(given, Sequence | np.ndarray)
+        and len(given) == 3
+        and all(is_whole(part) and 0 <= part <= IGNORE for part in given)
+    ):
+        return int(given[0]), int(given[1]), int(given[2])
     raise ValueError(
         f"{name} must be all values, such as 7, or all colors, such as '#804080', 'gray' or "
         f"(128, 64, 128). Received: {given!r}"
