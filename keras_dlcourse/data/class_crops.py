@@ -80,17 +80,18 @@ class ClassCrops(TrainerData):
 
     def _find_classes(self, index: int) -> np.ndarray:
         """Return which classes a mask shows, `(255,)` bool, and check its size."""
-        mask, image = self._masks[index], self._images[index]
+        mask = np.asarray(self._masks[index])
         check_masks(f"masks[{index}:{index + 1}]", mask[None])
-        if image.ndim != 3 or image.shape[:2] != mask.shape:
+        shape = mask.shape if isinstance(self.data, Pipeline) else self._images[index].shape[:-1]
+        if shape != mask.shape:
             raise ValueError(
-                f"images must be (height, width, channels), as large as their masks. Received: "
-                f"{image.shape} and a mask of {mask.shape} at {index}"
+                "images must be (height, width, channels), as large as their masks. Received: "
+                f"an image of {shape} and a mask of {mask.shape} at {index}"
             )
         if mask.shape[0] < self.size[0] or mask.shape[1] < self.size[1]:
             raise ValueError(
-                f"size must be at most that of each image. Received: {self.size}, but image {index} "
-                f"has {mask.shape}"
+                f"size must be at most that of each image. Received: {self.size}, but image "
+                f"{index} has {mask.shape}"
             )
         numbers = np.unique(mask)
         if numbers[0] < 0 or numbers[-1] > IGNORE:
@@ -171,6 +172,10 @@ def _pair(data: Any) -> tuple[Any, Any]:
             f"{len(masks)} masks"
         )
     return images, masks
+
+
+def _has_length(part: Any) -> bool:
+    return hasattr(part, "__len__") and not isinstance(part, str)
 
 
 def _choose_classes(classes: Sequence[int] | None, present: np.ndarray) -> np.ndarray:
