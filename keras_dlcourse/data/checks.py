@@ -92,13 +92,11 @@ def labels(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> Any
     examples = shape[0]
     if isinstance(y, Mapping):
         return {task: _numbers(f"y[{task!r}]", part, examples) for task, part in y.items()}
-    if is_lazy(y):
-        _check_masks(y, shape, names)
-        return y
-    y = _numbers("y", y, examples)
-    if y.ndim > 2 and (names is not None or (is_masks(y) and y.shape == shape[:3])):
-        _check_masks(y, shape, names)
-        return y
+    values = y if is_lazy(y) else np.asarray(y)
+    has_masks = is_masks(values) and tuple(values.shape) == tuple(shape[:3])
+    if has_masks or is_lazy(values) or (names is not None and values.ndim > 2):
+        return _masks(values, shape, names)
+    y = _numbers("y", values, examples)
     if not np.isfinite(y).all():
         hint = " Mark unknown labels with -1 where labels are 0 and 1." * (y.ndim == 2)
         raise ValueError(
@@ -118,13 +116,11 @@ def _numbers(name: str, y: Any, examples: int) -> np.ndarray:
             "class_names, y = numpy.unique(y, return_inverse=True)."
         )
     _check_length(name, y, examples)
-    if y.dtype == np.uint8 and y.ndim == 3:  # masks, which are large
-        return y
     return y.astype("float32" if y.dtype.kind == "f" else "int32")
 
 
-def _check_masks(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> None:
-    """Raise an error unless labels are masks as large as the images, of the classes in `names`."""
+def _masks(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> Any:
+    """Return masks as uint8, unread, or int32; raise an error unless they fit images and names."""
     check_masks("y", y)
     _check_length("y", y, shape[0])
     if tuple(y.shape) != tuple(shape[:3]):
@@ -133,7 +129,7 @@ def _check_masks(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) 
             f"{tuple(y.shape[1:])}"
         )
     if is_lazy(y):
-        return
+        return y
     counts = count_pixels(y)
     classes = IGNORE if names is None else len(names)
     wrong = counts[:, classes:IGNORE] > 0
@@ -144,6 +140,7 @@ def _check_masks(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) 
             f"or {IGNORE} for pixels without a label. Received: "
             f"{', '.join(map(str, values[:10]))}, first in mask {wrong.any(axis=1).argmax()}"
         )
+    return y if y.dtype == np.uint8 else y.astype("int32")
 
 
 def _check_classes(y: np.ndarray, classes: int) -> None:

@@ -85,7 +85,8 @@ def class_shares(masks: Any, classes: int | None = None) -> NDArray[np.float64]:
 
 def check_masks(name: str, masks: Any) -> None:
     """Raise an error unless labels have the shape and the type of masks."""
-    shape, kind = getattr(masks, "shape", ()), getattr(getattr(masks, "dtype", None), "kind", "")
+    shape: tuple[int, ...] = tuple(getattr(masks, "shape", ()))
+    kind = getattr(getattr(masks, "dtype", None), "kind", "")
     if len(shape) != 3:
         hint = ""
         if len(shape) == 4:
@@ -96,7 +97,7 @@ def check_masks(name: str, masks: Any) -> None:
             )
         raise ValueError(
             f"{name} must be masks of class numbers, (n, height, width). Received: shape "
-            f"{tuple(shape)}{hint}"
+            f"{shape}{hint}"
         )
     if kind not in "iub":
         raise TypeError(

@@ -107,7 +107,8 @@ class Pipeline(TrainerData):
     @property
     def ignore(self) -> int | None:
         """The value of pixels without a label, 255, if the labels are masks, else None."""
-        return IGNORE if is_masks(self.y) else None
+        has_masks = is_masks(self.y) and self.y.shape == tuple(self.x.shape[:3])
+        return IGNORE if has_masks else None
 
     def order(self, epoch: int | None = None) -> np.ndarray:
         """Return the order in which an epoch of `fit` sees the examples.

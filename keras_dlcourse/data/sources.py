@@ -412,7 +412,7 @@ def _number_classes(
 
 def _last_class(y: np.ndarray) -> int:
     """Return the largest class number."""
-    return int(y.max(initial=-1, where=y != IGNORE) if is_masks(y) else y.max())
+    return int(y.max(initial=0, where=y != IGNORE) if is_masks(y) else y.max())
 
 
 def _numbers(part: str, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:

@@ -35,9 +35,9 @@ def test_a_pipeline_keeps_masks_small_and_gives_whole_numbers(dtype):
 
 def test_labels_of_other_meanings_are_left_as_they_are():
     x, _ = _examples(4)
-    for y in (np.zeros((4, 2, 4)), np.zeros((4, 6, 8)), np.zeros((4, 5, 2), int)):
+    for y in (np.zeros((4, 2, 4)), np.zeros((4, 6, 8)), np.zeros((4, 5, 2), "uint8")):
         data = kd.data.pipeline(x, y)
-        assert data.ignore is None or y.shape == (4, 6, 8)
+        assert data.ignore is None and data.y.dtype in ("int32", "float32")
         assert next(iter(data))[1].shape == y.shape
 
 
