@@ -84,7 +84,7 @@ def fashion_scenes(part: str = "train", scenes: int = 3000, *, seed: int = 0) ->
     cutouts = _color(images[..., 0], rng)
     return compose_scenes(
         list(cutouts),
-        labels.astype(int),
+        labels.tolist(),
         _tear(cutouts, rng),
         scenes,
         (_SCENE, _SCENE),

@@ -452,10 +452,11 @@ def _check_parts(parts: Mapping[str, _Part], names: tuple[str, ...]) -> None:
                 f"{data.x.shape[1:]} and labels of shape {data.y.shape}, but train has "
                 f"{train.x.shape[1:]} and {train.y.shape}"
             )
+    present: np.ndarray
     if is_masks(train.y):
-        present = count_pixels(train.y)[:, : len(names)].any(axis=0)
+        present = np.asarray(count_pixels(train.y)[:, : len(names)].any(axis=0))
     elif train.y.ndim == 2:
-        present = (train.y == 1).any(axis=0)
+        present = np.asarray((train.y == 1).any(axis=0))
     else:
         present = np.isin(range(len(names)), train.y)
     if not present.all():

@@ -260,8 +260,10 @@ def _ask_for_classes(masks: Path) -> str:
         try:
             with Image.open(path) as image:
                 for count, value in image.getcolors(1 << 24) or []:
-                    is_color = isinstance(value, tuple)
-                    shown = f"#{bytes(value[:3]).hex()}" if is_color else str(value)
+                    if isinstance(value, tuple):
+                        shown = f"#{bytes(value[:3]).hex()}"
+                    else:
+                        shown = str(value)
                     counts[shown] = counts.get(shown, 0) + count
         except (OSError, ValueError, Image.DecompressionBombError):
             continue
@@ -281,7 +283,7 @@ def _pair_voc(folder: Path, table: ClassTable) -> list[_Pair]:
     """Return the images that the lists of a VOC data set name; without lists, all with a mask."""
     images = _by_key(folder / _VOC_IMAGES)
     masks = _by_key(folder / _VOC_MASKS)
-    parts = {}
+    parts: dict[_Key, str] = {}
     for name, part in _VOC_PARTS.items():
         listing = folder / _VOC_LISTS / f"{name}.txt"
         keys = [("", stem) for stem in listing.read_text().split()] if listing.is_file() else []

@@ -146,7 +146,8 @@ class MaskFiles:
     def resize(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a mask in the size of this array, with the same part of the image."""
         height, width = self.image_size
-        box = centre_box(*mask.shape, height / width) if self.crop else None
+        rows, columns = mask.shape
+        box = centre_box(rows, columns, height / width) if self.crop else None
         picture = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST, box=box)
         return np.array(picture)
 
