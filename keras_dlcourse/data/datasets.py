@@ -160,7 +160,7 @@ def load(
     so that image models can be trained on them.
 
     `fashion_scenes` is for semantic segmentation: 96x96 color scenes of one to four garments of
-    `fashion_mnist_small`, composed by `kd.data.fashion_scenes` in some seconds, and masks of 11
+    `fashion_mnist_small`, composed by `kd.data.fashion_scenes` in about 10 s, and masks of 11
     classes, of which the first is the background. Scenes of two parts share no garment.
 
     For sets with official training and test images, the validation images are taken from the

@@ -236,13 +236,13 @@ class _Maker:
         for number in range(1, objects + 1):
             cutout = int(rng.choice(self._members[rng.integers(len(self._members))]))
             for _ in range(_TRIES):
-                picture, moved = self._place(cutout, rng)
+                picture, place, moved = self._place(cutout, rng)
                 opaque = picture[..., 3] >= _OPAQUE
-                if self._leaves_half(mask, opaque):
+                if self._leaves_half(mask, place, opaque):
                     break
             alpha = picture[..., 3:] / 255.0
-            canvas = canvas * (1 - alpha) + picture[..., :3] * alpha
-            mask[opaque] = number
+            canvas[place] = canvas[place] * (1 - alpha) + picture[..., :3] * alpha
+            mask[place][opaque] = number
             chosen.append(cutout)
             points.append(moved)
         for number, moved in enumerate(points, start=1):
@@ -263,19 +263,19 @@ class _Maker:
         top = rng.integers(photo.shape[0] - height + 1)
         left = rng.integers(photo.shape[1] - width + 1)
         part = photo[top : top + height, left : left + width]
-        return resize(part, (self.height, self.width)).astype("float32")
+        return resize(part, (self.height, self.width)).astype("float64")
 
-    def _place(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return a cut-out on an empty canvas, `(height, width, 4)`, and its points on it."""
+    def _place(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, tuple[slice, slice], np.ndarray]:
+        """Return a cut-out, its place in the image, and its points there."""
         picture, points = self._move(number, rng)
         left, top, right, bottom = _box(picture[..., 3] >= _OPAQUE) or (0, 0, 1, 1)
         cut = picture[top:bottom, left:right]
         y = rng.integers(self.height - cut.shape[0] + 1)
         x = rng.integers(self.width - cut.shape[1] + 1)
-        canvas = np.zeros((self.height, self.width, 4), np.uint8)
-        canvas[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
         points[:, :2] += points[:, 2:] * [x - left, y - top]  # missing points stay 0
-        return canvas, points
+        return cut, (slice(y, y + cut.shape[0]), slice(x, x + cut.shape[1])), points
 
     def _move(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return a cut-out mirrored, scaled and rotated, and its points (x, y, exists)."""
@@ -300,12 +300,11 @@ class _Maker:
         return np.asarray(picture), np.hstack([np.where(there, points, 0), there])
 
     @staticmethod
-    def _leaves_half(mask: np.ndarray, opaque: np.ndarray) -> bool:
+    def _leaves_half(mask: np.ndarray, place: tuple[slice, slice], opaque: np.ndarray) -> bool:
         """Return whether at least half of every earlier object stays visible."""
-        return all(
-            2 * np.count_nonzero(opaque & (mask == number)) <= np.count_nonzero(mask == number)
-            for number in range(1, mask.max() + 1)
-        )
+        shown = np.bincount(mask.ravel())
+        hidden = np.bincount(mask[place][opaque], minlength=len(shown))
+        return bool((2 * hidden[1:] <= shown[1:]).all())
 
 
 def _box(shown: np.ndarray) -> tuple[int, int, int, int] | None:
