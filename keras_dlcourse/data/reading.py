@@ -265,6 +265,11 @@ def list_some(texts: list[str]) -> str:
     return ", ".join(texts[:_LISTED]) + more
 
 
+def is_kept(files: ImageFiles, cache: bool | None) -> bool:
+    """Return whether to keep the pixels of files in memory: see `read_files`."""
+    return cache or (cache is None and int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY)
+
+
 def read_files(
     files: ImageFiles, skip_bad: bool, cache: bool | None = None
 ) -> tuple[np.ndarray | ImageFiles, np.ndarray, list[str]]:
@@ -283,9 +288,7 @@ def read_files(
     Raises:
         ValueError: If there are unreadable files and `skip_bad` is False.
     """
-    if cache is None:
-        cache = int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY
-    pixels = np.empty(files.shape, np.uint8) if cache else None
+    pixels = np.empty(files.shape, np.uint8) if is_kept(files, cache) else None
 
     def problem(index: int) -> str:
         try:

@@ -26,7 +26,7 @@ from keras_dlcourse.data.masks.sources import (
 )
 from keras_dlcourse.data.masks.table import VOC_COLORS, ClassTable
 from keras_dlcourse.data.parts import find_part
-from keras_dlcourse.data.reading import FoundImages, ImageReader, list_some, read_files
+from keras_dlcourse.data.reading import FoundImages, ImageReader, is_kept, list_some, read_files
 from keras_dlcourse.edge.vision.images import InvalidImage
 
 if TYPE_CHECKING:
@@ -42,12 +42,11 @@ _Key = tuple[str, ...]  # part, folders, and the name without its ending
 
 @dataclass(frozen=True)
 class _Pair:
-    """An image, its name in messages, its mask, the mask's name, and the part of the data."""
+    """An image, its name in messages, its mask, and the part of the data."""
 
     image: Path
     name: str
     mask: MaskSource
-    mask_name: str
     part: str
 
 
@@ -179,25 +178,33 @@ def _read(
     )
     files = reader.files(found)
     masks = MaskFiles([pair.mask for pair in pairs], files.image_size, reader.crop)
-    pixels = _check_masks(masks, pairs, len(names))
+    kept = np.empty(masks.shape, np.uint8) if is_kept(files, reader.cache) else None
+    found.labels[:] = _read_masks(masks, pairs, len(names), kept)
     x, _, _ = read_files(files, skip_bad=False, cache=reader.cache)
-    y = masks[:] if isinstance(x, np.ndarray) else masks
-    found.labels[:] = pixels
-    return reader.split(found, x, y)
+    return reader.split(found, x, masks if kept is None else kept)
 
 
-def _check_masks(masks: MaskFiles, pairs: Sequence[_Pair], classes: int) -> np.ndarray:
-    """Read every mask once, and return how many pixels of each class it has, `(n, classes)`."""
+def _read_masks(
+    masks: MaskFiles, pairs: Sequence[_Pair], classes: int, kept: np.ndarray | None
+) -> np.ndarray:
+    """Read every mask once, into `kept` if that is given.
+
+    Returns:
+        How many pixels of each class each mask has, `(n, classes)`.
+    """
     pixels = np.zeros((len(pairs), classes), int)
 
     def problem(index: int) -> str:
         pair = pairs[index]
         try:
             mask = pair.mask.read()
-            check_size(mask, pair.mask_name, pair.image)
+            check_size(mask, pair.mask.name, pair.image)
         except (InvalidImage, OSError) as error:
             return str(error)
-        pixels[index] = count_classes(masks.resize(mask), classes)
+        mask = masks.resize(mask)
+        pixels[index] = count_classes(mask, classes)
+        if kept is not None:
+            kept[index] = mask
         return ""
 
     results = threads().map(problem, range(len(pairs)))
@@ -325,9 +332,7 @@ def _pair_files(folder: Path, masks: Path, table: ClassTable) -> list[_Pair]:
 
 
 def _pair(folder: Path, image: Path, mask: MaskSource, part: str) -> _Pair:
-    name = display_path(image.relative_to(folder))
-    mask_name = mask.name if isinstance(mask, MaskOutlines) else str(getattr(mask, "path", name))
-    return _Pair(image, name, mask, mask_name, part)
+    return _Pair(image, display_path(image.relative_to(folder)), mask, part)
 
 
 def _by_key(folder: Path) -> dict[_Key, Path]:

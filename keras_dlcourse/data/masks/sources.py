@@ -24,6 +24,10 @@ _ORIENTATION, _FIRST_TURNED = 0x0112, 5  # EXIF: from 5 on, width and height are
 class MaskSource(Protocol):
     """The mask of one image."""
 
+    @property
+    def name(self) -> str:
+        """What the mask is called in messages."""
+
     def read(self) -> NDArray[np.uint8]:
         """Return class numbers `(height, width)`, 255 where there is no label.
 
@@ -39,6 +43,11 @@ class MaskImage:
 
     path: Path
     table: ClassTable
+
+    @property
+    def name(self) -> str:
+        """Return the path."""
+        return str(self.path)
 
     def read(self) -> NDArray[np.uint8]:
         """Return the classes, see `MaskSource`."""

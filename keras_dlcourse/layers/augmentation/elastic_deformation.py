@@ -147,9 +147,8 @@ class ElasticDeformation(keras.layers.Layer):
         down, across = (_interpolation(self.points, side) for side in size)
         field = ops.matmul(ops.matmul(down, grid), across.T)
         height, width = size
-        rows = field[:, 0] + np.arange(height, dtype="float32")[:, None]
-        columns = field[:, 1] + np.arange(width, dtype="float32")
-        return rows, columns
+        rows = ops.reshape(ops.arange(height, dtype="float32"), (-1, 1))
+        return field[:, 0] + rows, field[:, 1] + ops.arange(width, dtype="float32")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Return `input_shape`."""
