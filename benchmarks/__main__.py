@@ -44,6 +44,7 @@ NAMES = (
     "localizer",
     "multitask_cost",
     "multilabel",
+    "elastic_cost",
     "variants",
     "families",
     "architectures",

@@ -826,3 +826,19 @@ class TestExamples:
     def call(self, name, *arguments):
         command = [sys.executable, ROOT / "examples" / name, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=3600)
+
+
+@pytest.mark.slow
+def test_segmentation_data(monkeypatch):
+    """With fewer scenes, which are composed when they are loaded."""
+    scenes = kd.data.fashion_scenes
+    monkeypatch.setattr(
+        "keras_dlcourse.data.datasets.fashion_scenes", lambda part, count: scenes(part, 40)
+    )
+    names: dict = {}
+    for block in python_blocks("docs/segmentation.md")[:2]:
+        exec(block, names)
+    assert names["classes"].shape == (96, 96) and names["shares"].sum() == pytest.approx(1)
+    whole = names["network"].predict(names["data"].test.prepare(names["image"])[None], verbose=0)
+    # Pixels differ only next to the edges of tiles, where padding is seen instead of the image.
+    assert np.mean(whole[0].argmax(-1) == names["classes"]) > 0.9

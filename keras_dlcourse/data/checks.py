@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_dlcourse.data.mask_labels import IGNORE, check_masks, count_pixels, is_masks
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
 from keras_dlcourse.edge.description.normalization import Normalization
 
@@ -75,18 +76,27 @@ def _check_finite(x: np.ndarray) -> None:
         )
 
 
-def labels(
-    y: Any, examples: int, names: tuple[str, ...] | None
-) -> np.ndarray | dict[str, np.ndarray] | None:
+def labels(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> Any:
     """Return labels as int32 or float32, one per example, within the range of `names`.
 
-    Labels of several tasks may be missing: NaN, or a class number below 0.
+    Labels of several tasks may be missing: NaN, or a class number below 0. Masks that are uint8 or
+    are read on access are returned as they are.
+
+    Args:
+        y: The labels.
+        shape: Shape of the images, `(n, height, width, channels)`.
+        names: Names of the classes, or None.
     """
     if y is None:
         return None
+    examples = shape[0]
     if isinstance(y, Mapping):
         return {task: _numbers(f"y[{task!r}]", part, examples) for task, part in y.items()}
-    y = _numbers("y", y, examples)
+    values = y if is_lazy(y) else np.asarray(y)
+    has_masks = is_masks(values) and tuple(values.shape) == tuple(shape[:3])
+    if has_masks or is_lazy(values) or (names is not None and values.ndim > 2):
+        return _masks(values, shape, names)
+    y = _numbers("y", values, examples)
     if not np.isfinite(y).all():
         hint = " Mark unknown labels with -1 where labels are 0 and 1." * (y.ndim == 2)
         raise ValueError(
@@ -107,6 +117,30 @@ def _numbers(name: str, y: Any, examples: int) -> np.ndarray:
         )
     _check_length(name, y, examples)
     return y.astype("float32" if y.dtype.kind == "f" else "int32")
+
+
+def _masks(y: Any, shape: tuple[int, ...], names: tuple[str, ...] | None) -> Any:
+    """Return masks as uint8, unread, or int32; raise an error unless they fit images and names."""
+    check_masks("y", y)
+    _check_length("y", y, shape[0])
+    if tuple(y.shape) != tuple(shape[:3]):
+        raise ValueError(
+            f"y must be masks as large as the images, {tuple(shape[1:3])}. Received: "
+            f"{tuple(y.shape[1:])}"
+        )
+    if is_lazy(y):
+        return y
+    counts = count_pixels(y)
+    classes = IGNORE if names is None else len(names)
+    wrong = counts[:, classes:IGNORE] > 0
+    if wrong.any():
+        values = classes + np.flatnonzero(wrong.any(axis=0))
+        raise ValueError(
+            f"y must be class numbers 0..{classes - 1}, because class_names has {classes} names, "
+            f"or {IGNORE} for pixels without a label. Received: "
+            f"{', '.join(map(str, values[:10]))}, first in mask {wrong.any(axis=1).argmax()}"
+        )
+    return y if y.dtype == np.uint8 else y.astype("int32")
 
 
 def _check_classes(y: np.ndarray, classes: int) -> None:
@@ -143,15 +177,19 @@ def normalization(value: Normalization | None, channels: int) -> Normalization |
 def weights(
     sample_weight: Any, class_weight: Mapping[int, float] | None, y: Any, n: int
 ) -> np.ndarray | None:
-    """Return the product of sample and class weights, `(n,)` float32, or None without weights."""
+    """Return the product of sample and class weights as float32, or None without weights."""
     result = None
     if sample_weight is not None:
         result = np.asarray(sample_weight, "float32")
         _check_length("sample_weight", result, n)
-        if result.ndim != 1 or not (np.isfinite(result) & (result >= 0)).all():
+        by_pixel = is_masks(y) and result.shape == tuple(y.shape)
+        good = np.isfinite(result) & (result >= 0)
+        if not (result.ndim == 1 or by_pixel) or not good.all():
+            where = "" if good.all() else f", first wrong at {np.argwhere(~good)[0].tolist()}"
             raise ValueError(
-                "sample_weight must be one finite number of 0 or more per example. Received: shape "
-                f"{result.shape} with values from {result.min()} to {result.max()}"
+                "sample_weight must be one finite number of 0 or more per example"
+                f"{', or per pixel of the masks' * is_masks(y)}. Received: shape "
+                f"{result.shape} with values from {result.min()} to {result.max()}{where}"
             )
     if class_weight is not None:
         by_class = _class_weights(class_weight, y)
@@ -162,6 +200,11 @@ def weights(
 def _class_weights(class_weight: Mapping[int, float], y: Any) -> np.ndarray:
     if y is None:
         raise ValueError("class_weight needs labels. Pass y.")
+    if is_masks(y):
+        raise ValueError(
+            "class_weight needs labels with one class per image. For masks, use a loss that has "
+            "weights by class, or sample_weight of their shape."
+        )
     if isinstance(y, Mapping):
         raise ValueError("class_weight needs labels of one task. Use sample_weight for several.")
     if y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y):

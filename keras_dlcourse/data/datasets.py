@@ -13,24 +13,12 @@ import numpy as np
 from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import user_path
 from keras_dlcourse._moved import renamed_arguments
-from keras_dlcourse.data.idx import read_idx
+from keras_dlcourse.data.fashion import FASHION_CLASSES, fashion_scenes, read_garments, read_pair
 from keras_dlcourse.data.pipeline import Pipeline
 from keras_dlcourse.data.split import split, split_indices
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.vision.images import resize
 
-FASHION_CLASSES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
 _DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 _Part = tuple[Any, np.ndarray]
 
@@ -92,7 +80,7 @@ class Dataset:
         Args:
             name: Name of the data set.
             train: Images `(n, height, width, channels)` and labels: `(n,)`, or `(n, classes)` if
-                an image may have several classes.
+                an image may have several classes, or masks `(n, height, width)`.
             validation: Images and labels, like `train`.
             test: Images and labels, like `train`.
             class_names: Names of the classes.
@@ -128,6 +116,14 @@ class Dataset:
         )
 
     @property
+    def ignore(self) -> int | None:
+        """The value of pixels without a label, 255, if the labels are masks, else None.
+
+        For `keras.losses.SparseCategoricalCrossentropy(ignore_class=data.ignore)`.
+        """
+        return self.train.ignore
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of an image, as a model's `input_shape` takes them."""
         return self.train.image_shape
@@ -155,12 +151,17 @@ def load(
     | `fashion_mnist_small` | 10,000 | 1,000 | 2,000 |
     | `fashion_mnist` | 54,000 | 6,000 | 10,000 |
     | `digits` | 1,259 | 179 | 359 |
+    | `fashion_scenes` | 3,000 | 400 | 800 |
 
-    All consist of 28x28 gray images in 10 classes. `fashion_mnist_small` is a subset of
+    The first three consist of 28x28 gray images in 10 classes. `fashion_mnist_small` is a subset of
     Fashion-MNIST that is included in this package. `fashion_mnist` is read from `folder` if
     given, otherwise from the Debian package `dataset-fashion-mnist` or Keras's cache. `digits` are
     the 8x8 images with 17 gray levels from scikit-learn, scaled to 0..255 and resized like photos,
     so that image models can be trained on them.
+
+    `fashion_scenes` is for semantic segmentation: 96x96 color scenes of one to four garments of
+    `fashion_mnist_small`, composed by `kd.data.fashion_scenes` in about 10 s, and masks of 11
+    classes, of which the first is the background. Scenes of two parts share no garment.
 
     For sets with official training and test images, the validation images are taken from the
     training images.
@@ -201,17 +202,23 @@ _Loaded = tuple[tuple[_Part, _Part, _Part], tuple[str, ...]]
 
 
 def _fashion_mnist_small(folder: None) -> _Loaded:
-    place = Path(__file__).parent / "fashion_mnist_small"
-    train, validation, test = (
-        _read_pair(place, part, ".xz") for part in ("train", "validation", "test")
-    )
+    train, validation, test = map(read_garments, ("train", "validation", "test"))
     return (train, validation, test), FASHION_CLASSES
+
+
+def _fashion_scenes(folder: None) -> _Loaded:
+    def part(name: str, count: int) -> _Part:
+        scenes = fashion_scenes(name, count)
+        return scenes.images, scenes.class_masks
+
+    parts = part("train", 3000), part("validation", 400), part("test", 800)
+    return parts, ("background", *FASHION_CLASSES)
 
 
 def _fashion_mnist(folder: str | os.PathLike[str] | None) -> _Loaded:
     place = _fashion_folder(folder)
-    train, validation = split(*_read_pair(place, "train", ".gz"), 0.1)
-    return (train, validation, _read_pair(place, "t10k", ".gz")), FASHION_CLASSES
+    train, validation = split(*read_pair(place, "train", ".gz"), 0.1)
+    return (train, validation, read_pair(place, "t10k", ".gz")), FASHION_CLASSES
 
 
 def _digits(folder: None) -> _Loaded:
@@ -230,6 +237,7 @@ def _digits(folder: None) -> _Loaded:
 _LOADERS: dict[str, Callable[[Any], _Loaded]] = {
     "fashion_mnist_small": _fashion_mnist_small,
     "fashion_mnist": _fashion_mnist,
+    "fashion_scenes": _fashion_scenes,
     "digits": _digits,
 }
 
@@ -256,16 +264,3 @@ def _fashion_files() -> list[str]:
         for part in ("train", "t10k")
         for kind in ("images-idx3", "labels-idx1")
     ]
-
-
-def _read_pair(folder: Path, part: str, suffix: str) -> _Part:
-    """Read the images `(n, height, width, 1)` and labels `(n,)` of one part."""
-    images_file = folder / f"{part}-images-idx3-ubyte{suffix}"
-    labels_file = folder / f"{part}-labels-idx1-ubyte{suffix}"
-    images, labels = read_idx(images_file), read_idx(labels_file)
-    if images.ndim != 3 or images.shape[:1] != labels.shape:
-        raise ValueError(
-            f"{images_file} contains an array of shape {images.shape} and {labels_file} one of "
-            f"shape {labels.shape}, so they do not belong together. Download both again."
-        )
-    return images[..., None], labels

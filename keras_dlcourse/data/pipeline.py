@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_dlcourse._checks import check_integer
 from keras_dlcourse.data import checks
+from keras_dlcourse.data.mask_labels import IGNORE, is_masks
 from keras_dlcourse.data.trainer import IS_ADAPTER, TrainerData
 from keras_dlcourse.edge.description.labels import check_class_names
 from keras_dlcourse.edge.description.normalization import Normalization
@@ -39,7 +40,7 @@ class Pipeline(TrainerData):
     Attributes:
         x: The given images, `(n, height, width, channels)`.
         y: The labels, a dictionary with the labels of several tasks, or None.
-        sample_weight: `(n,)` weights, multiplied by the class weights, or None.
+        sample_weight: Weights, multiplied by the class weights, or None.
         normalization: The `Normalization` applied to each batch, or None.
         class_names: Tuple of class names, or None.
         batch_size: Number of images per batch; the last batch of an epoch may be smaller.
@@ -75,7 +76,7 @@ class Pipeline(TrainerData):
         super().__init__(seed)
         self.x = checks.images(x)
         self.class_names = None if class_names is None else check_class_names(class_names)
-        self.y = checks.labels(y, len(self.x), self.class_names)
+        self.y = checks.labels(y, tuple(self.x.shape), self.class_names)
         self.normalization = checks.normalization(normalization, self.x.shape[-1])
         self.sample_weight = checks.weights(sample_weight, class_weight, self.y, len(self.x))
         self.batch_size = check_integer("batch_size", batch_size)
@@ -102,6 +103,12 @@ class Pipeline(TrainerData):
         """Height, width and channels of an image, for use as a model's `input_shape`."""
         height, width, channels = self.x.shape[1:]
         return int(height), int(width), int(channels)
+
+    @property
+    def ignore(self) -> int | None:
+        """The value of pixels without a label, 255, if the labels are masks, else None."""
+        has_masks = is_masks(self.y) and self.y.shape == tuple(self.x.shape[:3])
+        return IGNORE if has_masks else None
 
     def order(self, epoch: int | None = None) -> np.ndarray:
         """Return the order in which an epoch of `fit` sees the examples.
@@ -169,6 +176,8 @@ class Pipeline(TrainerData):
     def _batch(self, indices: np.ndarray) -> tuple[np.ndarray, ...]:
         beside = (self.y, self.sample_weight)
         parts = (rows_of(part, indices) for part in beside if part is not None)
+        # Masks are stored in one byte, in which differences of class numbers would wrap around.
+        parts = (part.astype("int32") if is_masks(part) else part for part in parts)
         return (self.prepare(self.x[indices]), *parts)
 
     def __repr__(self) -> str:
@@ -214,14 +223,16 @@ def pipeline(
             there is a `normalization`; an array, or images that are read on access (`ImageFiles`).
         y: Labels `(n,)` as integers or `(n, classes)` one-hot; None if there are none. Integers
             are converted to int32, floats to float32. Or a dictionary with the labels of several
-            tasks, where NaN and class numbers below 0 mark missing labels.
+            tasks, where NaN and class numbers below 0 mark missing labels. Or masks `(n, height,
+            width)` of class numbers as large as the images, where 255 marks pixels without a label;
+            uint8 masks stay uint8 in memory, and batches of masks are int32.
         batch_size: Number of images per batch; the last batch of an epoch may be smaller.
         shuffle: Whether `fit` sees a new order each epoch. The order is a function of `seed` and
             the epoch number, see `Pipeline`.
         seed: Seed of the order, 0 or more.
         normalization: Applied to each batch, and passed on to the exported file.
         class_names: Names of the classes, in the order of the labels.
-        sample_weight: Weight `(n,)` of each example in the loss.
+        sample_weight: Weight `(n,)` of each example in the loss, or of each pixel of masks.
         class_weight: Maps class numbers to weights; classes not listed have weight 1. Pass it here,
             because `fit` does not accept `class_weight` with a pipeline.
         drop_remainder: Whether to drop a smaller last batch of a pass in `fit`, `evaluate` and

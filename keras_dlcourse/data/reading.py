@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,8 @@ class FoundImages:
         paths: The files.
         names: What the files are called in messages: their path from the data set's folder.
         labels: Class numbers `(n,)`, or `(n, classes)` if a file may have several classes: 1 where
-            a class is present, 0 where it is absent, -1 where that is unknown.
+            a class is present, 0 where it is absent, -1 where that is unknown. For masks, the
+            number of pixels of each class.
         parts: The part of each file, `"train"`, `"validation"` or `"test"`. Parts that do not occur
             are drawn from `"train"`.
         columns: Further facts about each file by name, from which groups can be made.
@@ -91,23 +92,42 @@ class ImageReader:
 
     def read(self, found: FoundImages) -> Dataset:
         """Read the files, split them, and return the data set."""
+        if self.group_by is not None:
+            find_groups(found, self.group_by)
+        check_counts(found, by_example=self.group_by is None)
+        x, good, unreadable = read_files(self.files(found), self.skip_bad, self.cache)
+        found = found.subset(good)
+        return self.split(found, x, found.labels, unreadable)
+
+    def files(self, found: FoundImages) -> ImageFiles:
+        """Return the images as an array that is read on access."""
+        size = _image_size(self.image_size)
+        return ImageFiles(found.paths, size, self.channels, self.crop, self.bits)
+
+    def split(self, found: FoundImages, x: Any, y: Any, unreadable: Sequence[str] = ()) -> Dataset:
+        """Split images that have been read, by the labels in `found`, and return the data set.
+
+        Args:
+            found: The files that were read.
+            x: Their pixels, an array or files that are read on access.
+            y: What is to be learned of each: the same labels, or masks.
+            unreadable: What is wrong with each file that was skipped.
+        """
         from keras_dlcourse.data.datasets import Dataset, SourceFiles  # imports Keras
 
         groups = None if self.group_by is None else find_groups(found, self.group_by)
         fractions = {"validation": self.validation, "test": self.test}
         drawn = {name: fractions[name] for name in list_drawn(found)}
         check_counts(found, by_example=groups is None)
-        size = _image_size(self.image_size)
-        files = ImageFiles(found.paths, size, self.channels, self.crop, self.bits)
-        x, good, unreadable = read_files(files, self.skip_bad, self.cache)
-        found = found.subset(good)
-        groups = None if groups is None else groups[good]
-        check_counts(found, by_example=groups is None)
         indices = split_parts(found, drawn, self.seed, groups)
 
-        def part(name: str) -> tuple[Any, np.ndarray]:
+        def part(name: str) -> tuple[Any, Any]:
             rows = indices[name]
-            return x[rows] if isinstance(x, np.ndarray) else x.subset(rows), found.labels[rows]
+            images, labels = (
+                values[rows] if isinstance(values, np.ndarray) else values.subset(rows)
+                for values in (x, y)
+            )
+            return images, labels
 
         names = {
             part: tuple(found.names[row] for row in rows.tolist()) for part, rows in indices.items()
@@ -153,7 +173,7 @@ def check_counts(found: FoundImages, by_example: bool = True) -> None:
     labels = found.labels[found.parts == "train"]
     classes = len(found.class_names)
     if labels.ndim == 2:
-        counts = (labels == 1).sum(axis=0)
+        counts = (labels > 0).sum(axis=0)
     else:
         counts = np.bincount(labels, minlength=classes)
     few = [
@@ -245,6 +265,11 @@ def list_some(texts: list[str]) -> str:
     return ", ".join(texts[:_LISTED]) + more
 
 
+def is_kept(files: ImageFiles, cache: bool | None) -> bool:
+    """Return whether to keep the pixels of files in memory: see `read_files`."""
+    return cache or (cache is None and int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY)
+
+
 def read_files(
     files: ImageFiles, skip_bad: bool, cache: bool | None = None
 ) -> tuple[np.ndarray | ImageFiles, np.ndarray, list[str]]:
@@ -263,9 +288,7 @@ def read_files(
     Raises:
         ValueError: If there are unreadable files and `skip_bad` is False.
     """
-    if cache is None:
-        cache = int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY
-    pixels = np.empty(files.shape, np.uint8) if cache else None
+    pixels = np.empty(files.shape, np.uint8) if is_kept(files, cache) else None
 
     def problem(index: int) -> str:
         try:

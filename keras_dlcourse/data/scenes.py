@@ -26,16 +26,16 @@ class Scenes:
 
     Attributes:
         images: `(n, height, width, 3)` uint8.
-        labels: Class number of each object, `(n, objects)` int32.
+        labels: Class number of each object, `(n, objects)` int32; -1 if a scene has fewer objects.
         boxes: Box around the visible part of each object, `(n, objects, 4)` float32: left, top,
             right and bottom in pixels, right and bottom exclusive (`"xyxy"`). NaN for objects that
-            are not visible.
+            are not visible or do not exist.
         masks: The object that each pixel shows, `(n, height, width)` uint8: 0 is the background, 1
             the first object.
         keypoints: `(n, objects, points, 3)` float32: x and y in pixels, and 1 if the point is in
             the image and on or next to a visible pixel of its object, else 0. None if the cut-outs
             have no keypoints.
-        cutouts: Index of the cut-out of each object, `(n, objects)`.
+        cutouts: Index of the cut-out of each object, `(n, objects)`; -1 if there is none.
         backgrounds: Index of the background of each image, `(n,)`.
     """
 
@@ -50,6 +50,16 @@ class Scenes:
     def __len__(self) -> int:
         return len(self.images)
 
+    @property
+    def class_masks(self) -> np.ndarray:
+        """The class that each pixel shows, `(n, height, width)` uint8.
+
+        0 is the background, and an object of class `k` has `k + 1`: labels for semantic
+        segmentation.
+        """
+        classes = np.pad(self.labels + 1, [(0, 0), (1, 0)]).astype("uint8")
+        return np.take_along_axis(classes[:, None], self.masks.astype("intp"), axis=2)
+
 
 @renamed_arguments(n="scenes")
 def compose_scenes(
@@ -59,7 +69,7 @@ def compose_scenes(
     scenes: int,
     size: tuple[int, int],
     *,
-    objects: int = 1,
+    objects: int | tuple[int, int] = 1,
     scale: tuple[float, float] = (0.3, 0.8),
     turn: float = 15.0,
     flip: bool = True,
@@ -84,7 +94,8 @@ def compose_scenes(
         backgrounds: Images `(height, width, 3)` uint8 of any size.
         scenes: Number of scenes.
         size: Height and width of the scenes in pixels.
-        objects: Number of objects per scene.
+        objects: Number of objects per scene, or the least and the largest number, all of which are
+            equally likely.
         scale: Smallest and largest length of an object's longer side, as fractions of the image's
             shorter side.
         turn: Maximum rotation of objects in degrees, in either direction.
@@ -115,14 +126,17 @@ def compose_scenes(
     """
     maker = _Maker(cutouts, labels, backgrounds, size, scale, turn, flip, keypoints, flip_pairs)
     scenes = check_integer("scenes", scenes)
-    objects = check_integer("objects", objects)
+    fewest, most = _check_objects(objects)
     rng = np.random.default_rng(check_integer("seed", seed, least=0))
-    drawn = [maker.scene(objects, rng) for _ in range(scenes)]
+    drawn = []
+    for _ in range(scenes):
+        count = most if fewest == most else int(rng.integers(fewest, most + 1))
+        drawn.append(maker.scene(count, most, rng))
     columns = [np.stack(column) for column in zip(*drawn, strict=True)]
     images, masks, boxes, points, chosen, behind = columns
     return Scenes(
         images=images,
-        labels=maker.labels[chosen],
+        labels=np.where(chosen < 0, np.int32(-1), maker.labels[chosen]),
         boxes=boxes,
         masks=masks,
         keypoints=None if keypoints is None else points,
@@ -207,8 +221,14 @@ class _Maker:
         self.mirrored = swap_pairs(len(self.points[0]), flip_pairs)
         self._members = [np.flatnonzero(self.labels == k) for k in np.unique(self.labels)]
 
-    def scene(self, objects: int, rng: np.random.Generator) -> tuple[Any, ...]:
-        """Return an image and its mask, boxes, keypoints, cut-outs and background."""
+    def scene(self, objects: int, most: int, rng: np.random.Generator) -> tuple[Any, ...]:
+        """Return an image and its mask, boxes, keypoints, cut-outs and background.
+
+        Args:
+            objects: Number of objects.
+            most: Number of rows of what is returned for each object.
+            rng: Draws everything.
+        """
         behind = int(rng.integers(len(self.backgrounds)))
         canvas = self._background(self.backgrounds[behind], rng)
         mask = np.zeros((self.height, self.width), np.uint8)
@@ -216,18 +236,20 @@ class _Maker:
         for number in range(1, objects + 1):
             cutout = int(rng.choice(self._members[rng.integers(len(self._members))]))
             for _ in range(_TRIES):
-                picture, moved = self._place(cutout, rng)
+                picture, place, moved = self._place(cutout, rng)
                 opaque = picture[..., 3] >= _OPAQUE
-                if self._leaves_half(mask, opaque):
+                if self._leaves_half(mask, place, opaque):
                     break
             alpha = picture[..., 3:] / 255.0
-            canvas = canvas * (1 - alpha) + picture[..., :3] * alpha
-            mask[opaque] = number
+            canvas[place] = canvas[place] * (1 - alpha) + picture[..., :3] * alpha
+            mask[place][opaque] = number
             chosen.append(cutout)
             points.append(moved)
-        boxes = [_box(mask == number) or [np.nan] * 4 for number in range(1, objects + 1)]
         for number, moved in enumerate(points, start=1):
             moved[:, 2] *= _find_near(mask == number, moved)
+        chosen += [-1] * (most - objects)
+        points += [np.zeros_like(points[0])] * (most - objects)
+        boxes = [_box(mask == number) or [np.nan] * 4 for number in range(1, most + 1)]
         return (
             np.round(canvas).astype("uint8"), mask, np.array(boxes, "float32"), np.stack(points),
             np.array(chosen), behind,
@@ -241,19 +263,19 @@ class _Maker:
         top = rng.integers(photo.shape[0] - height + 1)
         left = rng.integers(photo.shape[1] - width + 1)
         part = photo[top : top + height, left : left + width]
-        return resize(part, (self.height, self.width)).astype("float32")
+        return resize(part, (self.height, self.width)).astype("float64")
 
-    def _place(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Return a cut-out on an empty canvas, `(height, width, 4)`, and its points on it."""
+    def _place(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[np.ndarray, tuple[slice, slice], np.ndarray]:
+        """Return a cut-out, its place in the image, and its points there."""
         picture, points = self._move(number, rng)
         left, top, right, bottom = _box(picture[..., 3] >= _OPAQUE) or (0, 0, 1, 1)
         cut = picture[top:bottom, left:right]
         y = rng.integers(self.height - cut.shape[0] + 1)
         x = rng.integers(self.width - cut.shape[1] + 1)
-        canvas = np.zeros((self.height, self.width, 4), np.uint8)
-        canvas[y : y + cut.shape[0], x : x + cut.shape[1]] = cut
         points[:, :2] += points[:, 2:] * [x - left, y - top]  # missing points stay 0
-        return canvas, points
+        return cut, (slice(y, y + cut.shape[0]), slice(x, x + cut.shape[1])), points
 
     def _move(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Return a cut-out mirrored, scaled and rotated, and its points (x, y, exists)."""
@@ -278,12 +300,11 @@ class _Maker:
         return np.asarray(picture), np.hstack([np.where(there, points, 0), there])
 
     @staticmethod
-    def _leaves_half(mask: np.ndarray, opaque: np.ndarray) -> bool:
+    def _leaves_half(mask: np.ndarray, place: tuple[slice, slice], opaque: np.ndarray) -> bool:
         """Return whether at least half of every earlier object stays visible."""
-        return all(
-            2 * np.count_nonzero(opaque & (mask == number)) <= np.count_nonzero(mask == number)
-            for number in range(1, mask.max() + 1)
-        )
+        shown = np.bincount(mask.ravel())
+        hidden = np.bincount(mask[place][opaque], minlength=len(shown))
+        return bool((2 * hidden[1:] <= shown[1:]).all())
 
 
 def _box(shown: np.ndarray) -> tuple[int, int, int, int] | None:
@@ -331,6 +352,15 @@ def _points(keypoints: Sequence[Any] | None, cutouts: list[np.ndarray]) -> list[
             f"{', '.join(map(str, sorted(shapes)))}"
         )
     return points
+
+
+def _check_objects(objects: Any) -> tuple[int, int]:
+    """Return the least and the largest number of objects."""
+    pair = _check_pair("objects", objects) if isinstance(objects, Sequence) else (objects, objects)
+    fewest, most = (check_integer("objects", end, most=255) for end in pair)
+    if fewest > most:
+        raise ValueError(f"objects must be two numbers, smallest first. Received: {objects}")
+    return fewest, most
 
 
 def _check_pair(name: str, value: Any) -> tuple[Any, Any]:

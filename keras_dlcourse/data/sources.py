@@ -18,6 +18,7 @@ from keras_dlcourse._files import user_path
 from keras_dlcourse.data import checks
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.examples import take
+from keras_dlcourse.data.mask_labels import IGNORE, count_pixels, is_masks
 from keras_dlcourse.data.multilabel import multi_hot, names_one_class
 from keras_dlcourse.data.parts import find_part
 from keras_dlcourse.data.pipeline import Pipeline
@@ -85,7 +86,8 @@ def as_dataset(
 
     Returns:
         A `Dataset`. Labels are class numbers `(n,)`, also if they were one-hot or text, or `(n,
-        classes)` if images have several classes: 1, 0 and, where unknown, -1.
+        classes)` if images have several classes: 1, 0 and, where unknown, -1. Masks of class
+        numbers `(n, height, width)` stay masks; 255 marks pixels without a label.
 
     Raises:
         TypeError: If `train` is none of these.
@@ -362,7 +364,9 @@ def _labels_of(part: str, y: Any) -> np.ndarray:
 
 
 def _one_array(part: str, y: Any) -> np.ndarray:
-    """Return labels as an array: text, class numbers `(n,)`, or `(n, classes)`."""
+    """Return labels as an array: text, class numbers `(n,)`, `(n, classes)`, or masks."""
+    if checks.is_lazy(y):
+        y = y[:]
     try:
         y = np.asarray(y) if isinstance(y, np.ndarray | list) else keras.ops.convert_to_numpy(y)
     except ValueError:
@@ -376,10 +380,13 @@ def _one_array(part: str, y: Any) -> np.ndarray:
         y = np.char.decode(y, "utf-8")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.dtype.kind not in "biufU" or y.ndim not in (1, 2):
+    if y.ndim == 4 and y.shape[3] == 1:
+        y = y[..., 0]
+    if not is_masks(y) and (y.dtype.kind not in "biufU" or y.ndim not in (1, 2)):
         raise ValueError(
-            f"{part} must have labels that are text, class numbers (n,), or (n, classes) of 0 and "
-            f"1. Received: {y.dtype} of shape {y.shape}"
+            f"{part} must have labels that are text, class numbers (n,), (n, classes) of 0 and 1, "
+            "or masks of whole class numbers, (n, height, width). Received: "
+            f"{y.dtype} of shape {y.shape}"
         )
     return y
 
@@ -394,7 +401,7 @@ def _number_classes(
     if train.y.dtype.kind == "U":
         names = sorted(set(train.y.tolist())) if names is None else names
     elif names is None:
-        last = train.y.shape[1] if train.y.ndim == 2 else int(train.y.max()) + 1
+        last = train.y.shape[1] if train.y.ndim == 2 else _last_class(train.y) + 1
         names = [str(number) for number in range(max(last, 1))]
     names = check_class_names(names)
     labels = {part: _numbers(part, data.y, names) for part, data in parts.items()}
@@ -403,8 +410,13 @@ def _number_classes(
     return names, {part: replace(data, y=labels[part]) for part, data in parts.items()}
 
 
+def _last_class(y: np.ndarray) -> int:
+    """Return the largest class number."""
+    return int(y.max(initial=0, where=y != IGNORE) if is_masks(y) else y.max())
+
+
 def _numbers(part: str, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    """Return labels as class numbers `(n,)`, or as `(n, classes)` if there are several."""
+    """Return class numbers `(n,)`, `(n, classes)` if an image has several, or masks."""
     if y.dtype.kind == "U":
         number_of = {name: number for number, name in enumerate(names)}
         if unknown := sorted(set(y.ravel().tolist()) - set(names)):
@@ -419,6 +431,8 @@ def _numbers(part: str, y: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
         )
     if y.ndim == 2:
         return np.nan_to_num(multi_hot(y, f"the labels of {part}"), nan=-1).astype("int32")
+    if is_masks(y):
+        return y  # checked by `Pipeline`
     numbers = y.astype(int)
     if (numbers != y).any() or numbers.min() < 0 or numbers.max() >= len(names):
         wrong = y[(numbers != y) | (numbers < 0) | (numbers >= len(names))][0]
@@ -438,9 +452,13 @@ def _check_parts(parts: Mapping[str, _Part], names: tuple[str, ...]) -> None:
                 f"{data.x.shape[1:]} and labels of shape {data.y.shape}, but train has "
                 f"{train.x.shape[1:]} and {train.y.shape}"
             )
-    present = (
-        (train.y == 1).any(axis=0) if train.y.ndim == 2 else np.isin(range(len(names)), train.y)
-    )
+    present: np.ndarray
+    if is_masks(train.y):
+        present = np.asarray(count_pixels(train.y)[:, : len(names)].any(axis=0))
+    elif train.y.ndim == 2:
+        present = np.asarray((train.y == 1).any(axis=0))
+    else:
+        present = np.isin(range(len(names)), train.y)
     if not present.all():
         missing = [name for name, shown in zip(names, present, strict=True) if not shown]
         raise ValueError(f"Each class must have images for training. Missing: {list_some(missing)}")

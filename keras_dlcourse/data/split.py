@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse._checks import check_integer, check_number
+from keras_dlcourse.data.mask_labels import IGNORE, count_pixels, is_masks
 from keras_dlcourse.data.multilabel import classes_of, names_one_class
 
 _ORDERS = 20  # random orders of the groups that are tried; the best result is used
@@ -21,12 +22,12 @@ def split(
     `round(fraction * examples)` examples of each class are held out, but at least one and never
     all. With groups, such as the frames of a video or the photos of a person, whole groups are held
     out, such that each class gets close to `fraction`. With several classes per example, each class
-    gets close to `fraction`, too.
+    gets close to `fraction`, too; with masks, that is the fraction of its pixels.
 
     Args:
         x: Examples `(n, ...)`, any type that supports indexing with an array of indices.
         y: Labels, `(n,)` of any type, or `(n, classes)`: 1 where a class is present, 0 or below
-            elsewhere.
+            elsewhere. Or masks `(n, height, width)`.
         fraction: Fraction to hold out, above 0 and below 1.
         seed: Seed of the choice, 0 or more.
         groups: Group of each example, `(n,)` of any type. Examples of a group stay together.
@@ -65,7 +66,8 @@ def split_indices(
     """Split the examples into one part for each fraction and the rest, stratified by class.
 
     Args:
-        y: Labels as in `split`.
+        y: Labels as in `split`. Integers `(n, classes)` may also be above 1: how much of each class
+            an example shows.
         fractions: Fractions of all examples that satisfy `check_fractions`.
         seed: Seed of the choice, 0 or more.
         groups: Group of each example as in `split`, or None.
@@ -96,7 +98,7 @@ def split_indices(
 
 def _has_several_classes(y: np.ndarray) -> bool:
     """Return whether examples may have any number of classes."""
-    return y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y)
+    return is_masks(y) or (y.ndim == 2 and y.shape[1] > 1 and not names_one_class(y))
 
 
 def _split_groups(
@@ -132,7 +134,7 @@ def _split_groups(
 
 
 def _count_classes(y: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes, and how many examples of each are in each group, `(groups, columns)`.
+    """Return the classes, and how much of each is in each group, `(groups, columns)`.
 
     If there are examples without any class, a further column counts them, so that they are
     distributed among the parts like those of a class.
@@ -142,12 +144,22 @@ def _count_classes(y: np.ndarray, group: np.ndarray, groups: int) -> tuple[np.nd
         counts = np.zeros((groups, len(labels)), "int32")
         np.add.at(counts, (group, label), 1)
         return labels, counts
-    present = (y > 0).astype("int32")
-    none = ~present.any(axis=1, keepdims=True)
-    columns = np.hstack([present, none]) if none.any() else present
-    counts = np.zeros((groups, columns.shape[1]), "int32")
+    labels, amounts = _measure_classes(y)
+    none = ~amounts.any(axis=1, keepdims=True)
+    columns = np.hstack([amounts, none]) if none.any() else amounts
+    counts = np.zeros((groups, columns.shape[1]), "int64")
     np.add.at(counts, group, columns)
-    return np.arange(y.shape[1]), counts
+    return labels, counts
+
+
+def _measure_classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the classes, and how much of each is in each example, `(n, classes)` int."""
+    if is_masks(y):
+        pixels = count_pixels(y)[:, :IGNORE]
+        labels = np.flatnonzero(pixels.any(axis=0))
+        return labels, pixels[:, labels]
+    amounts = np.maximum(y, 0) if y.dtype.kind in "iu" else y > 0
+    return np.arange(y.shape[1]), amounts.astype("int64")
 
 
 def _check_groups(groups_of: np.ndarray, labels: np.ndarray, parts: int, noun: str) -> None:

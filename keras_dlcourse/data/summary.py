@@ -14,6 +14,7 @@ from keras_dlcourse._tables import text_table
 from keras_dlcourse.data.datasets import Dataset
 from keras_dlcourse.data.image_files import threads
 from keras_dlcourse.data.leaks import Leaks, compare_parts
+from keras_dlcourse.data.mask_labels import count_pixels, is_masks
 
 _PARTS = ("train", "validation", "test")
 _SHOWN = 5  # pairs of images, or files, shown of each kind
@@ -29,7 +30,7 @@ class Summary:
         class_names: Names of the classes.
         image_shape: Height, width and channels of the images as they are trained on.
         class_counts: Number of images of each class in each part, `(classes,)` int, by the name of
-            the part. An image with several classes counts in each.
+            the part. An image with several classes, also in its mask, counts in each.
         examples: Number of images in each part.
         leaks: Images shared by two parts, by the names of the parts; None if more than a million
             pairs look alike.
@@ -176,7 +177,7 @@ def summarize(data: Dataset) -> Summary:
 
     Raises:
         TypeError: If `data` is not a `Dataset`.
-        ValueError: If its labels are not class numbers, or 1, 0 and -1 for each class.
+        ValueError: If its labels are not class numbers, masks, or 1, 0 and -1 for each class.
 
     Example:
         >>> import numpy as np, keras_dlcourse as kd
@@ -221,10 +222,13 @@ def summarize(data: Dataset) -> Summary:
 def _count_classes(part: str, labels: Any, classes: int) -> np.ndarray:
     if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind == "i":
         return np.bincount(labels, minlength=classes)
+    if is_masks(labels):
+        return (count_pixels(labels)[:, :classes] > 0).sum(axis=0)
     if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == classes:
         return (labels == 1).sum(axis=0)
     raise ValueError(
-        f"data.{part} must have class numbers, or 1, 0 and -1 for each class, as labels. Received: "
+        f"data.{part} must have class numbers, masks, or 1, 0 and -1 for each class, as labels. "
+        "Received: "
         f"{getattr(labels, 'shape', type(labels).__name__)}"
     )
 
@@ -250,6 +254,8 @@ def _find_conflicts(
 def _name_labels(label: Any, class_names: tuple[str, ...]) -> str:
     if np.ndim(label) == 0:
         return class_names[int(label)]
+    if np.ndim(label) == 2:
+        return "a mask"
     return " | ".join(class_names[row] for row in np.flatnonzero(label == 1)) or "none"
 
 

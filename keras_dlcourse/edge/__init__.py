@@ -33,6 +33,7 @@ from keras_dlcourse.edge.vision.drawing import draw_detection
 from keras_dlcourse.edge.vision.embedder import ImageEmbedder
 from keras_dlcourse.edge.vision.images import InvalidImage, load_image, read_image, resize
 from keras_dlcourse.edge.vision.localizer import KeypointDetector, ObjectLocalizer
+from keras_dlcourse.edge.vision.tiles import Tiles
 
 __all__ = [
     "BoundingBox",
@@ -59,6 +60,7 @@ __all__ = [
     "NormalizedKeypoint",
     "ObjectLocalizer",
     "TensorSpec",
+    "Tiles",
     "UNKNOWN",
     "Vectors",
     "box_from_map",

@@ -264,6 +264,22 @@ class TestKeras:
         image, mask = (_numpy(outputs[name]) for name in ("images", "segmentation_masks"))
         assert (image != images).any() and (image != mask).mean() > 0.01
 
+    def test_elastic_transform_shows_the_first_image_if_the_batch_size_is_unknown(self):
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("RandomElasticTransform of Keras 3.15 runs on TensorFlow only")
+        import tensorflow as tf
+
+        layer = keras.layers.RandomElasticTransform(1.0, 1.0, seed=0)
+        run = tf.function(
+            lambda images: layer(images, training=True),
+            input_signature=[tf.TensorSpec((None, 8, 8, 1))],
+        )
+        images = np.ones((3, 8, 8, 1), "float32") * np.reshape([1, 2, 3], (3, 1, 1, 1))
+        np.testing.assert_allclose(run(images), 1, atol=1e-5)
+        with pytest.raises(TypeError, match="uint8"):
+            masks = images.astype("uint8")
+            layer({"images": images, "segmentation_masks": masks}, training=True)
+
 
 def _operators(model, path) -> dict[str, tuple[int, int]]:
     return kd.export.inspect(

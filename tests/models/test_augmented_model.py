@@ -96,6 +96,16 @@ def test_masks_as_labels_move_with_images():
     assert still.fit(masks.astype("float32"), masks, verbose=0).history["loss"][0] > 0.05
 
 
+def test_weights_by_pixel_would_stay_in_place():
+    masks = RANDOM.integers(0, 2, (8, 4, 5))
+    x = keras.Input((4, 5, 1))
+    model = keras.Model(x, keras.layers.Conv2D(2, 1)(x))
+    trainer = AugmentedModel(model, RandomAffine(translation=0.4, masks={"labels": 0}))
+    trainer.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    with pytest.raises(ValueError, match="weights per pixel would stay in place"):
+        trainer.fit(masks[..., None], masks, sample_weight=np.ones(masks.shape), verbose=0)
+
+
 def test_labels_in_a_dictionary_keep_their_names():
     class Named(keras.layers.Layer):
         def call(self, inputs, training=False):

@@ -111,7 +111,7 @@ class RandomAffine(keras.layers.Layer):
             name: _check_points(name, given, self.boxes)
             for name, given in (keypoints or {}).items()
         }
-        self.masks = {name: _check_class(name, given) for name, given in (masks or {}).items()}
+        self.masks = check_mask_classes(masks)
         self.flip_pairs = [(int(one), int(other)) for one, other in flip_pairs]
         self.interpolation = check_one_of("interpolation", interpolation, ("nearest", "bilinear"))
         self.fill_mode = check_one_of("fill_mode", fill_mode, _FILL_MODES)
@@ -127,7 +127,7 @@ class RandomAffine(keras.layers.Layer):
         given = {IMAGES: inputs} if alone else dict(inputs)
         marks = [] if alone else [*self.boxes, *self.keypoints]
         masks = {} if alone else self.masks
-        _check_entries(given, [*marks, *masks])
+        check_entries(given, [*marks, *masks])
         given[IMAGES] = ops.cast(ops.convert_to_tensor(given[IMAGES]), self.compute_dtype)
         given |= {name: _floats(given[name]) for name in marks}
         if training:
@@ -174,12 +174,7 @@ class RandomAffine(keras.layers.Layer):
         has_channels = len(mask.shape) == 4
         planes = mask if has_channels else ops.expand_dims(mask, -1)
         data_format = keras.config.image_data_format() if has_channels else "channels_last"
-        first = 2 if data_format == "channels_first" else 1
-        if len(planes.shape) != 4 or tuple(planes.shape[first : first + 2]) != tuple(size):
-            raise ValueError(
-                f"masks must be as large as the images, {tuple(size)}. Received: shape "
-                f"{tuple(mask.shape)}"
-            )
+        check_mask_size(mask, size, data_format == "channels_first")
         moved = ops.image.affine_transform(
             ops.cast(planes, "float32"),
             matrices,
@@ -282,7 +277,18 @@ def _floats(values: Any) -> Any:
     return ops.cast(ops.convert_to_tensor(values), "float32")
 
 
-def _check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
+def check_mask_size(mask: Any, size: Sequence[int], is_channels_first: bool) -> None:
+    """Raise ValueError unless masks `(batch, height, width)`, or with channels, have a size."""
+    first = 2 if is_channels_first else 1
+    if len(mask.shape) not in (3, 4) or tuple(mask.shape[first : first + 2]) != tuple(size):
+        raise ValueError(
+            f"masks must be as large as the images, {tuple(size)}. Received: shape "
+            f"{tuple(mask.shape)}"
+        )
+
+
+def check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise ValueError unless a dictionary has a batch of images, and the entries in `names`."""
     missing = [name for name in (IMAGES, *names) if name not in given]
     if missing:
         raise ValueError(
@@ -292,6 +298,11 @@ def _check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
         raise ValueError(
             f"images must be a batch of rank 4. Received: shape {tuple(given[IMAGES].shape)}"
         )
+
+
+def check_mask_classes(masks: Mapping[str, int] | None) -> dict[str, int]:
+    """Return the class that fills each mask where there is no image."""
+    return {name: _check_class(name, given) for name, given in (masks or {}).items()}
 
 
 def _check_class(name: str, given: Any) -> int:

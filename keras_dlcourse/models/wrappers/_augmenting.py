@@ -80,6 +80,12 @@ def _augment_with_one_label(
     Layers that mix one-hot labels do not support weights, so they mix weighted labels instead,
     whose sum is the weight of the mixture.
     """
+    if weights is not None and len(weights.shape) > 2:
+        raise ValueError(
+            "sample_weight must be one weight per example if images and masks are augmented: "
+            f"weights per pixel would stay in place. Received: shape {tuple(weights.shape)}. Use a "
+            "loss that derives them from the masks."
+        )
     is_vector = len(y.shape) == 2 and y.shape[1] > 1
     y = ops.cast(y, "float32") if is_vector else y
     is_weighted = is_vector and weights is not None

@@ -15,6 +15,22 @@ LAYERS = (
         is_composite=False,
     ),
     LayerCase(
+        kd.layers.ElasticDeformation,
+        {
+            "stddev": 0.7,
+            "points": 4,
+            "masks": {"mask": 255},
+            "interpolation": "nearest",
+            "fill_mode": "reflect",
+            "fill_value": 0.5,
+            "seed": 3,
+        },
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
         kd.layers.RandomAffine,
         {
             "degrees": 20.0,
