@@ -13,6 +13,7 @@ import textwrap
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 
+import keras
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -89,6 +90,19 @@ def test_same_pixels_in_the_same_order_as_from_memory(photos, cache, capsys, mon
     again = read(photos, str(cache))
     assert capsys.readouterr().err.startswith("Reading 20 decoded images (15.4 kB) from the cache")
     assert_same(again, memory)
+
+
+def test_training_from_disk_ends_with_the_same_weights(photos, cache):
+    weights = []
+    for where in (True, cache, cache):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Flatten(), keras.layers.Dense(2, "softmax")]
+        model = keras.Sequential([keras.Input((SIZE, SIZE, 3)), *layers])
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.fit(read(photos, where).train, epochs=2, verbose=0)
+        weights.append(model.get_weights()[0])
+    np.testing.assert_array_equal(weights[1], weights[0])
+    np.testing.assert_array_equal(weights[2], weights[0])
 
 
 @pytest.mark.parametrize("options", [{"crop": True}, {"channels": 1}, {"group_by": r"(\d+)\."}])
@@ -352,7 +366,7 @@ def test_what_is_no_folder(photos, value, error):
 def test_a_table_can_have_its_cache_beside_it(photos):
     lines = [
         "file,label",
-        *(f"{p.relative_to(photos)},{p.parent.name}" for p in photos.rglob("*g")),
+        *(f"{p.relative_to(photos)},{p.parent.name}" for p in photos.rglob("*.*g")),
     ]
     (photos / "labels.csv").write_text("\n".join(lines))
     options = {"image_size": SIZE, "seed": 3}
