@@ -48,6 +48,7 @@ NAMES = (
     "variants",
     "families",
     "architectures",
+    "large_folder",
     "saving_cost",
     "faults",
     "faults_tflite",

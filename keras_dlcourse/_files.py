@@ -21,6 +21,11 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def keras_home() -> Path:
+    """Return the folder in which Keras keeps what it has downloaded, without importing Keras."""
+    return user_path(os.environ.get("KERAS_HOME") or "~/.keras")
+
+
 @contextmanager
 def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path` to write to, and rename it to `path` on success.
@@ -133,9 +138,35 @@ def check_writable(name: str, path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _check_parent(name: str, path: Path) -> None:
-    """Raise PermissionError if the nearest existing parent of a path is not a writable folder."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
+def check_usable(name: str, folder: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder to write files to, after checking that this is possible.
+
+    Args:
+        name: Name of the argument.
+        folder: The folder. It may exist, or be created.
+
+    Raises:
+        PermissionError: If it is a file, cannot be created or cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> check_usable("cache", tempfile.mkdtemp() + "/cache").name
+        'cache'
+    """
+    path = user_path(folder)
+    _check_parent(name, path, path.absolute())
+    return path
+
+
+def _check_parent(name: str, path: Path, *first: Path) -> None:
+    """Raise PermissionError if the nearest existing parent of a path is not a writable folder.
+
+    Args:
+        name: Name of the argument.
+        path: The path.
+        first: Paths to try before its parents.
+    """
+    folder = next(place for place in (*first, *path.absolute().parents) if place.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise PermissionError(
             f"{name} cannot be written. Received: {path}, but {folder} is not a writable folder"

@@ -7,9 +7,11 @@ from typing import Any
 
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import (
+    add_cache_option,
     add_command,
     add_image_options,
     add_split_options,
+    cache_option,
     image_options,
     split_options,
 )
@@ -50,11 +52,13 @@ def add_parser(commands: Any) -> None:
     )
     add_image_options(parser)
     add_split_options(parser)
+    add_cache_option(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command."""
-    reading = {**image_options(options), **split_options(options), "skip_bad": True}
+    reading = {**image_options(options), **split_options(options), **cache_option(options)}
+    reading["skip_bad"] = True
     load_keras()
     from keras_dlcourse.data import read_images, summarize
 

@@ -15,13 +15,16 @@ from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import (
     UsageError,
+    add_cache_option,
     add_command,
     add_image_options,
     add_split_options,
+    cache_option,
     image_options,
     parse_time,
     split_options,
 )
+from keras_dlcourse.data.image_cache import check_cache
 from keras_dlcourse.data.image_files import choose_image_size
 from keras_dlcourse.data.reading import check_counts
 from keras_dlcourse.data.table import find_any_images
@@ -152,6 +155,7 @@ def add_parser(commands: Any) -> None:
     )
     add_image_options(images)
     add_split_options(images)
+    add_cache_option(images)
     parser.add_argument(
         "-o",
         "--output",
@@ -199,6 +203,7 @@ def run(options: argparse.Namespace) -> int:
         class_names=options.classes,
         **image_options(options),
         **split_options(options),
+        **cache_option(options),
     )
     done = training.run(data, output, recipe, resume=options.resume, devices=options.devices)
     return int(not done.passed)
@@ -244,6 +249,8 @@ def check_early(options: argparse.Namespace) -> Early:
             config = {"alpha": ALPHA}
         task = check_one_of("--task", options.task or config.get("task", "classify"), tuple(CHECKS))
         _check_output(options)
+    if cache := cache_option(options).get("cache"):
+        check_cache(cache, user_path(options.folder))
     return CHECKS[task](options, config)
 
 

@@ -97,6 +97,24 @@ def split_options(options: argparse.Namespace) -> dict[str, Any]:
     return {**found, "validation": validation, "test": test}
 
 
+def add_cache_option(parser: argparse._ActionsContainer) -> None:
+    """Add the option for where decoded images are kept: `--cache`."""
+    parser.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="folder in which to keep the decoded images; none to decode them again in each epoch "
+        "(default: auto, which is in memory up to 1 GiB, and above in ~/.keras/keras_dlcourse if "
+        "there is room)",
+    )
+
+
+def cache_option(options: argparse.Namespace) -> dict[str, Any]:
+    """Return it, if it was given, as a keyword argument for the functions that read data sets."""
+    if options.cache in (None, "auto"):
+        return {}
+    return {"cache": False if options.cache == "none" else options.cache}
+
+
 def parse_time(text: str) -> float:
     """Return the seconds of a time such as `90s`, `10m` or `1.5h`.
 

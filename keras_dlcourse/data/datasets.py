@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse._checks import check_one_of
-from keras_dlcourse._files import user_path
+from keras_dlcourse._files import keras_home, user_path
 from keras_dlcourse._moved import renamed_arguments
 from keras_dlcourse.data.fashion import FASHION_CLASSES, fashion_scenes, read_garments, read_pair
 from keras_dlcourse.data.pipeline import Pipeline
@@ -244,8 +244,7 @@ _LOADERS: dict[str, Callable[[Any], _Loaded]] = {
 
 def _fashion_folder(folder: str | os.PathLike[str] | None) -> Path:
     """Return the first folder that contains the files of Fashion-MNIST."""
-    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    places = [_DEBIAN, keras_home / "datasets" / "fashion-mnist"]
+    places = [_DEBIAN, keras_home() / "datasets" / "fashion-mnist"]
     places = places if folder is None else [user_path(folder)]
     for place in places:
         if all((place / name).is_file() for name in _fashion_files()):

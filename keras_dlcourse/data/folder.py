@@ -37,7 +37,7 @@ def image_folder(
     batch_size: int = 32,
     skip_bad: bool = False,
     crop: bool = False,
-    cache: bool | None = None,
+    cache: bool | str | os.PathLike[str] | None = None,
     class_names: Sequence[str] | None = None,
     bits: int | None = None,
     group_by: str | None = None,
@@ -70,8 +70,11 @@ def image_folder(
         skip_bad: Whether to skip files that cannot be read, with a warning that lists them.
         crop: False stretches images to the size, True keeps their aspect ratio and crops the
             center. Use the same value on the device.
-        cache: Whether to keep the pixels in memory; otherwise they are read again each epoch.
-            None keeps them if they take up to 1 GiB.
+        cache: Where to keep the decoded and resized pixels after they have been read once: True for
+            in memory, a folder for on disk, False for nowhere, so that they are decoded again in
+            each epoch. None keeps up to 1 GiB in memory, and more in `~/.keras/keras_dlcourse`
+            if they take up to half of the free space there. A cache on disk is used again as long
+            as no file has changed; it can be deleted at any time.
         class_names: The folders to use as classes, in the order of their class numbers. Other
             folders are ignored. None uses all folders, in a split folder those for training.
         bits: Number of bits used by gray images that are stored with 16 bits, as in
@@ -86,6 +89,7 @@ def image_folder(
 
     Raises:
         FileNotFoundError: If the folder does not exist.
+        OSError: If the folder in `cache` cannot be written to, or has too little space.
         ValueError: If files are not images (the message lists them), there are fewer than two
             classes, a class has fewer images than there are parts to draw, the folders are parts of
             a data set but not such a split, a name is not UTF-8, 16-bit images need `bits` or have

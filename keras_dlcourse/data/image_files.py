@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from keras_dlcourse.edge.vision.bit_depth import BitDepthError, check_bits
-from keras_dlcourse.edge.vision.images import read_with_bits, resize
+from keras_dlcourse.edge.vision.images import InvalidImage, read_with_bits, resize
 
 _USUAL, _SMALLEST = 96, 28  # pixels
 _SAMPLED = 100  # files that the size is taken from
+_AHEAD = 256  # images decoded before they are asked for, when all are read once
 
 
 @functools.cache
@@ -110,6 +114,11 @@ class ImageFiles:
         """Number of images, height, width, channels."""
         return (len(self.paths), *self.image_size, self.channels)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels, as if they were in memory."""
+        return math.prod(self.shape)
+
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -138,6 +147,21 @@ class ImageFiles:
             self._example.setdefault(bits, path)
             self._check_one_scale()
         return resize(pixels, self.image_size, self.crop)
+
+    def try_read(self, index: int) -> np.ndarray | str:
+        """Return the pixels of one image, or what is wrong with its file."""
+        try:
+            return self.read(index)
+        except (InvalidImage, OSError) as error:
+            return str(error)
+
+    def read_each(self) -> Iterator[np.ndarray | str]:
+        """Yield the result of `try_read` for all images in order, a few of them in memory."""
+        rest = iter(range(len(self)))
+        ahead = deque(threads().submit(self.try_read, index) for index in islice(rest, _AHEAD))
+        while ahead:
+            yield ahead.popleft().result()
+            ahead.extend(threads().submit(self.try_read, index) for index in islice(rest, 1))
 
     def _check_one_scale(self) -> None:
         if len(self._example) > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import warnings
@@ -12,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_dlcourse._checks import check_integer, check_one_of
+from keras_dlcourse._checks import check_folder, check_integer, check_one_of
 from keras_dlcourse._progress import track
-from keras_dlcourse.data.image_files import ImageFiles, threads
+from keras_dlcourse.data.image_cache import ImageCache, check_cache, default_folder
+from keras_dlcourse.data.image_files import ImageFiles
 from keras_dlcourse.data.split import check_fractions, split_indices
 from keras_dlcourse.edge.vision.bit_depth import check_bits
-from keras_dlcourse.edge.vision.images import InvalidImage
 
 if TYPE_CHECKING:
     from keras_dlcourse.data.datasets import Dataset
 
 _IN_MEMORY = 1 << 30  # bytes of pixels that are kept in memory by default
+_SHARE = 0.5  # of the free space on a disk, that a cache may take that nobody has asked for
 _LISTED = 10  # files listed in a message
 _PARTS = ("train", "validation", "test")
 
@@ -78,7 +80,7 @@ class ImageReader:
     batch_size: int
     skip_bad: bool
     crop: bool
-    cache: bool | None
+    cache: bool | str | os.PathLike[str] | None
     bits: int | None
     group_by: str | None
 
@@ -89,13 +91,15 @@ class ImageReader:
         check_integer("seed", self.seed, least=0)
         check_fractions(validation=self.validation, test=self.test)
         check_bits(self.bits)
+        if self.cache is not None and not isinstance(self.cache, bool):
+            check_folder("cache", self.cache)
 
     def read(self, found: FoundImages) -> Dataset:
         """Read the files, split them, and return the data set."""
         if self.group_by is not None:
             find_groups(found, self.group_by)
         check_counts(found, by_example=self.group_by is None)
-        x, good, unreadable = read_files(self.files(found), self.skip_bad, self.cache)
+        x, good, unreadable = self._read_files(self.files(found), found.place)
         found = found.subset(good)
         return self.split(found, x, found.labels, unreadable)
 
@@ -147,6 +151,25 @@ class ImageReader:
             ),
             files=SourceFiles(paths, names, tuple(unreadable)),
         )
+
+    def _read_files(self, files: ImageFiles, place: Path) -> _ReadFiles:
+        """Read the files, and keep their pixels where `cache` says, or where they fit."""
+        if isinstance(self.cache, bool):
+            return read_files(files, self.skip_bad, self.cache)
+        if self.cache is not None:
+            cache = ImageCache(check_cache(self.cache, place), place)
+            return read_files(files, self.skip_bad, cache)
+        if is_kept(files, None):
+            return read_files(files, self.skip_bad, True)
+        try:
+            return read_files(files, self.skip_bad, ImageCache(default_folder(), place, _SHARE))
+        except OSError as error:
+            warnings.warn(
+                "The decoded images do not fit into memory, and cannot be kept on disk, so they "
+                f"are decoded again in each epoch, which takes longer: {error}",
+                stacklevel=_level_of_caller(),
+            )
+            return read_files(files, self.skip_bad, False)
 
 
 def _image_size(value: int | tuple[int, int]) -> tuple[int, int]:
@@ -265,44 +288,34 @@ def list_some(texts: list[str]) -> str:
     return ", ".join(texts[:_LISTED]) + more
 
 
-def is_kept(files: ImageFiles, cache: bool | None) -> bool:
-    """Return whether to keep the pixels of files in memory: see `read_files`."""
-    return cache or (cache is None and int(np.prod(files.shape, dtype=np.int64)) <= _IN_MEMORY)
+def is_kept(files: ImageFiles, cache: bool | str | os.PathLike[str] | None) -> bool:
+    """Return whether to keep the pixels of files in memory; None keeps them if they fit."""
+    return files.nbytes <= _IN_MEMORY if cache is None else cache is True
 
 
-def read_files(
-    files: ImageFiles, skip_bad: bool, cache: bool | None = None
-) -> tuple[np.ndarray | ImageFiles, np.ndarray, list[str]]:
+_ReadFiles = tuple[np.ndarray | ImageFiles, np.ndarray, list[str]]
+
+
+def read_files(files: ImageFiles, skip_bad: bool, cache: bool | ImageCache = False) -> _ReadFiles:
     """Read every file once, to find unreadable files before a long training starts.
 
     Args:
         files: The files.
         skip_bad: Whether to skip unreadable files, with a warning that lists them. The warning
             points to who called this package.
-        cache: Whether to keep the pixels in memory; None keeps them if they take up to 1 GiB.
+        cache: Whether to keep the pixels in memory, or where to keep them on disk.
 
     Returns:
-        The readable images, as an array or as unread files, their indices in `files`, and what is
-        wrong with each of the others.
+        The readable images, as an array or as files that are read on access, their indices in
+        `files`, and what is wrong with each of the others.
 
     Raises:
         ValueError: If there are unreadable files and `skip_bad` is False.
+        OSError: If the cache cannot be written.
     """
-    pixels = np.empty(files.shape, np.uint8) if is_kept(files, cache) else None
-
-    def problem(index: int) -> str:
-        try:
-            image = files.read(index)
-        except (InvalidImage, OSError) as error:
-            return str(error)
-        if pixels is not None:
-            pixels[index] = image
-        return ""
-
-    results = threads().map(problem, range(len(files)))
-    problems = list(track(results, len(files), "Reading images"))
-    bad = [text for text in problems if text]
-    if bad:
+    images, problems = cache.read(files) if isinstance(cache, ImageCache) else _read(files, cache)
+    if problems:
+        bad = list(problems.values())
         listed = "".join(f"\n  {text}" for text in bad[:_LISTED])
         more = f"\n  and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
         text = f"{len(bad)} of {len(files)} files cannot be read as images:{listed}{more}\n"
@@ -311,10 +324,22 @@ def read_files(
                 text + "Repair or remove them, or skip them with skip_bad=True (--skip-bad)."
             )
         warnings.warn(text + "They are skipped.", stacklevel=_level_of_caller())
-    good = np.array([index for index, text in enumerate(problems) if not text], int)
-    if pixels is None:
-        return files.subset(good), good, bad
-    return pixels[good] if bad else pixels, good, bad
+    good = np.array([index for index in range(len(files)) if index not in problems], int)
+    if not isinstance(images, np.ndarray):
+        return images.subset(good), good, [*problems.values()]
+    return images[good] if problems else images, good, [*problems.values()]
+
+
+def _read(files: ImageFiles, in_memory: bool) -> tuple[np.ndarray | ImageFiles, dict[int, str]]:
+    """Return the images, in memory or unread, and what is wrong with files, by their index."""
+    pixels = np.empty(files.shape, np.uint8) if in_memory else None
+    problems = {}
+    for index, image in enumerate(track(files.read_each(), len(files), "Reading images")):
+        if isinstance(image, str):
+            problems[index] = image
+        elif pixels is not None:
+            pixels[index] = image
+    return files if pixels is None else pixels, problems
 
 
 def _level_of_caller() -> int:

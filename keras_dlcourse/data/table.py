@@ -91,7 +91,7 @@ def image_csv(
     batch_size: int = 32,
     skip_bad: bool = False,
     crop: bool = False,
-    cache: bool | None = None,
+    cache: bool | str | os.PathLike[str] | None = None,
     class_names: Sequence[str] | None = None,
     bits: int | None = None,
     group_by: str | None = None,

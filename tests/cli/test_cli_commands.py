@@ -367,6 +367,8 @@ EARLY = (
             ("--config", "RUN/a", "a must have names with values: Expecting value"),
             ("--bits", "20", "bits must be an integer from 8 to 16. Received: 20"),
             ("--classes", "across", "class_names must name two or more classes"),
+            ("--cache", "PHOTOS/x", "cache must be a folder outside of"),
+            ("--cache", "RUN/a", "cache cannot be written. Received: "),
         )
     ),
     ("quickstart", "-o", "RUN", "--output must be new or empty"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 
 import pytest
 
 from keras_dlcourse.cli import main
+from keras_dlcourse.cli.usage import cache_option
 
 
 def command(*words):
@@ -27,6 +29,26 @@ def test_data_shows_what_a_folder_contains(photos, tmp_path, capsys):
         assert command("data", folder, "--image-size", 32) == 1
     out = capsys.readouterr().out
     assert "Unreadable: 1 file is skipped" in out and "Labels: 1 image is identical" in out
+
+
+def test_decoded_images_are_kept_where_the_command_says(photos, tmp_path, capsys):
+    words = ["data", photos, "--image-size", 32]
+    command(*words, "--cache", "none")
+    without = capsys.readouterr()
+    assert "decoded images" not in without.err
+    for verb in ("Caching 130", "Reading 130"):
+        command(*words, "--cache", tmp_path / "cache")
+        found = capsys.readouterr()
+        assert found.out == without.out
+        assert f"{verb} decoded images (399.4 kB) " in found.err and "cache/shapes-" in found.err
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, {}), ("auto", {}), ("none", {"cache": False}), ("a/b", {"cache": "a/b"})],
+)
+def test_what_can_be_said_about_the_cache(given, expected):
+    assert cache_option(argparse.Namespace(cache=given)) == expected
 
 
 def test_a_table_is_split_and_trained(photos, tmp_path, capsys):

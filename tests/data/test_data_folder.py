@@ -68,7 +68,8 @@ def test_pixels_are_those_that_the_device_sees_and_each_file_is_used_once(photos
         assert sorted(a.tobytes() for a in x) == sorted(a.tobytes() for a in expected)
 
 
-def test_read_as_used_equals_in_memory(photos, monkeypatch):
+def test_read_as_used_equals_in_memory(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     memory = kd.data.image_folder(photos, image_size=16)
     lazy = kd.data.image_folder(photos, image_size=16, cache=False)
     assert isinstance(lazy.train.x, kd.data.ImageFiles)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_dlcourse._checks import check_flag
 from keras_dlcourse._files import user_path
 from keras_dlcourse._progress import track
 from keras_dlcourse.data.image_files import threads
@@ -143,6 +144,8 @@ def mask_folder(
         >>> data.class_names, data.train.y.shape, data.ignore
         (('grass', 'house'), (3, 32, 32), 255)
     """
+    if cache is not None:
+        check_flag("cache", cache)  # decoded images are kept on disk by image_folder only
     reader = ImageReader(
         image_size=image_size,
         channels=channels,
@@ -178,9 +181,10 @@ def _read(
     )
     files = reader.files(found)
     masks = MaskFiles([pair.mask for pair in pairs], files.image_size, reader.crop)
-    kept = np.empty(masks.shape, np.uint8) if is_kept(files, reader.cache) else None
+    in_memory = is_kept(files, reader.cache)
+    kept = np.empty(masks.shape, np.uint8) if in_memory else None
     found.labels[:] = _read_masks(masks, pairs, len(names), kept)
-    x, _, _ = read_files(files, skip_bad=False, cache=reader.cache)
+    x, _, _ = read_files(files, skip_bad=False, cache=in_memory)
     return reader.split(found, x, masks if kept is None else kept)
 
 

@@ -87,8 +87,8 @@ class Task:
             training.
         read: Reads the data from a folder or file, for `keras-dlcourse train`. Takes the arguments
             of `kd.data.read_images` that the command has: `image_size`, `class_names`, `skip_bad`,
-            `bits` and, if they were given, `validation`, `test` and `group_by`. None if the command
-            cannot train this.
+            `bits` and, if given, `validation`, `test`, `group_by` and `cache`. None if the
+            command cannot train this.
     """
 
     name: str
