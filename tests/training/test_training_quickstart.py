@@ -34,7 +34,7 @@ def test_it_trains_the_small_network_on_the_data_of_the_package(monkeypatch):
     module.quickstart("elsewhere")
     ((data, _, recipe, _),) = called
     assert data.name == "fashion_mnist_small"
-    assert (recipe.model, recipe.alpha) == ("mobilenet_v2", 0.35)
+    assert (recipe.model, recipe.alpha) == ("resnet18", 0.25)
     assert data.image_shape == (28, 28, 1)
 
 
