@@ -52,11 +52,13 @@ from keras_dlcourse.export.outputs.find import (
     find_outputs,
     list_output_keys,
 )
+from keras_dlcourse.export.outputs.segmentation import find_mask
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.metadata import Description, describe_file
 from keras_dlcourse.export.writing.order import reorder_tensors
 from keras_dlcourse.export.writing.output import Output
+from keras_dlcourse.graph.logits import cut_last_activation
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.models import without_auxiliary
 
@@ -291,6 +293,8 @@ def _build_graph(
             first = inputs[0]
             measured = calibration_inputs(examples.inputs, first.shape, first.normalization)
         core = add_class_map(convert_to_float32(core), measured)
+    if find_mask(model) is not None:
+        core = cut_last_activation(core)
     graph = device_model(core, inputs, batch=batch)
     if row.name == "int8" and (is_quantized(model) or is_fake_quantized(model)):
         graph = set_pixel_ranges(graph, inputs, own_ranges=graph is core)

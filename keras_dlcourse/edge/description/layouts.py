@@ -102,7 +102,7 @@ class KeypointLayout:
 
 
 # What turns the values of a mask output into confidences, in the order of MediaPipe's codes.
-NO_ACTIVATION, SOFTMAX, SIGMOID = ACTIVATIONS = ("none", "softmax", "sigmoid")
+NO_ACTIVATION, SIGMOID, SOFTMAX = ACTIVATIONS = ("none", "sigmoid", "softmax")
 
 
 @dataclass(frozen=True)
@@ -134,3 +134,6 @@ class MaskLayout:
             powers = np.exp(-np.abs(values))  # of negative numbers, which cannot overflow
             return np.where(values < 0, powers, 1) / (1 + powers)
         return values
+
+
+Layout = BoxLayout | KeypointLayout | MaskLayout
