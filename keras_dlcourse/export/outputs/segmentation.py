@@ -188,7 +188,7 @@ class _Overlap:
             np.stack([np.count_nonzero(join(*pair), axis=(1, 2)) for pair in masks], axis=1)
             for join in (np.logical_and, np.logical_or)
         )
-        found = any_.any(axis=0)
+        found = np.asarray(any_.any(axis=0))
         both, any_ = both[:, found], any_[:, found]
         ious = both.sum(0) / any_.sum(0)
         influence = ((both - ious * any_) / any_.sum(0)).mean(axis=1)
