@@ -103,6 +103,11 @@ class LastActivation:
     found: str
     rounding: tuple[Place, ...]
 
+    @property
+    def is_argmax(self) -> bool:
+        """Whether it is no activation, but the number of the class with the largest value."""
+        return type(self.place.node.operation).__name__ == "Argmax"
+
 
 def find_last_activation(network: Network) -> LastActivation | None:
     """Return the last activation of a model with one output, None if it has no layer.

@@ -32,10 +32,10 @@ class ImageSegmenter(ImageModel):
 
     Masks have the size of the image. Confidences are interpolated bilinearly between those of the
     network (half-pixel centers, as in OpenCV and TensorFlow), and the category of a pixel is the
-    class with the highest of them. MediaPipe's confidence masks are the same; its category mask
-    differs at borders between classes, because it interpolates with aligned corners, and for a
-    file with a single class, where it has 0 for the object and 255 for the background. If the mask
-    of the network has the size of the image, both are equal.
+    class with the highest of them. MediaPipe's confidence masks are the same. Its category mask
+    differs at borders between classes, because it interpolates the outputs before the softmax, and
+    with aligned corners; if the mask of the network has the size of the image, it is the same. For
+    a file with a single class it has 0 for the object and 255 for the background.
 
     Args:
         model: Path or bytes of a `.tflite` file, or a `ModelFile`.

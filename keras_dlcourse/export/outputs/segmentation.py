@@ -52,7 +52,8 @@ def find_mask(model: keras.Model) -> LastActivation | None:
     or if it ends in a softmax over the last of height, width and classes.
 
     Raises:
-        ExportError: If a declared mask is not one that a device can read.
+        ExportError: If a declared mask, or one that ends in an argmax, is not one that a device can
+            read.
     """
     declared = any(
         isinstance(layer, OutputDescription) and layer.kind == layouts.SEGMENTATION
@@ -64,7 +65,7 @@ def find_mask(model: keras.Model) -> LastActivation | None:
         network = None
     end = None if network is None or len(model.outputs) > 1 else find_last_activation(network)
     faults = [*_find_faults(model, end)]
-    if declared and faults:
+    if (declared or (end is not None and end.is_argmax)) and faults:
         raise ExportError(
             f"the segmentation of model {model.name!r} must be {faults[0][0]}. Received: "
             f"{faults[0][1]}. {faults[0][2]}"
@@ -82,14 +83,12 @@ def _find_faults(model: keras.Model, end: LastActivation | None) -> Iterator[tup
     if end is None:
         yield "the end of a functional model", type(model).__name__, _REBUILD
         return
-    shape, dtype = tuple(outputs[0].shape[1:]), keras.backend.standardize_dtype(outputs[0].dtype)
-    if "float" not in dtype:
-        yield "confidences", f"class numbers, {dtype}", "Remove the argmax: the device takes it"
+    shape = tuple(outputs[0].shape[1:])
     inputs = [one.shape for one in list_inputs(model)]
     if len(inputs) != 1 or len(inputs[0]) != 3 or inputs[0][-1] not in (1, 3):
         yield "that of one image", f"inputs of shape {inputs}", "Omit the OutputDescription"
     if len(shape) != 3:
-        yield "of shape (height, width, classes)", shape, "Reshape it before the softmax"
+        yield "of shape (height, width, classes)", f"{shape}, {end.found}", _VALUES
         return
     activation, classes = end.activation, shape[-1]
     if activation not in (SOFTMAX, SIGMOID):
@@ -104,6 +103,7 @@ def _find_faults(model: keras.Model, end: LastActivation | None) -> Iterator[tup
         )
 
 
+_VALUES = "End the model in the confidences of each class, without an argmax: the device takes it"
 _ACTIVATE = (
     "End it in keras.layers.Softmax(), or keras.layers.Activation('sigmoid') for one class, in "
     "front of the OutputDescription"
@@ -133,11 +133,16 @@ def fit_masks(labels: Any, shape: tuple[int, ...]) -> tuple[np.ndarray | None, s
             f"masks of shape {given.shape} do not fit outputs of shape {shape}: IoU not measured"
         )
     given = given.reshape(shape[:-1])
-    known = given[(given != NO_CATEGORY) & (given >= 0)]
+    is_known = (given != NO_CATEGORY) & (given >= 0)
+    known = given[is_known]
     classes = max(2, shape[-1])
-    if not (known == known.astype(int)).all() or (known >= classes).any():
+    if not (known == known.astype(int)).all():
+        return None, "masks must be class numbers, not fractions: IoU not measured"
+    if (known >= classes).any():
         return None, f"masks up to {known.max():g} are not of {classes} classes: IoU not measured"
-    return np.where((given == NO_CATEGORY) | ~(given >= 0), -1, given).astype(int), None
+    masks = np.full(given.shape, -1)
+    masks[is_known] = known
+    return masks, None
 
 
 def _compare_masks(given: Compared) -> Figures:
