@@ -183,14 +183,15 @@ class _Overlap:
 
     @classmethod
     def of(cls, one: np.ndarray, other: np.ndarray, given: Compared) -> _Overlap:
-        """Compare class numbers `(n, height, width)`, where those of `other` are not negative."""
+        """Compare class numbers `(n, ...)`, where those of `other` are not negative."""
         classes = max(2, given.ours.shape[-1])
         names = given.class_names or tuple(f"class {k}" for k in range(classes))
         names = names if len(names) == classes else (BACKGROUND, *names)
+        one, other = (numbers.reshape(len(numbers), -1) for numbers in (one, other))
         known = other >= 0
         masks = [((one == k) & known, other == k) for k in range(classes)]
         both, any_ = (
-            np.stack([np.count_nonzero(join(*pair), axis=(1, 2)) for pair in masks], axis=1)
+            np.stack([np.count_nonzero(join(*pair), axis=1) for pair in masks], axis=1)
             for join in (np.logical_and, np.logical_or)
         )
         found = np.asarray(any_.any(axis=0))
