@@ -120,6 +120,13 @@ def test_a_file_without_activation_has_confidences(mask_file, plain, network):
         ImageSegmenter(mask_file(NONE)).segment(image)
 
 
+def test_nan_is_no_class(mask_file, network, monkeypatch):
+    segmenter = ImageSegmenter(mask_file())
+    monkeypatch.setattr(segmenter, "run", lambda pixels: [np.full((1, 6, 5, 5), np.nan, "f")])
+    with pytest.raises(ValueError, match="must be numbers. Received: NaN"):
+        segmenter.segment(network.images(1)[0])
+
+
 def test_masks_have_the_size_of_the_image(mask_file, network):
     segmenter = ImageSegmenter(mask_file())
     small = network.images(1, seed=5)[0]

@@ -128,8 +128,8 @@ class ImageSegmenter(ImageModel):
         Raises:
             InvalidImage: If the image cannot be read.
             TypeError: If the image has an unsupported type or dtype.
-            ValueError: If the array has an unsupported shape, or the outputs of a file without
-                activation are not confidences.
+            ValueError: If the array has an unsupported shape, or outputs are NaN or, in a file
+                without activation, not confidences.
         """
         size, outputs = self._run_on_image(image)
         values = outputs[0][0]
@@ -181,11 +181,15 @@ class ImageSegmenter(ImageModel):
         return math.prod(shape[1:])
 
     def _check_values(self, values: np.ndarray) -> None:
-        """Raise ValueError if values without activation are not confidences."""
-        if self._layout.activation != NO_ACTIVATION:
-            return
+        """Raise ValueError if values are no numbers, or without activation no confidences."""
         low, high = float(values.min()), float(values.max())
-        if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        if math.isnan(low):
+            raise ValueError(
+                f"the outputs of {self._file.what} must be numbers. Received: NaN. Check the "
+                "weights of the model, and its normalization."
+            )
+        is_logits = self._layout.activation != NO_ACTIVATION
+        if not is_logits and not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
             raise ValueError(
                 f"the outputs of {self._file.what} must be confidences from 0 to 1, because it "
                 f"names no activation. Received: values from {low:.4g} to {high:.4g}. Pass "
