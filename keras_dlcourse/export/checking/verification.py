@@ -306,7 +306,8 @@ def verify(
 `min_class_agreement` 0.97, `max_accuracy_loss` 0.01, `max_mean_relative_error` 0.02 | \
 0.95, 0.02, 0.1 |
     | masks of a segmenter | `max_error` 0.001, `min_mask_iou` 0.99 | \
-`min_class_agreement` 0.97, `min_mask_iou` 0.95, `max_iou_loss` 0.01 | 0.95, 0.85, 0.02 |
+`min_class_agreement` 0.97, `min_mask_iou` 0.95, `max_iou_loss` 0.01, \
+`max_mean_relative_error` 0.02 | 0.95, 0.85, 0.02, 0.1 |
     | embeddings | `min_cosine` 0.9999 | `min_cosine` 0.98, `min_mean_cosine` 0.99 | 0.9, 0.97 |
     | other numbers | `max_relative_error` 0.001 | `max_mean_relative_error` 0.02 | 0.05 |
 

@@ -39,8 +39,18 @@ from keras_dlcourse.layers import OutputDescription
 
 _LIMITS = {
     FLOAT: {"max_error": 1e-3, "min_mask_iou": 0.99},
-    HALF: {"min_class_agreement": 0.97, "min_mask_iou": 0.95, "max_iou_loss": 0.01},
-    INTEGER: {"min_class_agreement": 0.95, "min_mask_iou": 0.85, "max_iou_loss": 0.02},
+    HALF: {
+        "max_mean_relative_error": 0.02,
+        "min_class_agreement": 0.97,
+        "min_mask_iou": 0.95,
+        "max_iou_loss": 0.01,
+    },
+    INTEGER: {
+        "max_mean_relative_error": 0.1,
+        "min_class_agreement": 0.95,
+        "min_mask_iou": 0.85,
+        "max_iou_loss": 0.02,
+    },
 }
 _SURE = 1e-7  # by which confidences are kept from 0 and 1, where logits are infinite
 
