@@ -408,6 +408,19 @@ def test_the_command(paths, door, tmp_path, monkeypatch, capsys):
     np.testing.assert_array_equal(np.asarray(Image.open("overlay.png")), drawn)
 
 
+def test_the_command_that_verifies_takes_any_images(paths, models, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    for number, pixels in enumerate(images(4, seed=6)):
+        Image.fromarray(pixels).save(f"photos/{number}.png")
+    models["many"].save("model.keras")
+    words = ["verify", "model.keras", str(paths["int8"]), "photos"]
+    assert cli([*words, "--min-mask-iou", "0.5"]) == 0
+    assert "IoU of both masks" in capsys.readouterr().out
+    assert cli([*words, "--min-mask-iou", "1"]) == 1
+    assert "min_mask_iou=1, measured 0." in capsys.readouterr().err
+
+
 def test_the_command_in_json_and_its_mistakes(paths, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Image.fromarray(images(1, seed=6)[0]).save("photo.png")
