@@ -33,6 +33,7 @@ NAMES = (
     "map_quality",
     "map_cost",
     "class_map_cost",
+    "segment_cost",
     "callback_cost",
     "signal_cost",
     "transfer",

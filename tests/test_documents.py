@@ -269,6 +269,23 @@ def test_localization(tmp_path, monkeypatch, capsys):
     assert Image.open("located.png").size == (48, 48)
 
 
+def test_segmentation_on_the_device(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/segmentation.md").read_text().split("## On the device")[1]
+    desk, device = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)[:2]
+    names = {}
+    exec(desk, names)
+    assert capsys.readouterr().out.rstrip().endswith("agrees")
+    pixels, masks = names["pixels"][0], names["masks"][0]
+    Image.fromarray(pixels).resize((96, 96), Image.Resampling.NEAREST).save("photo.jpg")
+    exec(device, names)
+    found = names["found"]
+    large = masks.repeat(2, 0).repeat(2, 1)
+    assert (found.category_mask == large).mean() > 0.9
+    assert found.areas["red"] == pytest.approx((large == 1).mean(), abs=0.05)
+    assert Image.open("overlay.png").size == (96, 96)
+
+
 def test_models(capsys):
     builders, costs, windows = python_blocks("docs/models.md")
     names: dict = {}

@@ -44,6 +44,7 @@ EXCEPTIONS = {
     "quantize.fewest_in_float.most": "layers, next to limit for the examples",
     "layers.OutputDescription.names": "of keypoints, not of classes",
     "edge.ImageClassifier.labels": "replaces those of the file",
+    "edge.ImageSegmenter.labels": "replaces those of the file",
     "export.to_tflite.labels": "written to the file",
     "quantize.after_training.labels": "written to the file",
 }

@@ -30,6 +30,7 @@ from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_clas
 from keras_dlcourse.edge.commands.common import print_everywhere
 from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.commands.locate import add_locate_parser
+from keras_dlcourse.edge.commands.segment import add_segment_parser
 
 # In the order in which a new user needs them.
 _ADD_PARSER = (
@@ -44,6 +45,7 @@ _ADD_PARSER = (
     verify.add_parser,
     add_classify_parser,
     add_locate_parser,
+    add_segment_parser,
     add_enroll_parser,
     add_identify_parser,
     add_benchmark_parser,

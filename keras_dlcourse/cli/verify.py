@@ -58,6 +58,13 @@ def add_parser(commands: Any) -> None:
         metavar="COSINE",
         help="for embedders: fail if the cosine between two vectors of file and Keras is lower",
     )
+    parser.add_argument(
+        "--min-mask-iou",
+        type=real_number,
+        metavar="FRACTION",
+        help="for segmenters: fail if the IoU of the masks of file and Keras, mean over classes, "
+        "is lower",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -65,8 +72,9 @@ def run(options: argparse.Namespace) -> None:
     check_bits(options.bits)
     check_model_path(options.model)
     file = ModelFile.read(options.file)
-    is_embedder = EMBEDDING in file.metadata.outputs
-    if is_embedder:  # vectors have no classes, so any images work
+    # Vectors have no classes, and masks have them at each position, so any images work.
+    takes_any = EMBEDDING in file.metadata.outputs or file.metadata.mask is not None
+    if takes_any:
         list_images(options.folder, "DIR")
     elif file.metadata.labels is not None:
         list_labeled_images(options.folder, file.metadata.labels)
@@ -89,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     # If the model does not record its normalization, use the one that its file was made for.
     normalization = find_normalization(model) or file_normalization(file)
     reading = image_options(options)
-    if is_embedder:
+    if takes_any:
         images = load_calibration_images(
             model, options.folder, normalization, argument="DIR", **reading
         )
@@ -102,6 +110,7 @@ def run(options: argparse.Namespace) -> None:
         "min_agreement": options.min_agreement,
         "max_accuracy_loss": options.max_accuracy_loss,
         "min_cosine": options.min_cosine,
+        "min_mask_iou": options.min_mask_iou,
     }
     limits = {name: value for name, value in given.items() if value is not None}
     verification = export.verify(model, options.file, images, limits=limits)

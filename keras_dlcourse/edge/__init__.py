@@ -13,6 +13,7 @@ from keras_dlcourse.edge.results import (
     Classification,
     Detection,
     NormalizedKeypoint,
+    Segmentation,
 )
 from keras_dlcourse.edge.runtime.device_model import DeviceModel, TensorSpec
 from keras_dlcourse.edge.runtime.interpreter import ModelStopped, runtime_name
@@ -29,10 +30,11 @@ from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.vision.box_from_map import box_from_map
 from keras_dlcourse.edge.vision.class_map import overlay
 from keras_dlcourse.edge.vision.classifier import ImageClassifier
-from keras_dlcourse.edge.vision.drawing import draw_detection
+from keras_dlcourse.edge.vision.drawing import draw_detection, draw_segmentation
 from keras_dlcourse.edge.vision.embedder import ImageEmbedder
 from keras_dlcourse.edge.vision.images import InvalidImage, load_image, read_image, resize
 from keras_dlcourse.edge.vision.localizer import KeypointDetector, ObjectLocalizer
+from keras_dlcourse.edge.vision.segmenter import ImageSegmenter
 from keras_dlcourse.edge.vision.tiles import Tiles
 
 __all__ = [
@@ -45,6 +47,7 @@ __all__ = [
     "Identity",
     "ImageClassifier",
     "ImageEmbedder",
+    "ImageSegmenter",
     "InvalidGallery",
     "InvalidImage",
     "InvalidModel",
@@ -59,6 +62,7 @@ __all__ = [
     "Normalization",
     "NormalizedKeypoint",
     "ObjectLocalizer",
+    "Segmentation",
     "TensorSpec",
     "Tiles",
     "UNKNOWN",
@@ -66,6 +70,7 @@ __all__ = [
     "box_from_map",
     "class_means",
     "draw_detection",
+    "draw_segmentation",
     "identify",
     "load_image",
     "nearest",

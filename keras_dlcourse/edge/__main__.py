@@ -10,6 +10,7 @@ from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_clas
 from keras_dlcourse.edge.commands.common import print_everywhere
 from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.commands.locate import add_locate_parser
+from keras_dlcourse.edge.commands.segment import add_segment_parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_classify_parser(subparsers)
     add_locate_parser(subparsers)
+    add_segment_parser(subparsers)
     add_enroll_parser(subparsers)
     add_identify_parser(subparsers)
     add_benchmark_parser(subparsers)

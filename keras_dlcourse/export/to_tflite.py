@@ -52,11 +52,13 @@ from keras_dlcourse.export.outputs.find import (
     find_outputs,
     list_output_keys,
 )
+from keras_dlcourse.export.outputs.segmentation import find_mask
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.metadata import Description, describe_file
 from keras_dlcourse.export.writing.order import reorder_tensors
 from keras_dlcourse.export.writing.output import Output
+from keras_dlcourse.graph.logits import cut_last_activation
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.models import without_auxiliary
 
@@ -145,13 +147,19 @@ def to_tflite(
     """Write a Keras model as a self-describing `.tflite` file that uses builtin operations only.
 
     The file carries standard TFLite metadata (normalization, sizes, labels), so MediaPipe Tasks and
-    `keras_dlcourse.edge.ImageClassifier` (or `ImageEmbedder`) open it directly. It is written to a
-    temporary file first and then renamed: on any error, `path` is left unchanged.
+    `keras_dlcourse.edge.ImageClassifier` (or `ImageEmbedder`, `ImageSegmenter`) open it directly.
+    It is written to a temporary file first and then renamed: on any error, `path` is left
+    unchanged.
 
     Integer files take raw camera pixels: a pixel p is stored as p, and the input tensor's scale and
     zero point encode the normalization. (In these files, a mean that is not a whole gray level is
     rounded to one, which changes it by at most half a gray level.) Per-channel normalization, which
     TFLite metadata and MediaPipe cannot express, is computed inside the graph.
+
+    The only output of a model of one image is a mask if it ends in a softmax over the last of
+    height, width and classes, or if `kd.layers.OutputDescription("segmentation")` declares it, as
+    it must for the sigmoid of a single class. Its file has the values before that softmax or
+    sigmoid, and says which one follows, as MediaPipe's ImageSegmenter needs it.
 
     Args:
         model: A built Keras model with inputs of fixed size; images are `(height, width, 1 or 3)`.
@@ -167,7 +175,8 @@ def to_tflite(
             none.
         labels: Class names, one per score: a list, a dictionary that maps indices to names or
             names to indices, or an open text file. Defaults to the names recorded in the model or
-            carried by `calibration`. Models that end in a unit-length vector, or were made by
+            carried by `calibration`. A mask of a single class has its name, or two: those of
+            background and class. Models that end in a unit-length vector, or were made by
             `kd.models.embedding_model`, have none. If a model has several outputs, which the file
             has in Keras's order, the labels are those of the first, or a dictionary from names of
             outputs to the labels of each.
@@ -291,6 +300,8 @@ def _build_graph(
             first = inputs[0]
             measured = calibration_inputs(examples.inputs, first.shape, first.normalization)
         core = add_class_map(convert_to_float32(core), measured)
+    if find_mask(model) is not None:
+        core = cut_last_activation(core)
     graph = device_model(core, inputs, batch=batch)
     if row.name == "int8" and (is_quantized(model) or is_fake_quantized(model)):
         graph = set_pixel_ranges(graph, inputs, own_ranges=graph is core)

@@ -13,6 +13,7 @@ from keras_dlcourse.graph.running import Network, Place
 from keras_dlcourse.layers._remade import activation_name
 from keras_dlcourse.layers.compression.compressed import CompressedLayer
 from keras_dlcourse.layers.compression.fake_quantize import FakeQuantize
+from keras_dlcourse.layers.description.output_description import OutputDescription
 from keras_dlcourse.layers.normalization.l2_normalization import L2Normalization
 
 POOLINGS: tuple[type, ...] = (
@@ -32,6 +33,7 @@ PASSING = (
     keras.layers.Flatten,
     keras.layers.Reshape,
     FakeQuantize,
+    OutputDescription,
 )
 _UNIT_LENGTH = (L2Normalization, keras.layers.UnitNormalization)
 _WAY_OUT = (

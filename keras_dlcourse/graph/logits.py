@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_dlcourse.graph.head import PASSING
-from keras_dlcourse.graph.running import Network, Place
+from keras_dlcourse.graph.running import Network, Place, call_in_inference
 from keras_dlcourse.layers._remade import activation_name, remake_layer
 from keras_dlcourse.layers.compression.fake_quantize import FakeQuantize
 
@@ -85,6 +85,69 @@ def logits_model(network: Network, found: Logits) -> keras.Model:
     model = network.model
     inputs = [keras.Input(batch_shape=one.shape, dtype=one.dtype) for one in model.inputs]
     return keras.Model(inputs, network.run(inputs, call))
+
+
+@dataclass(frozen=True)
+class LastActivation:
+    """The last activation of a model, possibly inside nested models.
+
+    Attributes:
+        place: The layer that applies it.
+        activation: Its name: `"softmax"` over the last axis, `"sigmoid"`, `"linear"`, ...
+        found: The same as text for messages, with the layer.
+        rounding: The layers after it that only round its values to integers.
+    """
+
+    place: Place
+    activation: str
+    found: str
+    rounding: tuple[Place, ...]
+
+    @property
+    def is_argmax(self) -> bool:
+        """Whether it is no activation, but the number of the class with the largest value."""
+        return type(self.place.node.operation).__name__ == "Argmax"
+
+
+def find_last_activation(network: Network) -> LastActivation | None:
+    """Return the last activation of a model with one output, None if it has no layer.
+
+    Unlike `find_logits`, it is found behind any layer, such as a resizing one.
+    """
+    rounding = []
+    place = network.maker(network.model.outputs[0])
+    while place is not None:
+        layer = place.node.operation
+        name = _activation_of(layer)
+        if isinstance(layer, FakeQuantize):
+            rounding.append(place)
+        elif not (isinstance(layer, PASSING) or (_is_activation(layer) and name == "linear")):
+            axis = getattr(layer, "axis", -1)
+            if isinstance(layer, keras.layers.Softmax) and axis not in (-1, len(place.shape) - 1):
+                name = f"softmax over axis {axis}"
+            found = f"{name} of {type(layer).__name__} {layer.name!r}"
+            return LastActivation(place, name, found, tuple(rounding))
+        place = network.source(place)
+    return None
+
+
+def cut_last_activation(model: keras.Model) -> keras.Model:
+    """Return a model with one output without its last activation, with its current weights."""
+    network = Network(model)
+    end = find_last_activation(network)
+
+    def call(place: Place, args: Any, kwargs: Any) -> Any:
+        layer = place.node.operation
+        if end is not None and (place == end.place or place in end.rounding):
+            is_own = place == end.place and not _is_activation(layer)
+            return _call_without_activation(layer, args[0]) if is_own else args[0]
+        return call_in_inference(place, args, kwargs)
+
+    inputs = [
+        keras.Input(batch_shape=one.shape, dtype=one.dtype, name=one.name)
+        for one in network.model.inputs
+    ]
+    return keras.Model(inputs, network.run(inputs, call), name=model.name)
 
 
 def _call_without_activation(layer: Any, given: Any) -> Any:

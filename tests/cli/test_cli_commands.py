@@ -33,6 +33,7 @@ COMMANDS = (
     "inspect",
     "verify",
     "classify",
+    "segment",
     "enroll",
     "identify",
     "benchmark",

@@ -22,7 +22,8 @@ MEAN, STD = 73.0, 90.0
 class Network:
     """A small convolutional network with fixed weights, computed by TensorFlow.
 
-    It ends in `"softmax"` over five classes, or in five numbers of `"unit"` length.
+    It ends in `"softmax"` over five classes, or in five numbers of `"unit"` length; or, at each
+    position of half the size, in a `"mask"` of five confidences or in their `"logits"`.
     """
 
     size: tuple[int, int] = (12, 10)
@@ -39,16 +40,19 @@ class Network:
 
         def features(x: Any) -> Any:
             x = tf.nn.relu(tf.nn.conv2d(x, kernel, 2, "SAME"))
+            if self.head in ("mask", "logits"):
+                return tf.nn.conv2d(x, dense[None, None], 1, "SAME")
             return tf.matmul(tf.reduce_mean(x, [1, 2]), dense)
 
         # Centred and scaled, so that every class comes up: a constant answer would prove nothing.
         raw = features(normalized(self.images(200, seed=1))).numpy()
-        centre, scale = raw.mean(0), self.gain / raw.std(0)
-
-        end = tf.nn.softmax if self.head == "softmax" else tf.math.l2_normalize
+        others = tuple(range(raw.ndim - 1))
+        centre, scale = raw.mean(others), self.gain / raw.std(others)
+        end = tf.math.l2_normalize if self.head == "unit" else tf.nn.softmax
 
         def call(x: Any) -> Any:
-            return end((features(x) - centre) * scale, axis=-1)
+            logits = (features(x) - centre) * scale
+            return logits if self.head == "logits" else end(logits, axis=-1)
 
         return call
 
@@ -116,6 +120,7 @@ def describe(
     label_type: str = "TENSOR_AXIS_LABELS",
     locales: Sequence[str] = (),
     extra: dict[str, bytes] | None = None,
+    activation: int | None = None,
 ) -> bytes:
     """Write standard metadata into a file with the generated classes of both schemas."""
     import flatbuffers
@@ -154,6 +159,8 @@ def describe(
         scores.processUnits.append(_unit(s, s.ProcessUnitOptions.ScoreThresholdingOptions, options))
     graph = s.SubGraphMetadataT()
     graph.inputTensorMetadata, graph.outputTensorMetadata = [image], [scores]
+    if activation is not None:
+        graph.customMetadata = [_segmenter(s, activation)]
     root = s.ModelMetadataT()
     root.name, root.description, root.author = "clothes", "what is worn", "the tests"
     root.subgraphMetadata, root.minParserVersion = [graph], "1.0.0"
@@ -162,6 +169,18 @@ def describe(
     return append(
         with_buffers(content, {"TFLITE_METADATA": bytes(builder.Output()), **(extra or {})}), files
     )
+
+
+def _segmenter(s: ModuleType, activation: int) -> Any:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(0)
+    builder.StartObject(2)
+    builder.PrependInt8Slot(0, activation, 0)
+    builder.Finish(builder.EndObject(), b"V001")
+    custom = s.CustomMetadataT()
+    custom.name, custom.data = "SEGMENTER_METADATA", np.frombuffer(builder.Output(), np.uint8)
+    return custom
 
 
 def _unit(s: ModuleType, kind: int, options: Any) -> Any:

@@ -95,7 +95,10 @@ BAD = [
         ValueError, r"must end in feature maps .*of fixed size.*\(None, 6\)",
     ),
     (lambda: localizer(_backbone((None, None)), 2), ValueError, "of fixed size"),
-    (lambda: OutputDescription("mask"), ValueError, "one of 'box', 'keypoints'.*'mask'"),
+    (
+        lambda: OutputDescription("mask"),
+        ValueError, "one of 'box', 'keypoints', 'segmentation'.*'mask'",
+    ),
     (
         lambda: OutputDescription("box"),
         ValueError, "bounding_box_format must be given if, and only if, kind='box'",
@@ -110,6 +113,14 @@ BAD = [
     ),
     (
         lambda: OutputDescription("box", "rel_xyxy", names=["a"]),
+        ValueError, "names must only be given for kind='keypoints'",
+    ),
+    (
+        lambda: OutputDescription("segmentation", "rel_xyxy"),
+        ValueError, "bounding_box_format must be given if, and only if, kind='box'",
+    ),
+    (
+        lambda: OutputDescription("segmentation", names=["a"]),
         ValueError, "names must only be given for kind='keypoints'",
     ),
     (

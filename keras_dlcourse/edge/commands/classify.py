@@ -16,11 +16,11 @@ from keras_dlcourse.edge.commands.common import (
     one_sentence,
     pictures_of,
     print_json,
+    read_labels,
     real_number,
     save_picture,
     whole_number,
 )
-from keras_dlcourse.edge.description.labels import parse_labels
 from keras_dlcourse.edge.runtime.interpreter import interpreter, runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -107,7 +107,7 @@ def add_benchmark_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
 @one_sentence
 def classify(arguments: argparse.Namespace) -> int:
     """Print the categories of each image; unreadable images are reported and skipped."""
-    labels = None if arguments.labels is None else _read_labels(arguments.labels)
+    labels = None if arguments.labels is None else read_labels(arguments.labels)
     classifier = ImageClassifier(arguments.model, labels=labels, **model_options(arguments))
     pictures = pictures_of("--map", arguments.map, arguments.images)
     most = arguments.max_results
@@ -139,13 +139,6 @@ def benchmark(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.model}: {latency}")
     return 0
-
-
-def _read_labels(path: str) -> tuple[str, ...]:
-    try:
-        return parse_labels(Path(path).read_text(encoding="utf-8-sig"))
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not UTF-8 text with one label per line") from None
 
 
 def _draw_map(classifier: ImageClassifier, image: str, target: Path, bits: int | None) -> None:

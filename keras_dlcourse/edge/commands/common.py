@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_dlcourse.edge.description.labels import parse_labels
 from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.vision.images import InvalidImage
 
@@ -155,6 +156,14 @@ def complain(error: Exception) -> None:
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     print(f"error: {text}", file=sys.stderr)
+
+
+def read_labels(path: str) -> tuple[str, ...]:
+    """Return the labels in a text file, one per line."""
+    try:
+        return parse_labels(Path(path).read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8 text with one label per line") from None
 
 
 def pictures_of(option: str, target: str | None, images: list[str]) -> dict[str, Path]:

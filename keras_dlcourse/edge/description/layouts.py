@@ -1,4 +1,4 @@
-"""Formats of box and keypoint outputs."""
+"""Formats of box, keypoint and mask outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 # Names of the outputs that hold them.
-BOX, KEYPOINTS = "box", "keypoints"
+BOX, KEYPOINTS, SEGMENTATION = "box", "keypoints", "segmentation"
 
 
 # Frames of reference of keypoint coordinates.
@@ -99,3 +99,41 @@ class KeypointLayout:
             low, high = edges[:, None, :2], edges[:, None, 2:]
             points = points * (high - low) + (low + high) / 2
         return points
+
+
+# What turns the values of a mask output into confidences, in the order of MediaPipe's codes.
+NO_ACTIVATION, SIGMOID, SOFTMAX = ACTIVATIONS = ("none", "sigmoid", "softmax")
+
+
+@dataclass(frozen=True)
+class MaskLayout:
+    """Meaning of the values of a mask output: one value per class at each position.
+
+    Attributes:
+        activation: What turns them into confidences: `"softmax"` over the classes, `"sigmoid"` of
+            each value, or `"none"` if they are confidences.
+    """
+
+    activation: str
+
+    def confidences(self, values: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Return the confidence of each class at each position, from 0 to 1.
+
+        Args:
+            values: The values of the output, float.
+            axis: The axis of the classes.
+
+        Example:
+            >>> MaskLayout("softmax").confidences(np.array([0.0, np.log(3)])).round(2).tolist()
+            [0.25, 0.75]
+        """
+        if self.activation == SOFTMAX:
+            powers = np.exp(values - values.max(axis, keepdims=True))
+            return np.asarray(powers / powers.sum(axis, keepdims=True))
+        if self.activation == SIGMOID:
+            powers = np.exp(-np.abs(values))  # of negative numbers, which cannot overflow
+            return np.where(values < 0, powers, 1) / (1 + powers)
+        return values
+
+
+Layout = BoxLayout | KeypointLayout | MaskLayout

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 from keras_dlcourse.edge.description.labels import parse_labels
 from keras_dlcourse.edge.description.layouts import (
+    ACTIVATIONS,
     BOUNDARIES,
     CENTER,
     UPPER_LEFT,
     BoxLayout,
     KeypointLayout,
+    MaskLayout,
 )
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite import schema
@@ -86,6 +88,7 @@ class ModelMetadata:
         output_labels: Class names of every output that has them, by output name.
         boxes: Layouts of the outputs that are boxes, by output name.
         keypoints: Layouts of the outputs that are keypoints, by output name.
+        mask: Layout of the only output if it is a mask; None if the file does not state it.
         extra: All named buffers of the file as bytes, including `"keras_dlcourse"`.
     """
 
@@ -106,6 +109,7 @@ class ModelMetadata:
     output_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     boxes: Mapping[str, BoxLayout] = field(default_factory=dict)
     keypoints: Mapping[str, KeypointLayout] = field(default_factory=dict)
+    mask: MaskLayout | None = None
     extra: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -156,6 +160,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Mode
         output_labels=_by_name(outputs, labels),
         boxes=_boxes(outputs, what),
         keypoints=_keypoints(record, what),
+        mask=_mask(graph, what),
         extra=extra,
     )
 
@@ -254,6 +259,20 @@ def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
         }
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidModel(f"{what} contains a keypoint record that cannot be read") from error
+
+
+def _mask(graph: Table | None, what: str) -> MaskLayout | None:
+    """Return the layout of a mask from the custom metadata of a segmenter."""
+    slots = schema.CustomMetadata
+    for custom in graph.tables(schema.SubGraphMetadata.CUSTOM_METADATA) if graph else ():
+        if custom.string(slots.NAME) != slots.SEGMENTER:
+            continue
+        options = Table.root(custom.data(slots.DATA), slots.SEGMENTER_IDENTIFIER, what)
+        code = options.number(schema.ImageSegmenterOptions.ACTIVATION, "b")
+        if not 0 <= code < len(ACTIVATIONS):
+            raise InvalidModel(f"{what} describes a mask with the unknown activation {code}")
+        return MaskLayout(ACTIVATIONS[code])
+    return None
 
 
 def _score_thresholds(record: dict[str, Any], what: str) -> tuple[float, ...] | None:

@@ -194,6 +194,20 @@ class SubGraphMetadata:
     """Slots of the metadata of a graph's inputs and outputs, in order."""
 
     NAME, DESCRIPTION, INPUT_TENSOR_METADATA, OUTPUT_TENSOR_METADATA, ASSOCIATED_FILES = range(5)
+    CUSTOM_METADATA = 9
+
+
+class CustomMetadata:
+    """Slots of what a task of MediaPipe needs to know: a flatbuffer inside this one."""
+
+    NAME, DATA = range(2)
+    SEGMENTER, SEGMENTER_IDENTIFIER = "SEGMENTER_METADATA", b"V001"
+
+
+class ImageSegmenterOptions:
+    """Slots of the root of the custom metadata of a segmenter."""
+
+    ACTIVATION, MIN_PARSER_VERSION = range(2)
 
 
 class TensorMetadata:

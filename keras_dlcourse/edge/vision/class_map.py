@@ -10,7 +10,7 @@ from keras_dlcourse._checks import check_number
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.edge.vision.images import centre_box, read_image
+from keras_dlcourse.edge.vision.images import find_seen_part, read_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -71,14 +71,10 @@ def enlarge(
     """
     from PIL import Image
 
-    height, width = size
-    edges = (0, 0, width, height) if aspect is None else centre_box(height, width, aspect)
-    left, top, right, bottom = (round(edge) for edge in edges)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
-    plane = Image.fromarray(np.ascontiguousarray(class_map, np.float32))
-    large = plane.resize((right - left, bottom - top), Image.Resampling.BILINEAR)
     whole = np.full(size, np.nan, np.float32)
-    whole[top:bottom, left:right] = np.asarray(large)
+    seen = whole[find_seen_part(size, aspect)]
+    plane = Image.fromarray(np.ascontiguousarray(class_map, np.float32))
+    seen[:] = np.asarray(plane.resize(seen.shape[::-1], Image.Resampling.BILINEAR))
     return whole
 
 

@@ -1,10 +1,12 @@
-"""Draw detected objects into images with Pillow."""
+"""Draw detected objects and masks into images with Pillow."""
 
 from __future__ import annotations
 
+import colorsys
 from typing import TYPE_CHECKING, Any
 
-from keras_dlcourse.edge.results import Detection
+from keras_dlcourse._checks import check_number
+from keras_dlcourse.edge.results import BACKGROUND, NO_CATEGORY, Detection, Segmentation
 from keras_dlcourse.edge.vision.images import read_image
 
 if TYPE_CHECKING:
@@ -15,6 +17,12 @@ if TYPE_CHECKING:
 
 # Colors of box, points and outlines, from the color-blind-safe palette of Okabe and Ito.
 _BOX, _POINT, _EDGE = (230, 159, 0), (0, 158, 115), (0, 0, 0)
+# The same palette without black, for the first classes of masks.
+_CLASSES = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0),
+    (204, 121, 167),
+)  # fmt: skip
+_GOLDEN = 0.618034  # of the circle of hues: further colors are far from those before
 
 
 def draw_detection(image: Any, detection: Detection) -> Image:
@@ -74,3 +82,68 @@ def _draw_text(
     x, y = max(0, min(corner[0], size[0] - width)), max(0, corner[1] - height)
     drawing.rectangle((x, y, x + width, y + height), fill=_BOX)
     drawing.text((x + line - left, y + line - top), text, fill=_EDGE, font=font)
+
+
+def draw_segmentation(image: Any, segmentation: Segmentation, opacity: float = 0.5) -> Image:
+    """Return an image with each class of its category mask in a color.
+
+    The first seven colors are those of Okabe and Ito, which color-blind people can tell apart; see
+    `category_color`. A class 0 named `"background"`, and pixels without a class, stay as they are.
+
+    Args:
+        image: The image of the segmentation: a path, bytes, PIL image, or uint8 array.
+        segmentation: Result of `ImageSegmenter.segment`, with a category mask.
+        opacity: Opacity of the colors, from 0 to 1.
+
+    Returns:
+        An RGB PIL image of the same size.
+
+    Raises:
+        InvalidImage: If the image cannot be read.
+        TypeError: If the opacity is not a number.
+        ValueError: If mask and image differ in size, there is no category mask, or the opacity is
+            out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> masks = Segmentation(("background", "cat"), np.array([[0, 1]], "uint8"))
+        >>> picture = draw_segmentation(np.zeros((1, 2, 3), "uint8"), masks, opacity=1)
+        >>> picture.getpixel((0, 0)), picture.getpixel((1, 0))
+        ((0, 0, 0), (86, 180, 233))
+    """
+    from PIL import Image
+
+    opacity = check_number("opacity", opacity, least=0, most=1)
+    pixels, categories = read_image(image), segmentation.category_mask
+    if categories is None:
+        raise ValueError("segmentation must have a category mask. Pass output_category_mask=True.")
+    if categories.shape != pixels.shape[:2]:
+        raise ValueError(
+            f"segmentation must be that of the image. Received: a mask of shape "
+            f"{categories.shape} for an image of shape {pixels.shape[:2]}"
+        )
+    picture, mask = Image.fromarray(pixels), Image.fromarray(categories)
+    cover = [round(255 * opacity)] * NO_CATEGORY + [0]
+    if is_background(segmentation.labels, 0):
+        cover[0] = 0
+    covering = mask.point(cover)
+    mask.putpalette([part for k in range(NO_CATEGORY + 1) for part in category_color(k)])
+    picture.paste(mask.convert("RGB"), mask=covering)
+    return picture
+
+
+def is_background(labels: tuple[str, ...], category: int) -> bool:
+    """Whether `draw_segmentation` leaves a class as it is in the image."""
+    return category == 0 and labels[:1] == (BACKGROUND,)
+
+
+def category_color(category: int) -> tuple[int, int, int]:
+    """Return the color of a class in `draw_segmentation`: red, green and blue, from 0 to 255.
+
+    Args:
+        category: Its number in the category mask.
+    """
+    if category < len(_CLASSES):
+        return _CLASSES[category]
+    red, green, blue = colorsys.hsv_to_rgb(category * _GOLDEN % 1, 0.7, 0.9)
+    return round(255 * red), round(255 * green), round(255 * blue)

@@ -191,8 +191,10 @@ def _width(file: ModelFile, kind: str, gives: str, values: str) -> int:
     shape = output.shape
     batch = file.inputs[0].shape[0]
     if len(shape) < 2 or shape[:-1] != (batch,) + (1,) * (len(shape) - 2) or shape[-1] < 1:
+        is_mask = len(shape) == 4
         raise ValueError(
             f"{kind} must return {gives}; {file.what} returns {output.shape_signature}"
+            + (". Open a mask with ImageSegmenter." if is_mask else "")
         )
     if output.dtype not in ("float32", "uint8", "int8", "int16"):
         raise ValueError(

@@ -330,3 +330,17 @@ def centre_box(height: int, width: int, aspect: float) -> tuple[float, float, fl
     part_width = min(width, height / aspect)
     left, top = (width - part_width) / 2, (height - part_height) / 2
     return left, top, left + part_width, top + part_height
+
+
+def find_seen_part(size: tuple[int, int], aspect: float | None) -> tuple[slice, slice]:
+    """Return the rows and columns of an image that the network saw, in whole pixels.
+
+    Args:
+        size: Height and width of the image.
+        aspect: Height / width of the network's input if it saw only a center crop of the image;
+            None if it saw all of it.
+    """
+    height, width = size
+    edges = (0, 0, width, height) if aspect is None else centre_box(height, width, aspect)
+    left, top, right, bottom = (round(edge) for edge in edges)
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_dlcourse.edge.description.layouts import SEGMENTATION
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.kernels import ALIKE
 from keras_dlcourse.export.checking.roads import Road, convert_inputs
 from keras_dlcourse.export.outputs.kind import INTEGER, Compared, Kind
 from keras_dlcourse.export.outputs.limits import find_missed_limits
+from keras_dlcourse.export.writing.output import Output
 
 EXAMPLES = 100  # number of examples the tests run the file on
 _OUTSIDE = 1e-3  # fraction of values that may lie outside an integer range
@@ -27,7 +29,8 @@ class Case:
         file: The file.
         road: How the file was given the examples.
         number: The index of the first output that does not meet its limits, 0 if all do.
-        compared: That output, for at least the first `EXAMPLES` examples.
+        output: That output of the file.
+        compared: Its values, for at least the first `EXAMPLES` examples.
         kind: The kind of that output.
         storage: How the file stores numbers, which determines the limits.
         same_weights: Whether the file was made from these weights; None if it does not record it.
@@ -40,6 +43,7 @@ class Case:
     file: ModelFile
     road: Road
     number: int
+    output: Output
     compared: Compared
     kind: Kind
     storage: str
@@ -58,7 +62,8 @@ class Case:
     def run_on(self, road: Road) -> np.ndarray:
         """Return that output of the file when run on another road."""
         device = road.device(self.file)
-        return np.concatenate([device(index)[self.number] for index in range(len(road.inputs[0]))])
+        values = [device(index)[self.number] for index in range(len(road.inputs[0]))]
+        return self.output.read(np.concatenate(values))
 
 
 def find_cause(case: Case) -> str | None:
@@ -157,10 +162,10 @@ def integer_range(case: Case) -> str | None:
     if not case.failed:
         return None
     inputs = convert_inputs(case.file, tuple(values[:EXAMPLES] for values in case.road.inputs))
-    ends = (
-        *(("input", *one) for one in zip(case.file.inputs, inputs, strict=True)),
-        ("output", case.file.outputs[case.number], case.compared.ours[:EXAMPLES]),
-    )
+    ends = [("input", *one) for one in zip(case.file.inputs, inputs, strict=True)]
+    if case.output.kind != SEGMENTATION:  # whose values are before the activation
+        ours = case.compared.ours[:EXAMPLES]
+        ends.append(("output", case.file.outputs[case.number], ours))
     for what, tensor, values in ends:
         if not tensor.scales:
             continue

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_dlcourse.edge.description.layouts import SEGMENTATION
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
@@ -226,7 +227,9 @@ def read_outputs(file: ModelFile) -> tuple[Output, ...]:
             name=one["name"],
             kind=one["kind"] if one["kind"] in KIND_NAMES else "numbers",  # of a later version
             shape=tensor.shape[1:],
-            layout=metadata.places.get(described[number]),
+            layout=metadata.mask
+            if one["kind"] == SEGMENTATION
+            else metadata.places.get(described[number]),
             labels=metadata.output_labels.get(described[number]) if number else metadata.labels,
             score_thresholds=None if number else metadata.score_thresholds,
         )
@@ -241,8 +244,9 @@ def _guess_outputs(file: ModelFile, described: tuple[str, ...]) -> list[dict[str
     several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
     kinds = dict.fromkeys(metadata.boxes, "box") | dict.fromkeys(metadata.keypoints, "keypoints")
     kinds |= {} if several else {EMBEDDING: "embedding"}
+    other = "scores" if metadata.mask is None else SEGMENTATION
     record = [
-        {"name": name if several else "", "kind": kinds.get(known, "scores")}
+        {"name": name if several else "", "kind": kinds.get(known, other)}
         for name, known in zip(file.output_names, described, strict=True)
     ]
     if has_maps:

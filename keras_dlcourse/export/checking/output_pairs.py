@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data.examples import unwrap_single
+from keras_dlcourse.edge.description.layouts import SEGMENTATION
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import read_outputs
 from keras_dlcourse.export.checking.roads import Device
@@ -17,6 +18,7 @@ from keras_dlcourse.export.conversion.class_map import compute_class_maps
 from keras_dlcourse.export.conversion.structure import pack_inputs
 from keras_dlcourse.export.outputs.find import name_outputs
 from keras_dlcourse.export.outputs.kind import Compared
+from keras_dlcourse.export.outputs.segmentation import fit_masks
 from keras_dlcourse.export.outputs.undescribed import kind_of_scores
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.graph.head import is_embedding
@@ -83,7 +85,7 @@ def compare_outputs(
         labels = None
     for output, one, kept, tensor in zip(outputs, ours, theirs, file.outputs, strict=True):
         compared = _pair_outputs(
-            np.asarray(one, "float32"), np.concatenate(kept), tensor.scales, file
+            np.asarray(one, "float32"), output.read(np.concatenate(kept)), tensor.scales, file
         )
         true = _find_labels(model, labels, output, is_first=not pairs)
         pair, note = _describe_values(model, output, compared, true)
@@ -104,6 +106,9 @@ def _describe_values(
     model: keras.Model, output: Output, compared: Compared, labels: Any
 ) -> tuple[Pair, str | None]:
     """Return an output with its labels, and its kind where only the values show it."""
+    if output.kind == SEGMENTATION:
+        labels, note = fit_masks(labels, compared.ours.shape)
+        return Pair(output, replace(compared, labels=labels, class_names=output.labels)), note
     if output.kind not in ("scores", "numbers"):
         return Pair(output, compared), None
     kind, labels, note = kind_of_scores(

@@ -15,6 +15,7 @@ from keras_dlcourse.edge.tflite.model_file import ModelFile
 
 _FLOATS = ("float32", "float16")
 _EIGHT_BIT = ("int8", "uint8")
+_CLASS_NUMBERS = ("int32", "int64")
 _WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 # Names that the converter gives to the inputs and outputs of the graph.
 _NAMELESS = ("StatefulPartitionedCall", "PartitionedCall", "Identity")
@@ -215,6 +216,8 @@ def image_input(file: ModelFile) -> Iterator[Reason]:
 
 def scores_output(file: ModelFile) -> Iterator[Reason]:
     """One score per class, float32 or uint8; metadata for all outputs or for none."""
+    if _is_mask(file):
+        return
     tensor = file.outputs[0]
     if tensor.dtype not in ("float32", "uint8"):
         why = f"the output is {tensor.dtype}, but the task reads uint8 or float32"
@@ -228,6 +231,46 @@ def scores_output(file: ModelFile) -> Iterator[Reason]:
         why = f"it opens, but its output has shape {tensor.shape}, not one score per class"
         fix = "use a task other than classification, or export a classifier"
         yield Reason(None, None, why, fix, certain=False)
+
+
+def mask_output(file: ModelFile) -> Iterator[Reason]:
+    """One value per class at each position, of fixed size; metadata that names the activation."""
+    if not _is_mask(file):
+        return
+    tensor = file.outputs[0]
+    shape = tensor.shape_signature
+    if tensor.dtype in _CLASS_NUMBERS or len(shape) == 3:
+        why = f"the output of shape {shape} has class numbers, but the task reads values per class"
+        yield Reason(None, None, why, "export the model without its argmax")
+    elif tensor.dtype not in ("float32", "uint8", "int8"):
+        why = f"the output is {tensor.dtype}, but the task reads float32, uint8 or int8"
+        yield Reason(None, None, why, "export with output_dtype='uint8' or 'float32'")
+    if -1 in shape[1:]:
+        why = f"the output has the open size {shape}"
+        yield Reason(None, None, why, "export a model with inputs of fixed size")
+    if len(shape) == 4 and file.metadata.mask is None and not _ends_in_confidences(file):
+        why = "it opens, but takes the outputs for confidences, as the metadata names no activation"
+        fix = "export with kd.export.to_tflite, which writes it for a softmax or a declared mask"
+        yield Reason(None, None, why, fix, certain=False)
+
+
+def _is_mask(file: ModelFile) -> bool:
+    """Whether a file gives an answer at each position of an image."""
+    if len(file.outputs) != 1 or len(file.inputs[0].shape) != 4:
+        return False
+    tensor = file.outputs[0]
+    shape = tensor.shape_signature
+    has_numbers = len(shape) == 3 and tensor.dtype in _CLASS_NUMBERS
+    return has_numbers or (len(shape) == 4 and shape[1:3] != (1, 1))
+
+
+def _ends_in_confidences(file: ModelFile) -> bool:
+    """Whether the output is made by a softmax or sigmoid, and at most converted after it."""
+    makers = {index: operator for operator in file.operators for index in operator.outputs}
+    maker = makers.get(file.outputs[0].index)
+    while maker is not None and maker.name in ("QUANTIZE", "DEQUANTIZE"):
+        maker = makers.get(maker.inputs[0])
+    return maker is not None and maker.name in ("SOFTMAX", "LOGISTIC")
 
 
 def _count_described_outputs(file: ModelFile) -> int:
@@ -286,6 +329,6 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         same_type, no_hybrid, hybrid_transpose, reliable_versions, static_shapes, one_scale,
-        one_graph, image_input, scores_output, eight_bit, compiler_age, gpu_types,
+        one_graph, image_input, scores_output, mask_output, eight_bit, compiler_age, gpu_types,
     )
 }  # fmt: skip

@@ -191,11 +191,11 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             "mediapipe",
-            "MediaPipe Tasks image classifier (Android, iOS, web)",
+            "MediaPipe Tasks image classifier or segmenter (Android, iOS, web)",
             _LITERT_2_3,
             _NOT_IN_LITERT,
             _CUSTOM_IN_MEDIAPIPE,
-            rules=("same_type", "one_graph", "image_input", "scores_output"),
+            rules=("same_type", "one_graph", "image_input", "scores_output", "mask_output"),
             source="rules measured on mediapipe 1.2.2",
         ),
         Target(

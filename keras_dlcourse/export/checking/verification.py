@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,21 @@ class ComparedOutput:
 
     Attributes:
         name: Its name; empty if the file has only one.
-        kind: `"classes"`, `"labels"` (each value is a yes or no), `"embedding"`, `"box"`,
-            `"keypoints"`, `"class_map"`, or `"numbers"`.
+        kind: `"classes"`, `"labels"` (each value is a yes or no), `"embedding"`, `"segmentation"`,
+            `"box"`, `"keypoints"`, `"class_map"`, or `"numbers"`.
         figures: What was measured, by name; what could not be measured is missing. `max_error` and
             `mean_error`, also in steps (`max_error_steps`) and as a fraction of the largest score,
             or of the range of each other number in the outputs of Keras (`max_relative_error`);
             `agreement`, the fraction of equal answers, `class_agreement`, its mean over the answers
             of Keras, so that rare and common classes count the same, and, with labels,
-            `keras_accuracy`, `accuracy` and `accuracy_loss`; `min_cosine` and `mean_cosine`.
+            `keras_accuracy`, `accuracy` and `accuracy_loss`; `min_cosine` and `mean_cosine`; of
+            masks `mask_iou`, the mean over classes of the IoU of Keras's mask and the file's, and,
+            with labels, `keras_iou`, `iou` and `iou_loss`.
         limits: The limits that apply.
         failures: Each limit that is not met, with the measured value.
         positions: Whether it gives an answer at several positions: masks, sequences.
+        by_class: The figures of the masks of each class, by its name: `mask_iou`, `keras_iou` and
+            `iou`; empty for other kinds.
     """
 
     name: str
@@ -68,12 +72,13 @@ class ComparedOutput:
     limits: dict[str, float | None]
     failures: tuple[str, ...]
     positions: bool = False
+    by_class: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def rows(self) -> list[list[str]]:
         """Return the rows of the table."""
         before = f"{self.name}: " if self.name and self.kind != "class_map" else ""
-        rows = []
-        for title, *rest in KINDS[self.kind].rows(self.figures):
+        rows, kind = [], KINDS[self.kind]
+        for title, *rest in [*kind.rows(self.figures), *kind.class_rows(self.by_class)]:
             where = " at a position" if self.positions and title.startswith("same ") else ""
             rows.append([f"{before}{title}{where}", *rest])
         return rows
@@ -138,6 +143,10 @@ class Verification:
     keras_accuracy = _figure("keras_accuracy", "Accuracy of Keras")
     accuracy = _figure("accuracy", "Accuracy of the file")
     accuracy_loss = _figure("accuracy_loss", "`keras_accuracy` minus `accuracy`")
+    mask_iou = _figure("mask_iou", "IoU of the masks of both, mean over classes,")
+    keras_iou = _figure("keras_iou", "Mean IoU of Keras and the labels")
+    iou = _figure("iou", "Mean IoU of the file and the labels")
+    iou_loss = _figure("iou_loss", "`keras_iou` minus `iou`")
     min_cosine = _figure("min_cosine", "Smallest cosine between the vectors")
     mean_cosine = _figure("mean_cosine", "Mean cosine between the vectors")
 
@@ -264,7 +273,8 @@ _OF_FIRST = (
     "kind", "limits", "positions", "failures", "coordinate_errors", "max_map_error",
     "max_map_error_steps", "max_error", "mean_error", "max_error_steps", "mean_error_steps",
     "max_relative_error", "mean_relative_error", "agreement", "class_agreement", "keras_accuracy",
-    "accuracy", "accuracy_loss", "min_cosine", "mean_cosine",
+    "accuracy", "accuracy_loss", "mask_iou", "keras_iou", "iou", "iou_loss", "min_cosine",
+    "mean_cosine",
 )  # fmt: skip
 
 
@@ -292,9 +302,12 @@ def verify(
 
     | | float32 | float16, dynamic | int8, int16x8 |
     |---|---|---|---|
-    | scores of classes or labels, also of masks and sequences | `max_relative_error` 0.001 | \
+    | scores of classes or labels, also of sequences | `max_relative_error` 0.001 | \
 `min_class_agreement` 0.97, `max_accuracy_loss` 0.01, `max_mean_relative_error` 0.02 | \
 0.95, 0.02, 0.1 |
+    | masks of a segmenter | `max_error` 0.001, `min_mask_iou` 0.99 | \
+`min_class_agreement` 0.97, `min_mask_iou` 0.95, `max_iou_loss` 0.01, \
+`max_mean_relative_error` 0.02 | 0.95, 0.85, 0.02, 0.1 |
     | embeddings | `min_cosine` 0.9999 | `min_cosine` 0.98, `min_mean_cosine` 0.99 | 0.9, 0.97 |
     | other numbers | `max_relative_error` 0.001 | `max_mean_relative_error` 0.02 | 0.05 |
 
@@ -350,6 +363,7 @@ def verify(
             file=file,
             road=road,
             number=number,
+            output=pairs[number].output,
             compared=pairs[number].compared.take_first(EXAMPLES),
             kind=KINDS[outputs[number].kind],
             storage=storage,
@@ -424,6 +438,7 @@ def _judge(
                 limits={**defaults, **own},
                 failures=find_missed_limits(found, defaults, own),
                 positions=math.prod(pair.compared.ours.shape[1:-1]) > 1,
+                by_class=found.by_class,
             )
         )
     return tuple(judged)

@@ -1,7 +1,7 @@
 """The kinds of outputs, one module per kind: how each is recognized, described and compared.
 
-A kind is what one value, or the values along the last axis, mean. Images, sequences and masks have
-the same kinds: their outputs give an answer at every position.
+A kind is what one value, or the values along the last axis, mean. Outputs of sequences and images
+that give an answer at every position have the same kinds; the masks of a segmenter are their own.
 """
 
 from keras_dlcourse.export.outputs.class_map import CLASS_MAP
@@ -10,9 +10,11 @@ from keras_dlcourse.export.outputs.embedding import EMBEDDING
 from keras_dlcourse.export.outputs.kind import Kind
 from keras_dlcourse.export.outputs.numbers import NUMBERS
 from keras_dlcourse.export.outputs.scores import CLASSES, LABELS, SCORES
+from keras_dlcourse.export.outputs.segmentation import SEGMENTATION
 
 KINDS: dict[str, Kind] = {
     "embedding": EMBEDDING,
+    "segmentation": SEGMENTATION,
     "scores": SCORES,
     "classes": CLASSES,
     "labels": LABELS,

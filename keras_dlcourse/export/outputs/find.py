@@ -11,19 +11,27 @@ import keras
 import numpy as np
 
 from keras_dlcourse.data import Examples
-from keras_dlcourse.edge.description.layouts import BOX_LAYOUTS, BoxLayout, KeypointLayout
+from keras_dlcourse.edge.description.layouts import (
+    BOX_LAYOUTS,
+    SEGMENTATION,
+    BoxLayout,
+    KeypointLayout,
+    Layout,
+    MaskLayout,
+)
 from keras_dlcourse.edge.tflite.metadata import CLASS_MAP
 from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.provenance import find_labels
 from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.export.outputs import KINDS
 from keras_dlcourse.export.outputs.kind import ModelOutput
+from keras_dlcourse.export.outputs.segmentation import find_mask
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.layers import ImageDescription, OutputDescription
 
 # The order in a file: class scores and other values, as readers of classifiers expect, then these.
-_IN_FILES = (type(None), BoxLayout, KeypointLayout)
-_LABELED = ("scores", "numbers")  # kinds of which the first may have labels
+_IN_FILES = (type(None), BoxLayout, KeypointLayout, MaskLayout)
+_LABELED = ("scores", "numbers", SEGMENTATION)  # kinds of which the first may have labels
 
 
 def find_outputs(
@@ -57,7 +65,8 @@ def find_outputs(
         is_first = [name] == plain[:1]
         found = ModelOutput(model, name, shape, layout, is_only, is_first, has_labels)
         kind = next(kind for kind, row in KINDS.items() if row.recognize(found))
-        outputs.append(Output("" if is_only and not layouts else name, kind, shape, layout))
+        has_name = not is_only or isinstance(layout, BoxLayout | KeypointLayout)
+        outputs.append(Output(name if has_name else "", kind, shape, layout))
     outputs.sort(key=lambda output: _IN_FILES.index(type(output.layout)))
     if class_map:
         outputs.append(Output(CLASS_MAP, "class_map", shapes[-1]))
@@ -89,10 +98,11 @@ def name_outputs(model: keras.Model) -> tuple[str, ...]:
     return names if is_usable else tuple(f"output_{number}" for number in range(count))
 
 
-def _find_layouts(
-    model: keras.Model, names: Sequence[str]
-) -> dict[str, BoxLayout | KeypointLayout]:
-    """Return the layouts of the outputs that are declared as coordinates."""
+def _find_layouts(model: keras.Model, names: Sequence[str]) -> dict[str, Layout]:
+    """Return the layout of a mask, or those of the outputs that are declared as coordinates."""
+    mask = find_mask(model)
+    if mask is not None:
+        return {names[0]: MaskLayout(mask.activation)}
     described = {
         layer.name: layer
         for layer in model._flatten_layers()
@@ -100,7 +110,9 @@ def _find_layouts(
     }
     if not isinstance(getattr(model, "output", None), dict):
         return {}
-    layouts = {name: _layout(described[name]) for name in names if name in described}
+    layouts: dict[str, Layout] = {
+        name: _layout(described[name]) for name in names if name in described
+    }
     plain = [name for name in names if name not in layouts]
     if layouts and len(plain) > 1:
         raise ValueError(
@@ -158,13 +170,20 @@ def assign_labels(
         if output.kind not in _LABELED or (number and given is None):
             labeled.append(output)
             continue
-        width = output.shape[-1] or 0
+        width = _count_classes(output, given)
         first = number == 0
         found = find_labels(given, recorded if first else None, examples if first else None, width)
-        kind = "scores" if found is not None else output.kind
+        kind = "scores" if found is not None and output.kind == "numbers" else output.kind
         name = "labels.txt" if first else f"labels_{number}.txt"
         labeled.append(replace(output, labels=found, labels_file=name, kind=kind))
     return tuple(labeled)
+
+
+def _count_classes(output: Output, given: Any) -> int:
+    """Return the number of class names an output has; a mask of one class may name two."""
+    classes = output.shape[-1] or 0
+    is_single = output.kind == SEGMENTATION and classes == 1
+    return 2 if is_single and given is not None and len(given) == 2 else classes
 
 
 def assign_thresholds(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 import numpy as np
 
-from keras_dlcourse.edge.description.layouts import BoxLayout, KeypointLayout
+from keras_dlcourse.edge.description.layouts import Layout
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
 
@@ -25,7 +25,7 @@ class ModelOutput:
         model: The model.
         name: Name of the output.
         shape: Its shape, without the batch.
-        layout: What an `OutputDescription` layer of that name declares; None without one.
+        layout: What an `OutputDescription` layer declares of it, or the layout of a mask; or None.
         is_only: Whether the model has no other output.
         is_first: Whether it is the first one without a layout.
         has_labels: Whether class names were given for the model.
@@ -34,7 +34,7 @@ class ModelOutput:
     model: keras.Model
     name: str
     shape: tuple[int | None, ...]
-    layout: BoxLayout | KeypointLayout | None
+    layout: Layout | None
     is_only: bool
     is_first: bool
     has_labels: bool
@@ -51,6 +51,7 @@ class Compared:
         labels: The true labels, if known: class indices of shape `ours.shape[:-1]`, or values of
             the same shape as `ours`.
         thresholds: The minimum score at which each class counts as present, if the file has it.
+        class_names: The names of the classes, if the file has them.
     """
 
     ours: np.ndarray
@@ -58,15 +59,16 @@ class Compared:
     step: float | None = None
     labels: np.ndarray | None = None
     thresholds: tuple[float, ...] | None = None
+    class_names: tuple[str, ...] | None = None
 
     def take_first(self, n: int) -> Compared:
         """Return the comparison for the first `n` examples."""
         labels = None if self.labels is None else self.labels[:n]
-        return Compared(self.ours[:n], self.theirs[:n], self.step, labels, self.thresholds)
+        return replace(self, ours=self.ours[:n], theirs=self.theirs[:n], labels=labels)
 
     def with_theirs(self, theirs: np.ndarray) -> Compared:
         """Return the same comparison with other outputs of the file."""
-        return Compared(self.ours, theirs, self.step, self.labels, self.thresholds)
+        return replace(self, theirs=theirs)
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,12 @@ class Figures:
     Attributes:
         values: Each figure by its name; those that could not be measured are missing.
         chance: The standard error of the figures that depend on the choice of examples.
+        by_class: Further figures of single classes, by the name of the class.
     """
 
     values: dict[str, float]
     chance: dict[str, float] = field(default_factory=dict)
+    by_class: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,7 @@ class Kind:
         limits: The default limits of `verify`, for each way to store numbers.
         describe: Returns the standard TFLite metadata of an output.
         rows: Returns the rows of the table of `verify`: what it is, Keras's value, the file's.
+        class_rows: Returns further rows for the figures of single classes.
     """
 
     recognize: Callable[[ModelOutput], bool]
@@ -99,6 +104,7 @@ class Kind:
     limits: Mapping[str, Mapping[str, float]]
     describe: Callable[[Output], Table]
     rows: Callable[[Mapping[str, float]], list[list[str]]]
+    class_rows: Callable[[Mapping[str, Mapping[str, float]]], list[list[str]]] = lambda by_class: []
 
 
 def recognize_nothing(output: ModelOutput) -> bool:

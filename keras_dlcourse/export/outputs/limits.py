@@ -20,6 +20,8 @@ LIMITS = {
     "min_agreement": ("agreement", -1),
     "min_class_agreement": ("class_agreement", -1),
     "max_accuracy_loss": ("accuracy_loss", 1),
+    "min_mask_iou": ("mask_iou", -1),
+    "max_iou_loss": ("iou_loss", 1),
     "min_cosine": ("min_cosine", -1),
     "min_mean_cosine": ("mean_cosine", -1),
 }

@@ -24,7 +24,7 @@ from keras_dlcourse.export.outputs.kind import (
 )
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
-from keras_dlcourse.export.writing.tables import describe_tensor, process_unit
+from keras_dlcourse.export.writing.tables import describe_labels, describe_tensor, process_unit
 
 _SPREAD = 0.22  # sqrt(p (1 - p)) of a share p of 0.95
 
@@ -51,7 +51,7 @@ def _compare_classes(given: Compared) -> Figures:
     if truth is not None and truth.shape == given.ours.shape:
         truth = truth.argmax(-1)
     best = np.partition(given.ours, -2, axis=-1)
-    return _compare_answers(given, ours, theirs, best[..., -1] - best[..., -2], truth)
+    return compare_answers(given, ours, theirs, best[..., -1] - best[..., -2], truth)
 
 
 def _compare_labels(given: Compared) -> Figures:
@@ -62,10 +62,10 @@ def _compare_labels(given: Compared) -> Figures:
     elif not are_shares(given.ours):
         least = np.float32(0)  # logits
     ours, theirs = given.ours >= least, given.theirs >= least
-    return _compare_answers(given, ours, theirs, np.abs(given.ours - least), given.labels)
+    return compare_answers(given, ours, theirs, np.abs(given.ours - least), given.labels)
 
 
-def _compare_answers(
+def compare_answers(
     given: Compared, ours: np.ndarray, theirs: np.ndarray, margin: np.ndarray, truth: Any
 ) -> Figures:
     """Compare answers; those with a margin below the step of the output tensor do not count."""
@@ -103,31 +103,16 @@ def are_shares(values: np.ndarray) -> bool:
 
 def describe_scores(output: Output) -> Table:
     """Describe scores in standard metadata, with their labels and thresholds."""
-    files, units = None, None
+    units = None
     if output.score_thresholds is not None:
         # The standard has one threshold: below the smallest, no class counts.
         least = min(output.score_thresholds)
         options = Table({schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD: np.float32(least)})
         units = [process_unit(schema.ProcessUnitOptions.SCORE_THRESHOLDING, options)]
-    if output.labels is not None:
-        files = [
-            Table(
-                {
-                    schema.AssociatedFile.NAME: output.labels_file,
-                    schema.AssociatedFile.DESCRIPTION: "Names of the classes, one a line.",
-                    schema.AssociatedFile.TYPE: np.int8(
-                        schema.AssociatedFileType.TENSOR_AXIS_LABELS
-                    ),
-                }
-            )
-        ]
     return describe_tensor(
         output.name or "scores",
         "One score for each class.",
-        {
-            schema.TensorMetadata.PROCESS_UNITS: units,
-            schema.TensorMetadata.ASSOCIATED_FILES: files,
-        },
+        {schema.TensorMetadata.PROCESS_UNITS: units, **describe_labels(output)},
     )
 
 

@@ -14,8 +14,9 @@ import numpy as np
 class Table(dict[int, Any]):
     """A flatbuffer table: maps slots to field values; None values are omitted.
 
-    Values are strings, tables, lists of these, lists of float or of `numpy.uint32`, or NumPy
-    scalars of the field's type (`numpy.int8`, `numpy.uint8`, `numpy.uint32`, `numpy.float32`).
+    Values are strings, tables, lists of these, lists of float or of `numpy.uint32`, bytes of
+    another flatbuffer, or NumPy scalars of the field's type (`numpy.int8`, `numpy.uint8`,
+    `numpy.uint32`, `numpy.float32`).
     """
 
 
@@ -41,6 +42,11 @@ def _add(builder: flatbuffers.Builder, value: Any) -> int:
         return builder.CreateString(value)
     if isinstance(value, Table):
         return _add_table(builder, value)
+    if isinstance(value, bytes):
+        builder.StartVector(1, len(value), 16)  # readers use it in place, with any numbers in it
+        for byte in reversed(value):
+            builder.PrependByte(byte)
+        return builder.EndVector()
     if isinstance(value, list) and all(isinstance(item, float) for item in value):
         return builder.CreateNumpyVector(np.asarray(value, "<f4"))
     if isinstance(value, list) and all(isinstance(item, np.uint32) for item in value):

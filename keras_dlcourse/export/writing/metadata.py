@@ -19,7 +19,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
-from keras_dlcourse.edge.description.layouts import KeypointLayout
+from keras_dlcourse.edge.description.layouts import ACTIVATIONS, KeypointLayout, MaskLayout
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.metadata import OWN
 from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
@@ -27,6 +27,7 @@ from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.output import Output
 
 MINIMUM_PARSER = "1.0.0"  # the oldest reader that supports everything written here
+_CUSTOM_PARSER = "1.5.0"  # the same for files with custom metadata
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,12 @@ def _standard_record(
     description: Description, inputs: Sequence[Table], outputs: Sequence[Table]
 ) -> bytes:
     """Return standard TFLite metadata."""
+    masks = [one.layout for one in description.outputs if isinstance(one.layout, MaskLayout)]
     graph = Table(
         {
             schema.SubGraphMetadata.INPUT_TENSOR_METADATA: list(inputs),
             schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: list(outputs),
+            schema.SubGraphMetadata.CUSTOM_METADATA: [*map(_describe_mask, masks)] or None,
         }
     )
     root = Table(
@@ -155,7 +158,20 @@ def _standard_record(
             schema.ModelMetadata.DESCRIPTION: f"{description.quantization}, by keras-dlcourse",
             schema.ModelMetadata.VERSION: __version__,
             schema.ModelMetadata.SUBGRAPH_METADATA: [graph],
-            schema.ModelMetadata.MIN_PARSER_VERSION: MINIMUM_PARSER,
+            schema.ModelMetadata.MIN_PARSER_VERSION: _CUSTOM_PARSER if masks else MINIMUM_PARSER,
         }
     )
     return pack(root, schema.METADATA_IDENTIFIER)
+
+
+def _describe_mask(layout: MaskLayout) -> Table:
+    """Return what MediaPipe's ImageSegmenter needs to know."""
+    slots, custom = schema.ImageSegmenterOptions, schema.CustomMetadata
+    options = Table(
+        {
+            slots.ACTIVATION: np.int8(ACTIVATIONS.index(layout.activation)),
+            slots.MIN_PARSER_VERSION: MINIMUM_PARSER,
+        }
+    )
+    data = pack(options, custom.SEGMENTER_IDENTIFIER)
+    return Table({custom.NAME: custom.SEGMENTER, custom.DATA: data})

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
+from keras_dlcourse.export.writing.output import Output
 
 
 def describe_tensor(name: str, text: str, more: Mapping[int, Any] | None = None) -> Table:
@@ -43,3 +44,18 @@ def describe_content(kind: int, properties: Table) -> Table:
             schema.Content.PROPERTIES: properties,
         }
     )
+
+
+def describe_labels(output: Output) -> dict[int, Any]:
+    """Describe the attached file with the class names of an output; empty if it has none."""
+    if output.labels is None:
+        return {}
+    slots = schema.AssociatedFile
+    file = Table(
+        {
+            slots.NAME: output.labels_file,
+            slots.DESCRIPTION: "Names of the classes, one a line.",
+            slots.TYPE: np.int8(schema.AssociatedFileType.TENSOR_AXIS_LABELS),
+        }
+    )
+    return {schema.TensorMetadata.ASSOCIATED_FILES: [file]}

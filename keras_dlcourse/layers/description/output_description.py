@@ -9,7 +9,13 @@ import keras
 
 from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.edge.description.labels import check_class_names
-from keras_dlcourse.edge.description.layouts import BOX, BOX_LAYOUTS, KEYPOINTS, RELATIVE_TO
+from keras_dlcourse.edge.description.layouts import (
+    BOX,
+    BOX_LAYOUTS,
+    KEYPOINTS,
+    RELATIVE_TO,
+    SEGMENTATION,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -20,7 +26,9 @@ class OutputDescription(keras.layers.Layer):
     `.tflite` file, where the device reads it.
 
     Args:
-        kind: `"box"`: four values, `"keypoints"`: x and y of each point.
+        kind: `"box"`: four values, `"keypoints"`: x and y of each point, `"segmentation"`: the
+            confidence of each class at each position, after a softmax over the classes or, for a
+            single class, a sigmoid. It is the only output of its model.
         bounding_box_format: For a box, the meaning of the values: one of `kd.data.BOX_FORMATS` in
             fractions of the image (`"rel_..."`).
         relative_to: For keypoints, the reference of x and y. `"image"`: fractions of the image from
@@ -30,7 +38,7 @@ class OutputDescription(keras.layers.Layer):
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
     Call arguments:
-        inputs: `(batch, values)`.
+        inputs: `(batch, values)`; for a segmentation, `(batch, height, width, classes)`.
 
     Returns:
         The inputs.
@@ -53,12 +61,12 @@ class OutputDescription(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_one_of("kind", kind, (BOX, KEYPOINTS))
+        check_one_of("kind", kind, (BOX, KEYPOINTS, SEGMENTATION))
         if (kind == BOX) != (bounding_box_format is not None):
             raise ValueError("bounding_box_format must be given if, and only if, kind='box'")
         if (kind == KEYPOINTS) != (relative_to is not None):
             raise ValueError("relative_to must be given if, and only if, kind='keypoints'")
-        if kind == BOX and names is not None:
+        if kind != KEYPOINTS and names is not None:
             raise ValueError("names must only be given for kind='keypoints'")
         if bounding_box_format is not None:
             check_one_of(
