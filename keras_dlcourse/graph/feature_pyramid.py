@@ -95,8 +95,15 @@ def pyramid_of(
 
 
 def known_strides(model: keras.Model, image_input: int = 0) -> tuple[int, ...]:
-    """Return the strides for which `feature_pyramid` finds feature maps, in ascending order."""
-    levels = _find_levels(Network(model), image_input)
+    """Return the strides for which `feature_pyramid` finds feature maps, in ascending order.
+
+    The image itself is none, also after layers that normalize or describe it.
+    """
+    network = Network(model)
+    levels = _find_levels(network, image_input)
+    channels = network.model.inputs[image_input].shape[-1]
+    if 0 in levels and levels[0][-1].shape[-1] == channels:
+        del levels[0]
     return tuple(2**level for level in sorted(levels) if level >= 0)
 
 

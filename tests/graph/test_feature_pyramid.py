@@ -89,6 +89,18 @@ def test_nested_backbones_and_weights_are_shared():
     assert np.abs(pyramid.predict(image, verbose=0)["P2"] - before["P2"]).max() > 1e-3
 
 
+def test_it_can_be_trained_unless_a_backbone_is_frozen():
+    inner = kd.models.ResNet18((64, 64, 3), alpha=0.1, include_top=False)
+    mean = inner.get_layer("stem_bn").moving_mean
+    image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
+    inputs = keras.Input((64, 64, 3))
+    for training, changes in ((None, True), (False, False)):
+        before = keras.ops.convert_to_numpy(mean)
+        model = keras.Model(inputs, inner(inputs, training=training))
+        kd.graph.feature_pyramid(model, (4,))(image, training=True)
+        assert np.array_equal(keras.ops.convert_to_numpy(mean), before) != changes
+
+
 def test_errors_say_what_there_is():
     model = kd.models.LeNet5((28, 28, 1), classes=3)
     with pytest.raises(ValueError, match=r"no feature maps with a stride of 32.*Choose strides="):

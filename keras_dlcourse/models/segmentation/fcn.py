@@ -81,10 +81,10 @@ def FCN32s(
     scores start at 0 as in the paper, the transposed convolution as bilinear interpolation
     (`kd.layers.Bilinear`).
 
-    `FCN16s` and `FCN8s` add scores of finer maps: those behind a max pooling if there is one at that
-    stride, as in the paper, else the last ones. In the paper they are trained in stages: first an
-    FCN-32s, then an FCN-16s that starts from it (`start_from`) with a lower learning rate, then an
-    FCN-8s.
+    `FCN16s` and `FCN8s` add scores of finer maps: those behind a max pooling if there is one at
+    that stride, as in the paper, else the last ones. In the paper they are trained in stages: first
+    an FCN-32s, then an FCN-16s that starts from it (`start_from`) with a lower learning rate, then
+    an FCN-8s.
 
     Images are padded at the bottom and on the right to a multiple of 32, and the output is cropped.
 
