@@ -232,15 +232,8 @@ def call_in_inference(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def call_as_built(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a layer as the model does: a `call` for `Network.run` that makes a model to train.
-
-    A part that the model calls with `training=False`, such as a frozen backbone, stays so.
-    """
-    given = (outer.kwargs.get("training") for outer in place.path[:-1])
-    training = next((each for each in given if each is not None), None)
-    if training is None:
-        return place.node.operation(*args, **kwargs)
-    return _call_layer(place.node.operation, args, kwargs, training)
+    """Call a layer as the model does: a `call` for `Network.run` that makes a model to train."""
+    return place.node.operation(*args, **kwargs)
 
 
 def _call_layer(operation: Any, args: Any, kwargs: dict[str, Any], training: bool) -> Any:

@@ -153,17 +153,20 @@ class SegmentationMetric(keras.metrics.MeanIoU):
 
     def result(self) -> Any:
         """Return the measure; 0 if there were no pixels."""
-        return ops.cast(MEASURES[self.measure](self.total_cm.value), "float32")
+        return ops.cast(MEASURES[self.measure](self._matrix()), "float32")
 
     def scores(self) -> SegmentationScores:
         """Return all measures, also those of each class."""
-        matrix = self.total_cm.value
+        matrix = self._matrix()
         single = {name: float(ops.convert_to_numpy(of(matrix))) for name, of in MEASURES.items()}
         by_class = {
             name: _with_gaps(*map(ops.convert_to_numpy, of(matrix)))
             for name, of in (("accuracy", _accuracy), ("iou", _iou), ("dice", _dice))
         }
         return SegmentationScores(**single, **by_class, confusion=ops.convert_to_numpy(matrix))
+
+    def _matrix(self) -> Any:
+        return ops.convert_to_tensor(self.total_cm)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create this metric."""

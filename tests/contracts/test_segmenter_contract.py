@@ -25,6 +25,10 @@ from contract_kit import (
 import keras_dlcourse as kd
 
 CASES = [case for case in SEGMENTERS if keras.backend.backend() == "tensorflow" or case.elsewhere]
+# The other forms of a builder share what these check.
+builders = pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.suffix], ids=lambda case: case.id
+)
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 
 
@@ -35,15 +39,15 @@ def _small(case: SegmenterCase, **changes: Any) -> keras.Model:
 
 @pytest.fixture(scope="module")
 def built() -> dict[str, keras.Model]:
-    return {}
+    """The small model of each case with random weights; tests do not change them."""
+    models = {case.id: _small(case, name=case.id) for case in CASES}
+    for model in models.values():
+        randomise(model)
+    return models
 
 
 @pytest.fixture
 def model(case: SegmenterCase, built: dict[str, keras.Model]) -> keras.Model:
-    """The small model of a case with random weights, built once: tests do not change it."""
-    if case.id not in built:
-        built[case.id] = _small(case, name=case.id)
-        randomise(built[case.id])
     return built[case.id]
 
 
@@ -92,7 +96,7 @@ def test_open_sizes_are_refused_where_they_cannot_be(case: SegmenterCase) -> Non
         _small(case, input_shape=(None, None, 3))
 
 
-@every_case
+@builders
 def test_one_class_is_a_sigmoid(case: SegmenterCase) -> None:
     model = _small(case, classes=["object"])
     randomise(model)
@@ -101,7 +105,7 @@ def test_one_class_is_a_sigmoid(case: SegmenterCase) -> None:
     assert kd.layers.describe(model).class_names == ("object",)
 
 
-@every_case
+@builders
 def test_what_it_says_of_itself(case: SegmenterCase) -> None:
     normalization = kd.data.Normalization((127.5,), (127.5,))
     model = _small(case, classes=["a", "b", "c"], preprocessing=normalization, name="mine")
@@ -133,7 +137,7 @@ def test_every_trainable_weight_gets_a_gradient(case: SegmenterCase) -> None:
     assert not still, "moving statistics change in training, too"
 
 
-@every_case
+@builders
 def test_mixed_precision_ends_in_float32(case: SegmenterCase) -> None:
     keras.config.set_dtype_policy("mixed_float16")
     try:
@@ -144,7 +148,7 @@ def test_mixed_precision_ends_in_float32(case: SegmenterCase) -> None:
     assert {layer.compute_dtype for layer in model.layers[1:-2]} == {"float16"}
 
 
-@every_case
+@builders
 def test_a_saved_model_answers_the_same(
     case: SegmenterCase, model: keras.Model, tmp_path: Path
 ) -> None:
@@ -154,7 +158,7 @@ def test_a_saved_model_answers_the_same(
     np.testing.assert_array_equal(answers(loaded, given), answers(model, given))
 
 
-@every_case
+@builders
 def test_bad_arguments_are_refused_by_name(case: SegmenterCase) -> None:
     for arguments, message in (
         ({"backbone": "vgg"}, "backbone must be one of .* or a keras.Model"),

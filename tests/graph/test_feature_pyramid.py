@@ -89,16 +89,14 @@ def test_nested_backbones_and_weights_are_shared():
     assert np.abs(pyramid.predict(image, verbose=0)["P2"] - before["P2"]).max() > 1e-3
 
 
-def test_it_can_be_trained_unless_a_backbone_is_frozen():
-    inner = kd.models.ResNet18((64, 64, 3), alpha=0.1, include_top=False)
-    mean = inner.get_layer("stem_bn").moving_mean
-    image = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype("float32")
-    inputs = keras.Input((64, 64, 3))
-    for training, changes in ((None, True), (False, False)):
-        before = keras.ops.convert_to_numpy(mean)
-        model = keras.Model(inputs, inner(inputs, training=training))
-        kd.graph.feature_pyramid(model, (4,))(image, training=True)
-        assert np.array_equal(keras.ops.convert_to_numpy(mean), before) != changes
+def test_it_can_be_trained():
+    x = inputs = keras.Input((16, 16, 3))
+    for _ in range(2):
+        x = L.BatchNormalization()(L.Conv2D(4, 3, 2, padding="same")(x))
+    pyramid = kd.graph.feature_pyramid(keras.Model(inputs, x), (2, 4))
+    for layer in pyramid.layers:
+        for node in layer._inbound_nodes:
+            assert node.arguments.kwargs.get("training") is None, layer.name
 
 
 def test_errors_say_what_there_is():
