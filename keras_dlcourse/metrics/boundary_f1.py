@@ -68,8 +68,9 @@ def boundary_f1(
     scores = np.full((len(true), classes), np.nan)
     for image, here in enumerate(known):
         for number in range(classes):
-            edges = [_boundary(mask[image] == number, here) for mask in (true, predicted)]
-            scores[image, number] = _f1(*edges, reach)
+            there = _boundary(true[image] == number, here)
+            found = _boundary(predicted[image] == number, here)
+            scores[image, number] = _f1(there, found, reach)
     return scores
 
 

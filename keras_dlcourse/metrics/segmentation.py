@@ -158,12 +158,12 @@ class SegmentationMetric(keras.metrics.MeanIoU):
     def scores(self) -> SegmentationScores:
         """Return all measures, also those of each class."""
         matrix = self._matrix()
-        single = {name: float(ops.convert_to_numpy(of(matrix))) for name, of in MEASURES.items()}
-        by_class = {
-            name: _with_gaps(*map(ops.convert_to_numpy, of(matrix)))
-            for name, of in (("accuracy", _accuracy), ("iou", _iou), ("dice", _dice))
+        values: dict[str, Any] = {
+            name: float(ops.convert_to_numpy(measure(matrix))) for name, measure in MEASURES.items()
         }
-        return SegmentationScores(**single, **by_class, confusion=ops.convert_to_numpy(matrix))
+        for name, measure in (("accuracy", _accuracy), ("iou", _iou), ("dice", _dice)):
+            values[name] = _with_gaps(*map(ops.convert_to_numpy, measure(matrix)))
+        return SegmentationScores(**values, confusion=ops.convert_to_numpy(matrix))
 
     def _matrix(self) -> Any:
         return ops.convert_to_tensor(self.total_cm)

@@ -118,7 +118,7 @@ def test_what_it_says_of_itself(case: SegmenterCase) -> None:
     assert type(logits.layers[-1]) is keras.layers.Activation
 
 
-@every_case
+@builders
 def test_every_trainable_weight_gets_a_gradient(case: SegmenterCase) -> None:
     model = _small(case)
     randomise(model)

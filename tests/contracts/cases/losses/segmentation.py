@@ -21,42 +21,40 @@ _INVALID = (
     ({"from_logits": 2}, "from_logits.*2"),
 )
 
-LOSSES = tuple(
-    case
-    for loss, own, invalid in (
-        (kd.losses.PixelCrossentropy, {"hardest": 0.6}, ({"hardest": 0}, "hardest.*0")),
-        (kd.losses.PixelFocalCrossentropy, {"gamma": 1.5}, ({"gamma": -1}, "gamma.*-1")),
-        (
-            kd.losses.DiceCrossentropy,
-            {"dice_weight": 0.5},
-            ({"dice_weight": -1}, "dice_weight.*-1"),
-        ),
-    )
-    for case in (
-        LossCase(
-            loss,
-            {**_WEIGHTED, **own},
-            _MASKS,
-            _SCORES,
-            invalid=(*_INVALID, invalid),
-            activation="sigmoid",
-        ),
-        LossCase(
-            loss,
-            {"from_logits": True},
-            _MASKS[..., None],
-            _LOGITS,
-            invalid=_INVALID,
-            suffix="-logits",
-        ),
-        LossCase(
-            loss,
-            {"class_weight": [0.5, 2.0], **own},
-            np.where(_MASKS == 2, 255, _MASKS),
-            _SINGLE,
-            invalid=(invalid,),
-            activation="sigmoid",
-            suffix="-single",
-        ),
-    )
+LOSSES = (
+    *(
+        case
+        for loss, own, invalid in (
+            (kd.losses.PixelCrossentropy, {"hardest": 0.6}, ({"hardest": 0}, "hardest.*0")),
+            (kd.losses.PixelFocalCrossentropy, {"gamma": 1.5}, ({"gamma": -1}, "gamma.*-1")),
+            (kd.losses.DiceCrossentropy, {"dice_weight": 0.5}, ({"dice_weight": -1}, "weight.*-1")),
+        )
+        for case in (
+            LossCase(
+                loss,
+                {**_WEIGHTED, **own},
+                _MASKS,
+                _SCORES,
+                invalid=(*_INVALID, invalid),
+                activation="sigmoid",
+            ),
+            LossCase(
+                loss,
+                {"from_logits": True},
+                _MASKS[..., None],
+                _LOGITS,
+                invalid=_INVALID,
+                suffix="-logits",
+            ),
+        )
+    ),
+    LossCase(
+        kd.losses.PixelCrossentropy,
+        {"class_weight": [0.5, 2.0]},
+        np.where(_MASKS == 2, 255, _MASKS),
+        _SINGLE,
+        invalid=_INVALID,
+        activation="sigmoid",
+        suffix="-single",
+    ),
 )
