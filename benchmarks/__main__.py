@@ -42,6 +42,7 @@ NAMES = (
     "triplet_cost",
     "search_cost",
     "localizer",
+    "unet_cost",
     "multitask_cost",
     "multilabel",
     "variants",

@@ -45,7 +45,7 @@ def boundary_f1(
         >>> true, predicted = np.zeros((2, 1, 8, 8), int)
         >>> true[0, 2:6, 2:6], predicted[0, 2:6, 2:7] = 1, 1
         >>> boundary_f1(true, predicted, 2, tolerance=0.0).round(2).tolist()
-        [[0.73, 0.64]]
+        [[0.71, 0.77]]
 
     Reference:
         Csurka, Larlus and Perronnin, "What is a Good Evaluation Measure for Semantic

@@ -16,9 +16,9 @@ INTERPOLATIONS = ("bilinear", "nearest")
 class ResizeConv2D(CompositeLayer):
     """Enlarge maps by interpolation, then convolve them.
 
-    A transposed convolution whose kernel size is not a multiple of its stride covers output
-    positions unequally often, which shows as a checkerboard. Here each output position is computed
-    by the same kernel from values that were already interpolated.
+    A transposed convolution computes neighboring output positions from different weights, which
+    shows as a checkerboard. Here each position is computed by the same kernel from values that were
+    interpolated.
 
     Args:
         filters: Output channels.
