@@ -125,7 +125,7 @@ def test_a_unet_shares_its_backbone_and_trains_its_statistics():
     names = [layer.name for layer in model.layers]
     assert model.get_layer("to_8") is backbone.get_layer("to_8") and "to_16" not in names
     names = [name for name in names if name.startswith("decoder")]
-    assert names[0] == "decoder_4_up" and names[-1] == "decoder_1_conv2"
+    assert names[0] == "decoder_4_up" and names[-1] == "decoder_1_conv1"
     mean = backbone.get_layer("bn_2").moving_mean
     before = keras.ops.convert_to_numpy(mean)
     model(RANDOM.normal(size=(2, 64, 32, 3)).astype("float32"), training=True)

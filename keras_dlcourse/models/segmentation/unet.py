@@ -173,9 +173,11 @@ class _Decoder:
             filters = _scale(min(DECODER_CHANNELS * stride, MOST_CHANNELS), self.arguments)
             x = enlarge(x, coarsest // stride, filters, self.upsampling, f"decoder_{stride}")
             coarsest = stride
+            convolutions = 1  # the finest maps cost most, and without a skip there is little to mix
             if stride in skips:
                 x = L.Concatenate(name=f"decoder_{stride}_skip")([x, skips[stride]])
-            for number in (1, 2):
+                convolutions = 2
+            for number in range(1, convolutions + 1):
                 x = self._convolve(x, filters, f"decoder_{stride}_conv{number}")
         return x
 
@@ -189,11 +191,16 @@ class _Decoder:
 
 
 def enlarge(x: Any, factor: int, filters: int, upsampling: str, name: str) -> Any:
-    """Return maps that are larger by a factor."""
+    """Return maps that are larger by a factor, with at most the given number of channels.
+
+    Interpolation and a 1x1 convolution can change places: fewer channels are interpolated faster.
+    """
     if upsampling == "transpose":
         return L.Conv2DTranspose(
             filters, factor, factor, kernel_initializer="he_normal", name=f"{name}_up"
         )(x)
+    if x.shape[-1] > filters:
+        x = L.Conv2D(filters, 1, kernel_initializer="he_normal", name=f"{name}_reduce")(x)
     return L.UpSampling2D(factor, interpolation=upsampling, name=f"{name}_up")(x)
 
 
