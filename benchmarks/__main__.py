@@ -43,6 +43,7 @@ NAMES = (
     "triplet_cost",
     "search_cost",
     "localizer",
+    "unet_cost",
     "multitask_cost",
     "multilabel",
     "elastic_cost",

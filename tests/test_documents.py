@@ -255,6 +255,28 @@ def test_retrieval(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_segmentation_models_and_losses(monkeypatch):
+    """Three blocks, one after the other: a U-Net, a stage of FCN, weights of borders."""
+
+    def small_unet(input_shape, **arguments):
+        conv = functools.partial(keras.layers.Conv2D, padding="same", activation="relu")
+        backbone = keras.Sequential([keras.Input(input_shape), conv(8, 5, 2), conv(16, 3, 2)])
+        return unet(input_shape, backbone, **arguments)
+
+    unet = kd.models.UNet
+    monkeypatch.setattr(kd.models, "UNet", small_unet)
+    keras.utils.set_random_seed(0)
+    text = (ROOT / "docs/segmentation.md").read_text().split("## Models")[1]
+    models = text.split("## On the device")[0]
+    names: dict = {}
+    for block in re.findall(r"^```python\n(.*?)^```", models, re.S | re.M):
+        exec(block, names)
+    assert names["metric"].scores().mean_iou > 0.7
+    assert not np.any(names["middle"].get_layer("score_16").get_weights()[0])
+    assert names["separator"].output_shape == (None, 48, 48, 1)
+
+
+@pytest.mark.slow
 def test_localization(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     desk, device = python_blocks("docs/localization.md")

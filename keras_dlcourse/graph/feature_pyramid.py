@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from keras import tree
 
 from keras_dlcourse._checks import check_integer
 from keras_dlcourse.graph.places import find_place, is_map
-from keras_dlcourse.graph.running import Network, Place, call_in_inference
+from keras_dlcourse.graph.running import Network, Place, call_as_built, call_in_inference
 from keras_dlcourse.graph.seeing import is_channels_first
 
 STRIDES = (4, 8, 16, 32)
@@ -55,19 +55,21 @@ def feature_pyramid(
         Lin et al., "Feature Pyramid Networks for Object Detection", CVPR 2017,
         https://arxiv.org/abs/1612.03144
     """
+    return pyramid_of(model, strides, image_input, choose_last)
+
+
+def pyramid_of(
+    model: keras.Model,
+    strides: Sequence[int],
+    image_input: int,
+    choose: Callable[[list[Place]], Place],
+) -> keras.Model:
+    """Return the pyramid of the maps that `choose` takes of all places with the same stride."""
     levels = [_level(stride) for stride in strides]
     if not levels or len(set(levels)) < len(levels):
         raise ValueError(f"strides must be distinct powers of 2. Received: {tuple(strides)}")
     network = Network(model)
-    found: dict[int, Place] = {}
-    coarsest = find_place(network, None, image_input)
-    through = _places_before(network, coarsest)
-    sizes = _sizes(network, image_input)
-    for place in network.places:
-        if place in through and is_map(place) and not isinstance(place.node.operation, _PADDING):
-            level = _level_of(sizes[place], sizes[None])
-            if level is not None:
-                found[level] = place  # the last one stays
+    found = _find_levels(network, image_input)
     missing = [2**level for level in levels if level not in found]
     if missing:
         known = ", ".join(str(2**level) for level in sorted(found))
@@ -76,7 +78,7 @@ def feature_pyramid(
             f"{', '.join(map(str, missing))}; it has {known}. "
             "Choose strides= among these, or build the model for larger images"
         )
-    wanted = {found[level]: f"P{level}" for level in levels}
+    wanted = {choose(found[level]): f"P{level}" for level in levels}
     inputs = [keras.Input(batch_shape=x.shape, dtype=x.dtype) for x in network.model.inputs]
     outputs: dict[str, Any] = {}
 
@@ -86,10 +88,42 @@ def feature_pyramid(
         return made
 
     # One flat graph, in which what several scales share is computed once, in nested models too.
-    network.run(inputs, after=keep)
+    network.run(inputs, call_as_built, keep)
     structure = tree.pack_sequence_as(network.model.input, inputs)
     ordered = {f"P{level}": outputs[f"P{level}"] for level in levels}
     return keras.Model(structure, ordered, name=f"{model.name}_pyramid")
+
+
+def known_strides(model: keras.Model, image_input: int = 0) -> tuple[int, ...]:
+    """Return the strides for which `feature_pyramid` finds feature maps, in ascending order.
+
+    The image itself is none, also after layers that normalize or describe it.
+    """
+    network = Network(model)
+    levels = _find_levels(network, image_input)
+    channels = network.model.inputs[image_input].shape[-1]
+    if 0 in levels and levels[0][-1].shape[-1] == channels:
+        del levels[0]
+    return tuple(2**level for level in sorted(levels) if level >= 0)
+
+
+def _find_levels(network: Network, image_input: int) -> dict[int, list[Place]]:
+    """Return the places of the feature maps of each scale, by the logarithm of its stride."""
+    found: dict[int, list[Place]] = {}
+    coarsest = find_place(network, None, image_input)
+    through = _places_before(network, coarsest)
+    sizes = _sizes(network, image_input)
+    for place in network.places:
+        if place in through and is_map(place) and not isinstance(place.node.operation, _PADDING):
+            level = _level_of(sizes[place], sizes[None])
+            if level is not None:
+                found.setdefault(level, []).append(place)
+    return found
+
+
+def choose_last(places: list[Place]) -> Place:
+    """Return the last of the places with the same stride."""
+    return places[-1]
 
 
 def _level(stride: Any) -> int:

@@ -231,6 +231,11 @@ def call_in_inference(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any
     return _call_layer(place.node.operation, args, kwargs, training=False)
 
 
+def call_as_built(place: Place, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a layer as the model does: a `call` for `Network.run` that makes a model to train."""
+    return place.node.operation(*args, **kwargs)
+
+
 def _call_layer(operation: Any, args: Any, kwargs: dict[str, Any], training: bool) -> Any:
     if "training" in inspect.signature(operation.call).parameters:
         kwargs = {**kwargs, "training": training}

@@ -47,13 +47,19 @@ from keras_dlcourse.layers.normalization.local_response_normalization import (
 from keras_dlcourse.layers.normalization.whitening import Whitening
 from keras_dlcourse.layers.output.cosine_dense import CosineDense
 from keras_dlcourse.layers.output.radial_basis_output import RadialBasisOutput
+from keras_dlcourse.layers.resizing.bilinear import Bilinear
+from keras_dlcourse.layers.resizing.max_unpooling import MaxUnpooling2D
+from keras_dlcourse.layers.resizing.pad_to_multiple import CropLike, PadToMultiple
+from keras_dlcourse.layers.resizing.resize_conv2d import ResizeConv2D
 
 __all__ = [
+    "Bilinear",
     "ChannelScale",
     "ClassSpecific",
     "ClusterWeight",
     "ConstantSparsity",
     "CosineDense",
+    "CropLike",
     "DenseBlock",
     "DenseTransition",
     "DepthwiseSeparableConv2D",
@@ -70,7 +76,9 @@ __all__ = [
     "LocalFilter2D",
     "LocalResponseNormalization",
     "MLPConv2D",
+    "MaxUnpooling2D",
     "OutputDescription",
+    "PadToMultiple",
     "PolynomialDecay",
     "PruneWeight",
     "RadialBasisOutput",
@@ -78,6 +86,7 @@ __all__ = [
     "RangeBridge",
     "RankFilter2D",
     "ResidualBlock",
+    "ResizeConv2D",
     "SparseConnectedConv2D",
     "SqueezeExcite",
     "Superimpose",

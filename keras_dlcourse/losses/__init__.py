@@ -1,4 +1,4 @@
-"""Losses for `model.compile(loss=...)`: classification, detection, embeddings, several tasks."""
+"""Losses for `model.compile(loss=...)`: classes, boxes, embeddings, several tasks, masks."""
 
 from keras_dlcourse._extras import require
 
@@ -31,6 +31,10 @@ from keras_dlcourse.losses.embedding.supervised_contrastive import SupervisedCon
 from keras_dlcourse.losses.embedding.triplet import TripletLoss
 from keras_dlcourse.losses.multitask.grad_norm import GradNorm
 from keras_dlcourse.losses.multitask.multitask_loss import MultitaskLoss
+from keras_dlcourse.losses.segmentation.boundary_weights import boundary_weights
+from keras_dlcourse.losses.segmentation.dice_crossentropy import DiceCrossentropy
+from keras_dlcourse.losses.segmentation.pixel_crossentropy import PixelCrossentropy
+from keras_dlcourse.losses.segmentation.pixel_focal_crossentropy import PixelFocalCrossentropy
 
 __all__ = [
     "ArcFace",
@@ -38,12 +42,15 @@ __all__ = [
     "ContrastiveLoss",
     "CosFace",
     "DIoULoss",
+    "DiceCrossentropy",
     "GIoULoss",
     "GradNorm",
     "IoULoss",
     "KeypointLoss",
     "MultitaskLoss",
     "NTXent",
+    "PixelCrossentropy",
+    "PixelFocalCrossentropy",
     "ProxyAnchor",
     "SmoothL1Loss",
     "SparseCategoricalCrossentropy",
@@ -51,5 +58,6 @@ __all__ = [
     "TanhCrossentropy",
     "TripletLoss",
     "WeightedBinaryCrossentropy",
+    "boundary_weights",
     "for_task",
 ]

@@ -1,9 +1,10 @@
-"""Keras metrics for localization maps, boxes, keypoints, multi-label scores and calibration."""
+"""Keras metrics for localization maps, boxes, keypoints, scores, calibration and class masks."""
 
 from keras_dlcourse._extras import require
 
 require("keras_dlcourse.metrics", "tensorflow", "keras")
 
+from keras_dlcourse.metrics.boundary_f1 import boundary_f1
 from keras_dlcourse.metrics.box_overlap import (
     BoxAccuracy,
     BoxIoU,
@@ -15,6 +16,7 @@ from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy
 from keras_dlcourse.metrics.multilabel import MultilabelAveragePrecision
 from keras_dlcourse.metrics.object_coverage import ObjectCoverage
 from keras_dlcourse.metrics.pointing_game import PointingGame
+from keras_dlcourse.metrics.segmentation import SegmentationMetric, SegmentationScores
 
 __all__ = [
     "BoxAccuracy",
@@ -26,4 +28,7 @@ __all__ = [
     "ObjectCoverage",
     "PCK",
     "PointingGame",
+    "SegmentationMetric",
+    "SegmentationScores",
+    "boundary_f1",
 ]

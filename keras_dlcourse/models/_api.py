@@ -71,6 +71,8 @@ from keras_dlcourse.models.heads.ensemble import ensemble
 from keras_dlcourse.models.heads.localizer import keypoint_regressor, localizer
 from keras_dlcourse.models.heads.siamese import Siamese
 from keras_dlcourse.models.registry import build, names, register
+from keras_dlcourse.models.segmentation.fcn import FCN8s, FCN16s, FCN32s, start_from
+from keras_dlcourse.models.segmentation.unet import UNet
 from keras_dlcourse.models.wrappers._view_results import (
     AugmentationGain,
     AugmentedPrediction,
@@ -109,6 +111,9 @@ __all__ = [
     "EfficientNetLite2",
     "EfficientNetLite3",
     "EfficientNetLite4",
+    "FCN16s",
+    "FCN32s",
+    "FCN8s",
     "GoogLeNet",
     "LeNet5",
     "LeNet5Paper",
@@ -138,6 +143,7 @@ __all__ = [
     "ResNet56CIFAR",
     "Siamese",
     "TestTimeAugmentation",
+    "UNet",
     "VGG11",
     "VGG13",
     "VGG16",
@@ -154,5 +160,6 @@ __all__ = [
     "localizer",
     "names",
     "register",
+    "start_from",
     "without_auxiliary",
 ]

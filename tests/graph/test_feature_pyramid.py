@@ -89,6 +89,16 @@ def test_nested_backbones_and_weights_are_shared():
     assert np.abs(pyramid.predict(image, verbose=0)["P2"] - before["P2"]).max() > 1e-3
 
 
+def test_it_can_be_trained():
+    x = inputs = keras.Input((16, 16, 3))
+    for _ in range(2):
+        x = L.BatchNormalization()(L.Conv2D(4, 3, 2, padding="same")(x))
+    pyramid = kd.graph.feature_pyramid(keras.Model(inputs, x), (2, 4))
+    for layer in pyramid.layers:
+        for node in layer._inbound_nodes:
+            assert node.arguments.kwargs.get("training") is None, layer.name
+
+
 def test_errors_say_what_there_is():
     model = kd.models.LeNet5((28, 28, 1), classes=3)
     with pytest.raises(ValueError, match=r"no feature maps with a stride of 32.*Choose strides="):

@@ -74,6 +74,35 @@ class ModelCase:
 
 
 @dataclass(frozen=True)
+class SegmenterCase:
+    """A builder of models that predict the class of each pixel.
+
+    Attributes:
+        builder: The function.
+        small: Arguments that make a model small enough for many checks, of three classes.
+        suffix: Tells two cases of one builder apart.
+        backbone: Returns a new backbone for each model, if it is given one.
+        lost: Rows and columns that the output has less than the image.
+        multiple: Number of pixels that the image is padded to a multiple of.
+        has_open_size: Whether it can be built for images of any size.
+        elsewhere: Whether other backends check it as well: compiling takes a while.
+    """
+
+    builder: Callable[..., keras.Model]
+    small: dict[str, Any]
+    suffix: str = ""
+    backbone: Callable[[], keras.Model] | None = None
+    lost: int = 0
+    multiple: int = 1
+    has_open_size: bool = True
+    elsewhere: bool = False
+
+    @property
+    def id(self) -> str:
+        return self.builder.__name__ + self.suffix
+
+
+@dataclass(frozen=True)
 class CallbackCase:
     """A callback for `model.fit`.
 

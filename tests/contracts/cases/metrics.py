@@ -79,4 +79,16 @@ METRICS = (
         np.random.default_rng(6).dirichlet([0.5, 1, 1], 6).astype("float32"),
         invalid=(({"bins": 0}, "bins.*0"),),
     ),
+    MetricCase(
+        kd.metrics.SegmentationMetric,
+        {"classes": 3, "measure": "mean_dice", "ignore": 2, "threshold": 0.25},
+        np.random.default_rng(1).integers(0, 3, (6, 4, 3)),
+        np.random.default_rng(2).dirichlet([1.0] * 3, (6, 4, 3)).astype("float32"),
+        invalid=(
+            ({"classes": 0}, "classes.*0"),
+            ({"classes": 2, "measure": "iou"}, "measure.*'mean_iou'.*'iou'"),
+            ({"classes": 2, "ignore": "void"}, "ignore.*'void'"),
+            ({"classes": 2, "threshold": None}, "threshold.*None"),
+        ),
+    ),
 )

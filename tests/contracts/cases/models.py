@@ -1,9 +1,11 @@
-"""One case per family of models."""
+"""One case per family of classifiers, and per form of segmentation network."""
 
 from __future__ import annotations
 
+import keras
+
 import keras_dlcourse as kd
-from cases.kinds import ModelCase
+from cases.kinds import ModelCase, SegmenterCase
 
 # Models that other backends load as well, besides all layers: compiling them takes a while.
 LOADED_ELSEWHERE = ("lenet5_paper", "mobilenet_v2")
@@ -44,4 +46,39 @@ MODELS = (
         {"input_shape": (28, 28, 1), "alpha": 0.1, "classes": ["a", "b", "c"], "dropout": 0.5},
         features=1280,
     ),
+)
+
+
+def _backbone() -> keras.Model:
+    """Return a backbone that is built in no time, of which only strides 2 to 8 have maps."""
+    layers = [keras.Input((48, 48, 3))]
+    for filters in (4, 6, 8):
+        layers += [
+            keras.layers.Conv2D(filters, 3, 2, padding="same", use_bias=False),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.ReLU(),
+        ]
+    return keras.Sequential(layers)
+
+
+_IMAGES = {"input_shape": (40, 50, 3), "classes": 3}
+
+SEGMENTERS = (
+    SegmenterCase(
+        kd.models.UNet, {**_IMAGES, "dropout": 0.2}, backbone=_backbone, multiple=8, elsewhere=True
+    ),
+    SegmenterCase(
+        kd.models.UNet,
+        {**_IMAGES, "backbone": "plain", "alpha": 0.05},
+        suffix="-plain",
+        multiple=16,
+    ),
+    SegmenterCase(
+        kd.models.UNet,
+        {"input_shape": (188, 204, 1), "backbone": "paper", "classes": 3, "alpha": 0.05},
+        suffix="-paper",
+        lost=184,
+        has_open_size=False,
+    ),
+    SegmenterCase(kd.models.FCN8s, {**_IMAGES, "alpha": 0.05}, multiple=32),
 )

@@ -9,12 +9,15 @@ from cases.callbacks import CALLBACKS
 from cases.layers import LAYERS
 from cases.losses import LOSSES
 from cases.metrics import METRICS
-from cases.models import MODELS
+from cases.models import MODELS, SEGMENTERS
 
 # Public names that are no part of a kind, and where they are tested instead.
 NOT_PARTS = {
     "keras_dlcourse.layers.ImageViews": "of a fixed size: tests/layers/test_image_views.py",
     "keras_dlcourse.layers.OutputDescription": "describes: tests/export/test_localizers.py",
+    "keras_dlcourse.layers.Bilinear": "an initializer: tests/layers/test_resizing.py",
+    "keras_dlcourse.layers.CropLike": "of two inputs: tests/layers/test_resizing.py",
+    "keras_dlcourse.layers.MaxUnpooling2D": "of two inputs: tests/layers/test_resizing.py",
     "keras_dlcourse.layers.ClassSpecific": "takes labels: tests/layers/test_augmentation.py",
     "keras_dlcourse.layers.ClusterWeight": "transforms weights: tests/compress/test_clustering.py",
     "keras_dlcourse.layers.ConstantSparsity": "a schedule: tests/compress/test_pruning.py",
@@ -33,6 +36,9 @@ NOT_PARTS = {
     "keras_dlcourse.losses.for_task": "a table of losses: tests/losses/test_tasks.py",
     "keras_dlcourse.losses.GradNorm": "of MultitaskLoss: tests/models/test_multitask_model.py",
     "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
+    "keras_dlcourse.losses.boundary_weights": "of NumPy: tests/losses/test_pixel_losses.py",
+    "keras_dlcourse.metrics.boundary_f1": "of NumPy: tests/metrics/test_segmentation.py",
+    "keras_dlcourse.metrics.SegmentationScores": "a result: tests/metrics/test_segmentation.py",
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
     "keras_dlcourse.models.MLP": "of vectors, not images: tests/models/test_mlp.py",
     "keras_dlcourse.models.MonteCarloDropout": "takes models: tests/models/test_monte_carlo.py",
@@ -50,6 +56,9 @@ NOT_PARTS = {
     "keras_dlcourse.models.keypoint_regressor": "any backbone: tests/models/test_localizer.py",
     "keras_dlcourse.models.localizer": "any backbone: tests/models/test_localizer.py",
     "keras_dlcourse.models.names": "a function: tests/models/test_registry.py",
+    "keras_dlcourse.models.FCN16s": "FCN8s with fewer scales: tests/models/test_segmenters.py",
+    "keras_dlcourse.models.FCN32s": "FCN8s with fewer scales: tests/models/test_segmenters.py",
+    "keras_dlcourse.models.start_from": "a function: tests/models/test_segmenters.py",
     "keras_dlcourse.models.register": "a decorator: tests/models/test_registry.py",
 }
 
@@ -65,7 +74,7 @@ NOT_PARTS |= {
 # The parts of the package that are walked, with the table that must hold a row for each name.
 WALKED: dict[str, tuple[Any, ...]] = {
     "layers": tuple(case.layer for case in LAYERS),
-    "models": tuple(case.builder for case in MODELS),
+    "models": tuple(case.builder for case in (*MODELS, *SEGMENTERS)),
     "losses": tuple(case.loss for case in LOSSES),
     "metrics": tuple(case.metric for case in METRICS),
     "callbacks": tuple(case.callback for case in CALLBACKS),

@@ -8,6 +8,7 @@ from cases.layers import (
     filtering,
     normalization,
     output,
+    resizing,
 )
 
 LAYERS = (
@@ -18,4 +19,5 @@ LAYERS = (
     *filtering.LAYERS,
     *normalization.LAYERS,
     *output.LAYERS,
+    *resizing.LAYERS,
 )
