@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from keras_dlcourse._checks import check_integer, check_number
-from keras_dlcourse.metrics.segmentation import IGNORE
+from keras_dlcourse.data.mask_labels import IGNORE
 
 
 def boundary_f1(

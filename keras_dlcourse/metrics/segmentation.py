@@ -11,8 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_dlcourse._checks import check_integer, check_number, check_one_of
-
-IGNORE = 255  # the usual value of pixels without a label, as in PASCAL VOC
+from keras_dlcourse.data.mask_labels import IGNORE
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,6 @@ from keras_dlcourse import backend
 from keras_dlcourse._checks import check_flag, check_integer
 from keras_dlcourse.losses._base import MeanOverTerms, mask_of
 
-IGNORE = 255
-"""The usual value of pixels without a label in masks, as in PASCAL VOC."""
-
 
 class PixelLoss(MeanOverTerms):
     """The mean of a loss over the labeled pixels of a batch; subclasses return it from `each`."""

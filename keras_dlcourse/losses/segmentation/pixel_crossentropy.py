@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from keras_dlcourse._checks import check_number
-from keras_dlcourse.losses.segmentation._pixels import IGNORE, PixelLoss
+from keras_dlcourse.data.mask_labels import IGNORE
+from keras_dlcourse.losses.segmentation._pixels import PixelLoss
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
