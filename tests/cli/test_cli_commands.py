@@ -358,7 +358,11 @@ EARLY = (
     *(
         ("train", "PHOTOS", "--model", "lenet5", "-o", "OUT", option, value, message)
         for option, value, message in (
-            ("--task", "clasify", "--task must be one of 'classify'. Received: 'clasify'"),
+            (
+                "--task",
+                "clasify",
+                "--task must be one of 'classify', 'multilabel'. Received: 'clasify'",
+            ),
             ("--alpha", "0", "--alpha must be a finite number above 0. Received: 0.0"),
             ("--epochs", "0", "--epochs must be an integer of at least 1. Received: 0"),
             ("--image-size", "0", "--image-size must be an integer of at least 1. Received: 0"),
