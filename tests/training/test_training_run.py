@@ -21,7 +21,8 @@ from keras_dlcourse.edge import ImageClassifier
 from keras_dlcourse.report.blocks import escape_html
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import repair
-from keras_dlcourse.training.run.tasks.classification import CLASSIFICATION, map_pictures
+from keras_dlcourse.training.run.image_task import map_pictures
+from keras_dlcourse.training.run.tasks.classification import CLASSIFICATION
 
 # The function of that name hides the module.
 run_module = importlib.import_module("keras_dlcourse.training.run.run")

@@ -33,13 +33,10 @@ def measure_floor(data: Dataset, limit: int = LIMIT) -> dict[str, float]:
         ['HOG and linear SVM', 'HOG and nearest neighbor', 'most frequent class']
     """
     from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-    from sklearn.svm import LinearSVC
 
     train, test = take(data.train, limit, seed=0), take(data.test)
     methods: dict[str, Any] = {
-        "linear SVM": make_pipeline(StandardScaler(), LinearSVC(C=1e-3, random_state=0)),
+        "linear SVM": _make_svm(),
         "nearest neighbor": KNeighborsClassifier(1),
     }
     name, features = _describe(train), [find_features(part) for part in (train, test)]
@@ -100,15 +97,20 @@ def find_frequent_set(labels: Any) -> np.ndarray:
 
 def _rank_by_svm(x: np.ndarray, labels: np.ndarray, held_out: np.ndarray) -> np.ndarray:
     """Return scores of held-out images for one label."""
+    known = labels >= 0
+    if len(np.unique(labels[known])) < 2:  # of a random choice of the training images
+        return np.zeros(len(held_out))
+    model = _make_svm().fit(x[known], labels[known])
+    return np.asarray(model.decision_function(held_out))
+
+
+def _make_svm() -> Any:
+    """Return a linear support vector machine on standardized features."""
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import LinearSVC
 
-    known = labels >= 0
-    if len(np.unique(labels[known])) < 2:  # of a random choice of the training images
-        return np.zeros(len(held_out))
-    model = make_pipeline(StandardScaler(), LinearSVC(C=1e-3, random_state=0))
-    return np.asarray(model.fit(x[known], labels[known]).decision_function(held_out))
+    return make_pipeline(StandardScaler(), LinearSVC(C=1e-3, random_state=0))
 
 
 def _describe(examples: Examples) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_dlcourse import models
-from keras_dlcourse._files import user_path
+from keras_dlcourse._files import keras_home, user_path
 from keras_dlcourse.data import Dataset, take
 from keras_dlcourse.models._shared.imagenet import DEFAULT_SIZE
 from keras_dlcourse.models.classification import mobilenet, mobilenet_v2
@@ -83,8 +83,7 @@ def _cached_file(recipe: Recipe, image_shape: tuple[int, ...]) -> Path:
         alpha_tenths=_TENTHS.get(recipe.alpha),
         size=height if is_trained else DEFAULT_SIZE,
     )
-    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    return home / "models" / name
+    return keras_home() / "models" / name
 
 
 _SIZES = {"mobilenet": mobilenet.IMAGENET.sizes, "mobilenet_v2": mobilenet_v2.IMAGENET.sizes}

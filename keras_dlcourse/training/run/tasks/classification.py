@@ -5,15 +5,13 @@ The functions are in the order in which the run calls them.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from keras_dlcourse import callbacks, report
+from keras_dlcourse import report
 from keras_dlcourse.data import Dataset, Pipeline, as_dataset, read_images, take
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain import class_mean_maps
@@ -23,32 +21,26 @@ from keras_dlcourse.graph.predicting import predict_batches
 from keras_dlcourse.losses import SparseCategoricalCrossentropy
 from keras_dlcourse.report.classification_page import CLASSIFICATION_PAGE
 from keras_dlcourse.report.gallery import draw_answers, typical_answers
-from keras_dlcourse.training.run.augment import can_mirror
 from keras_dlcourse.training.run.floor import measure_floor
 from keras_dlcourse.training.run.image_task import (
     augment,
     build_network,
     check_is_dataset,
+    choose_image_settings,
     describe_data,
     export_options,
+    map_pictures,
     summarize_data,
     to_pixels,
 )
-from keras_dlcourse.training.run.pretrained import choose_weights, fit_head
+from keras_dlcourse.training.run.pretrained import fit_head
 from keras_dlcourse.training.run.recipe import (
     Recipe,
-    choose_fine_tuning,
-    choose_length,
     chosen,
-    fill,
 )
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.verdict import CLASSIFICATION_RULES
 
-MAP_PICTURES = 4  # per run, evenly spread over its epochs
-# Training images per class from which on shifted and turned copies slow training down more than
-# they help: 1.8 points less on Fashion-MNIST after 785 steps.
-ENOUGH = 500
 LARGEST_RATIO = 1.5  # of the sizes of classes that count as equal
 MEANS = 500  # images of the test part whose maps are averaged
 
@@ -83,38 +75,6 @@ def check_dataset(data: Any) -> None:
                 f"data.{part} must have one integer label per image. Received: {found}. For "
                 "several labels per image, use the task 'multilabel'."
             )
-
-
-def choose_image_settings(
-    data: Dataset, recipe: Recipe, per_class: int
-) -> tuple[Recipe, list[str]]:
-    """Fill in the settings of any task that gives images classes or labels, and say why.
-
-    Args:
-        data: The data set.
-        recipe: A recipe.
-        per_class: Number of training images of a class, on average.
-    """
-    is_plain = recipe.augment == "none"  # on request
-    recipe, weights = choose_weights(recipe, data.image_shape)
-    if recipe.weights != "none":
-        recipe, why = choose_fine_tuning(recipe, data.train.examples)
-    else:
-        recipe, why = choose_length(recipe, data.train.examples)
-    level = "light" if per_class < ENOUGH else "none"
-    recipe, more = fill(
-        recipe,
-        {
-            "augment": (level, f"for {per_class:,} training images per class"),
-            "label_smoothing": (0.1, "against overconfidence"),
-        },
-    )
-    why = [weights, *why, *more]
-    if recipe.flip is None:
-        flip, found = (False, "augment=none") if is_plain else can_mirror(data.train)
-        recipe = replace(recipe, flip=flip)
-        why.append(f"flip={flip}: {found}")
-    return recipe, why
 
 
 def choose_settings(data: Dataset, recipe: Recipe) -> tuple[Recipe, list[str]]:
@@ -175,16 +135,6 @@ def compile_options(data: Dataset, recipe: Recipe) -> dict[str, Any]:
     """Return the loss and the metric."""
     loss = SparseCategoricalCrossentropy(chosen(recipe.label_smoothing))
     return {"loss": loss, "metrics": ["accuracy"]}
-
-
-def map_pictures(
-    data: Dataset, recipe: Recipe, folder: Path, model: keras.Model
-) -> callbacks.ClassActivationMaps:
-    """Return the callback that draws class activation maps, by a method that fits the head."""
-    every = max(1, chosen(recipe.epochs) // MAP_PICTURES)
-    return callbacks.ClassActivationMaps(
-        data.validation, folder, every=every, method=method_for(model)
-    )
 
 
 def evaluate(model: keras.Model, data: Dataset) -> Evidence:

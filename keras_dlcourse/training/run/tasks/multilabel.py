@@ -31,15 +31,16 @@ from keras_dlcourse.training.run.image_task import (
     augment,
     build_network,
     check_is_dataset,
+    choose_image_settings,
     describe_data,
     export_options,
+    map_pictures,
     summarize_data,
     to_pixels,
 )
 from keras_dlcourse.training.run.pretrained import Regression, fit_head
 from keras_dlcourse.training.run.recipe import Recipe
 from keras_dlcourse.training.run.task import Evidence, Task
-from keras_dlcourse.training.run.tasks.classification import choose_image_settings, map_pictures
 from keras_dlcourse.training.run.verdict import MULTILABEL_RULES
 
 PARTS = ("train", "validation", "test")
