@@ -94,7 +94,7 @@ class SegmentationMetric(keras.metrics.MeanIoU):
         >>> metric.update_state(np.array([[[0, 1, 1]]]), scores)
         >>> float(metric.result())  # 1/2 for both classes
         0.5
-        >>> metric.scores().dice.round(3).tolist()
+        >>> [round(one, 3) for one in metric.scores().dice.tolist()]
         [0.667, 0.667]
 
     Reference:
