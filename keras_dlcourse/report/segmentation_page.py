@@ -101,18 +101,20 @@ def draw_legend(class_names: Sequence[str]) -> Figure:
         1
     """
     marks = [
-        Patch(
-            facecolor="none" if is_background(tuple(class_names), number)
-            else [part / 255 for part in category_color(number)],
-            edgecolor="black",
-            label=shorten(name),
-        )
+        Patch(facecolor=_color(class_names, number), edgecolor="black", label=shorten(name))
         for number, name in enumerate(class_names)
-    ]  # fmt: skip
+    ]
     columns = min(_LEGEND_COLUMNS, len(marks))
     figure = new_figure(8, 0.15 + 0.25 * -(-len(marks) // columns))
     figure.legend(handles=marks, loc="center", ncols=columns, frameon=False, fontsize=9)
     return figure
+
+
+def _color(class_names: Sequence[str], number: int) -> str:
+    """Return the color of a class; that of the image is left as it is."""
+    if is_background(tuple(class_names), number):
+        return "none"
+    return f"#{bytes(category_color(number)).hex()}"
 
 
 def _classes(results: Mapping[str, Any], names: Sequence[str]) -> list[Block]:
