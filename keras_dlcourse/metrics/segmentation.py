@@ -174,10 +174,10 @@ class SegmentationMetric(keras.metrics.MeanIoU):
 
 
 def measure_matrix(matrix: Any) -> SegmentationScores:
-    """Return all measures of a confusion matrix of pixels, true classes in rows.
+    """Return all measures of a confusion matrix `(classes, classes)`, true classes in rows.
 
     Example:
-        >>> measure_matrix([[8.0, 2.0], [0.0, 10.0]]).iou.round(2).tolist()
+        >>> measure_matrix(np.array([[8.0, 2.0], [0.0, 10.0]])).iou.round(2).tolist()
         [0.8, 0.83]
     """
     matrix = ops.convert_to_tensor(matrix)

@@ -187,7 +187,7 @@ def test_too_few_examples_without_augmentation_give_no_int8_file(tmp_path):
     data = SimpleNamespace(train=photos().train.__class__(np.zeros((20, 8, 8, 1), "uint8")))
     task, said = replace(BRIGHTNESS, quantizations=("int8",)), []
     folder = RunFolder(tmp_path)
-    assert run_module.export_model(None, data, RECIPE, task, folder, said.append) == ([], [])
+    assert run_module.export_model(None, data, RECIPE, task, {}, folder, said.append) == ([], [])
     assert said == ["No int8 file: calibration needs at least 100 training images"]
 
     def fail(data, recipe):
@@ -195,7 +195,7 @@ def test_too_few_examples_without_augmentation_give_no_int8_file(tmp_path):
 
     task = replace(task, augmentation=fail)
     with pytest.raises(ValueError, match="another fault"):
-        run_module.export_model(None, data, RECIPE, task, folder, said.append)
+        run_module.export_model(None, data, RECIPE, task, {}, folder, said.append)
 
 
 def test_a_run_goes_on_as_the_task_that_it_was_begun_with(finished, tmp_path, monkeypatch):
@@ -260,7 +260,7 @@ def test_the_command_reads_the_data_as_the_task_says(tmp_path, monkeypatch):
     monkeypatch.setattr(
         training,
         "run",
-        lambda data, output, recipe, resume: (
+        lambda data, output, recipe, **options: (
             ran.append((data.name, recipe)) or SimpleNamespace(passed=True)
         ),
     )
