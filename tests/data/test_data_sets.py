@@ -159,7 +159,7 @@ def test_damaged_and_mixed_up_files(tmp_path):
 
 def test_unknown_name_and_needless_directory(tmp_path):
     with pytest.raises(
-        ValueError, match="'fashion_mnist_small', 'fashion_mnist', 'digits'. Received: 'mnist'"
+        ValueError, match="'fashion_mnist', 'fashion_scenes', 'digits'. Received: 'mnist'"
     ):
         kd.data.load("mnist")
     with pytest.raises(ValueError, match="digits is not read from a folder"):
