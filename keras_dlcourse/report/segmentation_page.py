@@ -12,10 +12,10 @@ from keras_dlcourse.edge.vision.drawing import category_color, is_background
 from keras_dlcourse.report.blocks import Block, Picture, Pictures, Table, Text
 from keras_dlcourse.report.canvas import new_figure, png_bytes, shorten
 from keras_dlcourse.report.confusion import confusion_pairs, draw_confusion_matrix
-from keras_dlcourse.report.mask_scores import MOST_OUTLINES
 from keras_dlcourse.report.page import Section
 from keras_dlcourse.report.task_page import Row, Shown, TaskPage, describe_device
 
+MOST_OUTLINES = 1_000  # images whose outlines are compared; each takes milliseconds per class
 _TYPICAL = "Images with about the median of the mean IoU: the image, the true mask, the network's."
 _WORST = (
     "Images with the lowest mean IoU, likewise. Check these for wrong masks, unusual images, and "

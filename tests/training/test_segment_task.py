@@ -20,10 +20,10 @@ from keras_dlcourse.cli.main import build_parser
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.models import registry
-from keras_dlcourse.report.mask_scores import mask_scores, mean_iou
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import repair
 from keras_dlcourse.training.run.floor import measure_mask_floor
+from keras_dlcourse.training.run.mask_scores import mask_scores, mean_iou
 from keras_dlcourse.training.run.tasks import segmentation as task_module
 from keras_dlcourse.training.run.tasks.segmentation import (
     SEGMENTATION,

@@ -21,12 +21,6 @@ from keras_dlcourse.losses import DiceCrossentropy
 from keras_dlcourse.metrics import SegmentationMetric
 from keras_dlcourse.models.segmentation.unet import MOBILE_STRIDES
 from keras_dlcourse.report.gallery import draw_masks
-from keras_dlcourse.report.mask_scores import (
-    mask_scores,
-    name_classes,
-    typical_images,
-    worst_images,
-)
 from keras_dlcourse.report.segmentation_page import SEGMENTATION_PAGE
 from keras_dlcourse.training.run.augment import build_augmentation
 from keras_dlcourse.training.run.floor import measure_mask_floor
@@ -37,6 +31,12 @@ from keras_dlcourse.training.run.image_task import (
     export_options,
     summarize_data,
     to_pixels,
+)
+from keras_dlcourse.training.run.mask_scores import (
+    mask_scores,
+    name_classes,
+    typical_images,
+    worst_images,
 )
 from keras_dlcourse.training.run.recipe import Recipe, choose_length, fill
 from keras_dlcourse.training.run.task import Evidence, Task

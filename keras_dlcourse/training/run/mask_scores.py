@@ -13,8 +13,8 @@ from keras_dlcourse.data.mask_labels import IGNORE
 from keras_dlcourse.metrics.boundary_f1 import boundary_f1
 from keras_dlcourse.metrics.segmentation import SegmentationScores, measure_matrix
 from keras_dlcourse.report.interval import Interval, confidence_interval
+from keras_dlcourse.report.segmentation_page import MOST_OUTLINES
 
-MOST_OUTLINES = 1_000  # images whose outlines are compared; each takes milliseconds per class
 _MEASURES = (
     "pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou", "mean_dice",
 )  # fmt: skip
