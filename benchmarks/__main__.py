@@ -46,6 +46,7 @@ NAMES = (
     "unet_cost",
     "multitask_cost",
     "multilabel",
+    "segmentation",
     "elastic_cost",
     "variants",
     "families",

@@ -10,7 +10,7 @@ from keras_dlcourse._extras import require
 
 SHELLS = ("bash", "zsh", "fish")
 _FOLDERS = {"DIR", "RUN"}
-_FILES = {"FILE", "IMAGE", "MODEL", "MODEL.keras", "WEIGHTS"}
+_FILES = {"FILE", "IMAGE", "MASKS", "MODEL", "MODEL.keras", "WEIGHTS"}
 
 
 class PrintCompletion(argparse.Action):

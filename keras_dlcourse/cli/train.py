@@ -6,7 +6,7 @@ import argparse
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from keras_dlcourse.cli.usage import (
 )
 from keras_dlcourse.data.image_cache import check_cache
 from keras_dlcourse.data.image_files import choose_image_size
+from keras_dlcourse.data.listing import display_name
+from keras_dlcourse.data.masks.folder import find_pairs
 from keras_dlcourse.data.reading import check_counts
 from keras_dlcourse.data.table import find_any_images
 from keras_dlcourse.edge.vision.bit_depth import check_bits
@@ -62,12 +64,15 @@ keras-dlcourse train photos/ --weights imagenet --alpha 1.0 -o runs/photos
 keras-dlcourse train photos/labels.csv --skip-bad -o runs/photos
 keras-dlcourse train scans/ --classes healthy ill --bits 12 -o runs/scans
 keras-dlcourse train photos/ --split 70 15 15 --group-by 'patient(\\d+)' -o runs/photos
+keras-dlcourse train --task segment images/ masks/ --classes ground house -o runs/masks
 keras-dlcourse train photos/ -o runs/photos --resume
 
 photos/ has one folder per class:
   photos/cat/1.jpg  photos/cat/2.jpg  photos/dog/1.jpg ...
 photos/labels.csv has the columns file, label and, if you like, split (train, val, test)
 several labels of one image are separated by | or ;
+masks/ has a mask for each image: images/1.jpg and masks/1.png, whose pixels are 0 for ground,
+1 for house and 255 where there is no label; or it is a .json file of COCO annotations
 """
 
 
@@ -83,13 +88,21 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "folder",
         metavar="DIR",
-        help="folder with one folder of images per class, or a table (.csv) of files and labels",
+        help="folder with one folder of images per class, or a table (.csv) of files and labels; "
+        "for --task segment, the folder of the images",
+    )
+    parser.add_argument(
+        "masks",
+        metavar="MASKS",
+        nargs="?",
+        help="folder of the masks of the images, or COCO annotations (.json); for --task segment "
+        "only, which needs no MASKS if DIR is a PASCAL VOC data set",
     )
     parser.add_argument(
         "--task",
         metavar="NAME",
-        help="what to train: classify, or multilabel for several labels per image (default: what "
-        "fits the labels)",
+        help="what to train: classify, multilabel for several labels per image, or segment for the "
+        "class of each pixel (default: classify or multilabel, what fits the labels)",
     )
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -151,7 +164,8 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         metavar="NAME",
         help="folders in DIR to use as classes; others are ignored (default: all, unless they "
-        "look like parts of a data set)",
+        "look like parts of a data set). For --task segment, the names of the values 0, 1, ... in "
+        "masks, or the categories of COCO annotations to use",
     )
     add_image_options(images)
     add_split_options(images)
@@ -204,6 +218,7 @@ def run(options: argparse.Namespace) -> int:
         **image_options(options),
         **split_options(options),
         **cache_option(options),
+        **early.more,
     )
     done = training.run(data, output, recipe, resume=options.resume, devices=options.devices)
     return int(not done.passed)
@@ -217,11 +232,13 @@ class Early:
         name: Name of the data.
         image_size: The size of images that fits the files.
         config: The settings of a recipe from `--config`, and those of the command.
+        more: Further arguments of the task's `read`.
     """
 
     name: str
     image_size: int
     config: Mapping[str, Any]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_early(options: argparse.Namespace) -> Early:
@@ -259,11 +276,13 @@ def _check_output(options: argparse.Namespace) -> None:
     if options.output is None:
         return
     check_free("--output", options.output)
-    if user_path(options.folder).resolve() in user_path(options.output).resolve().parents:
-        raise ValueError(
-            "RUN must be outside of DIR, where its folders would be taken for classes. "
-            f"Received: {options.output} in {options.folder}. Pass another folder to -o"
-        )
+    parents = user_path(options.output).resolve().parents
+    for name, place in (("DIR", options.folder), ("MASKS", options.masks)):
+        if place is not None and user_path(place).resolve() in parents:
+            raise ValueError(
+                f"RUN must be outside of {name}, where its files would be taken for data. "
+                f"Received: {options.output} in {place}. Pass another folder to -o"
+            )
 
 
 def read_config(path: str) -> dict[str, Any]:
@@ -321,6 +340,8 @@ def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Ea
 
     If no task was asked for, it is the one that fits the labels.
     """
+    if options.masks is not None:
+        raise UsageError(f"MASKS is for --task segment only. Received: {options.masks}")
     if options.model is not None:
         check_network(options.model)
     folder = user_path(options.folder)
@@ -349,9 +370,40 @@ def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Ea
     return Early(found.name, size, config)
 
 
+def _check_masks(options: argparse.Namespace, config: Mapping[str, Any]) -> Early:
+    """Check the network, the images and their masks, each of which must have its partner."""
+    if options.skip_bad:
+        raise UsageError("--skip-bad is not for --task segment. Repair or remove the files")
+    cache = cache_option(options)
+    if cache.get("cache") is not None and not isinstance(cache["cache"], bool):
+        raise UsageError(
+            f"--cache must be auto or none for --task segment. Received: {options.cache}"
+        )
+    weights = options.weights or config.get("weights", "auto")
+    if weights not in ("auto", "none"):
+        raise ValueError(
+            "--weights must be none for --task segment, whose networks start from random weights. "
+            f"Received: {weights}"
+        )
+    if options.model is not None:
+        check_network(options.model)
+    folder = user_path(options.folder)
+    masks = None if options.masks is None else user_path(options.masks)
+    names, pairs = find_pairs(folder, masks, options.classes)
+    size = options.image_size or choose_image_size([pair.image for pair in pairs])
+    print(
+        f"{folder}: {len(pairs):,} images with masks of {len(names)} classes, resized to "
+        f"{size}x{size} pixels",
+        flush=True,
+    )
+    name = display_name(folder.resolve())
+    return Early(name, size, config, {} if masks is None else {"masks": masks})
+
+
 # For each task that is trained from a folder, the checks of its network and its folder. Their names
 # are those of `training.run.tasks`, which takes Keras to import.
 CHECKS: dict[str, Callable[[argparse.Namespace, Mapping[str, Any]], Early]] = {
     "classify": _check_classes,
     "multilabel": _check_classes,
+    "segment": _check_masks,
 }

@@ -156,13 +156,7 @@ class SegmentationMetric(keras.metrics.MeanIoU):
 
     def scores(self) -> SegmentationScores:
         """Return all measures, also those of each class."""
-        matrix = self._matrix()
-        values: dict[str, Any] = {
-            name: float(ops.convert_to_numpy(measure(matrix))) for name, measure in MEASURES.items()
-        }
-        for name, measure in (("accuracy", _accuracy), ("iou", _iou), ("dice", _dice)):
-            values[name] = _with_gaps(*map(ops.convert_to_numpy, measure(matrix)))
-        return SegmentationScores(**values, confusion=ops.convert_to_numpy(matrix))
+        return measure_matrix(self._matrix())
 
     def _matrix(self) -> Any:
         return ops.convert_to_tensor(self.total_cm)
@@ -177,6 +171,22 @@ class SegmentationMetric(keras.metrics.MeanIoU):
             "ignore": self.ignore,
             "threshold": self.threshold,
         }
+
+
+def measure_matrix(matrix: Any) -> SegmentationScores:
+    """Return all measures of a confusion matrix `(classes, classes)`, true classes in rows.
+
+    Example:
+        >>> measure_matrix(np.array([[8.0, 2.0], [0.0, 10.0]])).iou.round(2).tolist()
+        [0.8, 0.83]
+    """
+    matrix = ops.convert_to_tensor(matrix)
+    values: dict[str, Any] = {
+        name: float(ops.convert_to_numpy(measure(matrix))) for name, measure in MEASURES.items()
+    }
+    for name, measure in (("accuracy", _accuracy), ("iou", _iou), ("dice", _dice)):
+        values[name] = _with_gaps(*map(ops.convert_to_numpy, measure(matrix)))
+    return SegmentationScores(**values, confusion=ops.convert_to_numpy(matrix))
 
 
 def _accuracy(matrix: Any) -> tuple[Any, Any]:

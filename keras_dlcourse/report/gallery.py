@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from keras_dlcourse.edge.results import Segmentation
+from keras_dlcourse.edge.vision.drawing import draw_segmentation
 from keras_dlcourse.report.blocks import Picture
 from keras_dlcourse.report.maps import overlay, to_rgb
 
 _SIDE, _GAP = 112, 6  # pixels: height of a panel, and space between two of them
+_MASK_OPACITY = 0.6
 
 
 def typical_answers(labels: ArrayLike, scores: ArrayLike, limit: int = 12) -> NDArray[np.int64]:
@@ -109,6 +112,57 @@ def draw_labels(
         Picture(_join([_resize(image), _resize(overlay(image, plane))]), alt, caption)
         for image, plane, caption, alt in rows
     ]
+
+
+def draw_masks(
+    pixels: ArrayLike,
+    true: ArrayLike,
+    predicted: ArrayLike,
+    class_names: Sequence[str],
+    captions: Sequence[str],
+    alts: Sequence[str],
+) -> list[Picture]:
+    """Draw each image next to its true and its predicted mask, in colors over the image.
+
+    The colors are those of `kd.edge.draw_segmentation`.
+
+    Args:
+        pixels: Images, uint8, shape `(n, height, width, 1 or 3)`.
+        true: True class numbers, `(n, height, width)`; 255 where a pixel has no label.
+        predicted: Predicted class numbers of the same shape.
+        class_names: A name for each class.
+        captions: A caption for each image.
+        alts: A text for those who cannot see it, for each.
+
+    Returns:
+        One picture per image.
+
+    Example:
+        >>> image, mask = np.zeros((1, 8, 8, 1), "uint8"), np.zeros((1, 8, 8), "uint8")
+        >>> draw_masks(image, mask, mask, ["ground", "house"], ["all right"], [""])[0].caption
+        'all right'
+    """
+    names = tuple(class_names)
+    masks = zip(np.asarray(true, "uint8"), np.asarray(predicted, "uint8"), strict=True)
+    rows = zip(np.asarray(pixels), masks, captions, alts, strict=True)
+    return [
+        Picture(
+            _join(
+                [
+                    _resize(to_rgb(image)),
+                    *(_resize(_paint(image, mask, names) / 255) for mask in pair),
+                ]
+            ),
+            alt,
+            caption,
+        )
+        for image, pair, caption, alt in rows
+    ]
+
+
+def _paint(image: NDArray, mask: NDArray, names: tuple[str, ...]) -> NDArray[np.uint8]:
+    """Return an image with a mask over it."""
+    return np.asarray(draw_segmentation(image, Segmentation(names, mask), _MASK_OPACITY))
 
 
 def _draw_answer(image: NDArray, maps: NDArray, scores: NDArray, true: str, said: str) -> Picture:

@@ -358,11 +358,7 @@ EARLY = (
     *(
         ("train", "PHOTOS", "--model", "lenet5", "-o", "OUT", option, value, message)
         for option, value, message in (
-            (
-                "--task",
-                "clasify",
-                "--task must be one of 'classify', 'multilabel'. Received: 'clasify'",
-            ),
+            ("--task", "clasify", "--task must be one of 'classify', 'multilabel', 'segment'."),
             ("--alpha", "0", "--alpha must be a finite number above 0. Received: 0.0"),
             ("--epochs", "0", "--epochs must be an integer of at least 1. Received: 0"),
             ("--image-size", "0", "--image-size must be an integer of at least 1. Received: 0"),
@@ -375,6 +371,14 @@ EARLY = (
             ("--cache", "PHOTOS/x", "cache must be a folder outside of"),
             ("--cache", "RUN/a", "cache cannot be written. Received: "),
         )
+    ),
+    ("train", "PHOTOS", "MASKS", "-o", "OUT", "MASKS is for --task segment only"),
+    ("train", "--task", "segment", "PHOTOS", "-o", "OUT", "masks must be the folder of the masks"),
+    ("train", "--task", "segment", "PHOTOS", "nowhere", "-o", "OUT", "nowhere is not a folder"),
+    ("train", "--task", "segment", "PHOTOS", "OTHERS", "-o", "OUT", "classes must name the"),
+    (
+        *("train", "--task", "segment", "PHOTOS", "OTHERS", "-o", "OUT", "--classes", "a", "b"),
+        "Each image must have a mask of the same name",
     ),
     ("quickstart", "-o", "RUN", "--output must be new or empty"),
     ("explain", "nowhere.keras", "PHOTO", "there is no file nowhere.keras"),

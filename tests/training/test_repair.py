@@ -21,6 +21,8 @@ TASK = SimpleNamespace(
     metric="accuracy",
     mode="max",
     augmentation=lambda data, recipe: None,
+    add_augmentation=lambda model, layer: model,
+    most_compared=lambda data: None,
     fit_data=lambda data, recipe: data.train,
     compile_options=lambda data, recipe: {
         "loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -122,8 +124,8 @@ def test_the_test_part_decides_nothing(exported, monkeypatch):
         return
     verify = repair._verify
 
-    def mislead(model, path, part):
-        found = verify(model, path, part)
+    def mislead(job, path, part):
+        found = verify(job, path, part)
         if part is data.test:
             found.outputs[0].figures["agreement"] = 0.0
         return found
@@ -131,7 +133,8 @@ def test_the_test_part_decides_nothing(exported, monkeypatch):
     kd.export.to_tflite(model, folder.tflite("int8"), quantization="int8", calibration=data.train)
     monkeypatch.setattr(repair, "_verify", mislead)
     monkeypatch.setattr(repair, "STEPS", {EQUALIZE: repair.STEPS[EQUALIZE]})
-    before = SimpleNamespace(agreement=1.0, accuracy=1.0, accuracy_loss=0.0)
+    figures = {"agreement": 1.0, "accuracy": 1.0, "accuracy_loss": 0.0}
+    before = SimpleNamespace(**figures, iou=None, iou_loss=None)
     after, (step,) = repair_file(
         model, data, RECIPE, TASK, data.train, {}, folder, before, lambda text: None
     )

@@ -237,7 +237,8 @@ def test_the_command_checks_the_task_before_it_reads_images(tmp_path, capsys, mo
     words = ["train", "nowhere", "--model", "mean", "-o", str(tmp_path / "run")]
     assert main([*words, "--task", "clasify"]) == 1
     said = capsys.readouterr().err
-    assert "--task must be one of 'classify', 'multilabel'. Received: 'clasify'" in said
+    names = "'classify', 'multilabel', 'segment'"
+    assert f"--task must be one of {names}. Received: 'clasify'" in said
     monkeypatch.setitem(
         train.CHECKS, "brightness", lambda options, config: train.Early("grays", 96, config)
     )

@@ -42,7 +42,7 @@ _Key = tuple[str, ...]  # part, folders, and the name without its ending
 
 
 @dataclass(frozen=True)
-class _Pair:
+class MaskPair:
     """An image, its name in messages, its mask, and the part of the data."""
 
     image: Path
@@ -160,14 +160,12 @@ def mask_folder(
         group_by=group_by,
     )
     folder = user_path(images)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder. Pass the folder of the images.")
-    names, pairs = _find_pairs(folder, None if masks is None else user_path(masks), classes, ignore)
+    names, pairs = find_pairs(folder, None if masks is None else user_path(masks), classes, ignore)
     return _read(reader, folder, names, pairs)
 
 
 def _read(
-    reader: ImageReader, place: Path, names: tuple[str, ...], pairs: Sequence[_Pair]
+    reader: ImageReader, place: Path, names: tuple[str, ...], pairs: Sequence[MaskPair]
 ) -> Dataset:
     """Read the images and masks, split them, and return the data set."""
     found = FoundImages(
@@ -189,7 +187,7 @@ def _read(
 
 
 def _read_masks(
-    masks: MaskFiles, pairs: Sequence[_Pair], classes: int, kept: np.ndarray | None
+    masks: MaskFiles, pairs: Sequence[MaskPair], classes: int, kept: np.ndarray | None
 ) -> np.ndarray:
     """Read every mask once, into `kept` if that is given.
 
@@ -223,10 +221,15 @@ def _read_masks(
     return pixels
 
 
-def _find_pairs(
-    folder: Path, masks: Path | None, classes: Any, ignore: Any
-) -> tuple[tuple[str, ...], list[_Pair]]:
-    """Return the class names, and the images with their masks."""
+def find_pairs(
+    folder: Path, masks: Path | None, classes: Any = None, ignore: Any = IGNORE
+) -> tuple[tuple[str, ...], list[MaskPair]]:
+    """Return the class names, and the images with their masks, which are not read.
+
+    The arguments and errors are those of `mask_folder`.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder. Pass the folder of the images.")
     if masks is None:
         if not (folder / _VOC_IMAGES).is_dir() or not (folder / _VOC_MASKS).is_dir():
             raise ValueError(
@@ -290,7 +293,7 @@ def _ask_for_classes(masks: Path) -> str:
     )
 
 
-def _pair_voc(folder: Path, table: ClassTable) -> list[_Pair]:
+def _pair_voc(folder: Path, table: ClassTable) -> list[MaskPair]:
     """Return the images that the lists of a VOC data set name; without lists, all with a mask."""
     images = _by_key(folder / _VOC_IMAGES)
     masks = _by_key(folder / _VOC_MASKS)
@@ -312,14 +315,14 @@ def _pair_voc(folder: Path, table: ClassTable) -> list[_Pair]:
     ]
 
 
-def _pair_coco(folder: Path, outlines: Mapping[str, MaskOutlines]) -> list[_Pair]:
+def _pair_coco(folder: Path, outlines: Mapping[str, MaskOutlines]) -> list[MaskPair]:
     images = {display_path(path.relative_to(folder)): path for path in files_below(folder, set())}
     _check_partners(images, outlines, "images", "entry in the annotations")
     _check_partners({name: folder / name for name in outlines}, images, "annotated images", "file")
     return [_pair(folder, path, outlines[name], "train") for name, path in images.items()]
 
 
-def _pair_files(folder: Path, masks: Path, table: ClassTable) -> list[_Pair]:
+def _pair_files(folder: Path, masks: Path, table: ClassTable) -> list[MaskPair]:
     found, marked = _by_key(folder), _by_key(masks)
     if not found:
         raise ValueError(f"{folder} contains no files. Pass the folder of the images.")
@@ -335,8 +338,8 @@ def _pair_files(folder: Path, masks: Path, table: ClassTable) -> list[_Pair]:
     ]
 
 
-def _pair(folder: Path, image: Path, mask: MaskSource, part: str) -> _Pair:
-    return _Pair(image, display_path(image.relative_to(folder)), mask, part)
+def _pair(folder: Path, image: Path, mask: MaskSource, part: str) -> MaskPair:
+    return MaskPair(image, display_path(image.relative_to(folder)), mask, part)
 
 
 def _by_key(folder: Path) -> dict[_Key, Path]:

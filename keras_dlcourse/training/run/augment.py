@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -24,13 +25,16 @@ _LEAST_MARGIN = 1e-6  # between the scores of two classes, which are 2 apart
 _LIMIT = 2_000  # images that decide about mirroring
 
 
-def build_augmentation(level: str, flip: bool, seed: int) -> keras.layers.Layer | None:
+def build_augmentation(
+    level: str, flip: bool, seed: int, masks: Mapping[str, int] | None = None
+) -> keras.layers.Layer | None:
     """Return the layer that augments images in training.
 
     Args:
         level: One of `LEVELS`.
         flip: Whether to mirror half of the images.
         seed: Seed of the layer.
+        masks: Masks that move with the images, as for `RandomAffine`.
 
     Returns:
         The layer; None if it would change nothing.
@@ -47,6 +51,7 @@ def build_augmentation(level: str, flip: bool, seed: int) -> keras.layers.Layer 
         **(amounts or {}),
         horizontal_flip=flip,
         fill_mode="nearest",  # a black border would be a mark of augmented images
+        masks=masks,
         seed=seed,
         name="augmentation",
     )

@@ -6,11 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from keras_dlcourse.data import Dataset, Examples, hog, take
+from keras_dlcourse.data import Dataset, Examples, Pipeline, hog, take
+from keras_dlcourse.data.mask_labels import IGNORE, count_pixels
 from keras_dlcourse.report.curves import PRECISION_RECALL, areas
 from keras_dlcourse.report.one_vs_rest import one_vs_rest
+from keras_dlcourse.training.run.mask_scores import mean_iou
 
 LIMIT = 5_000  # training images; with more, the methods take minutes
+PIXELS = 20_000, 100_000  # for training and for testing, drawn from images
+_PIXEL_IMAGES = 1_000  # that these pixels are drawn from, at most
+_TREES, _LEAF = 20, 10  # trees, and training pixels in a leaf, at least
 _LEAST_SIDE = 16  # pixels; smaller images have too few edges to count
 
 
@@ -128,3 +133,64 @@ def find_features(examples: Examples) -> np.ndarray:
 
 def _is_small(examples: Examples) -> bool:
     return bool(min(examples.inputs.shape[1:3]) < _LEAST_SIDE)
+
+
+def measure_mask_floor(data: Dataset, pixels: tuple[int, int] = PIXELS) -> dict[str, float]:
+    """Measure the mean IoU of methods without a network, for masks.
+
+    A random forest that sees the color and the position of a single pixel, and always giving the
+    most frequent class. They are fitted on the training part only.
+
+    Args:
+        data: The data set, with masks.
+        pixels: Numbers of training and of test pixels of the forest, drawn with a fixed seed.
+
+    Returns:
+        The mean IoU of each method by its name, in descending order.
+
+    Example:
+        >>> list(measure_mask_floor(data))  # doctest: +SKIP
+        ['color and position of each pixel', 'most frequent class']
+    """
+    from sklearn.ensemble import RandomForestClassifier
+
+    classes = len(data.class_names)
+    train, test = (
+        _draw_pixels(part, count)
+        for part, count in zip((data.train, data.test), pixels, strict=True)
+    )
+    forest = RandomForestClassifier(_TREES, min_samples_leaf=_LEAF, random_state=0).fit(*train)
+    counts = [count_pixels(part.y).sum(axis=0)[:classes] for part in (data.train, data.test)]
+    floor = {
+        "color and position of each pixel": _iou_of(forest.predict(test[0]), test[1], classes),
+        "most frequent class": _iou_of_one(int(counts[0].argmax()), counts[1]),
+    }
+    return dict(sorted(floor.items(), key=lambda item: -item[1]))
+
+
+def _draw_pixels(part: Pipeline, pixels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return color and position, `(n, channels + 2)`, and class of some labeled pixels."""
+    rng = np.random.default_rng(0)
+    rows = np.sort(rng.permutation(part.examples)[:_PIXEL_IMAGES])
+    each = -(-pixels // len(rows))
+    features, labels = [], []
+    for row in rows.tolist():
+        image, mask = (np.asarray(array[[row]])[0] for array in (part.x, part.y))
+        places = np.argwhere(mask != IGNORE)
+        places = places[rng.permutation(len(places))[:each]]
+        features.append(np.hstack([image[tuple(places.T)], places]))
+        labels.append(mask[tuple(places.T)])
+    return np.concatenate(features), np.concatenate(labels)
+
+
+def _iou_of(predicted: np.ndarray, true: np.ndarray, classes: int) -> float:
+    """Return the mean IoU of class numbers `(n,)`."""
+    counted = (true[true == predicted], true, predicted)
+    return mean_iou(np.stack([np.bincount(one, minlength=classes) for one in counted]))
+
+
+def _iou_of_one(frequent: int, counts: np.ndarray) -> float:
+    """Return the mean IoU of always giving one class, from the test pixels of each class."""
+    always = np.zeros_like(counts)
+    always[frequent] = counts.sum()
+    return mean_iou(np.stack([np.minimum(counts, always), counts, always]))

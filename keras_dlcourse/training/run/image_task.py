@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_dlcourse import callbacks, models
-from keras_dlcourse.data import Dataset, summarize
+from keras_dlcourse.data import Dataset, Pipeline, summarize
+from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain.methods import method_for
 from keras_dlcourse.training.run.augment import build_augmentation, can_mirror
 from keras_dlcourse.training.run.pretrained import build_pretrained, choose_weights
@@ -107,6 +108,11 @@ def build_network(data: Dataset, recipe: Recipe, **head: Any) -> keras.Model:
         preprocessing=data.normalization,
         **head,
     )
+
+
+def batch_training_data(data: Dataset, recipe: Recipe) -> Pipeline:
+    """Return the training images in batches of the recipe's size."""
+    return rebuild(data.train, batch_size=recipe.batch_size or data.train.batch_size)
 
 
 def augment(data: Dataset, recipe: Recipe) -> keras.layers.Layer | None:

@@ -28,7 +28,7 @@ class Recipe:
     records what was chosen, and why.
 
     Attributes:
-        model: A name listed by `kd.models.names()`.
+        model: A name listed by `kd.models.names()`; with masks, the contracting path of a U-Net.
         alpha: Width multiplier of the model.
         weights: The weights to start from. `"none"`: random. `"imagenet"`: the official ones, which
             are downloaded if needed. A path: a Keras model, whose network is used instead of
@@ -46,13 +46,13 @@ class Recipe:
         augment: How strongly training images are changed at random: `"none"`, `"light"` or
             `"strong"`.
         flip: Whether half of the training images are mirrored. None: if that does not change what
-            they show.
+            they show; with masks, which are mirrored, too, always.
         patience: Training stops after this many epochs without a better validation metric.
         time: Seconds for the whole run: the number of epochs is reduced to what fits into them.
             None: as long as it takes.
         seed: Seed of weights, dropout and augmentation.
         task: What is trained: `"classify"` for images of one class each, `"multilabel"` for images
-            with any number of labels.
+            with any number of labels, `"segment"` for the class of each pixel.
 
     Raises:
         TypeError: If a value has the wrong type.

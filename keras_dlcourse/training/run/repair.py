@@ -20,11 +20,10 @@ from keras_dlcourse.data import Pipeline
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.layers.compression.fake_quantize import is_quantized
 from keras_dlcourse.training.progress import fit_with_progress
-from keras_dlcourse.training.run.augment import add_augmentation
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.run_folder import RunFolder
 from keras_dlcourse.training.run.task import Task
-from keras_dlcourse.training.run.verdict import LARGEST_LOSS, LEAST_AGREEMENT
+from keras_dlcourse.training.run.verdict import LARGEST_LOSS, LEAST_AGREEMENT, LOSSES, find_loss
 from keras_dlcourse.training.schedules import warmup_cosine
 
 QUANTIZATION = "int8"
@@ -92,13 +91,13 @@ def repair_file(
 
     Returns:
         The comparison of the file that is in the folder now, and for each step its name (`"step"`),
-        whether it was kept (`"kept"`), and the agreement and accuracy on the test part `"before"`
-        and `"after"` it, or why it is not possible (`"problem"`).
+        whether it was kept (`"kept"`), and the agreement and accuracy, and of masks the mean IoU,
+        on the test part `"before"` and `"after"` it, or why it is not possible (`"problem"`).
     """
     job = _Job(model, data, task, recipe, calibration, options)
     path = folder.tflite(QUANTIZATION)
     images = _choose_images(data)
-    best = _File(path.read_bytes(), export.verify(model, path, images), before)
+    best = _File(path.read_bytes(), _verify(job, path, images), before)
     if not find_shortfall(best.chosen):
         return before, []
     say(f"Repairing {path.name}: {_describe_loss(best.chosen)} on validation images")
@@ -131,11 +130,16 @@ def repair_file(
 
 
 def find_shortfall(verification: export.Verification) -> float:
-    """Return by how much a file loses more accuracy, and agrees less, than is allowed."""
-    loss, agreement = verification.accuracy_loss, verification.agreement
-    too_much = 0.0 if loss is None else max(0.0, loss - LARGEST_LOSS)
+    """Return by how much a file loses more, and agrees less, than is allowed."""
+    agreement = verification.agreement
+    losses = [getattr(verification, name) for name in LOSSES]
+    too_much = sum(max(0.0, loss - LARGEST_LOSS) for loss in losses if loss is not None)
     too_little = 0.0 if agreement is None else max(0.0, LEAST_AGREEMENT - agreement)
     return too_much + too_little
+
+
+# What is said of a file: figures of `verify`, and their names.
+_NAMED = (("agreement", "agreement with Keras"), ("accuracy", "accuracy"), ("iou", "mean IoU"))
 
 
 def _rank(verification: export.Verification) -> tuple[float, float]:
@@ -145,19 +149,20 @@ def _rank(verification: export.Verification) -> tuple[float, float]:
 
 
 def _figures(verification: export.Verification) -> dict[str, float | None]:
-    return {"agreement": verification.agreement, "accuracy": verification.accuracy}
+    known = {name: getattr(verification, name) for name, _ in _NAMED}
+    if known["iou"] is None:  # only masks have one
+        del known["iou"]
+    return known
 
 
 def _describe_loss(verification: export.Verification) -> str:
-    loss, agreement = verification.accuracy_loss, verification.agreement
-    if loss is not None and loss > LARGEST_LOSS:
-        return f"it loses {100 * loss:.1f} points of accuracy"
-    return f"it gives the same answer as Keras for only {agreement:.1%}"
+    if (loss := find_loss({name: getattr(verification, name) for name in LOSSES})) is not None:
+        return f"it loses {loss}"
+    return f"it gives the same answer as Keras for only {verification.agreement:.1%}"
 
 
 def _describe_change(before: export.Verification, after: export.Verification) -> str:
-    named = ("agreement", "agreement with Keras"), ("accuracy", "accuracy")
-    pairs = ((title, getattr(before, name), getattr(after, name)) for name, title in named)
+    pairs = ((title, getattr(before, name), getattr(after, name)) for name, title in _NAMED)
     return ", ".join(
         f"{title} from {old:.1%} to {new:.1%}"
         for title, old, new in pairs
@@ -195,13 +200,13 @@ def _write_file(job: _Job, model: keras.Model, images: Any, name: str) -> _File:
                 calibration=None if is_quantized(model) else job.calibration,
                 **job.options,
             )
-        chosen, test = (_verify(job.model, result.path, one) for one in (images, job.data.test))
+        chosen, test = (_verify(job, result.path, one) for one in (images, job.data.test))
         return _File(result.path.read_bytes(), chosen, test)
 
 
-def _verify(model: keras.Model, path: Path, data: Any) -> export.Verification:
+def _verify(job: _Job, path: Path, data: Any) -> export.Verification:
     """Compare a file with the model that its own model is a copy of."""
-    found = export.verify(model, path, data)
+    found = export.verify(job.model, path, data, limit=job.task.most_compared(job.data))
     if found.cause is None or not found.cause.startswith("other weights"):
         return found
     return replace(found, cause="8-bit rounding: run kd.quantize.diagnose(model, file, data)")
@@ -231,7 +236,7 @@ def _train_in_integers(job: _Job, kept: list[str]) -> keras.Model:
         warnings.filterwarnings("ignore", message=".*stays? in float")  # as for the first file
         aware = quantize.quantization_aware(base)
     rate = warmup_cosine(epochs * len(train), RATE * chosen(job.recipe.learning_rate))
-    trained = add_augmentation(aware, job.task.augmentation(job.data, job.recipe))
+    trained = job.task.add_augmentation(aware, job.task.augmentation(job.data, job.recipe))
     trained.compile(keras.optimizers.Adam(rate), **job.task.compile_options(job.data, job.recipe))
     keeper = EarlyStopping(f"val_{job.task.metric}", mode=job.task.mode, patience=epochs, verbose=0)
     fit_with_progress(

@@ -30,7 +30,7 @@ from keras_dlcourse.report import write_run_page
 from keras_dlcourse.saving.checkpoints import CheckpointFolder
 from keras_dlcourse.training.narration import Narrator
 from keras_dlcourse.training.progress import fit_with_progress
-from keras_dlcourse.training.run.augment import add_augmentation, augment_pixels
+from keras_dlcourse.training.run.augment import augment_pixels
 from keras_dlcourse.training.run.devices import find_devices, share_evenly, spread
 from keras_dlcourse.training.run.history import HistoryFile
 from keras_dlcourse.training.run.machine import describe_machine, find_command
@@ -363,7 +363,7 @@ def fit_model(
         warmup_cosine(epochs * len(train), chosen(recipe.learning_rate), recipe.warmup),
         weight_decay=recipe.weight_decay,
     )
-    trained = add_augmentation(model, task.augmentation(data, recipe))
+    trained = task.add_augmentation(model, task.augmentation(data, recipe))
     trained.compile(optimizer, **task.compile_options(data, recipe))
     history = HistoryFile(folder.history)
     backup = BackupAndRestore(
@@ -455,7 +455,7 @@ def export_model(
         except export.ExportError as error:  # the other files may be possible
             say(f"WARNING: no {quantization} file: {error}")
             continue
-        verification = export.verify(model, result, data.test)
+        verification = export.verify(model, result, data.test, limit=task.most_compared(data))
         if quantization == QUANTIZATION:
             verification, repair = repair_file(
                 model, data, recipe, task, calibration, options, folder, verification, say

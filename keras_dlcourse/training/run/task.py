@@ -11,6 +11,7 @@ import keras
 
 from keras_dlcourse.report import TaskPage
 from keras_dlcourse.report.task_page import Shown
+from keras_dlcourse.training.run.augment import add_augmentation
 from keras_dlcourse.training.run.recipe import Recipe, choose_length
 from keras_dlcourse.training.run.verdict import Rule, check_files, check_loss
 
@@ -69,6 +70,8 @@ class Task:
         build: Builds the model that the recipe names, for the data.
         augmentation: Returns the layer that changes inputs at random in training, or None. It is
             not part of the model.
+        add_augmentation: Returns the model that is trained: the given one, with that layer. By
+            default, the layer changes inputs alone.
         fit_data: Returns the training data for `fit`, in batches as the recipe wants them.
         prepare: Prepares the weights of the model before training.
         compile_options: Returns the loss and the metrics, as arguments of `Model.compile`.
@@ -81,14 +84,16 @@ class Task:
             `picture(title)` returns in the end is the picture `maps` of the report.
         export_options: Returns arguments of `to_tflite` that follow from the data, such as labels.
         quantizations: The files to export. Quantized by calibration, they need enough examples.
+        most_compared: Returns on how many test examples files are compared with Keras, where the
+            outputs of all would fill the memory; None for all.
         rules: What a run of this task is judged by.
         convert: Converts the data passed to `kd.training.run` to the data described above.
         summarize: Returns lines about the data and what is wrong with them, which are said before
             training.
         read: Reads the data from a folder or file, for `keras-dlcourse train`. Takes the arguments
             of `kd.data.read_images` that the command has: `image_size`, `class_names`, `skip_bad`,
-            `bits` and, if given, `validation`, `test`, `group_by` and `cache`. None if the
-            command cannot train this.
+            `bits` and, if given, `validation`, `test`, `group_by` and `cache`; and those that the
+            command's checks of this task add. None if the command cannot train this.
     """
 
     name: str
@@ -101,11 +106,15 @@ class Task:
     choose: Callable[[Any, Recipe], tuple[Recipe, list[str]]] = choose_by_size
     describe_data: Callable[[Any], dict[str, Any]] = lambda data: {}
     augmentation: Callable[[Any, Recipe], keras.layers.Layer | None] = lambda data, recipe: None
+    add_augmentation: Callable[[keras.Model, keras.layers.Layer | None], keras.Model] = (
+        add_augmentation
+    )
     fit_data: Callable[[Any, Recipe], Any] = lambda data, recipe: data.train
     prepare: Callable[[keras.Model, Any, Recipe], None] = lambda model, data, recipe: None
     watch: Callable[[Any, Recipe, Path, keras.Model], Any] | None = None
     export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
     quantizations: tuple[str, ...] = ("float32", "int8")
+    most_compared: Callable[[Any], int | None] = lambda data: None
     rules: tuple[Rule, ...] = (check_files, check_loss)
     convert: Callable[[Any], Any] = lambda data: data
     summarize: Callable[[Any], list[str]] = lambda data: []

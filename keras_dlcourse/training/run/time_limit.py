@@ -10,7 +10,6 @@ from typing import Any
 import keras
 
 from keras_dlcourse._durations import format_duration
-from keras_dlcourse.training.run.augment import add_augmentation
 from keras_dlcourse.training.run.recipe import Recipe, chosen
 from keras_dlcourse.training.run.task import Task
 
@@ -58,7 +57,7 @@ def limit_epochs(
 def _measure_epoch(model: keras.Model, data: Any, recipe: Recipe, task: Task) -> float:
     """Return the seconds that an epoch takes, from a few steps of a copy of the model."""
     train = task.fit_data(data, recipe)
-    copy = add_augmentation(keras.models.clone_model(model), task.augmentation(data, recipe))
+    copy = task.add_augmentation(keras.models.clone_model(model), task.augmentation(data, recipe))
     copy.compile("adamw", **task.compile_options(data, recipe))
     batch = train[0]
     for _ in range(_WARM_UP):  # the first compiles

@@ -12,7 +12,7 @@ _LEVELS = (GOOD, LOOK, STOP)
 WIDEST_INTERVAL = 0.10  # of the accuracy, from the lower to the upper end
 LARGEST_GAP = 0.15  # between the accuracies on training and validation images
 FEWEST_IMAGES = 20  # per class, for training
-LARGEST_LOSS = 0.01  # of accuracy in a quantized file
+LARGEST_LOSS = 0.01  # of accuracy, or mean IoU, in a quantized file
 LEAST_AGREEMENT = 0.97  # of a quantized file with Keras
 
 
@@ -93,15 +93,31 @@ def check_files(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason
 def check_loss(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
     """Object to a quantized file that is clearly worse than Keras."""
     for file in results["files"]:
-        loss, agreement = file.get("accuracy_loss"), file.get("agreement")
-        if loss is not None and loss > LARGEST_LOSS:
-            text = f"{file['file']} loses {100 * loss:.1f} points of accuracy"
+        agreement = file.get("agreement")
+        if (loss := find_loss(file)) is not None:
+            text = f"{file['file']} loses {loss}"
         elif agreement is not None and agreement < LEAST_AGREEMENT:
             text = f"{file['file']} gives the same answer as Keras for only {agreement:.1%}"
         else:
             continue
         return Reason(LOOK, text, _REPAIRED if results.get("repair") else _DIAGNOSE)
     return None
+
+
+# Figures of a file that must not be above the limit, and what they are lost of.
+LOSSES = {"accuracy_loss": "accuracy", "iou_loss": "mean IoU"}
+
+
+def find_loss(figures: Mapping[str, float | None]) -> str | None:
+    """Return the largest loss of a file that is more than is allowed, None if there is none.
+
+    Example:
+        >>> find_loss({"accuracy_loss": 0.004, "iou_loss": 0.025})
+        '2.5 points of mean IoU'
+    """
+    found = [(figures.get(name) or 0.0, noun) for name, noun in LOSSES.items()]
+    loss, noun = max(found)
+    return f"{100 * loss:.1f} points of {noun}" if loss > LARGEST_LOSS else None
 
 
 _DIAGNOSE = "See which layers lose it: kd.quantize.diagnose"
@@ -128,6 +144,7 @@ class Measure:
 
 ACCURACY = Measure("accuracy", "accuracy", "{:.1%}")
 MEAN_PRECISION = Measure("mean_average_precision", "mean average precision", "{:.3f}")
+MEAN_IOU = Measure("mean_iou", "mean IoU", "{:.3f}")
 
 
 def floor_rule(measure: Measure) -> Rule:
@@ -246,6 +263,55 @@ def check_tested(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reaso
     )
 
 
+def check_class_images(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to classes that too few training masks show."""
+    names, counts = config["data"]["classes"], config["data"]["images_per_class"]
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(names, counts, strict=True)
+        if count < FEWEST_IMAGES
+    ]
+    if not few:
+        return None
+    return Reason(
+        LOOK,
+        f"Fewer than {FEWEST_IMAGES} training images show these classes: {', '.join(few)}",
+        f"Add images, at least {FEWEST_IMAGES} with each class",
+    )
+
+
+def check_classes_found(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to classes of which not a single pixel was found."""
+    never = [name for name, accuracy, _ in _list_classes(config, results) if accuracy == 0]
+    if not never:
+        return None
+    return Reason(
+        LOOK,
+        f"No pixel of these classes was found in any test image: {', '.join(never)}",
+        "Train for longer, or add images that show them",
+    )
+
+
+def check_classes_tested(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
+    """Object to classes that no test mask shows."""
+    missing = [name for name, _, images in _list_classes(config, results) if not images]
+    if not missing:
+        return None
+    return Reason(
+        LOOK,
+        f"No test image shows these classes, so nothing is known about them: {', '.join(missing)}",
+        "Add test images that show them",
+    )
+
+
+def _list_classes(
+    config: Mapping[str, Any], results: Mapping[str, Any]
+) -> list[tuple[str, float | None, int]]:
+    """Return the name, the accuracy and the number of test images of each class."""
+    classes = results["classes"]
+    return list(zip(config["data"]["classes"], classes["accuracy"], classes["images"], strict=True))
+
+
 def _list_labels(
     config: Mapping[str, Any], results: Mapping[str, Any]
 ) -> list[tuple[str, float | None, int]]:
@@ -271,4 +337,14 @@ MULTILABEL_RULES: tuple[Rule, ...] = (
     interval_rule(MEAN_PRECISION),
     check_label_images,
     gap_rule(MEAN_PRECISION),
+)
+SEGMENTATION_RULES: tuple[Rule, ...] = (
+    check_files,
+    floor_rule(MEAN_IOU),
+    check_classes_found,
+    check_classes_tested,
+    check_loss,
+    interval_rule(MEAN_IOU),
+    check_class_images,
+    gap_rule(MEAN_IOU),
 )

@@ -4,8 +4,9 @@ from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.training.run.task import Task
 from keras_dlcourse.training.run.tasks.classification import CLASSIFICATION
 from keras_dlcourse.training.run.tasks.multilabel import MULTILABEL
+from keras_dlcourse.training.run.tasks.segmentation import SEGMENTATION
 
-TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTILABEL)}
+TASKS: dict[str, Task] = {task.name: task for task in (CLASSIFICATION, MULTILABEL, SEGMENTATION)}
 """The tasks by name."""
 
 

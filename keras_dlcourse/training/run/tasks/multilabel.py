@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from keras_dlcourse import callbacks, report
-from keras_dlcourse.data import Dataset, Pipeline, as_dataset, positive_weights, read_images
+from keras_dlcourse.data import Dataset, as_dataset, positive_weights, read_images
 from keras_dlcourse.data.multilabel import multi_hot
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
@@ -29,6 +29,7 @@ from keras_dlcourse.training.decisions.choose_thresholds import choose_threshold
 from keras_dlcourse.training.run.floor import find_frequent_set, measure_label_floor
 from keras_dlcourse.training.run.image_task import (
     augment,
+    batch_training_data,
     build_network,
     check_is_dataset,
     choose_image_settings,
@@ -141,11 +142,6 @@ def describe_labels(data: Dataset) -> dict[str, Any]:
 def build_tagger(data: Dataset, recipe: Recipe) -> keras.Model:
     """Build the model named in the recipe, with one sigmoid for each label."""
     return build_network(data, recipe, classifier_activation="sigmoid")
-
-
-def batch_training_data(data: Dataset, recipe: Recipe) -> Pipeline:
-    """Return the training images in batches of the recipe's size."""
-    return rebuild(data.train, batch_size=recipe.batch_size or data.train.batch_size)
 
 
 def prepare_weights(model: keras.Model, data: Dataset, recipe: Recipe) -> None:

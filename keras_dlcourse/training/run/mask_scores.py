@@ -1,0 +1,173 @@
+"""How well predicted masks fit: all measures of pixels, outlines, and each image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from keras_dlcourse.data.mask_labels import IGNORE
+from keras_dlcourse.metrics.boundary_f1 import boundary_f1
+from keras_dlcourse.metrics.segmentation import SegmentationScores, measure_matrix
+from keras_dlcourse.report.interval import Interval, confidence_interval
+from keras_dlcourse.report.segmentation_page import MOST_OUTLINES
+
+_MEASURES = (
+    "pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou", "mean_dice",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MaskScores:
+    """Measures of predicted masks.
+
+    Attributes:
+        pixels: The measures of one confusion matrix of all pixels, also of each class.
+        interval: The mean IoU with its interval over images; None for a single image.
+        boundary_f1: Mean over images of how well the outlines of each class agree, `(classes,)`;
+            NaN for classes without an outline.
+        images: Number of images that show each class, `(classes,)`.
+        image_iou: The mean IoU of each image, `(n,)`; NaN for images without labeled pixels.
+    """
+
+    pixels: SegmentationScores
+    interval: Interval | None
+    boundary_f1: NDArray[np.float64]
+    images: NDArray[np.int64]
+    image_iou: NDArray[np.float64]
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return the measures of all classes together as JSON-serializable values."""
+        found: dict[str, float | None] = {name: getattr(self.pixels, name) for name in _MEASURES}
+        outlines = self.boundary_f1[~np.isnan(self.boundary_f1)]
+        found["boundary_f1"] = float(outlines.mean()) if len(outlines) else None
+        if self.interval is not None:
+            for end in ("low", "high", "level"):
+                found[f"mean_iou_{end}"] = getattr(self.interval, end)
+        return found
+
+    def by_class(self) -> dict[str, list[Any]]:
+        """Return the measures of each class; None where there is none."""
+        columns = {
+            "iou": self.pixels.iou,
+            "accuracy": self.pixels.accuracy,
+            "dice": self.pixels.dice,
+            "boundary_f1": self.boundary_f1,
+        }
+        return {
+            "images": self.images.tolist(),
+            **{
+                name: [None if np.isnan(one) else float(one) for one in values]
+                for name, values in columns.items()
+            },
+        }
+
+
+def mask_scores(true: ArrayLike, predicted: ArrayLike, classes: int) -> MaskScores:
+    """Measure predicted masks.
+
+    Args:
+        true: Class numbers `(n, height, width)`, 255 where a pixel has no label.
+        predicted: Predicted class numbers of the same shape.
+        classes: Number of classes.
+
+    Returns:
+        A `MaskScores`.
+
+    Example:
+        >>> true, predicted = np.zeros((2, 2, 4, 4), "uint8")
+        >>> true[:, 1:3, 1:3], predicted[:, 1:3, 1:4] = 1, 1
+        >>> found = mask_scores(true, predicted, 2)
+        >>> found.pixels.iou.round(2).tolist(), found.image_iou.round(2).tolist()
+        ([0.83, 0.67], [0.75, 0.75])
+    """
+    true, predicted = np.asarray(true), np.asarray(predicted)
+    matrix, areas = _count(true, predicted, classes)
+    some = slice(MOST_OUTLINES)
+    outlines = boundary_f1(true[some], predicted[some], classes)
+    there = ~np.isnan(outlines)
+    means = np.where(there, outlines, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
+    return MaskScores(
+        pixels=measure_matrix(matrix.astype("float64")),
+        interval=None
+        if len(areas) < 2
+        else confidence_interval(lambda rows, _: mean_iou(rows.sum(axis=0)), areas, areas),
+        boundary_f1=np.where(there.any(axis=0), means, np.nan),
+        images=(areas[:, 1] > 0).sum(axis=0),
+        image_iou=np.array([mean_iou(one) for one in areas]),
+    )
+
+
+def mean_iou(areas: NDArray[np.int64]) -> float:
+    """Return the mean IoU of classes from their areas; NaN if there are none.
+
+    Args:
+        areas: Pixels of each class where both masks show it, in the true and in the predicted
+            mask, `(3, classes)`.
+
+    Example:
+        >>> mean_iou(np.array([[2, 0, 0], [4, 1, 0], [2, 0, 0]]))  # the third class is nowhere
+        0.25
+    """
+    both, true, predicted = areas
+    either = true + predicted - both
+    found = either > 0
+    return float((both[found] / either[found]).mean()) if found.any() else float("nan")
+
+
+def _count(
+    true: NDArray, predicted: NDArray, classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the confusion matrix of all pixels, and the areas `(n, 3, classes)` for `mean_iou`."""
+    total = np.zeros((classes, classes), np.int64)
+    areas = np.zeros((len(true), 3, classes), np.int64)
+    for number, (one, other) in enumerate(zip(true, predicted, strict=True)):
+        known = one != IGNORE
+        pairs = one[known].astype(np.int64) * classes + other[known]
+        matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        total += matrix
+        areas[number] = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    return total, areas
+
+
+def typical_images(image_iou: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
+    """Return the images whose mean IoU is next to the median, in ascending order.
+
+    Example:
+        >>> typical_images(np.array([0.1, 0.9, 0.5, 0.6, np.nan]), 2).tolist()
+        [2, 3]
+    """
+    order = _rank(image_iou)
+    start = max(0, (len(order) - limit) // 2)
+    return order[start : start + limit]
+
+
+def worst_images(image_iou: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
+    """Return the images with the lowest mean IoU, the worst first; none that are all right.
+
+    Example:
+        >>> worst_images(np.array([0.1, 1.0, 0.5, np.nan]), 3).tolist()
+        [0, 2]
+    """
+    order = _rank(image_iou)
+    return order[image_iou[order] < 1][:limit]
+
+
+def _rank(image_iou: NDArray[np.float64]) -> NDArray[np.int64]:
+    known = np.flatnonzero(~np.isnan(image_iou))
+    return known[np.argsort(image_iou[known], kind="stable")]
+
+
+def name_classes(mask: NDArray, class_names: Sequence[str]) -> str:
+    """Return the names of the classes in a mask, those with most pixels first.
+
+    Example:
+        >>> name_classes(np.array([[1, 1, 0, 255]]), ["ground", "house"])
+        'house, ground'
+    """
+    counts = np.bincount(mask.ravel(), minlength=len(class_names))[: len(class_names)]
+    order = np.argsort(-counts, kind="stable")
+    return ", ".join(class_names[number] for number in order if counts[number])
