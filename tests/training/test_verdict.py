@@ -73,6 +73,24 @@ def test_a_file_that_could_not_be_repaired_is_not_diagnosed():
     assert "diagnose" in advice[0] and "mixed=0.98" in advice[1]
 
 
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"augment": "none"}, "Augment the images (--augment light), start from pretrained weights "
+         "(--weights imagenet), or add images"),
+        ({"augment": "light", "weights": "imagenet"},
+         "Augment the images more strongly (--augment strong), or add images"),
+        ({"augment": "strong", "weights": "imagenet"}, "Add images"),
+        ({"augment": "light", "task": "segment"},
+         "Augment the images more strongly (--augment strong), or add images"),
+    ],
+)  # fmt: skip
+def test_nothing_is_advised_that_was_done_already(changes, advice):
+    overfitting = _change(training_accuracy=0.99, validation_accuracy=0.83)
+    (reason,) = judge(CLASSIFICATION_RULES, {**CONFIG, **changes}, overfitting).reasons
+    assert reason.advice == advice
+
+
 def test_limits_themselves_are_fine():
     at_limit = _file(accuracy_loss=0.01, agreement=0.97) | {
         "test": {**GOOD["test"], "accuracy_low": 0.85, "accuracy_high": 0.95},

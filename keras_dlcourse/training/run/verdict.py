@@ -162,10 +162,27 @@ def floor_rule(measure: Measure) -> Rule:
         return Reason(
             STOP,
             f"{name} on the same images reaches {reached}, the network {own}",
-            "Train for longer, start from pretrained weights, or add images",
+            _advise(config, "train for longer"),
         )
 
     return check
+
+
+# What can still be done against overfitting, by the level of augmentation that a run had.
+_AUGMENT = {
+    "none": ("augment the images (--augment light)",),
+    "light": ("augment the images more strongly (--augment strong)",),
+}
+
+
+def _advise(config: Mapping[str, Any], *first: str) -> str:
+    """Return what can be done for a network that has learned too little from its images."""
+    steps = list(first)
+    if config.get("weights", "none") == "none" and config.get("task") != "segment":
+        steps.append("start from pretrained weights (--weights imagenet)")
+    steps.append("add images")
+    text = ", or ".join(filter(None, [", ".join(steps[:-1]), steps[-1]]))
+    return text[0].upper() + text[1:]
 
 
 def interval_rule(measure: Measure) -> Rule:
@@ -201,7 +218,7 @@ def gap_rule(measure: Measure) -> Rule:
             LOOK,
             f"The network overfits: {on_training} on training images, {on_validation} on "
             "validation images",
-            "Use augmentation, start from pretrained weights, or add images",
+            _advise(config, *_AUGMENT.get(config.get("augment"), ())),
         )
 
     return check
