@@ -107,8 +107,8 @@ class Whitening(keras.layers.Layer):
                 number of features than before, or if a component has no variance and `epsilon` is
                 0.
         """
-        # Here, because a module that brings Keras in, as this one of data does, brings in the layers
-        # (`_registration`) before it has defined anything itself.
+        # Not at the top: as the first import, this module would bring in Keras, hence the layers
+        # (`_registration`), before it has defined anything itself.
         from keras_dlcourse.data.stream import stream
 
         moments = _Moments()
