@@ -211,7 +211,7 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     the thresholds that the model records, the share of images whose labels are all right, and
     what simple methods reach. Draws precision against recall, and the images with the worst labels.
     """
-    thresholds = np.asarray(describe(model).score_thresholds)
+    thresholds = _find_thresholds(model)
     scores = predict_batches(model, (inputs for inputs, *_ in data.test), data.test.batch_size)
     labels = np.asarray(data.test.y)
     found = label_scores(labels, scores, thresholds, data.class_names)
@@ -232,6 +232,13 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
             "curves": report.png_bytes(curves),
         },
     )
+
+
+def _find_thresholds(model: keras.Model) -> NDArray[np.float64]:
+    recorded = describe(model)
+    if recorded is None or recorded.score_thresholds is None:
+        raise ValueError("model must record its thresholds: use kd.layers.record_thresholds")
+    return np.asarray(recorded.score_thresholds)
 
 
 def _list_labels(found: LabelScores, thresholds: NDArray) -> dict[str, list[Any]]:
