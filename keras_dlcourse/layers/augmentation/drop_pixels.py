@@ -51,11 +51,11 @@ class DropPixels(keras.layers.Layer):
 
     Example:
         >>> import numpy as np
-        >>> drop = DropPixels(0.25, masks={"mask": 255}, seed=0)
+        >>> drop = DropPixels(0.2, masks={"mask": 255}, seed=0)
         >>> data = {"images": np.zeros((1, 64, 64, 3)), "mask": np.ones((1, 64, 64), "int32")}
         >>> mask = ops.convert_to_numpy(drop(data, training=True)["mask"])
-        >>> np.unique(mask).tolist(), 0.22 < (mask == 1).mean() < 0.28
-        ([1, 255], True)
+        >>> np.unique(mask).tolist(), round(float((mask == 1).mean()), 1)
+        ([1, 255], 0.2)
 
     Reference:
         Long, Shelhamer and Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR
