@@ -12,6 +12,7 @@ from keras_dlcourse.metrics.box_overlap import (
 )
 from keras_dlcourse.metrics.calibration import ExpectedCalibrationError
 from keras_dlcourse.metrics.keypoints import PCK
+from keras_dlcourse.metrics.mask_scores import MaskScores, mask_scores
 from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy
 from keras_dlcourse.metrics.multilabel import MultilabelAveragePrecision
 from keras_dlcourse.metrics.object_coverage import ObjectCoverage
@@ -23,6 +24,7 @@ __all__ = [
     "BoxIoU",
     "ExpectedCalibrationError",
     "LocalizationAccuracy",
+    "MaskScores",
     "MaxBoxAccuracy",
     "MultilabelAveragePrecision",
     "ObjectCoverage",
@@ -31,4 +33,5 @@ __all__ = [
     "SegmentationMetric",
     "SegmentationScores",
     "boundary_f1",
+    "mask_scores",
 ]

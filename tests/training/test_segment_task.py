@@ -24,7 +24,6 @@ from keras_dlcourse.models import registry
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import repair
 from keras_dlcourse.training.run.floor import measure_mask_floor
-from keras_dlcourse.training.run.mask_scores import mask_scores, mean_iou
 from keras_dlcourse.training.run.tasks import segmentation as task_module
 from keras_dlcourse.training.run.tasks.segmentation import (
     SEGMENTATION,
@@ -279,30 +278,6 @@ def test_the_floor_sees_single_pixels():
     known = data.test.y[data.test.y != 255]
     expected = jaccard_score(known, np.zeros_like(known), average="macro")
     assert frequent == pytest.approx(expected)
-
-
-def test_measures_of_masks_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    true, predicted = rng.integers(0, 3, (2, 5, 8, 8)).astype("uint8")
-    true[0], true[1:, 0] = 255, 255  # one image without labels
-    predicted[3] = true[3] % 3
-    found = mask_scores(true, predicted, 4)
-    known = true != 255
-    each = jaccard_score(true[known], predicted[known], average=None)
-    np.testing.assert_allclose(found.pixels.iou[:3], each)
-    assert np.isnan(found.pixels.iou[3]) and found.by_class()["iou"][3] is None
-    assert found.pixels.mean_iou == pytest.approx(each.mean())
-    assert found.images.tolist() == [4, 4, 4, 0]
-    assert np.isnan(found.image_iou[0]) and found.image_iou[3] == 1
-    one = jaccard_score(true[1][known[1]], predicted[1][known[1]], average="macro")
-    assert found.image_iou[1] == pytest.approx(one)
-    assert (
-        mask_scores(true[1:2], predicted[1:2], 4)
-        .to_dict()
-        .keys()
-        .isdisjoint({"mean_iou_low", "mean_iou_high"})
-    )  # a single image has no interval
-    assert np.isnan(mean_iou(np.zeros((3, 4), int)))
 
 
 def test_a_file_that_loses_iou_is_repaired():

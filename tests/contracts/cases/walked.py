@@ -38,6 +38,8 @@ NOT_PARTS = {
     "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
     "keras_dlcourse.losses.boundary_weights": "of NumPy: tests/losses/test_pixel_losses.py",
     "keras_dlcourse.metrics.boundary_f1": "of NumPy: tests/metrics/test_mask_metrics.py",
+    "keras_dlcourse.metrics.MaskScores": "a result: tests/metrics/test_mask_metrics.py",
+    "keras_dlcourse.metrics.mask_scores": "of NumPy: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.SegmentationScores": "a result: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
     "keras_dlcourse.models.MLP": "of vectors, not images: tests/models/test_mlp.py",
