@@ -38,6 +38,8 @@ NOT_PARTS = {
     "keras_dlcourse.losses.MultitaskLoss": "joins tasks: tests/losses/test_multitask_loss.py",
     "keras_dlcourse.losses.boundary_weights": "of NumPy: tests/losses/test_pixel_losses.py",
     "keras_dlcourse.metrics.boundary_f1": "of NumPy: tests/metrics/test_mask_metrics.py",
+    "keras_dlcourse.metrics.InstanceScores": "a result: tests/metrics/test_instance_scores.py",
+    "keras_dlcourse.metrics.instance_scores": "of NumPy: tests/metrics/test_instance_scores.py",
     "keras_dlcourse.metrics.MaskScores": "a result: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.mask_scores": "of NumPy: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.SegmentationScores": "a result: tests/metrics/test_mask_metrics.py",
