@@ -89,7 +89,16 @@ def test_a_label_that_no_class_has_is_not_left_out_silently():
     assert np.isnan(float(_measured(MASKS, SCORES, ignore=None).result()))
 
 
+def test_fractions_and_negative_weights_are_not_counted_silently():
+    assert np.isnan(float(_measured(MASKS + 0.5, SCORES).result()))
+    assert np.isnan(float(_measured(MASKS, SCORES, np.full(MASKS.shape, -1.0)).result()))
+    whole = _measured(MASKS.astype("float32"), SCORES).result()
+    assert float(whole) == float(_measured(MASKS, SCORES).result())
+
+
 def test_shapes_are_checked():
+    with pytest.raises(ValueError, match=r"same height and width. Received: \(6, 4, 5\)"):
+        SegmentationMetric(5).update_state(MASKS[:, :4], SCORES)
     with pytest.raises(ValueError, match=r"width, 3\)\. Received: \(6, 7, 5\) and \(6, 7, 5, 5\)"):
         SegmentationMetric(3).update_state(MASKS, SCORES)
 
