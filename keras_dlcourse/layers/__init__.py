@@ -5,6 +5,7 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.layers", "tensorflow", "keras")
 
 from keras_dlcourse.layers.augmentation.class_specific import ClassSpecific
+from keras_dlcourse.layers.augmentation.drop_pixels import DropPixels
 from keras_dlcourse.layers.augmentation.elastic_deformation import ElasticDeformation
 from keras_dlcourse.layers.augmentation.image_views import ImageViews
 from keras_dlcourse.layers.augmentation.random_affine import RandomAffine
@@ -67,6 +68,7 @@ __all__ = [
     "DenseBlock",
     "DenseTransition",
     "DepthwiseSeparableConv2D",
+    "DropPixels",
     "ElasticDeformation",
     "FakeQuantize",
     "FakeQuantizeWeight",

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from keras_dlcourse._tables import text_table
+from keras_dlcourse.data.interval import Interval, confidence_interval
 from keras_dlcourse.report.canvas import new_figure
 from keras_dlcourse.report.class_scores import ClassScores, class_scores
 from keras_dlcourse.report.confusion import confusion_counts, confusion_pairs
 from keras_dlcourse.report.curves import PRECISION_RECALL, ROC, areas, draw_on
-from keras_dlcourse.report.interval import Interval, confidence_interval
 from keras_dlcourse.report.one_vs_rest import Question, one_vs_rest
 from keras_dlcourse.report.reliability import Reliability, draw_shares, reliability
 

@@ -435,6 +435,7 @@ EARLY = (
     ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS/across", "no folders"),
     ("verify", "RUN/m.keras", "RUN/m.tflite", "OTHERS", "not classes of the model: cat, dog"),
     ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS", "--bits", "7", "from 8 to 16"),
+    ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS", "OTHERS", "MASKS is for segmenters only"),
     ("models", "lenet", "Did you mean 'lenet5'?"),
     ("models", "lenet5", "--alpha", "-1", "--alpha must be a finite number above 0"),
     ("models", "--alpha", "0.5", "--alpha and --image-size need the name of a network"),

@@ -74,7 +74,7 @@ def find_held_out(folder: str | os.PathLike[str], data: Dataset) -> Pipeline:
     return rebuild(
         data.test,
         x=np.concatenate([part.x[some] for part, some in left]),
-        y=np.concatenate([np.asarray(part.y)[some] for part, some in left]),
+        y=np.concatenate([part.y[some] for part, some in left]),
         sample_weight=None,
         normalization=Normalization.from_dict(recorded) if recorded else data.normalization,
     )
