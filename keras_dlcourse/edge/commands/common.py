@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from keras_dlcourse.edge.results import Category
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-    Command = Callable[[argparse.Namespace], int]
+    Command = Callable[[argparse.Namespace], int | None]  # returns the exit code, None for 0
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -191,7 +191,7 @@ def one_sentence(command: Command) -> Command:
     """Make a command report user errors in one sentence on stderr and return exit code 1."""
 
     @functools.wraps(command)
-    def run(arguments: argparse.Namespace) -> int:
+    def run(arguments: argparse.Namespace) -> int | None:
         try:
             return command(arguments)
         except (ValueError, TypeError, OSError, ImportError) as error:
