@@ -185,13 +185,19 @@ def draw_evaluation(found: Evaluation) -> Figure:
 
 
 def _accuracy(labels: NDArray, answers: NDArray, level: float, seed: int) -> Interval:
-    """Return the accuracy; a single example has no bootstrap interval."""
+    """Return the accuracy, with its bootstrap interval, or the exact one if that has no width."""
 
     def measure(labels: NDArray, answers: NDArray) -> float:
         return float(np.mean(labels == answers))
 
     if len(labels) == 1:
         return Interval(measure(labels, answers), 0.0, 1.0, level)
+    right = int(np.sum(labels == answers))
+    if right in (0, len(labels)):  # as in every sample that can be drawn from these
+        from scipy.stats import binomtest
+
+        exact = binomtest(right, len(labels)).proportion_ci(level, method="exact")
+        return Interval(measure(labels, answers), float(exact.low), float(exact.high), level)
     return confidence_interval(measure, labels, answers, level=level, seed=seed)
 
 

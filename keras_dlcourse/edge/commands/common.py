@@ -36,7 +36,12 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def add_command(
-    subparsers: Subparsers, name: str, function: Command, does: str, examples: str, more: str = ""
+    subparsers: Subparsers,
+    name: str,
+    function: Callable[[argparse.Namespace], int | None],
+    does: str,
+    examples: str,
+    more: str = "",
 ) -> argparse.ArgumentParser:
     """Add a command, and return its parser.
 
