@@ -33,7 +33,11 @@ from keras_dlcourse.layers.compression.sparsity_schedules import (
     ConstantSparsity,
     PolynomialDecay,
 )
-from keras_dlcourse.layers.description.image_description import ImageDescription, describe
+from keras_dlcourse.layers.description.image_description import (
+    ImageDescription,
+    describe,
+    record_thresholds,
+)
 from keras_dlcourse.layers.description.output_description import OutputDescription
 from keras_dlcourse.layers.filtering.local_filter import LocalFilter2D
 from keras_dlcourse.layers.filtering.rank_filter import RankFilter2D
@@ -97,4 +101,5 @@ __all__ = [
     "compressed",
     "compressed_class",
     "describe",
+    "record_thresholds",
 ]

@@ -170,8 +170,8 @@ def floor_rule(measure: Measure) -> Rule:
 
 # What can still be done against overfitting, by the level of augmentation that a run had.
 _AUGMENT = {
-    "none": ("augment the images (--augment light)",),
-    "light": ("augment the images more strongly (--augment strong)",),
+    "none": ["augment the images (--augment light)"],
+    "light": ["augment the images more strongly (--augment strong)"],
 }
 
 
@@ -218,7 +218,7 @@ def gap_rule(measure: Measure) -> Rule:
             LOOK,
             f"The network overfits: {on_training} on training images, {on_validation} on "
             "validation images",
-            _advise(config, *_AUGMENT.get(config.get("augment"), ())),
+            _advise(config, *_AUGMENT.get(config.get("augment", "strong"), [])),
         )
 
     return check

@@ -29,6 +29,7 @@ NOT_PARTS = {
     "keras_dlcourse.layers.compressed": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.compressed_class": "a function: tests/layers/test_compressed.py",
     "keras_dlcourse.layers.describe": "a function: tests/layers/test_image_description.py",
+    "keras_dlcourse.layers.record_thresholds": "a function: tests/layers/test_image_description.py",
     "keras_dlcourse.models.AugmentedModel": "takes a model: tests/models/test_augmented_model.py",
     "keras_dlcourse.models.AugmentationGain": "a result: tests/models/test_test_time.py",
     "keras_dlcourse.models.AugmentedPrediction": "a result: tests/models/test_test_time.py",
