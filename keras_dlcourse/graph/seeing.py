@@ -146,6 +146,13 @@ def _pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
     return slide_taps(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
 
 
+def _dilated_pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    before, behind = layer.padding[number]
+    pool, dilation = layer.pool_size[number], layer.dilation_rate[number]
+    taps, windows = slide_taps(count + before + behind, pool, dilation=dilation)
+    return Taps(tuple(tuple(t - before for t in row) for row in taps.places), 1), windows
+
+
 def _transposed_convolution(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
     if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
         return None
@@ -176,6 +183,7 @@ _TAPS: tuple[tuple[tuple[type, ...], _Rule], ...] = (
     ((our_layers.SparseConnectedConv2D,), _sparse_convolution),
     ((our_layers.LocalFilter2D, our_layers.RankFilter2D), _filter),
     ((layers.MaxPooling2D, layers.AveragePooling2D), _pooling),
+    ((our_layers.DilatedPooling2D,), _dilated_pooling),
     ((layers.Conv2DTranspose,), _transposed_convolution),
     ((layers.ZeroPadding2D,), _padding),
     ((layers.Cropping2D,), _cropping),
