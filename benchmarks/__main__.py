@@ -53,6 +53,7 @@ NAMES = (
     "nuclei",
     "earth",
     "elastic_cost",
+    "heat_map_cost",
     "variants",
     "families",
     "architectures",

@@ -88,6 +88,7 @@ def _look_through_layer(place: Place, given: list[Seen]) -> Seen:
             made = [taps(layer, number, axis.count) for number, axis in enumerate(given[0].axes)]
             if None in made:
                 break
+            _check_counts(place, given[0], [count for _, count in made])  # type: ignore[misc]
             axes = zip(given[0].axes, made, strict=True)
             return Seen(tuple(axis.follow(*tap) for axis, tap in axes))  # type: ignore[misc]
     if is_pointwise(layer):
@@ -95,6 +96,17 @@ def _look_through_layer(place: Place, given: list[Seen]) -> Seen:
         if joined is not None:
             return joined
     return Seen(whole=place.name)
+
+
+def _check_counts(place: Place, seen: Seen, counts: list[int]) -> None:
+    if min(counts) < 1:
+        rows, columns = (axis.count for axis in seen.axes)
+        height, width = (axis.pixels for axis in seen.axes)
+        raise ValueError(
+            f"The image must be large enough for layer {place.name!r}, whose window is larger than "
+            f"the {rows}x{columns} maps before it. Received: an image of {height}x{width} pixels. "
+            "Use a larger one."
+        )
 
 
 def _look_through_block(layer: Any, place: Place, given: list[Seen]) -> Seen:

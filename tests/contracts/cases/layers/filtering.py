@@ -22,7 +22,7 @@ LAYERS = (
                 "-average",
                 {
                     "kind": "average",
-                    "pool_size": 3,
+                    "pool_size": (3, 3),
                     "dilation_rate": (2, 1),
                     "padding": ((2, 1), (0, 0)),
                 },
@@ -34,7 +34,7 @@ LAYERS = (
                 {
                     "kind": "maximum",
                     "pool_size": (2, 3),
-                    "dilation_rate": 2,
+                    "dilation_rate": (2, 2),
                     "padding": ((0, 1), (2, 2)),
                 },
                 (8, 6, 4),
