@@ -54,6 +54,7 @@ NAMES = (
     "earth",
     "elastic_cost",
     "heat_map_cost",
+    "regions",
     "variants",
     "families",
     "architectures",
