@@ -83,6 +83,16 @@ def test_regions_are_connected_and_as_many_as_wanted(method: str) -> None:
 
 
 @has_skimage
+def test_markers_of_the_watershed_lie_in_basins() -> None:
+    """On a regular grid, some would lie on ridges, and remain regions of a single pixel."""
+    images = np.random.default_rng(3).integers(0, 256, (1, 60, 60, 1)).astype("uint8")
+    images = ndimage.gaussian_filter(images, (0, 2, 2, 0))
+    found = find_regions(images, "watershed", regions=36)[0]
+    assert found.max() + 1 == 36
+    assert np.bincount(found.ravel()).min() > 1
+
+
+@has_skimage
 def test_position_makes_regions_compact() -> None:
     """With position alone, k-means cells are as large as they are apart; without, colors decide."""
     y, x = np.mgrid[:24, :24]

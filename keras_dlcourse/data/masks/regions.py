@@ -307,7 +307,22 @@ def _watershed(values: NDArray, regions: int, seed: int) -> NDArray:
         ndimage.gaussian_gradient_magnitude(values[..., channel], sigma=1.0)
         for channel in range(values.shape[-1])
     ]
-    return watershed(np.linalg.norm(slopes, axis=0), regions)  # type: ignore[no-any-return]
+    slope = np.linalg.norm(slopes, axis=0)
+    return watershed(slope, _flat_places(slope, regions))  # type: ignore[no-any-return]
+
+
+def _flat_places(slope: NDArray, count: int) -> NDArray[np.int32]:
+    """Number the flattest pixel of each cell of a grid. A marker on a slope would stay alone."""
+    height, width = slope.shape
+    step = np.sqrt(height * width / count)
+    rows, columns = max(1, round(height / step)), max(1, round(width / step))
+    cell = (np.arange(height) * rows // height)[:, None] * columns
+    cell = cell + np.arange(width) * columns // width
+    order = np.argsort(slope, axis=None, kind="stable")
+    _, first = np.unique(cell.ravel()[order], return_index=True)
+    markers = np.zeros(slope.shape, np.int32)
+    markers.ravel()[order[first]] = np.arange(1, len(first) + 1)
+    return markers
 
 
 def _graph(values: NDArray, scale: float, seed: int) -> NDArray:
