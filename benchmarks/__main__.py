@@ -53,6 +53,8 @@ NAMES = (
     "nuclei",
     "earth",
     "elastic_cost",
+    "heat_map_cost",
+    "regions",
     "variants",
     "families",
     "architectures",

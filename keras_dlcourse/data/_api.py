@@ -27,6 +27,7 @@ from keras_dlcourse.data.mask_labels import IGNORE, class_shares
 from keras_dlcourse.data.masks.folder import mask_folder
 from keras_dlcourse.data.masks.instances import separate_instances
 from keras_dlcourse.data.masks.outlines import decode_rle, draw_polygons, encode_rle
+from keras_dlcourse.data.masks.regions import find_regions, region_boxes, vote_in_regions
 from keras_dlcourse.data.masks.table import VOC_COLORS
 from keras_dlcourse.data.multilabel import positive_weights
 from keras_dlcourse.data.pipeline import Pipeline, pipeline
@@ -82,6 +83,7 @@ __all__ = [
     "encode_rle",
     "fashion_scenes",
     "find_leaks",
+    "find_regions",
     "flip_keypoints",
     "hog",
     "image_folder",
@@ -91,8 +93,10 @@ __all__ = [
     "mask_folder",
     "pipeline",
     "positive_weights",
+    "region_boxes",
     "separate_instances",
     "split",
     "split_sources",
     "take",
+    "vote_in_regions",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops, tree
 
 from keras_dlcourse import layers
-from keras_dlcourse.graph.flat import Graph, Node, flat_copy
+from keras_dlcourse.graph.flat import Graph, Node, flat_copy, open_input
 from keras_dlcourse.layers._remade import arguments
 
 _POOLINGS = {
@@ -129,7 +129,7 @@ def dense_as_conv(model: keras.Model) -> keras.Model:
     graph = Graph(flat_copy(model, lambda layer: None))
     _check(graph)
     conversion = _Conversion(graph)
-    slides = graph.rebuild(conversion.call, new_input=_open_input)
+    slides = graph.rebuild(conversion.call, new_input=open_input)
     if not conversion.kernels:
         _refuse_without_dense(graph, conversion.head)
     return slides
@@ -416,11 +416,6 @@ def _as_convolution(layer: Any, size: tuple[int, int]) -> Any:
         weights.append(ops.convert_to_numpy(layer.bias))
     convolution.set_weights(weights)
     return convolution
-
-
-def _open_input(tensor: Any) -> Any:
-    shape = (tensor.shape[0], None, None, tensor.shape[-1])
-    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
 
 
 def _is_single(tensor: Any) -> bool:

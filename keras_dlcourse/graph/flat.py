@@ -382,6 +382,12 @@ def _symbolic_like(value: Any) -> Any:
     return value
 
 
+def open_input(tensor: Any) -> Any:
+    """Return a new input for images of any size, with channels, dtype and name of another one."""
+    shape = (tensor.shape[0], None, None, tensor.shape[-1])
+    return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+
+
 def _input_like(tensor: Any) -> Any:
     """Return a new input with the shape, dtype and name of another tensor."""
     return keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)

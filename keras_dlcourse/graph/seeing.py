@@ -88,6 +88,7 @@ def _look_through_layer(place: Place, given: list[Seen]) -> Seen:
             made = [taps(layer, number, axis.count) for number, axis in enumerate(given[0].axes)]
             if None in made:
                 break
+            _check_counts(place, given[0], [count for _, count in made])  # type: ignore[misc]
             axes = zip(given[0].axes, made, strict=True)
             return Seen(tuple(axis.follow(*tap) for axis, tap in axes))  # type: ignore[misc]
     if is_pointwise(layer):
@@ -95,6 +96,17 @@ def _look_through_layer(place: Place, given: list[Seen]) -> Seen:
         if joined is not None:
             return joined
     return Seen(whole=place.name)
+
+
+def _check_counts(place: Place, seen: Seen, counts: list[int]) -> None:
+    if min(counts) < 1:
+        rows, columns = (axis.count for axis in seen.axes)
+        height, width = (axis.pixels for axis in seen.axes)
+        raise ValueError(
+            f"The image must be large enough for layer {place.name!r}, whose window is larger than "
+            f"the {rows}x{columns} maps before it. Received: an image of {height}x{width} pixels. "
+            "Use a larger one."
+        )
 
 
 def _look_through_block(layer: Any, place: Place, given: list[Seen]) -> Seen:
@@ -146,6 +158,13 @@ def _pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
     return slide_taps(count, layer.pool_size[number], layer.strides[number], 1, layer.padding)
 
 
+def _dilated_pooling(layer: Any, number: int, count: int) -> tuple[Taps, int]:
+    before, behind = layer.padding[number]
+    pool, dilation = layer.pool_size[number], layer.dilation_rate[number]
+    taps, windows = slide_taps(count + before + behind, pool, dilation=dilation)
+    return Taps(tuple(tuple(t - before for t in row) for row in taps.places), 1), windows
+
+
 def _transposed_convolution(layer: Any, number: int, count: int) -> tuple[Taps, int] | None:
     if layer.output_padding is not None or set(layer.dilation_rate) != {1}:
         return None
@@ -176,6 +195,7 @@ _TAPS: tuple[tuple[tuple[type, ...], _Rule], ...] = (
     ((our_layers.SparseConnectedConv2D,), _sparse_convolution),
     ((our_layers.LocalFilter2D, our_layers.RankFilter2D), _filter),
     ((layers.MaxPooling2D, layers.AveragePooling2D), _pooling),
+    ((our_layers.DilatedPooling2D,), _dilated_pooling),
     ((layers.Conv2DTranspose,), _transposed_convolution),
     ((layers.ZeroPadding2D,), _padding),
     ((layers.Cropping2D,), _cropping),

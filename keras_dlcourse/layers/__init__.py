@@ -39,6 +39,7 @@ from keras_dlcourse.layers.description.image_description import (
     record_thresholds,
 )
 from keras_dlcourse.layers.description.output_description import OutputDescription
+from keras_dlcourse.layers.filtering.dilated_pooling import DilatedPooling2D
 from keras_dlcourse.layers.filtering.local_filter import LocalFilter2D
 from keras_dlcourse.layers.filtering.rank_filter import RankFilter2D
 from keras_dlcourse.layers.normalization.channel_scale import ChannelScale
@@ -68,6 +69,7 @@ __all__ = [
     "DenseBlock",
     "DenseTransition",
     "DepthwiseSeparableConv2D",
+    "DilatedPooling2D",
     "DropPixels",
     "ElasticDeformation",
     "FakeQuantize",

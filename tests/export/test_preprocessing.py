@@ -282,6 +282,7 @@ class TestCopiesKeepTheRecord:
             ),
             "fold_batch_norm": lambda model: kd.graph.fold_batch_norm(model),
             "dense_as_conv": lambda model: kd.graph.dense_as_conv(model),
+            "remove_strides": lambda model: kd.graph.remove_strides(kd.graph.dense_as_conv(model)),
             "ensemble": lambda model: kd.models.ensemble([model, model]),
             "test time": lambda model: (
                 kd.models.TestTimeAugmentation(model, ["identity", "flip"]).augmented

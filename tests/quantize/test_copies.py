@@ -70,6 +70,7 @@ COPIES: dict[str, Callable[[keras.Model], Any]] = {
     "equalize": kd.quantize.equalize,
     "fold_batch_norm": kd.graph.fold_batch_norm,
     "dense_as_conv": kd.graph.dense_as_conv,
+    "remove_strides": lambda model: kd.graph.remove_strides(kd.graph.dense_as_conv(model)),
     "guided_copy": guided_copy,
 }
 

@@ -18,6 +18,28 @@ LAYERS = (
         )
         for layer, suffix, arguments, output_shape in (
             (
+                kd.layers.DilatedPooling2D,
+                "-average",
+                {
+                    "kind": "average",
+                    "pool_size": (3, 3),
+                    "dilation_rate": (2, 1),
+                    "padding": ((2, 1), (0, 0)),
+                },
+                (8, 4, 4),
+            ),
+            (
+                kd.layers.DilatedPooling2D,
+                "-maximum",
+                {
+                    "kind": "maximum",
+                    "pool_size": (2, 3),
+                    "dilation_rate": (2, 2),
+                    "padding": ((0, 1), (2, 2)),
+                },
+                (8, 6, 4),
+            ),
+            (
                 kd.layers.LocalFilter2D,
                 "-gaussian",
                 {"size": 5, "sigma": 0.7, "padding": "valid"},
