@@ -19,7 +19,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
-from keras_dlcourse.edge.description.layouts import ACTIVATIONS, KeypointLayout, MaskLayout
+from keras_dlcourse.edge.description.layouts import (
+    ACTIVATIONS,
+    SIGMOID,
+    DetectionLayout,
+    KeypointLayout,
+    MaskLayout,
+)
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.metadata import OWN
 from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
@@ -144,12 +150,16 @@ def _standard_record(
     description: Description, inputs: Sequence[Table], outputs: Sequence[Table]
 ) -> bytes:
     """Return standard TFLite metadata."""
-    masks = [one.layout for one in description.outputs if isinstance(one.layout, MaskLayout)]
+    custom = [
+        _CUSTOM[type(one.layout)](one.layout, description.outputs)
+        for one in description.outputs
+        if type(one.layout) in _CUSTOM
+    ]
     graph = Table(
         {
             schema.SubGraphMetadata.INPUT_TENSOR_METADATA: list(inputs),
             schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: list(outputs),
-            schema.SubGraphMetadata.CUSTOM_METADATA: [*map(_describe_mask, masks)] or None,
+            schema.SubGraphMetadata.CUSTOM_METADATA: custom or None,
         }
     )
     root = Table(
@@ -158,20 +168,62 @@ def _standard_record(
             schema.ModelMetadata.DESCRIPTION: f"{description.quantization}, by keras-dlcourse",
             schema.ModelMetadata.VERSION: __version__,
             schema.ModelMetadata.SUBGRAPH_METADATA: [graph],
-            schema.ModelMetadata.MIN_PARSER_VERSION: _CUSTOM_PARSER if masks else MINIMUM_PARSER,
+            schema.ModelMetadata.MIN_PARSER_VERSION: _CUSTOM_PARSER if custom else MINIMUM_PARSER,
         }
     )
     return pack(root, schema.METADATA_IDENTIFIER)
 
 
-def _describe_mask(layout: MaskLayout) -> Table:
+def _describe_mask(layout: Any, outputs: Sequence[Output]) -> Table:
     """Return what MediaPipe's ImageSegmenter needs to know."""
-    slots, custom = schema.ImageSegmenterOptions, schema.CustomMetadata
+    slots = schema.ImageSegmenterOptions
     options = Table(
         {
             slots.ACTIVATION: np.int8(ACTIVATIONS.index(layout.activation)),
             slots.MIN_PARSER_VERSION: MINIMUM_PARSER,
         }
     )
-    data = pack(options, custom.SEGMENTER_IDENTIFIER)
-    return Table({custom.NAME: custom.SEGMENTER, custom.DATA: data})
+    return _describe_custom(schema.CustomMetadata.SEGMENTER, options)
+
+
+def _describe_detector(layout: Any, outputs: Sequence[Output]) -> Table:
+    """Return what MediaPipe's ObjectDetector needs to know."""
+    place, slots = schema.FixedAnchor, schema.TensorsDecodingOptions
+    (scores,) = (one for one in outputs if one.layout is None)
+    order = (place.X_CENTER, place.Y_CENTER, place.WIDTH, place.HEIGHT)
+    anchors = [
+        Table(zip(order, map(np.float32, anchor), strict=True)) for anchor in layout.anchors
+    ]
+    ways = (slots.Y_SCALE, slots.X_SCALE, slots.H_SCALE, slots.W_SCALE)
+    decoding = Table(
+        {
+            slots.NUM_CLASSES: np.int32(scores.shape[-1]),
+            slots.NUM_BOXES: np.int32(len(anchors)),
+            slots.NUM_COORDS: np.int32(4),
+            slots.NUM_VALUES_PER_KEYPOINT: np.int32(2),
+            **dict(zip(ways, map(np.float32, layout.scales), strict=True)),
+            slots.APPLY_EXPONENTIAL_ON_BOX_SIZE: np.bool_(True),
+            slots.SIGMOID_SCORE: np.bool_(layout.activation == SIGMOID),
+        }
+    )
+    fixed = Table({schema.SsdAnchorsOptions.ANCHORS: anchors})
+    options = Table(
+        {
+            schema.ObjectDetectorOptions.MIN_PARSER_VERSION: MINIMUM_PARSER,
+            schema.ObjectDetectorOptions.SSD_ANCHORS_OPTIONS: Table(
+                {schema.SsdAnchorsOptions.FIXED_ANCHORS_SCHEMA: fixed}
+            ),
+            schema.ObjectDetectorOptions.TENSORS_DECODING_OPTIONS: decoding,
+        }
+    )
+    return _describe_custom(schema.CustomMetadata.DETECTOR, options)
+
+
+def _describe_custom(name: str, options: Table) -> Table:
+    """Return the custom metadata of a kind of task."""
+    slots = schema.CustomMetadata
+    return Table({slots.NAME: name, slots.DATA: pack(options, slots.IDENTIFIER)})
+
+
+# What MediaPipe needs to know beyond the metadata of single tensors, by the layout of an output.
+_CUSTOM = {MaskLayout: _describe_mask, DetectionLayout: _describe_detector}
