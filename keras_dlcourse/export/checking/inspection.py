@@ -9,10 +9,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_dlcourse.edge.description.layouts import SEGMENTATION
+from keras_dlcourse.edge.description.layouts import DETECTION, SEGMENTATION, Layout
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Tensor
-from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
+from keras_dlcourse.edge.tflite.metadata import (
+    CATEGORY,
+    CLASS_MAP,
+    COUNT,
+    EMBEDDING,
+    LOCATION,
+    SCORE,
+)
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.output import KIND_NAMES, Output
@@ -21,6 +28,13 @@ from keras_dlcourse.export.writing.output import KIND_NAMES, Output
 _BORDER = {"QUANTIZE", "DEQUANTIZE"}
 _FLOATS = {"float16", "float32", "float64", "bfloat16"}
 _INTEGERS = {"int8", "uint8", "int16"}
+# The outputs of a detector by their names in the standard metadata.
+_DETECTOR_KINDS = {
+    LOCATION: DETECTION,
+    CATEGORY: "detection_classes",
+    SCORE: "detection_scores",
+    COUNT: "detection_count",
+}
 
 
 @dataclass(frozen=True)
@@ -86,13 +100,14 @@ class Inspection:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Class names of the first output, or None."""
-        return self.outputs[0].labels
+        """Class names of the first output that has any, or None."""
+        return next((one.labels for one in self.outputs if one.labels is not None), None)
 
     @property
     def score_thresholds(self) -> tuple[float, ...] | None:
         """For each class, the minimum score at which it counts as present, or None."""
-        return self.outputs[0].score_thresholds
+        given = (one.score_thresholds for one in self.outputs)
+        return next((one for one in given if one is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -227,14 +242,26 @@ def read_outputs(file: ModelFile) -> tuple[Output, ...]:
             name=one["name"],
             kind=one["kind"] if one["kind"] in KIND_NAMES else "numbers",  # of a later version
             shape=tensor.shape[1:],
-            layout=metadata.mask
-            if one["kind"] == SEGMENTATION
-            else metadata.places.get(described[number]),
-            labels=metadata.output_labels.get(described[number]) if number else metadata.labels,
-            score_thresholds=None if number else metadata.score_thresholds,
+            layout=_find_layout(file, one["kind"], described[number]),
+            labels=metadata.output_labels.get(described[number])
+            if number or metadata.is_detector
+            else metadata.labels,
+            score_thresholds=metadata.score_thresholds
+            if one["kind"] == "detection_scores" or not (number or metadata.is_detector)
+            else None,
         )
         for number, (one, tensor) in enumerate(zip(record, tensors, strict=True))
     )
+
+
+def _find_layout(file: ModelFile, kind: str, name: str) -> Layout | None:
+    """Return the layout of an output from the standard metadata."""
+    metadata = file.metadata
+    if kind == SEGMENTATION:
+        return metadata.mask
+    if kind == DETECTION and metadata.detection is not None:
+        return metadata.detection
+    return metadata.places.get(name)
 
 
 def _guess_outputs(file: ModelFile, described: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -244,6 +271,11 @@ def _guess_outputs(file: ModelFile, described: tuple[str, ...]) -> list[dict[str
     several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
     kinds = dict.fromkeys(metadata.boxes, "box") | dict.fromkeys(metadata.keypoints, "keypoints")
     kinds |= {} if several else {EMBEDDING: "embedding"}
+    if metadata.is_detector:
+        return [
+            {"name": name, "kind": _DETECTOR_KINDS.get(known, "numbers")}
+            for name, known in zip(file.output_names, described, strict=True)
+        ]
     other = "scores" if metadata.mask is None else SEGMENTATION
     record = [
         {"name": name if several else "", "kind": kinds.get(known, other)}

@@ -100,26 +100,6 @@ def _find_faults(
         yield "that of one image", f"inputs of shape {inputs}", "Omit the OutputDescription"
 
 
-def chosen_outputs(
-    outputs: tuple[Output, ...], results: int
-) -> tuple[Output, ...]:
-    """Return the outputs of a detector that chooses among its boxes, in MediaPipe's order.
-
-    Args:
-        outputs: Those of the same detector without.
-        results: The number of boxes that it returns.
-    """
-    (scores,) = (one for one in outputs if one.layout is None)
-    return (
-        Output(LOCATION, "detection", (results, 4), layouts.BOX_LAYOUTS["rel_yxyx"]),
-        Output(CATEGORY, "detection_classes", (results,), labels=scores.labels),
-        Output(
-            SCORE, "detection_scores", (results,), score_thresholds=scores.score_thresholds
-        ),
-        Output(COUNT, "detection_count", ()),
-    )
-
-
 def _is_boxes(output: ModelOutput) -> bool:
     return isinstance(output.layout, DetectionLayout)
 
@@ -242,7 +222,7 @@ def _error_rows(figures: Mapping[str, float]) -> list[list[str]]:
 
 DETECTION = Kind(_is_boxes, _compare_boxes, _LIMITS, _describe_boxes, _rows)
 DETECTION_SCORES = Kind(_is_scores, compare_numbers, NUMBER_LIMITS, _describe_scores, _error_rows)
-# `append_suppression` adds them behind the model.
+# `add_suppression` adds them behind the model.
 DETECTION_CLASSES = Kind(
     recognize_nothing, compare_numbers, NUMBER_LIMITS, _describe_classes, _error_rows
 )

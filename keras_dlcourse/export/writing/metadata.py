@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from keras_dlcourse.edge.description.layouts import (
     KeypointLayout,
     MaskLayout,
 )
+from keras_dlcourse.edge.description.suppression import NonMaxSuppression
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.metadata import OWN
 from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
@@ -46,6 +47,7 @@ class Description:
         keras_hash: SHA-256 of the Keras model's weights.
         inputs: The inputs, in the order of the file.
         outputs: The outputs, likewise.
+        nms: How the file chooses among boxes that overlap; None if it does not.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Description:
     keras_hash: str
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
+    nms: NonMaxSuppression | None = None
 
 
 def describe_file(
@@ -113,7 +116,6 @@ def pack_model(model: tflite.ModelT, size: int) -> bytes:
 
 def _own_record(description: Description) -> bytes:
     """Return what the standard metadata cannot hold, as JSON."""
-    first = description.outputs[0]
     record = {
         "name": description.name,
         "quantization": description.quantization,
@@ -124,8 +126,9 @@ def _own_record(description: Description) -> bytes:
         },
         "inputs": [_input_record(one) for one in description.inputs],
         "outputs": [{"name": one.name, "kind": one.kind} for one in description.outputs],
-        "labels": first.labels,
-        "score_thresholds": first.score_thresholds,
+        "labels": _first(one.labels for one in description.outputs),
+        "score_thresholds": _first(one.score_thresholds for one in description.outputs),
+        "nms": None if description.nms is None else asdict(description.nms),
         # The standard metadata can describe boxes, but not keypoints.
         "keypoints": {
             one.name: asdict(one.layout)
@@ -134,6 +137,11 @@ def _own_record(description: Description) -> bytes:
         },
     }
     return json.dumps(record, sort_keys=True).encode()
+
+
+def _first(values: Iterable[Any]) -> Any:
+    """Return the first value that is given, None without one."""
+    return next((value for value in values if value is not None), None)
 
 
 def _input_record(one: Input) -> dict[str, Any]:
