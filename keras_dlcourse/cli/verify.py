@@ -65,6 +65,12 @@ def add_parser(commands: Any) -> None:
         help="for segmenters: fail if the IoU of the masks of file and Keras, mean over classes, "
         "is lower",
     )
+    parser.add_argument(
+        "--min-matched",
+        type=real_number,
+        metavar="FRACTION",
+        help="for detectors: fail if the fraction of boxes that both file and Keras find is lower",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -72,8 +78,9 @@ def run(options: argparse.Namespace) -> None:
     check_bits(options.bits)
     check_model_path(options.model)
     file = ModelFile.read(options.file)
-    # Vectors have no classes, and masks have them at each position, so any images work.
-    takes_any = EMBEDDING in file.metadata.outputs or file.metadata.mask is not None
+    # Vectors have no classes, and masks and boxes have them at each position, so any images work.
+    metadata = file.metadata
+    takes_any = EMBEDDING in metadata.outputs or metadata.mask is not None or metadata.is_detector
     if takes_any:
         list_images(options.folder, "DIR")
     elif file.metadata.labels is not None:
@@ -111,6 +118,7 @@ def run(options: argparse.Namespace) -> None:
         "max_accuracy_loss": options.max_accuracy_loss,
         "min_cosine": options.min_cosine,
         "min_mask_iou": options.min_mask_iou,
+        "min_matched": options.min_matched,
     }
     limits = {name: value for name, value in given.items() if value is not None}
     verification = export.verify(model, options.file, images, limits=limits)

@@ -131,6 +131,11 @@ class ModelMetadata:
         """Whether the outputs are those of an object detector."""
         return {LOCATION, SCORE} <= set(self.outputs)
 
+    @property
+    def has_nms(self) -> bool:
+        """Whether the file of a detector chooses among its boxes itself."""
+        return self.is_detector and CATEGORY in self.outputs
+
 
 def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> ModelMetadata:
     """Return the metadata of a file.

@@ -91,7 +91,7 @@ class DetectionReader:
             )
         self._file = file
         self._numbers = {name: number for number, name in enumerate(names)}
-        self.has_nms = CATEGORY in self._numbers
+        self.has_nms = file.metadata.has_nms
         self.layout = file.metadata.detection
         location, score = self._tensor(LOCATION), self._tensor(SCORE)
         if self.has_nms:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_dlcourse.edge.description.layouts import SEGMENTATION
+from keras_dlcourse.edge.description.layouts import DETECTION, SEGMENTATION
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.kernels import ALIKE
@@ -31,6 +31,7 @@ class Case:
         number: The index of the first output that does not meet its limits, 0 if all do.
         output: That output of the file.
         compared: Its values, for at least the first `EXAMPLES` examples.
+        read: Returns these values from all outputs of the file.
         kind: The kind of that output.
         storage: How the file stores numbers, which determines the limits.
         same_weights: Whether the file was made from these weights; None if it does not record it.
@@ -45,6 +46,7 @@ class Case:
     number: int
     output: Output
     compared: Compared
+    read: Callable[[list[np.ndarray]], np.ndarray]
     kind: Kind
     storage: str
     same_weights: bool | None
@@ -62,8 +64,8 @@ class Case:
     def run_on(self, road: Road) -> np.ndarray:
         """Return that output of the file when run on another road."""
         device = road.device(self.file)
-        values = [device(index)[self.number] for index in range(len(road.inputs[0]))]
-        return self.output.read(np.concatenate(values))
+        values = [self.read(device(index)) for index in range(len(road.inputs[0]))]
+        return np.concatenate(values)
 
 
 def find_cause(case: Case) -> str | None:
@@ -163,7 +165,8 @@ def integer_range(case: Case) -> str | None:
         return None
     inputs = convert_inputs(case.file, tuple(values[:EXAMPLES] for values in case.road.inputs))
     ends = [("input", *one) for one in zip(case.file.inputs, inputs, strict=True)]
-    if case.output.kind != SEGMENTATION:  # whose values are before the activation
+    # Values of masks are before the activation, those of detections before they are decoded.
+    if case.output.kind not in (SEGMENTATION, DETECTION):
         ours = case.compared.ours[:EXAMPLES]
         ends.append(("output", case.file.outputs[case.number], ours))
     for what, tensor, values in ends:

@@ -11,7 +11,7 @@ from typing import Any
 
 from keras_dlcourse.edge.description.layouts import DETECTION, SEGMENTATION, Layout
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.edge.tflite.graph import Tensor
+from keras_dlcourse.edge.tflite.graph import Operator, Tensor
 from keras_dlcourse.edge.tflite.metadata import (
     CATEGORY,
     CLASS_MAP,
@@ -165,6 +165,8 @@ class Inspection:
             lines.append(f"created with: {made}")
         if self.float_islands:
             lines.append(f"float islands: {', '.join(self.float_islands)}")
+        elif integer and any(one.kind == "detection_classes" for one in self.outputs):
+            lines.append("float islands: none; what follows the integers chooses among boxes")
         elif integer:
             lines.append("float islands: none, every operator computes in integers")
         return "\n".join(lines)
@@ -214,7 +216,8 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
     """Return the operators that compute in float inside an integer graph.
 
     A float island costs a conversion on each side, and integer-only accelerators cannot run it. A
-    graph without integer activations has none.
+    graph without integer activations has none; what chooses among the boxes of a detector, behind
+    its integers, is not one.
 
     Args:
         file: A file that has been read.
@@ -222,7 +225,10 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
     Returns:
         Name and output of each, e.g. `"ELU (model/elu/Elu)"`.
     """
-    outputs = [(op, file.tensors[index]) for op in file.operators for index in op.outputs]
+    operators = file.operators
+    if file.metadata.has_nms:  # the tail that chooses among boxes does not return to integers
+        operators = _before_integers(file)
+    outputs = [(op, file.tensors[index]) for op in operators for index in op.outputs]
     if not any(tensor.dtype in _INTEGERS for op, tensor in outputs if op.name not in _BORDER):
         return ()
     return tuple(
@@ -230,6 +236,20 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
         for op, tensor in outputs
         if op.name not in _BORDER and tensor.dtype in _FLOATS
     )
+
+
+def _before_integers(file: ModelFile) -> tuple[Operator, ...]:
+    """Return the operators whose outputs are integers or lead to some."""
+    leading: set[int] = set()
+    found = []
+    for operator in reversed(file.operators):
+        makes = any(
+            index in leading or file.tensors[index].dtype in _INTEGERS for index in operator.outputs
+        )
+        if makes:
+            leading.update(operator.inputs)
+            found.append(operator)
+    return tuple(reversed(found))
 
 
 def read_outputs(file: ModelFile) -> tuple[Output, ...]:
