@@ -28,7 +28,7 @@ class Boxes(NamedTuple):
     classes: np.ndarray
     scores: np.ndarray
 
-    def take(self, chosen: np.ndarray) -> Boxes:
+    def take(self, chosen: np.ndarray | slice) -> Boxes:
         """Return some of the boxes."""
         return Boxes(*(values[chosen] for values in self))
 
@@ -169,8 +169,8 @@ class DetectionReader:
                 f"{self._file.what} is damaged: it found class {classes.max()}, which it does not "
                 "name"
             )
-        size = self._file.inputs[0].shape[1:3]
-        boxes = Boxes(self._box.edges(values[:count], size), classes, scores[:count])
+        height, width = self._file.inputs[0].shape[1:3]
+        boxes = Boxes(self._box.edges(values[:count], (height, width)), classes, scores[:count])
         found = boxes.scores >= (limits[classes] if limits.ndim else limits)
         if allowed is not None:
             found &= allowed[classes]

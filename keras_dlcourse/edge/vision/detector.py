@@ -137,13 +137,15 @@ class ObjectDetector(ImageModel):
         allowed = self._find_allowed(category_allowlist, category_denylist)
         most = None if max_results is None else check_integer("max_results", max_results)
         size, outputs = self._run_on_image(image)
-        found = self._reader.read(outputs, self._nms, least, allowed)
+        found = self._reader.read(outputs, self._nms, least, allowed).take(slice(most))
         height, width, _ = self.input_shape
         window = Window.find(size, (height, width), self._crop)
-        rows = zip(found.edges.clip(0, 1), found.classes.tolist(), found.scores.tolist())
+        edges = found.edges.clip(0, 1)
         return [
-            Detection(window.box(edges), [Category(index, self._name(index), score)])
-            for edges, index, score in list(rows)[:most]
+            Detection(window.box(box), [Category(index, self._name(index), score)])
+            for box, index, score in zip(
+                edges, found.classes.tolist(), found.scores.tolist(), strict=True
+            )
         ]
 
     def _numbers(self, file: ModelFile) -> int:
@@ -197,9 +199,9 @@ class ObjectDetector(ImageModel):
             classes = len(metadata.labels)
         if names is not None and classes is not None and len(names) != classes:
             raise ValueError(
-                f"there are {len(names)} labels {'in the file' if labels is None else 'given'}, but "
-                f"{self._file.what} has {classes} classes. Pass one label per class, in the same "
-                "order."
+                f"there are {len(names)} labels {'in the file' if labels is None else 'given'}, "
+                f"but {self._file.what} has {classes} classes. Pass one label per class, in the "
+                "same order."
             )
         thresholds = metadata.score_thresholds
         if thresholds is not None and classes is not None and len(thresholds) != classes:

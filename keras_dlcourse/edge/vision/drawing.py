@@ -88,7 +88,7 @@ def draw_detections(image: Any, detections: Sequence[Detection]) -> Image:
     drawing = ImageDraw.Draw(picture)
     line = max(1, round(min(picture.size) / 150))  # proportional to the picture size
     for detection in reversed(detections):
-        box, best = detection.bounding_box, (detection.categories or [None])[0]
+        box, best = detection.bounding_box, next(iter(detection.categories), None)
         color = _BOX if best is None else category_color(best.index)
         if box is not None:
             _draw_box(drawing, box, line, color)

@@ -147,7 +147,8 @@ class _Places:
 
     def __init__(self, file: ModelFile) -> None:
         metadata = file.metadata
-        self._size = file.inputs[0].shape[1:3]
+        height, width = file.inputs[0].shape[1:3]
+        self._size = (height, width)
         self.box = self._find_output(file, BOX, metadata.boxes, 4)
         self.keypoints = self._find_output(file, KEYPOINTS, metadata.keypoints, 2)
         if self.keypoints is not None:

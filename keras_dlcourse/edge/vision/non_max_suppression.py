@@ -53,7 +53,11 @@ def non_max_suppression(
 
 
 def _overlap(
-    edges: np.ndarray, classes: np.ndarray | None, ones: np.ndarray, others: np.ndarray, limit: float
+    edges: np.ndarray,
+    classes: np.ndarray | None,
+    ones: np.ndarray,
+    others: np.ndarray,
+    limit: float,
 ) -> np.ndarray:
     """Return whether boxes overlap by more than the limit, `(ones, others)`."""
     found = box_ious(edges[ones], edges[others]) > limit

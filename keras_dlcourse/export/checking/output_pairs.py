@@ -71,7 +71,9 @@ def compare_outputs(
     """
     predicted = predict(model, pack_inputs(model, inputs))
     if file.metadata.is_detector:
-        return [_compare_detections(model, file, predicted, device)], ()
+        pair = _compare_detections(model, file, predicted, device)
+        has_boxes = pair.compared.ours.any() or pair.compared.theirs.any()
+        return [pair], () if has_boxes else ("no boxes on either side: nothing was compared",)
     outputs = _find_outputs(model, file)
     if [output.name for output in outputs] == [""]:  # Keras may still return a dictionary or list
         predicted, labels = unwrap_single(predicted), unwrap_single(labels)
@@ -121,13 +123,13 @@ def _compare_detections(
     """
     reader, nms = DetectionReader(file), own_suppression(file)
     (output,) = (one for one in read_outputs(file) if one.kind == DETECTION)
-    layouts = find_detection(model)
-    if layouts is None:
+    found = find_detection(model)
+    if found is None:
         raise ValueError(
             f"{file.what} is an object detector, but the Keras model declares no detection: they "
             "are not the same model"
         )
-    ((boxes, layout),) = layouts.items()
+    boxes, layout = found
     (scores,) = (name for name in predicted if name != boxes)
     shape = (len(layout.anchors), reader.classes or predicted[scores].shape[-1])
     anchors = reader.layout.anchors if reader.layout is not None else layout.anchors

@@ -195,7 +195,14 @@ TARGETS: dict[str, Target] = {
             _LITERT_2_3,
             _NOT_IN_LITERT,
             _CUSTOM_IN_MEDIAPIPE,
-            rules=("same_type", "one_graph", "image_input", "scores_output", "mask_output", "detector_output"),
+            rules=(
+                "same_type",
+                "one_graph",
+                "image_input",
+                "scores_output",
+                "mask_output",
+                "detector_output",
+            ),
             source="rules measured on mediapipe 1.2.2",
         ),
         Target(

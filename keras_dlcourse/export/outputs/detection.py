@@ -11,8 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_dlcourse.edge.description import layouts
-from keras_dlcourse.edge.description.layouts import BoxLayout, DetectionLayout, Layout
+from keras_dlcourse.edge.description.layouts import BoxLayout, DetectionLayout
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.metadata import CATEGORY, COUNT, LOCATION, SCORE
 from keras_dlcourse.edge.vision.non_max_suppression import box_ious
@@ -47,51 +46,52 @@ _CONFIDENT = 0.3
 _SAME_BOX = 0.5  # intersection over union of boxes that are those of one object
 
 
-def find_detection(model: keras.Model) -> dict[str, Layout] | None:
-    """Return the layout of the output with the boxes of a detector, by its name.
+def find_detection(model: keras.Model) -> tuple[str, DetectionLayout] | None:
+    """Return the name of the output with the boxes of a detector, and its layout.
 
     None if the model declares no detection.
 
     Raises:
         ExportError: If it declares one, but does not have the outputs of a detector.
     """
-    declared = [
-        layer
+    declared: dict[str, DetectionLayout] = {
+        layer.name: layer.detection
         for layer in model._flatten_layers()
-        if isinstance(layer, OutputDescription) and layer.kind == layouts.DETECTION
-    ]
+        if isinstance(layer, OutputDescription) and layer.detection is not None
+    }
     if not declared:
         return None
-    (layer, *others) = declared
-    for must, received, advice in _find_faults(model, layer, others):
+    name, layout = next(iter(declared.items()))
+    for must, received, advice in _find_faults(model, declared, name):
         raise ExportError(
             f"the detection of model {model.name!r} must be {must}. Received: {received}. {advice}"
         )
-    return {layer.name: DetectionLayout(layer.anchors, layer.scales)}
+    return name, layout
 
 
 def _find_faults(
-    model: keras.Model, layer: OutputDescription, others: list[OutputDescription]
+    model: keras.Model, declared: dict[str, DetectionLayout], boxes: str
 ) -> Iterator[tuple[str, Any, str]]:
     """Yield what a detection must be, what the model has instead, and what to do."""
     outputs = getattr(model, "output", None)
-    if others:
-        names = ", ".join(repr(one.name) for one in (layer, *others))
+    anchors = len(declared[boxes].anchors)
+    if len(declared) > 1:
+        names = ", ".join(map(repr, declared))
         yield "declared once", f"the layers {names}", "Concatenate the boxes of all scales before"
-    if not isinstance(outputs, dict) or len(outputs) != 2 or layer.name not in outputs:
-        names = ", ".join(map(repr, outputs)) if isinstance(outputs, dict) else type(outputs)
+    if not isinstance(outputs, dict) or len(outputs) != 2 or boxes not in outputs:
+        names = ", ".join(map(repr, outputs)) if isinstance(outputs, dict) else "no dictionary"
         yield (
-            f"a dictionary of two outputs, boxes under the name of the layer, {layer.name!r}, and "
+            f"a dictionary of two outputs, boxes under the name of the layer, {boxes!r}, and "
             "scores",
             names,
             "Build it: keras.Model(inputs, {'boxes': boxes, 'scores': scores})",
         )
         return
-    (scores,) = (tensor for name, tensor in outputs.items() if name != layer.name)
+    (scores,) = (tensor for name, tensor in outputs.items() if name != boxes)
     shape = tuple(scores.shape[1:])
-    if len(shape) != 2 or shape[0] != len(layer.anchors) or shape[1] is None:
+    if len(shape) != 2 or shape[0] != anchors or shape[1] is None:
         yield (
-            f"with scores of shape (batch, {len(layer.anchors)}, classes), one for each anchor",
+            f"with scores of shape (batch, {anchors}, classes), one for each anchor",
             tuple(scores.shape),
             "Reshape the scores, and concatenate those of all scales",
         )
@@ -128,7 +128,6 @@ def _compare_boxes(given: Compared) -> Figures:
     values = {
         "max_error": float(matched.max(initial=0)),
         "mean_error": float(errors.mean()) if len(errors) else 0.0,
-        "matched": float(found.sum() / max(1, counted.sum())) if counted.any() else 1.0,
         "boxes": float(counted.sum()),
     }
     # Confidences have the unit 1.
@@ -137,7 +136,10 @@ def _compare_boxes(given: Compared) -> Figures:
     )
     if len(ious):
         values["box_iou"] = float(ious.mean())
-    influence = (found - values["matched"] * counted) / max(1, counted.sum())
+    if not counted.any():
+        return Figures(values)
+    share = values["matched"] = float(found.sum() / counted.sum())
+    influence = (found - share * counted) / counted.sum()
     return Figures(values, {"matched": float(influence.std() * len(influence) ** 0.5)})
 
 
@@ -207,7 +209,7 @@ def _describe_count(output: Output) -> Table:
 
 
 def _rows(figures: Mapping[str, float]) -> list[list[str]]:
-    iou, matched = figures.get("box_iou"), show_percent(figures["matched"])
+    iou, matched = figures.get("box_iou"), show_percent(figures.get("matched"))
     error = f"{figures['max_error']:.3g}, {figures['mean_error']:.3g}"
     return [
         [f"same box and class, of {figures['boxes']:,.0f} boxes", "", matched],

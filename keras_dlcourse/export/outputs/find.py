@@ -109,7 +109,7 @@ def _find_layouts(model: keras.Model, names: Sequence[str]) -> dict[str, Layout]
         return {names[0]: MaskLayout(mask.activation)}
     detection = find_detection(model)
     if detection is not None:
-        return detection
+        return dict([detection])
     described = {
         layer.name: layer
         for layer in model._flatten_layers()

@@ -199,13 +199,11 @@ def _describe_detector(layout: Any, outputs: Sequence[Output]) -> Table:
     place, slots = schema.FixedAnchor, schema.TensorsDecodingOptions
     (scores,) = (one for one in outputs if one.layout is None)
     order = (place.X_CENTER, place.Y_CENTER, place.WIDTH, place.HEIGHT)
-    anchors = [
-        Table(zip(order, map(np.float32, anchor), strict=True)) for anchor in layout.anchors
-    ]
+    anchors = [Table(zip(order, map(np.float32, anchor), strict=True)) for anchor in layout.anchors]
     ways = (slots.Y_SCALE, slots.X_SCALE, slots.H_SCALE, slots.W_SCALE)
     decoding = Table(
         {
-            slots.NUM_CLASSES: np.int32(scores.shape[-1]),
+            slots.NUM_CLASSES: np.int32(scores.shape[-1] or 0),
             slots.NUM_BOXES: np.int32(len(anchors)),
             slots.NUM_COORDS: np.int32(4),
             slots.NUM_VALUES_PER_KEYPOINT: np.int32(2),

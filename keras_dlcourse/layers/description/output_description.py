@@ -18,6 +18,7 @@ from keras_dlcourse.edge.description.layouts import (
     RELATIVE_TO,
     SCALES,
     SEGMENTATION,
+    DetectionLayout,
 )
 
 _FARTHEST = 8.0  # of anchors, in fractions of the image: others are in pixels
@@ -99,8 +100,10 @@ class OutputDescription(keras.layers.Layer):
         self.bounding_box_format = bounding_box_format
         self.relative_to = relative_to
         self.names = None if names is None else check_class_names(names, "names")
-        self.anchors = None if anchors is None else _check_anchors(anchors)
-        self.scales = None if anchors is None else _check_scales(scales or SCALES)
+        self.detection = None
+        if anchors is not None:
+            scales = _check_scales(SCALES if scales is None else scales)
+            self.detection = DetectionLayout(_check_anchors(anchors), scales)
 
     def call(self, inputs: Any) -> Any:
         """Return `inputs`."""
@@ -108,10 +111,11 @@ class OutputDescription(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Raise ValueError unless the boxes of a detection are as many as its anchors."""
-        if self.anchors is not None and tuple(input_shape[1:]) != (len(self.anchors), 4):
+        anchors = None if self.detection is None else len(self.detection.anchors)
+        if anchors is not None and tuple(input_shape[1:]) != (anchors, 4):
             raise ValueError(
-                f"boxes must have the shape (batch, {len(self.anchors)}, 4) of {self.name!r}, "
-                f"which has {len(self.anchors)} anchors. Received: {tuple(input_shape)}"
+                f"boxes must have the shape (batch, {anchors}, 4), as layer {self.name!r} has "
+                f"{anchors} anchors. Received: {tuple(input_shape)}"
             )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -126,8 +130,8 @@ class OutputDescription(keras.layers.Layer):
             "bounding_box_format": self.bounding_box_format,
             "relative_to": self.relative_to,
             "names": None if self.names is None else list(self.names),
-            "anchors": None if self.anchors is None else [*map(list, self.anchors)],
-            "scales": None if self.scales is None else list(self.scales),
+            "anchors": None if self.detection is None else [*map(list, self.detection.anchors)],
+            "scales": None if self.detection is None else list(self.detection.scales),
         }
 
 
@@ -151,11 +155,12 @@ def _check_anchors(anchors: Any) -> tuple[tuple[float, float, float, float], ...
             "them by the size of the image"
         )
     # Short decimals, such as 0.1, for the configuration: they are the same in float32.
-    return tuple(tuple(float(str(number)) for number in row) for row in values)
+    rows = ([float(str(number)) for number in row] for row in values)
+    return tuple((x, y, width, height) for x, y, width, height in rows)
 
 
 def _check_scales(scales: Sequence[float]) -> tuple[float, float, float, float]:
-    numbers = tuple(check_number("scales", one, above=0) for one in scales)
-    if len(numbers) != 4:
+    if len(scales) != 4:
         raise ValueError(f"scales must be those of y, x, height and width. Received: {scales}")
-    return numbers
+    y, x, height, width = (check_number("scales", one, above=0) for one in scales)
+    return y, x, height, width
