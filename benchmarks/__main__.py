@@ -50,6 +50,8 @@ NAMES = (
     "multilabel",
     "segmentation",
     "fcn_stages",
+    "nuclei",
+    "earth",
     "elastic_cost",
     "variants",
     "families",

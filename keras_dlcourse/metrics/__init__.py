@@ -1,4 +1,4 @@
-"""Keras metrics for localization maps, boxes, keypoints, scores, calibration and class masks."""
+"""Keras metrics for localization maps, boxes, keypoints, scores, calibration, masks and objects."""
 
 from keras_dlcourse._extras import require
 
@@ -11,7 +11,9 @@ from keras_dlcourse.metrics.box_overlap import (
     LocalizationAccuracy,
 )
 from keras_dlcourse.metrics.calibration import ExpectedCalibrationError
+from keras_dlcourse.metrics.instances import InstanceScores, instance_scores
 from keras_dlcourse.metrics.keypoints import PCK
+from keras_dlcourse.metrics.mask_scores import MaskScores, mask_scores
 from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy
 from keras_dlcourse.metrics.multilabel import MultilabelAveragePrecision
 from keras_dlcourse.metrics.object_coverage import ObjectCoverage
@@ -22,7 +24,9 @@ __all__ = [
     "BoxAccuracy",
     "BoxIoU",
     "ExpectedCalibrationError",
+    "InstanceScores",
     "LocalizationAccuracy",
+    "MaskScores",
     "MaxBoxAccuracy",
     "MultilabelAveragePrecision",
     "ObjectCoverage",
@@ -31,4 +35,6 @@ __all__ = [
     "SegmentationMetric",
     "SegmentationScores",
     "boundary_f1",
+    "instance_scores",
+    "mask_scores",
 ]

@@ -53,6 +53,8 @@ def test_a_network_that_is_always_right_may_be_no_better_than_a_simple_method():
          "gives the same answer as Keras for only 96.9%"),
         ({"test": {**GOOD["test"], "accuracy_low": 0.84, "examples": 40}}, "look here",
          "anywhere from 84.0% to 95.0%, because there are only 40 test images"),
+        ({"test": {"accuracy": 1.0, "accuracy_low": 1.0, "accuracy_high": 1.0, "examples": 35}},
+         "look here", "There are only 35 test images, on all of which the answers are alike"),
         ({"training_accuracy": 0.99, "validation_accuracy": 0.83}, "look here",
          "overfits: 99.0% on training images, 83.0% on validation images"),
     ],

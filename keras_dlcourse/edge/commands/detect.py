@@ -6,15 +6,17 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse.edge.commands.common import (
+    add_command,
     add_common_options,
+    add_images,
     add_model_options,
+    add_picture,
     answer_each,
     model_options,
     one_sentence,
     pictures_of,
     read_labels,
     real_number,
-    save_picture,
     whole_number,
 )
 from keras_dlcourse.edge.vision.detector import SCORE_THRESHOLD, ObjectDetector
@@ -38,16 +40,15 @@ def add_detect_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "detect",
-        help="find the objects in an image with a .tflite detector",
-        description="Print the class, score and bounding box of each object in an image, and draw "
-        "them, with a .tflite detector.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        detect,
+        "find the objects in an image with a .tflite detector",
+        _EXAMPLES,
+        " Prints the class, score and bounding box of each object, and draws them.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    add_images(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -72,7 +73,6 @@ def add_detect_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )  # fmt: skip
     add_model_options(parser)
     add_common_options(parser)
-    parser.set_defaults(func=detect)
     return parser
 
 
@@ -92,13 +92,10 @@ def detect(arguments: argparse.Namespace) -> int:
             arguments.allow,
             arguments.deny,
         )
-        result = {"image": image, "detections": [*map(_table, found)]}
         lines = [image, *(map(_line, found) if found else ["  none"])]
-        if image in pictures:
-            save_picture(draw_detections(pixels, found), pictures[image])
-            result["picture"] = str(pictures[image])
-            lines.append(f"  picture: {pictures[image]}")
-        return result, lines
+        told = {"image": image, "detections": [*map(_table, found)]}, lines
+        add_picture(told, "picture", pictures.get(image), lambda: draw_detections(pixels, found))
+        return told
 
     return answer_each(arguments, answer)
 
