@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -177,3 +179,19 @@ def test_names_that_have_moved_say_where_they_are(old, new):
         assert name in new.__all__ and name not in old.__all__
     with pytest.raises(AttributeError, match=f"'{old.__name__}' has no attribute 'unknown'"):
         _ = old.unknown
+
+
+def test_extras_that_are_named_exist():
+    """In calls of `require`, and in commands of pip that messages, docstrings and pages give."""
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    pattern = re.compile(r'require\(\s*"[^"]+",\s*"([^"]+)"|keras-dlcourse\[([\w-]+(?:,[\w-]+)*)\]')
+    paths = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *root.glob("keras_dlcourse/**/*.py")]
+    named = {
+        (extra, str(path.relative_to(root)))
+        for path in paths
+        for called, listed in pattern.findall(path.read_text(encoding="utf-8"))
+        for extra in (called or listed).split(",")
+    }
+    assert len(named) > 10
+    assert not [pair for pair in named if pair[0] not in project["optional-dependencies"]]
