@@ -21,7 +21,6 @@ from small_detector import (
     build,
     normalized,
     scenes,
-    small_detector,
 )
 
 import keras_dlcourse as kd
@@ -45,26 +44,13 @@ PIXELS = np.array([1, 1, 2, 2])
 
 
 @pytest.fixture(scope="module")
-def model():
-    return small_detector()
+def model(detector_model):
+    return detector_model
 
 
 @pytest.fixture(scope="module")
-def paths(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("detectors")
-    data = kd.data.pipeline(scenes(100, seed=1)[0], normalization=NORMALIZATION)
-
-    def write(name, quantization, **options):
-        path = folder / f"{name}.tflite"
-        given = {"labels": LABELS, "quantization": quantization, "calibration": data}
-        return kd.export.to_tflite(model, path, **given, **options)
-
-    return {
-        "float32": write("float32", "float32", score_thresholds=[0.2, 0.3, 0.4]),
-        "int8": write("int8", "int8"),
-        "float16 inside": write("half", "float16", nms="inside"),
-        "int8 inside": write("inside", "int8", nms="inside"),
-    }
+def paths(detector_files):
+    return detector_files
 
 
 def by_a_loop(values, scores, least, iou_threshold, agnostic=False):
@@ -160,32 +146,51 @@ def test_class_numbers_are_whole(paths):
         assert location.shape == (1, 90, 4) and location.min() >= 0 and location.max() <= 1
 
 
-def test_scores_and_boxes_never_share_a_scale(paths, model, tmp_path):
+def test_scores_and_boxes_never_share_a_scale(paths):
     score, location = ModelFile.read(paths["int8"].path).outputs
     assert (score.dtype, location.dtype) == ("uint8", "uint8")
     assert score.scales[0] < 1 / 250 < location.scales[0] / 10
     pixels = scenes(40, seed=8)[0]
     fine = ObjectDetector(paths["int8"].path).run(pixels)[0]
     assert len(np.unique(fine)) > 100
-    # What would happen otherwise: boxes in pixels beside scores, in the scale of the pixels.
-    parts = [layers.Rescaling(float(SIDE))(model.output["boxes"]), model.output["scores"]]
-    joined = keras.Model(model.input, layers.Concatenate()(parts))
-    data = kd.data.pipeline(scenes(100, seed=1)[0], normalization=NORMALIZATION)
+
+
+def joined(boxes, scores, image):
+    """Return a network with boxes in pixels and scores in one output, as many detectors have."""
+    return keras.Model(image, layers.Concatenate()([layers.Rescaling(float(SIDE))(boxes), scores]))
+
+
+def test_boxes_and_scores_in_one_tensor_are_not_a_detection(model, detector_data, tmp_path):
+    network = joined(model.output["boxes"], model.output["scores"], model.input)
+    with pytest.raises(ExportError, match="must be a dictionary of two outputs, boxes under"):
+        kd.export.to_tflite(network, tmp_path / "x.tflite", calibration=detector_data)
+    assert not any(tmp_path.iterdir())
+
+
+def test_scores_in_the_scale_of_pixels_are_lost_which_verify_says(model, detector_data, tmp_path):
+    network = joined(model.get_layer("boxes").input, model.output["scores"], model.input)
+    whole = kd.export.to_tflite(network, tmp_path / "whole.tflite", calibration=detector_data)
+    assert kd.export.verify(network, whole, detector_data).passed
     path = tmp_path / "joined.tflite"
-    kd.export.to_tflite(joined, path, quantization="int8", calibration=data)
-    coarse = np.concatenate([kd.edge.DeviceModel(path).run(normalized(one[None]))[0]
-                             for one in pixels])[..., 4:]  # fmt: skip
-    assert len(np.unique(coarse)) < 5
+    kd.export.to_tflite(network, path, quantization="int8", calibration=detector_data)
+    device = kd.edge.DeviceModel(path)
+    pixels = scenes(40, seed=8)[0]
+    scores = np.concatenate([device.run(normalized(one[None]))[0] for one in pixels])[..., 4:]
+    assert len(np.unique(scores)) < 5
+    found = kd.export.verify(network, path, detector_data)
+    assert not found.failures and not found.passed  # the mean error is small, for pixels
+    assert "shared scale: on the last axis of the output, the values at 4, 5, 6" in found.cause
+    assert "two outputs" in found.verdict
 
 
-def in_mediapipe(path, pixels):
+def in_mediapipe(path, pixels, **options):
     """Return the detections of MediaPipe Tasks."""
     try:
         import mediapipe as mp
         from mediapipe.tasks.python import BaseOptions, vision
 
         base = BaseOptions(model_asset_buffer=Path(path).read_bytes())
-        options = vision.ObjectDetectorOptions(base, score_threshold=0.1)
+        options = vision.ObjectDetectorOptions(base, score_threshold=0.1, **options)
         task = vision.ObjectDetector.create_from_options(options)
     except (ImportError, OSError) as error:
         pytest.skip(f"mediapipe cannot be loaded here: {error}")
@@ -194,6 +199,23 @@ def in_mediapipe(path, pixels):
             task.detect(mp.Image(image_format=mp.ImageFormat.SRGB, data=image)).detections
             for image in pixels
         ]
+
+
+@pytest.mark.parametrize("file", ["float32", "int8 inside"])
+@pytest.mark.parametrize("option", ["category_allowlist", "category_denylist"])
+def test_mediapipe_leaves_out_the_same_classes(paths, file, option):
+    nms = None if "inside" in file else AS_MEDIAPIPE
+    device, pixels = ObjectDetector(paths[file].path, nms=nms), scenes(8, seed=5)[0]
+    given = {option: ["red", "blue"]}
+    kept = {"red", "blue"} if option == "category_allowlist" else {"grün"}
+    theirs = in_mediapipe(paths[file].path, pixels, **given)
+    found = set()
+    for image, other in zip(pixels, theirs, strict=True):
+        ours = device.detect(image, score_threshold=0.1, **given)
+        names = [one.categories[0].label for one in ours]
+        assert names == [one.categories[0].category_name for one in other]
+        found |= set(names)
+    assert found == kept
 
 
 @pytest.mark.parametrize("file", ["float32", "int8", "float16 inside", "int8 inside"])
@@ -281,6 +303,11 @@ def test_what_the_files_say(paths):
     assert inside.operators["NON_MAX_SUPPRESSION_V4"] == (1, 1)
     assert inside.min_runtime_version.rstrip("\0") > raw.min_runtime_version
     assert kd.export.inspect(paths["float32"]).score_thresholds == (0.2, 0.3, 0.4)
+    assert (
+        "output boxes: detection, y, x, height, width relative to 90 anchors of 0.25 to 0.6 of the "
+        "image, times 10, 10, 5, 5" in str(raw)
+    )
+    assert "output location: detection, rel_yxyx\n" in str(inside)
     assert json.loads(json.dumps(raw.to_dict()))["outputs"][1]["layout"]["anchors"][0][2] == 0.25
     body = ModelFile.read(paths["int8 inside"].path).tensors
     assert {"int8", "float32"} <= {tensor.dtype for tensor in body}
@@ -353,7 +380,8 @@ def test_verification_matches_the_boxes(paths, model, tmp_path):
     wrong = kd.export.verify(other, paths["int8"], data)
     assert not wrong.passed and "other weights" in wrong.cause
     with pytest.raises(ValueError, match="declares no detection"):
-        kd.export.verify(keras.Model(model.input, [*model.output.values()]), paths["int8"], data)
+        values = [model.get_layer("boxes").input, model.output["scores"]]
+        kd.export.verify(keras.Model(model.input, values), paths["int8"], data)
 
 
 def test_swapped_channels_are_found(paths, model):
@@ -446,10 +474,9 @@ def test_models_that_are_no_detectors(outputs, message):
          "output_dtype must be float32"),
     ],
 )  # fmt: skip
-def test_arguments_of_export(model, tmp_path, options, error, message):
-    data = kd.data.pipeline(scenes(100, seed=1)[0], normalization=NORMALIZATION)
+def test_arguments_of_export(model, detector_data, tmp_path, options, error, message):
     with pytest.raises(error, match=message):
-        kd.export.to_tflite(model, tmp_path / "x.tflite", calibration=data, **options)
+        kd.export.to_tflite(model, tmp_path / "x.tflite", calibration=detector_data, **options)
     assert not any(tmp_path.iterdir())
 
 

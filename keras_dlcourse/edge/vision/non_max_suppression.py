@@ -42,10 +42,11 @@ def non_max_suppression(
         if len(kept):
             block = block[~_overlap(edges, classes, kept, block, iou_threshold).any(axis=0)]
         covers = _overlap(edges, classes, block, block, iou_threshold)
+        covers = np.triu(covers, 1)  # only boxes with lower scores are dropped
         alive = np.ones(len(block), bool)
-        for number in range(len(block)):
+        for number in np.flatnonzero(covers.any(axis=1)).tolist():
             if alive[number]:
-                alive[number + 1 :] &= ~covers[number, number + 1 :]
+                alive &= ~covers[number]
         kept = np.concatenate([kept, block[alive]])
         if len(kept) >= max_results:
             break
@@ -71,9 +72,17 @@ def box_ious(ones: np.ndarray, others: np.ndarray) -> np.ndarray:
         ones: Left, top, right and bottom of boxes, `(n, 4)`.
         others: Of others, `(m, 4)`.
     """
-    low = np.maximum(ones[:, None, :2], others[:, :2])
-    high = np.minimum(ones[:, None, 2:], others[:, 2:])
-    both = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(np.maximum(one[:, 2:] - one[:, :2], 0), axis=-1) for one in (ones, others)]
-    union = areas[0][:, None] + areas[1] - both
-    return np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+    # One coordinate at a time: several times faster than arrays with a last axis of 2.
+    left, top, right, bottom = ones.T[:, :, None]
+    others_left, others_top, others_right, others_bottom = others.T
+    width = np.minimum(right, others_right) - np.maximum(left, others_left)
+    height = np.minimum(bottom, others_bottom) - np.maximum(top, others_top)
+    both = np.maximum(width, 0) * np.maximum(height, 0)
+    union = _areas(ones)[:, None] + _areas(others) - both
+    return both / np.where(union > 0, union, 1)
+
+
+def _areas(edges: np.ndarray) -> np.ndarray:
+    left, top, right, bottom = edges.T
+    areas: np.ndarray = np.maximum(right - left, 0) * np.maximum(bottom - top, 0)
+    return areas

@@ -18,6 +18,7 @@ from keras_dlcourse.export.writing.output import Output
 
 EXAMPLES = 100  # number of examples the tests run the file on
 _OUTSIDE = 1e-3  # fraction of values that may lie outside an integer range
+_FEWEST_STEPS = 16  # of a tensor of 256, for values that are not all the same
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,27 @@ def integer_range(case: Case) -> str | None:
     return None
 
 
+def shared_scale(case: Case) -> str | None:
+    """Look for values that are lost because others in the same tensor need a larger step.
+
+    As with boxes in pixels beside scores from 0 to 1: relative to the range of the whole tensor,
+    the errors of the scores are small, but all of them round to the same few numbers.
+    """
+    ours, step = case.compared.ours, case.compared.step
+    if step is None or ours.ndim < 3 or case.output.kind != "numbers":
+        return None
+    steps = np.ptp(ours, axis=tuple(range(ours.ndim - 1))) / step
+    lost = np.flatnonzero((steps > 0) & (steps < _FEWEST_STEPS))
+    if not lost.size or steps.max() < _FEWEST_STEPS**2 / 2:
+        return None
+    numbers = ", ".join(map(str, lost[:5])) + (", …" if len(lost) > 5 else "")
+    return (
+        f"shared scale: on the last axis of the output, the values at {numbers} extend over at "
+        f"most {steps[lost].max():.1f} steps of {step:.3g}, which others need, such as those at "
+        f"{steps.argmax()}. Return them as two outputs: each then has a step of its own"
+    )
+
+
 def _range(tensor: Tensor) -> tuple[float, float]:
     """Return the range a tensor can hold, plus one step at each end, which rounds to it."""
     limits = np.iinfo(tensor.dtype)
@@ -196,5 +218,6 @@ CAUSES: tuple[Callable[[Case], str | None], ...] = (
     channel_order,
     label_order,
     integer_range,
+    shared_scale,
     changed_weights,
 )

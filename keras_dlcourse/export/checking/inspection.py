@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_dlcourse.edge.description.layouts import DETECTION, SEGMENTATION, Layout
+import numpy as np
+
+from keras_dlcourse.edge.description.layouts import (
+    BOX_LAYOUTS,
+    DETECTION,
+    SEGMENTATION,
+    BoxLayout,
+    DetectionLayout,
+    Layout,
+)
 from keras_dlcourse.edge.description.normalization import Normalization
 from keras_dlcourse.edge.tflite.graph import Operator, Tensor
 from keras_dlcourse.edge.tflite.metadata import (
@@ -349,9 +358,26 @@ def _format_output(output: Output) -> str:
         parts.append(f"labels: {len(output.labels)}: {first_labels(output.labels)}")
     elif not output.name:
         parts.append("labels: none")
+    parts += [] if output.layout is None else _describe_layout(output.layout)
     least = output.score_thresholds
     thresholds = "" if least is None else f"\nscore thresholds: {_format_range(least)}"
     return ", ".join(parts) + thresholds
+
+
+def _describe_layout(layout: Layout) -> list[str]:
+    """Return what the values of boxes mean; nothing of other layouts, whose outputs name it."""
+    if isinstance(layout, DetectionLayout):
+        sizes = np.array(layout.anchors)[:, 2:]
+        scales = ", ".join(f"{scale:g}" for scale in layout.scales)
+        return [
+            f"y, x, height, width relative to {len(sizes):,} anchors of {sizes.min():.3g} to "
+            f"{sizes.max():.3g} of the image, times {scales}"
+        ]
+    if isinstance(layout, BoxLayout):
+        unit = "pixels of the input" if layout.in_pixels else "fractions of the image"
+        named = [name for name, one in BOX_LAYOUTS.items() if one == layout]
+        return named or [f"{layout.kind} in the order {layout.index}, in {unit}"]
+    return []
 
 
 def own_record(file: ModelFile) -> dict[str, Any]:

@@ -323,7 +323,9 @@ def verify(
     The default limits for agreement and accuracy allow for the random error of a small sample (2.33
     standard errors). If the file does not agree, the cause is searched for: other weights,
     normalization, channel order, labels in another order, values outside the int8 range. Arrays and
-    class names that do not fit the file are a cause even if the outputs agree.
+    class names that do not fit the file are a cause even if the outputs agree; so are values that
+    share an integer tensor with others whose range is much larger, as scores do with boxes in
+    pixels.
 
     Args:
         model: The Keras model, or the path of its `.keras` file or SavedModel folder.
