@@ -1,4 +1,4 @@
-"""One small classifier, its data, and one file of it for each way of storing numbers; a detector."""
+"""A small classifier and a small detector, their data, and files of them in several forms."""
 
 from __future__ import annotations
 
