@@ -36,6 +36,7 @@ NAMES = (
     "map_cost",
     "class_map_cost",
     "segment_cost",
+    "detection_cost",
     "callback_cost",
     "signal_cost",
     "transfer",

@@ -308,6 +308,24 @@ def test_segmentation_on_the_device(tmp_path, monkeypatch, capsys):
     assert Image.open("overlay.png").size == (96, 96)
 
 
+def test_detection_on_the_device(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    keras.utils.set_random_seed(0)
+    text = (ROOT / "docs/detection.md").read_text().split("## On the device")[1]
+    desk, device = re.findall(r"^```python\n(.*?)^```", text, re.S | re.M)[:2]
+    names: dict = {}
+    exec(desk, names)
+    assert capsys.readouterr().out.rstrip().endswith("agrees")
+    photo = np.full((48, 48, 3), 30, "uint8")
+    photo[20:36, 4:20] = (200, 30, 30)
+    Image.fromarray(photo).resize((96, 96), Image.Resampling.NEAREST).save("photo.jpg")
+    exec(device, names)
+    (found,) = names["found"]
+    assert found.categories[0].label == "red"
+    assert np.abs(np.subtract(found.bounding_box, (8, 40, 32, 32))).max() <= 4
+    assert Image.open("boxes.png").size == (96, 96)
+
+
 def test_models(capsys):
     builders, costs, windows = python_blocks("docs/models.md")
     names: dict = {}

@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "file",
         metavar="FILE",
-        help=".tflite image classifier or segmenter with labels, or embedder",
+        help=".tflite image classifier, segmenter or object detector with labels, or embedder",
     )
     parser.add_argument("--target", required=True, choices=["raspberry-pi"], help="kind of device")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="new folder")

@@ -28,6 +28,7 @@ from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_classify_parser
 from keras_dlcourse.edge.commands.common import HelpFormatter, print_everywhere
+from keras_dlcourse.edge.commands.detect import add_detect_parser
 from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.commands.locate import add_locate_parser
 from keras_dlcourse.edge.commands.segment import add_segment_parser
@@ -45,6 +46,7 @@ _ADD_PARSER = (
     verify.add_parser,
     add_classify_parser,
     add_locate_parser,
+    add_detect_parser,
     add_segment_parser,
     add_enroll_parser,
     add_identify_parser,

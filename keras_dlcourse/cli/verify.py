@@ -88,6 +88,12 @@ def add_parser(commands: Any) -> None:
         help="for segmenters: fail if the file's mean IoU with the masks, from 0 to 1, is lower by "
         "more than this",
     )
+    parser.add_argument(
+        "--min-matched",
+        type=real_number,
+        metavar="FRACTION",
+        help="for detectors: fail if the fraction of boxes that both file and Keras find is lower",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -112,6 +118,7 @@ def run(options: argparse.Namespace) -> None:
         "min_cosine": options.min_cosine,
         "min_mask_iou": options.min_mask_iou,
         "max_iou_loss": options.max_iou_loss,
+        "min_matched": options.min_matched,
     }
     limits = {name: value for name, value in given.items() if value is not None}
     verification = export.verify(model, options.file, images, limit=limit, limits=limits)
@@ -143,8 +150,9 @@ def _categories(file: ModelFile) -> tuple[str, ...]:
 
 
 def _takes_any(file: ModelFile) -> bool:
-    """Whether any images do: vectors have no classes, and masks have them at each position."""
-    return EMBEDDING in file.metadata.outputs or file.metadata.mask is not None
+    """Whether any images do: vectors have no classes, masks and boxes have them at each place."""
+    metadata = file.metadata
+    return EMBEDDING in metadata.outputs or metadata.mask is not None or metadata.is_detector
 
 
 def _check_folder(options: argparse.Namespace, file: ModelFile) -> None:

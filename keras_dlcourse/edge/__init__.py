@@ -7,6 +7,7 @@ from typing import Any
 
 from keras_dlcourse._moved import load_moved
 from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.description.suppression import NonMaxSuppression
 from keras_dlcourse.edge.results import (
     BoundingBox,
     Category,
@@ -30,7 +31,12 @@ from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.vision.box_from_map import box_from_map
 from keras_dlcourse.edge.vision.class_map import overlay
 from keras_dlcourse.edge.vision.classifier import ImageClassifier
-from keras_dlcourse.edge.vision.drawing import draw_detection, draw_segmentation
+from keras_dlcourse.edge.vision.detector import ObjectDetector
+from keras_dlcourse.edge.vision.drawing import (
+    draw_detection,
+    draw_detections,
+    draw_segmentation,
+)
 from keras_dlcourse.edge.vision.embedder import ImageEmbedder
 from keras_dlcourse.edge.vision.images import InvalidImage, load_image, read_image, resize
 from keras_dlcourse.edge.vision.localizer import KeypointDetector, ObjectLocalizer
@@ -60,7 +66,9 @@ __all__ = [
     "ModelStopped",
     "Neighbours",
     "Normalization",
+    "NonMaxSuppression",
     "NormalizedKeypoint",
+    "ObjectDetector",
     "ObjectLocalizer",
     "Segmentation",
     "TensorSpec",
@@ -70,6 +78,7 @@ __all__ = [
     "box_from_map",
     "class_means",
     "draw_detection",
+    "draw_detections",
     "draw_segmentation",
     "identify",
     "load_image",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_classify_parser
 from keras_dlcourse.edge.commands.common import print_everywhere
+from keras_dlcourse.edge.commands.detect import add_detect_parser
 from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.commands.locate import add_locate_parser
 from keras_dlcourse.edge.commands.segment import add_segment_parser
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_classify_parser(subparsers)
     add_locate_parser(subparsers)
+    add_detect_parser(subparsers)
     add_segment_parser(subparsers)
     add_enroll_parser(subparsers)
     add_identify_parser(subparsers)

@@ -21,6 +21,7 @@ from keras_dlcourse._files import check_writable, write_bytes
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge.description.labels import Labels
 from keras_dlcourse.edge.description.normalization import Normalization
+from keras_dlcourse.edge.description.suppression import NonMaxSuppression
 from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.inspection import float_islands
@@ -43,6 +44,11 @@ from keras_dlcourse.export.conversion.integer_form import has_baking, integer_fo
 from keras_dlcourse.export.conversion.schemes import Scheme, choose_dtype, find_scheme
 from keras_dlcourse.export.conversion.sources import is_fake_quantized, load_model
 from keras_dlcourse.export.conversion.structure import list_inputs
+from keras_dlcourse.export.conversion.suppression import (
+    add_suppression,
+    check_nms,
+    find_suppression,
+)
 from keras_dlcourse.export.inputs import KINDS as INPUTS
 from keras_dlcourse.export.inputs.find import find_inputs
 from keras_dlcourse.export.outputs import KINDS as OUTPUTS
@@ -103,8 +109,8 @@ class ExportResult:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Class names of the first output, or None."""
-        return self.outputs[0].labels
+        """Class names of the first output that has any, or None."""
+        return next((one.labels for one in self.outputs if one.labels is not None), None)
 
     @property
     def class_map(self) -> tuple[int | None, ...] | None:
@@ -143,11 +149,12 @@ def to_tflite(
     output_dtype: str | None = None,
     class_map: bool = False,
     score_thresholds: Sequence[float] | float | None = None,
+    nms: str | NonMaxSuppression = "outside",
 ) -> ExportResult:
     """Write a Keras model as a self-describing `.tflite` file that uses builtin operations only.
 
     The file carries standard TFLite metadata (normalization, sizes, labels), so MediaPipe Tasks and
-    `keras_dlcourse.edge.ImageClassifier` (or `ImageEmbedder`, `ImageSegmenter`) open it directly.
+    `keras_dlcourse.edge.ImageClassifier` (or `ImageEmbedder`, ...) open it directly.
     It is written to a temporary file first and then renamed: on any error, `path` is left
     unchanged.
 
@@ -160,6 +167,11 @@ def to_tflite(
     height, width and classes, or if `kd.layers.OutputDescription("segmentation")` declares it, as
     it must for the sigmoid of a single class. Its file has the values before that softmax or
     sigmoid, and says which one follows, as MediaPipe's ImageSegmenter needs it.
+
+    A model that declares its boxes with `kd.layers.OutputDescription("detection")` is an object
+    detector. Its file has the boxes and scores of all anchors, each with its own scale in integer
+    files, and says how to decode them, for MediaPipe's ObjectDetector and
+    `keras_dlcourse.edge.ObjectDetector`; or it chooses among the boxes itself, see `nms`.
 
     Args:
         model: A built Keras model with inputs of fixed size; images are `(height, width, 1 or 3)`.
@@ -207,6 +219,11 @@ def to_tflite(
             records, see `kd.layers.record_thresholds`. A threshold above the highest score
             of an integer file is lowered to that score, with a warning. MediaPipe Tasks support
             only one threshold for all classes and use the lowest one.
+        nms: For object detectors, where boxes that overlap are chosen from. `"outside"`: on the
+            device, behind the file. MediaPipe then ignores classes: of two objects that overlap by
+            more than 0.3, it loses one. `"inside"`: in the file, by builtin operations that compute
+            in floats, also in integer files, with the settings of `NonMaxSuppression()`; or other
+            settings. The outputs are then floats.
 
     Returns:
         An `ExportResult`, which can be used as a path.
@@ -233,6 +250,7 @@ def to_tflite(
     batch = None if batch is None else check_integer("batch", batch)
     rgb = None if rgb is None else check_flag("rgb", rgb)
     check_flag("class_map", class_map)
+    check_nms(nms)
     model = without_auxiliary(load_model(model))
     ranges_known = is_quantized(model) or is_fake_quantized(model)
     if quantization is None:
@@ -251,6 +269,9 @@ def to_tflite(
     recorded = layers.describe(model)
     outputs = assign_labels(outputs, labels, recorded, examples)
     outputs = assign_thresholds(outputs, score_thresholds, recorded, row)
+    chosen = find_suppression(nms, outputs, batch, output_dtype)
+    if chosen is not None:
+        types["output_dtype"] = "float32"
     measured = None
     if examples is not None and row.calibrated:
         measured = prepare_calibration(model, inputs, examples)
@@ -259,8 +280,11 @@ def to_tflite(
             graph, row, inputs, batch=batch, calibration=measured, progress=tick, **types
         )
     content = _order_tensors(content, graph, inputs, outputs)
+    islands = _find_islands(_read_converted(content), path, row)
+    if chosen is not None:
+        content, outputs = add_suppression(content, outputs, chosen)
     keras_hash = model_hash(model)
-    description = Description(model.name, row.name, keras_hash, inputs, outputs)
+    description = Description(model.name, row.name, keras_hash, inputs, outputs, chosen)
     file = _read_converted(content)
     content = describe_file(content, description, *_list_tables(file, inputs, outputs))
     write_bytes(path, content)
@@ -270,7 +294,7 @@ def to_tflite(
         bytes=len(content),
         inputs=inputs,
         outputs=outputs,
-        float_islands=_find_islands(file, path, row),
+        float_islands=islands,
         keras_hash=keras_hash,
         seconds=time.monotonic() - started,
     )

@@ -1,13 +1,14 @@
-"""Formats of box, keypoint and mask outputs."""
+"""Formats of box, keypoint, mask and detection outputs."""
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 
 # Names of the outputs that hold them.
-BOX, KEYPOINTS, SEGMENTATION = "box", "keypoints", "segmentation"
+BOX, KEYPOINTS, SEGMENTATION, DETECTION = "box", "keypoints", "segmentation", "detection"
 
 
 # Frames of reference of keypoint coordinates.
@@ -136,4 +137,68 @@ class MaskLayout:
         return values
 
 
-Layout = BoxLayout | KeypointLayout | MaskLayout
+# What the differences between boxes and anchors are multiplied by: y, x, height and width.
+SCALES = (10.0, 10.0, 5.0, 5.0)
+# Boxes may extend beyond the image, but by no more than its size.
+_FARTHEST = (-1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class DetectionLayout:
+    """Meaning of the boxes and scores of a detector: four values and one score per class an anchor.
+
+    The values of a box are those of SSD, in the order y, x, height, width:
+    `scales * ((y - y_a) / h_a, (x - x_a) / w_a, log(h / h_a), log(w / w_a))`, where the center of
+    the box is at x, y, and that of its anchor at x_a, y_a.
+
+    Attributes:
+        anchors: For each anchor, x and y of its center, width and height, as fractions of the
+            image.
+        scales: The scales of y, x, height and width.
+        activation: What turns the values of the scores into confidences: `"none"` or `"sigmoid"`.
+
+    Reference:
+        Liu et al. (2016), SSD: Single Shot MultiBox Detector, https://arxiv.org/abs/1512.02325
+    """
+
+    anchors: tuple[tuple[float, float, float, float], ...]
+    scales: tuple[float, float, float, float] = SCALES
+    activation: str = NO_ACTIVATION
+
+    def edges(self, numbers: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Return left, top, right and bottom as fractions of the network's input.
+
+        Boxes may extend beyond the input, by at most its size.
+
+        Args:
+            numbers: Values of the boxes of some anchors, `(n, 4)`.
+            chosen: Which anchors these are; all by default.
+
+        Example:
+            >>> layout = DetectionLayout(((0.5, 0.5, 0.2, 0.4),))
+            >>> layout.edges(np.array([[0.0, 5.0, 0.0, 0.0]])).round(3).tolist()
+            [[0.5, 0.3, 0.7, 0.7]]
+        """
+        anchors: np.ndarray = self._anchors[chosen]
+        values = numbers.astype(np.float32)[:, [1, 0, 3, 2]] / self._scales
+        centers = values[:, :2] * anchors[:, 2:] + anchors[:, :2]
+        with np.errstate(over="ignore"):  # an infinite box is cut below
+            halves = np.exp(values[:, 2:]) * anchors[:, 2:] / 2
+            edges = np.concatenate([centers - halves, centers + halves], axis=1)
+        return np.clip(edges, *_FARTHEST)
+
+    def confidences(self, values: np.ndarray) -> np.ndarray:
+        """Return the confidence of each class at each anchor, from 0 to 1."""
+        return MaskLayout(self.activation).confidences(values)
+
+    @functools.cached_property
+    def _anchors(self) -> np.ndarray:
+        return np.array(self.anchors, np.float32).reshape(-1, 4)
+
+    @functools.cached_property
+    def _scales(self) -> np.ndarray:
+        """The scales of x, y, width and height."""
+        return np.array(self.scales, np.float32)[[1, 0, 3, 2]]
+
+
+Layout = BoxLayout | KeypointLayout | MaskLayout | DetectionLayout

@@ -7,6 +7,7 @@ metadata_schema.fbs.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -16,8 +17,11 @@ from keras_dlcourse.edge.description.layouts import (
     ACTIVATIONS,
     BOUNDARIES,
     CENTER,
+    NO_ACTIVATION,
+    SIGMOID,
     UPPER_LEFT,
     BoxLayout,
+    DetectionLayout,
     KeypointLayout,
     MaskLayout,
 )
@@ -29,6 +33,9 @@ from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel, Table
 CLASS_MAP = "class_map"
 # Name of the output of an embedder.
 EMBEDDING = "embedding"
+# Names of the outputs of a detector in its metadata, as MediaPipe has them. Files without the other
+# two have a box and scores for each anchor.
+LOCATION, CATEGORY, SCORE, COUNT = "location", "category", "score", "number of detections"
 # Name of the buffer with our own JSON record.
 OWN = "keras_dlcourse"
 # Appended files are small, such as label lists; the limit guards against zip bombs.
@@ -80,7 +87,7 @@ class ModelMetadata:
         normalization: The normalization applied to pixels for the first input, if it is an image.
         input_normalizations: The normalizations of all inputs that have one, by input name.
         color_space: `"RGB"`, `"GRAYSCALE"` or None.
-        labels: Class names in the order of the first output.
+        labels: Class names in the order of the first output, or those of a detector.
         score_calibration: The calibration of the scores in the first output.
         score_threshold: The score below which results are not meaningful.
         score_thresholds: Minimum score of each class to count as present.
@@ -89,6 +96,7 @@ class ModelMetadata:
         boxes: Layouts of the outputs that are boxes, by output name.
         keypoints: Layouts of the outputs that are keypoints, by output name.
         mask: Layout of the only output if it is a mask; None if the file does not state it.
+        detection: Layout of the outputs of a detector that has boxes for all its anchors.
         extra: All named buffers of the file as bytes, including `"keras_dlcourse"`.
     """
 
@@ -110,12 +118,23 @@ class ModelMetadata:
     boxes: Mapping[str, BoxLayout] = field(default_factory=dict)
     keypoints: Mapping[str, KeypointLayout] = field(default_factory=dict)
     mask: MaskLayout | None = None
+    detection: DetectionLayout | None = None
     extra: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def places(self) -> dict[str, BoxLayout | KeypointLayout]:
         """Layouts of all box and keypoint outputs, by output name."""
         return {**self.boxes, **self.keypoints}
+
+    @property
+    def is_detector(self) -> bool:
+        """Whether the outputs are those of an object detector."""
+        return {LOCATION, SCORE} <= set(self.outputs)
+
+    @property
+    def has_nms(self) -> bool:
+        """Whether the file of a detector chooses among its boxes itself."""
+        return self.is_detector and CATEGORY in self.outputs
 
 
 def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> ModelMetadata:
@@ -152,7 +171,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Mode
         normalization=_normalization(image, what),
         input_normalizations=_by_name(inputs, [_normalization(one, what) for one in inputs]),
         color_space=_color_space(image),
-        labels=next(iter(labels), None),
+        labels=next(iter(labels), None) or _by_name(outputs, labels).get(CATEGORY),
         score_calibration=_score_calibration(scores, files),
         score_threshold=_score_threshold(scores),
         score_thresholds=_score_thresholds(record, what),
@@ -161,6 +180,7 @@ def read_metadata(content: bytes, extra: Mapping[str, bytes], what: str) -> Mode
         boxes=_boxes(outputs, what),
         keypoints=_keypoints(record, what),
         mask=_mask(graph, what),
+        detection=_detection(graph, what),
         extra=extra,
     )
 
@@ -263,15 +283,53 @@ def _keypoints(record: dict[str, Any], what: str) -> dict[str, KeypointLayout]:
 
 def _mask(graph: Table | None, what: str) -> MaskLayout | None:
     """Return the layout of a mask from the custom metadata of a segmenter."""
+    options = _custom(graph, schema.CustomMetadata.SEGMENTER, what)
+    if options is None:
+        return None
+    code = options.number(schema.ImageSegmenterOptions.ACTIVATION, "b")
+    if not 0 <= code < len(ACTIVATIONS):
+        raise InvalidModel(f"{what} describes a mask with the unknown activation {code}")
+    return MaskLayout(ACTIVATIONS[code])
+
+
+def _detection(graph: Table | None, what: str) -> DetectionLayout | None:
+    """Return anchors and decoding from the custom metadata of a detector."""
+    options = _custom(graph, schema.CustomMetadata.DETECTOR, what)
+    if options is None:
+        return None
+    ssd = options.table(schema.ObjectDetectorOptions.SSD_ANCHORS_OPTIONS)
+    fixed = ssd.table(schema.SsdAnchorsOptions.FIXED_ANCHORS_SCHEMA) if ssd else None
+    decoding = options.table(schema.ObjectDetectorOptions.TENSORS_DECODING_OPTIONS)
+    if fixed is None or decoding is None:
+        raise InvalidModel(f"{what} describes a detector without its anchors or their decoding")
+    slots, place = schema.TensorsDecodingOptions, schema.FixedAnchor
+    order = (place.X_CENTER, place.Y_CENTER, place.WIDTH, place.HEIGHT)
+    anchors = [
+        tuple(anchor.number(slot, "f", 0.0) for slot in order)
+        for anchor in fixed.tables(schema.SsdAnchorsOptions.ANCHORS)
+    ]
+    order = (slots.Y_SCALE, slots.X_SCALE, slots.H_SCALE, slots.W_SCALE)
+    scales = tuple(decoding.number(slot, "f", 0.0) for slot in order)
+    has_exponents = decoding.number(slots.APPLY_EXPONENTIAL_ON_BOX_SIZE, "B")
+    if not has_exponents or decoding.number(slots.NUM_COORDS, "i") != 4:
+        return None  # with keypoints, or another way to decode sizes
+    if decoding.number(slots.NUM_BOXES, "i") != len(anchors) or not all(
+        math.isfinite(scale) and scale > 0 for scale in scales
+    ):
+        raise InvalidModel(
+            f"{what} describes {decoding.number(slots.NUM_BOXES, 'i')} boxes with the scales "
+            f"{scales} for {len(anchors)} anchors: they must be as many, and scales above 0"
+        )
+    has_logits = decoding.number(slots.SIGMOID_SCORE, "B")
+    return DetectionLayout(tuple(anchors), scales, SIGMOID if has_logits else NO_ACTIVATION)
+
+
+def _custom(graph: Table | None, name: str, what: str) -> Table | None:
+    """Return the root of the custom metadata of a kind of task, None if there are none."""
     slots = schema.CustomMetadata
     for custom in graph.tables(schema.SubGraphMetadata.CUSTOM_METADATA) if graph else ():
-        if custom.string(slots.NAME) != slots.SEGMENTER:
-            continue
-        options = Table.root(custom.data(slots.DATA), slots.SEGMENTER_IDENTIFIER, what)
-        code = options.number(schema.ImageSegmenterOptions.ACTIVATION, "b")
-        if not 0 <= code < len(ACTIVATIONS):
-            raise InvalidModel(f"{what} describes a mask with the unknown activation {code}")
-        return MaskLayout(ACTIVATIONS[code])
+        if custom.string(slots.NAME) == name:
+            return Table.root(custom.data(slots.DATA), slots.IDENTIFIER, what)
     return None
 
 

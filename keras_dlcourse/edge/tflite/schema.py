@@ -201,13 +201,42 @@ class CustomMetadata:
     """Slots of what a task of MediaPipe needs to know: a flatbuffer inside this one."""
 
     NAME, DATA = range(2)
-    SEGMENTER, SEGMENTER_IDENTIFIER = "SEGMENTER_METADATA", b"V001"
+    SEGMENTER, DETECTOR = "SEGMENTER_METADATA", "DETECTOR_METADATA"
+    IDENTIFIER = b"V001"
 
 
 class ImageSegmenterOptions:
     """Slots of the root of the custom metadata of a segmenter."""
 
     ACTIVATION, MIN_PARSER_VERSION = range(2)
+
+
+class ObjectDetectorOptions:
+    """Slots of the root of the custom metadata of a detector."""
+
+    MIN_PARSER_VERSION, SSD_ANCHORS_OPTIONS, TENSORS_DECODING_OPTIONS = range(3)
+
+
+class SsdAnchorsOptions:
+    """Slot of the anchors, and in its table the slot of their list."""
+
+    FIXED_ANCHORS_SCHEMA = 0
+    ANCHORS = 0
+
+
+class FixedAnchor:
+    """Slots of an anchor, in shares of the image."""
+
+    X_CENTER, Y_CENTER, WIDTH, HEIGHT = range(4)
+
+
+class TensorsDecodingOptions:
+    """Slots of how boxes and scores follow from the outputs."""
+
+    NUM_CLASSES, NUM_BOXES, NUM_COORDS = range(3)
+    KEYPOINT_COORD_OFFSET, NUM_KEYPOINTS, NUM_VALUES_PER_KEYPOINT = range(3, 6)
+    X_SCALE, Y_SCALE, W_SCALE, H_SCALE = range(6, 10)
+    APPLY_EXPONENTIAL_ON_BOX_SIZE, SIGMOID_SCORE = range(10, 12)
 
 
 class TensorMetadata:

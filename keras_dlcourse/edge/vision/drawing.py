@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse._checks import check_number
@@ -61,9 +62,47 @@ def draw_detection(image: Any, detection: Detection) -> Image:
     return picture
 
 
-def _draw_box(drawing: ImageDraw, box: BoundingBox, line: int) -> None:
+def draw_detections(image: Any, detections: Sequence[Detection]) -> Image:
+    """Return an image with the box of each object drawn in, in the color of its class.
+
+    Each box has the name and score of its most likely class. Boxes with higher scores are drawn
+    over others. The colors are those of masks, see `draw_segmentation`.
+
+    Args:
+        image: The image of the detections: a path, bytes, PIL image, or uint8 array.
+        detections: Result of `ObjectDetector.detect`.
+
+    Returns:
+        An RGB PIL image of the same size.
+
+    Raises:
+        InvalidImage: If the image cannot be read.
+
+    Example:
+        >>> detections = detector.detect("photo.jpg")  # doctest: +SKIP
+        >>> draw_detections("photo.jpg", detections).save("boxes.png")  # doctest: +SKIP
+    """
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(read_image(image))
+    drawing = ImageDraw.Draw(picture)
+    line = max(1, round(min(picture.size) / 150))  # proportional to the picture size
+    for detection in reversed(detections):
+        box, best = detection.bounding_box, next(iter(detection.categories), None)
+        color = _BOX if best is None else category_color(best.index)
+        if box is not None:
+            _draw_box(drawing, box, line, color)
+        if box is not None and best is not None:
+            text, corner = f"{best.label} {best.score:.0%}", (box.origin_x, box.origin_y)
+            _draw_text(drawing, text, corner, picture.size, line, color)
+    return picture
+
+
+def _draw_box(
+    drawing: ImageDraw, box: BoundingBox, line: int, color: tuple[int, int, int] = _BOX
+) -> None:
     """Draw the box as a line between two dark ones, which is visible on any background."""
-    for inset, colour, width in ((0, _EDGE, line + 2), (1, _BOX, line)):
+    for inset, colour, width in ((0, _EDGE, line + 2), (1, color, line)):
         left, top = box.origin_x + inset, box.origin_y + inset
         right = max(left, box.origin_x + box.width - 1 - inset)
         bottom = max(top, box.origin_y + box.height - 1 - inset)
@@ -71,7 +110,12 @@ def _draw_box(drawing: ImageDraw, box: BoundingBox, line: int) -> None:
 
 
 def _draw_text(
-    drawing: ImageDraw, text: str, corner: tuple[int, int], size: tuple[int, int], line: int
+    drawing: ImageDraw,
+    text: str,
+    corner: tuple[int, int],
+    size: tuple[int, int],
+    line: int,
+    color: tuple[int, int, int] = _BOX,
 ) -> None:
     """Draw text on a filled rectangle above the corner, or as close to it as possible."""
     from PIL import ImageFont
@@ -80,8 +124,11 @@ def _draw_text(
     left, top, right, bottom = drawing.textbbox((0, 0), text, font=font)
     width, height = right - left + 2 * line, bottom - top + 2 * line
     x, y = max(0, min(corner[0], size[0] - width)), max(0, corner[1] - height)
-    drawing.rectangle((x, y, x + width, y + height), fill=_BOX)
-    drawing.text((x + line - left, y + line - top), text, fill=_EDGE, font=font)
+    drawing.rectangle((x, y, x + width, y + height), fill=color)
+    # Light text on dark colors, by their luma.
+    is_dark = 299 * color[0] + 587 * color[1] + 114 * color[2] < 100_000
+    fill = (255, 255, 255) if is_dark else _EDGE
+    drawing.text((x + line - left, y + line - top), text, fill=fill, font=font)
 
 
 def draw_segmentation(image: Any, segmentation: Segmentation, opacity: float = 0.5) -> Image:

@@ -19,6 +19,9 @@ from keras_dlcourse.edge.tflite.quantization import decoder, encoder
 from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.edge.vision.images import load_image, read_image, resize
 
+# What to do with the file of a detector, in error messages.
+DETECTOR_HINT = ", the outputs of a detector. Open it with ObjectDetector."
+
 
 class ImageModel(DeviceModel):
     """A `DeviceModel` that takes one image, given as pixels.
@@ -190,11 +193,12 @@ def _width(file: ModelFile, kind: str, gives: str, values: str) -> int:
     output = file.outputs[0]
     shape = output.shape
     batch = file.inputs[0].shape[0]
-    if len(shape) < 2 or shape[:-1] != (batch,) + (1,) * (len(shape) - 2) or shape[-1] < 1:
-        is_mask = len(shape) == 4
+    is_vector = len(shape) > 1 and shape[:-1] == (batch,) + (1,) * (len(shape) - 2)
+    if not is_vector or shape[-1] < 1 or file.metadata.is_detector:
+        other = ". Open a mask with ImageSegmenter." if len(shape) == 4 else ""
         raise ValueError(
             f"{kind} must return {gives}; {file.what} returns {output.shape_signature}"
-            + (". Open a mask with ImageSegmenter." if is_mask else "")
+            + (DETECTOR_HINT if file.metadata.is_detector else other)
         )
     if output.dtype not in ("float32", "uint8", "int8", "int16"):
         raise ValueError(

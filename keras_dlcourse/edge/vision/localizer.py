@@ -12,7 +12,6 @@ from keras_dlcourse.edge.tflite.flatbuffer import InvalidModel
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.edge.vision.classifier import ImageClassifier, list_categories
 from keras_dlcourse.edge.vision.image_model import ImageModel
-from keras_dlcourse.edge.vision.images import centre_box
 from keras_dlcourse.edge.vision.window import Window
 
 
@@ -148,7 +147,8 @@ class _Places:
 
     def __init__(self, file: ModelFile) -> None:
         metadata = file.metadata
-        self._size = file.inputs[0].shape[1:3]
+        height, width = file.inputs[0].shape[1:3]
+        self._size = (height, width)
         self.box = self._find_output(file, BOX, metadata.boxes, 4)
         self.keypoints = self._find_output(file, KEYPOINTS, metadata.keypoints, 2)
         if self.keypoints is not None:
@@ -194,7 +194,7 @@ class _Places:
         categories: list[Category],
     ) -> Detection:
         """Return a detection from the network's outputs for one image of the given size."""
-        window, edges, box = self._window(size, crop), None, None
+        window, edges, box = Window.find(size, self._size, crop), None, None
         if self.box is not None:
             number, layout = self.box
             edges = layout.edges(outputs[number], self._size)
@@ -205,10 +205,3 @@ class _Places:
             places = layout.places(outputs[number], edges)[0]
             points = window.keypoints(places, layout.names, size)
         return Detection(box, categories, points)
-
-    def _window(self, size: tuple[int, int], crop: bool) -> Window:
-        """Return the part of an image that the network saw."""
-        if not crop:
-            return Window(0, 0, size[1], size[0])
-        left, top, right, bottom = centre_box(*size, self._size[0] / self._size[1])
-        return Window(left, top, right - left, bottom - top)

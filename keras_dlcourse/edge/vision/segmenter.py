@@ -20,7 +20,7 @@ from keras_dlcourse.edge.description.layouts import (
 from keras_dlcourse.edge.results import BACKGROUND, NO_CATEGORY, Segmentation
 from keras_dlcourse.edge.runtime.sandbox import Limits
 from keras_dlcourse.edge.tflite.model_file import ModelFile
-from keras_dlcourse.edge.vision.image_model import ImageModel
+from keras_dlcourse.edge.vision.image_model import DETECTOR_HINT, ImageModel
 from keras_dlcourse.edge.vision.images import find_seen_part
 from keras_dlcourse.edge.vision.mask_size import enlarge_confidences, find_categories
 
@@ -158,7 +158,8 @@ class ImageSegmenter(ImageModel):
         shape = tensor.shape
         must = f"{self._kind} must return {self._gives}"
         if len(shapes) > 1:
-            raise ValueError(f"{must}, as its only output; {file.what} returns {shapes}")
+            other = DETECTOR_HINT if file.metadata.is_detector else ""
+            raise ValueError(f"{must}, as its only output; {file.what} returns {shapes}{other}")
         if tensor.dtype in ("int32", "int64"):
             raise ValueError(
                 f"{must}; {file.what} returns class numbers, {tensor.dtype} of shape {shapes[0]}. "

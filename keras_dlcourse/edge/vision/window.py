@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_dlcourse.edge.results import BoundingBox, NormalizedKeypoint
+from keras_dlcourse.edge.vision.images import centre_box
 
 
 class Window(NamedTuple):
@@ -23,6 +24,20 @@ class Window(NamedTuple):
     top: float
     width: float
     height: float
+
+    @classmethod
+    def find(cls, size: tuple[int, int], seen: tuple[int, int], crop: bool) -> Window:
+        """Return the part of an image that a network sees.
+
+        Args:
+            size: Height and width of the image.
+            seen: Those of the input of the network.
+            crop: Whether images are center-cropped, not stretched.
+        """
+        if not crop:
+            return cls(0, 0, size[1], size[0])
+        left, top, right, bottom = centre_box(*size, seen[0] / seen[1])
+        return cls(left, top, right - left, bottom - top)
 
     def box(self, edges: np.ndarray) -> BoundingBox:
         """Convert a box `(4,)` in fractions of this part to integer pixels of the image."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from keras_dlcourse.edge.description.layouts import SEGMENTATION
+from keras_dlcourse.edge.description.layouts import DETECTION, SEGMENTATION
 from keras_dlcourse.edge.tflite.graph import Tensor
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.checking.kernels import ALIKE
@@ -18,6 +18,7 @@ from keras_dlcourse.export.writing.output import Output
 
 EXAMPLES = 100  # number of examples the tests run the file on
 _OUTSIDE = 1e-3  # fraction of values that may lie outside an integer range
+_FEWEST_STEPS = 16  # of a tensor of 256, for values that are not all the same
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Case:
         number: The index of the first output that does not meet its limits, 0 if all do.
         output: That output of the file.
         compared: Its values, for at least the first `EXAMPLES` examples.
+        read: Returns these values from all outputs of the file.
         kind: The kind of that output.
         storage: How the file stores numbers, which determines the limits.
         same_weights: Whether the file was made from these weights; None if it does not record it.
@@ -45,6 +47,7 @@ class Case:
     number: int
     output: Output
     compared: Compared
+    read: Callable[[list[np.ndarray]], np.ndarray]
     kind: Kind
     storage: str
     same_weights: bool | None
@@ -62,8 +65,8 @@ class Case:
     def run_on(self, road: Road) -> np.ndarray:
         """Return that output of the file when run on another road."""
         device = road.device(self.file)
-        values = [device(index)[self.number] for index in range(len(road.inputs[0]))]
-        return self.output.read(np.concatenate(values))
+        values = [self.read(device(index)) for index in range(len(road.inputs[0]))]
+        return np.concatenate(values)
 
 
 def find_cause(case: Case) -> str | None:
@@ -163,7 +166,8 @@ def integer_range(case: Case) -> str | None:
         return None
     inputs = convert_inputs(case.file, tuple(values[:EXAMPLES] for values in case.road.inputs))
     ends = [("input", *one) for one in zip(case.file.inputs, inputs, strict=True)]
-    if case.output.kind != SEGMENTATION:  # whose values are before the activation
+    # Values of masks are before the activation, those of detections before they are decoded.
+    if case.output.kind not in (SEGMENTATION, DETECTION):
         ours = case.compared.ours[:EXAMPLES]
         ends.append(("output", case.file.outputs[case.number], ours))
     for what, tensor, values in ends:
@@ -180,6 +184,27 @@ def integer_range(case: Case) -> str | None:
     return None
 
 
+def shared_scale(case: Case) -> str | None:
+    """Look for values that are lost because others in the same tensor need a larger step.
+
+    As with boxes in pixels beside scores from 0 to 1: relative to the range of the whole tensor,
+    the errors of the scores are small, but all of them round to the same few numbers.
+    """
+    ours, step = case.compared.ours, case.compared.step
+    if step is None or ours.ndim < 3 or case.output.kind != "numbers":
+        return None
+    steps = np.ptp(ours, axis=tuple(range(ours.ndim - 1))) / step
+    lost = np.flatnonzero((steps > 0) & (steps < _FEWEST_STEPS))
+    if not lost.size or steps.max() < _FEWEST_STEPS**2 / 2:
+        return None
+    numbers = ", ".join(map(str, lost[:5])) + (", …" if len(lost) > 5 else "")
+    return (
+        f"shared scale: on the last axis of the output, the values at {numbers} extend over at "
+        f"most {steps[lost].max():.1f} steps of {step:.3g}, which others need, such as those at "
+        f"{steps.argmax()}. Return them as two outputs: each then has a step of its own"
+    )
+
+
 def _range(tensor: Tensor) -> tuple[float, float]:
     """Return the range a tensor can hold, plus one step at each end, which rounds to it."""
     limits = np.iinfo(tensor.dtype)
@@ -193,5 +218,6 @@ CAUSES: tuple[Callable[[Case], str | None], ...] = (
     channel_order,
     label_order,
     integer_range,
+    shared_scale,
     changed_weights,
 )

@@ -9,10 +9,26 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_dlcourse.edge.description.layouts import SEGMENTATION
+import numpy as np
+
+from keras_dlcourse.edge.description.layouts import (
+    BOX_LAYOUTS,
+    DETECTION,
+    SEGMENTATION,
+    BoxLayout,
+    DetectionLayout,
+    Layout,
+)
 from keras_dlcourse.edge.description.normalization import Normalization
-from keras_dlcourse.edge.tflite.graph import Tensor
-from keras_dlcourse.edge.tflite.metadata import CLASS_MAP, EMBEDDING
+from keras_dlcourse.edge.tflite.graph import Operator, Tensor
+from keras_dlcourse.edge.tflite.metadata import (
+    CATEGORY,
+    CLASS_MAP,
+    COUNT,
+    EMBEDDING,
+    LOCATION,
+    SCORE,
+)
 from keras_dlcourse.edge.tflite.model_file import ModelFile
 from keras_dlcourse.export.writing.input import Input
 from keras_dlcourse.export.writing.output import KIND_NAMES, Output
@@ -21,6 +37,13 @@ from keras_dlcourse.export.writing.output import KIND_NAMES, Output
 _BORDER = {"QUANTIZE", "DEQUANTIZE"}
 _FLOATS = {"float16", "float32", "float64", "bfloat16"}
 _INTEGERS = {"int8", "uint8", "int16"}
+# The outputs of a detector by their names in the standard metadata.
+_DETECTOR_KINDS = {
+    LOCATION: DETECTION,
+    CATEGORY: "detection_classes",
+    SCORE: "detection_scores",
+    COUNT: "detection_count",
+}
 
 
 @dataclass(frozen=True)
@@ -86,13 +109,14 @@ class Inspection:
 
     @property
     def labels(self) -> tuple[str, ...] | None:
-        """Class names of the first output, or None."""
-        return self.outputs[0].labels
+        """Class names of the first output that has any, or None."""
+        return next((one.labels for one in self.outputs if one.labels is not None), None)
 
     @property
     def score_thresholds(self) -> tuple[float, ...] | None:
         """For each class, the minimum score at which it counts as present, or None."""
-        return self.outputs[0].score_thresholds
+        given = (one.score_thresholds for one in self.outputs)
+        return next((one for one in given if one is not None), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON-able values."""
@@ -150,6 +174,8 @@ class Inspection:
             lines.append(f"created with: {made}")
         if self.float_islands:
             lines.append(f"float islands: {', '.join(self.float_islands)}")
+        elif integer and any(one.kind == "detection_classes" for one in self.outputs):
+            lines.append("float islands: none; what follows the integers chooses among boxes")
         elif integer:
             lines.append("float islands: none, every operator computes in integers")
         return "\n".join(lines)
@@ -199,7 +225,8 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
     """Return the operators that compute in float inside an integer graph.
 
     A float island costs a conversion on each side, and integer-only accelerators cannot run it. A
-    graph without integer activations has none.
+    graph without integer activations has none; what chooses among the boxes of a detector, behind
+    its integers, is not one.
 
     Args:
         file: A file that has been read.
@@ -207,7 +234,10 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
     Returns:
         Name and output of each, e.g. `"ELU (model/elu/Elu)"`.
     """
-    outputs = [(op, file.tensors[index]) for op in file.operators for index in op.outputs]
+    operators = file.operators
+    if file.metadata.has_nms:  # the tail that chooses among boxes does not return to integers
+        operators = _before_integers(file)
+    outputs = [(op, file.tensors[index]) for op in operators for index in op.outputs]
     if not any(tensor.dtype in _INTEGERS for op, tensor in outputs if op.name not in _BORDER):
         return ()
     return tuple(
@@ -215,6 +245,20 @@ def float_islands(file: ModelFile) -> tuple[str, ...]:
         for op, tensor in outputs
         if op.name not in _BORDER and tensor.dtype in _FLOATS
     )
+
+
+def _before_integers(file: ModelFile) -> tuple[Operator, ...]:
+    """Return the operators whose outputs are integers or lead to some."""
+    leading: set[int] = set()
+    found = []
+    for operator in reversed(file.operators):
+        makes = any(
+            index in leading or file.tensors[index].dtype in _INTEGERS for index in operator.outputs
+        )
+        if makes:
+            leading.update(operator.inputs)
+            found.append(operator)
+    return tuple(reversed(found))
 
 
 def read_outputs(file: ModelFile) -> tuple[Output, ...]:
@@ -227,14 +271,26 @@ def read_outputs(file: ModelFile) -> tuple[Output, ...]:
             name=one["name"],
             kind=one["kind"] if one["kind"] in KIND_NAMES else "numbers",  # of a later version
             shape=tensor.shape[1:],
-            layout=metadata.mask
-            if one["kind"] == SEGMENTATION
-            else metadata.places.get(described[number]),
-            labels=metadata.output_labels.get(described[number]) if number else metadata.labels,
-            score_thresholds=None if number else metadata.score_thresholds,
+            layout=_find_layout(file, one["kind"], described[number]),
+            labels=metadata.output_labels.get(described[number])
+            if number or metadata.is_detector
+            else metadata.labels,
+            score_thresholds=metadata.score_thresholds
+            if one["kind"] == "detection_scores" or not (number or metadata.is_detector)
+            else None,
         )
         for number, (one, tensor) in enumerate(zip(record, tensors, strict=True))
     )
+
+
+def _find_layout(file: ModelFile, kind: str, name: str) -> Layout | None:
+    """Return the layout of an output from the standard metadata."""
+    metadata = file.metadata
+    if kind == SEGMENTATION:
+        return metadata.mask
+    if kind == DETECTION and metadata.detection is not None:
+        return metadata.detection
+    return metadata.places.get(name)
 
 
 def _guess_outputs(file: ModelFile, described: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -244,6 +300,11 @@ def _guess_outputs(file: ModelFile, described: tuple[str, ...]) -> list[dict[str
     several = bool(metadata.places) or len(file.outputs) > 1 + has_maps
     kinds = dict.fromkeys(metadata.boxes, "box") | dict.fromkeys(metadata.keypoints, "keypoints")
     kinds |= {} if several else {EMBEDDING: "embedding"}
+    if metadata.is_detector:
+        return [
+            {"name": name, "kind": _DETECTOR_KINDS.get(known, "numbers")}
+            for name, known in zip(file.output_names, described, strict=True)
+        ]
     other = "scores" if metadata.mask is None else SEGMENTATION
     record = [
         {"name": name if several else "", "kind": kinds.get(known, other)}
@@ -297,9 +358,26 @@ def _format_output(output: Output) -> str:
         parts.append(f"labels: {len(output.labels)}: {first_labels(output.labels)}")
     elif not output.name:
         parts.append("labels: none")
+    parts += [] if output.layout is None else _describe_layout(output.layout)
     least = output.score_thresholds
     thresholds = "" if least is None else f"\nscore thresholds: {_format_range(least)}"
     return ", ".join(parts) + thresholds
+
+
+def _describe_layout(layout: Layout) -> list[str]:
+    """Return what the values of boxes mean; nothing of other layouts, whose outputs name it."""
+    if isinstance(layout, DetectionLayout):
+        sizes = np.array(layout.anchors)[:, 2:]
+        scales = ", ".join(f"{scale:g}" for scale in layout.scales)
+        return [
+            f"y, x, height, width relative to {len(sizes):,} anchors of {sizes.min():.3g} to "
+            f"{sizes.max():.3g} of the image, times {scales}"
+        ]
+    if isinstance(layout, BoxLayout):
+        unit = "pixels of the input" if layout.in_pixels else "fractions of the image"
+        named = [name for name, one in BOX_LAYOUTS.items() if one == layout]
+        return named or [f"{layout.kind} in the order {layout.index}, in {unit}"]
+    return []
 
 
 def own_record(file: ModelFile) -> dict[str, Any]:

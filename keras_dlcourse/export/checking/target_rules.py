@@ -216,7 +216,7 @@ def image_input(file: ModelFile) -> Iterator[Reason]:
 
 def scores_output(file: ModelFile) -> Iterator[Reason]:
     """One score per class, float32 or uint8; metadata for all outputs or for none."""
-    if _is_mask(file):
+    if _is_mask(file) or file.metadata.is_detector:
         return
     tensor = file.outputs[0]
     if tensor.dtype not in ("float32", "uint8"):
@@ -252,6 +252,24 @@ def mask_output(file: ModelFile) -> Iterator[Reason]:
         why = "it opens, but takes the outputs for confidences, as the metadata names no activation"
         fix = "export with kd.export.to_tflite, which writes it for a softmax or a declared mask"
         yield Reason(None, None, why, fix, certain=False)
+
+
+def detector_output(file: ModelFile) -> Iterator[Reason]:
+    """Two outputs with anchors in the metadata, or four; all of them float32, or all uint8."""
+    if not file.metadata.is_detector:
+        return
+    types = sorted({tensor.dtype for tensor in file.outputs})
+    allowed = (["float32"],) if file.metadata.has_nms else (["float32"], ["uint8"])
+    if types not in allowed:
+        why = f"the outputs are {' and '.join(types)}, but the task reads only float32 or uint8"
+        yield Reason(None, None, why, "export with output_dtype='uint8' or 'float32'")
+    expected = 4 if file.metadata.has_nms else 2
+    if len(file.outputs) != expected:
+        why = f"the file has {len(file.outputs)} outputs, but the task reads {expected}"
+        yield Reason(None, None, why, "export a model with boxes and scores only")
+    if not file.metadata.has_nms and file.metadata.detection is None:
+        why = "the metadata lacks the anchors, or a way to decode boxes that this package knows"
+        yield Reason(None, None, why, "export it with kd.export.to_tflite, which writes them")
 
 
 def _is_mask(file: ModelFile) -> bool:
@@ -329,6 +347,7 @@ RULES: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         same_type, no_hybrid, hybrid_transpose, reliable_versions, static_shapes, one_scale,
-        one_graph, image_input, scores_output, mask_output, eight_bit, compiler_age, gpu_types,
+        one_graph, image_input, scores_output, mask_output, detector_output, eight_bit,
+        compiler_age, gpu_types,
     )
 }  # fmt: skip

@@ -191,11 +191,18 @@ TARGETS: dict[str, Target] = {
         ),
         Target(
             "mediapipe",
-            "MediaPipe Tasks image classifier or segmenter (Android, iOS, web)",
+            "MediaPipe Tasks image classifier, segmenter or object detector (Android, iOS, web)",
             _LITERT_2_3,
             _NOT_IN_LITERT,
             _CUSTOM_IN_MEDIAPIPE,
-            rules=("same_type", "one_graph", "image_input", "scores_output", "mask_output"),
+            rules=(
+                "same_type",
+                "one_graph",
+                "image_input",
+                "scores_output",
+                "mask_output",
+                "detector_output",
+            ),
             source="rules measured on mediapipe 1.2.2",
         ),
         Target(
@@ -238,6 +245,7 @@ FIXES: dict[str, str] = {
     "LEAKY_RELU": "use the activation 'relu6' instead",
     "LOG_SOFTMAX": "end the model in logits or softmax, and compute the logarithm outside it",
     "SELECT_V2": "write the condition as a multiplication, or use the activation 'relu6'",
+    "NON_MAX_SUPPRESSION_V4": "export the detector with nms='outside'",
     "FULLY_CONNECTED": "export again with this package, which writes a version that older runtimes "
     "support",
 }

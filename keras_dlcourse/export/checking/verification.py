@@ -16,6 +16,7 @@ from keras_dlcourse import layers
 from keras_dlcourse._files import user_path
 from keras_dlcourse.data import Examples, take
 from keras_dlcourse.edge import ModelFile
+from keras_dlcourse.edge.description.layouts import DETECTION
 from keras_dlcourse.edge.runtime.interpreter import runtime_name
 from keras_dlcourse.edge.runtime.latency import measure
 from keras_dlcourse.export.checking.causes import EXAMPLES, Case, describe_weights, find_cause
@@ -50,7 +51,7 @@ class ComparedOutput:
     Attributes:
         name: Its name; empty if the file has only one.
         kind: `"classes"`, `"labels"` (each value is a yes or no), `"embedding"`, `"segmentation"`,
-            `"box"`, `"keypoints"`, `"class_map"`, or `"numbers"`.
+            `"detection"`, `"box"`, `"keypoints"`, `"class_map"`, or `"numbers"`.
         figures: What was measured, by name; what could not be measured is missing. `max_error` and
             `mean_error`, also in steps (`max_error_steps`) and as a fraction of the largest score,
             or of the range of each other number in the outputs of Keras (`max_relative_error`);
@@ -58,7 +59,11 @@ class ComparedOutput:
             of Keras, so that rare and common classes count the same, and, with labels,
             `keras_accuracy`, `accuracy` and `accuracy_loss`; `min_cosine` and `mean_cosine`; of
             masks `mask_iou`, the mean over classes of the IoU of Keras's mask and the file's, and,
-            with labels, `keras_iou`, `iou` and `iou_loss`.
+            with labels, `keras_iou`, `iou` and `iou_loss`; of detections `matched`, the fraction of
+            boxes with a score of at least 0.3 on either side that are also on the other one, with
+            the same class and an IoU of at least 0.5, `box_iou`, the mean of that IoU, and the
+            errors of the scores, where a box without a partner counts with its whole score in
+            `mean_error`.
         limits: The limits that apply.
         failures: Each limit that is not met, with the measured value.
         positions: Whether it gives an answer at several positions: masks, sequences.
@@ -147,6 +152,8 @@ class Verification:
     keras_iou = _figure("keras_iou", "Mean IoU of Keras and the labels")
     iou = _figure("iou", "Mean IoU of the file and the labels")
     iou_loss = _figure("iou_loss", "`keras_iou` minus `iou`")
+    matched = _figure("matched", "Fraction of boxes of either side that are also on the other one,")
+    box_iou = _figure("box_iou", "Mean IoU of the boxes that are on both sides")
     min_cosine = _figure("min_cosine", "Smallest cosine between the vectors")
     mean_cosine = _figure("mean_cosine", "Mean cosine between the vectors")
 
@@ -273,8 +280,8 @@ _OF_FIRST = (
     "kind", "limits", "positions", "failures", "coordinate_errors", "max_map_error",
     "max_map_error_steps", "max_error", "mean_error", "max_error_steps", "mean_error_steps",
     "max_relative_error", "mean_relative_error", "agreement", "class_agreement", "keras_accuracy",
-    "accuracy", "accuracy_loss", "mask_iou", "keras_iou", "iou", "iou_loss", "min_cosine",
-    "mean_cosine",
+    "accuracy", "accuracy_loss", "mask_iou", "keras_iou", "iou", "iou_loss", "matched", "box_iou",
+    "min_cosine", "mean_cosine",
 )  # fmt: skip
 
 
@@ -308,13 +315,17 @@ def verify(
     | masks of a segmenter | `max_error` 0.001, `min_mask_iou` 0.99 | \
 `min_class_agreement` 0.97, `min_mask_iou` 0.95, `max_iou_loss` 0.01, \
 `max_mean_relative_error` 0.02 | 0.95, 0.85, 0.02, 0.1 |
+    | boxes of a detector | `max_error` 0.001, `min_matched` 0.99, `min_box_iou` 0.99 | \
+`min_matched` 0.97, `min_box_iou` 0.95, `max_mean_relative_error` 0.02 | 0.9, 0.85, 0.1 |
     | embeddings | `min_cosine` 0.9999 | `min_cosine` 0.98, `min_mean_cosine` 0.99 | 0.9, 0.97 |
     | other numbers | `max_relative_error` 0.001 | `max_mean_relative_error` 0.02 | 0.05 |
 
     The default limits for agreement and accuracy allow for the random error of a small sample (2.33
     standard errors). If the file does not agree, the cause is searched for: other weights,
     normalization, channel order, labels in another order, values outside the int8 range. Arrays and
-    class names that do not fit the file are a cause even if the outputs agree.
+    class names that do not fit the file are a cause even if the outputs agree; so are values that
+    share an integer tensor with others whose range is much larger, as scores do with boxes in
+    pixels.
 
     Args:
         model: The Keras model, or the path of its `.keras` file or SavedModel folder.
@@ -365,6 +376,7 @@ def verify(
             number=number,
             output=pairs[number].output,
             compared=pairs[number].compared.take_first(EXAMPLES),
+            read=pairs[number].read,
             kind=KINDS[outputs[number].kind],
             storage=storage,
             same_weights=same_weights,
@@ -437,7 +449,8 @@ def _judge(
                 figures=found.values,
                 limits={**defaults, **own},
                 failures=find_missed_limits(found, defaults, own),
-                positions=math.prod(pair.compared.ours.shape[1:-1]) > 1,
+                positions=pair.output.kind != DETECTION
+                and math.prod(pair.compared.ours.shape[1:-1]) > 1,
                 by_class=found.by_class,
             )
         )

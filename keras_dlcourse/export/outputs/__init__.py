@@ -6,6 +6,12 @@ that give an answer at every position have the same kinds; the masks of a segmen
 
 from keras_dlcourse.export.outputs.class_map import CLASS_MAP
 from keras_dlcourse.export.outputs.coordinates import BOX, KEYPOINTS
+from keras_dlcourse.export.outputs.detection import (
+    DETECTION,
+    DETECTION_CLASSES,
+    DETECTION_COUNT,
+    DETECTION_SCORES,
+)
 from keras_dlcourse.export.outputs.embedding import EMBEDDING
 from keras_dlcourse.export.outputs.kind import Kind
 from keras_dlcourse.export.outputs.numbers import NUMBERS
@@ -15,6 +21,10 @@ from keras_dlcourse.export.outputs.segmentation import SEGMENTATION
 KINDS: dict[str, Kind] = {
     "embedding": EMBEDDING,
     "segmentation": SEGMENTATION,
+    "detection": DETECTION,
+    "detection_scores": DETECTION_SCORES,
+    "detection_classes": DETECTION_CLASSES,
+    "detection_count": DETECTION_COUNT,
     "scores": SCORES,
     "classes": CLASSES,
     "labels": LABELS,

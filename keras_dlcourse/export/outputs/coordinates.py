@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
-
 from keras_dlcourse.edge.description.layouts import (
     BOUNDARIES,
     CENTER,
@@ -18,7 +16,7 @@ from keras_dlcourse.export.outputs.kind import Kind, ModelOutput
 from keras_dlcourse.export.outputs.numbers import LIMITS, compare_numbers
 from keras_dlcourse.export.writing.flatbuffer_writer import Table
 from keras_dlcourse.export.writing.output import Output
-from keras_dlcourse.export.writing.tables import describe_content, describe_tensor
+from keras_dlcourse.export.writing.tables import describe_box, describe_tensor
 
 _BOX_TYPES = {
     BOUNDARIES: schema.BoundingBoxType.BOUNDARIES,
@@ -39,19 +37,10 @@ def _describe_box(output: Output) -> Table:
     layout = output.layout
     if not isinstance(layout, BoxLayout):
         raise TypeError(f"a box needs a BoxLayout. Received: {layout!r}")
-    slots = schema.BoundingBoxProperties
-    properties = Table(
-        {
-            slots.INDEX: [np.uint32(number) for number in layout.index],
-            slots.TYPE: np.int8(_BOX_TYPES[layout.kind]),
-            slots.COORDINATE_TYPE: np.int8(schema.CoordinateType.RATIO),
-        }
-    )
-    content = describe_content(schema.ContentProperties.BOUNDING_BOX, properties)
     return describe_tensor(
         output.name,
         f"A box ({layout.kind}), in shares of the image.",
-        {schema.TensorMetadata.CONTENT: content},
+        {schema.TensorMetadata.CONTENT: describe_box(_BOX_TYPES[layout.kind], layout.index)},
     )
 
 

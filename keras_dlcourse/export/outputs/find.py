@@ -15,6 +15,7 @@ from keras_dlcourse.edge.description.layouts import (
     BOX_LAYOUTS,
     SEGMENTATION,
     BoxLayout,
+    DetectionLayout,
     KeypointLayout,
     Layout,
     MaskLayout,
@@ -24,14 +25,16 @@ from keras_dlcourse.export.conversion.errors import ExportError
 from keras_dlcourse.export.conversion.provenance import find_labels
 from keras_dlcourse.export.conversion.schemes import Scheme
 from keras_dlcourse.export.outputs import KINDS
+from keras_dlcourse.export.outputs.detection import find_detection
 from keras_dlcourse.export.outputs.kind import ModelOutput
 from keras_dlcourse.export.outputs.segmentation import find_mask
 from keras_dlcourse.export.writing.output import Output
 from keras_dlcourse.layers import ImageDescription, OutputDescription
 
 # The order in a file: class scores and other values, as readers of classifiers expect, then these.
-_IN_FILES = (type(None), BoxLayout, KeypointLayout, MaskLayout)
-_LABELED = ("scores", "numbers", SEGMENTATION)  # kinds of which the first may have labels
+_IN_FILES = (type(None), BoxLayout, KeypointLayout, MaskLayout, DetectionLayout)
+# Kinds of which the first may have labels.
+_LABELED = ("scores", "numbers", SEGMENTATION, "detection_scores")
 
 
 def find_outputs(
@@ -54,6 +57,7 @@ def find_outputs(
     """
     names = name_outputs(model)
     layouts = _find_layouts(model, names)
+    in_detector = any(isinstance(layout, DetectionLayout) for layout in layouts.values())
     is_only = len(names) == 1
     plain = [name for name in names if name not in layouts]
     shapes = [tuple(tensor.shape[1:]) for tensor in graph.outputs]
@@ -63,7 +67,7 @@ def find_outputs(
     for name, shape in zip(names, shapes, strict=False):
         layout = layouts.get(name)
         is_first = [name] == plain[:1]
-        found = ModelOutput(model, name, shape, layout, is_only, is_first, has_labels)
+        found = ModelOutput(model, name, shape, layout, is_only, is_first, has_labels, in_detector)
         kind = next(kind for kind, row in KINDS.items() if row.recognize(found))
         has_name = not is_only or isinstance(layout, BoxLayout | KeypointLayout)
         outputs.append(Output(name if has_name else "", kind, shape, layout))
@@ -103,6 +107,9 @@ def _find_layouts(model: keras.Model, names: Sequence[str]) -> dict[str, Layout]
     mask = find_mask(model)
     if mask is not None:
         return {names[0]: MaskLayout(mask.activation)}
+    detection = find_detection(model)
+    if detection is not None:
+        return dict([detection])
     described = {
         layer.name: layer
         for layer in model._flatten_layers()
@@ -205,11 +212,12 @@ def assign_thresholds(
             fit.
     """
     scores, *others = outputs
-    if given is None and recorded is not None and scores.kind == "scores":
+    has_scores = scores.kind in ("scores", "detection_scores")
+    if given is None and recorded is not None and has_scores:
         given = recorded.score_thresholds
     if given is None:
         return outputs
-    if scores.kind != "scores":
+    if not has_scores:
         raise ValueError("score_thresholds apply to class scores; this model has none")
     classes = scores.shape[-1] or 0
     expected = (

@@ -29,6 +29,7 @@ class ModelOutput:
         is_only: Whether the model has no other output.
         is_first: Whether it is the first one without a layout.
         has_labels: Whether class names were given for the model.
+        in_detector: Whether the model is an object detector.
     """
 
     model: keras.Model
@@ -38,6 +39,7 @@ class ModelOutput:
     is_only: bool
     is_first: bool
     has_labels: bool
+    in_detector: bool = False
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ LIMITS = {
     "max_accuracy_loss": ("accuracy_loss", 1),
     "min_mask_iou": ("mask_iou", -1),
     "max_iou_loss": ("iou_loss", 1),
+    "min_matched": ("matched", -1),
+    "min_box_iou": ("box_iou", -1),
     "min_cosine": ("min_cosine", -1),
     "min_mean_cosine": ("mean_cosine", -1),
 }

@@ -101,8 +101,8 @@ def are_shares(values: np.ndarray) -> bool:
     return bool((values >= 0).all() and (values <= 1).all())
 
 
-def describe_scores(output: Output) -> Table:
-    """Describe scores in standard metadata, with their labels and thresholds."""
+def describe_scores(output: Output, name: str = "") -> Table:
+    """Describe scores in standard metadata, with their labels and thresholds, under a name."""
     units = None
     if output.score_thresholds is not None:
         # The standard has one threshold: below the smallest, no class counts.
@@ -110,7 +110,7 @@ def describe_scores(output: Output) -> Table:
         options = Table({schema.ScoreThresholdingOptions.GLOBAL_SCORE_THRESHOLD: np.float32(least)})
         units = [process_unit(schema.ProcessUnitOptions.SCORE_THRESHOLDING, options)]
     return describe_tensor(
-        output.name or "scores",
+        name or output.name or "scores",
         "One score for each class.",
         {schema.TensorMetadata.PROCESS_UNITS: units, **describe_labels(output)},
     )

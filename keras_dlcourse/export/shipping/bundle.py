@@ -14,7 +14,13 @@ from string import Template
 from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse._moved import renamed_arguments
-from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ImageSegmenter, ModelFile
+from keras_dlcourse.edge import (
+    ImageClassifier,
+    ImageEmbedder,
+    ImageSegmenter,
+    ModelFile,
+    ObjectDetector,
+)
 from keras_dlcourse.edge.tflite.checksums import SUMS
 from keras_dlcourse.edge.tflite.metadata import EMBEDDING
 from keras_dlcourse.export.checking.inspection import first_labels
@@ -48,8 +54,9 @@ class Target:
 
 
 # The class that runs each kind of model; the scripts of a kind are in a folder of its name.
-KINDS: dict[str, type[ImageClassifier | ImageEmbedder | ImageSegmenter]] = {
+KINDS: dict[str, type[ImageClassifier | ImageEmbedder | ImageSegmenter | ObjectDetector]] = {
     "classifier": ImageClassifier,
+    "detector": ObjectDetector,
     "embedder": ImageEmbedder,
     "segmenter": ImageSegmenter,
 }
@@ -68,12 +75,12 @@ def bundle(
 
     It contains the model, runner scripts, the device part of this package, pinned requirements, a
     systemd unit, a README and SHA-256 checksums. A classifier comes with `classify.py`, an embedder
-    with `enroll.py` and `identify.py`, a segmenter with `segment.py`. The folder is written
-    completely or not at all.
+    with `enroll.py` and `identify.py`, a segmenter with `segment.py`, an object detector with
+    `detect.py`. The folder is written completely or not at all.
 
     Args:
-        model: A `.tflite` image classifier or segmenter that carries its labels, or an embedder,
-            which `to_tflite` writes from a `kd.models.embedding_model`.
+        model: A `.tflite` image classifier, segmenter or object detector that carries its labels,
+            or an embedder, which `to_tflite` writes from a `kd.models.embedding_model`.
         folder: The folder to create; it must be empty or not exist.
         target: The kind of device: `"raspberry-pi"`.
 
@@ -82,8 +89,8 @@ def bundle(
 
     Raises:
         TypeError: If the target is not a string.
-        ValueError: If the target is unknown, or the model is neither a classifier or segmenter with
-            labels nor an embedder.
+        ValueError: If the target is unknown, or the model is neither a classifier, segmenter or
+            object detector with labels nor an embedder.
         FileExistsError: If the folder is not empty.
 
     Example:
@@ -107,6 +114,8 @@ def _find_kind(file: ModelFile) -> str:
     """Return the kind of model that a file is according to its metadata."""
     if EMBEDDING in file.metadata.outputs:
         return "embedder"
+    if file.metadata.is_detector:
+        return "detector"
     return "classifier" if file.metadata.mask is None else "segmenter"
 
 

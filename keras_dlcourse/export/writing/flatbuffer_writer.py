@@ -15,8 +15,8 @@ class Table(dict[int, Any]):
     """A flatbuffer table: maps slots to field values; None values are omitted.
 
     Values are strings, tables, lists of these, lists of float or of `numpy.uint32`, bytes of
-    another flatbuffer, or NumPy scalars of the field's type (`numpy.int8`, `numpy.uint8`,
-    `numpy.uint32`, `numpy.float32`).
+    another flatbuffer, or NumPy scalars of the field's type (`numpy.bool_`, `numpy.int8`,
+    `numpy.uint8`, `numpy.int32`, `numpy.uint32`, `numpy.float32`).
     """
 
 
@@ -44,8 +44,8 @@ def _add(builder: flatbuffers.Builder, value: Any) -> int:
         return _add_table(builder, value)
     if isinstance(value, bytes):
         builder.StartVector(1, len(value), 16)  # readers use it in place, with any numbers in it
-        for byte in reversed(value):
-            builder.PrependByte(byte)
+        builder.head = builder.Head() - len(value)
+        builder.Bytes[builder.Head() : builder.Head() + len(value)] = value
         return builder.EndVector()
     if isinstance(value, list) and all(isinstance(item, float) for item in value):
         return builder.CreateNumpyVector(np.asarray(value, "<f4"))
@@ -80,8 +80,10 @@ def _add_table(builder: flatbuffers.Builder, table: Table) -> int:
 def _add_scalar(builder: flatbuffers.Builder, slot: int, value: np.generic) -> None:
     """Add a number with the width of its NumPy type; zero is the default and takes no space."""
     prepend = {
+        np.bool_: builder.PrependBoolSlot,
         np.int8: builder.PrependInt8Slot,
         np.uint8: builder.PrependUint8Slot,
+        np.int32: builder.PrependInt32Slot,
         np.uint32: builder.PrependUint32Slot,
         np.float32: builder.PrependFloat32Slot,
     }[type(value)]

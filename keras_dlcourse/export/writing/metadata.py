@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,14 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as tflite
 
 from keras_dlcourse._version import __version__
-from keras_dlcourse.edge.description.layouts import ACTIVATIONS, KeypointLayout, MaskLayout
+from keras_dlcourse.edge.description.layouts import (
+    ACTIVATIONS,
+    SIGMOID,
+    DetectionLayout,
+    KeypointLayout,
+    MaskLayout,
+)
+from keras_dlcourse.edge.description.suppression import NonMaxSuppression
 from keras_dlcourse.edge.tflite import schema
 from keras_dlcourse.edge.tflite.metadata import OWN
 from keras_dlcourse.export.writing.flatbuffer_writer import Table, pack
@@ -40,6 +47,7 @@ class Description:
         keras_hash: SHA-256 of the Keras model's weights.
         inputs: The inputs, in the order of the file.
         outputs: The outputs, likewise.
+        nms: How the file chooses among boxes that overlap; None if it does not.
     """
 
     name: str
@@ -47,6 +55,7 @@ class Description:
     keras_hash: str
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...]
+    nms: NonMaxSuppression | None = None
 
 
 def describe_file(
@@ -107,7 +116,6 @@ def pack_model(model: tflite.ModelT, size: int) -> bytes:
 
 def _own_record(description: Description) -> bytes:
     """Return what the standard metadata cannot hold, as JSON."""
-    first = description.outputs[0]
     record = {
         "name": description.name,
         "quantization": description.quantization,
@@ -118,8 +126,9 @@ def _own_record(description: Description) -> bytes:
         },
         "inputs": [_input_record(one) for one in description.inputs],
         "outputs": [{"name": one.name, "kind": one.kind} for one in description.outputs],
-        "labels": first.labels,
-        "score_thresholds": first.score_thresholds,
+        "labels": _first(one.labels for one in description.outputs),
+        "score_thresholds": _first(one.score_thresholds for one in description.outputs),
+        "nms": None if description.nms is None else asdict(description.nms),
         # The standard metadata can describe boxes, but not keypoints.
         "keypoints": {
             one.name: asdict(one.layout)
@@ -128,6 +137,11 @@ def _own_record(description: Description) -> bytes:
         },
     }
     return json.dumps(record, sort_keys=True).encode()
+
+
+def _first(values: Iterable[Any]) -> Any:
+    """Return the first value that is given, None without one."""
+    return next((value for value in values if value is not None), None)
 
 
 def _input_record(one: Input) -> dict[str, Any]:
@@ -144,12 +158,16 @@ def _standard_record(
     description: Description, inputs: Sequence[Table], outputs: Sequence[Table]
 ) -> bytes:
     """Return standard TFLite metadata."""
-    masks = [one.layout for one in description.outputs if isinstance(one.layout, MaskLayout)]
+    custom = [
+        _CUSTOM[type(one.layout)](one.layout, description.outputs)
+        for one in description.outputs
+        if type(one.layout) in _CUSTOM
+    ]
     graph = Table(
         {
             schema.SubGraphMetadata.INPUT_TENSOR_METADATA: list(inputs),
             schema.SubGraphMetadata.OUTPUT_TENSOR_METADATA: list(outputs),
-            schema.SubGraphMetadata.CUSTOM_METADATA: [*map(_describe_mask, masks)] or None,
+            schema.SubGraphMetadata.CUSTOM_METADATA: custom or None,
         }
     )
     root = Table(
@@ -158,20 +176,60 @@ def _standard_record(
             schema.ModelMetadata.DESCRIPTION: f"{description.quantization}, by keras-dlcourse",
             schema.ModelMetadata.VERSION: __version__,
             schema.ModelMetadata.SUBGRAPH_METADATA: [graph],
-            schema.ModelMetadata.MIN_PARSER_VERSION: _CUSTOM_PARSER if masks else MINIMUM_PARSER,
+            schema.ModelMetadata.MIN_PARSER_VERSION: _CUSTOM_PARSER if custom else MINIMUM_PARSER,
         }
     )
     return pack(root, schema.METADATA_IDENTIFIER)
 
 
-def _describe_mask(layout: MaskLayout) -> Table:
+def _describe_mask(layout: Any, outputs: Sequence[Output]) -> Table:
     """Return what MediaPipe's ImageSegmenter needs to know."""
-    slots, custom = schema.ImageSegmenterOptions, schema.CustomMetadata
+    slots = schema.ImageSegmenterOptions
     options = Table(
         {
             slots.ACTIVATION: np.int8(ACTIVATIONS.index(layout.activation)),
             slots.MIN_PARSER_VERSION: MINIMUM_PARSER,
         }
     )
-    data = pack(options, custom.SEGMENTER_IDENTIFIER)
-    return Table({custom.NAME: custom.SEGMENTER, custom.DATA: data})
+    return _describe_custom(schema.CustomMetadata.SEGMENTER, options)
+
+
+def _describe_detector(layout: Any, outputs: Sequence[Output]) -> Table:
+    """Return what MediaPipe's ObjectDetector needs to know."""
+    place, slots = schema.FixedAnchor, schema.TensorsDecodingOptions
+    (scores,) = (one for one in outputs if one.layout is None)
+    order = (place.X_CENTER, place.Y_CENTER, place.WIDTH, place.HEIGHT)
+    anchors = [Table(zip(order, map(np.float32, anchor), strict=True)) for anchor in layout.anchors]
+    ways = (slots.Y_SCALE, slots.X_SCALE, slots.H_SCALE, slots.W_SCALE)
+    decoding = Table(
+        {
+            slots.NUM_CLASSES: np.int32(scores.shape[-1] or 0),
+            slots.NUM_BOXES: np.int32(len(anchors)),
+            slots.NUM_COORDS: np.int32(4),
+            slots.NUM_VALUES_PER_KEYPOINT: np.int32(2),
+            **dict(zip(ways, map(np.float32, layout.scales), strict=True)),
+            slots.APPLY_EXPONENTIAL_ON_BOX_SIZE: np.bool_(True),
+            slots.SIGMOID_SCORE: np.bool_(layout.activation == SIGMOID),
+        }
+    )
+    fixed = Table({schema.SsdAnchorsOptions.ANCHORS: anchors})
+    options = Table(
+        {
+            schema.ObjectDetectorOptions.MIN_PARSER_VERSION: MINIMUM_PARSER,
+            schema.ObjectDetectorOptions.SSD_ANCHORS_OPTIONS: Table(
+                {schema.SsdAnchorsOptions.FIXED_ANCHORS_SCHEMA: fixed}
+            ),
+            schema.ObjectDetectorOptions.TENSORS_DECODING_OPTIONS: decoding,
+        }
+    )
+    return _describe_custom(schema.CustomMetadata.DETECTOR, options)
+
+
+def _describe_custom(name: str, options: Table) -> Table:
+    """Return the custom metadata of a kind of task."""
+    slots = schema.CustomMetadata
+    return Table({slots.NAME: name, slots.DATA: pack(options, slots.IDENTIFIER)})
+
+
+# What MediaPipe needs to know beyond the metadata of single tensors, by the layout of an output.
+_CUSTOM = {MaskLayout: _describe_mask, DetectionLayout: _describe_detector}

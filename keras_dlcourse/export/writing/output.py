@@ -12,6 +12,10 @@ from keras_dlcourse.edge.description.layouts import Layout, MaskLayout
 KIND_NAMES = (
     "embedding",
     "segmentation",
+    "detection",
+    "detection_scores",
+    "detection_classes",
+    "detection_count",
     "scores",
     "classes",
     "labels",
@@ -30,7 +34,8 @@ class Output:
         name: Its name; empty if the model has only this one.
         kind: Its kind, a key of `KINDS`.
         shape: Its shape, without the batch.
-        layout: The meaning of its values, if it is a box, keypoints or a mask.
+        layout: The meaning of its values, if it is a box, keypoints, a mask or the boxes of a
+            detector.
         labels: Class names, if it has scores of classes.
         labels_file: The name of the attached file that has them.
         score_thresholds: For each class, the score from which it is listed, if the file has them.

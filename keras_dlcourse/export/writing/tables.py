@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,24 @@ def process_unit(kind: int, options: Table) -> Table:
     )
 
 
+def describe_box(kind: int, index: Sequence[int]) -> Table:
+    """Describe values as a box in fractions of the image.
+
+    Args:
+        kind: The meaning of the four values.
+        index: For each of them, its position in the default order.
+    """
+    slots = schema.BoundingBoxProperties
+    properties = Table(
+        {
+            slots.INDEX: [np.uint32(number) for number in index],
+            slots.TYPE: np.int8(kind),
+            slots.COORDINATE_TYPE: np.int8(schema.CoordinateType.RATIO),
+        }
+    )
+    return describe_content(schema.ContentProperties.BOUNDING_BOX, properties)
+
+
 def describe_content(kind: int, properties: Table) -> Table:
     """Describe the content of a tensor."""
     return Table(
@@ -46,8 +64,15 @@ def describe_content(kind: int, properties: Table) -> Table:
     )
 
 
-def describe_labels(output: Output) -> dict[int, Any]:
-    """Describe the attached file with the class names of an output; empty if it has none."""
+def describe_labels(
+    output: Output, kind: int = schema.AssociatedFileType.TENSOR_AXIS_LABELS
+) -> dict[int, Any]:
+    """Describe the attached file with the class names of an output; empty if it has none.
+
+    Args:
+        output: The output.
+        kind: Whether the names are those of the places along its last axis, or of its values.
+    """
     if output.labels is None:
         return {}
     slots = schema.AssociatedFile
@@ -55,7 +80,7 @@ def describe_labels(output: Output) -> dict[int, Any]:
         {
             slots.NAME: output.labels_file,
             slots.DESCRIPTION: "Names of the classes, one a line.",
-            slots.TYPE: np.int8(schema.AssociatedFileType.TENSOR_AXIS_LABELS),
+            slots.TYPE: np.int8(kind),
         }
     )
     return {schema.TensorMetadata.ASSOCIATED_FILES: [file]}
