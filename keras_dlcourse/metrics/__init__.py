@@ -4,6 +4,7 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.metrics", "tensorflow", "keras")
 
+from keras_dlcourse.metrics._detection_scores import DetectionScores
 from keras_dlcourse.metrics.boundary_f1 import boundary_f1
 from keras_dlcourse.metrics.box_overlap import (
     BoxAccuracy,
@@ -13,6 +14,10 @@ from keras_dlcourse.metrics.box_overlap import (
 from keras_dlcourse.metrics.calibration import ExpectedCalibrationError
 from keras_dlcourse.metrics.keypoints import PCK
 from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy
+from keras_dlcourse.metrics.mean_average_precision import (
+    MeanAveragePrecision,
+    mean_average_precision,
+)
 from keras_dlcourse.metrics.multilabel import MultilabelAveragePrecision
 from keras_dlcourse.metrics.object_coverage import ObjectCoverage
 from keras_dlcourse.metrics.pointing_game import PointingGame
@@ -23,7 +28,9 @@ __all__ = [
     "BoxIoU",
     "ExpectedCalibrationError",
     "LocalizationAccuracy",
+    "DetectionScores",
     "MaxBoxAccuracy",
+    "MeanAveragePrecision",
     "MultilabelAveragePrecision",
     "ObjectCoverage",
     "PCK",
@@ -31,4 +38,5 @@ __all__ = [
     "SegmentationMetric",
     "SegmentationScores",
     "boundary_f1",
+    "mean_average_precision",
 ]
