@@ -21,6 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 HERE = Path(__file__).parent
 NAMES = (
     "quickstart",
+    "train_command",
+    "recipe_ablation",
     "export_time",
     "classify_time",
     "import_time",
@@ -47,6 +49,9 @@ NAMES = (
     "multitask_cost",
     "multilabel",
     "segmentation",
+    "fcn_stages",
+    "nuclei",
+    "earth",
     "elastic_cost",
     "variants",
     "families",

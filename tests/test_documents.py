@@ -733,6 +733,15 @@ class TestExamples:
         assert Image.open(tmp_path / "located.png").size == (1040, 520)
 
     @pytest.mark.release
+    def test_segment_clothes(self, tmp_path):
+        """Masks of garments, drawn by a process without Keras."""
+        text = "\n".join(self.run("segment_clothes.py", "--epochs", "4", "--output", tmp_path))
+        keras, int8 = map(float, re.search(r"mean IoU +([\d.]+)% +([\d.]+)%", text).groups())
+        assert keras > 12 and abs(keras - int8) < 2  # background everywhere: 8
+        assert len(re.findall(r"^photo \d: .*[\d.]+% of it right$", text, re.M)) == 8
+        assert Image.open(tmp_path / "segmented.png").size == (8 * 196, 3 * 196)
+
+    @pytest.mark.release
     def test_universal_approximation(self, tmp_path):
         """One hidden layer gets nearer to a function, everywhere, as it gets wider."""
         lines = self.run("universal_approximation.py", "--epochs", "60", "--output", tmp_path)

@@ -10,6 +10,7 @@ from keras_dlcourse.backend import portable
 
 _NAME = keras.backend.backend()
 if _NAME == "tensorflow":
+    from keras_dlcourse.backend.portable import list_devices
     from keras_dlcourse.backend.tensorflow import (
         accelerators,
         compiled,
@@ -21,7 +22,6 @@ if _NAME == "tensorflow":
         is_known,
         is_slow_in_groups,
         l2_normalize,
-        list_devices,
         local_response_normalization,
         replica,
         search_by_row,
@@ -45,12 +45,12 @@ else:
             is_between_replicas,
             is_known,
             is_slow_in_groups,
-            list_devices,
             replica,
             search_by_row,
             share_batches,
             take_by_row,
         )
+        from keras_dlcourse.backend.portable import list_devices
     else:
         from keras_dlcourse.backend.torch import (
             accelerators,

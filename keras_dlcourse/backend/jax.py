@@ -110,11 +110,6 @@ def accelerators() -> list[str]:
     return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
 
 
-def list_devices() -> list[str]:
-    """Return the names of the devices that can share batches: all accelerators, or all CPUs."""
-    return list(keras.distribution.list_devices())
-
-
 def share_batches(devices: Sequence[str]) -> AbstractContextManager[Any]:
     """Return a context in which models are created and trained that share batches among devices.
 

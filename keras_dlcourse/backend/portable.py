@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -117,3 +118,8 @@ def local_response_normalization(
     near = np.abs(number[:, None] - number) <= depth_radius
     total = ops.matmul(ops.square(x), ops.convert_to_tensor(near.astype("float32"), x.dtype))
     return x / ops.power(bias + alpha * total, beta)
+
+
+def list_devices() -> list[str]:
+    """Return the names of the devices that can share batches: all accelerators, or all CPUs."""
+    return list(keras.distribution.list_devices())

@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 
@@ -135,11 +134,6 @@ def accelerators() -> list[str]:
     found = [one for one in tf.config.list_physical_devices() if one.device_type != "CPU"]
     details = tf.config.experimental.get_device_details
     return [details(one).get("device_name", one.device_type) for one in found]
-
-
-def list_devices() -> list[str]:
-    """Return the names of the devices that can share batches: all accelerators, or all CPUs."""
-    return list(keras.distribution.list_devices())
 
 
 def share_batches(devices: Sequence[str]) -> AbstractContextManager[Any]:

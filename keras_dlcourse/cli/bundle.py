@@ -22,7 +22,9 @@ def add_parser(commands: Any) -> None:
         EXAMPLES,
     )
     parser.add_argument(
-        "file", metavar="FILE", help=".tflite image classifier with labels, or embedder"
+        "file",
+        metavar="FILE",
+        help=".tflite image classifier or segmenter with labels, or embedder",
     )
     parser.add_argument("--target", required=True, choices=["raspberry-pi"], help="kind of device")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="new folder")

@@ -29,7 +29,13 @@ def choose_held_out(
         that no accuracy is measured, if it used all of them. Without a record, the images of the
         test part if the folder has one, else all.
     """
-    from keras_dlcourse.training.run.split_record import NUMBERS, PIXELS, RunFolder, SplitRecord
+    from keras_dlcourse.training.run.split_record import (
+        NUMBERS,
+        PIXELS,
+        RunFolder,
+        SplitRecord,
+        is_used,
+    )
 
     record, total = SplitRecord.read(Path(model).parent), f"{len(images):,} images"
     if record is None or record.of == NUMBERS:
@@ -41,11 +47,11 @@ def choose_held_out(
             why = f"{RunFolder.SPLIT} beside {model} does not record pixels"
         return images.pipeline(), _warn_of_training(why)
     uses = record.find_uses(images.paths, images.pixels)
-    is_used = np.isin(uses, ["train", "validation"])
+    used = is_used(uses)
     told = " and ".join(
         text.format((uses == part).sum()) for part, text in _USES.items() if (uses == part).any()
     )
-    if is_used.all():
+    if used.all():
         return (
             images.pipeline(with_labels=False),
             f"measures no accuracy: of the {total} in {folder}, {told}. Pass a folder with images "
@@ -56,7 +62,7 @@ def choose_held_out(
             why = f"{RunFolder.SPLIT} beside {model} records pixels, and no image here has the same"
             return images.pipeline(), _warn_of_training(why)
         return images.pipeline(), f"scores all {total}: the run used none of them"
-    chosen = images.choose(~is_used)
+    chosen = images.choose(~used)
     new = np.count_nonzero(uses == "")
     rest = f"; {new:,} of them are new to it" if new else ""
     return (

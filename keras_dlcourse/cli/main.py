@@ -27,7 +27,7 @@ from keras_dlcourse.cli.completion import SHELLS, PrintCompletion
 from keras_dlcourse.cli.quiet import DEBUG, quiet_tensorflow
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.edge.commands.classify import add_benchmark_parser, add_classify_parser
-from keras_dlcourse.edge.commands.common import print_everywhere
+from keras_dlcourse.edge.commands.common import HelpFormatter, print_everywhere
 from keras_dlcourse.edge.commands.gallery import add_enroll_parser, add_identify_parser
 from keras_dlcourse.edge.commands.locate import add_locate_parser
 from keras_dlcourse.edge.commands.segment import add_segment_parser
@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="From images to a model on a device, verified to give the same answers there.",
         epilog="Begin with: keras-dlcourse quickstart. Each command has examples: "
         "keras-dlcourse COMMAND --help. KERAS_DLCOURSE_DEBUG=1 shows tracebacks of errors.",
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument(

@@ -14,6 +14,7 @@ from keras_dlcourse._files import user_path
 
 if TYPE_CHECKING:
     from keras_dlcourse.data import ImageFiles, Normalization, Pipeline
+    from keras_dlcourse.data.masks.folder import MaskPair
     from keras_dlcourse.data.reading import FoundImages
 
 
@@ -190,7 +191,8 @@ class LabeledImages:
         paths: Their files.
         pixels: The images as the model takes them, before the normalization; read or unread.
         labels: The class number of each, `(n,)`; or, if images may have several classes, 1 where a
-            class is present, 0 where it is absent and -1 where that is unknown, `(n, classes)`.
+            class is present, 0 where it is absent and -1 where that is unknown, `(n, classes)`; or
+            masks `(n, height, width)`, read or unread.
         parts: The part of the data set whose folder each is in, `(n,)`; `"train"` for all if the
             folder has no parts.
         class_names: Names of the classes.
@@ -199,7 +201,7 @@ class LabeledImages:
 
     paths: Sequence[Path]
     pixels: Any
-    labels: np.ndarray
+    labels: Any
     parts: np.ndarray
     class_names: tuple[str, ...]
     normalization: Normalization | None
@@ -210,12 +212,15 @@ class LabeledImages:
     def choose(self, which: np.ndarray) -> LabeledImages:
         """Return some of the images, `which` being `(n,)` bool."""
         rows = np.flatnonzero(which)
-        is_read = isinstance(self.pixels, np.ndarray)
+        pixels, labels = (
+            values[rows] if isinstance(values, np.ndarray) else values.subset(rows)
+            for values in (self.pixels, self.labels)
+        )
         return replace(
             self,
             paths=[self.paths[int(row)] for row in rows],
-            pixels=self.pixels[rows] if is_read else self.pixels.subset(rows),
-            labels=self.labels[rows],
+            pixels=pixels,
+            labels=labels,
             parts=self.parts[rows],
         )
 
@@ -270,6 +275,65 @@ def load_labeled_images(
         parts=found.parts[good],
         class_names=known or names,
         normalization=normalization or find_normalization(model),
+    )
+
+
+def list_masked_images(
+    folder: str | os.PathLike[str], masks: str | os.PathLike[str] | None, class_names: Sequence[str]
+) -> list[MaskPair]:
+    """Find images and their masks for a segmenter, without reading them and without Keras.
+
+    Args:
+        folder: The folder of the images.
+        masks: What `kd.data.mask_folder` takes: a folder or COCO annotations; None for VOC.
+        class_names: The categories of the segmenter, whose numbers masks have.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or file.
+        ValueError: If images or masks have no partner, or the classes of COCO annotations or of VOC
+            are not those of the segmenter.
+    """
+    from keras_dlcourse.data.masks.folder import find_pairs
+    from keras_dlcourse.data.masks.table import VOC_COLORS
+
+    place, names = None if masks is None else user_path(masks), tuple(class_names)
+    given: Sequence[str] | None = names
+    if place is not None and place.suffix.lower() == ".json":
+        given = names[1:]  # the first one is what no category covers
+    elif place is None and names == tuple(VOC_COLORS):
+        given = None  # VOC's own table also knows its colors
+    found, pairs = find_pairs(user_path(folder), place, given)
+    if found != names:
+        raise ValueError(
+            f"the masks must have the classes of the model: {', '.join(names)}. Received: "
+            f"{', '.join(found)}"
+        )
+    return pairs
+
+
+def load_masked_images(
+    model: Any,
+    pairs: Sequence[MaskPair],
+    class_names: Sequence[str],
+    normalization: Normalization | None,
+    bits: int | None = None,
+) -> LabeledImages:
+    """Read images and masks that `list_masked_images` found, at the size of the model's input.
+
+    Raises:
+        ValueError: If files cannot be read, or have values without a class; the message lists them.
+    """
+    from keras_dlcourse.data.masks.folder import read_pairs
+
+    paths = [pair.image for pair in pairs]
+    pixels, masks, _ = read_pairs(pairs, images_for(model, paths, bits), len(class_names))
+    return LabeledImages(
+        paths=paths,
+        pixels=pixels,
+        labels=masks,
+        parts=np.array([pair.part for pair in pairs]),
+        class_names=tuple(class_names),
+        normalization=normalization,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from keras_dlcourse._checks import check_integer, check_number, check_one_of
 from keras_dlcourse._files import check_free, user_path
+from keras_dlcourse.cli.data import check_reading, find_images
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import (
     UsageError,
@@ -24,13 +25,9 @@ from keras_dlcourse.cli.usage import (
     parse_time,
     split_options,
 )
-from keras_dlcourse.data.image_cache import check_cache
 from keras_dlcourse.data.image_files import choose_image_size
 from keras_dlcourse.data.listing import display_name
 from keras_dlcourse.data.masks.folder import find_pairs
-from keras_dlcourse.data.reading import check_counts
-from keras_dlcourse.data.table import find_any_images
-from keras_dlcourse.edge.vision.bit_depth import check_bits
 from keras_dlcourse.models.costs import check_network
 
 PRETRAINED_SIZE = 128  # pixels; networks with trained weights have seen 224
@@ -246,8 +243,8 @@ def check_early(options: argparse.Namespace) -> Early:
 
     Recipe, task and data are checked again, and completely, when they are made.
     """
-    check_bits(options.bits)
-    for name in ("image_size", "epochs", "batch_size"):
+    check_reading(options)
+    for name in ("epochs", "batch_size"):
         if getattr(options, name) is not None:
             check_integer(f"--{name.replace('_', '-')}", getattr(options, name))
     for name in ("alpha", "learning_rate"):
@@ -266,8 +263,6 @@ def check_early(options: argparse.Namespace) -> Early:
             config = {"alpha": ALPHA}
         task = check_one_of("--task", options.task or config.get("task", "classify"), tuple(CHECKS))
         _check_output(options)
-    if cache := cache_option(options).get("cache"):
-        check_cache(cache, user_path(options.folder))
     return CHECKS[task](options, config)
 
 
@@ -345,8 +340,7 @@ def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Ea
     if options.model is not None:
         check_network(options.model)
     folder = user_path(options.folder)
-    found = find_any_images(folder, options.classes)
-    check_counts(found, by_example=options.group_by is None)
+    found = find_images(options)
     several = found.labels.ndim == 2
     asked = options.task or config.get("task")
     if several and asked == "classify":
@@ -356,6 +350,11 @@ def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Ea
         )
     size = options.image_size or choose_image_size(found.paths)
     weights = options.weights or config.get("weights", "auto")
+    if weights not in ("auto", "none", "imagenet") and not user_path(weights).is_file():
+        raise FileNotFoundError(
+            "--weights must be none, imagenet or the path of a .keras file. Received: "
+            f"{weights}, which does not exist"
+        )
     if options.image_size is None and weights not in ("auto", "none"):
         size = max(size, PRETRAINED_SIZE)
     noun = "labels" if several else "classes"

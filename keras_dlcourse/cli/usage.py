@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any
 
-from keras_dlcourse.edge.commands.common import add_bits_option
+from keras_dlcourse.edge.commands import common
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -38,15 +38,7 @@ def add_command(
         The parser of the command, to add arguments to.
     """
     lines = textwrap.indent(examples.strip(), "  ")
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=help,
-        description=f"{help[0].upper()}{help[1:]}.",
-        epilog=f"examples:\n{lines}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.set_defaults(func=function)
-    return parser
+    return common.add_command(commands, name, function, help, f"examples:\n{lines}")
 
 
 def add_image_options(parser: argparse._ActionsContainer) -> None:
@@ -54,7 +46,7 @@ def add_image_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--skip-bad", action="store_true", help="skip files that cannot be read as images"
     )
-    add_bits_option(parser)
+    common.add_bits_option(parser)
 
 
 def image_options(options: argparse.Namespace) -> dict[str, Any]:

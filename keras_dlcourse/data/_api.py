@@ -25,6 +25,7 @@ from keras_dlcourse.data.keypoints import (
 from keras_dlcourse.data.leaks import Leaks, find_leaks
 from keras_dlcourse.data.mask_labels import IGNORE, class_shares
 from keras_dlcourse.data.masks.folder import mask_folder
+from keras_dlcourse.data.masks.instances import separate_instances
 from keras_dlcourse.data.masks.outlines import decode_rle, draw_polygons, encode_rle
 from keras_dlcourse.data.masks.table import VOC_COLORS
 from keras_dlcourse.data.multilabel import positive_weights
@@ -90,6 +91,7 @@ __all__ = [
     "mask_folder",
     "pipeline",
     "positive_weights",
+    "separate_instances",
     "split",
     "split_sources",
     "take",

@@ -199,8 +199,8 @@ class _Prints:
                     f"{name} must contain images (n, height, width, channels). Received: shape "
                     f"{images.shape}"
                 )
-            pixels = np.ascontiguousarray(images, "float32") + 0.0  # -0.0 becomes 0.0
-            digests.extend(_digest(image) for image in pixels)
+            pixels = np.ascontiguousarray(images, "float32")
+            digests.extend(map(_digest, images if images.dtype == np.uint8 else pixels))
             frequencies = _frequencies(pixels)
             signs.append(_signs(frequencies))
             details.append(_details(frequencies))
@@ -209,12 +209,18 @@ class _Prints:
 
 
 def _digest(image: np.ndarray) -> bytes:
+    """Return the digest of an image of uint8 or float32, the same for the same numbers."""
+    if image.dtype != np.uint8:
+        with np.errstate(invalid="ignore"):  # NaN and large values are in no other type
+            narrow = image.astype(np.uint8)
+        image = narrow if (narrow == image).all() else image + 0.0  # -0.0 becomes 0.0
     return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
 
 
 def _frequencies(images: np.ndarray) -> np.ndarray:
     """Return the 16x16 lowest frequencies of the cosine transform of the images in gray."""
-    grey = images.mean(axis=3)
+    channels = images.shape[-1]
+    grey = images @ np.full(channels, 1 / channels, "float32")  # 10 times as fast as their mean
     rows, columns = (_cosines(length) for length in grey.shape[1:])
     return rows @ grey @ columns.T
 

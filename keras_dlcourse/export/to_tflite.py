@@ -203,7 +203,8 @@ def to_tflite(
         score_thresholds: For each class, the minimum score, from 0 to 1, at which the device lists
             it, or one number for all classes. Use `kd.training.choose_thresholds` for multi-label
             images, and `kd.training.threshold_for` for one sigmoid or for a softmax, where an image
-            for which no class reaches its threshold is unknown. A threshold above the highest score
+            for which no class reaches its threshold is unknown. None for those that the model
+            records, see `kd.layers.record_thresholds`. A threshold above the highest score
             of an integer file is lowered to that score, with a warning. MediaPipe Tasks support
             only one threshold for all classes and use the lowest one.
 
@@ -247,8 +248,9 @@ def to_tflite(
     _check_input_dtype(input_dtype, inputs)
     graph = _build_graph(model, row, examples, inputs, batch=batch, class_map=class_map)
     outputs = find_outputs(model, graph, class_map=class_map, has_labels=labels is not None)
-    outputs = assign_labels(outputs, labels, layers.describe(model), examples)
-    outputs = assign_thresholds(outputs, score_thresholds, row)
+    recorded = layers.describe(model)
+    outputs = assign_labels(outputs, labels, recorded, examples)
+    outputs = assign_thresholds(outputs, score_thresholds, recorded, row)
     measured = None
     if examples is not None and row.calibrated:
         measured = prepare_calibration(model, inputs, examples)

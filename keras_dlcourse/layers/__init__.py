@@ -5,6 +5,7 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.layers", "tensorflow", "keras")
 
 from keras_dlcourse.layers.augmentation.class_specific import ClassSpecific
+from keras_dlcourse.layers.augmentation.drop_pixels import DropPixels
 from keras_dlcourse.layers.augmentation.elastic_deformation import ElasticDeformation
 from keras_dlcourse.layers.augmentation.image_views import ImageViews
 from keras_dlcourse.layers.augmentation.random_affine import RandomAffine
@@ -32,7 +33,11 @@ from keras_dlcourse.layers.compression.sparsity_schedules import (
     ConstantSparsity,
     PolynomialDecay,
 )
-from keras_dlcourse.layers.description.image_description import ImageDescription, describe
+from keras_dlcourse.layers.description.image_description import (
+    ImageDescription,
+    describe,
+    record_thresholds,
+)
 from keras_dlcourse.layers.description.output_description import OutputDescription
 from keras_dlcourse.layers.filtering.local_filter import LocalFilter2D
 from keras_dlcourse.layers.filtering.rank_filter import RankFilter2D
@@ -63,6 +68,7 @@ __all__ = [
     "DenseBlock",
     "DenseTransition",
     "DepthwiseSeparableConv2D",
+    "DropPixels",
     "ElasticDeformation",
     "FakeQuantize",
     "FakeQuantizeWeight",
@@ -95,4 +101,5 @@ __all__ = [
     "compressed",
     "compressed_class",
     "describe",
+    "record_thresholds",
 ]

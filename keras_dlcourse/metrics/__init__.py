@@ -1,4 +1,4 @@
-"""Keras metrics for localization maps, boxes, keypoints, scores, calibration and class masks."""
+"""Keras metrics for localization maps, boxes, keypoints, scores, calibration, masks and objects."""
 
 from keras_dlcourse._extras import require
 
@@ -12,7 +12,9 @@ from keras_dlcourse.metrics.box_overlap import (
     LocalizationAccuracy,
 )
 from keras_dlcourse.metrics.calibration import ExpectedCalibrationError
+from keras_dlcourse.metrics.instances import InstanceScores, instance_scores
 from keras_dlcourse.metrics.keypoints import PCK
+from keras_dlcourse.metrics.mask_scores import MaskScores, mask_scores
 from keras_dlcourse.metrics.max_box_accuracy import MaxBoxAccuracy
 from keras_dlcourse.metrics.mean_average_precision import (
     MeanAveragePrecision,
@@ -26,9 +28,11 @@ from keras_dlcourse.metrics.segmentation import SegmentationMetric, Segmentation
 __all__ = [
     "BoxAccuracy",
     "BoxIoU",
-    "ExpectedCalibrationError",
-    "LocalizationAccuracy",
     "DetectionScores",
+    "ExpectedCalibrationError",
+    "InstanceScores",
+    "LocalizationAccuracy",
+    "MaskScores",
     "MaxBoxAccuracy",
     "MeanAveragePrecision",
     "MultilabelAveragePrecision",
@@ -38,5 +42,7 @@ __all__ = [
     "SegmentationMetric",
     "SegmentationScores",
     "boundary_f1",
+    "instance_scores",
+    "mask_scores",
     "mean_average_precision",
 ]

@@ -51,6 +51,21 @@ def boundary_f1(
         Csurka, Larlus and Perronnin, "What is a Good Evaluation Measure for Semantic
         Segmentation?", BMVC 2013, https://doi.org/10.5244/C.27.32
     """
+    true, predicted = check_masks(true, predicted)
+    classes = check_integer("classes", classes)
+    reach = check_number("tolerance", tolerance, least=0) * np.hypot(*true.shape[1:])
+    known = np.ones(true.shape, bool) if ignore is None else true != ignore
+    scores = np.full((len(true), classes), np.nan)
+    for image, here in enumerate(known):
+        for number in range(classes):
+            there = _boundary(true[image] == number, here)
+            found = _boundary(predicted[image] == number, here)
+            scores[image, number] = _f1(there, found, reach)
+    return scores
+
+
+def check_masks(true: Any, predicted: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return masks as arrays; raise an error unless they are integers of the same shape."""
     true, predicted = np.asarray(true), np.asarray(predicted)
     for name, mask in (("true", true), ("predicted", predicted)):
         if mask.dtype.kind not in "iu":
@@ -62,16 +77,7 @@ def boundary_f1(
                 "true and predicted must be (images, height, width), of the same shape. Received: "
                 f"{true.shape} and {predicted.shape}"
             )
-    classes = check_integer("classes", classes)
-    reach = check_number("tolerance", tolerance, least=0) * np.hypot(*true.shape[1:])
-    known = np.ones(true.shape, bool) if ignore is None else true != ignore
-    scores = np.full((len(true), classes), np.nan)
-    for image, here in enumerate(known):
-        for number in range(classes):
-            there = _boundary(true[image] == number, here)
-            found = _boundary(predicted[image] == number, here)
-            scores[image, number] = _f1(there, found, reach)
-    return scores
+    return true, predicted
 
 
 def _boundary(mask: np.ndarray, known: np.ndarray) -> np.ndarray:

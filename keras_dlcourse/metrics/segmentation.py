@@ -68,7 +68,8 @@ class SegmentationMetric(keras.metrics.MeanIoU):
     It is `keras.metrics.MeanIoU`, which counts the pixels in a confusion matrix, with the other
     measures of that matrix, the output of a single sigmoid, and weights of images. `scores()` gives
     all measures, also of each class. Classes that are neither in the masks nor predicted are not in
-    the means. A label that no class has, other than `ignore`, makes the result NaN.
+    the means. A label that no class has, other than `ignore`, makes the result NaN; so do fractions
+    and negative weights.
 
     Args:
         classes: Number of classes; 1 for a single sigmoid, which is measured as two classes,
@@ -130,10 +131,17 @@ class SegmentationMetric(keras.metrics.MeanIoU):
                 f"y_true must be (batch, height, width) and y_pred (batch, height, width, "
                 f"{self.classes}). Received: {tuple(labels.shape)} and {tuple(scores.shape)}"
             )
+        sizes = zip(labels.shape[1:], scores.shape[1:3], strict=True)
+        if any(None not in pair and pair[0] != pair[1] for pair in sizes):
+            raise ValueError(
+                "y_true and y_pred must have the same height and width. Received: "
+                f"{tuple(labels.shape)} and {tuple(scores.shape)}"
+            )
         if self.classes == 1:
             found = ops.cast(scores[..., 0] >= self.threshold, "int32")
         else:
             found = ops.cast(ops.argmax(scores, axis=-1), "int32")
+        wrong = ops.any(labels != ops.floor(labels)) if _is_float(labels) else False
         labels = ops.cast(labels, "int32")
         known = ops.ones_like(labels, "bool")
         if self.ignore is not None:
@@ -143,11 +151,15 @@ class SegmentationMetric(keras.metrics.MeanIoU):
             given = ops.cast(ops.convert_to_tensor(sample_weight), self.dtype)
             if len(given.shape) < 3:
                 given = ops.reshape(given, (-1, 1, 1))
-            weights = weights * ops.reshape(given, (-1, *given.shape[1:3]))
+            given = ops.reshape(given, (-1, *given.shape[1:3]))
+            # TensorFlow's compiler takes not (x >= 0) for x < 0, which NaN is not.
+            wrong = ops.logical_or(wrong, ops.any(ops.logical_or(given < 0, ops.isnan(given))))
+            weights = weights * given
         labels = ops.where(known, labels, 0)
         super().update_state(labels, found, weights)
         # Keras leaves out labels that no class has, as if they were correct nowhere.
-        wrong = ops.any(ops.logical_or(labels < 0, labels >= self.num_classes))
+        strange = ops.any(ops.logical_or(labels < 0, labels >= self.num_classes))
+        wrong = ops.logical_or(wrong, strange)
         self.total_cm.assign(self.total_cm + ops.cast(ops.where(wrong, np.nan, 0.0), self.dtype))
 
     def result(self) -> Any:
@@ -171,6 +183,10 @@ class SegmentationMetric(keras.metrics.MeanIoU):
             "ignore": self.ignore,
             "threshold": self.threshold,
         }
+
+
+def _is_float(values: Any) -> bool:
+    return bool(keras.backend.is_float_dtype(keras.backend.standardize_dtype(values.dtype)))
 
 
 def measure_matrix(matrix: Any) -> SegmentationScores:

@@ -4,6 +4,7 @@ from keras_dlcourse._extras import require
 
 require("keras_dlcourse.models", "tensorflow", "keras", "sklearn", "scipy")
 
+from keras_dlcourse.models._shared.auxiliary import without_auxiliary
 from keras_dlcourse.models.classification.alexnet import AlexNet
 from keras_dlcourse.models.classification.densenet import (
     DenseNet40x12,
@@ -30,7 +31,7 @@ from keras_dlcourse.models.classification.efficientnet import (
     EfficientNetLite4,
     compound_scale,
 )
-from keras_dlcourse.models.classification.googlenet import GoogLeNet, without_auxiliary
+from keras_dlcourse.models.classification.googlenet import GoogLeNet
 from keras_dlcourse.models.classification.lenet import LeNet5, LeNet5Paper
 from keras_dlcourse.models.classification.mobilenet import MobileNet
 from keras_dlcourse.models.classification.mobilenet_v2 import MobileNetV2

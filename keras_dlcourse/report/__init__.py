@@ -10,6 +10,7 @@ from keras_dlcourse._extras import require
 require("keras_dlcourse.report", "tensorflow", "matplotlib")
 
 from keras_dlcourse._tables import text_table
+from keras_dlcourse.data.interval import Interval, confidence_interval
 from keras_dlcourse.report.blocks import (
     Bullets,
     Code,
@@ -43,7 +44,6 @@ from keras_dlcourse.report.figures import (
     draw_learning_curve,
     draw_mistakes,
 )
-from keras_dlcourse.report.interval import Interval, confidence_interval
 from keras_dlcourse.report.linear import (
     draw_boundary,
     draw_perceptron,

@@ -51,7 +51,8 @@ def _accuracy(test: Mapping[str, Any]) -> str:
     if "accuracy_low" not in test:
         return text
     interval = f"{test['accuracy_low']:.1%} to {test['accuracy_high']:.1%}"
-    return f"{text}; {interval} with {test['accuracy_level']:.0%} confidence (bootstrap)"
+    method = "exact" if test["accuracy"] in (0, 1) else "bootstrap"
+    return f"{text}; {interval} with {test['accuracy_level']:.0%} confidence ({method})"
 
 
 def _figure(test: Mapping[str, Any], key: str) -> str:

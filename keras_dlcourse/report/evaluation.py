@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from keras_dlcourse._tables import text_table
+from keras_dlcourse.data.interval import Interval, confidence_interval
 from keras_dlcourse.report.canvas import new_figure
 from keras_dlcourse.report.class_scores import ClassScores, class_scores
 from keras_dlcourse.report.confusion import confusion_counts, confusion_pairs
 from keras_dlcourse.report.curves import PRECISION_RECALL, ROC, areas, draw_on
-from keras_dlcourse.report.interval import Interval, confidence_interval
 from keras_dlcourse.report.one_vs_rest import Question, one_vs_rest
 from keras_dlcourse.report.reliability import Reliability, draw_shares, reliability
 
@@ -185,13 +185,19 @@ def draw_evaluation(found: Evaluation) -> Figure:
 
 
 def _accuracy(labels: NDArray, answers: NDArray, level: float, seed: int) -> Interval:
-    """Return the accuracy; a single example has no bootstrap interval."""
+    """Return the accuracy, with its bootstrap interval, or the exact one if that has no width."""
 
     def measure(labels: NDArray, answers: NDArray) -> float:
         return float(np.mean(labels == answers))
 
     if len(labels) == 1:
         return Interval(measure(labels, answers), 0.0, 1.0, level)
+    right = int(np.sum(labels == answers))
+    if right in (0, len(labels)):  # as in every sample that can be drawn from these
+        from scipy.stats import binomtest
+
+        exact = binomtest(right, len(labels)).proportion_ci(level, method="exact")
+        return Interval(measure(labels, answers), float(exact.low), float(exact.high), level)
     return confidence_interval(measure, labels, answers, level=level, seed=seed)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_dlcourse.data.interval import Interval, confidence_interval
 from keras_dlcourse.report.class_scores import ClassScores
 from keras_dlcourse.report.curves import PRECISION_RECALL, areas
-from keras_dlcourse.report.interval import Interval, confidence_interval
 from keras_dlcourse.report.one_vs_rest import one_vs_rest
 
 

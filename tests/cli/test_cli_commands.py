@@ -372,6 +372,19 @@ EARLY = (
             ("--cache", "RUN/a", "cache cannot be written. Received: "),
         )
     ),
+    *(
+        (command, "PHOTOS", *words, message)
+        for command in ("data", "train")
+        for *words, message in (
+            ("--split", "70", "20", "20", "whose sum is 1 or 100. Received: 70 20 20"),
+            ("--group-by", "(", "group_by must be a regular expression with one group"),
+            ("--image-size", "0", "--image-size must be an integer of at least 1. Received: 0"),
+        )
+    ),
+    ("data", "nowhere", "nowhere is not a folder"),
+    ("data", "PHOTOS", "--bits", "20", "bits must be an integer from 8 to 16. Received: 20"),
+    ("data", "PHOTOS", "--cache", "PHOTOS/x", "cache must be a folder outside of"),
+    ("train", "PHOTOS", "--weights", "nowhere.keras", "nowhere.keras, which does not exist"),
     ("train", "PHOTOS", "MASKS", "-o", "OUT", "MASKS is for --task segment only"),
     ("train", "--task", "segment", "PHOTOS", "-o", "OUT", "masks must be the folder of the masks"),
     ("train", "--task", "segment", "PHOTOS", "nowhere", "-o", "OUT", "nowhere is not a folder"),
@@ -422,6 +435,7 @@ EARLY = (
     ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS/across", "no folders"),
     ("verify", "RUN/m.keras", "RUN/m.tflite", "OTHERS", "not classes of the model: cat, dog"),
     ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS", "--bits", "7", "from 8 to 16"),
+    ("verify", "RUN/m.keras", "RUN/m.tflite", "PHOTOS", "OTHERS", "MASKS is for segmenters only"),
     ("models", "lenet", "Did you mean 'lenet5'?"),
     ("models", "lenet5", "--alpha", "-1", "--alpha must be a finite number above 0"),
     ("models", "--alpha", "0.5", "--alpha and --image-size need the name of a network"),

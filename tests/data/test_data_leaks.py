@@ -108,6 +108,19 @@ def test_candidates_are_those_of_brute_force(known, asked, distance, seed):
     assert found == expected
 
 
+def test_identical_numbers_are_found_in_any_type():
+    images = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3)).astype("uint8")
+    images[0] = 0
+    asked = images.astype("float64")
+    asked[0] = -0.0
+    asked[3] += 0.25
+    asked[4] -= 256  # the same in 8 bits only
+    exact = [[index, index] for index in (0, 1, 2, 5)]
+    assert kd.data.find_leaks(images, asked).exact.tolist() == exact
+    same = [[index, index] for index in range(6)]
+    assert kd.data.find_leaks(asked, asked.astype("float32")).exact.tolist() == same
+
+
 def test_frequencies_are_those_of_scipy():
     images = np.random.default_rng(0).uniform(0, 255, (3, 24, 33, 3)).astype("float32")
     expected = dctn(images.mean(3), axes=(1, 2))[:, :16, :16] / 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,21 +12,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from bundled import RUNTIMES, run
 from PIL import Image
 from small_models import images, randomise
 
 import keras_dlcourse as kd
-
-RUNTIMES = [
-    sys.executable,
-    pytest.param(
-        os.environ.get("KD_RUNTIME_PYTHON"),
-        marks=pytest.mark.skipif(
-            "KD_RUNTIME_PYTHON" not in os.environ,
-            reason="KD_RUNTIME_PYTHON names no interpreter with tflite-runtime",
-        ),
-    ),
-]
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +43,6 @@ def photos(tmp_path_factory):
             noisy = (pixels + rng.normal(0, 3, pixels.shape)).clip(0, 255).astype("uint8")
             Image.fromarray(noisy).save(folder / f"{name}{number}.png")
     return folder
-
-
-def run(python, folder, script, *arguments):
-    """Run a script of the bundle as a device does: nothing of this checkout on its path."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "KERAS"))}
-    return subprocess.run(
-        [python, script, *map(str, arguments)],
-        cwd=folder, env=environment, capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
 
 
 def test_what_it_holds(folder, model):

@@ -13,6 +13,9 @@ from small_models import CLASSES, images, small_classifier
 import keras_dlcourse as kd
 from keras_dlcourse.edge import ImageClassifier, ModelFile
 from keras_dlcourse.edge.__main__ import main
+from keras_dlcourse.export.conversion.schemes import find_scheme
+from keras_dlcourse.export.outputs.find import assign_thresholds
+from keras_dlcourse.export.writing.output import Output
 
 NORMALIZATION = kd.data.Normalization(110.0, 70.0)
 EACH = [0.55, 0.3, 0.45, 0.65]
@@ -201,3 +204,24 @@ def test_one_number_that_is_lowered(binary, tmp_path):
                 score_thresholds=1.5,
                 preprocessing=kd.data.Normalization.identity(),
             )
+
+
+def test_thresholds_that_the_model_records(tmp_path):
+    """They are in its files unless others are given, and not in those of its features."""
+    inputs = keras.Input((8, 8, 1))
+    x = kd.layers.ImageDescription(kd.data.Normalization(0, 255), ["a", "b"])(inputs)
+    features = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(x))
+    model = keras.Model(inputs, keras.layers.Dense(2, "sigmoid")(features))
+    kd.layers.record_thresholds(model, [0.25, 0.75])
+    model.save(tmp_path / "model.keras")
+    path = tmp_path / "model.tflite"
+    written = kd.export.to_tflite(tmp_path / "model.keras", path).path
+    assert kd.edge.ImageClassifier(written).score_thresholds == (0.25, 0.75)
+
+    recorded, row = kd.layers.describe(model), find_scheme("float32")
+    scores = (Output("", "scores", (2,), None),)
+    assert assign_thresholds(scores, 0.5, recorded, row)[0].score_thresholds == (0.5, 0.5)
+    numbers = (Output("", "numbers", (4,), None),)
+    assert assign_thresholds(numbers, None, recorded, row) == numbers
+    with pytest.raises(ValueError, match=r"must be 3 numbers.*Received: \(0.25, 0.75\)"):
+        assign_thresholds((Output("", "scores", (3,), None),), None, recorded, row)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_dlcourse.data import Normalization
-from keras_dlcourse.layers import ImageDescription, describe
+from keras_dlcourse.layers import ImageDescription, describe, record_thresholds
 
 PIXELS = Normalization(127.5, 127.5)
 
@@ -76,6 +76,26 @@ def test_a_normalization_behind_another_is_not_that_of_the_input(rescaling) -> N
     assert (found.normalization, found.class_names) == (None, ("a", "b"))
 
 
+def test_recorded_thresholds_are_saved_and_belong_to_their_classes(tmp_path: Path) -> None:
+    backbone = _model(ImageDescription(PIXELS, ["a", "b"]), keras.layers.Flatten())
+    record_thresholds(backbone, np.array([0.25, 0.75], "float32"))
+    backbone.save(tmp_path / "model.keras")
+    found = describe(keras.models.load_model(tmp_path / "model.keras"))
+    assert (found.normalization, found.score_thresholds) == (PIXELS, (0.25, 0.75))
+    outer = _model(ImageDescription(class_names=["new"]), backbone)
+    assert describe(outer).score_thresholds is None
+    record_thresholds(outer, [0.5])
+    assert describe(outer).score_thresholds == (0.5,)
+    assert describe(outer).normalization == PIXELS
+    assert describe(backbone).score_thresholds == (0.25, 0.75)
+
+
+def test_thresholds_need_names_of_classes() -> None:
+    for model in (_model(keras.layers.Flatten()), _model(ImageDescription(PIXELS))):
+        with pytest.raises(ValueError, match="model must record the names.*Received: 'functional"):
+            record_thresholds(model, [0.5])
+
+
 def test_none_where_nothing_is_recorded() -> None:
     assert describe(_model(keras.layers.Flatten())) is None
 
@@ -90,6 +110,10 @@ def test_none_where_nothing_is_recorded() -> None:
         ({"class_names": []}, ValueError, r"at least one name.*Received: \[\]"),
         ({"class_names": ["cat", " "]}, ValueError, r"be empty. Received: \['cat', ''\]"),
         ({"class_names": ["cat", "dog", "cat"]}, ValueError, "more than once: cat"),
+        ({"score_thresholds": [0.5]}, ValueError, "only be given with class_names"),
+        ({"class_names": ["a", "b"], "score_thresholds": 0.5}, ValueError, "be 2 numbers.*0.5"),
+        ({"class_names": ["a"], "score_thresholds": [1.5]}, ValueError, r"from 0 to 1.*\[1.5\]"),
+        ({"class_names": ["a"], "score_thresholds": ["x"]}, ValueError, r"from 0 to 1.*\['x'\]"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, error, message) -> None:

@@ -140,6 +140,30 @@ def test_errors_say_what_is_wrong():
     assert np.isnan(_value(PixelCrossentropy(), wrong, SCORES[..., :1]))
 
 
+@pytest.mark.parametrize("loss", [PixelCrossentropy, PixelFocalCrossentropy, DiceCrossentropy])
+def test_interpolated_masks_are_refused(loss):
+    halves = MASKS.astype("float32")
+    assert _value(loss(), halves, SCORES) == pytest.approx(_value(loss(), MASKS, SCORES))
+    halves[1, 2, 3] += 0.5
+    with pytest.raises(ValueError, match=r"fractions or NaN in 1 pixels, first at .*\(1, 2, 3\)"):
+        loss()(halves, SCORES)
+
+
+@pytest.mark.parametrize("fault", ["fraction", "negative weight", "NaN weight"])
+def test_what_compiled_code_cannot_refuse_makes_the_loss_nan(fault):
+    masks, weights = MASKS.astype("float32"), WEIGHTS.copy()
+    if fault == "fraction":
+        masks[1, 2, 3] = 0.5
+    else:
+        weights[1, 2, 3] = -1 if fault == "negative weight" else np.nan
+    inputs = keras.Input((5, 4, 3))
+    model = keras.Model(inputs, keras.layers.Softmax()(inputs))
+    metric = kd.metrics.SegmentationMetric(3)
+    model.compile(loss=PixelCrossentropy(), weighted_metrics=[metric])
+    found = model.evaluate(SCORES, masks, sample_weight=weights, verbose=0)
+    assert np.isnan(found).all()
+
+
 def _brute_force(mask, w0, sigma, of_class):
     """Return the weights from the distances to all pixels of all objects."""
     weights = np.where(mask > 0, of_class[1], of_class[0]).astype(float)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from keras_dlcourse.metrics import SegmentationMetric, boundary_f1
+from keras_dlcourse.metrics import SegmentationMetric, boundary_f1, mask_scores
+from keras_dlcourse.metrics.mask_scores import mean_iou
 from keras_dlcourse.metrics.segmentation import MEASURES
 
 RANDOM = np.random.default_rng(0)
@@ -88,7 +89,16 @@ def test_a_label_that_no_class_has_is_not_left_out_silently():
     assert np.isnan(float(_measured(MASKS, SCORES, ignore=None).result()))
 
 
+def test_fractions_and_negative_weights_are_not_counted_silently():
+    assert np.isnan(float(_measured(MASKS + 0.5, SCORES).result()))
+    assert np.isnan(float(_measured(MASKS, SCORES, np.full(MASKS.shape, -1.0)).result()))
+    whole = _measured(MASKS.astype("float32"), SCORES).result()
+    assert float(whole) == float(_measured(MASKS, SCORES).result())
+
+
 def test_shapes_are_checked():
+    with pytest.raises(ValueError, match=r"same height and width. Received: \(6, 4, 5\)"):
+        SegmentationMetric(5).update_state(MASKS[:, :4], SCORES)
     with pytest.raises(ValueError, match=r"width, 3\)\. Received: \(6, 7, 5\) and \(6, 7, 5, 5\)"):
         SegmentationMetric(3).update_state(MASKS, SCORES)
 
@@ -141,3 +151,69 @@ def test_outlines_refuse_scores_and_other_shapes():
         boundary_f1(mask, mask[..., :3], 2)
     with pytest.raises(ValueError, match="tolerance must be"):
         boundary_f1(mask, mask, 2, tolerance=-1)
+
+
+def test_measures_of_masks_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    true, predicted = rng.integers(0, 3, (2, 5, 8, 8)).astype("uint8")
+    true[0], true[1:, 0] = 255, 255  # one image without labels
+    predicted[3] = true[3] % 3
+    found = mask_scores(true, predicted, 4)
+    known = true != 255
+    each = sk.jaccard_score(true[known], predicted[known], average=None)
+    np.testing.assert_allclose(found.pixels.iou[:3], each)
+    assert np.isnan(found.pixels.iou[3]) and found.by_class()["iou"][3] is None
+    assert found.pixels.mean_iou == pytest.approx(each.mean())
+    assert found.images.tolist() == [4, 4, 4, 0]
+    assert np.isnan(found.image_iou[0]) and found.image_iou[3] == 1
+    one = sk.jaccard_score(true[1][known[1]], predicted[1][known[1]], average="macro")
+    assert found.image_iou[1] == pytest.approx(one)
+    assert (
+        mask_scores(true[1:2], predicted[1:2], 4)
+        .to_dict()
+        .keys()
+        .isdisjoint({"mean_iou_low", "mean_iou_high"})
+    )  # a single image has no interval
+    assert np.isnan(mean_iou(np.zeros((3, 4), int)))
+
+
+def test_the_interval_is_over_images():
+    """Images, not pixels, are drawn: SciPy's bootstrap of the same measure by loops."""
+    rng = np.random.default_rng(1)
+    true = rng.integers(0, 2, (8, 6, 6))
+    share = np.linspace(0, 0.7, 8)[:, None, None]  # images of very different quality
+    predicted = np.where(rng.random(true.shape) < share, 1 - true, true)
+
+    def measure(rows):
+        return sk.jaccard_score(true[rows].ravel(), predicted[rows].ravel(), average="macro")
+
+    drawn = [measure(rng.integers(0, 8, 8)) for _ in range(300)]
+    found = mask_scores(true, predicted, 2, level=0.9).interval
+    assert found.value == pytest.approx(measure(np.arange(8)))
+    low, high = np.quantile(drawn, [0.05, 0.95])
+    assert found.low == pytest.approx(low, abs=0.03) and found.high == pytest.approx(high, abs=0.03)
+
+
+def test_only_some_outlines_are_compared_on_request():
+    true = np.zeros((2, 8, 8), int)
+    true[:, 2:6, 2:6] = 1
+    predicted = true.copy()
+    predicted[1] = 0
+    assert mask_scores(true, predicted, 2).boundary_f1.tolist() == [0.5, 0.5]
+    assert mask_scores(true, predicted, 2, limit=1).boundary_f1.tolist() == [1, 1]
+    assert mask_scores(np.where(true, 7, 0), predicted, 2, ignore=7).pixels.mean_iou == 1
+
+
+@pytest.mark.parametrize(
+    ("true", "predicted", "error", "match"),
+    [
+        ([[[0, 2]]], [[[0, 1]]], ValueError, "true must be class numbers from 0 to 1. Received: 2"),
+        ([[[0, 255]]], [[[0, -1]]], ValueError, "predicted must be .* from 0 to 1. Received: -1"),
+        ([[[255]]], [[[0]]], ValueError, "true must have pixels with a label"),
+        ([[[0.0]]], [[[0]]], TypeError, "true must be class numbers. Received: float64"),
+        ([[0]], [[0]], ValueError, "must be .images, height, width."),
+    ],
+)
+def test_numbers_that_no_class_has_are_refused(true, predicted, error, match):
+    with pytest.raises(error, match=match):
+        mask_scores(np.array(true), np.array(predicted), 2)

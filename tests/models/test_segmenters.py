@@ -12,7 +12,7 @@ from keras import layers as L
 
 import keras_dlcourse as kd
 from keras_dlcourse.graph.weightless import weightless
-from keras_dlcourse.models import FCN8s, FCN16s, FCN32s, UNet, start_from
+from keras_dlcourse.models import FCN8s, FCN16s, FCN32s, UNet, start_from, without_auxiliary
 
 with Path(__file__).with_name("segmentation_counts.csv").open() as _file:
     PUBLISHED = list(csv.DictReader(_file))
@@ -196,3 +196,117 @@ def test_errors_say_what_to_do():
     two = keras.Model(inputs := [keras.Input((40, 40, 3)) for _ in "ab"], L.Add()(inputs))
     with pytest.raises(ValueError, match=r"one image input .*\(40, 40, 3\), \(40, 40, 3\)"):
         UNet(backbone=two)
+
+
+def _down(strides=5):
+    """A backbone without batch normalization, so that training and inference are the same."""
+    layers = [keras.Input((64, 64, 3))]
+    layers += [L.Conv2D(4, 3, 2, padding="same", activation="elu") for _ in range(strides)]
+    return keras.Sequential(layers)
+
+
+def _stir(model):
+    """Give kernels random values; batch normalization stays as it is."""
+    for weight in model.weights:
+        if len(weight.shape) > 1:
+            weight.assign(RANDOM.normal(0, 0.3, weight.shape))
+
+
+def _images(count):
+    return RANDOM.normal(size=(count, 40, 50, 3)).astype("float32")
+
+
+SUPERVISED = {
+    "unet": (lambda **more: UNet((40, 50, 3), _down(3), 3, **more), {2, 4}),
+    "unet-plain": (lambda **more: UNet((40, 50, 3), "plain", 3, alpha=0.05, **more), {2, 4, 8}),
+    "fcn16s": (lambda **more: FCN16s((40, 50, 3), _down(), 3, **more), {32}),
+    "fcn8s": (lambda **more: FCN8s((40, 50, 3), classes=3, alpha=0.05, **more), {16, 32}),
+}
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_auxiliary_outputs_are_those_of_coarser_scales(name):
+    build, strides = SUPERVISED[name]
+    model = build(auxiliary=True)
+    assert set(model.output) == {"predictions", *(f"auxiliary{stride}" for stride in strides)}
+    assert {tuple(each.shape) for each in model.output.values()} == {(None, 40, 50, 3)}
+    _stir(model)
+    given = _images(2)
+    found = {key: np.asarray(value) for key, value in model(given, training=False).items()}
+    for scores in found.values():
+        np.testing.assert_allclose(scores.sum(axis=-1), 1, rtol=1e-5)
+        assert scores.std() > 1e-3
+    plain = without_auxiliary(model)
+    np.testing.assert_array_equal(_answers(plain, given), found["predictions"])
+    assert [w.shape for w in plain.weights] == [w.shape for w in build().weights]
+    assert without_auxiliary(plain) is plain
+
+
+def test_an_auxiliary_output_is_the_coarser_network():
+    """At stride 32, an FCN-8s predicts what an FCN-32s with bilinear upsampling does."""
+    arguments = {"input_shape": (40, 50, 3), "backbone": _down(), "classes": 3, "dropout": 0.0}
+    coarse = FCN32s(**arguments, trainable_upsampling=False)
+    _stir(coarse)
+    coarse.get_layer("to_image").set_weights(
+        FCN32s(**arguments).get_layer("to_image").get_weights()
+    )
+    fine = FCN8s(**arguments, auxiliary=True)
+    start_from(fine, coarse)
+    given = _images(1)
+    found, expected = np.asarray(fine(given)["auxiliary32"]), _answers(coarse, given)
+    assert expected.std() > 1e-3
+    # They differ only at the border of the padded image, where transposed convolutions add zeros.
+    inner = np.s_[:, 16:, 16:48]
+    np.testing.assert_allclose(found[inner], expected[inner], atol=1e-5)
+
+
+def test_deep_supervision_is_a_multitask_loss():
+    model = SUPERVISED["unet"][0](auxiliary=True)
+    weights = {name: 1.0 if name == "predictions" else 0.3 for name in model.output}
+    masks = np.random.default_rng(0).integers(0, 3, (4, 40, 50))
+    masks[:, :5] = 255
+    labels = dict.fromkeys(weights, masks)
+    loss = kd.losses.MultitaskLoss(
+        {name: kd.losses.DiceCrossentropy() for name in weights}, weights
+    )
+    trainer = kd.models.MultitaskModel(model, loss)
+    trainer.compile(keras.optimizers.SGD(0.1), run_eagerly=keras.backend.backend() == "tensorflow")
+    before = [np.asarray(weight) for weight in model.trainable_weights]
+    given = _images(4)
+    expected = {name: float(kd.losses.DiceCrossentropy()(masks, scores))
+                for name, scores in model(given, training=True).items()}  # fmt: skip
+    history = trainer.fit(given, labels, verbose=0).history
+    for name, value in expected.items():
+        assert history[f"{name}_loss"][0] == pytest.approx(value, rel=1e-3)
+    total = sum(weights[name] * value for name, value in expected.items())
+    assert history["loss"][0] == pytest.approx(total, rel=1e-3)
+    still = [
+        weight.path
+        for weight, old in zip(model.trainable_weights, before, strict=True)
+        if np.array_equal(np.asarray(weight), old)
+    ]
+    assert not still
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports")
+def test_the_file_of_a_supervised_network_has_one_output(tmp_path):
+    model = SUPERVISED["unet"][0](auxiliary=True)
+    _stir(model)
+    given = kd.data.Normalization.identity()
+    result = kd.export.to_tflite(model, tmp_path / "m.tflite", preprocessing=given)
+    assert [tensor.shape for tensor in kd.edge.ModelFile.read(result.path).outputs] == [
+        (1, 40, 50, 3)
+    ]
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 40, 50, 3), "uint8")
+    masks = np.zeros((2, 40, 50), int)
+    verification = kd.export.verify(model, result, (pixels, masks))
+    assert verification.passed and verification.kind == "segmentation"
+
+
+def test_where_there_is_no_coarser_scale():
+    with pytest.raises(ValueError, match="auxiliary must be False if backbone='paper'"):
+        UNet(backbone="paper", auxiliary=True)
+    with pytest.raises(ValueError, match="auxiliary must be False for one scale, at stride 32"):
+        FCN32s(auxiliary=True)
+    with pytest.raises(TypeError, match="auxiliary must be True or False"):
+        UNet(auxiliary=1)

@@ -66,6 +66,16 @@ def test_what_has_no_figure_is_none():
     assert (one.accuracy.value, one.accuracy.low, one.accuracy.high) == (1, 0, 1)
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_answers_that_are_all_alike_do_not_make_sure(is_right):
+    """All samples of them have the same accuracy; the exact interval goes by their number."""
+    labels = np.array([0, 1] * 3)
+    found = evaluation(labels, np.eye(2)[labels if is_right else 1 - labels], ["a", "b"]).accuracy
+    least = 0.025 ** (1 / 6)  # Clopper and Pearson
+    expected = (least, 1) if is_right else (0, 1 - least)
+    np.testing.assert_allclose((found.low, found.high), expected, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("labels", "scores", "names", "message"),
     [

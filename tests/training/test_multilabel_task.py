@@ -122,6 +122,8 @@ def test_files_carry_the_thresholds_of_the_validation_part(finished):
         metadata = ModelFile.read(result.folder.tflite(name)).metadata
         assert metadata.labels == NAMES
         np.testing.assert_allclose(metadata.score_thresholds, chosen, rtol=1e-6)
+    kept = keras.saving.load_model(result.folder.model)
+    assert kd.layers.describe(kept).score_thresholds == tuple(results["labels"]["threshold"])
     assert [row.get("kind") for row in results["files"][1:]] == ["labels", "labels"]
     assert results["files"][1]["passed"]
 

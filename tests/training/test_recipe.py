@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import keras_dlcourse as kd
+from keras_dlcourse.data.image_cache import CachedImages
 from keras_dlcourse.graph.weightless import weightless
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import augment, pretrained
@@ -190,17 +191,22 @@ def test_augmentation_follows_the_images_per_class(counts, recipe, augment, why)
     )
 
 
-def test_images_on_disk_are_not_read_once_more_before_training(tmp_path):
+def test_leaks_are_searched_for_unless_images_would_be_decoded_once_more(tmp_path):
+    photos = tmp_path / "photos"
     for name in ("a", "b"):
+        (photos / name).mkdir(parents=True)
         for number in range(5):
-            (tmp_path / name).mkdir(exist_ok=True)
-            pixels = RNG.integers(0, 256, (8, 8, 3)).astype("uint8")
-            Image.fromarray(pixels).save(tmp_path / name / f"{number}.png")
-    in_memory, on_disk = (
-        kd.data.image_folder(tmp_path, image_size=8, cache=cache) for cache in (True, False)
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3)).astype("uint8")
+            Image.fromarray(pixels).save(photos / name / f"{number}.png")
+    in_memory, on_disk, undecoded = (
+        kd.data.image_folder(photos, image_size=8, cache=cache)
+        for cache in (True, tmp_path / "cache", False)
     )
-    assert "keras-dlcourse data DIR does it" in summarize_data(on_disk)[0]
-    assert summarize_data(in_memory) == kd.data.summarize(in_memory).lines()
+    assert "keras-dlcourse data DIR does it" in summarize_data(undecoded)[0]
+    assert isinstance(on_disk.train.x, CachedImages)
+    lines = summarize_data(on_disk)
+    assert any(line.startswith("Leak: ") for line in lines)  # the same images are in both classes
+    assert lines == summarize_data(in_memory) == kd.data.summarize(in_memory).lines()
 
 
 def test_weights_on_this_machine_are_found_without_a_download(tmp_path, monkeypatch):

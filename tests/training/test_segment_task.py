@@ -15,15 +15,15 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix, jaccard_score
 
 import keras_dlcourse as kd
-from keras_dlcourse.cli import train
+from keras_dlcourse.cli import main, train
 from keras_dlcourse.cli.main import build_parser
+from keras_dlcourse.cli.model_input import list_masked_images
 from keras_dlcourse.cli.usage import UsageError
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.models import registry
 from keras_dlcourse.training import Recipe
 from keras_dlcourse.training.run import repair
 from keras_dlcourse.training.run.floor import measure_mask_floor
-from keras_dlcourse.training.run.mask_scores import mask_scores, mean_iou
 from keras_dlcourse.training.run.tasks import segmentation as task_module
 from keras_dlcourse.training.run.tasks.segmentation import (
     SEGMENTATION,
@@ -280,30 +280,6 @@ def test_the_floor_sees_single_pixels():
     assert frequent == pytest.approx(expected)
 
 
-def test_measures_of_masks_are_those_of_scikit_learn():
-    rng = np.random.default_rng(0)
-    true, predicted = rng.integers(0, 3, (2, 5, 8, 8)).astype("uint8")
-    true[0], true[1:, 0] = 255, 255  # one image without labels
-    predicted[3] = true[3] % 3
-    found = mask_scores(true, predicted, 4)
-    known = true != 255
-    each = jaccard_score(true[known], predicted[known], average=None)
-    np.testing.assert_allclose(found.pixels.iou[:3], each)
-    assert np.isnan(found.pixels.iou[3]) and found.by_class()["iou"][3] is None
-    assert found.pixels.mean_iou == pytest.approx(each.mean())
-    assert found.images.tolist() == [4, 4, 4, 0]
-    assert np.isnan(found.image_iou[0]) and found.image_iou[3] == 1
-    one = jaccard_score(true[1][known[1]], predicted[1][known[1]], average="macro")
-    assert found.image_iou[1] == pytest.approx(one)
-    assert (
-        mask_scores(true[1:2], predicted[1:2], 4)
-        .to_dict()
-        .keys()
-        .isdisjoint({"mean_iou_low", "mean_iou_high"})
-    )  # a single image has no interval
-    assert np.isnan(mean_iou(np.zeros((3, 4), int)))
-
-
 def test_a_file_that_loses_iou_is_repaired():
     good = SimpleNamespace(
         agreement=0.98, accuracy=0.9, accuracy_loss=0.0, iou=0.6, iou_loss=0.004, mean_error=0.1
@@ -399,3 +375,73 @@ def test_the_command_finds_mistakes_early(folders, tmp_path, words, error, match
 def test_files_are_not_skipped(folders):
     with pytest.raises(ValueError, match="skip_bad must be False for masks"):
         read_masks(*folders, class_names=NAMES, skip_bad=True)
+
+
+@pytest.fixture
+def verify(finished, capsys):
+    """Run `keras-dlcourse verify` on the float32 file of the run."""
+    folder = finished[0].folder
+
+    def run(*words):
+        words = ("verify", folder.model, folder.tflite("float32"), *words)
+        code = main([str(word) for word in words])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_verify_measures_both_on_the_masks_that_the_run_held_out(finished, folders, verify):
+    code, out, _ = verify(*folders)
+    assert code == 0
+    assert out.startswith("scores the 13 of 130 images that the run held out\n")
+    results = read(finished[0].folder.results)
+    for name, iou in zip(NAMES, results["classes"]["iou"], strict=True):
+        share = rf"{iou:.2%}"
+        shown = rf"{name}: IoU \(of both (100.00%|–)\) +{share} +{share}"
+        assert re.search(shown, out)
+    assert "100.00%" in re.search("same class at a position.*", out)[0]
+    code, _, err = verify(*folders, "--max-iou-loss", "-0.5")
+    assert code == 1 and "max_iou_loss=-0.5, measured" in err
+
+
+def test_verify_compares_as_many_masks_as_fit(folders, verify, monkeypatch):
+    monkeypatch.setattr(task_module, "COMPARED", 4 * 3 * SIDE**2 + 1)
+    code, out, _ = verify(*folders)
+    assert code == 0 and "compares the first 4 of them" in out and "4 examples" in out
+
+
+def test_verify_finds_mistakes_about_masks(finished, folders, tmp_path, verify):
+    images, masks = folders
+    code, _, err = verify(images, masks, "--skip-bad")
+    assert code == 2 and "--skip-bad is not for masks" in err
+    Image.new("L", (SIDE, SIDE), 3).save(tmp_path / "0.png")
+    code, _, err = verify(images, tmp_path)
+    assert code == 1 and "129 of 130 images have no mask" in err
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/0.png").write_bytes((images / "0.png").read_bytes())
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "0.png").rename(tmp_path / "masks/0.png")
+    code, _, err = verify(tmp_path / "images", tmp_path / "masks")
+    assert code == 1 and "has values that no class has: 3 (784 pixels)" in err
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("background", "red"), None), (("red", "background"), "classes of the model: red, backgr")],
+)
+def test_annotations_have_the_classes_of_the_model(tmp_path, names, message):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    outline = {"image_id": 1, "category_id": 4, "segmentation": [[0, 0, 4, 0, 4, 4]]}
+    content = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 8, "width": 8}],
+        "categories": [{"id": 4, "name": "red"}],
+        "annotations": [outline],
+    }
+    path = tmp_path.parent / f"{tmp_path.name}.json"
+    path.write_text(json.dumps(content))
+    if message is None:
+        (pair,) = list_masked_images(tmp_path, path, names)
+        assert pair.mask.read().max() == 1
+    else:
+        with pytest.raises(ValueError, match=message):
+            list_masked_images(tmp_path, path, names)

@@ -53,6 +53,8 @@ def test_a_network_that_is_always_right_may_be_no_better_than_a_simple_method():
          "gives the same answer as Keras for only 96.9%"),
         ({"test": {**GOOD["test"], "accuracy_low": 0.84, "examples": 40}}, "look here",
          "anywhere from 84.0% to 95.0%, because there are only 40 test images"),
+        ({"test": {"accuracy": 1.0, "accuracy_low": 1.0, "accuracy_high": 1.0, "examples": 35}},
+         "look here", "There are only 35 test images, on all of which the answers are alike"),
         ({"training_accuracy": 0.99, "validation_accuracy": 0.83}, "look here",
          "overfits: 99.0% on training images, 83.0% on validation images"),
     ],
@@ -71,6 +73,24 @@ def test_a_file_that_could_not_be_repaired_is_not_diagnosed():
         for steps in ([], [{"step": "Bias correction", "kept": False}])
     ]
     assert "diagnose" in advice[0] and "mixed=0.98" in advice[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "advice"),
+    [
+        ({"augment": "none"}, "Augment the images (--augment light), start from pretrained weights "
+         "(--weights imagenet), or add images"),
+        ({"augment": "light", "weights": "imagenet"},
+         "Augment the images more strongly (--augment strong), or add images"),
+        ({"augment": "strong", "weights": "imagenet"}, "Add images"),
+        ({"augment": "light", "task": "segment"},
+         "Augment the images more strongly (--augment strong), or add images"),
+    ],
+)  # fmt: skip
+def test_nothing_is_advised_that_was_done_already(changes, advice):
+    overfitting = _change(training_accuracy=0.99, validation_accuracy=0.83)
+    (reason,) = judge(CLASSIFICATION_RULES, {**CONFIG, **changes}, overfitting).reasons
+    assert reason.advice == advice
 
 
 def test_limits_themselves_are_fine():

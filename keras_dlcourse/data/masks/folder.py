@@ -13,7 +13,7 @@ import numpy as np
 from keras_dlcourse._checks import check_flag
 from keras_dlcourse._files import user_path
 from keras_dlcourse._progress import track
-from keras_dlcourse.data.image_files import threads
+from keras_dlcourse.data.image_files import ImageFiles, threads
 from keras_dlcourse.data.listing import display_name, display_path, files_below
 from keras_dlcourse.data.mask_labels import IGNORE
 from keras_dlcourse.data.masks.coco import read_coco
@@ -177,13 +177,34 @@ def _read(
         labels=np.zeros((len(pairs), len(names)), int),
         parts=np.array([pair.part for pair in pairs], str),
     )
-    files = reader.files(found)
-    masks = MaskFiles([pair.mask for pair in pairs], files.image_size, reader.crop)
-    in_memory = is_kept(files, reader.cache)
+    x, masks, found.labels[:] = read_pairs(pairs, reader.files(found), len(names), reader.cache)
+    return reader.split(found, x, masks)
+
+
+def read_pairs(
+    pairs: Sequence[MaskPair], files: ImageFiles, classes: int, cache: Any = None
+) -> tuple[Any, Any, np.ndarray]:
+    """Read the images and masks that `find_pairs` found, to find unusable ones at once.
+
+    Args:
+        pairs: The images with their masks.
+        files: The images, at the size to resize both to.
+        classes: Number of classes.
+        cache: Whether to keep the pixels in memory; None keeps them if they fit.
+
+    Returns:
+        The images and the masks, as arrays or as files that are read on access; and how many pixels
+        of each class each mask has, `(n, classes)`.
+
+    Raises:
+        ValueError: If images or masks cannot be used; the message lists them.
+    """
+    masks = MaskFiles([pair.mask for pair in pairs], files.image_size, files.crop)
+    in_memory = is_kept(files, cache)
     kept = np.empty(masks.shape, np.uint8) if in_memory else None
-    found.labels[:] = _read_masks(masks, pairs, len(names), kept)
+    counts = _read_masks(masks, pairs, classes, kept)
     x, _, _ = read_files(files, skip_bad=False, cache=in_memory)
-    return reader.split(found, x, masks if kept is None else kept)
+    return x, masks if kept is None else kept, counts
 
 
 def _read_masks(
@@ -231,7 +252,7 @@ def find_pairs(
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder. Pass the folder of the images.")
     if masks is None:
-        if not (folder / _VOC_IMAGES).is_dir() or not (folder / _VOC_MASKS).is_dir():
+        if not is_voc(folder):
             raise ValueError(
                 "masks must be the folder of the masks, or a .json file of COCO annotations, "
                 f"unless images is a VOC data set with {_VOC_IMAGES} and {_VOC_MASKS}. Received: "
@@ -253,6 +274,11 @@ def find_pairs(
         raise ValueError(_ask_for_classes(masks))
     table = ClassTable.of(classes, ignore)
     return table.class_names, _pair_files(folder, masks, table)
+
+
+def is_voc(folder: Path) -> bool:
+    """Return whether a folder has the layout of a PASCAL VOC data set."""
+    return (folder / _VOC_IMAGES).is_dir() and (folder / _VOC_MASKS).is_dir()
 
 
 def _voc_table() -> ClassTable:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse.edge.commands.common import (
+    add_command,
     add_common_options,
+    add_images,
     add_model_options,
+    add_picture,
     answer_each,
     category_lines,
     model_options,
@@ -18,7 +21,6 @@ from keras_dlcourse.edge.commands.common import (
     print_json,
     read_labels,
     real_number,
-    save_picture,
     whole_number,
 )
 from keras_dlcourse.edge.runtime.interpreter import interpreter, runtime_name
@@ -29,6 +31,8 @@ from keras_dlcourse.edge.vision.classifier import ImageClassifier
 from keras_dlcourse.edge.vision.images import read_image
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from keras_dlcourse.edge.commands.common import Subparsers
 
 _CLASSIFY_EXAMPLES = """examples:
@@ -49,15 +53,9 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = subparsers.add_parser(
-        "classify",
-        help="classify images with a .tflite classifier",
-        description="Classify images with a .tflite classifier.",
-        epilog=_CLASSIFY_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    does = "classify images with a .tflite classifier"
+    parser = add_command(subparsers, "classify", classify, does, _CLASSIFY_EXAMPLES)
+    add_images(parser)
     parser.add_argument(
         "--max-results",
         type=whole_number,
@@ -78,7 +76,6 @@ def add_classify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_model_options(parser)
     add_common_options(parser)
-    parser.set_defaults(func=classify)
     return parser
 
 
@@ -88,19 +85,13 @@ def add_benchmark_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = subparsers.add_parser(
-        "benchmark",
-        help="measure the latency of a .tflite model on this device",
-        description="Measure the latency of one call to a .tflite model on this device.",
-        epilog=_BENCHMARK_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    does = "measure the latency of one call to a .tflite model on this device"
+    parser = add_command(subparsers, "benchmark", benchmark, does, _BENCHMARK_EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="a .tflite file")
     parser.add_argument(
         "--runs", type=whole_number, default=50, metavar="N", help="calls (default: 50)"
     )
     add_common_options(parser)
-    parser.set_defaults(func=benchmark)
     return parser
 
 
@@ -116,14 +107,12 @@ def classify(arguments: argparse.Namespace) -> int:
 
     def answer(image: str) -> tuple[dict[str, Any], list[str]]:
         categories = classifier.classify(image, most, arguments.score_threshold)
-        result: dict[str, Any] = {"image": image}
-        result["categories"] = [category._asdict() for category in categories]
-        lines = [image, *category_lines(categories)]
-        if image in pictures:
-            _draw_map(classifier, image, pictures[image], arguments.bits)
-            result["map"] = str(pictures[image])
-            lines.append(f"  map: {pictures[image]}")
-        return result, lines
+        result = {"image": image, "categories": [category._asdict() for category in categories]}
+        told = result, [image, *category_lines(categories)]
+        add_picture(
+            told, "map", pictures.get(image), lambda: _draw_map(classifier, image, arguments.bits)
+        )
+        return told
 
     return answer_each(arguments, answer)
 
@@ -141,8 +130,8 @@ def benchmark(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _draw_map(classifier: ImageClassifier, image: str, target: Path, bits: int | None) -> None:
-    """Draw the class map of the most likely class over the image and save it."""
+def _draw_map(classifier: ImageClassifier, image: str, bits: int | None) -> Image:
+    """Draw the class map of the most likely class over the image."""
     content = Path(image).read_bytes()
     pixels = read_image(content, bits=bits)
-    save_picture(overlay(pixels, classifier.class_map(content, full_size=True)), target)
+    return overlay(pixels, classifier.class_map(content, full_size=True))

@@ -8,6 +8,7 @@ import functools
 import io
 import math
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,51 @@ if TYPE_CHECKING:
     from keras_dlcourse.edge.results import Category
 
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
-    Command = Callable[[argparse.Namespace], int]
+    Command = Callable[[argparse.Namespace], int | None]  # returns the exit code, None for 0
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps descriptions, but not what has several lines, such as commands to copy."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:
+            return super()._fill_text(text, width, indent)
+        return textwrap.fill(text, width, break_on_hyphens=False)  # keras-dlcourse is one word
+
+
+def add_command(
+    subparsers: Subparsers,
+    name: str,
+    function: Callable[[argparse.Namespace], int | None],
+    does: str,
+    examples: str,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    """Add a command, and return its parser.
+
+    Args:
+        subparsers: Return value of `ArgumentParser.add_subparsers`.
+        name: Name of the command.
+        function: Takes the parsed arguments and returns the exit code.
+        does: What it does, as a sentence without capital letter and period.
+        examples: Command lines for the end of `--help`.
+        more: What `--help` says besides.
+    """
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name,
+        help=does,
+        description=f"{does[0].upper()}{does[1:]}.{more}",
+        epilog=examples,
+        formatter_class=HelpFormatter,
+    )
+    parser.set_defaults(func=function)
+    return parser
+
+
+def add_images(parser: argparse.ArgumentParser, model: str = "a .tflite file") -> None:
+    """Add `MODEL` and `IMAGE ...`."""
+    parser.add_argument("model", metavar="MODEL", help=model)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -107,12 +152,30 @@ def category_lines(categories: list[Category]) -> list[str]:
     return [f"  {category.score:.4f}  {category.label}" for category in categories]
 
 
-def save_picture(picture: Image, target: Path) -> None:
-    """Save a picture atomically."""
+def add_picture(
+    answer: tuple[dict[str, Any], list[str]],
+    what: str,
+    target: Path | None,
+    draw: Callable[[], Image],
+) -> None:
+    """Save a picture atomically, and add its path to the answer about an image.
+
+    Args:
+        answer: A dictionary for JSON and lines of text.
+        what: What the picture is: the key in the dictionary.
+        target: Where to save it, one of `pictures_of`; None draws nothing.
+        draw: Returns the picture.
+    """
     from keras_dlcourse._files import write_atomically
 
+    if target is None:
+        return
+    picture = draw()
     with write_atomically(target) as temporary:
         picture.save(temporary)
+    result, lines = answer
+    result[what] = str(target)
+    lines.append(f"  {what}: {target}")
 
 
 def print_everywhere() -> None:
@@ -133,7 +196,7 @@ def one_sentence(command: Command) -> Command:
     """Make a command report user errors in one sentence on stderr and return exit code 1."""
 
     @functools.wraps(command)
-    def run(arguments: argparse.Namespace) -> int:
+    def run(arguments: argparse.Namespace) -> int | None:
         try:
             return command(arguments)
         except (ValueError, TypeError, OSError, ImportError) as error:

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse.edge.commands.common import (
+    add_command,
     add_common_options,
+    add_images,
     add_model_options,
     answer_each,
     model_options,
@@ -40,9 +42,8 @@ def add_enroll_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = _parser(
-        subparsers, "enroll", "add a class to a gallery from a few images", _ENROLL_EXAMPLES
-    )
+    does = "add a class to a gallery from a few images, without training"
+    parser = add_command(subparsers, "enroll", enroll, does, _ENROLL_EXAMPLES)
     parser.add_argument("model", metavar="MODEL", help="a .tflite embedding model")
     parser.add_argument("label", metavar="LABEL", help="name of the class")
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files of the class")
@@ -60,7 +61,6 @@ def add_enroll_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "gallery (default: nearest)",
     )
     _add_embedder_options(parser)
-    parser.set_defaults(func=enroll)
     return parser
 
 
@@ -70,9 +70,9 @@ def add_identify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = _parser(subparsers, "identify", "identify images with a gallery", _IDENTIFY_EXAMPLES)
-    parser.add_argument("model", metavar="MODEL", help="the .tflite file that made the gallery")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    does = "identify images with a gallery, without training"
+    parser = add_command(subparsers, "identify", identify, does, _IDENTIFY_EXAMPLES)
+    add_images(parser, "the .tflite file that made the gallery")
     _add_gallery(parser, "gallery file")
     parser.add_argument(
         "--threshold",
@@ -84,7 +84,6 @@ def add_identify_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--top", type=whole_number, metavar="N", help="also list the N nearest enrolled images"
     )
     _add_embedder_options(parser)
-    parser.set_defaults(func=identify)
     return parser
 
 
@@ -126,16 +125,6 @@ def identify(arguments: argparse.Namespace) -> int:
         return _result(image, identity, matches), _lines(image, identity, matches)
 
     return answer_each(arguments, answer)
-
-
-def _parser(subparsers: Subparsers, name: str, does: str, examples: str) -> argparse.ArgumentParser:
-    return subparsers.add_parser(
-        name,
-        help=does,
-        description=f"{does[0].upper()}{does[1:]}, without training.",
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
 
 
 def _add_gallery(parser: argparse.ArgumentParser, text: str) -> None:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_dlcourse.edge.commands.common import (
+    add_command,
     add_common_options,
+    add_images,
     add_model_options,
+    add_picture,
     answer_each,
     category_lines,
     model_options,
     one_sentence,
     pictures_of,
-    save_picture,
 )
 from keras_dlcourse.edge.results import Detection
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -24,6 +26,8 @@ from keras_dlcourse.edge.vision.images import read_image
 from keras_dlcourse.edge.vision.localizer import KeypointDetector, ObjectLocalizer
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from keras_dlcourse.edge.commands.common import Subparsers
 
 _EXAMPLES = """examples:
@@ -39,16 +43,15 @@ def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "locate",
-        help="locate the object in an image with a .tflite localizer",
-        description="Print the class, bounding box and keypoints of the single object in an image, "
-        "with a .tflite localizer or keypoint detector.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        locate,
+        "locate the object in an image with a .tflite localizer",
+        _EXAMPLES,
+        " Prints its class, bounding box and keypoints; there is one object in each image.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    add_images(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -57,7 +60,6 @@ def add_locate_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_model_options(parser)
     add_common_options(parser)
-    parser.set_defaults(func=locate)
     return parser
 
 
@@ -70,13 +72,13 @@ def locate(arguments: argparse.Namespace) -> int:
     def answer(image: str) -> tuple[dict[str, Any], list[str]]:
         content = Path(image).read_bytes()
         detection = find(content)
-        result, lines = {"image": image, **_table(detection)}, [image, *_lines(detection)]
-        if image in pictures:
-            pixels = read_image(content, bits=arguments.bits)
-            save_picture(draw_detection(pixels, detection), pictures[image])
-            result["picture"] = str(pictures[image])
-            lines.append(f"  picture: {pictures[image]}")
-        return result, lines
+        told = {"image": image, **_table(detection)}, [image, *_lines(detection)]
+
+        def draw() -> Image:
+            return draw_detection(read_image(content, bits=arguments.bits), detection)
+
+        add_picture(told, "picture", pictures.get(image), draw)
+        return told
 
     return answer_each(arguments, answer)
 

@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_dlcourse.edge.commands.common import (
+    add_command,
     add_common_options,
+    add_images,
     add_model_options,
+    add_picture,
     answer_each,
     model_options,
     one_sentence,
     pictures_of,
     read_labels,
-    save_picture,
 )
 from keras_dlcourse.edge.description.layouts import ACTIVATIONS
 from keras_dlcourse.edge.vision.drawing import category_color, draw_segmentation, is_background
@@ -40,16 +42,15 @@ def add_segment_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     Args:
         subparsers: Return value of `ArgumentParser.add_subparsers`.
     """
-    parser = subparsers.add_parser(
+    parser = add_command(
+        subparsers,
         "segment",
-        help="find the class of each pixel with a .tflite segmenter",
-        description="Print the area of each class in an image, and draw or save its mask, with a "
-        ".tflite segmenter.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        segment,
+        "find the class of each pixel with a .tflite segmenter",
+        _EXAMPLES,
+        " Prints the area of each class in the image, and draws or saves its mask.",
     )
-    parser.add_argument("model", metavar="MODEL", help="a .tflite file")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files")
+    add_images(parser)
     parser.add_argument(
         "-o",
         "--output",
@@ -72,7 +73,6 @@ def add_segment_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     )
     add_model_options(parser)
     add_common_options(parser)
-    parser.set_defaults(func=segment)
     return parser
 
 
@@ -101,16 +101,13 @@ def segment(arguments: argparse.Namespace) -> int:
     def answer(image: str) -> tuple[dict[str, Any], list[str]]:
         pixels = read_image(image, bits=arguments.bits)
         found = segmenter.segment(pixels)
-        result, lines = {"image": image, **_table(found)}, [image, *_lines(found)]
-        if image in pictures:
-            save_picture(draw_segmentation(pixels, found), pictures[image])
-            result["picture"] = str(pictures[image])
-            lines.append(f"  picture: {pictures[image]}")
-        if image in masks:
-            save_picture(Image.fromarray(np.asarray(found.category_mask)), masks[image])
-            result["mask"] = str(masks[image])
-            lines.append(f"  mask: {masks[image]}")
-        return result, lines
+        told = {"image": image, **_table(found)}, [image, *_lines(found)]
+        add_picture(told, "picture", pictures.get(image), lambda: draw_segmentation(pixels, found))
+        add_picture(
+            told, "mask", masks.get(image),
+            lambda: Image.fromarray(np.asarray(found.category_mask)),
+        )  # fmt: skip
+        return told
 
     return answer_each(arguments, answer)
 

@@ -102,7 +102,7 @@ class ImageSegmenter(ImageModel):
             model, mean=mean, std=std, threads=threads, crop=crop, bits=bits, untrusted=untrusted
         )
         self._layout = _layout(self._file, activation)
-        self._labels = _labels(self._file, labels)
+        self._labels = name_categories(self._file, labels)
         self._options |= {
             "labels": None if labels is None else self._labels,
             "activation": activation,
@@ -211,8 +211,11 @@ def _layout(file: ModelFile, activation: str | None) -> MaskLayout:
     return layout
 
 
-def _labels(file: ModelFile, labels: Labels | None) -> tuple[str, ...] | None:
-    """Return the caller's names of categories, or else the file's, after checking their number."""
+def name_categories(file: ModelFile, labels: Labels | None = None) -> tuple[str, ...] | None:
+    """Return the caller's names of categories, or else the file's, after checking their number.
+
+    A single class has two categories: the background and itself.
+    """
     names = file.metadata.labels if labels is None else order_labels(labels)
     classes = file.outputs[0].shape[-1]
     if names is not None and classes == len(names) == 1:

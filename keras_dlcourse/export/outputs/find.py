@@ -187,16 +187,28 @@ def _count_classes(output: Output, given: Any) -> int:
 
 
 def assign_thresholds(
-    outputs: tuple[Output, ...], given: Sequence[float] | float | None, row: Scheme
+    outputs: tuple[Output, ...],
+    given: Sequence[float] | float | None,
+    recorded: ImageDescription | None,
+    row: Scheme,
 ) -> tuple[Output, ...]:
     """Return the outputs with a threshold for each class that its scores can reach.
 
+    Args:
+        outputs: The outputs.
+        given: The thresholds that were given; if None, those that the model records are used.
+        recorded: What the model records; its thresholds are those of the first output.
+        row: The quantization scheme.
+
     Raises:
-        ValueError: If there are no scores of classes, or the thresholds do not fit.
+        ValueError: If thresholds were given but there are no scores of classes, or if they do not
+            fit.
     """
+    scores, *others = outputs
+    if given is None and recorded is not None and scores.kind == "scores":
+        given = recorded.score_thresholds
     if given is None:
         return outputs
-    scores, *others = outputs
     if scores.kind != "scores":
         raise ValueError("score_thresholds apply to class scores; this model has none")
     classes = scores.shape[-1] or 0

@@ -14,7 +14,7 @@ from string import Template
 from keras_dlcourse._checks import check_one_of
 from keras_dlcourse._files import check_free, user_path
 from keras_dlcourse._moved import renamed_arguments
-from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ModelFile
+from keras_dlcourse.edge import ImageClassifier, ImageEmbedder, ImageSegmenter, ModelFile
 from keras_dlcourse.edge.tflite.checksums import SUMS
 from keras_dlcourse.edge.tflite.metadata import EMBEDDING
 from keras_dlcourse.export.checking.inspection import first_labels
@@ -47,6 +47,13 @@ class Target:
     folder: str
 
 
+# The class that runs each kind of model; the scripts of a kind are in a folder of its name.
+KINDS: dict[str, type[ImageClassifier | ImageEmbedder | ImageSegmenter]] = {
+    "classifier": ImageClassifier,
+    "embedder": ImageEmbedder,
+    "segmenter": ImageSegmenter,
+}
+
 TARGETS: dict[str, Target] = {t.name: t for t in (Target("raspberry-pi", "raspberry_pi"),)}
 
 
@@ -61,11 +68,12 @@ def bundle(
 
     It contains the model, runner scripts, the device part of this package, pinned requirements, a
     systemd unit, a README and SHA-256 checksums. A classifier comes with `classify.py`, an embedder
-    with `enroll.py` and `identify.py`. The folder is written completely or not at all.
+    with `enroll.py` and `identify.py`, a segmenter with `segment.py`. The folder is written
+    completely or not at all.
 
     Args:
-        model: A `.tflite` image classifier that carries its labels, or an embedder, which
-            `to_tflite` writes from a `kd.models.embedding_model`.
+        model: A `.tflite` image classifier or segmenter that carries its labels, or an embedder,
+            which `to_tflite` writes from a `kd.models.embedding_model`.
         folder: The folder to create; it must be empty or not exist.
         target: The kind of device: `"raspberry-pi"`.
 
@@ -74,8 +82,8 @@ def bundle(
 
     Raises:
         TypeError: If the target is not a string.
-        ValueError: If the target is unknown, or the model is neither a classifier with labels nor
-            an embedder.
+        ValueError: If the target is unknown, or the model is neither a classifier or segmenter with
+            labels nor an embedder.
         FileExistsError: If the folder is not empty.
 
     Example:
@@ -84,23 +92,32 @@ def bundle(
     """
     target = check_one_of("target", target, tuple(TARGETS))
     folder = check_free("folder", folder)
-    image_model = _open_image_model(ModelFile.read(model))  # rejects files that would not run there
+    file = ModelFile.read(model)
+    kind = _find_kind(file)
+    labels = _open_labels(kind, file)  # rejects files that would not run there
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         whole = Path(temporary) / folder.name
-        _fill(whole, user_path(model), image_model, _sources(TARGETS[target]))
+        _fill(whole, user_path(model), file, kind, labels, _sources(TARGETS[target]))
         whole.replace(folder)
     return folder
 
 
-def _open_image_model(file: ModelFile) -> ImageClassifier | ImageEmbedder:
-    """Open the file as a classifier or an embedder, according to its metadata."""
+def _find_kind(file: ModelFile) -> str:
+    """Return the kind of model that a file is according to its metadata."""
     if EMBEDDING in file.metadata.outputs:
-        return ImageEmbedder(file)
-    classifier = ImageClassifier(file)
-    if classifier.labels is None:
+        return "embedder"
+    return "classifier" if file.metadata.mask is None else "segmenter"
+
+
+def _open_labels(kind: str, file: ModelFile) -> tuple[str, ...]:
+    """Open the file as on a device, and return the names of its classes; none of an embedder."""
+    model = KINDS[kind](file)
+    if isinstance(model, ImageEmbedder):
+        return ()
+    if model.labels is None:
         raise ValueError(f"{file.what} has no class names. Export it with labels=")
-    return classifier
+    return model.labels
 
 
 def _sources(target: Target) -> Path:
@@ -115,16 +132,14 @@ def _sources(target: Target) -> Path:
 
 
 def _fill(
-    whole: Path, model: Path, image_model: ImageClassifier | ImageEmbedder, sources: Path
+    whole: Path, model: Path, file: ModelFile, kind: str, labels: tuple[str, ...], sources: Path
 ) -> None:
     """Write every file of the bundle."""
-    kind = "classifier" if isinstance(image_model, ImageClassifier) else "embedder"
-    labels = image_model.labels if isinstance(image_model, ImageClassifier) else None
-    name = image_model.model_file.metadata.name or model.stem
+    name = file.metadata.name or model.stem
     names = {
         "name": name,
         "service": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or kind,
-        "labels": first_labels(labels or ()),
+        "labels": first_labels(labels),
     }
     whole.mkdir()
     files = [*sources.iterdir(), *(sources / kind).iterdir()]

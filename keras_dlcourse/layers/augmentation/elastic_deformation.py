@@ -15,6 +15,7 @@ from keras_dlcourse.layers.augmentation.random_affine import (
     check_entries,
     check_mask_classes,
     check_mask_size,
+    spec_of,
 )
 
 _FILL_MODES = ("constant", "nearest", "reflect")
@@ -156,14 +157,7 @@ class ElasticDeformation(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
         """Return the shapes and dtypes of the outputs."""
-        if not isinstance(inputs, Mapping):
-            return keras.KerasTensor(inputs.shape, self.compute_dtype)
-        return {
-            name: keras.KerasTensor(
-                part.shape, self.compute_dtype if name == IMAGES else part.dtype
-            )
-            for name, part in inputs.items()
-        }
+        return spec_of(inputs, self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create this layer."""

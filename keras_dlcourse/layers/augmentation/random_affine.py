@@ -238,20 +238,7 @@ class RandomAffine(keras.layers.Layer):
 
     def compute_output_spec(self, inputs: Any, training: bool = False) -> Any:
         """Return the shapes and dtypes of the outputs."""
-        names = [*self.boxes, *self.keypoints]
-        if not isinstance(inputs, Mapping):
-            return keras.KerasTensor(inputs.shape, self.compute_dtype)
-        return {
-            name: keras.KerasTensor(
-                part.shape,
-                self.compute_dtype
-                if name == IMAGES
-                else "float32"
-                if name in names
-                else part.dtype,
-            )
-            for name, part in inputs.items()
-        }
+        return spec_of(inputs, self.compute_dtype, (*self.boxes, *self.keypoints))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create this layer."""
@@ -298,6 +285,23 @@ def check_entries(given: Mapping[str, Any], names: Sequence[str]) -> None:
         raise ValueError(
             f"images must be a batch of rank 4. Received: shape {tuple(given[IMAGES].shape)}"
         )
+
+
+def spec_of(inputs: Any, dtype: str, places: Sequence[str] = ()) -> Any:
+    """Return the shapes and dtypes of augmented entries, or of images alone.
+
+    Args:
+        inputs: The entries, or the images.
+        dtype: The dtype of images.
+        places: The entries that are float32, whatever was given; others keep their dtype.
+    """
+    if not isinstance(inputs, Mapping):
+        return keras.KerasTensor(inputs.shape, dtype)
+    dtypes = {IMAGES: dtype, **dict.fromkeys(places, "float32")}
+    return {
+        name: keras.KerasTensor(part.shape, dtypes.get(name, part.dtype))
+        for name, part in inputs.items()
+    }
 
 
 def check_mask_classes(masks: Mapping[str, int] | None) -> dict[str, int]:

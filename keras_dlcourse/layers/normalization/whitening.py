@@ -10,7 +10,6 @@ from keras import ops
 
 from keras_dlcourse import backend
 from keras_dlcourse._checks import check_integer, check_number, check_one_of
-from keras_dlcourse.data.stream import stream
 
 _BATCH = 256
 
@@ -108,6 +107,10 @@ class Whitening(keras.layers.Layer):
                 number of features than before, or if a component has no variance and `epsilon` is
                 0.
         """
+        # Not at the top: as the first import, this module would bring in Keras, hence the layers
+        # (`_registration`), before it has defined anything itself.
+        from keras_dlcourse.data.stream import stream
+
         moments = _Moments()
         for inputs, _ in stream(data, _BATCH):
             if not self.built:

@@ -57,6 +57,8 @@ class PixelLoss(MeanOverTerms):
         if pixel_weight is not None:
             weights = ops.cast(pixel_weight, losses.dtype)
             weights = weights[..., 0] if len(weights.shape) == 4 else weights
+            # Values that are not known yet could not be checked: a wrong one makes the loss NaN.
+            weights = ops.where(weights >= 0, weights, np.nan)
             losses = losses * ops.where(known, weights, 0.0)
         # TensorFlow reports a label that no class has; other backends would take the loss as 0.
         losses = ops.where(labels < max(scores.shape[-1], 2), losses, np.nan)
@@ -96,7 +98,7 @@ class PixelLoss(MeanOverTerms):
                 'crops the images (UNet with backbone="paper"), or resize them without '
                 "interpolation."
             )
-        labels = ops.cast(labels, "int32")
+        labels, scores = _check_whole(labels, scores)
         known = ops.ones_like(labels, "bool")
         if self.ignore is not None:
             known = labels != self.ignore
@@ -136,6 +138,21 @@ class PixelLoss(MeanOverTerms):
             "ignore": self.ignore,
             "from_logits": self.from_logits,
         }
+
+
+def _check_whole(labels: Any, scores: Any) -> tuple[Any, Any]:
+    """Return labels as integers. Fractions are an error, in compiled code NaN scores."""
+    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(labels.dtype)):
+        return ops.cast(labels, "int32"), scores
+    is_whole = labels == ops.floor(labels)
+    if backend.is_known(labels) and not (whole := ops.convert_to_numpy(is_whole)).all():
+        raise ValueError(
+            "y_true must be class numbers. Received: fractions or NaN in "
+            f"{np.count_nonzero(~whole)} pixels, first at index "
+            f"{tuple(map(int, np.argwhere(~whole)[0]))}. Resize masks without interpolation."
+        )
+    scores = ops.where(ops.expand_dims(is_whole, -1), scores, np.nan)
+    return ops.cast(ops.where(is_whole, labels, 0), "int32"), scores
 
 
 def _check_pixel_weight(weights: Any) -> None:

@@ -14,12 +14,12 @@ from keras_dlcourse._checks import check_one_of
 from keras_dlcourse.layers import InceptionModule, LocalResponseNormalization
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Options, Shape
+from keras_dlcourse.models._shared.auxiliary import PREDICTIONS
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 from keras_dlcourse.models.registry import register
 
 DROPOUT, AUXILIARY_DROPOUT = 0.4, 0.7
-AUXILIARY_WEIGHT = 0.3
-PREDICTIONS, AUXILIARY = "predictions", ("auxiliary1", "auxiliary2")
+AUXILIARY = "auxiliary1", "auxiliary2"
 
 
 class Module(NamedTuple):
@@ -91,11 +91,12 @@ def GoogLeNet(
         ValueError: If an argument is out of range or contradicts another.
 
     Example:
-        >>> model = GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
+        >>> import keras_dlcourse as kd
+        >>> model = kd.models.GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
         >>> loss = dict.fromkeys(model.output, "sparse_categorical_crossentropy")
         >>> model.compile("sgd", loss, loss_weights={"predictions": 1, "auxiliary1": 0.3,
         ...                                          "auxiliary2": 0.3})
-        >>> without_auxiliary(model).output_shape
+        >>> kd.models.without_auxiliary(model).output_shape
         (None, 10)
 
     Reference:
@@ -130,26 +131,6 @@ def GoogLeNet(
     x = parts.classify(x, arguments)
     outputs = {PREDICTIONS: x, **beside} if auxiliary else x
     return parts.finish_model(inputs, outputs, arguments, None, name)
-
-
-def without_auxiliary(model: keras.Model) -> keras.Model:
-    """Return the model without the auxiliary classifiers, which only training needs.
-
-    Args:
-        model: A `GoogLeNet`, built with or without `auxiliary=True`. Its layers are shared.
-
-    Returns:
-        A model with one output. Any other model is returned unchanged.
-
-    Example:
-        >>> model = GoogLeNet((32, 32, 3), alpha=0.25, classes=10, auxiliary=True)
-        >>> without_auxiliary(model).count_params() < model.count_params()
-        True
-    """
-    outputs = getattr(model, "output", None)
-    if not isinstance(outputs, dict) or set(outputs) != {PREDICTIONS, *AUXILIARY}:
-        return model
-    return keras.Model(model.inputs, outputs[PREDICTIONS], name=model.name)
 
 
 def _convolution(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import log2
 from typing import Any
@@ -24,6 +24,7 @@ from keras_dlcourse.layers import (
 )
 from keras_dlcourse.models._shared import parts
 from keras_dlcourse.models._shared.arguments import Arguments, Shape
+from keras_dlcourse.models._shared.auxiliary import PREDICTIONS
 from keras_dlcourse.models._shared.check_arguments import check_arguments
 
 ACTIVATIONS = ("softmax", "sigmoid", None)
@@ -72,24 +73,60 @@ def image_input(arguments: Arguments, multiple: int) -> tuple[Any, Any]:
     return inputs, x
 
 
-def finish(inputs: Any, logits: Any, arguments: Arguments, name: str) -> keras.Model:
-    """Return the model that ends in the activation of the logits, cropped to the image's size."""
+def finish(
+    inputs: Any,
+    logits: Any,
+    arguments: Arguments,
+    name: str,
+    coarser: Mapping[int, Any] | None = None,
+) -> keras.Model:
+    """Return the model that ends in the activation of the logits, cropped to the image's size.
+
+    Args:
+        inputs: The input.
+        logits: Scores at the size of the padded image.
+        arguments: Arguments of the network.
+        name: Name of the model.
+        coarser: Scores at other strides, which become auxiliary outputs at the size of the image.
+    """
+    beside = {}
+    for stride, scores in (coarser or {}).items():
+        output = f"auxiliary{stride}"
+        x = L.UpSampling2D(stride, interpolation="bilinear", name=f"{output}_up")(scores)
+        x = _crop(x, inputs, arguments, f"{output}_crop")
+        beside[output] = _activate(x, arguments, output)
+    return end(inputs, _crop(logits, inputs, arguments, "crop"), arguments, name, beside)
+
+
+def _crop(logits: Any, inputs: Any, arguments: Arguments, name: str) -> Any:
+    """Return scores without the rows and columns that were padded."""
     height, width, _ = arguments.input_shape
     if height is None or width is None:
-        logits = CropLike(name="crop")([logits, inputs])
-    elif logits.shape[1:3] != (height, width):
-        rows, columns = logits.shape[1] - height, logits.shape[2] - width
-        logits = L.Cropping2D(((0, rows), (0, columns)), name="crop")(logits)
-    return end(inputs, logits, arguments, name)
+        return CropLike(name=name)([logits, inputs])
+    if logits.shape[1:3] == (height, width):
+        return logits
+    rows, columns = logits.shape[1] - height, logits.shape[2] - width
+    return L.Cropping2D(((0, rows), (0, columns)), name=name)(logits)
 
 
-def end(inputs: Any, logits: Any, arguments: Arguments, name: str) -> keras.Model:
-    """Return the model that ends in the activation of the logits."""
-    dtype = parts.output_dtype()
-    x = L.Activation(arguments.classifier_activation, dtype=dtype, name="scores")(logits)
+def _activate(logits: Any, arguments: Arguments, name: str) -> Any:
+    return L.Activation(arguments.classifier_activation, dtype=parts.output_dtype(), name=name)(
+        logits
+    )
+
+
+def end(
+    inputs: Any,
+    logits: Any,
+    arguments: Arguments,
+    name: str,
+    beside: Mapping[str, Any] | None = None,
+) -> keras.Model:
+    """Return the model that ends in the activation of the logits, with auxiliary outputs if any."""
+    x = _activate(logits, arguments, "scores")
     if arguments.classifier_activation is not None:  # logits are no confidences
-        x = OutputDescription(SEGMENTATION, dtype=dtype, name=SEGMENTATION)(x)
-    return keras.Model(inputs, x, name=name)
+        x = OutputDescription(SEGMENTATION, dtype=parts.output_dtype(), name=SEGMENTATION)(x)
+    return keras.Model(inputs, {PREDICTIONS: x, **beside} if beside else x, name=name)
 
 
 def pick_strides(backbone: keras.Model, strides: Sequence[int] | None) -> tuple[int, ...]:

@@ -43,6 +43,13 @@ class FCNOptions(TypedDict, total=False):
         bool,
         "Whether transposed convolutions are trained, or stay bilinear.",
     ]
+    auxiliary: Annotated[
+        bool,
+        "Whether the model has additional outputs for training (deep supervision): the sums of "
+        "scores at each coarser stride, interpolated to the image. Outputs are then a dictionary "
+        'of `"predictions"`, `"auxiliary32"` and, for an FCN-8s, `"auxiliary16"`, which '
+        "`without_auxiliary` and export reduce to the first.",
+    ]
     dropout: Annotated[
         float,
         "Fraction of features dropped during training before the scores, in [0, 1); in the paper's "
@@ -62,6 +69,7 @@ class FCNOptions(TypedDict, total=False):
 DEFAULTS: dict[str, Any] = {
     "activation": "softmax",
     "trainable_upsampling": True,
+    "auxiliary": False,
     "dropout": DROPOUT,
 }
 
@@ -187,6 +195,10 @@ def _build(
     given: dict[str, Any] = dict(options)
     name, is_trainable = given.pop("name"), given.pop("trainable_upsampling")
     check_flag("trainable_upsampling", is_trainable)
+    if check_flag("auxiliary", auxiliary := given.pop("auxiliary")) and len(strides) == 1:
+        raise ValueError(
+            f"auxiliary must be False for one scale, at stride {strides[0]}. Use FCN16s or FCN8s."
+        )
     arguments = _parts.check_segmenter(
         backbone, (PAPER,), input_shape, (224, 224, 3), classes=classes, **given
     )
@@ -196,14 +208,16 @@ def _build(
     else:
         maps = _maps_of_paper(strides, image, arguments)
     sums: Any = None
+    coarser: dict[int, Any] = {}
     for stride in strides:
         scores = _score(maps[stride], stride, arguments)
         if sums is not None:
+            coarser[2 * stride] = sums
             sums = _enlarge(sums, 2, f"to_{stride}", is_trainable)
             scores = L.Add(name=f"sum_{stride}")([sums, scores])
         sums = scores
     logits = _enlarge(sums, strides[-1], LAST, is_trainable)
-    return _parts.finish(inputs, logits, arguments, name)
+    return _parts.finish(inputs, logits, arguments, name, coarser if auxiliary else None)
 
 
 def _maps_of_paper(strides: Sequence[int], image: Any, arguments: Arguments) -> dict[int, Any]:

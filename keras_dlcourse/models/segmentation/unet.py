@@ -55,6 +55,7 @@ def UNet(
     alpha: float = 1.0,
     separable: bool = True,
     upsampling: str | None = None,
+    auxiliary: bool = False,
     dropout: float = 0.0,
     bn_momentum: float = 0.9,
     preprocessing: Normalization | None = None,
@@ -94,6 +95,11 @@ def UNet(
         upsampling: How maps are enlarged: `"bilinear"` or `"nearest"` interpolation before the
             convolutions, or `"transpose"`, a learned 2x2 transposed convolution. None is
             `"transpose"` for the paper's stages, otherwise `"bilinear"`.
+        auxiliary: Whether the model has additional outputs for training (deep supervision): the
+            classes that a 1x1 convolution predicts from the decoder's maps at each coarser scale,
+            enlarged to the image. Outputs are then a dictionary of `"predictions"` and, by stride,
+            `"auxiliary2"` and so on. Not for `"paper"`, where each scale shows another part of the
+            image.
         dropout: Fraction of the coarsest maps dropped during training, in [0, 1).
         bn_momentum: Momentum of the moving statistics of batch normalization.
         preprocessing: Normalization applied to pixels in [0, 255] before they reach the model; by
@@ -101,7 +107,8 @@ def UNet(
         name: Name of the model.
 
     Returns:
-        A functional model from images to scores `(batch, height, width, classes)`.
+        A functional model from images to scores `(batch, height, width, classes)`, or to a
+        dictionary of them, which `without_auxiliary` and export reduce to the first.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -132,11 +139,16 @@ def UNet(
         preprocessing=preprocessing,
     )
     check_flag("separable", separable)
+    if check_flag("auxiliary", auxiliary) and form is not None and form.padding == "valid":
+        raise ValueError(
+            f"auxiliary must be False if backbone={backbone!r}, whose maps of each scale show "
+            'another part of the image. Use backbone="plain".'
+        )
     upsampling = check_one_of("upsampling", upsampling, (None, *UPSAMPLINGS))
     if strides is not None and not isinstance(backbone, keras.Model):
         raise ValueError(f"strides must be None if backbone={backbone!r}. Received: {strides}")
     if form is not None:
-        return _build_form(form, arguments, upsampling or "transpose", name)
+        return _build_form(form, arguments, upsampling or "transpose", auxiliary, name)
     if isinstance(backbone, str):
         strides, backbone = MOBILE_STRIDES, MobileNetV2(
             arguments.input_shape, MOBILE_ALPHA * arguments.alpha, include_top=False,
@@ -146,9 +158,9 @@ def UNet(
     inputs, image = _parts.image_input(arguments, strides[-1])
     skips = _parts.maps_of(backbone, strides, image)
     decoder = _Decoder(arguments, separable, upsampling or "bilinear")
-    x = decoder.run(skips)
-    logits = L.Conv2D(arguments.classes, 1, name="logits")(x)
-    return _parts.finish(inputs, logits, arguments, name)
+    maps = decoder.run(skips)
+    logits = L.Conv2D(arguments.classes, 1, name="logits")(maps.pop(1))
+    return _parts.finish(inputs, logits, arguments, name, _score(maps, arguments, auxiliary))
 
 
 @dataclass(frozen=True)
@@ -165,9 +177,9 @@ class _Decoder:
     separable: bool
     upsampling: str
 
-    def run(self, skips: dict[int, Any]) -> Any:
-        """Return the maps at the size of the image, from those of a backbone by stride."""
-        coarsest = max(skips)
+    def run(self, skips: dict[int, Any]) -> dict[int, Any]:
+        """Return the decoder's maps by stride, down to 1, from those of a backbone."""
+        coarsest, maps = max(skips), {}
         x = parts.dropout(skips[coarsest], self.arguments)
         for stride in sorted({1, *skips} - {coarsest}, reverse=True):
             filters = _scale(min(DECODER_CHANNELS * stride, MOST_CHANNELS), self.arguments)
@@ -179,7 +191,8 @@ class _Decoder:
                 convolutions = 2
             for number in range(1, convolutions + 1):
                 x = self._convolve(x, filters, f"decoder_{stride}_conv{number}")
-        return x
+            maps[stride] = x
+        return maps
 
     def _convolve(self, x: Any, filters: int, name: str) -> Any:
         momentum = self.arguments.bn_momentum
@@ -204,7 +217,19 @@ def enlarge(x: Any, factor: int, filters: int, upsampling: str, name: str) -> An
     return L.UpSampling2D(factor, interpolation=upsampling, name=f"{name}_up")(x)
 
 
-def _build_form(form: Form, arguments: Arguments, upsampling: str, name: str) -> keras.Model:
+def _score(maps: dict[int, Any], arguments: Arguments, auxiliary: bool) -> dict[int, Any]:
+    """Return the scores of each class that the decoder's coarser maps give, if they are wanted."""
+    if not auxiliary:
+        return {}
+    return {
+        stride: L.Conv2D(arguments.classes, 1, name=f"auxiliary{stride}_logits")(x)
+        for stride, x in maps.items()
+    }
+
+
+def _build_form(
+    form: Form, arguments: Arguments, upsampling: str, auxiliary: bool, name: str
+) -> keras.Model:
     """Return a network with the paper's stages."""
     is_valid = form.padding == "valid"
     if is_valid:
@@ -219,17 +244,20 @@ def _build_form(form: Form, arguments: Arguments, upsampling: str, name: str) ->
             skips.append(x)
             x = L.MaxPooling2D(2, name=f"down{stage}_pool")(x)
     x = parts.dropout(x, arguments)
+    maps = {}
     for stage in range(len(CHANNELS) - 1, 0, -1):
         channels, skip = CHANNELS[stage - 1], skips.pop()
         x = enlarge(x, 2, _scale(channels, arguments), upsampling, f"up{stage}")
         if is_valid:
             skip = _crop_center(skip, x.shape, f"up{stage}_crop")
         x = L.Concatenate(name=f"up{stage}_skip")([skip, x])
-        x = _convolve_twice(x, channels, f"up{stage}", form, arguments)
-    logits = L.Conv2D(arguments.classes, 1, kernel_initializer="he_normal", name="logits")(x)
+        x = maps[2 ** (stage - 1)] = _convolve_twice(x, channels, f"up{stage}", form, arguments)
+    logits = L.Conv2D(arguments.classes, 1, kernel_initializer="he_normal", name="logits")(
+        maps.pop(1)
+    )
     if is_valid:
         return _parts.end(inputs, logits, arguments, name)
-    return _parts.finish(inputs, logits, arguments, name)
+    return _parts.finish(inputs, logits, arguments, name, _score(maps, arguments, auxiliary))
 
 
 def _convolve_twice(x: Any, channels: int, name: str, form: Form, arguments: Arguments) -> Any:

@@ -8,9 +8,9 @@ import numpy as np
 
 from keras_dlcourse.data import Dataset, Examples, Pipeline, hog, take
 from keras_dlcourse.data.mask_labels import IGNORE, count_pixels
+from keras_dlcourse.metrics.mask_scores import mean_iou
 from keras_dlcourse.report.curves import PRECISION_RECALL, areas
 from keras_dlcourse.report.one_vs_rest import one_vs_rest
-from keras_dlcourse.training.run.mask_scores import mean_iou
 
 LIMIT = 5_000  # training images; with more, the methods take minutes
 PIXELS = 20_000, 100_000  # for training and for testing, drawn from images

@@ -10,7 +10,7 @@ from keras_dlcourse.data import Dataset, Normalization, Pipeline
 from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.training.run.run import read_config
 from keras_dlcourse.training.run.run_folder import RunFolder
-from keras_dlcourse.training.run.split_record import FILES, SplitRecord, list_files
+from keras_dlcourse.training.run.split_record import FILES, SplitRecord, is_used, list_files
 
 
 def find_held_out(folder: str | os.PathLike[str], data: Dataset) -> Pipeline:
@@ -63,7 +63,7 @@ def find_held_out(folder: str | os.PathLike[str], data: Dataset) -> Pipeline:
             f"data must have images of the run, which knows them by their {record.of}. Received: "
             "none of them. Read them as for the run, at the same size; new images need no check."
         )
-    rows = [np.flatnonzero(~np.isin(one, ("train", "validation"))) for one in uses]
+    rows = [np.flatnonzero(~is_used(one)) for one in uses]
     if not any(map(len, rows)):
         raise ValueError(
             "data must have images that the run held out. Received: only images that it used for "
@@ -74,7 +74,7 @@ def find_held_out(folder: str | os.PathLike[str], data: Dataset) -> Pipeline:
     return rebuild(
         data.test,
         x=np.concatenate([part.x[some] for part, some in left]),
-        y=np.concatenate([np.asarray(part.y)[some] for part, some in left]),
+        y=np.concatenate([part.y[some] for part, some in left]),
         sample_weight=None,
         normalization=Normalization.from_dict(recorded) if recorded else data.normalization,
     )

@@ -19,10 +19,10 @@ RECIPE = Recipe(
     model="resnet18",
     alpha=0.25,
     weights="none",
-    epochs=10,
+    epochs=12,
     batch_size=BATCH_SIZE,
     learning_rate=5e-3,
-    weight_decay=0.3,
+    weight_decay=0.5,
     label_smoothing=0.05,
 )
 

@@ -205,6 +205,7 @@ def run(
     say(f"Training {model.name} for {recipe.epochs} epochs; all results go to {run_folder.path}")
     with spread(model, names, task.compile_options(data, recipe)) as trained:
         training = fit_model(trained, data, recipe, task, run_folder, callbacks, names)
+    task.record(model, data)
     save_model(model, run_folder)
     say(f"Testing on the {data.test.examples:,} held-out {task.page.example}s")
     evidence = task.evaluate(model, data)
@@ -217,7 +218,7 @@ def run(
         )
         return Run(run_folder, model, results)
 
-    options = {**task.export_options(data), **evidence.export_options}
+    options = task.export_options(data)
     files, repair = export_model(model, data, recipe, task, options, run_folder, say)
     results = finish(run_folder, task, training, evidence, files, repair, is_complete=True)
     CheckpointFolder(run_folder.backup).remove()

@@ -70,6 +70,18 @@ class SplitRecord:
 _PARTS = ("train", "validation", "test")
 
 
+def is_used(uses: np.ndarray) -> np.ndarray:
+    """Whether the run knows each image, so that its model does too well on it.
+
+    Args:
+        uses: What `find_uses` returns.
+
+    Returns:
+        `(n,)` bool: True for training, and for validation, which chose the weights.
+    """
+    return np.isin(uses, _PARTS[:2])
+
+
 def record_split(data: Any, folder: RunFolder) -> None:
     """Write `split.json`: the images of each part by their content.
 

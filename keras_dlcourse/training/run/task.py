@@ -45,14 +45,12 @@ class Evidence:
         more: Further JSON-serializable content of `results.json`.
         pictures: PNG files for the report by name, or lists of `kd.report.Picture`; None for one
             that there is not.
-        export_options: Arguments of `to_tflite` that follow from the model, such as thresholds.
     """
 
     test: Mapping[str, Any]
     headline: str
     more: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Shown] = field(default_factory=dict, repr=False)
-    export_options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,6 +74,8 @@ class Task:
         prepare: Prepares the weights of the model before training.
         compile_options: Returns the loss and the metrics, as arguments of `Model.compile`.
         mode: Whether the highest value of `metric` is the best (`"max"`) or the lowest (`"min"`).
+        record: Chooses with the validation part what `model.keras` and its exports are to hold
+            besides the weights, such as thresholds, and records it in the trained model.
         evaluate: Evaluates the model on the test part of the data.
         page: What the report says, and which metric decides which epoch's weights are kept.
         describe_data: Returns what `config.json` records about the data besides its name and sizes.
@@ -112,6 +112,7 @@ class Task:
     fit_data: Callable[[Any, Recipe], Any] = lambda data, recipe: data.train
     prepare: Callable[[keras.Model, Any, Recipe], None] = lambda model, data, recipe: None
     watch: Callable[[Any, Recipe, Path, keras.Model], Any] | None = None
+    record: Callable[[keras.Model, Any], None] = lambda model, data: None
     export_options: Callable[[Any], dict[str, Any]] = lambda data: {}
     quantizations: tuple[str, ...] = ("float32", "int8")
     most_compared: Callable[[Any], int | None] = lambda data: None

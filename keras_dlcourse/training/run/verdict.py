@@ -10,6 +10,9 @@ GOOD, LOOK, STOP = "good", "look here", "do not use"
 _LEVELS = (GOOD, LOOK, STOP)
 
 WIDEST_INTERVAL = 0.10  # of the accuracy, from the lower to the upper end
+# Test images from which on that interval is narrower if all are right, where resampling gives one
+# without any width: 0.025 ** (1 / 36) is 0.903.
+FEWEST_ALIKE = 36
 LARGEST_GAP = 0.15  # between the accuracies on training and validation images
 FEWEST_IMAGES = 20  # per class, for training
 LARGEST_LOSS = 0.01  # of accuracy, or mean IoU, in a quantized file
@@ -162,10 +165,27 @@ def floor_rule(measure: Measure) -> Rule:
         return Reason(
             STOP,
             f"{name} on the same images reaches {reached}, the network {own}",
-            "Train for longer, start from pretrained weights, or add images",
+            _advise(config, "train for longer"),
         )
 
     return check
+
+
+# What can still be done against overfitting, by the level of augmentation that a run had.
+_AUGMENT = {
+    "none": ["augment the images (--augment light)"],
+    "light": ["augment the images more strongly (--augment strong)"],
+}
+
+
+def _advise(config: Mapping[str, Any], *first: str) -> str:
+    """Return what can be done for a network that has learned too little from its images."""
+    steps = list(first)
+    if config.get("weights", "none") == "none" and config.get("task") != "segment":
+        steps.append("start from pretrained weights (--weights imagenet)")
+    steps.append("add images")
+    text = ", or ".join(filter(None, [", ".join(steps[:-1]), steps[-1]]))
+    return text[0].upper() + text[1:]
 
 
 def interval_rule(measure: Measure) -> Rule:
@@ -174,7 +194,16 @@ def interval_rule(measure: Measure) -> Rule:
     def check(config: Mapping[str, Any], results: Mapping[str, Any]) -> Reason | None:
         test = results["test"]
         low, high = (test.get(f"{measure.metric}_{end}") for end in ("low", "high"))
-        if low is None or high is None or high - low <= WIDEST_INTERVAL:
+        if low is None or high is None:
+            return None
+        if low == high and test["examples"] < FEWEST_ALIKE:
+            return Reason(
+                LOOK,
+                f"There are only {test['examples']:,} test images, on all of which the answers are "
+                "alike, so that they do not tell how good it is",
+                "Add images",
+            )
+        if high - low <= WIDEST_INTERVAL:
             return None
         ends = " to ".join(map(measure.form.format, (low, high)))
         return Reason(
@@ -201,7 +230,7 @@ def gap_rule(measure: Measure) -> Rule:
             LOOK,
             f"The network overfits: {on_training} on training images, {on_validation} on "
             "validation images",
-            "Use augmentation, start from pretrained weights, or add images",
+            _advise(config, *_AUGMENT.get(config.get("augment", "strong"), [])),
         )
 
     return check

@@ -20,6 +20,7 @@ from keras_dlcourse.data.pipeline import rebuild
 from keras_dlcourse.explain.engine.scaling import resize_and_scale
 from keras_dlcourse.explain.methods import mapper_for, method_for
 from keras_dlcourse.graph.predicting import predict_batches
+from keras_dlcourse.layers import describe, record_thresholds
 from keras_dlcourse.losses import WeightedBinaryCrossentropy
 from keras_dlcourse.metrics import MultilabelAveragePrecision
 from keras_dlcourse.report.gallery import draw_labels
@@ -198,14 +199,19 @@ def map_labels(
     return map_pictures(replace(data, validation=images), recipe, folder, model)
 
 
+def choose_and_record(model: keras.Model, data: Dataset) -> None:
+    """Choose the threshold of each label on the validation part, and record it in the model."""
+    record_thresholds(model, choose_thresholds(model, data.validation))
+
+
 def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     """Evaluate a model with sigmoid scores on the test part.
 
     Measures the mean average precision with its interval, precision, recall and F1 of each label at
-    thresholds chosen on the validation part, the share of images whose labels are all right, and
+    the thresholds that the model records, the share of images whose labels are all right, and
     what simple methods reach. Draws precision against recall, and the images with the worst labels.
     """
-    thresholds = choose_thresholds(model, data.validation)
+    thresholds = _find_thresholds(model)
     scores = predict_batches(model, (inputs for inputs, *_ in data.test), data.test.batch_size)
     labels = np.asarray(data.test.y)
     found = label_scores(labels, scores, thresholds, data.class_names)
@@ -225,8 +231,14 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
             "worst": _draw_worst(model, data, scores, thresholds, found),
             "curves": report.png_bytes(curves),
         },
-        export_options={"score_thresholds": thresholds},
     )
+
+
+def _find_thresholds(model: keras.Model) -> NDArray[np.float64]:
+    recorded = describe(model)
+    if recorded is None or recorded.score_thresholds is None:
+        raise ValueError("model must record its thresholds: use kd.layers.record_thresholds")
+    return np.asarray(recorded.score_thresholds)
 
 
 def _list_labels(found: LabelScores, thresholds: NDArray) -> dict[str, list[Any]]:
@@ -297,6 +309,7 @@ MULTILABEL = Task(
     compile_options=compile_options,
     mode="max",
     watch=map_labels,
+    record=choose_and_record,
     evaluate=evaluate,
     export_options=export_options,
     page=MULTILABEL_PAGE,

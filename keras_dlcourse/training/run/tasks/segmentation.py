@@ -18,10 +18,10 @@ from keras_dlcourse.data import Dataset, Pipeline, as_dataset, mask_folder
 from keras_dlcourse.data.mask_labels import IGNORE, count_pixels
 from keras_dlcourse.graph.predicting import predict_batches
 from keras_dlcourse.losses import DiceCrossentropy
-from keras_dlcourse.metrics import SegmentationMetric
+from keras_dlcourse.metrics import SegmentationMetric, mask_scores
 from keras_dlcourse.models.segmentation.unet import MOBILE_STRIDES
 from keras_dlcourse.report.gallery import draw_masks
-from keras_dlcourse.report.segmentation_page import SEGMENTATION_PAGE
+from keras_dlcourse.report.segmentation_page import MOST_OUTLINES, SEGMENTATION_PAGE
 from keras_dlcourse.training.run.augment import build_augmentation
 from keras_dlcourse.training.run.floor import measure_mask_floor
 from keras_dlcourse.training.run.image_task import (
@@ -32,12 +32,7 @@ from keras_dlcourse.training.run.image_task import (
     summarize_data,
     to_pixels,
 )
-from keras_dlcourse.training.run.mask_scores import (
-    mask_scores,
-    name_classes,
-    typical_images,
-    worst_images,
-)
+from keras_dlcourse.training.run.mask_images import name_classes, typical_images, worst_images
 from keras_dlcourse.training.run.recipe import Recipe, choose_length, fill
 from keras_dlcourse.training.run.task import Evidence, Task
 from keras_dlcourse.training.run.verdict import SEGMENTATION_RULES
@@ -230,7 +225,7 @@ def evaluate(model: keras.Model, data: Dataset) -> Evidence:
     """
     predicted = predict_masks(model, data.test)
     true = np.asarray(data.test.y[:])
-    found = mask_scores(true, predicted, len(data.class_names))
+    found = mask_scores(true, predicted, len(data.class_names), limit=MOST_OUTLINES)
     chosen = {
         "typical": typical_images(found.image_iou, SHOWN),
         "worst": worst_images(found.image_iou, SHOWN),

@@ -15,6 +15,14 @@ LAYERS = (
         is_composite=False,
     ),
     LayerCase(
+        kd.layers.DropPixels,
+        {"keep": 0.3, "masks": {"mask": 255}, "seed": 3},
+        input_shape=(6, 5, 2),
+        output_shape=(6, 5, 2),
+        has_weights=False,
+        is_composite=False,
+    ),
+    LayerCase(
         kd.layers.ElasticDeformation,
         {
             "stddev": 0.7,

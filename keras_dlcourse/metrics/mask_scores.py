@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from keras_dlcourse._checks import check_integer
+from keras_dlcourse.data.interval import Interval, confidence_interval
 from keras_dlcourse.data.mask_labels import IGNORE
-from keras_dlcourse.metrics.boundary_f1 import boundary_f1
+from keras_dlcourse.metrics.boundary_f1 import boundary_f1, check_masks
 from keras_dlcourse.metrics.segmentation import SegmentationScores, measure_matrix
-from keras_dlcourse.report.interval import Interval, confidence_interval
-from keras_dlcourse.report.segmentation_page import MOST_OUTLINES
 
 _MEASURES = (
     "pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou", "mean_dice",
@@ -66,16 +65,34 @@ class MaskScores:
         }
 
 
-def mask_scores(true: ArrayLike, predicted: ArrayLike, classes: int) -> MaskScores:
-    """Measure predicted masks.
+def mask_scores(
+    true: ArrayLike,
+    predicted: ArrayLike,
+    classes: int,
+    *,
+    ignore: int | None = IGNORE,
+    limit: int | None = None,
+    level: float = 0.95,
+) -> MaskScores:
+    """Measure predicted masks: all pixels, outlines, and each image, with an interval over images.
+
+    `SegmentationMetric` measures the same pixels batch by batch, e.g. during `fit`.
 
     Args:
-        true: Class numbers `(n, height, width)`, 255 where a pixel has no label.
-        predicted: Predicted class numbers of the same shape.
+        true: Class numbers `(images, height, width)`.
+        predicted: Predicted class numbers of the same shape (`scores.argmax(-1)`).
         classes: Number of classes.
+        ignore: Value of the pixels without a label, or None if all have one.
+        limit: Maximum number of images whose outlines are compared, taken from the start; None for
+            all. Each takes milliseconds for each class.
+        level: Confidence level of the interval, between 0 and 1.
 
     Returns:
         A `MaskScores`.
+
+    Raises:
+        TypeError: If masks are not integers.
+        ValueError: If shapes differ, no pixel has a label, or a number is out of range.
 
     Example:
         >>> true, predicted = np.zeros((2, 2, 4, 4), "uint8")
@@ -83,22 +100,42 @@ def mask_scores(true: ArrayLike, predicted: ArrayLike, classes: int) -> MaskScor
         >>> found = mask_scores(true, predicted, 2)
         >>> found.pixels.iou.round(2).tolist(), found.image_iou.round(2).tolist()
         ([0.83, 0.67], [0.75, 0.75])
+        >>> print(found.interval)  # the mean IoU of other such images
+        0.750 (0.750 to 0.750, 95%)
     """
-    true, predicted = np.asarray(true), np.asarray(predicted)
-    matrix, areas = _count(true, predicted, classes)
-    some = slice(MOST_OUTLINES)
-    outlines = boundary_f1(true[some], predicted[some], classes)
+    true, predicted = check_masks(true, predicted)
+    classes = check_integer("classes", classes)
+    some = slice(None if limit is None else check_integer("limit", limit))
+    _check_numbers("true", true if ignore is None else true[true != ignore], classes)
+    _check_numbers("predicted", predicted, classes)
+    matrix, areas = _count(true, predicted, classes, ignore)
+    if not matrix.any():
+        raise ValueError(
+            f"true must have pixels with a label. Received: shape {true.shape}, only {ignore}"
+        )
+    outlines = boundary_f1(true[some], predicted[some], classes, ignore=ignore)
     there = ~np.isnan(outlines)
     means = np.where(there, outlines, 0).sum(axis=0) / np.maximum(there.sum(axis=0), 1)
     return MaskScores(
         pixels=measure_matrix(matrix.astype("float64")),
         interval=None
         if len(areas) < 2
-        else confidence_interval(lambda rows, _: mean_iou(rows.sum(axis=0)), areas, areas),
+        else confidence_interval(
+            lambda rows, _: mean_iou(rows.sum(axis=0)), areas, areas, level=level
+        ),
         boundary_f1=np.where(there.any(axis=0), means, np.nan),
         images=(areas[:, 1] > 0).sum(axis=0),
         image_iou=np.array([mean_iou(one) for one in areas]),
     )
+
+
+def _check_numbers(name: str, numbers: NDArray, classes: int) -> None:
+    """Raise ValueError for a number that no class has."""
+    if wrong := [int(one) for one in (numbers.min(initial=0), numbers.max(initial=0))
+                 if not 0 <= one < classes]:  # fmt: skip
+        raise ValueError(
+            f"{name} must be class numbers from 0 to {classes - 1}. Received: {wrong[0]}"
+        )
 
 
 def mean_iou(areas: NDArray[np.int64]) -> float:
@@ -119,55 +156,15 @@ def mean_iou(areas: NDArray[np.int64]) -> float:
 
 
 def _count(
-    true: NDArray, predicted: NDArray, classes: int
+    true: NDArray, predicted: NDArray, classes: int, ignore: int | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the confusion matrix of all pixels, and the areas `(n, 3, classes)` for `mean_iou`."""
     total = np.zeros((classes, classes), np.int64)
     areas = np.zeros((len(true), 3, classes), np.int64)
     for number, (one, other) in enumerate(zip(true, predicted, strict=True)):
-        known = one != IGNORE
+        known = np.ones(one.shape, bool) if ignore is None else one != ignore
         pairs = one[known].astype(np.int64) * classes + other[known]
         matrix = np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
         total += matrix
         areas[number] = np.diagonal(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
     return total, areas
-
-
-def typical_images(image_iou: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-    """Return the images whose mean IoU is next to the median, in ascending order.
-
-    Example:
-        >>> typical_images(np.array([0.1, 0.9, 0.5, 0.6, np.nan]), 2).tolist()
-        [2, 3]
-    """
-    order = _rank(image_iou)
-    start = max(0, (len(order) - limit) // 2)
-    return order[start : start + limit]
-
-
-def worst_images(image_iou: NDArray[np.float64], limit: int) -> NDArray[np.int64]:
-    """Return the images with the lowest mean IoU, the worst first; none that are all right.
-
-    Example:
-        >>> worst_images(np.array([0.1, 1.0, 0.5, np.nan]), 3).tolist()
-        [0, 2]
-    """
-    order = _rank(image_iou)
-    return order[image_iou[order] < 1][:limit]
-
-
-def _rank(image_iou: NDArray[np.float64]) -> NDArray[np.int64]:
-    known = np.flatnonzero(~np.isnan(image_iou))
-    return known[np.argsort(image_iou[known], kind="stable")]
-
-
-def name_classes(mask: NDArray, class_names: Sequence[str]) -> str:
-    """Return the names of the classes in a mask, those with most pixels first.
-
-    Example:
-        >>> name_classes(np.array([[1, 1, 0, 255]]), ["ground", "house"])
-        'house, ground'
-    """
-    counts = np.bincount(mask.ravel(), minlength=len(class_names))[: len(class_names)]
-    order = np.argsort(-counts, kind="stable")
-    return ", ".join(class_names[number] for number in order if counts[number])
