@@ -25,7 +25,6 @@ from keras_dlcourse.boxes.matching import (
     unmatched_share,
 )
 from keras_dlcourse.boxes.overlap import pairwise_iou
-from keras_dlcourse.boxes.suppression import Suppressed, non_max_suppression
 
 __all__ = [
     "AnchorShapes",
@@ -35,13 +34,11 @@ __all__ = [
     "GridCoder",
     "IGNORED",
     "OffsetCoder",
-    "Suppressed",
     "cluster_shapes",
     "make_anchors",
     "match_by_cost",
     "match_by_iou",
     "match_by_statistics",
-    "non_max_suppression",
     "pairwise_iou",
     "take_matched",
     "unmatched_share",

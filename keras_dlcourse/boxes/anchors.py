@@ -75,8 +75,8 @@ def make_anchors(
         >>> anchors = make_anchors((64, 96), strides=(16, 32), sizes=(20, 40), ratios=(0.5, 1, 2))
         >>> anchors.grids, len(anchors)
         (((4, 6), (2, 3)), 90)
-        >>> anchors.boxes[1].round(4).tolist()  # in the first cell: a square of 20 pixels
-        [0.0833, 0.125, 0.2083, 0.3125]
+        >>> (anchors.boxes[1] * (96, 64, 96, 64)).round(2).tolist()  # in the first cell, a square
+        [8.0, 8.0, 20.0, 20.0]
 
     Reference:
         Liu et al., "SSD: Single Shot MultiBox Detector", ECCV 2016,
@@ -88,7 +88,10 @@ def make_anchors(
     if shapes is None:
         levels = strides if sizes is None else list(sizes)
         ratios = [check_number("ratios", ratio, above=0) for ratio in ratios]
-        shapes = [[_shape(size, ratio) for size in _many(each) for ratio in ratios] for each in levels]
+        shapes = [
+            [_shape(size, ratio) for size in np.atleast_1d(each).tolist() for ratio in ratios]
+            for each in levels
+        ]
     elif sizes is not None:
         raise ValueError("shapes replace sizes: pass one of them. Received: both")
     if len(shapes) != len(strides) or not all(map(len, shapes)):
@@ -113,10 +116,6 @@ def make_anchors(
         tuple(map(len, shapes)),
         (height, width),
     )
-
-
-def _many(size: float | Sequence[float]) -> Sequence[float]:
-    return size if isinstance(size, Sequence) else [size]
 
 
 def _shape(size: float, ratio: float) -> tuple[float, float]:

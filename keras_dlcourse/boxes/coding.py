@@ -114,9 +114,7 @@ class DistanceCoder:
         """Return the boxes of codes, `(..., anchors, 4)`."""
         left, top, right, bottom = _unstack(codes)
         x, y, width, height = _unstack(anchors)
-        return _stack(
-            (x - left * width, y - top * height, x + right * width, y + bottom * height)
-        )
+        return _stack((x - left * width, y - top * height, x + right * width, y + bottom * height))
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that re-create this coder."""

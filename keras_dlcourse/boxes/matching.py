@@ -193,8 +193,8 @@ def take_matched(matched: Any, boxes: Any, labels: Any) -> tuple[Any, Any]:
 
     Returns:
         Boxes `(batch, anchors, 4)`, those of unmatched anchors 0; and labels `(batch, anchors)`
-        int32, `BACKGROUND` or `IGNORED` where nothing is matched, as
-        `kd.losses.AnchorFocalCrossentropy` takes them.
+        int32, `BACKGROUND` or `IGNORED` where nothing is matched. `one_hot` makes zeros of both;
+        weights of 0 leave the ignored ones out of a loss.
 
     Example:
         >>> boxes, labels = take_matched([[0, -1]], [[[1.0, 2, 3, 4]]], [[7]])
@@ -258,14 +258,17 @@ def _within(boxes: Any, centers: Any) -> Any:
 
 
 def _lowest(values: Any, limit: int, wanted: Any) -> Any:
-    """Return which values are among the `wanted` lowest, at most `limit`, of the last axis."""
-    places = ops.top_k(-values, limit)[1]
-    numbers = ops.arange(values.shape[-1], dtype=places.dtype)
-    chosen = ops.zeros_like(values, "bool")
-    for rank in range(limit):
-        here = ops.expand_dims(places[..., rank], -1) == numbers
-        chosen = ops.logical_or(chosen, ops.logical_and(here, rank < wanted))
-    return chosen
+    """Return which values are among the `wanted` lowest, at most `limit`, of the last axis.
+
+    Of equal values, those come first that have the lower index, on every backend.
+    """
+    ordered = -ops.top_k(-values, limit)[0]
+    wanted = ops.broadcast_to(wanted, (*ops.shape(values)[:-1], 1))
+    last = ops.take_along_axis(ordered, wanted - 1, axis=-1)
+    below, equal = values < last, ops.cast(values == last, "int32")
+    room = wanted - ops.sum(ops.cast(below, "int32"), axis=-1, keepdims=True)
+    tied = ops.logical_and(equal > 0, ops.cumsum(equal, axis=-1) <= room)
+    return ops.logical_or(below, tied)
 
 
 def _closest(cost: Any, otherwise: Any = BACKGROUND) -> Any:
