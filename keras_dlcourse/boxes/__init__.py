@@ -18,6 +18,7 @@ from keras_dlcourse.boxes.coding import DistanceCoder, GridCoder, OffsetCoder
 from keras_dlcourse.boxes.matching import (
     BACKGROUND,
     IGNORED,
+    match_by_cell,
     match_by_cost,
     match_by_iou,
     match_by_statistics,
@@ -25,6 +26,7 @@ from keras_dlcourse.boxes.matching import (
     unmatched_share,
 )
 from keras_dlcourse.boxes.overlap import pairwise_iou
+from keras_dlcourse.boxes.suppression import non_max_suppression, soft_non_max_suppression
 
 __all__ = [
     "AnchorShapes",
@@ -36,10 +38,13 @@ __all__ = [
     "OffsetCoder",
     "cluster_shapes",
     "make_anchors",
+    "match_by_cell",
     "match_by_cost",
     "match_by_iou",
     "match_by_statistics",
+    "non_max_suppression",
     "pairwise_iou",
+    "soft_non_max_suppression",
     "take_matched",
     "unmatched_share",
 ]

@@ -83,6 +83,7 @@ def _spread(sizes: NDArray, clusters: int, random: np.random.Generator) -> NDArr
     chosen = [sizes[random.integers(len(sizes))]]
     while len(chosen) < clusters:
         far = (1 - _shape_iou(sizes, np.array(chosen)).max(axis=1)) ** 2
+        far += np.finfo(float).tiny  # sizes that differ in the last digit have an IoU of 1
         chosen.append(sizes[random.choice(len(sizes), p=far / far.sum())])
     return np.array(chosen)
 

@@ -15,7 +15,7 @@ from keras import ops
 from keras_dlcourse._checks import check_number
 
 _LEAST = 1e-6  # as a fraction of the anchor's side: boxes without area have finite codes
-_MOST = 16.0  # exponent: a box of 9 million times the anchor is infinite in float16 only
+_MOST = 16.0  # of the exponent: boxes of a network that is not trained yet are finite
 
 
 class OffsetCoder:

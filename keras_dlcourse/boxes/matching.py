@@ -38,8 +38,9 @@ def match_by_iou(
         anchors: `Anchors`, for boxes in fractions; or left, top, right, bottom `(anchors, 4)`.
         positive: Least IoU of a match.
         negative: IoU below which an anchor is background; it is ignored in between.
-        force: Whether each box also gets the anchor that overlaps it most, even if by less; of two
-            boxes with the same best anchor, the one that it overlaps more gets it.
+        force: Whether each box also gets the anchor that overlaps it most, the first of equal
+            ones, even if by less; of two boxes with the same best anchor, the one that it overlaps
+            more gets it.
 
     Raises:
         TypeError: If an argument has the wrong type.
@@ -74,13 +75,54 @@ def match_by_iou(
     return _closest(ops.where(own, -iou, _FAR), matched)
 
 
+def match_by_cell(boxes: Any, mask: Any, anchors: Anchors) -> Any:
+    """Match each box with the cell that its center is in, as YOLO does.
+
+    A cell is responsible for one object only. Of several in it, it gets the one whose center is
+    closest to its own; the others are lost: `unmatched_share` tells how many. All other cells are
+    background.
+
+    Args:
+        boxes: True boxes `(batch, boxes, 4)` in fractions of the image.
+        mask: Which boxes exist, `(batch, boxes)`.
+        anchors: `Anchors` of one level with one anchor per cell: `make_anchors(image_shape,
+            [stride])`.
+
+    Raises:
+        TypeError: If `anchors` are not `Anchors`.
+        ValueError: If they have several levels, or several anchors per cell.
+
+    Example:
+        >>> from keras_dlcourse.boxes import make_anchors
+        >>> cells = make_anchors((64, 64), strides=[32])
+        >>> match_by_cell([[[0.6, 0.1, 0.8, 0.3]]], [[True]], cells).numpy().tolist()
+        [[-1, 0, -1, -1]]
+
+    Reference:
+        Redmon et al., "You Only Look Once", CVPR 2016, https://arxiv.org/abs/1506.02640, section 2
+    """
+    _check_anchors(anchors)
+    if anchors.per_cell != (1,):
+        raise ValueError(
+            "anchors must be of one level, with one per cell. Received: "
+            f"{anchors.per_cell} per cell. Use make_anchors(image_shape, [stride])."
+        )
+    boxes, mask = _known(boxes, mask)
+    middle = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2)
+    # In cells; the nearest by the larger of both distances is the one around the center.
+    apart = ops.max(ops.abs(middle - anchors.boxes[:, :2]) / anchors.boxes[:, 2:], axis=-1)
+    own = ops.logical_and(_lowest(apart, 1, 1), ops.expand_dims(mask, -1))
+    return _closest(ops.where(own, apart, _FAR))
+
+
 def match_by_statistics(boxes: Any, mask: Any, anchors: Anchors, candidates: int = 9) -> Any:
     """Match by adaptive training sample selection (ATSS): each box has its own IoU threshold.
 
     Candidates of a box are the anchors of each level whose centers are closest to its center. Those
     with an IoU of at least the mean plus the standard deviation over all candidates, and whose
     center is in the box, are matched; of two boxes, an anchor takes the one that it overlaps more.
-    All others are background. There is nothing to tune.
+    All others are background. There is nothing to tune. Boxes smaller than a cell can be without
+    any center, and so without an anchor: check with `unmatched_share`.
 
     Args:
         boxes: True boxes `(batch, boxes, 4)` in fractions of the image.
@@ -98,17 +140,12 @@ def match_by_statistics(boxes: Any, mask: Any, anchors: Anchors, candidates: int
         Training Sample Selection", CVPR 2020, https://arxiv.org/abs/1912.02424, algorithm 1
     """
     candidates = check_integer("candidates", candidates)
-    if not isinstance(anchors, Anchors):
-        raise TypeError(
-            f"anchors must be Anchors, from make_anchors. Received: {type(anchors).__name__}"
-        )
+    _check_anchors(anchors)
     boxes, mask = _known(boxes, mask)
     corners, centers = _corners(anchors), anchors.boxes[:, :2]
     iou = pairwise_iou(boxes, corners)
     # In pixels: fractions of height and width are not of the same length.
-    sides = np.array(anchors.image_shape[::-1], "float32")
-    middle = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2)
-    distance = ops.sum(ops.square((middle - centers) * sides), axis=-1)
+    distance = _squared_distance(boxes, centers, np.array(anchors.image_shape[::-1], "float32"))
     chosen, ends = [], np.cumsum(np.bincount(anchors.levels)).tolist()
     for begin, end, per_cell in zip([0, *ends], ends, anchors.per_cell, strict=False):
         limit = min(candidates * per_cell, end - begin)
@@ -139,9 +176,10 @@ def match_by_cost(
 
         cost = crossentropy of the box's class + overlap_weight * -log(IoU)
 
-    Only anchors whose center is in a box are taken. A box takes as many as the sum of its
-    `candidates` highest IoU, rounded down, and at least one; an anchor that several boxes take goes
-    to the one of the lowest cost. All others are background.
+    Only anchors whose center is in a box are taken, or if there are none, the one whose center is
+    closest. A box takes as many as the sum of its `candidates` highest IoU, rounded down, and at
+    least one; an anchor that several boxes take goes to the one of the lowest cost. All others are
+    background.
 
     Args:
         boxes: True boxes `(batch, boxes, 4)`.
@@ -173,9 +211,11 @@ def match_by_cost(
     error = ops.expand_dims(ops.sum(ops.softplus(logits), axis=-1), 1)
     error = error - ops.matmul(ops.cast(classes, "float32"), ops.swapaxes(logits, 1, 2))
     cost = error - overlap_weight * ops.log(iou + 1e-8)
-    inside = ops.logical_and(
-        _within(boxes, (corners[:, :2] + corners[:, 2:]) / 2), ops.expand_dims(mask, -1)
-    )
+    centers = (corners[:, :2] + corners[:, 2:]) / 2
+    inside = _within(boxes, centers)
+    nearest = _lowest(_squared_distance(boxes, centers), 1, 1)
+    inside = ops.where(ops.any(inside, axis=-1, keepdims=True), inside, nearest)
+    inside = ops.logical_and(inside, ops.expand_dims(mask, -1))
     # As in YOLOX's code, only what can be taken is summed.
     highest = ops.top_k(ops.where(inside, iou, 0.0), candidates)[0]
     wanted = ops.maximum(ops.cast(ops.sum(highest, axis=-1), "int32"), 1)
@@ -240,6 +280,13 @@ def _known(boxes: Any, mask: Any) -> tuple[Any, Any]:
     return ops.where(ops.expand_dims(mask, -1), boxes, 0.0), mask
 
 
+def _check_anchors(anchors: Any) -> None:
+    if not isinstance(anchors, Anchors):
+        raise TypeError(
+            f"anchors must be Anchors, from make_anchors. Received: {type(anchors).__name__}"
+        )
+
+
 def _corners(anchors: Any) -> Any:
     corners = anchors.corners if isinstance(anchors, Anchors) else anchors
     return ops.cast(ops.convert_to_tensor(corners), "float32")
@@ -255,6 +302,12 @@ def _within(boxes: Any, centers: Any) -> Any:
     x, y = centers[:, 0], centers[:, 1]
     across = ops.logical_and(x > left, x < right)
     return ops.logical_and(across, ops.logical_and(y > top, y < bottom))
+
+
+def _squared_distance(boxes: Any, centers: Any, sides: Any = 1.0) -> Any:
+    """Return the squared distance of centers from those of boxes, `(batch, boxes, anchors)`."""
+    middle = ops.expand_dims((boxes[..., :2] + boxes[..., 2:]) / 2, 2)
+    return ops.sum(ops.square((middle - centers) * sides), axis=-1)
 
 
 def _lowest(values: Any, limit: int, wanted: Any) -> Any:
