@@ -2,7 +2,7 @@
 
 Each coder has `encode(boxes, anchors)` and `decode(codes, anchors)`. Boxes are left, top, right,
 bottom; anchors are center x, center y, width, height (`Anchors.boxes`) in the same unit; both are
-`(..., anchors, 4)`, and the anchors broadcast.
+`(..., anchors, 4)`, and the anchors broadcast. All compute in float32, also under mixed precision.
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ class GridCoder:
 
 
 def _unstack(values: Any) -> list[Any]:
-    return list(ops.unstack(ops.convert_to_tensor(values), 4, axis=-1))
+    values = ops.cast(ops.convert_to_tensor(values), "float32")  # half has three digits
+    return list(ops.unstack(values, 4, axis=-1))
 
 
 def _stack(parts: Any) -> Any:

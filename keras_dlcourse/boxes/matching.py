@@ -20,6 +20,7 @@ from keras_dlcourse.boxes.overlap import pairwise_iou
 BACKGROUND = -1
 IGNORED = -2
 _FAR = 1e8  # more than any cost
+_ROUNDING = 1e-6  # where all candidates overlap alike, none is below the mean
 
 
 def match_by_iou(
@@ -156,7 +157,7 @@ def match_by_statistics(boxes: Any, mask: Any, anchors: Anchors, candidates: int
     spread = ops.sum(ops.where(chosen, ops.square(iou - mean), 0.0), axis=-1, keepdims=True)
     # Of a sample, as in the authors' code.
     least = mean + ops.sqrt(spread / ops.maximum(count - 1, 1.0))
-    fits = ops.logical_and(chosen, iou >= least)
+    fits = ops.logical_and(chosen, iou >= least - _ROUNDING)
     fits = ops.logical_and(fits, _within(boxes, centers))
     fits = ops.logical_and(fits, ops.expand_dims(mask, -1))
     return _closest(ops.where(fits, -iou, _FAR))
@@ -201,12 +202,15 @@ def match_by_cost(
     """
     overlap_weight = check_number("overlap_weight", overlap_weight, least=0)
     boxes, mask = _known(boxes, mask)
+    labels = ops.cast(labels, "int32")
+    if not labels.shape[1]:
+        labels = _add_padding(labels)
     corners = _corners(anchors)
     candidates = min(check_integer("candidates", candidates), corners.shape[0])
     logits = ops.cast(ops.stop_gradient(logits), "float32")
     predicted = ops.cast(ops.stop_gradient(predicted), "float32")
     iou = pairwise_iou(boxes, predicted)
-    classes = ops.one_hot(ops.where(mask, ops.cast(labels, "int32"), -1), logits.shape[-1])
+    classes = ops.one_hot(ops.where(mask, labels, -1), logits.shape[-1])
     # Of one class against all others, sum over classes: softplus(z), minus z for the right class.
     error = ops.expand_dims(ops.sum(ops.softplus(logits), axis=-1), 1)
     error = error - ops.matmul(ops.cast(classes, "float32"), ops.swapaxes(logits, 1, 2))
@@ -243,6 +247,8 @@ def take_matched(matched: Any, boxes: Any, labels: Any) -> tuple[Any, Any]:
     """
     matched, boxes = ops.convert_to_tensor(matched), ops.convert_to_tensor(boxes)
     labels = ops.cast(labels, "int32")
+    if not boxes.shape[1]:
+        boxes, labels = _add_padding(boxes), _add_padding(labels)
     there, index = matched >= 0, ops.maximum(matched, 0)
     taken = ops.take_along_axis(boxes, ops.expand_dims(index, -1), axis=1)
     taken = ops.where(ops.expand_dims(there, -1), taken, ops.zeros_like(taken))
@@ -277,7 +283,14 @@ def _known(boxes: Any, mask: Any) -> tuple[Any, Any]:
             "boxes must be (batch, boxes, 4) and mask (batch, boxes). Received: "
             f"{tuple(boxes.shape)} and {tuple(mask.shape)}"
         )
+    if not boxes.shape[1]:  # none, or a number that is not known while compiling
+        boxes, mask = _add_padding(boxes), _add_padding(mask)
     return ops.where(ops.expand_dims(mask, -1), boxes, 0.0), mask
+
+
+def _add_padding(values: Any) -> Any:
+    """Add a box to each image, since there is no lowest cost of none."""
+    return ops.pad(values, [[0, 0], [0, 1], *[[0, 0]] * (len(values.shape) - 2)])
 
 
 def _check_anchors(anchors: Any) -> None:
