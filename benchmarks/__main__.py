@@ -52,6 +52,7 @@ NAMES = (
     "fcn_stages",
     "nuclei",
     "earth",
+    "detection_scores",
     "elastic_cost",
     "variants",
     "families",
