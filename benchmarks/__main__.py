@@ -53,6 +53,7 @@ NAMES = (
     "fcn_stages",
     "nuclei",
     "earth",
+    "detection_scores",
     "elastic_cost",
     "heat_map_cost",
     "regions",

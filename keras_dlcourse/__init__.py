@@ -14,6 +14,7 @@ from keras_dlcourse._version import __version__
 
 if TYPE_CHECKING:
     from keras_dlcourse import (
+        boxes,
         callbacks,
         compress,
         data,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "__version__",
+    "boxes",
     "callbacks",
     "compress",
     "data",

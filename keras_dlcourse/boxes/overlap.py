@@ -60,3 +60,21 @@ class Overlap:
 def quotient(part: Any, whole: Any) -> Any:
     """Return `part / whole`, or 0 where both are 0."""
     return part / ops.where(whole > 0, whole, 1.0)
+
+
+def pairwise_iou(one: Any, other: Any) -> Any:
+    """Return the intersection over union (IoU) of each box with each other box.
+
+    Args:
+        one: Boxes `(..., n, 4)` as left, top, right, bottom.
+        other: Boxes `(..., m, 4)` in the same unit; leading axes broadcast.
+
+    Returns:
+        `(..., n, m)`, from 0 to 1. A box without area overlaps no other, nor itself.
+
+    Example:
+        >>> pairwise_iou([[0.0, 0, 2, 2]], [[1.0, 0, 3, 2], [0, 0, 2, 2]])[0, 1].numpy().item()
+        1.0
+    """
+    one, other = (ops.convert_to_tensor(boxes) for boxes in (one, other))
+    return Overlap(ops.expand_dims(one, -2), ops.expand_dims(other, -3)).iou

@@ -23,6 +23,7 @@ from keras_dlcourse.losses.detection.boxes import (
     SmoothL1Loss,
 )
 from keras_dlcourse.losses.detection.keypoints import KeypointLoss
+from keras_dlcourse.losses.detection.quality_focal import QualityFocalLoss
 from keras_dlcourse.losses.embedding.contrastive import ContrastiveLoss
 from keras_dlcourse.losses.embedding.margin_softmax import ArcFace, CosFace
 from keras_dlcourse.losses.embedding.nt_xent import NTXent
@@ -52,6 +53,7 @@ __all__ = [
     "PixelCrossentropy",
     "PixelFocalCrossentropy",
     "ProxyAnchor",
+    "QualityFocalLoss",
     "SmoothL1Loss",
     "SparseCategoricalCrossentropy",
     "SupervisedContrastive",

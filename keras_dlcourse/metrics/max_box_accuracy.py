@@ -11,6 +11,7 @@ from keras import ops
 from keras_dlcourse._checks import check_integer
 from keras_dlcourse.boxes.of_masks import boxes_around, intersection_over_union
 from keras_dlcourse.metrics._maps import check_maps, check_share, weights_of
+from keras_dlcourse.metrics._numpy import numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_dlcourse")
@@ -75,7 +76,7 @@ class MaxBoxAccuracy(keras.metrics.Metric):
     @property
     def best_threshold(self) -> float:
         """The threshold with the highest accuracy so far; the lowest one in a tie."""
-        return int(np.argmax(_numbers(self.right))) / self.thresholds
+        return int(np.argmax(numbers(self.right, "MaxBoxAccuracy"))) / self.thresholds
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Accumulate statistics for a batch of images.
@@ -88,13 +89,15 @@ class MaxBoxAccuracy(keras.metrics.Metric):
         Raises:
             ValueError: If the shapes do not match, or the call is being compiled.
         """
-        boxes, maps = (_numbers(tensor) for tensor in check_maps(y_true, y_pred))
+        boxes, maps = (numbers(tensor, "MaxBoxAccuracy") for tensor in check_maps(y_true, y_pred))
         if boxes.shape[-1] != 4:
             raise ValueError("MaxBoxAccuracy takes boxes (n, 4), not masks")
         right = np.array(
             [self._is_right(*pair) for pair in zip(boxes, maps, strict=True)], "float32"
         )
-        weights = _numbers(weights_of(sample_weight, ops.ones((len(maps),), "float32")))
+        weights = numbers(
+            weights_of(sample_weight, ops.ones((len(maps),), "float32")), "MaxBoxAccuracy"
+        )
         self.right.assign_add(ops.convert_to_tensor(weights @ right, self.dtype))
         self.count.assign_add(ops.convert_to_tensor(weights.sum(), self.dtype))
 
@@ -117,13 +120,3 @@ class MaxBoxAccuracy(keras.metrics.Metric):
             box = boxes_around(scaled >= number / self.thresholds)[0]
             right[number] = (intersection_over_union(box, boxes) >= self.iou).any()
         return right
-
-
-def _numbers(tensor: Any) -> np.ndarray:
-    try:
-        return np.asarray(ops.convert_to_numpy(tensor))
-    except (NotImplementedError, TypeError) as error:  # symbolic tensors of TensorFlow and JAX
-        raise ValueError(
-            "MaxBoxAccuracy computes in NumPy and cannot be compiled. Call it on what "
-            "model.predict returns, or, on TensorFlow, use compile(run_eagerly=True)."
-        ) from error

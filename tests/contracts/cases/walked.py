@@ -44,6 +44,13 @@ NOT_PARTS = {
     "keras_dlcourse.metrics.MaskScores": "a result: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.mask_scores": "of NumPy: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.SegmentationScores": "a result: tests/metrics/test_mask_metrics.py",
+    "keras_dlcourse.metrics.DetectionScores": "a result: tests/metrics/test_mean_average_precision.py",
+    "keras_dlcourse.metrics.MeanAveragePrecision": (
+        "takes dictionaries: tests/metrics/test_mean_average_precision.py"
+    ),
+    "keras_dlcourse.metrics.mean_average_precision": (
+        "of NumPy: tests/metrics/test_mean_average_precision.py"
+    ),
     "keras_dlcourse.metrics.LocalizationAccuracy": "of two outputs: tests/metrics/test_boxes.py",
     "keras_dlcourse.models.MLP": "of vectors, not images: tests/models/test_mlp.py",
     "keras_dlcourse.models.MonteCarloDropout": "takes models: tests/models/test_monte_carlo.py",
