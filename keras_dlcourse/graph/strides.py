@@ -124,7 +124,7 @@ class _Conversion:
             local = local or isinstance(layer, _WINDOWS)
         if not local:
             _refuse(node, "cannot be dilated")
-        return layer  # type: ignore[no-any-return]
+        return layer
 
 
 def _has_position_weights(layer: Any) -> bool:
@@ -151,7 +151,7 @@ def _dilate(layer: Any, behind: Pair) -> Callable[..., Any]:
     for new, old in zip(own_weights(dilated), own_weights(layer), strict=True):
         new.assign(old)
     if symmetric:
-        return dilated  # type: ignore[no-any-return]
+        return dilated
     pad = keras.layers.ZeroPadding2D(margins, "channels_last", name=f"{layer.name}_margins")
     return lambda x, **kwargs: dilated(pad(x), **kwargs)
 

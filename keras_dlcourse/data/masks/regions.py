@@ -234,7 +234,7 @@ def _colors(images: NDArray) -> NDArray[np.float64]:
             f"{images.min():.3g} to {images.max():.3g}. Pass the pixels before normalization."
         )
     lab = rgb2lab(np.repeat(images, 3 // channels, axis=-1))
-    return lab if channels == 3 else lab[..., :1]  # type: ignore[no-any-return]
+    return lab if channels == 3 else lab[..., :1]
 
 
 def _check_features(features: Any, count: int) -> NDArray:
@@ -264,7 +264,7 @@ def _scale_features(maps: NDArray, size: tuple[int, int]) -> NDArray[np.float64]
 def _points(values: NDArray, position: float) -> NDArray:
     """Return the vectors of all pixels, which end in their places."""
     height, width = values.shape[:2]
-    places = np.stack(np.mgrid[:height, :width], axis=-1) * (position / max(height, width))
+    places = np.moveaxis(np.mgrid[:height, :width], 0, -1) * (position / max(height, width))
     return np.concatenate([values, places], axis=-1).reshape(height * width, -1)
 
 
@@ -273,7 +273,7 @@ def _kmeans(values: NDArray, regions: int, position: float, seed: int) -> NDArra
 
     points = _points(values, position)
     clusters = min(regions, len(np.unique(points, axis=0)))
-    return KMeans(clusters, n_init=1, random_state=seed).fit_predict(points)  # type: ignore[no-any-return]
+    return KMeans(clusters, n_init=1, random_state=seed).fit_predict(points)
 
 
 def _mean_shift(values: NDArray, scale: float, position: float, seed: int) -> NDArray:
@@ -283,7 +283,7 @@ def _mean_shift(values: NDArray, scale: float, position: float, seed: int) -> ND
     # Random, since a grid could miss every second line of a texture.
     sample = np.random.default_rng(seed).permutation(points)[:_SAMPLE]
     found = MeanShift(bandwidth=scale, seeds=sample[:_SEEDS]).fit(sample)
-    return found.predict(points)  # type: ignore[no-any-return]
+    return found.predict(points)
 
 
 def _slic(values: NDArray, regions: int, position: float, seed: int) -> NDArray:
@@ -294,9 +294,7 @@ def _slic(values: NDArray, regions: int, position: float, seed: int) -> NDArray:
     # much as that of neighboring centers.
     reach = values.max() - values.min() or 1.0
     compactness = position * np.sqrt(height * width / regions) / max(height, width) / reach
-    return slic(  # type: ignore[no-any-return]
-        values, regions, compactness, convert2lab=False, start_label=0, channel_axis=-1
-    )
+    return slic(values, regions, compactness, convert2lab=False, start_label=0, channel_axis=-1)
 
 
 def _watershed(values: NDArray, regions: int, seed: int) -> NDArray:
@@ -308,7 +306,7 @@ def _watershed(values: NDArray, regions: int, seed: int) -> NDArray:
         for channel in range(values.shape[-1])
     ]
     slope = np.linalg.norm(slopes, axis=0)
-    return watershed(slope, _flat_places(slope, regions))  # type: ignore[no-any-return]
+    return watershed(slope, _flat_places(slope, regions))
 
 
 def _flat_places(slope: NDArray, count: int) -> NDArray[np.int32]:
@@ -331,7 +329,7 @@ def _graph(values: NDArray, scale: float, seed: int) -> NDArray:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Got image with third dimension", RuntimeWarning)
         # As for images from 0 to 1, for which scikit-image has the paper's scale.
-        return felzenszwalb(values / 100, scale, min_size=_SMALLEST)  # type: ignore[no-any-return]
+        return felzenszwalb(values / 100, scale, min_size=_SMALLEST)
 
 
 _METHODS = {

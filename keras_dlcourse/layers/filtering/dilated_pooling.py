@@ -56,7 +56,7 @@ class DilatedPooling2D(keras.layers.Layer):
 
     def __init__(
         self,
-        kind: str = "maximum",
+        kind: str,
         pool_size: Pair = 2,
         dilation_rate: Pair = 1,
         padding: Any = ((0, 0), (0, 0)),
