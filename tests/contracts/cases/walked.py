@@ -44,7 +44,9 @@ NOT_PARTS = {
     "keras_dlcourse.metrics.MaskScores": "a result: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.mask_scores": "of NumPy: tests/metrics/test_mask_metrics.py",
     "keras_dlcourse.metrics.SegmentationScores": "a result: tests/metrics/test_mask_metrics.py",
-    "keras_dlcourse.metrics.DetectionScores": "a result: tests/metrics/test_mean_average_precision.py",
+    "keras_dlcourse.metrics.DetectionScores": (
+        "a result: tests/metrics/test_mean_average_precision.py"
+    ),
     "keras_dlcourse.metrics.MeanAveragePrecision": (
         "takes dictionaries: tests/metrics/test_mean_average_precision.py"
     ),
