@@ -239,6 +239,13 @@ class TestBlocksThatWriteFiles:
         assert abs(device - keras_accuracy) < 0.02
 
 
+def test_boxes(capsys):
+    """What comes back from codes and NMS are the true boxes: mAP 1."""
+    (block,) = python_blocks("docs/boxes.md")
+    exec(block, {})
+    assert capsys.readouterr().out.split() == ["0.0", "1.0"]
+
+
 @pytest.mark.slow
 def test_retrieval(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
