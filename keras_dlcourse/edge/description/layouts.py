@@ -176,8 +176,8 @@ class DetectionLayout:
 
         Example:
             >>> layout = DetectionLayout(((0.5, 0.5, 0.2, 0.4),))
-            >>> layout.edges(np.array([[0.0, 5.0, 0.0, 0.0]])).round(3).tolist()
-            [[0.5, 0.3, 0.7, 0.7]]
+            >>> layout.edges(np.array([[0.0, 5.0, 0.0, 0.0]])).round(3)
+            array([[0.5, 0.3, 0.7, 0.7]], dtype=float32)
         """
         anchors: np.ndarray = self._anchors[chosen]
         values = numbers.astype(np.float32)[:, [1, 0, 3, 2]] / self._scales
