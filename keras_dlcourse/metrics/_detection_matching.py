@@ -129,8 +129,9 @@ def _chunks(key: NDArray, sizes: NDArray, lanes: int) -> Iterator[NDArray]:
     rows = np.flatnonzero(sizes)
     # Groups stay together, and their detections in order.
     rows = rows[np.lexsort((key[rows], sizes[rows]))]
-    begin = 0
-    ends = np.append(np.flatnonzero(np.diff(key[rows])) + 1, len(rows)) if len(rows) else []
+    if not len(rows):
+        return
+    begin, ends = 0, np.append(np.flatnonzero(np.diff(key[rows])) + 1, len(rows))
     for number, end in enumerate(ends):
         following = ends[number + 1] if number + 1 < len(ends) else None
         if following is None or (following - begin) * lanes * sizes[rows[end]] > _BUDGET:
