@@ -66,7 +66,7 @@ class QualityFocalLoss(keras.losses.Loss):
         error = ops.binary_crossentropy(y_true, y_pred, from_logits=self.from_logits)
         scores = ops.sigmoid(y_pred) if self.from_logits else y_pred
         # A power has no derivative at 0.
-        apart = ops.maximum(ops.abs(y_true - scores), keras.config.epsilon())
+        apart = ops.maximum(ops.abs(ops.subtract(y_true, scores)), keras.config.epsilon())
         return ops.sum(ops.power(apart, self.beta) * error, axis=-1)
 
     def get_config(self) -> dict[str, Any]:
