@@ -26,9 +26,9 @@ _TRUE_POINTS = np.concatenate([_TRUE_BOXES.reshape(10, 2, 2), np.ones((10, 2, 1)
     "float32"
 )
 
-_QUALITY = np.random.default_rng(4).uniform(0.1, 0.9, (10, 6, 3)).astype("float32")
-_QUALITY *= np.arange(3) == np.arange(60).reshape(10, 6, 1) % 4  # a class, or background
-_QUALITY_SCORES = np.random.default_rng(5).uniform(0.1, 0.9, (10, 6, 3)).astype("float32")
+_QUALITY = np.random.default_rng(4).uniform(0.1, 0.9, (10, 3)).astype("float32")
+_QUALITY *= np.arange(3) == np.arange(10)[:, None] % 4  # a class, or background
+_QUALITY_SCORES = np.random.default_rng(5).uniform(0.1, 0.9, (10, 3)).astype("float32")
 
 _NO_QUALITY = (({"beta": 0.5}, "beta.*0.5"), ({"from_logits": 2}, "from_logits.*2"))
 
