@@ -454,6 +454,8 @@ class TestLimits:
         assert figures.values["class_agreement"] == 0.5 and missed
 
     def test_nan_never_agrees(self):
-        ours = np.eye(4)
+        boxes = np.array([[[0.1, 0.1, 0.5, 0.5, 0, 0.9], [0.5, 0.5, 0.9, 0.9, 1, 0.8]]] * 4)
         for name in KINDS:
+            ours = boxes if name == "detection" else np.eye(4)
+            assert not self.judged(ours, ours, kind=name)[1]
             assert self.judged(ours, np.full_like(ours, np.nan), kind=name)[1]

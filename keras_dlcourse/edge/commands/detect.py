@@ -58,7 +58,7 @@ def add_detect_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
     parser.add_argument(
         "--score-threshold",
         type=real_number,
-        metavar="SCORE",
+        metavar="S",
         help="minimum score to list, from 0 to 1 (default: the thresholds of the file, else "
         f"{SCORE_THRESHOLD})",
     )
@@ -66,7 +66,7 @@ def add_detect_parser(subparsers: Subparsers) -> argparse.ArgumentParser:
         "--max-results", type=whole_number, metavar="N", help="maximum number of objects"
     )
     for option, what in (("allow", "the only classes to find"), ("deny", "classes not to find")):
-        parser.add_argument(f"--{option}", metavar="CLASS", nargs="+", help=f"names of {what}")
+        parser.add_argument(f"--{option}", metavar="LABEL", nargs="+", help=f"names of {what}")
     parser.add_argument(
         "--labels", metavar="FILE", help="text file with one class name per line, instead of the "
         "file's"
