@@ -27,7 +27,6 @@ from keras_dlcourse.cli.usage import (
 )
 from keras_dlcourse.data.image_files import choose_image_size
 from keras_dlcourse.data.listing import display_name
-from keras_dlcourse.data.masks.folder import find_pairs
 from keras_dlcourse.models.costs import check_network
 
 PRETRAINED_SIZE = 128  # pixels; networks with trained weights have seen 224
@@ -371,6 +370,8 @@ def _check_classes(options: argparse.Namespace, config: Mapping[str, Any]) -> Ea
 
 def _check_masks(options: argparse.Namespace, config: Mapping[str, Any]) -> Early:
     """Check the network, the images and their masks, each of which must have its partner."""
+    from keras_dlcourse.data.masks.folder import find_pairs
+
     if options.skip_bad:
         raise UsageError("--skip-bad is not for --task segment. Repair or remove the files")
     cache = cache_option(options)

@@ -11,7 +11,6 @@ from keras_dlcourse.cli.model_input import list_images, list_labeled_images, lis
 from keras_dlcourse.cli.quiet import load_keras
 from keras_dlcourse.cli.usage import UsageError, add_command, add_image_options, image_options
 from keras_dlcourse.data.listing import class_folders
-from keras_dlcourse.data.masks.folder import is_voc
 from keras_dlcourse.edge.commands.common import real_number
 from keras_dlcourse.edge.tflite.metadata import EMBEDDING
 from keras_dlcourse.edge.tflite.model_file import ModelFile
@@ -130,6 +129,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _find_pairs(options: argparse.Namespace, file: ModelFile) -> list[MaskPair] | None:
     """Return the images of a segmenter with their masks; None if there are no masks."""
+    from keras_dlcourse.data.masks.folder import is_voc
+
     if file.metadata.mask is None:
         if options.masks is not None:
             raise UsageError(

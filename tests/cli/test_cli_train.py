@@ -52,7 +52,9 @@ def test_folder_and_nothing_else(photos, capsys):
 
 
 def test_small_images_are_enlarged_for_networks_that_have_learned_from_large_ones(photos, tmp_path):
-    for weights in ("imagenet", "base.keras"):
+    base = tmp_path / "base.keras"
+    base.touch()
+    for weights in ("imagenet", str(base)):
         assert _check(photos, "--weights", weights).image_size == 128
         assert _check(photos, "--weights", weights, "--image-size", "32").image_size == 32
     assert _check(photos, "--weights", "none").image_size == 40

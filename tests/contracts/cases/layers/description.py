@@ -9,7 +9,11 @@ from keras_dlcourse.data import Normalization
 LAYERS = (
     LayerCase(
         kd.layers.ImageDescription,
-        {"normalization": Normalization((10.0, 20.0), (3.0, 4.0)), "class_names": ("cat", "dög")},
+        {
+            "normalization": Normalization((10.0, 20.0), (3.0, 4.0)),
+            "class_names": ("cat", "dög"),
+            "score_thresholds": (0.25, 0.75),
+        },
         input_shape=(6, 5, 2),
         output_shape=(6, 5, 2),
         has_weights=False,
