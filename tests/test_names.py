@@ -45,6 +45,7 @@ EXCEPTIONS = {
     "layers.OutputDescription.names": "of keypoints, not of classes",
     "edge.ImageClassifier.labels": "replaces those of the file",
     "edge.ImageSegmenter.labels": "replaces those of the file",
+    "edge.ObjectDetector.labels": "replaces those of the file",
     "export.to_tflite.labels": "written to the file",
     "quantize.after_training.labels": "written to the file",
 }

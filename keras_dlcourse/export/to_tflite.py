@@ -218,7 +218,7 @@ def to_tflite(
             for which no class reaches its threshold is unknown. None for those that the model
             records, see `kd.layers.record_thresholds`. A threshold above the highest score
             of an integer file is lowered to that score, with a warning. MediaPipe Tasks support
-            only one threshold for all classes and use the lowest one.
+            only one threshold for all classes and use the lowest one; for objects, none.
         nms: For object detectors, where boxes that overlap are chosen from. `"outside"`: on the
             device, behind the file. MediaPipe then ignores classes: of two objects that overlap by
             more than 0.3, it loses one. `"inside"`: in the file, by builtin operations that compute

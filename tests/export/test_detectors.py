@@ -190,7 +190,7 @@ def in_mediapipe(path, pixels, **options):
         from mediapipe.tasks.python import BaseOptions, vision
 
         base = BaseOptions(model_asset_buffer=Path(path).read_bytes())
-        options = vision.ObjectDetectorOptions(base, score_threshold=0.1, **options)
+        options = vision.ObjectDetectorOptions(base, **{"score_threshold": 0.1, **options})
         task = vision.ObjectDetector.create_from_options(options)
     except (ImportError, OSError) as error:
         pytest.skip(f"mediapipe cannot be loaded here: {error}")
@@ -244,6 +244,15 @@ def is_same(one, other):
         and abs(ours.score - theirs.score) <= 5e-5
         and (np.abs(edges(one.bounding_box) - box) <= PIXELS).all()
     )
+
+
+def test_mediapipe_ignores_the_thresholds_of_classes(paths):
+    """As docs/detection.md says: its own option, 0 by default in Python, is all it applies."""
+    pixels = scenes(6, seed=5)[0]
+    for given, least in ((0.0, 0.02), (0.1, 0.2)):
+        found = in_mediapipe(paths["float32"].path, pixels, score_threshold=given)
+        scores = [one.categories[0].score for image in found for one in image]
+        assert given <= min(scores) < least
 
 
 def test_mediapipe_reads_the_metadata(paths):
