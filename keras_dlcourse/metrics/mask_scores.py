@@ -98,8 +98,8 @@ def mask_scores(
         >>> true, predicted = np.zeros((2, 2, 4, 4), "uint8")
         >>> true[:, 1:3, 1:3], predicted[:, 1:3, 1:4] = 1, 1
         >>> found = mask_scores(true, predicted, 2)
-        >>> found.pixels.iou.round(2).tolist(), found.image_iou.round(2).tolist()
-        ([0.83, 0.67], [0.75, 0.75])
+        >>> [round(float(iou), 2) for iou in (*found.pixels.iou, *found.image_iou)]
+        [0.83, 0.67, 0.75, 0.75]
         >>> print(found.interval)  # the mean IoU of other such images
         0.750 (0.750 to 0.750, 95%)
     """

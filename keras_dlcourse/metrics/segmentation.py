@@ -193,7 +193,8 @@ def measure_matrix(matrix: Any) -> SegmentationScores:
     """Return all measures of a confusion matrix `(classes, classes)`, true classes in rows.
 
     Example:
-        >>> measure_matrix(np.array([[8.0, 2.0], [0.0, 10.0]])).iou.round(2).tolist()
+        >>> scores = measure_matrix(np.array([[8.0, 2.0], [0.0, 10.0]]))
+        >>> [round(float(iou), 2) for iou in scores.iou]
         [0.8, 0.83]
     """
     matrix = ops.convert_to_tensor(matrix)
