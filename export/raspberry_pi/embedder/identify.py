@@ -9,52 +9,35 @@ The label is "unknown" beyond the gallery's threshold. The gallery is reloaded w
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from pathlib import Path
 
 from keras_dlcourse.edge import Gallery, ImageEmbedder
-from keras_dlcourse.edge.commands.inbox import watch_folder
+from keras_dlcourse.edge.commands.inbox import answer_images, image_parser, parse_images
 
 HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
     """Identify the images given on the command line and return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("images", nargs="*", type=Path)
-    parser.add_argument("--watch", type=Path, metavar="FOLDER")
-    parser.add_argument("--threads", type=int, default=None)
+    parser = image_parser(__doc__)
     parser.add_argument("--gallery", type=Path, default=HERE / "gallery.kdg", metavar="FILE")
-    arguments = parser.parse_args()
-    if bool(arguments.images) == bool(arguments.watch):
-        parser.error("pass either images or --watch FOLDER")
-    if arguments.watch and not arguments.watch.is_dir():
-        parser.error(f"folder {arguments.watch} does not exist")
+    arguments = parse_images(parser)
 
     gallery = GalleryOnDisk(
         arguments.gallery, ImageEmbedder(HERE / "model.tflite", threads=arguments.threads)
     )
     print(f"model.tflite on {gallery.embedder.runtime}", file=sys.stderr, flush=True)
-    failed = 0
-    for path in watch_folder(arguments.watch) if arguments.watch else arguments.images:
-        try:
-            identity = gallery.now().identify(path)
-        except (OSError, ValueError) as error:  # one bad image must not stop a service
-            print(f"{path}: {error}", file=sys.stderr, flush=True)
-            failed += 1
-            continue
-        found = {
-            "image": str(path),
+
+    def answer(path: Path) -> dict[str, object]:
+        identity = gallery.now().identify(path)
+        return {
             "label": identity.label,
             "distance": round(identity.distance, 4),
             "nearest": identity.nearest,
         }
-        print(json.dumps(found, ensure_ascii=False), flush=True)
-    return 1 if failed else 0
+
+    return answer_images(arguments, answer)
 
 
 class GalleryOnDisk:
